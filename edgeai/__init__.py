@@ -1,0 +1,1 @@
+"""edgeai: trained Keras models at work on medical imaging devices."""

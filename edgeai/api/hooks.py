@@ -1,0 +1,65 @@
+"""The hooks. Each is called once, when the plugin is loaded, and must not import an engine."""
+
+from __future__ import annotations
+
+import pluggy
+
+from edgeai.api.specs import (
+    BackendSpec,
+    CompressorSpec,
+    ConverterSpec,
+    SinkSpec,
+    SourceSpec,
+    TaskSpec,
+    TransformSpec,
+)
+
+PROJECT = "edgeai"
+ENTRY_POINT_GROUP = "edgeai.plugins"
+"""``[project.entry-points."edgeai.plugins"]`` in a plugin's pyproject: plugin name = module."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Put it on the plugin's functions of the names below."""
+
+
+@hookspec
+def edgeai_backends() -> tuple[BackendSpec, ...]:
+    """Inference engines. Device."""
+    return ()
+
+
+@hookspec
+def edgeai_transforms() -> tuple[TransformSpec, ...]:
+    """Preprocessing steps. Device and build host."""
+    return ()
+
+
+@hookspec
+def edgeai_tasks() -> tuple[TaskSpec, ...]:
+    """Questions that a model answers. Device and build host."""
+    return ()
+
+
+@hookspec
+def edgeai_sinks() -> tuple[SinkSpec, ...]:
+    """Where results go. Device."""
+    return ()
+
+
+@hookspec
+def edgeai_sources() -> tuple[SourceSpec, ...]:
+    """Live frames. Device. DICOM arrival is the core's own."""
+    return ()
+
+
+@hookspec
+def edgeai_converters() -> tuple[ConverterSpec, ...]:
+    """Keras -> artifact. Build host."""
+    return ()
+
+
+@hookspec
+def edgeai_compressors() -> tuple[CompressorSpec, ...]:
+    """Keras -> Keras. Build host."""
+    return ()

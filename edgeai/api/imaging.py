@@ -1,0 +1,202 @@
+"""Which image, which plane of it, and where each pixel of a processed plane came from.
+
+DICOM attributes are the snake_case of their keyword (PS3.6). Nothing here carries a patient attribute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeai.api.tensors import Array
+
+Points: TypeAlias = npt.NDArray[np.float64]
+"""Shape (n, 2), each row (x, y) = (column, row), in pixels; see ``Geometry`` for the origin."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceRef:
+    """One SOP Instance, by what is needed to route it, and to trace a result back to it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str = ""
+    study_instance_uid: str = ""
+    modality: str = ""
+    transfer_syntax_uid: str = ""
+    rows: int = 0
+    columns: int = 0
+    number_of_frames: int = 1
+    samples_per_pixel: int = 1
+    photometric_interpretation: str = ""
+    bits_stored: int = 0
+    body_part_examined: str = ""
+    view_position: str = ""
+    manufacturer: str = ""
+    manufacturer_model_name: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UltrasoundRegion:
+    """One item of Sequence of Ultrasound Regions (0018,6011), PS3.3 C.8.5.5.
+
+    Bounds are pixel indices, both ends inclusive, as in the Standard. ``delta_*_mm`` is the
+    physical extent of one pixel where Physical Units are cm, else ``None``.
+    """
+
+    min_x0: int
+    min_y0: int
+    max_x1: int
+    max_y1: int
+    spatial_format: int = 0
+    data_type: int = 0
+    delta_x_mm: float | None = None
+    delta_y_mm: float | None = None
+
+    def contains(self, x: float, y: float) -> bool:
+        """Whether the continuous point (x, y) lies in the region."""
+        return self.min_x0 <= x < self.max_x1 + 1 and self.min_y0 <= y < self.max_y1 + 1
+
+    @property
+    def area_px(self) -> int:
+        """Number of pixels inside."""
+        return max(0, self.max_x1 - self.min_x0 + 1) * max(0, self.max_y1 - self.min_y0 + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Maps a processed plane back to the source plane, and that to millimetres.
+
+    Coordinates are continuous: (0, 0) is the outer corner of the first pixel and
+    (columns, rows) that of the last, so the centre of the first pixel is (0.5, 0.5).
+    ``affine`` = (a, b, c, d, e, f) takes (x, y) here to the source:
+    x' = a x + b y + c, y' = d x + e y + f.
+    """
+
+    source_rows: int
+    source_columns: int
+    affine: tuple[float, float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    pixel_spacing_mm: tuple[float, float] | None = None
+    """(between rows, between columns) of the source plane, as Pixel Spacing (0028,0030)."""
+    regions: tuple[UltrasoundRegion, ...] = ()
+
+    def _after(self, a: float, b: float, c: float, d: float, e: float, f: float) -> Geometry:
+        p, q, r, s, t, u = self.affine
+        return replace(
+            self,
+            affine=(
+                p * a + q * d,
+                p * b + q * e,
+                p * c + q * f + r,
+                s * a + t * d,
+                s * b + t * e,
+                s * c + t * f + u,
+            ),
+        )
+
+    def cropped(self, x0: float, y0: float) -> Geometry:
+        """The geometry of a plane cut out of this one with its corner at (x0, y0); negative where padded."""
+        return self._after(1.0, 0.0, x0, 0.0, 1.0, y0)
+
+    def scaled(self, factor_x: float, factor_y: float) -> Geometry:
+        """The geometry after resizing: ``factor`` = extent here / extent after, along each axis."""
+        return self._after(factor_x, 0.0, 0.0, 0.0, factor_y, 0.0)
+
+    def to_source(self, points: npt.ArrayLike) -> Points:
+        """Points of this plane (n, 2) -> the same points in the source plane (n, 2)."""
+        xy = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        a, b, c, d, e, f = self.affine
+        return np.stack((a * xy[:, 0] + b * xy[:, 1] + c, d * xy[:, 0] + e * xy[:, 1] + f), axis=1)
+
+    def from_source(self, points: npt.ArrayLike) -> Points:
+        """Points of the source plane (n, 2) -> the same points in this plane (n, 2)."""
+        xy = np.asarray(points, dtype=np.float64).reshape(-1, 2)
+        a, b, c, d, e, f = self.affine
+        det = a * e - b * d
+        x, y = xy[:, 0] - c, xy[:, 1] - f
+        return np.stack(((e * x - b * y) / det, (a * y - d * x) / det), axis=1)
+
+    def spacing_mm(self, x: float | None = None, y: float | None = None) -> tuple[float, float] | None:
+        """Millimetres per source pixel (between rows, between columns), at a source point if given.
+
+        A region that holds the point and has physical units wins over Pixel Spacing, as PS3.3
+        C.8.5.5.1 has regions calibrate only their own pixels. ``None`` when nothing says.
+        """
+        for region in self.regions:
+            known = region.delta_x_mm is not None and region.delta_y_mm is not None
+            if known and (x is None or y is None or region.contains(x, y)):
+                return (abs(region.delta_y_mm or 0.0), abs(region.delta_x_mm or 0.0))
+        return self.pixel_spacing_mm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """Window Center and Width (0028,1050/1051), in units after the Modality LUT."""
+
+    center: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Lut:
+    """A Modality or VOI LUT item (PS3.3 C.11.1, C.11.2): ``data[clip(v - first, 0, n - 1)]``."""
+
+    first: int
+    data: Array
+    bits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Grayscale:
+    """What the header says about turning stored values into grey levels (PS3.3 C.11)."""
+
+    rescale_slope: float = 1.0
+    rescale_intercept: float = 0.0
+    modality_lut: Lut | None = None
+    windows: tuple[Window, ...] = ()
+    voi_luts: tuple[Lut, ...] = ()
+    voi_lut_function: str = "LINEAR"
+    pixel_padding: tuple[int, int] | None = None
+    """Inclusive range of stored values that are padding (0028,0120/0121)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """One decoded image plane.
+
+    Attributes:
+        pixels: (rows, columns) or (rows, columns, samples), C order, native byte order, any
+            numeric dtype. Treat as read-only: it may be a memory map of the file.
+        number: from 1, as DICOM counts frames.
+        photometric_interpretation: of ``pixels`` as they are now, not as in the file.
+        bits_stored: significant bits of the stored values (for full-range scaling).
+        stored_units: True while ``pixels`` are stored values, False once the Modality LUT or a
+            window has been applied.
+    """
+
+    pixels: Array
+    number: int
+    geometry: Geometry
+    instance: InstanceRef
+    photometric_interpretation: str = "MONOCHROME2"
+    bits_stored: int = 8
+    stored_units: bool = True
+    grayscale: Grayscale = field(default_factory=Grayscale)
+
+    @property
+    def rows(self) -> int:
+        """Height in pixels."""
+        return int(self.pixels.shape[0])
+
+    @property
+    def columns(self) -> int:
+        """Width in pixels."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def samples(self) -> int:
+        """1 for grey, else the number of colour planes."""
+        return 1 if self.pixels.ndim == 2 else int(self.pixels.shape[2])

@@ -1,0 +1,156 @@
+"""What a run says: findings only when it completed, else a code and a reason.
+
+Nothing here can look like a negative unless a model ran to its end (DESIGN decision 5); the
+constructors hold that, so no caller can build a misleading result by accident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from edgeai.api.errors import EdgeaiError
+
+RESULT_SCHEMA = 1
+"""Number of the JSON form; ``edgeai/schemas/result-1.json`` describes it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concept:
+    """A coded concept, as a DICOM code sequence item (PS3.3 8): SNOMED CT is ``SCT``, RadLex ``RADLEX``."""
+
+    code: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One statement about an instance or one of its frames.
+
+    Attributes:
+        kind: ``class`` (a label of a classifier) or ``agreement`` (does the image fit its header?).
+            Later minors add kinds; a reader skips those it does not know.
+        label: the model's word.
+        probability: calibrated, 0 to 1; ``None`` where the kind has none.
+        threshold: the bound that ``present`` was decided by, or ``None``.
+        present: whether the statement is made (True) or denied (False).
+        concept: the label's code, where the card gives one.
+        frame_number: from 1, or ``None`` when the statement is about the whole instance.
+    """
+
+    kind: str
+    label: str
+    present: bool
+    probability: float | None = None
+    threshold: float | None = None
+    concept: Concept | None = None
+    frame_number: int | None = None
+
+
+Findings: TypeAlias = tuple[Finding, ...]
+
+
+class Outcome(StrEnum):
+    """How a run ended. Only ``COMPLETED`` carries findings."""
+
+    COMPLETED = "completed"
+    NOT_APPLICABLE = "not-applicable"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why there are no findings: a stable code (see ``edgeai.api.errors``) and one sentence."""
+
+    code: str
+    message: str
+    remedy: str | None = None
+
+    @classmethod
+    def of(cls, error: EdgeaiError) -> Failure:
+        """The same three facts that the error carries."""
+        return cls(code=error.code, message=str(error), remedy=error.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRef:
+    """Exactly which model: ``digest`` is ``sha256:<hex>`` of the bundle's manifest, which names every byte of it."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRef:
+    """Exactly what computed it: ``artifact`` is the id in the manifest, ``device`` as the engine names it."""
+
+    backend: str
+    engine: str
+    """The engine with its version, e.g. ``ai-edge-litert 2.3.0``."""
+    device: str
+    artifact: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Degradation:
+    """What was wished for first, and why it was not taken."""
+
+    wished: str
+    because: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceIds:
+    """The identifiers that leave the device: the UIDs themselves, or an HMAC of each."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    modality: str = ""
+    hashed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """All of a run.
+
+    Attributes:
+        result_id: the same for every retry of the same (instance, bundle, deployment).
+        timings_ms: stage -> milliseconds of wall clock; ``total`` is first to last.
+        created_at: RFC 3339, UTC.
+
+    Raises:
+        ValueError: findings without a completed run, or a run that did not complete without a reason.
+    """
+
+    result_id: str
+    deployment: str
+    outcome: Outcome
+    model: ModelRef
+    instance: InstanceIds
+    created_at: str
+    edgeai_version: str
+    findings: Findings = ()
+    reason: Failure | None = None
+    engine: EngineRef | None = None
+    degraded: Degradation | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.outcome is Outcome.COMPLETED:
+            if not self.findings or self.reason is not None or self.engine is None:
+                raise ValueError("a completed result has findings and an engine, and no reason")
+        elif self.findings or self.reason is None:
+            raise ValueError(f"a result that is {self.outcome} has a reason and no findings")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form (schema ``RESULT_SCHEMA``): plain dicts, lists, strings and numbers."""
+        body = asdict(self)
+        body["timings_ms"] = {stage: round(value, 3) for stage, value in self.timings_ms.items()}
+        return {"schema": RESULT_SCHEMA, **body, "outcome": str(self.outcome)}

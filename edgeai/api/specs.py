@@ -1,0 +1,346 @@
+"""What a plugin registers: frozen specs whose callables import their engine only when called.
+
+Each *spec* says what it provides; each *request* carries what the host asks, as a dataclass so that
+it can gain a field with a default in a later minor. The Protocols are what the hot path calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+from edgeai.api.imaging import Frame, InstanceRef
+from edgeai.api.results import Findings
+from edgeai.api.tensors import Tensors, TensorSpec
+
+Options: TypeAlias = Mapping[str, Any]
+"""JSON values by name. Signed where they come from a manifest, plumbing where from a configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionSpec:
+    """One option that a spec takes; ``help`` gives units, ``choices`` bounds strings."""
+
+    name: str
+    help: str
+    default: Any = None
+    required: bool = False
+    choices: tuple[Any, ...] = ()
+
+
+# --- backends ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """Hardware as the engine names it (``CPU``, ``GPU.0``, ``NPU``)."""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenRequest:
+    """Open one artifact on one device.
+
+    Attributes:
+        artifact: the file, or the folder where a format is a folder (SavedModel, OpenVINO IR's ``.xml``).
+        device: one of the names that ``probe`` gave. Any other is ``BackendUnavailable``.
+        inputs, outputs: the manifest's tensors, in order; the session uses these names whatever the
+            engine calls its own.
+        threads: engine threads, or 0 for the engine's own default.
+        options: the artifact's own, signed; names out of ``BackendSpec.options``.
+        settings: the device's plumbing; names out of ``BackendSpec.settings``.
+        cache_dir: where compiled models may be kept between starts, or ``None`` for nowhere.
+    """
+
+    artifact: Path
+    device: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    threads: int = 0
+    options: Options = field(default_factory=dict)
+    settings: Options = field(default_factory=dict)
+    cache_dir: Path | None = None
+
+
+@runtime_checkable
+class Session(Protocol):
+    """An artifact open on a device. One thread at a time may call it; any thread may."""
+
+    @property
+    def device(self) -> str:
+        """The device that was asked for; never another."""
+        ...
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """One inference. The caller owns the arrays that come back.
+
+        Raises:
+            TensorMismatch: the inputs are not those declared; the session stays usable.
+            InferenceFailed: the engine failed; its own words in the message.
+            SessionClosed: after ``close``.
+        """
+        ...
+
+    def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
+        """Outputs in the order of the inputs, as many in flight as the engine likes. Raises as ``run``."""
+        ...
+
+    def close(self) -> None:
+        """Free the engine's memory. Twice is fine."""
+        ...
+
+
+def _nothing_to_explain() -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSpec:
+    """An inference engine.
+
+    Attributes:
+        name: unique among all installed (``tflite``).
+        artifact_format: what it opens, as the manifest names it (``tflite``, ``openvino``, ``savedmodel``).
+        probe: devices of this machine, best first; ``()`` when none. Never raises, repeatable, cheap.
+        open: ``OpenRequest`` -> ``Session``, or ``BackendUnavailable`` / ``ModelRejected``; never falls
+            back to another device by itself.
+        engine: name and version of the engine, e.g. ``ai-edge-litert 2.3.0``; empty when it is not installed.
+        explain: why ``probe`` finds no (or not every) device, in the engine's own words; empty when all is well.
+    """
+
+    name: str
+    artifact_format: str
+    probe: Callable[[], Sequence[Device]]
+    open: Callable[[OpenRequest], Session]
+    engine: Callable[[], str]
+    explain: Callable[[], str] = _nothing_to_explain
+    options: tuple[OptionSpec, ...] = ()
+    settings: tuple[OptionSpec, ...] = ()
+    help: str = ""
+
+
+# --- transforms -------------------------------------------------------------------------------
+
+
+class Transform(Protocol):
+    """One preprocessing step: pure, thread-safe, and it carries the Geometry on."""
+
+    def apply(self, frame: Frame) -> Frame:
+        """A new frame; the one given is left as it was.
+
+        Raises:
+            TransformFailed: this frame cannot be transformed (and why).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformSpec:
+    """A kind of step. ``build(options)`` raises ``TransformFailed`` for options that make no sense."""
+
+    name: str
+    build: Callable[[Options], Transform]
+    options: tuple[OptionSpec, ...] = ()
+    help: str = ""
+    source: str = ""
+    """Where the method is defined: a part and section of the Standard, or a paper."""
+
+
+# --- tasks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameContext:
+    """The frame as the model saw it (its ``geometry`` maps back), and the instance it came from."""
+
+    frame: Frame
+    instance: InstanceRef
+
+
+class Task(Protocol):
+    """What is asked of a model's outputs. Pure and thread-safe."""
+
+    def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:
+        """Findings of one frame (``frame_number`` set), in source-image coordinates.
+
+        Raises:
+            TaskFailed: outputs that say nothing (NaN, wrong size); never an empty tuple instead.
+        """
+        ...
+
+    def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
+        """Findings of the whole instance from those of its frames, in frame order; what the result carries."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """Build a task from the manifest's options and output tensors."""
+
+    options: Options
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A kind of question. ``build`` raises ``TaskFailed`` for options that make no sense."""
+
+    name: str
+    build: Callable[[TaskRequest], Task]
+    options: tuple[OptionSpec, ...] = ()
+    help: str = ""
+
+
+# --- sinks and sources ------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One thing to publish: ``body`` is UTF-8 JSON; ``key`` is stable over retries (the result id)."""
+
+    key: str
+    channel: str
+    """``result/<deployment>``, ``event`` or ``status``."""
+    body: bytes
+    sequence: int = 0
+    """Rises by one a message of this device; order within a channel is order of this."""
+
+
+class Sink(Protocol):
+    """Where results go. ``put`` returns only when the message is safe on the other side."""
+
+    def put(self, messages: Sequence[Message]) -> None:
+        """Deliver all, in order, each at least once.
+
+        Raises:
+            SinkFailed: nothing is assumed delivered; all are offered again, after a pause.
+        """
+        ...
+
+    def close(self) -> None:
+        """Twice is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkRequest:
+    """Open a sink: the device's identity and the configuration's table for it."""
+
+    device_id: str
+    site: str
+    settings: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SinkSpec:
+    """A kind of destination."""
+
+    name: str
+    open: Callable[[SinkRequest], Sink]
+    settings: tuple[OptionSpec, ...] = ()
+    help: str = ""
+
+
+class Source(Protocol):
+    """Live frames: a frame grabber or a vendor's SDK."""
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames as they come, until ``close``; the newest wins and drops are the host's to count."""
+        ...
+
+    def close(self) -> None:
+        """Ends ``frames``. Twice is fine."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceRequest:
+    """Open a source with the configuration's table for it."""
+
+    settings: Options
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSpec:
+    """A kind of live source."""
+
+    name: str
+    open: Callable[[SourceRequest], Source]
+    settings: tuple[OptionSpec, ...] = ()
+    help: str = ""
+
+
+# --- build host -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertRequest:
+    """Turn a ``.keras`` file into one artifact.
+
+    Attributes:
+        model: path of the ``.keras`` file.
+        output: folder that exists and is empty; the converter writes only below it.
+        precision: one of the spec's ``precisions``.
+        inputs, outputs: names, dtypes (float32), shapes and order the artifact must have.
+        calibration: tensors as the model sees them, for precisions that need them.
+        options: the recipe's, names out of ``ConverterSpec.options``.
+    """
+
+    model: Path
+    output: Path
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    calibration: Callable[[], Iterable[Tensors]] | None = None
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        artifact: the path that ``OpenRequest.artifact`` wants, below ``ConvertRequest.output``.
+        options: what ``OpenRequest.options`` must hold for it.
+        notes: what a reader of the report should know (``"kept in float: conv2d_3"``).
+    """
+
+    artifact: Path
+    options: Options = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConverterSpec:
+    """Keras -> artifact. ``convert`` raises ``ConversionFailed``, naming the layer where known."""
+
+    name: str
+    artifact_format: str
+    precisions: tuple[str, ...]
+    convert: Callable[[ConvertRequest], Converted]
+    options: tuple[OptionSpec, ...] = ()
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressRequest:
+    """Turn a ``.keras`` file into a smaller one; ``data`` yields (inputs, targets) batches for fine-tuning."""
+
+    model: Path
+    output: Path
+    data: Callable[[], Iterable[tuple[Tensors, Tensors]]] | None = None
+    options: Options = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressorSpec:
+    """Keras -> Keras (prune, distil, cluster)."""
+
+    name: str
+    compress: Callable[[CompressRequest], Path]
+    options: tuple[OptionSpec, ...] = ()
+    help: str = ""

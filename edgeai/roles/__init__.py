@@ -1,0 +1,1 @@
+"""One process each; they meet only at the spool."""

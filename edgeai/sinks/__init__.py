@@ -1,0 +1,1 @@
+"""The built-in sinks, through the same hook as anyone's."""
