@@ -1,0 +1,314 @@
+"""``firmware-configs/*.toml`` -> ``DeviceConfig``: frozen, strict, and all mistakes at once.
+
+What changes the plumbing stands here (addresses, devices, threads, deadlines); what changes the answer is in
+the bundle. Relative paths are relative to the file they stand in. ``firmware-configs/README.md`` is the reference.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from edgeai.api.errors import ConfigError
+from edgeai.toml_lines import key_lines, line_of
+
+
+def _resolved(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path())
+    return (base / path.expanduser()).resolve()
+
+
+FilePath = Annotated[Path, Field(strict=False), AfterValidator(_resolved)]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower case, digits, hyphens")]
+AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0, le=86400), BeforeValidator(lambda v: float(v) if type(v) is int else v)]
+Bytes = Annotated[int, Field(ge=0)]
+
+
+class Table(BaseModel):
+    """A strict, frozen TOML table: an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Device(Table):
+    """Who this device is, in every topic and message."""
+
+    id: Slug = Field(description="unique within the site")
+    site: Slug = Field(description="the hospital or department")
+    data_dir: FilePath = Field(
+        Path("var"), description="spool, unpacked bundles and compiled models", validate_default=True
+    )
+
+
+class Plugins(Table):
+    """Which plugins may be loaded. Discovery is not authorisation."""
+
+    allow: tuple[str, ...] = Field(
+        ("tflite", "openvino", "transforms", "classify"),
+        strict=False,
+        description="plugin names, as `edgeai plugins list` prints them",
+    )
+
+
+class Spool(Table):
+    """The durable store, and when it refuses more."""
+
+    reserve_bytes: Bytes = Field(1_000_000_000, description="free disk below which a C-STORE is answered 0xA700")
+    max_instance_bytes: Bytes = Field(2_000_000_000, description="largest instance accepted")
+    max_backlog: int = Field(
+        100_000, gt=0, description="unfinished jobs and unpublished messages above which nothing more is accepted"
+    )
+    keep_files: Literal["never", "failed", "always"] = Field(
+        "never", description="which DICOM files stay after their jobs are done"
+    )
+    keep_rows_days: int = Field(
+        30, gt=0, description="how long an instance is remembered, so that a second copy makes no second job"
+    )
+
+
+class Tls(Table):
+    """Certificates as PEM files. ``certificate`` and ``key`` identify this side; ``ca`` the other."""
+
+    ca: FilePath | None = Field(None, description="authorities that the other side must be signed by")
+    certificate: FilePath | None = Field(None, description="this side's certificate chain")
+    key: FilePath | None = Field(None, description="this side's private key")
+
+    @model_validator(mode="after")
+    def _pair(self) -> Tls:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key go together")
+        return self
+
+
+class Peer(Table):
+    """A modality that may send."""
+
+    ae_title: AeTitle = Field(description="its calling AE title")
+    host: str | None = Field(None, description="its address; any when absent")
+
+
+class Scp(Table):
+    """The DICOM Storage and Verification SCP."""
+
+    enabled: bool = True
+    ae_title: AeTitle = "EDGEAI"
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: Port = 11112
+    require_called_ae_title: bool = Field(False, description="refuse associations that call another AE title")
+    peers: tuple[Peer, ...] = Field((), strict=False, description="who may send; anyone when empty")
+    max_associations: int = Field(10, ge=1, le=200)
+    idle_timeout_s: Seconds = Field(60.0, description="an association silent for this long is aborted")
+    tls: Tls | None = Field(None, description="TLS (PS3.15 B.9); `ca` set means client certificates are required")
+
+
+class Folder(Table):
+    """A watched folder."""
+
+    path: FilePath
+    settle_s: Seconds = Field(2.0, description="size and time must stand still this long before a file is read")
+    after: Literal["move", "leave", "delete"] = Field("move", description="what happens to a file that was taken")
+    done_dir: FilePath | None = Field(None, description="where taken files go; `done` inside the folder when absent")
+    rejected_dir: FilePath | None = Field(
+        None, description="where refused files go; `rejected` inside the folder when absent"
+    )
+
+
+class Ingest(Table):
+    """How images arrive."""
+
+    scp: Scp = Scp()
+    folders: tuple[Folder, ...] = Field((), strict=False)
+
+
+class Deployment(Table):
+    """A bundle at work: what it runs on, and for how long it may."""
+
+    name: Slug
+    bundle: FilePath
+    backends: tuple[str, ...] = Field((), strict=False, description="wishes, best first; any allowed one when empty")
+    device: str | None = Field(None, description="as the engine names it; the engine's best when absent")
+    threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for the engine's own default")
+    deadline_s: Seconds = Field(30.0, description="a job that runs longer is ended and counted as a fault")
+    open_deadline_s: Seconds = Field(120.0, description="the same for loading and opening the model")
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per backend: its own settings")
+
+
+class Mqtt(Table):
+    """The broker that results go to."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 1883
+    protocol: Literal["auto", "5", "3.1.1"] = Field("auto", description="auto: 5, and 3.1.1 when the broker refuses it")
+    client_id: str | None = Field(None, description="edgeai-<site>-<device> when absent")
+    username: str | None = None
+    password_file: FilePath | None = Field(
+        None, description="a file that holds the password, readable by the service alone"
+    )
+    tls: Tls | None = None
+    keepalive_s: int = Field(30, ge=5, le=3600)
+    max_inflight: int = Field(20, ge=1, le=1000, description="messages sent and not yet acknowledged")
+    message_expiry_s: int | None = Field(None, gt=0, description="MQTT 5 message expiry of results; never when absent")
+
+
+class Jsonl(Table):
+    """Results as JSON lines in a file."""
+
+    enabled: bool = True
+    path: FilePath
+    max_bytes: Bytes = Field(100_000_000, description="size at which the file is rotated")
+    keep: int = Field(5, ge=0, description="rotated files kept")
+
+
+class Sink(Table):
+    """A sink from a plugin."""
+
+    kind: str = Field(description="the sink's name, as `edgeai plugins list` prints it")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Privacy(Table):
+    """What identifies an image outside the device."""
+
+    uids: Literal["plain", "hmac"] = Field("plain", description="hmac: SHA-256 HMAC of each UID with the key")
+    hmac_key_file: FilePath | None = Field(None, description="at least 32 bytes")
+
+    @model_validator(mode="after")
+    def _key(self) -> Privacy:
+        if self.uids == "hmac" and self.hmac_key_file is None:
+            raise ValueError('uids = "hmac" needs hmac_key_file')
+        return self
+
+
+class Health(Table):
+    """Prometheus metrics at /metrics, health at /health."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
+class Log(Table):
+    """Logs, without patient data."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
+
+
+class Supervise(Table):
+    """How roles are watched and restarted."""
+
+    heartbeat_s: Seconds = Field(1.0, description="how often a role says that it lives")
+    silent_s: Seconds = Field(30.0, description="a role that says nothing for this long is ended and restarted")
+    restart_min_s: Seconds = Field(0.2, description="pause before the first restart; doubles with each")
+    restart_max_s: Seconds = Field(30.0, description="longest pause")
+    quarantine_after: int = Field(3, ge=1, description="deaths at one step before a plugin is skipped")
+    job_attempts: int = Field(3, ge=1, description="deaths on one job before it is given up as failed")
+
+
+class DeviceConfig(Table):
+    """A whole profile."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    device: Device
+    plugins: Plugins = Plugins()
+    spool: Spool = Spool()
+    ingest: Ingest = Ingest()
+    deployments: tuple[Deployment, ...] = Field((), strict=False)
+    mqtt: Mqtt = Mqtt()
+    jsonl: Jsonl | None = None
+    sinks: dict[str, Sink] = Field(default_factory=dict)
+    privacy: Privacy = Privacy()
+    health: Health = Health()
+    log: Log = Log()
+    supervise: Supervise = Supervise()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> DeviceConfig:
+        names = [deployment.name for deployment in self.deployments]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"deployments with the same name: {', '.join(twice)}")
+        return self
+
+
+def load_config(path: Path) -> DeviceConfig:
+    """Read and check a profile.
+
+    Raises:
+        ConfigError: ``config.unreadable``, ``config.syntax`` or ``config.invalid``; the message holds every
+            mistake, a line each: ``profile.toml:12: mqtt.prot: unknown key; did you mean "port"?``
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}", code="config.unreadable") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from error
+    try:
+        return DeviceConfig.model_validate(values, context={"base": path.parent.resolve()})
+    except ValidationError as error:
+        raise ConfigError("\n".join(_mistakes(path, text, error)), remedy="see firmware-configs/README.md") from error
+
+
+def _mistakes(path: Path, text: str, error: ValidationError) -> list[str]:
+    lines = key_lines(text)
+    found = []
+    for item in error.errors(include_url=False):
+        where = item["loc"]
+        number = line_of(lines, where) or 1
+        found.append((number, f"{path.name}:{number}: {_dotted(where) or 'the file'}: {_sentence(item, where)}"))
+    return [sentence for _, sentence in sorted(found)]
+
+
+def _dotted(where: tuple[str | int, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
+
+
+def _sentence(item: Any, where: tuple[str | int, ...]) -> str:
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _keys_at(where[:-1]), n=1, cutoff=0.5)
+        return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key"
+    if item["type"] == "missing":
+        return "missing"
+    return f"{item['msg'].removeprefix('Value error, ')} (here: {item['input']!r})" if where else str(item["msg"])
+
+
+def _keys_at(where: tuple[str | int, ...]) -> list[str]:
+    """The keys that the table at ``where`` knows, by walking the published JSON Schema."""
+    schema = json_schema()
+    node: Any = schema
+    for part in where:
+        node = _deref(schema, node)
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+    return list(_deref(schema, node).get("properties", {}))
+
+
+def _deref(schema: Any, node: Any) -> Any:
+    for option in node.get("anyOf", ()):
+        if "$ref" in option:
+            node = option
+    reference = node.get("$ref")
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a profile, for editors."""
+    return DeviceConfig.model_json_schema(by_alias=True)
