@@ -1,1 +1,1 @@
-"""Bundles: manifest, archive, reader."""
+"""Bundles: what a model ships as. ``manifest`` (what it says), ``archive`` (the file), ``reader`` (verify and open)."""
