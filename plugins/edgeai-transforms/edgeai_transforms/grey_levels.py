@@ -1,0 +1,221 @@
+"""From stored values to grey levels: Modality LUT and window (PS3.3 C.11.1 and C.11.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgeai.api import Array, Frame, Grayscale, Lut, Transform, Window
+from edgeai_transforms.options import OptionReader, not_applicable
+
+Levels: TypeAlias = npt.NDArray[np.float64]
+Curve: TypeAlias = Callable[[Levels], Levels]
+"""An elementwise function of grey levels."""
+
+_OUTPUT: dict[str, tuple[float, str, int]] = {
+    "unit": (1.0, "float32", 0),
+    "byte": (255.0, "float32", 8),
+    "uint8": (255.0, "uint8", 8),
+    "uint16": (65535.0, "uint16", 16),
+}
+"""Name of an output range -> white level, dtype, bits stored (0: as they were)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Modality:
+    """Stored values to the units of the Modality LUT (Hounsfield units in CT), float32."""
+
+    @classmethod
+    def of(cls, read: OptionReader) -> Transform:
+        """Build from options (there are none)."""
+        del read
+        return cls()
+
+    def apply(self, frame: Frame) -> Frame:
+        """See ``Transform.apply``. A frame that is no longer in stored units stays as it is."""
+        if frame.samples != 1:
+            raise not_applicable("modality", frame, "colour has no Modality LUT")
+        if not frame.stored_units:
+            return frame
+        pixels = mapped(frame.pixels, modality_curve(frame.grayscale), "float32")
+        neutral = replace(
+            frame.grayscale, rescale_slope=1.0, rescale_intercept=0.0, modality_lut=None, pixel_padding=None
+        )
+        return replace(frame, pixels=pixels, stored_units=False, grayscale=neutral)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowLevels:
+    """Grey levels inside a window to a fixed range, the rest clipped to its ends."""
+
+    mode: str
+    use: str
+    index: int
+    on_missing: str
+    fixed: Window | None
+    function: str
+    low: float
+    high: float
+    output: str
+
+    @classmethod
+    def of(cls, read: OptionReader) -> Transform:
+        """Build from options."""
+        mode = read.choice("mode")
+        for name in ("center", "width"):
+            if (mode == "fixed") != read.is_given(name):
+                read.refuse(name, "goes with mode fixed, and mode fixed needs it")
+        low, high = read.number("low", 0.0, 100.0), read.number("high", 0.0, 100.0)
+        if low >= high:
+            read.refuse("high", f"is {high:g}, not above low {low:g}")
+        function = read.choice("function")
+        least = 1.0 if function == "LINEAR" else 1e-9
+        fixed = Window(center=read.number("center"), width=read.number("width", least)) if mode == "fixed" else None
+        return cls(
+            mode=mode,
+            use=read.choice("use"),
+            index=read.whole("index", 1, 64) - 1,
+            on_missing=read.choice("on_missing"),
+            fixed=fixed,
+            function=function,
+            low=low,
+            high=high,
+            output=read.choice("output"),
+        )
+
+    def apply(self, frame: Frame) -> Frame:
+        """See ``Transform.apply``."""
+        if frame.samples != 1:
+            raise not_applicable("window", frame, "a window is for grey frames", "put the step `grey` before it")
+        white, dtype, bits = _OUTPUT[self.output]
+        in_units = modality_curve(frame.grayscale) if frame.stored_units else _identity
+        curve = self._curve(frame, in_units)
+        pixels = mapped(frame.pixels, lambda x: curve(in_units(x)) * white, dtype)
+        # Windowed once; a window of the header means nothing to these values any more.
+        return replace(
+            frame, pixels=pixels, stored_units=False, bits_stored=bits or frame.bits_stored, grayscale=Grayscale()
+        )
+
+    def _curve(self, frame: Frame, in_units: Curve) -> Curve:
+        if self.fixed is not None:
+            return window_curve(self.fixed, self.function)
+        if self.mode == "percentile":
+            return self._percentile_curve(frame, in_units)
+        return self._voi_curve(frame) or self._instead(frame, in_units)
+
+    def _voi_curve(self, frame: Frame) -> Curve | None:
+        grey = frame.grayscale
+        luts = [lut_curve(lut) for lut in grey.voi_luts[self.index : self.index + 1]]
+        windows = [
+            window_curve(w, grey.voi_lut_function) for w in grey.windows[self.index : self.index + 1] if _usable(w)
+        ]
+        first, second = (luts, windows) if self.use == "lut" else (windows, luts)
+        return next(iter(first + second), None)
+
+    def _instead(self, frame: Frame, in_units: Curve) -> Curve:
+        if self.on_missing == "percentile":
+            return self._percentile_curve(frame, in_units)
+        if self.on_missing == "full_range" and frame.stored_units and frame.pixels.dtype.kind in "biu":
+            ends = in_units(np.array(stored_range(frame), dtype=np.float64))
+            return ramp(float(ends.min()), float(ends.max()))
+        raise not_applicable(
+            "window",
+            frame,
+            f"the header has no usable window or VOI LUT number {self.index + 1}",
+            "set on_missing to percentile or full_range, or use another mode",
+        )
+
+    def _percentile_curve(self, frame: Frame, in_units: Curve) -> Curve:
+        pixels = frame.pixels
+        padding = frame.grayscale.pixel_padding if frame.stored_units else None
+        if padding is not None:
+            kept = pixels[(pixels < padding[0]) | (pixels > padding[1])]
+            pixels = kept if kept.size else pixels
+        stored = np.percentile(pixels, (self.low, self.high))
+        if not np.isfinite(stored).all():
+            raise not_applicable("window", frame, "values that are not finite have no percentiles")
+        if stored[0] == stored[1]:
+            stored = np.array([pixels.min(), pixels.max()], dtype=np.float64)
+        # In units after the Modality LUT; a negative slope turns the ends round.
+        ends = in_units(stored.astype(np.float64))
+        return ramp(float(ends.min()), float(ends.max()))
+
+
+def _identity(levels: Levels) -> Levels:
+    return levels
+
+
+def _usable(window: Window) -> bool:
+    return bool(np.isfinite((window.center, window.width)).all()) and window.width > 0
+
+
+def modality_curve(grey: Grayscale) -> Curve:
+    """The Modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1)."""
+    lut = grey.modality_lut
+    if lut is not None:
+        table = lut.data.astype(np.float64)
+        return lambda x: table[_entries(x, lut)]
+    slope, intercept = grey.rescale_slope, grey.rescale_intercept
+    if (slope, intercept) == (1.0, 0.0):
+        return _identity
+    return lambda x: x * slope + intercept
+
+
+def lut_curve(lut: Lut) -> Curve:
+    """A VOI LUT (PS3.3 C.11.2.1.1) to 0..1; its output range is the LUT's bits."""
+    table = lut.data.astype(np.float64) / (2.0**lut.bits - 1.0)
+    return lambda x: np.clip(table[_entries(x, lut)], 0.0, 1.0)
+
+
+def _entries(levels: Levels, lut: Lut) -> npt.NDArray[np.intp]:
+    entries: npt.NDArray[np.intp] = np.clip(np.rint(levels) - lut.first, 0, len(lut.data) - 1).astype(np.intp)
+    return entries
+
+
+def window_curve(window: Window, function: str) -> Curve:
+    """VOI LUT Function LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.2 and C.11.2.1.3) to 0..1."""
+    center, width = window.center, window.width
+    if function == "SIGMOID":
+        return lambda x: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - center) / width, -700.0, 700.0)))
+    if function == "LINEAR_EXACT":
+        return ramp(center - width / 2, center + width / 2)
+    # LINEAR, which is also what an absent or unknown function means.
+    return ramp(center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+
+
+def ramp(low: float, high: float) -> Curve:
+    """Up to ``low`` 0, above ``high`` 1, straight between; a step where both are one."""
+    if low == high:
+        return lambda x: (x > low).astype(np.float64)
+    return lambda x: np.clip((x - low) / (high - low), 0.0, 1.0)
+
+
+def stored_range(frame: Frame) -> tuple[int, int]:
+    """Least and greatest stored value that Bits Stored and the sign allow."""
+    if frame.pixels.dtype.kind == "i":
+        return -(2 ** (frame.bits_stored - 1)), 2 ** (frame.bits_stored - 1) - 1
+    return 0, 2**frame.bits_stored - 1
+
+
+def mapped(pixels: Array, curve: Curve, dtype: str) -> Array:
+    """``curve`` of every pixel as ``dtype``: through a table where there are more pixels than values."""
+    if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and pixels.size > 2 ** (8 * pixels.dtype.itemsize):
+        return _through_table(pixels, curve, dtype)
+    return _as(curve(pixels.astype(np.float64)), dtype)
+
+
+def _through_table(pixels: Array, curve: Curve, dtype: str) -> Array:
+    unsigned = np.dtype(f"u{pixels.dtype.itemsize}")
+    values = np.arange(2 ** (8 * pixels.dtype.itemsize), dtype=unsigned).view(pixels.dtype)
+    table = _as(curve(values.astype(np.float64)), dtype)
+    out: Array = cv2.LUT(pixels.view(unsigned), table)
+    return out.reshape(pixels.shape)
+
+
+def _as(levels: Levels, dtype: str) -> Array:
+    return np.rint(levels).astype(dtype) if dtype.startswith("u") else levels.astype(dtype)
