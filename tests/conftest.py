@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edgeai.testing.broker import Mosquitto
+from edgeai.testing.certificates import Authority
 from edgeai.testing.require import require
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,3 +47,18 @@ def mosquitto() -> str:
 def storescu() -> str:
     """Path of DCMTK's C-STORE client."""
     return _program("storescu", "dcmtk")
+
+
+@pytest.fixture
+def broker(mosquitto: str, tmp_path: Path) -> Iterator[Mosquitto]:
+    """A real Mosquitto on a free loopback port, for one test."""
+    folder = tmp_path / "broker"
+    folder.mkdir()
+    with Mosquitto(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority of this test run alone."""
+    return Authority(tmp_path_factory.mktemp("ca"))

@@ -1,0 +1,89 @@
+"""The JSON lines sink: one message a line, synced to the disk before it counts as delivered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeai.api.errors import SinkFailed
+from edgeai.api.hooks import hookimpl
+from edgeai.api.specs import Message, OptionSpec, SinkRequest, SinkSpec
+
+EDGEAI_API = (1, 0)
+
+
+class JsonlSink:
+    """Appends to a file and rotates it by size: ``x.jsonl``, ``x.jsonl.1`` (newest rotated), ``x.jsonl.2`` ..."""
+
+    def __init__(self, request: SinkRequest) -> None:
+        self._path = Path(request.settings["path"])
+        self._max_bytes = int(request.settings.get("max_bytes", 100_000_000))
+        self._keep = int(request.settings.get("keep", 5))
+
+    def put(self, messages: Sequence[Message]) -> None:
+        """Append all and fsync. Status messages are the broker's affair and are left out.
+
+        Raises:
+            SinkFailed: ``sink.disk``; a half-written line of an earlier crash is closed first.
+        """
+        lines = [message.body + b"\n" for message in messages if message.channel != "status"]
+        if not lines:
+            return
+        try:
+            self._append(b"".join(lines))
+        except OSError as error:
+            raise SinkFailed(
+                f"cannot write {self._path}: {error}",
+                code="sink.disk",
+                remedy="free space, or check the folder's rights",
+            ) from error
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    def _append(self, block: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._path.exists() and self._path.stat().st_size + len(block) > self._max_bytes:
+            self._rotate()
+        with self._path.open("a+b") as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                if size and _last_byte(file.fileno(), size) != b"\n":
+                    block = b"\n" + block
+                file.write(block)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                os.ftruncate(file.fileno(), size)  # all or nothing: the batch is offered again
+                raise
+
+    def _rotate(self) -> None:
+        for number in range(self._keep, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            newer = self._path.with_name(f"{self._path.name}.{number - 1}") if number > 1 else self._path
+            if newer.exists():
+                newer.replace(older)
+        self._path.unlink(missing_ok=True)
+
+
+def _last_byte(descriptor: int, size: int) -> bytes:
+    return os.pread(descriptor, 1, size - 1)
+
+
+@hookimpl
+def edgeai_sinks() -> tuple[SinkSpec, ...]:
+    """The ``jsonl`` sink."""
+    return (
+        SinkSpec(
+            name="jsonl",
+            open=JsonlSink,
+            help="results and events as JSON lines in a file",
+            settings=(
+                OptionSpec(name="path", help="the file", required=True),
+                OptionSpec(name="max_bytes", help="size in bytes at which it is rotated", default=100_000_000),
+                OptionSpec(name="keep", help="rotated files kept", default=5),
+                OptionSpec(name="enabled", help="whether it is used", default=True),
+            ),
+        ),
+    )

@@ -1,0 +1,59 @@
+"""The JSON lines sink: durable appends, rotation, and honesty on a full or missing disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from edgeai.api import Message, SinkFailed, SinkRequest
+from edgeai.sinks.jsonl import JsonlSink
+
+
+def _sink(path: Path, **settings: object) -> JsonlSink:
+    return JsonlSink(SinkRequest(device_id="cart", site="lab", settings={"path": path, **settings}))
+
+
+def _message(n: int, channel: str = "result/guard") -> Message:
+    return Message(key=f"k{n}", channel=channel, body=json.dumps({"n": n}).encode(), sequence=n)
+
+
+def test_each_message_is_one_line_and_status_stays_out(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "results.jsonl"
+    sink = _sink(path)
+    sink.put([_message(1), _message(2, "status"), _message(3, "event")])
+    sink.put([_message(4)])
+    assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [1, 3, 4]
+
+
+def test_a_line_cut_short_by_a_crash_does_not_swallow_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"n": 1}\n{"n": ')
+    _sink(path).put([_message(2)])
+    assert path.read_text().splitlines() == ['{"n": 1}', '{"n": ', '{"n": 2}']
+
+
+def test_rotation_keeps_as_many_as_told_and_loses_no_line_among_them(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    sink = _sink(path, max_bytes=30, keep=2)
+    for n in range(9):
+        sink.put([_message(n)])
+    files = sorted(tmp_path.glob("results.jsonl*"))
+    assert [file.name for file in files] == ["results.jsonl", "results.jsonl.1", "results.jsonl.2"]
+    newest_first = [json.loads(line)["n"] for file in files for line in file.read_text().splitlines()]
+    assert sorted(newest_first) == list(range(9))[-len(newest_first) :]
+
+
+def test_a_full_disk_takes_nothing_and_says_so() -> None:
+    sink = _sink(Path("/dev/full"))
+    with pytest.raises(SinkFailed) as failure:
+        sink.put([_message(1)])
+    assert failure.value.code == "sink.disk"
+
+
+def test_a_path_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SinkFailed) as failure:
+        _sink(tmp_path / "file" / "results.jsonl").put([_message(1)])
+    assert failure.value.code == "sink.disk"

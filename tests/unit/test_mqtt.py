@@ -1,0 +1,187 @@
+"""MQTT against a real Mosquitto: delivery, order, TLS, refusals, fallback, loss."""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from edgeai.api import Message, MqttError, SinkFailed, SinkRequest
+from edgeai.mqtt import Broker, Connection, Outgoing, connect, tls_context
+from edgeai.sinks.mqtt import MqttSink
+from edgeai.testing.broker import Mosquitto, free_port
+from edgeai.testing.certificates import Authority
+
+
+def _broker(port: int, client_id: str = "test", **more: object) -> Broker:
+    return Broker(host="127.0.0.1", port=port, client_id=client_id, **more)  # type: ignore[arg-type]
+
+
+class Subscriber:
+    """Collects what a real subscriber receives."""
+
+    def __init__(self, port: int, topic: str = "#") -> None:
+        self.messages: queue.Queue[tuple[str, bytes]] = queue.Queue()
+        self.connection = connect(_broker(port, f"sub-{topic}"))
+        self.connection.subscribe(topic, lambda name, body: self.messages.put((name, body)))
+
+    def take(self, count: int) -> list[tuple[str, bytes]]:
+        return [self.messages.get(timeout=10) for _ in range(count)]
+
+
+def _sink(port: int, **settings: object) -> MqttSink:
+    return MqttSink(SinkRequest(device_id="cart", site="lab", settings={"port": port, **settings}))
+
+
+def _messages(count: int, first: int = 0) -> list[Message]:
+    return [
+        Message(key=f"k{i}", channel="result/guard", body=f'{{"n":{i}}}'.encode(), sequence=i)
+        for i in range(first, first + count)
+    ]
+
+
+def test_a_batch_larger_than_the_window_arrives_whole_and_in_order(broker: Mosquitto) -> None:
+    subscriber = Subscriber(broker.port, "edgeai/#")
+    sink = _sink(broker.port, max_inflight=5)
+    sink.put(_messages(57))
+    received = subscriber.take(57)
+    assert [json.loads(body)["n"] for _, body in received] == list(range(57))
+    assert {topic for topic, _ in received} == {"edgeai/1/lab/cart/result/guard"}
+    sink.close()
+
+
+def test_mqtt_5_is_taken_where_the_broker_has_it_and_3_1_1_when_told(broker: Mosquitto) -> None:
+    assert connect(_broker(broker.port)).protocol == "5"
+    assert connect(_broker(broker.port, "old", protocol="3.1.1")).protocol == "3.1.1"
+
+
+def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1() -> None:
+    """A listener that answers an MQTT 5 CONNECT as 3.1.1 brokers do: CONNACK, return code 1."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for _ in range(2):
+            client, _ = server.accept()
+            connect_packet = client.recv(1024)
+            level = connect_packet[connect_packet.index(b"MQTT") + 4]
+            client.sendall(b"\x20\x02\x00" + (b"\x01" if level == 5 else b"\x00"))
+            if level == 5:
+                client.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    port = server.getsockname()[1]
+    connection = connect(_broker(port))
+    assert connection.protocol == "3.1.1"
+    with pytest.raises(MqttError) as failure:
+        connect(_broker(port, protocol="5"))
+    assert failure.value.code in ("mqtt.unsupported-version", "mqtt.lost")
+    server.close()
+
+
+def test_no_broker_is_one_clear_error() -> None:
+    port = free_port()
+    with pytest.raises(MqttError) as failure:
+        connect(_broker(port))
+    assert failure.value.code == "mqtt.unreachable"
+    assert str(port) in str(failure.value)
+    assert failure.value.remedy
+
+
+def test_a_wrong_password_is_refused_in_the_brokers_words(mosquitto: str, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "passwords").write_text("")
+    extra = f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {tmp_path}/passwords\n"
+    with Mosquitto(tmp_path, port=port, extra=extra), pytest.raises(MqttError) as failure:
+        connect(_broker(port, username="cart", password="wrong"))
+    assert failure.value.code == "mqtt.not-authorised"
+
+
+def test_a_publish_that_the_access_list_denies_is_a_failure_and_not_lost(mosquitto: str, tmp_path: Path) -> None:
+    port = free_port()
+    (tmp_path / "acl").write_text("topic read #\n")
+    extra = f"listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {tmp_path}/acl\n"
+    with Mosquitto(tmp_path, port=port, extra=extra), pytest.raises(SinkFailed) as failure:
+        _sink(port).put(_messages(1))
+    assert failure.value.code == "mqtt.not-authorised"
+
+
+def test_a_broker_that_dies_fails_the_batch_and_the_next_put_reconnects(broker: Mosquitto) -> None:
+    sink = _sink(broker.port)
+    sink.put(_messages(3))
+    broker.kill()
+    with pytest.raises(SinkFailed):
+        sink.put(_messages(3, first=3))
+    broker.start()
+    subscriber = Subscriber(broker.port, "edgeai/+/+/+/result/#")
+    sink.put(_messages(3, first=3))
+    assert [json.loads(body)["n"] for _, body in subscriber.take(3)] == [3, 4, 5]
+    sink.close()
+
+
+def test_status_is_retained_and_the_will_replaces_it_when_the_cart_dies(broker: Mosquitto) -> None:
+    sink = _sink(broker.port)
+    sink.put([Message(key="status", channel="status", body=b'{"state":"online"}')])
+    late = Subscriber(broker.port, "edgeai/1/lab/cart/status")
+    assert late.take(1) == [("edgeai/1/lab/cart/status", b'{"state":"online"}')]
+    _cut(sink)
+    _, body = late.take(1)[0]
+    assert json.loads(body)["state"] == "offline"
+    sink.put(_messages(1))
+    assert late.take(1)[0][1] == b'{"state":"online"}', "the status comes back with the connection"
+    sink.close()
+    assert json.loads(late.take(1)[0][1])["state"] == "offline", "a clean end says offline too"
+
+
+def _cut(sink: MqttSink) -> None:
+    """Break the TCP connection without a DISCONNECT, as a power cut would."""
+    connection = sink._connection
+    assert connection is not None
+    sock = connection._client.socket()
+    assert sock is not None
+    sock.shutdown(socket.SHUT_RDWR)
+    assert connection.wait_lost(10)
+
+
+def test_tls_with_client_certificates(mosquitto: str, tmp_path: Path, authority: Authority) -> None:
+    port = free_port()
+    server, client = authority.issue("broker"), authority.issue("cart")
+    extra = (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\n"
+        f"cafile {authority.ca}\ncertfile {server.certificate}\nkeyfile {server.key}\n"
+    )
+    with Mosquitto(tmp_path, port=port, extra=extra):
+        good = tls_context(authority.ca, client.certificate, client.key)
+        connect(_broker(port, tls=good)).publish([Outgoing(topic="t", body=b"{}")])
+        with pytest.raises(MqttError) as nameless:
+            connect(_broker(port, tls=tls_context(authority.ca, None, None))).publish([Outgoing(topic="t", body=b"{}")])
+        assert nameless.value.code in ("mqtt.tls", "mqtt.lost", "mqtt.unreachable")
+        with pytest.raises(MqttError) as stranger:
+            connect(_broker(port, tls=tls_context(None, None, None)))
+        assert stranger.value.code == "mqtt.tls"
+
+
+def test_unusable_certificate_files_say_which(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("not a certificate")
+    with pytest.raises(MqttError) as failure:
+        tls_context(tmp_path / "ca.pem", None, None)
+    assert failure.value.code == "mqtt.tls"
+    assert "ca.pem" in str(failure.value)
+
+
+def test_a_missing_password_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(MqttError) as failure:
+        _sink(1883, username="u", password_file=tmp_path / "absent")
+    assert failure.value.code == "mqtt.password-file"
+
+
+def test_closing_twice_is_fine(broker: Mosquitto) -> None:
+    connection: Connection = connect(_broker(broker.port))
+    connection.close()
+    connection.close()
+    assert not connection.is_open
+    with pytest.raises(MqttError):
+        connection.publish([Outgoing(topic="t", body=b"{}")])
