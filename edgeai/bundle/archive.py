@@ -246,9 +246,9 @@ def _check_end(path: Path, size: int, limits: BundleLimits) -> None:
         file.seek(size - _END)
         fields = struct.unpack("<4s4H2LH", file.read(_END))
     magic, disk, first_disk, here, count, central_bytes, central_at, comment = fields
-    _check_size(count, size, limits)
     if magic != b"PK\x05\x06" or (disk, first_disk, comment) != (0, 0, 0) or here != count:
         raise _not_a_bundle(path, "it does not end as a bundle does (truncated, or a comment or second disk)")
+    _check_size(count, size, limits)
     if central_at + central_bytes + _END != size or central_bytes > count * (_CENTRAL + MAX_PATH_CHARS):
         raise BundleRejected(f"{path.name} has bytes that no member accounts for", code="bundle.surplus-bytes")
 

@@ -8,10 +8,12 @@ installed slot); it is held to the same rules and is used where it lies.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,26 +124,30 @@ def _verified(target: Path, archive: Archive) -> Bundle:
 
 
 def _unpack(archive: Archive, target: Path) -> Bundle:
-    """Unpack beside the target and rename: others see the whole bundle or none of it."""
+    """Unpack beside the target and rename, one process at a time: others see the whole bundle or none of it."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
-    try:
-        archive.unpack(fresh)
-        if target.exists():  # it failed its verification
-            _set_aside(target)
-        # A rename fails where another process was first; whoever it was, what lies there is verified.
-        with contextlib.suppress(OSError):
+    with _locked(target.parent / ".lock"):
+        if target.exists():
+            with contextlib.suppress(BundleRejected):  # another process was first
+                return _verified(target, archive)
+        fresh = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
+        try:
+            archive.unpack(fresh)
+            if target.exists():  # it failed its verification
+                target.rename(fresh.with_name(fresh.name + "-stale"))
             fresh.rename(target)
-        return _verified(target, archive)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+            return _verified(target, archive)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.rmtree(fresh.with_name(fresh.name + "-stale"), ignore_errors=True)
 
 
-def _set_aside(target: Path) -> None:
-    aside = Path(tempfile.mkdtemp(prefix=".stale-", dir=target.parent))
-    with contextlib.suppress(FileNotFoundError):
-        target.rename(aside / "bundle")
-    shutil.rmtree(aside, ignore_errors=True)
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the folder against other processes; the kernel lets go when this one dies."""
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _read_folder_manifest(root: Path) -> bytes:

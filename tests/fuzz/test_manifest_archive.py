@@ -1,0 +1,107 @@
+"""Foreign bytes: whatever they are, a bundle reader answers with a bundle or a ``BundleRejected``."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeai.api import BundleRejected
+from edgeai.bundle.archive import pack
+from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, decode_manifest, encode_manifest
+from edgeai.bundle.reader import open_bundle
+
+MANIFEST = Manifest(
+    name="tiny",
+    version="1.0.0",
+    release=1,
+    min_edgeai="0.1",
+    intended_use="Fuzzing.",
+    licence="Apache-2.0",
+    plugins=("transforms",),
+    task=TaskUse(name="classify"),
+    inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
+    outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
+    artifacts=(ArtifactDecl(id="a", format="tflite", precision="fp32", path="m.tflite"),),
+)
+WEIGHTS = b"0123456789" * 20
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
+    max_leaves=12,
+)
+FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def packed() -> bytes:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "content").mkdir()
+        (folder / "content" / "m.tflite").write_bytes(WEIGHTS)
+        pack(folder / "content", MANIFEST, folder / "tiny.edgeai")
+        return (folder / "tiny.edgeai").read_bytes()
+
+
+PACKED = packed()
+DOCUMENT = json.loads(encode_manifest(MANIFEST))
+
+
+def reads(data: bytes) -> None:
+    """Opens as exactly what was packed, or is refused with a code of its area."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "x.edgeai"
+        path.write_bytes(data)
+        try:
+            bundle = open_bundle(path, cache_dir=Path(name) / "cache")
+        except BundleRejected as error:
+            assert error.code.startswith("bundle.")
+            assert str(error)
+        else:
+            assert bundle.path("m.tflite").read_bytes() == WEIGHTS
+            assert {path.name for path in bundle.root.rglob("*")} == {"manifest.json", "m.tflite"}
+
+
+@FUZZ
+@given(st.binary(max_size=400))
+def test_any_bytes_as_a_manifest(data: bytes) -> None:
+    try:
+        decode_manifest(data)
+    except BundleRejected as error:
+        assert error.code.startswith("bundle.")
+
+
+@FUZZ
+@given(st.sampled_from([*DOCUMENT, "surprise"]), JSON)
+def test_a_manifest_with_any_value_anywhere(key: str, value: object) -> None:
+    data = json.dumps({**DOCUMENT, key: value}).encode()
+    try:
+        manifest = decode_manifest(data)
+    except BundleRejected as error:
+        assert error.code.startswith("bundle.")
+    else:
+        assert decode_manifest(encode_manifest(manifest)) == manifest
+
+
+@FUZZ
+@given(st.binary(max_size=300))
+def test_any_bytes_as_an_archive(data: bytes) -> None:
+    reads(data)
+    reads(b"PK\x03\x04" + data)
+
+
+@FUZZ
+@given(st.lists(st.tuples(st.integers(0, len(PACKED) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+def test_an_archive_with_changed_bytes(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(PACKED)
+    for at, value in changes:
+        data[at] = value
+    reads(bytes(data))
+
+
+@FUZZ
+@given(st.integers(0, len(PACKED)), st.binary(max_size=64), st.integers(0, 64))
+def test_an_archive_with_bytes_cut_out_or_put_in(at: int, inserted: bytes, removed: int) -> None:
+    reads(PACKED[:at] + inserted + PACKED[at + removed :])

@@ -1,0 +1,251 @@
+"""The archive: deterministic, and every other form of it refused with a code of its own."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgeai.api import BundleRejected
+from edgeai.bundle.archive import Archive, BundleLimits, pack
+from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, decode_manifest, encode_manifest
+from edgeai.bundle.reader import default_cache_dir, open_bundle, read_manifest
+
+MANIFEST = Manifest(
+    name="tiny",
+    version="1.0.0",
+    release=1,
+    min_edgeai="0.1",
+    intended_use="Tests.",
+    licence="Apache-2.0",
+    plugins=(),
+    task=TaskUse(name="classify"),
+    inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
+    outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
+    artifacts=(ArtifactDecl(id="a", format="tflite", precision="fp32", path="artifacts/m.tflite"),),
+)
+WEIGHTS = b"weights" * 300
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "content"
+    (folder / "artifacts").mkdir(parents=True)
+    (folder / "artifacts" / "m.tflite").write_bytes(WEIGHTS)
+    (folder / "CARD.md").write_text("A card.")
+    return folder
+
+
+@pytest.fixture
+def packed(folder: Path, tmp_path: Path) -> Path:
+    pack(folder, MANIFEST, tmp_path / "tiny.edgeai")
+    return tmp_path / "tiny.edgeai"
+
+
+def code_of(path: Path, cache: Path) -> str:
+    with pytest.raises(BundleRejected) as caught:
+        open_bundle(path, cache_dir=cache)
+    return caught.value.code
+
+
+def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """The same form of archive, with other content: what an attacker with our own packer could make."""
+    with zipfile.ZipFile(path) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    change(members)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+        for name, data in members.items():
+            member = zipfile.ZipInfo(name)
+            member.external_attr = (stat.S_IFREG | 0o644) << 16
+            new.writestr(member, data)
+    return path
+
+
+def test_two_packs_are_byte_identical(folder: Path, packed: Path, tmp_path: Path) -> None:
+    os.utime(folder / "CARD.md", (time.time() + 5000, time.time() + 5000))
+    (folder / "CARD.md").chmod(0o600)
+    digest = pack(folder, MANIFEST, tmp_path / "again.edgeai")
+    assert (tmp_path / "again.edgeai").read_bytes() == packed.read_bytes()
+    assert read_manifest(packed)[1] == digest
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_bundle_opens_and_holds_what_was_packed(packed: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(packed, cache_dir=tmp_path / "cache")
+    assert bundle.path("artifacts/m.tflite").read_bytes() == WEIGHTS
+    assert set(bundle.manifest.files) == {"artifacts/m.tflite", "CARD.md"}
+    assert bundle.digest == read_manifest(packed)[1]
+    assert open_bundle(packed, cache_dir=tmp_path / "cache") == bundle
+    assert open_bundle(bundle.root).manifest == bundle.manifest, "an unpacked bundle opens as a folder"
+
+
+def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch, packed: Path, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert open_bundle(packed).root.parent == default_cache_dir() == tmp_path / "xdg" / "edgeai" / "bundles"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert default_cache_dir().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda m: m.update({"artifacts/m.tflite": b"W" + WEIGHTS[1:]}), "bundle.wrong-hash"),
+        (lambda m: m.update({"artifacts/m.tflite": WEIGHTS + b"x"}), "bundle.wrong-size"),
+        (lambda m: m.update({"extra.txt": b"x"}), "bundle.extra-file"),
+        (lambda m: m.update({"signatures.json": b"{}"}), "bundle.needs-newer-edgeai"),
+        (lambda m: m.pop("CARD.md"), "bundle.missing-file"),
+        (lambda m: m.pop("manifest.json"), "bundle.not-a-bundle"),
+        (lambda m: m.update({"manifest.json": b"{}"}), "bundle.invalid-manifest"),
+        (lambda m: m.update({"../evil": b"x"}), "bundle.unsafe-path"),
+        (lambda m: m.update({"/evil": b"x"}), "bundle.unsafe-path"),
+        (lambda m: m.update({"folder/": b""}), "bundle.unsafe-path"),
+        (lambda m: m.update({"card.MD": b"x"}), "bundle.duplicate-path"),
+        (lambda m: m.update({"CARD.md/x": b"x"}), "bundle.duplicate-path"),
+    ],
+)
+def test_content_that_the_manifest_does_not_say(packed: Path, tmp_path: Path, change, code: str) -> None:
+    assert code_of(rewrite(packed, change), tmp_path / "cache") == code
+    assert not list((tmp_path / "cache").glob("[0-9a-f]*")), "nothing that failed stays where it would be found"
+
+
+def test_an_unknown_key_in_the_archives_manifest(packed: Path, tmp_path: Path) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        members["manifest.json"] = members["manifest.json"].replace(b'"schema":1', b'"schema":1,"script":"rm"')
+
+    assert code_of(rewrite(packed, change), tmp_path / "cache") == "bundle.unknown-key"
+
+
+def test_a_link_in_the_archive(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed, "a") as archive:
+        member = zipfile.ZipInfo("link")
+        member.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(member, "/etc/passwd")
+    assert code_of(packed, tmp_path / "cache") == "bundle.link"
+
+
+def test_a_name_twice(packed: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning), zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("CARD.md"), "another")
+    assert code_of(packed, tmp_path / "cache") == "bundle.duplicate-path"
+
+
+def test_compressed_members_are_refused_so_no_bomb_can_be_built(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("bomb"), b"\0" * (8 << 20), compress_type=zipfile.ZIP_DEFLATED)
+    assert code_of(packed, tmp_path / "cache") == "bundle.compressed"
+
+
+def test_encrypted_members_are_refused(packed: Path, tmp_path: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    with zipfile.ZipFile(packed) as archive:
+        at = archive.start_dir
+    flags = struct.unpack_from("<H", data, at + 8)[0]
+    struct.pack_into("<H", data, at + 8, flags | 1)
+    packed.write_bytes(data)
+    assert code_of(packed, tmp_path / "cache") == "bundle.encrypted"
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (lambda d: b"", "bundle.not-a-bundle"),
+        (lambda d: b"hello" * 100, "bundle.not-a-bundle"),
+        (lambda d: d[:-1], "bundle.not-a-bundle"),
+        (lambda d: d[: len(d) // 2], "bundle.not-a-bundle"),
+        (lambda d: d + b"x", "bundle.not-a-bundle"),
+        (lambda d: b"#!/bin/sh\n" + d, "bundle.not-a-bundle"),
+        (lambda d: d[:-22] + b"\0" * 100 + d[-22:], "bundle.surplus-bytes"),
+        (lambda d: d[:40] + b"\0" * 100 + d[40:], "bundle.surplus-bytes"),
+    ],
+)
+def test_a_file_that_is_not_byte_for_byte_a_bundle(packed: Path, tmp_path: Path, damage, code: str) -> None:
+    packed.write_bytes(damage(packed.read_bytes()))
+    assert code_of(packed, tmp_path / "cache") == code
+
+
+def test_hidden_bytes_between_members_are_refused(packed: Path, tmp_path: Path) -> None:
+    """A hole that the central directory steps over: the zip reader is content, the reader is not."""
+    data = packed.read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        at, second = archive.start_dir, archive.infolist()[1].header_offset
+        sizes = [46 + len(member.filename) for member in archive.infolist()]
+    hole = b"HIDDEN"
+    new = bytearray(data[:second] + hole + data[second:])
+    entry = at + len(hole)
+    for size in sizes:
+        offset = struct.unpack_from("<L", new, entry + 42)[0]
+        if offset >= second:
+            struct.pack_into("<L", new, entry + 42, offset + len(hole))
+        entry += size
+    struct.pack_into("<L", new, len(new) - 6, at + len(hole))
+    packed.write_bytes(new)
+    assert zipfile.ZipFile(packed).testzip() is None
+    assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
+
+
+def test_a_missing_file_is_no_bundle(tmp_path: Path) -> None:
+    assert code_of(tmp_path / "none.edgeai", tmp_path) == "bundle.not-a-bundle"
+    assert code_of(tmp_path, tmp_path) == "bundle.not-a-bundle"
+
+
+def test_too_large_is_refused_on_both_ways(folder: Path, packed: Path, tmp_path: Path) -> None:
+    few = BundleLimits(max_files=2)
+    small = BundleLimits(max_bytes=1000)
+    for limits in (few, small):
+        with pytest.raises(BundleRejected) as caught:
+            Archive(packed, limits=limits)
+        assert caught.value.code == "bundle.too-large"
+        with pytest.raises(BundleRejected) as caught:
+            pack(folder, MANIFEST, tmp_path / "no.edgeai", limits=limits)
+        assert caught.value.code == "bundle.too-large"
+    assert not (tmp_path / "no.edgeai").exists()
+
+
+def test_packing_refuses_what_reading_would(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "no.edgeai"
+    cases = [
+        (lambda: (folder / "link").symlink_to("/etc/passwd"), (folder / "link").unlink, "bundle.link"),
+        (lambda: (folder / ".git").write_text(""), (folder / ".git").unlink, "bundle.unsafe-path"),
+        (lambda: (folder / "a b").write_text(""), (folder / "a b").unlink, "bundle.unsafe-path"),
+        (lambda: (folder / "card.md").write_text(""), (folder / "card.md").unlink, "bundle.duplicate-path"),
+        (
+            lambda: (folder / "signatures.json").write_text(""),
+            (folder / "signatures.json").unlink,
+            "bundle.unsafe-path",
+        ),
+        (lambda: (folder / "artifacts/m.tflite").unlink(), lambda: None, "bundle.missing-file"),
+    ]
+    for spoil, mend, code in cases:
+        spoil()
+        with pytest.raises(BundleRejected) as caught:
+            pack(folder, MANIFEST, out)
+        assert caught.value.code == code
+        assert not out.exists()
+        mend()
+
+
+def test_packing_refuses_values_that_reading_would(folder: Path, tmp_path: Path) -> None:
+    for change in ({"name": "Not A Slug"}, {"min_edgeai": "99.0"}, {"intended_use": ""}):
+        with pytest.raises(BundleRejected):
+            pack(folder, msgspec.structs.replace(MANIFEST, **change), tmp_path / "no.edgeai")
+
+
+def test_packing_again_from_an_unpacked_bundle_changes_nothing(packed: Path, tmp_path: Path) -> None:
+    bundle = open_bundle(packed, cache_dir=tmp_path / "cache")
+    pack(bundle.root, bundle.manifest, tmp_path / "again.edgeai")
+    assert (tmp_path / "again.edgeai").read_bytes() == packed.read_bytes()
+
+
+def test_the_manifest_in_the_archive_is_the_canonical_one(packed: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        data = archive.read("manifest.json")
+    assert encode_manifest(decode_manifest(data)) == data
+    assert io.BytesIO(data).getvalue() == data
