@@ -1,0 +1,66 @@
+# edgeai: `make demo` shows it at work, `make test` proves it, `make check` is the gate, `make bench` measures.
+# Every target sets up what it needs; nothing is installed outside this folder.
+
+PYTHON ?= python3
+VENV ?= .venv
+BACKEND ?= auto
+ARGS ?=
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check -q
+PINS := -c .ci/constraints.txt
+RUNTIME_VENV := .venv-tflite-runtime
+DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
+PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
+PACKAGES := edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
+
+.PHONY: demo test check lint bench clean help
+
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in one terminal; BACKEND=tflite|openvino
+	$(PY) -m edgeai demo --backend $(BACKEND) $(ARGS)
+
+test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
+	$(PY) -m pytest -n 2 --dist loadfile -m "not system" $(ARGS)
+	$(PY) -m pytest -m system $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy edgeai $(addprefix -p ,$(PACKAGES))
+	$(VENV)/bin/lint-imports
+
+check: lint test ## The gate: lint and all tests
+
+bench: $(VENV)/.dev ## One table of ratios, each to a limit measured in the same run
+	$(PY) -m benchmarks $(ARGS)
+
+clean: ## Remove the environments and what the demo wrote
+	rm -rf $(VENV) $(RUNTIME_VENV) demo-output var
+
+$(VENV)/.base: .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "edgeai needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	@test -x $(PY) || { echo "Creating $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@$(PIP) install $(PINS) hatchling editables
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.base $(PROJECTS)
+	@echo "Installing edgeai, LiteRT, OpenVINO and OpenCV into $(VENV) (about a minute, once)"
+	@$(PIP) install $(PINS) --no-build-isolation -e ".[demo]" $(DEVICE_PLUGINS)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base $(PROJECTS)
+	@echo "Installing edgeai with every plugin and the test tools into $(VENV) (a few minutes, once)"
+	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(DEVICE_PLUGINS) -e plugins/edgeai-gpu
+	@touch $@ $(VENV)/.demo
+
+# tflite-runtime ends at Python 3.11 and needs numpy 1: it is tested in an environment of its own.
+$(RUNTIME_VENV)/.ready: .ci/constraints-tflite-runtime.txt
+	@python="$$(command -v python3.11 || command -v $(PYTHON))"; \
+	if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] > (3, 11))'; then \
+		"$$python" -m venv $(RUNTIME_VENV) && \
+		$(RUNTIME_VENV)/bin/python -m pip --disable-pip-version-check -q install -r .ci/constraints-tflite-runtime.txt; \
+	else echo "No Python 3.11 here: tests of tflite-runtime will be skipped"; mkdir -p $(RUNTIME_VENV); fi
+	@touch $@
