@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -13,6 +15,8 @@ from edgeai.api import BundleRejected
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, decode_manifest, encode_manifest
 from edgeai.bundle.reader import open_bundle
+
+T = TypeVar("T")
 
 MANIFEST = Manifest(
     name="tiny",
@@ -49,16 +53,22 @@ PACKED = packed()
 DOCUMENT = json.loads(encode_manifest(MANIFEST))
 
 
+def attempt(act: Callable[[], T]) -> T | str:
+    """What it returns, or the code that it is refused with; any other exception is the test's failure."""
+    try:
+        return act()
+    except BundleRejected as error:
+        return f"{error.code}: {error}"
+
+
 def reads(data: bytes) -> None:
     """Opens as exactly what was packed, or is refused with a code of its area."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "x.edgeai"
         path.write_bytes(data)
-        try:
-            bundle = open_bundle(path, cache_dir=Path(name) / "cache")
-        except BundleRejected as error:
-            assert error.code.startswith("bundle.")
-            assert str(error)
+        bundle = attempt(lambda: open_bundle(path, cache_dir=Path(name) / "cache"))
+        if isinstance(bundle, str):
+            assert bundle.startswith("bundle.")
         else:
             assert bundle.path("m.tflite").read_bytes() == WEIGHTS
             assert {path.name for path in bundle.root.rglob("*")} == {"manifest.json", "m.tflite"}
@@ -67,22 +77,20 @@ def reads(data: bytes) -> None:
 @FUZZ
 @given(st.binary(max_size=400))
 def test_any_bytes_as_a_manifest(data: bytes) -> None:
-    try:
-        decode_manifest(data)
-    except BundleRejected as error:
-        assert error.code.startswith("bundle.")
+    answer = attempt(lambda: decode_manifest(data))
+    assert isinstance(answer, str)
+    assert answer.startswith("bundle.")
 
 
 @FUZZ
 @given(st.sampled_from([*DOCUMENT, "surprise"]), JSON)
 def test_a_manifest_with_any_value_anywhere(key: str, value: object) -> None:
     data = json.dumps({**DOCUMENT, key: value}).encode()
-    try:
-        manifest = decode_manifest(data)
-    except BundleRejected as error:
-        assert error.code.startswith("bundle.")
+    answer = attempt(lambda: decode_manifest(data))
+    if isinstance(answer, str):
+        assert answer.startswith("bundle.")
     else:
-        assert decode_manifest(encode_manifest(manifest)) == manifest
+        assert decode_manifest(encode_manifest(answer)) == answer
 
 
 @FUZZ

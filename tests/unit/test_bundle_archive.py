@@ -132,7 +132,7 @@ def test_a_link_in_the_archive(packed: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_twice(packed: Path, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning), zipfile.ZipFile(packed, "a") as archive:
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(packed, "a") as archive:
         archive.writestr(zipfile.ZipInfo("CARD.md"), "another")
     assert code_of(packed, tmp_path / "cache") == "bundle.duplicate-path"
 
@@ -211,16 +211,13 @@ def test_too_large_is_refused_on_both_ways(folder: Path, packed: Path, tmp_path:
 
 def test_packing_refuses_what_reading_would(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "no.edgeai"
+    reserved = folder / "signatures.json"
     cases = [
         (lambda: (folder / "link").symlink_to("/etc/passwd"), (folder / "link").unlink, "bundle.link"),
         (lambda: (folder / ".git").write_text(""), (folder / ".git").unlink, "bundle.unsafe-path"),
         (lambda: (folder / "a b").write_text(""), (folder / "a b").unlink, "bundle.unsafe-path"),
         (lambda: (folder / "card.md").write_text(""), (folder / "card.md").unlink, "bundle.duplicate-path"),
-        (
-            lambda: (folder / "signatures.json").write_text(""),
-            (folder / "signatures.json").unlink,
-            "bundle.unsafe-path",
-        ),
+        (lambda: reserved.write_text(""), reserved.unlink, "bundle.unsafe-path"),
         (lambda: (folder / "artifacts/m.tflite").unlink(), lambda: None, "bundle.missing-file"),
     ]
     for spoil, mend, code in cases:
