@@ -1,0 +1,1 @@
+"""Tasks for edgeai, one module and one entry point each."""

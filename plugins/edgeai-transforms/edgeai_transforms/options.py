@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from edgeai.api import Frame, Options, OptionSpec, TransformFailed
 
-BAD_OPTION = "transform.bad-option"
+BAD_OPTION = "transform.options"
 NOT_APPLICABLE = "transform.not-applicable"
 
 
@@ -16,7 +16,7 @@ class OptionReader:
     """A manifest's options for one step, held against the options that its spec declares.
 
     Raises:
-        TransformFailed: ``transform.bad-option``, for an unknown name or a required one that is missing.
+        TransformFailed: ``transform.options``, for an unknown name or a required one that is missing.
     """
 
     def __init__(self, step: str, declared: Sequence[OptionSpec], given: Options) -> None:
@@ -34,7 +34,7 @@ class OptionReader:
                 self.refuse(option.name, "is required")
 
     def refuse(self, name: str, why: str) -> NoReturn:
-        """Raise ``transform.bad-option`` about this option."""
+        """Raise ``transform.options`` about this option."""
         raise TransformFailed(f"{self.step}: option {name!r} {why}", code=BAD_OPTION, remedy=self._declared[name].help)
 
     def raw(self, name: str) -> Any:

@@ -1,0 +1,178 @@
+"""A manifest's transforms, from one Frame to the tensor that the model takes.
+
+The frame that comes back with the tensor is what the model saw: its ``geometry`` maps findings to the source
+image. Nothing is converted that would lose information in silence: a step of the manifest says so, or it is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+
+from edgeai.api import (
+    Array,
+    EdgeaiError,
+    Frame,
+    Options,
+    PluginFault,
+    PluginNotFound,
+    TensorMismatch,
+    TensorSpec,
+    Transform,
+    TransformFailed,
+    TransformSpec,
+)
+
+
+class StepLike(Protocol):
+    """One entry of a manifest's ``transforms``."""
+
+    @property
+    def transform(self) -> str:
+        """Name of the transform."""
+        ...
+
+    @property
+    def options(self) -> Options:
+        """Its options, signed."""
+        ...
+
+
+class Pipeline:
+    """Built once for a model; ``prepare`` may be called from any thread, as transforms are pure.
+
+    Args:
+        steps: in the order they are applied; none at all is allowed.
+        transforms: the specs that the steps name.
+        input: the model's image input; batch first, then rows, columns and perhaps channels in its layout.
+
+    Raises:
+        PluginNotFound: no spec for a step.
+        TransformFailed: a step's options are refused; the message names the step.
+        TensorMismatch: the input is not an image of a batch of one.
+    """
+
+    def __init__(self, steps: Sequence[StepLike], transforms: Mapping[str, TransformSpec], input: TensorSpec) -> None:
+        self.input = input
+        _check_input(input)
+        self._steps = tuple(_built(index, step, transforms) for index, step in enumerate(steps))
+
+    def prepare(self, frame: Frame) -> tuple[Array, Frame]:
+        """The tensor, with a batch axis of one, in the input's dtype and layout; and the frame as the model saw it.
+
+        The tensor shares memory with the frame where nothing had to be converted: read-only to the caller.
+
+        Raises:
+            TransformFailed: a step cannot be applied to this frame.
+            TensorMismatch: what came out of the last step is not what the model takes; says which step made what.
+            PluginFault: a step broke the contract.
+        """
+        trail = [("frame", _described(frame))]
+        for name, transform in self._steps:
+            with _named(name):
+                after: object = transform.apply(frame)
+            if not isinstance(after, Frame):
+                raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
+            frame = after
+            trail.append((name, _described(frame)))
+        try:
+            return _tensor(frame.pixels, self.input), frame
+        except TensorMismatch as error:
+            path = "; ".join(f"{name}: {what}" for name, what in trail)
+            raise TensorMismatch(f"{error}. Steps made {path}", code=error.code, remedy=error.remedy) from error
+
+
+def _built(index: int, step: StepLike, transforms: Mapping[str, TransformSpec]) -> tuple[str, Transform]:
+    name = f"transforms[{index}] {step.transform}"
+    spec = transforms.get(step.transform)
+    if spec is None:
+        raise PluginNotFound(
+            f"{name}: no loaded plugin provides this transform",
+            remedy=f"loaded: {', '.join(sorted(transforms)) or 'none'}; name its plugin in the manifest's `plugins`",
+        )
+    with _named(name):
+        return name, spec.build(step.options)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors from inside begin with the step's name; what is not ours becomes ``PluginFault``."""
+    try:
+        yield
+    except EdgeaiError as error:
+        raise type(error)(f"{name}: {error}", code=error.code, remedy=error.remedy) from error
+    except MemoryError as error:
+        raise TransformFailed(f"{name}: out of memory", code="transform.memory") from error
+    except Exception as error:
+        raise PluginFault(f"{name}: {type(error).__name__}: {error}") from error
+
+
+def _check_input(spec: TensorSpec) -> None:
+    axes = spec.layout
+    image = axes[:1] == "N" and sorted(axes[1:]) in (["H", "W"], ["C", "H", "W"])
+    if not image:
+        raise TensorMismatch(
+            f"input {spec.name!r} has layout {axes or 'none'!r}, not that of an image",
+            code="tensor.layout",
+            remedy="declare NHWC, NCHW or NHW in the manifest",
+        )
+    if spec.shape[0] not in (None, 1):
+        raise TensorMismatch(
+            f"input {spec.name!r} takes a batch of {spec.shape[0]}; frames are prepared one by one",
+            code="tensor.batch",
+            remedy="convert the model with a batch of 1, or of any size",
+        )
+
+
+def _tensor(pixels: Array, spec: TensorSpec) -> Array:
+    array = _in_dtype(_in_layout(pixels, spec), spec)[np.newaxis]
+    if not spec.accepts(array):
+        want = "x".join("any" if extent is None else str(extent) for extent in spec.shape)
+        got = "x".join(map(str, array.shape))
+        raise TensorMismatch(
+            f"input {spec.name!r} takes {want} ({spec.layout}), the frame became {got}",
+            code="tensor.shape",
+            remedy="put resize or letterbox, and grey or rgb, among the transforms",
+        )
+    return array
+
+
+def _in_layout(pixels: Array, spec: TensorSpec) -> Array:
+    axes = spec.layout[1:]
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, np.newaxis]
+    if "C" not in axes:
+        if pixels.shape[2] != 1:
+            raise TensorMismatch(
+                f"input {spec.name!r} has no channel axis, the frame has {pixels.shape[2]} samples",
+                code="tensor.shape",
+                remedy="put `grey` among the transforms",
+            )
+        return pixels[:, :, 0].transpose(["HW".index(axis) for axis in axes])
+    return pixels.transpose(["HWC".index(axis) for axis in axes])
+
+
+def _in_dtype(array: Array, spec: TensorSpec) -> Array:
+    want: np.dtype[Any] = np.dtype(spec.dtype)
+    floats = array.dtype.kind == want.kind == "f"
+    if not floats and not np.can_cast(array.dtype, want, "safe"):
+        raise TensorMismatch(
+            f"input {spec.name!r} takes {want}, which does not hold every {array.dtype}",
+            code="tensor.dtype",
+            remedy="say how in the transforms: window, normalise or clip",
+        )
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype=want)
+    # An engine may turn NaN into any class without a word.
+    if want.kind == "f" and not np.isfinite(array).all():
+        raise TensorMismatch(f"input {spec.name!r} would hold values that are not finite", code="tensor.not-finite")
+    return array
+
+
+def _described(frame: Frame) -> str:
+    extent = "x".join(map(str, frame.pixels.shape))
+    return f"{extent} {frame.pixels.dtype} {frame.photometric_interpretation}"

@@ -1,0 +1,192 @@
+"""Classify: which of these labels does the image bear? Multi-class, multi-label or binary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeai.api import (
+    Array,
+    Finding,
+    Findings,
+    FrameContext,
+    InstanceRef,
+    Task,
+    TaskFailed,
+    TaskRequest,
+    TaskSpec,
+    Tensors,
+    TensorSpec,
+    hookimpl,
+)
+from edgeai_tasks.classify_options import OPTIONS, ClassifyOptions, refused
+from edgeai_tasks.probabilities import probabilities
+
+EDGEAI_API = (1, 0)
+
+Probabilities: TypeAlias = npt.NDArray[np.float64]
+
+
+class Classify:
+    """See ``Task``. Findings of kind ``class`` are ordered by probability, highest first."""
+
+    def __init__(self, options: ClassifyOptions, output: TensorSpec) -> None:
+        self._options = options
+        self._output = output
+
+    def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:
+        """Every label's probability in this frame, whether it is present, and the agreement with the header.
+
+        Raises:
+            TaskFailed: the output is missing, of the wrong size, not finite, or no probabilities.
+        """
+        values = self._values(outputs)
+        frame_number = context.frame.number
+        findings = self._decided(self._per_label(probabilities(values, self._options)))
+        findings += self._agreement(findings, context.instance)
+        return tuple(replace(finding, frame_number=frame_number) for finding in findings)
+
+    def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
+        """One statement a label about the instance, then (``per_frame``) those of each frame.
+
+        Raises:
+            TaskFailed: there are no frames, or one does not speak of every label.
+        """
+        if not frames:
+            raise TaskFailed("classify: no frame was interpreted", code="task.no-frames")
+        by_label = [self._of_frame(findings) for findings in frames]
+        if self._options.summarise == "vote":
+            findings = self._voted(by_label)
+        else:
+            table = np.array([[each[label].probability for label in self._options.names] for each in by_label])
+            table = table.astype(np.float64)
+            findings = self._decided(table.mean(axis=0) if self._options.summarise == "mean" else table.max(axis=0))
+        agreement = self._agreement(findings, instance)
+        summary = self._most_probable(findings) + agreement
+        if self._options.per_frame:
+            for each in frames:
+                summary += self._most_probable(tuple(f for f in each if f.kind == "class"))
+                summary += tuple(f for f in each if f.kind != "class")
+        return summary
+
+    def _values(self, outputs: Tensors) -> Array:
+        values = outputs.get(self._output.name)
+        if values is None:
+            raise TaskFailed(
+                f"classify: the model gave no output {self._output.name!r}, but {', '.join(outputs) or 'none'}",
+                code="task.output",
+            )
+        wanted = self._options.output_size
+        if values.size != wanted or values.shape[-1:] not in ((wanted,), ()):
+            raise TaskFailed(
+                f"classify: output {self._output.name!r} has shape {values.shape}, {wanted} values are needed",
+                code="task.output",
+            )
+        flat = np.asarray(values, dtype=np.float64).reshape(-1)
+        if not np.isfinite(flat).all():
+            raise TaskFailed(
+                f"classify: output {self._output.name!r} holds values that are not finite", code="task.not-finite"
+            )
+        return flat
+
+    def _per_label(self, values: Probabilities) -> Probabilities:
+        # One output and two labels: the negative first.
+        return np.array([1.0 - values[0], values[0]]) if len(self._options.labels) > len(values) else values
+
+    def _decided(self, values: Probabilities) -> Findings:
+        top = int(np.argmax(values))
+        findings = []
+        for index, (label, value) in enumerate(zip(self._options.labels, values, strict=True)):
+            threshold = label.threshold
+            reached = threshold is None or float(value) >= threshold
+            if self._options.mode == "multi-class":
+                reached = reached and index == top
+            elif self._options.mode == "binary" and len(self._options.labels) == 2 and index == 0:
+                # The complement of the positive, so that exactly one of the two is present.
+                positive = self._options.labels[1].threshold
+                reached = positive is not None and float(values[1]) < positive
+            findings.append(self._finding(index, float(value), threshold, reached))
+        return _ordered(findings)
+
+    def _voted(self, by_label: Sequence[dict[str, Finding]]) -> Findings:
+        findings = []
+        for index, label in enumerate(self._options.names):
+            share = sum(each[label].present for each in by_label) / len(by_label)
+            findings.append(self._finding(index, share, 0.5, share > 0.5))
+        return _ordered(findings)
+
+    def _finding(self, index: int, probability: float, threshold: float | None, present: bool) -> Finding:
+        label = self._options.labels[index]
+        return Finding(
+            kind="class",
+            label=label.label,
+            present=present,
+            probability=probability,
+            threshold=threshold,
+            concept=label.concept,
+        )
+
+    def _agreement(self, findings: Findings, instance: InstanceRef) -> Findings:
+        expect = self._options.expect
+        if expect is None:
+            return ()
+        labels = expect.labels_for(str(getattr(instance, expect.attribute)))
+        if not labels:
+            # The header says nothing that could be agreed with.
+            return (Finding(kind="agreement", label=expect.attribute, present=False, threshold=expect.threshold),)
+        summed = sum(f.probability or 0.0 for f in findings if f.kind == "class" and f.label in labels)
+        probability = min(1.0, summed)
+        return (
+            Finding(
+                kind="agreement",
+                label=expect.attribute,
+                present=probability >= expect.threshold,
+                probability=probability,
+                threshold=expect.threshold,
+            ),
+        )
+
+    def _of_frame(self, findings: Findings) -> dict[str, Finding]:
+        by_label = {finding.label: finding for finding in findings if finding.kind == "class"}
+        if set(by_label) != set(self._options.names) or any(f.probability is None for f in by_label.values()):
+            raise TaskFailed("classify: a frame's findings do not speak of every label", code="task.no-frames")
+        return by_label
+
+    def _most_probable(self, findings: Findings) -> Findings:
+        # What is present is never cut off: a short list must not read as a negative.
+        kept = self._options.top_k or len(findings)
+        return tuple(finding for rank, finding in enumerate(findings) if rank < kept or finding.present)
+
+
+def _ordered(findings: Sequence[Finding]) -> Findings:
+    return tuple(sorted(findings, key=lambda finding: -(finding.probability or 0.0)))
+
+
+def _build(request: TaskRequest) -> Task:
+    options = ClassifyOptions.read(request.options)
+    output = _output(options, request.outputs)
+    extent = output.shape[-1] if output.shape else None
+    if extent is not None and extent != options.output_size:
+        raise refused("labels", f"need {options.output_size} outputs, {output.name!r} has shape {output.shape}")
+    return Classify(options, output)
+
+
+def _output(options: ClassifyOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    named = [spec for spec in outputs if spec.name == options.output or (options.output is None and len(outputs) == 1)]
+    if not named:
+        names = ", ".join(spec.name for spec in outputs) or "none"
+        raise refused("output", f"is {options.output!r}, the model's outputs are: {names}")
+    return named[0]
+
+
+SPEC = TaskSpec(name="classify", build=_build, options=OPTIONS, help="Which of these labels does the image bear?")
+
+
+@hookimpl
+def edgeai_tasks() -> tuple[TaskSpec, ...]:
+    """The task ``classify``."""
+    return (SPEC,)

@@ -1,0 +1,289 @@
+"""The options of classify, read strictly."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from edgeai.api import Concept, Options, OptionSpec, TaskFailed
+
+MODES = ("multi-class", "multi-label", "binary")
+ACTIVATIONS = ("none", "softmax", "sigmoid")
+SUMMARIES = ("mean", "max", "vote")
+ATTRIBUTES = ("modality", "body_part_examined", "view_position", "photometric_interpretation", "sop_class_uid")
+ANY_OTHER = "*"
+
+OPTIONS: tuple[OptionSpec, ...] = (
+    OptionSpec(
+        name="labels",
+        required=True,
+        help="the model's labels in the order of its outputs: each a word, or {label, threshold, concept: {code, "
+        "scheme, meaning}}; binary takes one (the positive) or two (negative, positive)",
+    ),
+    OptionSpec(
+        name="mode",
+        default="multi-class",
+        choices=MODES,
+        help="multi-class: exactly one label applies; multi-label: any number; binary: one output for yes or no",
+    ),
+    OptionSpec(
+        name="activation",
+        default="none",
+        choices=ACTIVATIONS,
+        help="what turns the outputs into probabilities: none where the model ends in it itself, softmax for "
+        "multi-class logits, sigmoid for multi-label or binary ones",
+    ),
+    OptionSpec(
+        name="temperature",
+        default=1.0,
+        help="calibration, above 0: logits (or log p, log-odds) are divided by it; 1 changes nothing",
+    ),
+    OptionSpec(
+        name="threshold",
+        help="least probability of a label that is present, 0 to 1; when absent 0.5, and none for multi-class",
+    ),
+    OptionSpec(name="thresholds", default={}, help="label -> its own threshold, 0 to 1"),
+    OptionSpec(name="top_k", default=0, help="list only so many of the most probable labels, and all present; 0: all"),
+    OptionSpec(
+        name="summarise",
+        default="mean",
+        choices=SUMMARIES,
+        help="instance from frames: mean or max of each probability, or vote: share of frames that have it present, "
+        "present above 0.5",
+    ),
+    OptionSpec(name="per_frame", default=False, help="whether the result lists each frame's findings too"),
+    OptionSpec(
+        name="expect",
+        help="a finding of kind agreement: {attribute, values: {label: [attribute values], '*': label for all "
+        "others}, threshold (0.5)}; not for multi-label",
+    ),
+    OptionSpec(name="output", help="which output of the model; needed where it has several"),
+)
+
+
+def refused(name: str, why: str) -> TaskFailed:
+    """The error for an option that makes no sense."""
+    remedy = next(option.help for option in OPTIONS if option.name == name)
+    return TaskFailed(f"classify: option {name!r} {why}", code="task.options", remedy=remedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label; ``threshold`` ``None`` means that being the most probable is enough."""
+
+    label: str
+    threshold: float | None = None
+    concept: Concept | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Which labels fit which value of an attribute of the header."""
+
+    attribute: str
+    by_value: Mapping[str, frozenset[str]]
+    otherwise: frozenset[str]
+    threshold: float
+
+    def labels_for(self, value: str) -> frozenset[str]:
+        """Labels that an image with this attribute value should bear; none for an empty or unlisted value."""
+        return self.by_value.get(value, self.otherwise) if value else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyOptions:
+    """What the manifest says about a classifier."""
+
+    mode: str
+    activation: str
+    labels: tuple[Label, ...]
+    temperature: float
+    top_k: int
+    summarise: str
+    per_frame: bool
+    expect: Expectation | None
+    output: str | None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels' words, in the order of the outputs."""
+        return tuple(label.label for label in self.labels)
+
+    @property
+    def output_size(self) -> int:
+        """How many values the model gives for a frame."""
+        return 1 if self.mode == "binary" else len(self.labels)
+
+    @classmethod
+    def read(cls, given: Options) -> ClassifyOptions:
+        """Read a manifest's options.
+
+        Raises:
+            TaskFailed: ``task.options``, naming the option.
+        """
+        known = {option.name: option.default for option in OPTIONS}
+        for name in given:
+            if name not in known:
+                raise TaskFailed(
+                    f"classify: unknown option {name!r}", code="task.options", remedy=f"options: {', '.join(known)}"
+                )
+        values = {**known, **given}
+        mode = _choice("mode", values["mode"], MODES)
+        labels = _with_thresholds(_labels(values["labels"]), mode, values["threshold"], values["thresholds"])
+        return cls(
+            mode=mode,
+            activation=_activation(values["activation"], mode),
+            labels=labels,
+            temperature=_temperature(values["temperature"]),
+            top_k=_whole("top_k", values["top_k"]),
+            summarise=_choice("summarise", values["summarise"], SUMMARIES),
+            per_frame=_flag("per_frame", values["per_frame"]),
+            expect=_expect(values["expect"], labels, mode),
+            output=None if values["output"] is None else _text("output", values["output"]),
+        )
+
+
+def _labels(value: Any) -> tuple[Label, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise refused("labels", "must be a list of at least one label")
+    labels = tuple(_label(item) for item in value)
+    names = [label.label for label in labels]
+    if len(set(names)) != len(names):
+        raise refused("labels", f"names a label twice: {', '.join(names)}")
+    return labels
+
+
+def _label(item: Any) -> Label:
+    if isinstance(item, str):
+        return Label(_text("labels", item))
+    if not isinstance(item, Mapping) or "label" not in item or set(item) - {"label", "threshold", "concept"}:
+        raise refused("labels", f"has {item!r}, which is no label")
+    threshold = item.get("threshold")
+    return Label(
+        label=_text("labels", item["label"]),
+        threshold=None if threshold is None else _fraction("labels", threshold),
+        concept=_concept(item.get("concept")),
+    )
+
+
+def _concept(value: Any) -> Concept | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or set(value) != {"code", "scheme", "meaning"}:
+        raise refused("labels", f"has concept {value!r}, which needs code, scheme and meaning")
+    return Concept(**{name: _text("labels", text) for name, text in value.items()})
+
+
+def _with_thresholds(labels: tuple[Label, ...], mode: str, common: Any, named: Any) -> tuple[Label, ...]:
+    if not isinstance(named, Mapping):
+        raise refused("thresholds", f"is {named!r}, not a table of label and threshold")
+    names = {label.label for label in labels}
+    for name, value in named.items():
+        if name not in names:
+            raise refused("thresholds", f"names {name!r}, which is no label")
+        if any(label.label == name and label.threshold is not None for label in labels):
+            raise refused("thresholds", f"gives {name!r} a threshold that its label has too")
+        _fraction("thresholds", value)
+    default = None if mode == "multi-class" else 0.5
+    if common is not None:
+        default = _fraction("threshold", common)
+    own = tuple(_threshold(label, named, default) for label in labels)
+    return _binary(labels, own, named) if mode == "binary" else own
+
+
+def _threshold(label: Label, named: Mapping[str, Any], default: float | None) -> Label:
+    if label.threshold is not None:
+        return label
+    value = named.get(label.label)
+    return replace(label, threshold=default if value is None else float(value))
+
+
+def _binary(given: tuple[Label, ...], labels: tuple[Label, ...], named: Mapping[str, Any]) -> tuple[Label, ...]:
+    if len(labels) > 2:
+        raise refused("labels", f"are {len(labels)}; binary takes the positive, or the negative and the positive")
+    if len(labels) == 1:
+        return labels
+    if given[0].threshold is not None or given[0].label in named:
+        raise refused("labels", f"give {given[0].label!r} a threshold; in binary it is what the positive's leaves")
+    positive = labels[1]
+    return (replace(labels[0], threshold=1.0 - (positive.threshold or 0.0)), positive)
+
+
+def _activation(value: Any, mode: str) -> str:
+    activation = _choice("activation", value, ACTIVATIONS)
+    if activation == ("sigmoid" if mode == "multi-class" else "softmax"):
+        raise refused("activation", f"is {activation}, which does not go with mode {mode}")
+    return activation
+
+
+def _expect(value: Any, labels: tuple[Label, ...], mode: str) -> Expectation | None:
+    if value is None:
+        return None
+    if mode == "multi-label" or len(labels) < 2:
+        raise refused("expect", "needs labels that exclude one another")
+    if not isinstance(value, Mapping) or set(value) - {"threshold"} != {"attribute", "values"}:
+        raise refused("expect", f"is {value!r}, which needs attribute and values, and may have threshold")
+    attribute = value["attribute"]
+    if attribute not in ATTRIBUTES:
+        raise refused("expect", f"has attribute {attribute!r}, not one of {', '.join(ATTRIBUTES)}")
+    if not isinstance(value["values"], Mapping) or not value["values"]:
+        raise refused("expect", "has values that are no table of label and attribute values")
+    by_value, otherwise = _expected_values(value["values"], {label.label for label in labels})
+    threshold = _fraction("expect", value.get("threshold", 0.5))
+    return Expectation(attribute=attribute, by_value=by_value, otherwise=otherwise, threshold=threshold)
+
+
+def _expected_values(values: Mapping[str, Any], names: set[str]) -> tuple[dict[str, frozenset[str]], frozenset[str]]:
+    by_value: dict[str, frozenset[str]] = {}
+    otherwise: frozenset[str] = frozenset()
+    for label, listed in values.items():
+        meant = listed if label == ANY_OTHER else label
+        if meant not in names:
+            raise refused("expect", f"names {meant!r}, which is no label")
+        if label == ANY_OTHER:
+            otherwise = frozenset({meant})
+            continue
+        if not isinstance(listed, list | tuple) or not listed:
+            raise refused("expect", f"lists no attribute values for {label!r}")
+        for item in listed:
+            by_value[_text("expect", item)] = by_value.get(item, frozenset()) | {label}
+    return by_value, otherwise
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if value not in choices:
+        raise refused(name, f"is {value!r}, not one of {', '.join(choices)}")
+    return str(value)
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise refused(name, f"has {value!r}, not a word")
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise refused(name, f"is {value!r}, not true or false")
+    return value
+
+
+def _whole(name: str, value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise refused(name, f"is {value!r}, not a whole number from 0")
+    return value
+
+
+def _fraction(name: str, value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
+        raise refused(name, f"has {value!r}, not a number from 0 to 1")
+    return float(value)
+
+
+def _temperature(value: Any) -> float:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or value <= 0:
+        raise refused("temperature", f"is {value!r}, not a finite number above 0")
+    return float(value)
