@@ -1,0 +1,132 @@
+"""SQLite as the spool uses it: one connection a thread, explicit transactions, its errors in our words."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeai.api.errors import SpoolError, SpoolFull
+from edgeai.spool.schema import SCHEMA_VERSION, TABLES
+
+BUSY_TIMEOUT_S = 20.0
+"""How long a writer waits for another. Transactions take milliseconds; only a stuck disk gets here."""
+
+_CODES = {
+    sqlite3.SQLITE_BUSY: "spool.busy",
+    sqlite3.SQLITE_LOCKED: "spool.busy",
+    sqlite3.SQLITE_CORRUPT: "spool.corrupt",
+    sqlite3.SQLITE_NOTADB: "spool.corrupt",
+    sqlite3.SQLITE_CANTOPEN: "spool.unreadable",
+    sqlite3.SQLITE_READONLY: "spool.unreadable",
+    sqlite3.SQLITE_PERM: "spool.unreadable",
+    sqlite3.SQLITE_IOERR: "spool.io",
+}
+_REMEDIES = {
+    "spool.corrupt": "stop the service, keep a copy of the spool folder, and start with an empty one",
+    "spool.unreadable": "check that the service's user owns data_dir and may write to it",
+    "spool.io": "check the disk (dmesg, smartctl)",
+}
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Whatever SQLite or the file system raises inside, as ``SpoolError`` or ``SpoolFull``."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if primary == sqlite3.SQLITE_FULL:
+            raise _full(what, error) from error
+        code = _CODES.get(primary)
+        raise SpoolError(f"{what}: {error}", code=code, remedy=_REMEDIES.get(code or "")) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _full(what, error) from error
+        raise SpoolError(f"{what}: {error}", code="spool.io", remedy=_REMEDIES["spool.io"]) from error
+
+
+def _full(what: str, error: Exception) -> SpoolFull:
+    return SpoolFull(f"{what}: {error}", remedy="free disk space, or let the sinks catch up")
+
+
+class Database:
+    """The file, and a connection to it for each thread that asks."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._guard = threading.Lock()
+        with translated("opening the spool"):
+            self._create()
+
+    def _create(self) -> None:
+        db = self.connection()
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            with self.write():
+                # Another process may have made them while this one waited for the lock.
+                if db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                    for statement in TABLES.split(";"):
+                        if statement.strip():
+                            db.execute(statement)
+                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise SpoolError(
+                f"{self.path} has schema {version}, this edgeai reads {SCHEMA_VERSION}",
+                code="spool.schema",
+                remedy="start the edgeai version that wrote it, let it finish its jobs, then update",
+            )
+
+    def connection(self) -> sqlite3.Connection:
+        """This thread's own connection."""
+        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            # check_same_thread=False only so that close() may close them all.
+            found = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            found.execute("PRAGMA journal_mode = WAL")
+            found.execute("PRAGMA foreign_keys = ON")
+            found.execute("PRAGMA journal_size_limit = 16777216")
+            found.execute("PRAGMA synchronous = FULL")
+            self._local.connection = found
+            with self._guard:
+                self._open.append(found)
+        return found
+
+    @contextmanager
+    def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction: all of it or nothing, on disk when this returns.
+
+        Args:
+            durable: False for what a start after a power cut would undo anyway (claims): saves the fsync.
+        """
+        with translated("writing the spool"):
+            db = self.connection()
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                # After SQLITE_FULL or an I/O error SQLite may have rolled back by itself.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """Statements outside a transaction: each sees the latest commit."""
+        with translated("reading the spool"):
+            yield self.connection()
+
+    def close(self) -> None:
+        """Close every thread's connection. Twice is fine."""
+        with self._guard:
+            while self._open:
+                self._open.pop().close()
+        self._local = threading.local()

@@ -1,0 +1,113 @@
+"""Plugins' misdeeds, and who is skipped for them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from edgeai.spool.metrics import add_count
+from edgeai.spool.outbox import queue_event
+from edgeai.spool.store import Store
+
+FAULT_AGE_S = 24 * 3600.0
+"""Faults older than this no longer count towards a quarantine: a crash a month is not a plugin that cannot run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A plugin that is skipped on a deployment until its version changes or an operator pardons it."""
+
+    plugin: str
+    version: str
+    deployment: str
+    step: str
+    cause: str
+    since: float
+
+
+class Faults(Store):
+    """What the supervisor and infer write, and infer and ``status`` read."""
+
+    def fault(
+        self,
+        *,
+        plugin: str,
+        version: str,
+        deployment: str,
+        step: str,
+        cause: str,
+        quarantine_after: int,
+        job_id: int | None = None,
+    ) -> bool:
+        """Record a misdeed; quarantine the plugin when it was one too many at this step.
+
+        Args:
+            plugin: its name; with ``version`` and ``deployment`` it is what gets quarantined.
+            version: of its distribution.
+            deployment: where it misbehaved.
+            step: ``load``, ``probe``, ``open`` or ``run``.
+            cause: ``signal-SIGABRT``, ``exit-1``, ``deadline``, or an error code.
+            quarantine_after: ``config.supervise.quarantine_after``.
+            job_id: the job at hand, if any.
+
+        Returns:
+            True when this one led to quarantine; events ``plugin.fault`` and ``plugin.quarantined`` are queued.
+        """
+        who = (plugin, version, deployment)
+        facts = {"plugin": plugin, "version": version, "deployment": deployment, "step": step, "cause": cause}
+        now = time.time()
+        with self.db.write() as db:
+            db.execute(
+                "INSERT INTO faults (at, plugin, version, deployment, step, cause, job) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (now, *who, step, cause, job_id),
+            )
+            add_count(db, "faults", plugin=plugin, deployment=deployment, step=step, cause=cause)
+            queue_event(self, db, "plugin.fault", f"{plugin} {version} failed at {step}: {cause}", **facts)
+            count = db.execute(
+                "SELECT COUNT(*) FROM faults WHERE plugin = ? AND version = ? AND deployment = ? AND step = ?"
+                " AND at > ?",
+                (*who, step, now - FAULT_AGE_S),
+            ).fetchone()[0]
+            fresh = (
+                count >= quarantine_after
+                and (
+                    db.execute("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)", (*who, step, cause, now))
+                ).rowcount
+            )
+            if fresh:
+                told = f"{plugin} {version} is skipped on {deployment} after {count} faults at {step}"
+                queue_event(self, db, "plugin.quarantined", told, **facts, faults=count)
+        self.bells.ring("publish")
+        return bool(fresh)
+
+    def faults(self, *, plugin: str, version: str, deployment: str, step: str) -> int:
+        """How many count at present."""
+        with self.db.read() as db:
+            row = db.execute(
+                "SELECT COUNT(*) FROM faults WHERE plugin = ? AND version = ? AND deployment = ? AND step = ?"
+                " AND at > ?",
+                (plugin, version, deployment, step, time.time() - FAULT_AGE_S),
+            ).fetchone()
+        return int(row[0])
+
+    def quarantined(self, deployment: str | None = None) -> list[Quarantine]:
+        """Who is skipped, on one deployment or on all."""
+        with self.db.read() as db:
+            rows = db.execute(
+                "SELECT plugin, version, deployment, step, cause, since FROM quarantine"
+                " WHERE ?1 IS NULL OR deployment = ?1 ORDER BY since",
+                (deployment,),
+            ).fetchall()
+        names = ("plugin", "version", "deployment", "step", "cause", "since")
+        return [Quarantine(**dict(zip(names, row, strict=True))) for row in rows]
+
+    def pardon(self, plugin: str, deployment: str | None = None) -> int:
+        """Lift quarantine and forget the faults behind it; how many quarantines that were."""
+        where = "WHERE plugin = ?1 AND (?2 IS NULL OR deployment = ?2)"
+        with self.db.write() as db:
+            db.execute(f"DELETE FROM faults {where}", (plugin, deployment))  # noqa: S608
+            lifted = db.execute(f"DELETE FROM quarantine {where}", (plugin, deployment)).rowcount  # noqa: S608
+            if lifted:
+                told = f"{plugin} is used again"
+                queue_event(self, db, "plugin.pardoned", told, plugin=plugin, deployment=deployment or "")
+        return lifted

@@ -1,0 +1,191 @@
+"""A role's place: the lock that makes it the only one, and the note of what it is doing this moment.
+
+The note is one fixed page of a file, written whole by ``pwrite``: no fsync and no transaction, so that it costs
+microseconds a step, and it survives ``kill -9`` because the page is the kernel's. After a power cut it means
+nothing, and needs to mean nothing. Readers check its CRC, so a page half-way through a write is never believed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeai.api.errors import SpoolError
+
+PAGE_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Something risky that is under way.
+
+    Attributes:
+        step: ``job``, or one that ``open_model`` names: ``load``, ``probe``, ``open``, ``decode``, ``run``.
+        since: monotonic seconds.
+        deadline_s: after this long it is ended; 0 for never.
+        thread: ``threading.get_ident()`` of who does it.
+    """
+
+    step: str
+    since: float
+    thread: int
+    deadline_s: float = 0.0
+    job_id: int | None = None
+    plugin: str = ""
+    version: str = ""
+
+    def overdue(self, now: float) -> bool:
+        """Whether its deadline has passed at ``now`` (monotonic seconds)."""
+        return self.deadline_s > 0 and now > self.since + self.deadline_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What a role last said of itself. ``beat_at`` is monotonic seconds; it means nothing after a reboot."""
+
+    role: str
+    pid: int
+    state: str
+    beat_at: float
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+    def age_s(self) -> float:
+        """Seconds since it last spoke."""
+        return max(0.0, time.monotonic() - self.beat_at)
+
+
+class Station:
+    """Held by a running role. One process at a time; the kernel frees it however that process ends.
+
+    Raises:
+        SpoolError: ``spool.locked`` when another process holds it.
+    """
+
+    def __init__(self, folder: Path, role: str) -> None:
+        self.role = role
+        self._file = os.open(folder / f"{role}.note", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _locked(self._file):
+            os.close(self._file)
+            raise SpoolError(
+                f"another process runs the role {role} on this data_dir",
+                code="spool.locked",
+                remedy="stop it first; `edgeai status` names its process",
+            )
+        self._state = "starting"
+        self._detail: Mapping[str, Any] = {}
+        self._steps: dict[int, Step] = {}
+        self._next = 0
+        self._guard = threading.Lock()
+        self.beat()
+
+    def beat(self, state: str | None = None, **detail: object) -> None:
+        """Say that this role lives; ``state`` and ``detail`` stay as they were when not given."""
+        with self._guard:
+            self._state = state or self._state
+            self._detail = detail or self._detail
+            self._write()
+
+    @contextmanager
+    def step(
+        self, step: str, *, deadline_s: float = 0.0, job_id: int | None = None, plugin: str = "", version: str = ""
+    ) -> Iterator[None]:
+        """Note that ``step`` is under way, until the block ends. Steps may nest, and overlap between threads."""
+        mine = Step(
+            step=step,
+            since=time.monotonic(),
+            thread=threading.get_ident(),
+            deadline_s=deadline_s,
+            job_id=job_id,
+            plugin=plugin,
+            version=version,
+        )
+        with self._guard:
+            self._next += 1
+            key = self._next
+            self._steps[key] = mine
+            self._write()
+        try:
+            yield
+        finally:
+            with self._guard:
+                del self._steps[key]
+                self._write()
+
+    def _write(self) -> None:
+        note = Note(
+            role=self.role,
+            pid=os.getpid(),
+            state=self._state,
+            beat_at=time.monotonic(),
+            detail=self._detail,
+            steps=tuple(self._steps.values()),
+        )
+        text = json.dumps(asdict(note)).encode()
+        if len(text) > PAGE_BYTES - 16:  # the steps are what matters
+            text = json.dumps({**asdict(note), "detail": {}}).encode()
+        if self._file >= 0:
+            os.pwrite(self._file, b"%08x %s" % (zlib.crc32(text), text.ljust(PAGE_BYTES - 9)), 0)
+
+    def close(self) -> None:
+        """Let go. Twice is fine."""
+        with self._guard:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
+
+
+def _locked(file: int) -> bool:
+    """Take the lock, with patience for one who only asks whether it is held, or who is dying."""
+    end = time.monotonic() + 1.0
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def read_note(path: Path) -> Note | None:
+    """The note in one role's file; None when there is none or it cannot be trusted."""
+    for _ in range(3):
+        try:
+            page = path.read_bytes()
+        except OSError:
+            return None
+        text = page[9:].rstrip()
+        if page[:8] == b"%08x" % zlib.crc32(text):
+            return _note(json.loads(text))
+    return None
+
+
+def _note(body: dict[str, Any]) -> Note:
+    steps = tuple(Step(**step) for step in body.pop("steps"))
+    return Note(**body, steps=steps)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds this station."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -1,0 +1,62 @@
+"""What every part of the spool stands on: the folder, the limits, the bells and the identity of the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Protocol
+
+from edgeai.spool.bells import Bells
+from edgeai.spool.database import Database, translated
+
+
+class Limits(Protocol):
+    """``config.Spool``, or anything with the same four facts."""
+
+    @property
+    def reserve_bytes(self) -> int:
+        """Free disk below which nothing more is accepted."""
+
+    @property
+    def max_backlog(self) -> int:
+        """Unfinished jobs and unpublished messages above which nothing more is accepted."""
+
+    @property
+    def keep_files(self) -> Literal["never", "failed", "always"]:
+        """Which DICOM files stay after their jobs are done."""
+
+    @property
+    def keep_rows_days(self) -> int:
+        """How long an instance is remembered."""
+
+
+class DefaultLimits:
+    """The limits of a profile that says nothing about them."""
+
+    reserve_bytes: int = 1_000_000_000
+    max_backlog: int = 100_000
+    keep_files: Literal["never", "failed", "always"] = "never"
+    keep_rows_days: int = 30
+
+
+class Store:
+    """Folders and database of a spool: ``{spool.sqlite, tmp/, instances/, bells/, roles/}``."""
+
+    def __init__(self, folder: Path, limits: Limits | None = None, *, site: str = "", device_id: str = "") -> None:
+        self.folder = folder
+        self.limits: Limits = limits if limits is not None else DefaultLimits()
+        self.site = site
+        self.device_id = device_id
+        self.tmp = folder / "tmp"
+        self.instances = folder / "instances"
+        self.roles = folder / "roles"
+        with translated(f"creating {folder}"):
+            for each in (self.tmp, self.instances, folder / "bells", self.roles):
+                each.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)  # images lie here
+        self.bells = Bells(folder / "bells")
+        self.db = Database(folder / "spool.sqlite")
+
+    def close(self) -> None:
+        """Close connections and bells. Twice is fine."""
+        self.bells.close()
+        self.db.close()
