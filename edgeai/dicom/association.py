@@ -1,0 +1,301 @@
+"""One association, from its first PDU to its end, on the thread that owns it.
+
+pynetdicom's acceptor needs two polling threads, decodes every fragment three times, and cannot bound a
+peer that stays silent in the middle of a PDU. Its PDUs and its negotiation are used; the loop is this one.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import re
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP
+
+from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolFull
+from edgeai.dicom.arrival import Intake, ReceivedFile, file_meta, take
+from edgeai.dicom.dimse import MAX_COMMAND_BYTES, Command, Field, Status, read_command, response
+from edgeai.dicom.negotiation import MAX_REQUEST_BYTES, Accepted, AssociationRules, Rejected, negotiate
+from edgeai.dicom.pdus import (
+    ASSOCIATE_RQ,
+    HEADER,
+    INVALID_PARAMETER,
+    UNEXPECTED_PDU,
+    UNRECOGNISED_PDU,
+    AssociationEnded,
+    PduStream,
+    Pdv,
+    p_data,
+)
+from edgeai.dicom.storage import VERIFICATION
+
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 16 * 1024 * 1024
+_UID: Final = re.compile(r"[0-9.]{1,64}")
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_log = logging.getLogger(__name__)
+
+Report = Callable[[str, str, dict[str, object]], None]
+"""(kind, message, facts) of something ops should know; no patient data, no UIDs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What every association of a server shares. ``full`` says whether one more would be too many."""
+
+    intake: Intake
+    rules: AssociationRules
+    report: Report
+    full: Callable[[], bool]
+    idle_timeout_s: float
+    negotiation_timeout_s: float
+    max_instance_bytes: int
+
+
+class Association:
+    """Serves C-STORE and C-ECHO on one connection."""
+
+    def __init__(self, connection: socket.socket, address: str, service: Service) -> None:
+        self.busy = False
+        self.closing = False
+        self.established = False
+        self._connection = connection
+        self._address = address
+        self._service = service
+        self._stream = PduStream(connection, idle_timeout_s=service.idle_timeout_s)
+        self._terms: Accepted | None = None
+
+    @property
+    def peer(self) -> str:
+        """Calling AE title and address, for logs."""
+        return f"{self._terms.calling_ae_title if self._terms else '?'}@{self._address}"
+
+    def wake(self) -> None:
+        """From another thread: end now if idle, else after the instance that is arriving."""
+        self.closing = True
+        if not self.busy:
+            self.cut(socket.SHUT_RD)
+
+    def cut(self, how: int = socket.SHUT_RDWR) -> None:
+        """From another thread: no more bytes."""
+        try:
+            self._connection.shutdown(how)
+        except OSError as error:
+            _log.debug("already disconnected: %s", error)
+
+    def serve(self) -> None:
+        """Run to the end. Closing the connection is the caller's."""
+        try:
+            self._negotiate()
+            while not self.closing:
+                self._serve_one()
+            raise AssociationEnded("this side shuts down", abort_reason=0)
+        except AssociationEnded as end:
+            self._end(end)
+        except OSError as error:
+            _log.info("association with %s broke: %s", self.peer, error)
+
+    def _end(self, end: AssociationEnded) -> None:
+        level = logging.DEBUG if end.orderly else logging.WARNING
+        _log.log(level, "association with %s ended: %s", self.peer, end)
+        if end.orderly and self.established:
+            self._send(A_RELEASE_RP().encode())
+        elif self.closing or end.abort_reason is not None:
+            abort = A_ABORT_RQ()
+            abort.source, abort.reason_diagnostic = 2, end.abort_reason or 0
+            self._send(abort.encode())
+        else:
+            return
+        self._linger()
+
+    def _negotiate(self) -> None:
+        self._stream.expect(self._service.negotiation_timeout_s)
+        kind, length = self._stream.header()
+        if kind != ASSOCIATE_RQ:
+            reason = UNEXPECTED_PDU if kind in range(1, 8) else UNRECOGNISED_PDU
+            raise AssociationEnded("it does not begin with an A-ASSOCIATE-RQ", abort_reason=reason)
+        if length > MAX_REQUEST_BYTES:
+            raise AssociationEnded(f"an A-ASSOCIATE-RQ of {length} bytes", abort_reason=INVALID_PARAMETER)
+        request = HEADER.pack(kind, length) + self._stream.take(length)
+        outcome = negotiate(request, self._service.rules, address=self._address, full=self._service.full())
+        self._send(outcome.answer)
+        if isinstance(outcome, Rejected):
+            self._linger()
+            self._service.report(
+                "ingest.association-rejected",
+                f"association rejected: {outcome.why}",
+                {"calling_ae_title": outcome.calling_ae_title, "address": self._address},
+            )
+            raise AssociationEnded(f"rejected {outcome.calling_ae_title!r}: {outcome.why}")
+        self._terms = outcome
+        self.established = True
+        _log.debug("association with %s, %d contexts", self.peer, len(outcome.contexts))
+
+    def _serve_one(self) -> None:
+        first = self._stream.pdv()
+        self.busy = True
+        try:
+            command = self._command(first)
+            if command.field == Field.C_CANCEL:
+                return
+            assert self._terms is not None
+            sop_class, syntax = self._terms.contexts[first.context_id]
+            if command.field == Field.C_ECHO and sop_class == VERIFICATION and not command.has_data_set:
+                self._answer(first.context_id, command, Status.SUCCESS)
+            elif command.field == Field.C_STORE and sop_class != VERIFICATION and command.has_data_set:
+                self._store(first.context_id, command, sop_class, syntax)
+            else:
+                raise AssociationEnded(f"command 0x{command.field:04X} is not served here", abort_reason=0)
+        finally:
+            self.busy = False
+
+    def _command(self, pdv: Pdv) -> Command:
+        assert self._terms is not None
+        parts: list[bytes] = []
+        context_id, total = pdv.context_id, 0
+        if context_id not in self._terms.contexts:
+            raise AssociationEnded(f"presentation context {context_id} was not accepted", abort_reason=INVALID_PARAMETER)
+        while True:
+            total += pdv.size
+            if not pdv.is_command or pdv.context_id != context_id or total > MAX_COMMAND_BYTES:
+                raise AssociationEnded("no proper command where one belongs", abort_reason=INVALID_PARAMETER)
+            parts.append(self._stream.take(pdv.size))
+            if pdv.is_last:
+                break
+            pdv = self._stream.pdv()
+        try:
+            return read_command(b"".join(parts))
+        except DicomRejected as error:
+            raise AssociationEnded(str(error), abort_reason=INVALID_PARAMETER) from error
+
+    def _store(self, context_id: int, command: Command, sop_class: str, syntax: str) -> None:
+        started = time.perf_counter()
+        refusal = _malformed(command, sop_class)
+        file: ReceivedFile | None = None
+        if refusal is None:
+            assert self._terms is not None
+            meta = file_meta(sop_class, command.sop_instance_uid, syntax, self._terms.calling_ae_title)
+            try:
+                file = ReceivedFile(self._service.intake, meta, max_bytes=self._service.max_instance_bytes)
+            except (EdgeaiError, OSError) as error:
+                refusal = error
+        try:
+            refusal = self._receive(context_id, file) or refusal
+            if refusal is None and file is not None:
+                refusal = self._take(file, command, sop_class)
+        finally:
+            self._stream.before_refill = lambda: None
+            if file is not None:
+                file.discard()
+        size = file.size if file else 0
+        status, comment = self._verdict(refusal)
+        self._answer(context_id, command, status, comment)
+        elapsed_ms = (time.perf_counter() - started) * 1000
+        _log.debug("C-STORE from %s: 0x%04X, %d bytes, %.1f ms", self.peer, status, size, elapsed_ms)
+
+    def _receive(self, context_id: int, file: ReceivedFile | None) -> Exception | None:
+        """Read the data set, into the file while that goes well; what went wrong with it, if anything."""
+        failure: Exception | None = None
+        discarded = 0
+        while True:
+            pdv = self._stream.pdv()
+            if pdv.is_command or pdv.context_id != context_id:
+                raise AssociationEnded("something else in the middle of a data set", abort_reason=INVALID_PARAMETER)
+            for piece in self._stream.pieces(pdv.size):
+                if file is None or failure is not None:
+                    discarded += len(piece)
+                    continue
+                self._stream.before_refill = file.flush
+                failure = self._add(file, piece)
+                if failure is not None:
+                    self._stream.before_refill = lambda: None
+            if discarded > self._service.max_instance_bytes:
+                raise AssociationEnded("it sends without end", abort_reason=0)
+            if pdv.is_last:
+                return failure
+
+    def _add(self, file: ReceivedFile, piece: memoryview) -> Exception | None:
+        try:
+            file.add(piece)
+        except (SpoolFull, OSError) as error:
+            file.discard()  # give the space back now, not when the sender is done
+            return error
+        except DicomRejected as error:
+            self._service.report("ingest.too-large", str(error), {"source": self.peer, "code": error.code})
+            raise AssociationEnded(str(error), abort_reason=0) from error
+        return None
+
+    def _take(self, file: ReceivedFile, command: Command, sop_class: str) -> Exception | None:
+        try:
+            take(
+                self._service.intake,
+                file.close(),
+                source=f"dicom:{self.peer}",
+                sop_class_uid=sop_class,
+                sop_instance_uid=command.sop_instance_uid,
+            )
+        except Exception as error:  # noqa: BLE001 - the sender must hear of any failure, and never of a success
+            return error
+        return None
+
+    def _verdict(self, refusal: Exception | None) -> tuple[int, str]:
+        """Status and Error Comment, PS3.4 table B.2-1; says aloud what is not a success."""
+        if refusal is None:
+            return Status.SUCCESS, ""
+        code = refusal.code if isinstance(refusal, EdgeaiError) else "ingest.failed"
+        status = Status.PROCESSING_FAILURE
+        if isinstance(refusal, SpoolFull) or (isinstance(refusal, OSError) and refusal.errno in _FULL):
+            status = Status.OUT_OF_RESOURCES
+        elif code == "dicom.uid-mismatch":
+            status = Status.DOES_NOT_MATCH
+        elif code == "dicom.invalid-uid":
+            status = Status.INVALID_OBJECT_INSTANCE
+        elif code == "dicom.sop-class":
+            status = Status.SOP_CLASS_NOT_SUPPORTED
+        elif isinstance(refusal, InputRejected):
+            status = Status.CANNOT_UNDERSTAND
+        unexpected = not isinstance(refusal, EdgeaiError | OSError)
+        _log.warning("C-STORE from %s refused, 0x%04X %s: %s", self.peer, status, code, refusal, exc_info=unexpected)
+        kind = "spool.full" if status == Status.OUT_OF_RESOURCES else "ingest.refused"
+        message = str(refusal) if isinstance(refusal, EdgeaiError) else f"internal: {type(refusal).__name__}"
+        self._service.report(kind, message, {"source": self.peer, "code": code, "status": f"0x{status:04X}"})
+        return status, f"{code}: {message}"
+
+    def _answer(self, context_id: int, command: Command, status: int, comment: str = "") -> None:
+        assert self._terms is not None
+        self._send(p_data(context_id, response(command, status, comment), self._terms.max_length))
+
+    def _send(self, data: bytes) -> None:
+        self._connection.settimeout(self._service.idle_timeout_s)
+        try:
+            self._connection.sendall(data)
+        except OSError as error:
+            raise AssociationEnded(f"the connection broke: {error}") from error
+
+    def _linger(self) -> None:
+        """Let the peer read the last PDU: closing with bytes unread would reset the connection under it."""
+        deadline = time.monotonic() + _LINGER_S
+        left = _LINGER_BYTES
+        try:
+            self._connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (wait := deadline - time.monotonic()) > 0:
+                self._connection.settimeout(wait)
+                got = len(self._connection.recv(65536))
+                if got == 0:
+                    return
+                left -= got
+        except OSError as error:
+            _log.debug("while lingering: %s", error)
+
+
+def _malformed(command: Command, sop_class: str) -> Exception | None:
+    if command.sop_class_uid != sop_class:
+        return DicomRejected("the command's SOP Class is not that of its context", code="dicom.sop-class")
+    if not _UID.fullmatch(command.sop_instance_uid):
+        return DicomRejected("the command names no valid SOP Instance UID", code="dicom.invalid-uid")
+    return None
