@@ -1,100 +1,108 @@
-"""THE HEADER: all of edgeai that a plugin imports. Standard library, numpy and pluggy only."""
+"""THE HEADER: all of edgeai that a plugin imports. Standard library, numpy and pluggy only.
+
+Names are resolved when first used, so that a role which needs only an error or a result (the supervisor, the
+publisher) does not pay for numpy.
+"""
 
 from __future__ import annotations
 
-from edgeai.api.errors import (
-    BackendError,
-    BackendUnavailable,
-    BundleRejected,
-    ConfigError,
-    ConversionFailed,
-    DicomRejected,
-    EdgeaiError,
-    InferenceFailed,
-    InputRejected,
-    JobFailed,
-    ModelRejected,
-    MqttError,
-    PixelsRejected,
-    PluginConflict,
-    PluginError,
-    PluginFault,
-    PluginIncompatible,
-    PluginNotFound,
-    PluginQuarantined,
-    SessionClosed,
-    SinkFailed,
-    SpoolError,
-    SpoolFull,
-    TaskFailed,
-    TensorMismatch,
-    TransformFailed,
-)
-from edgeai.api.hooks import (
-    ENTRY_POINT_GROUP,
-    PROJECT,
-    hookimpl,
-    hookspec,
-)
-from edgeai.api.imaging import (
-    Frame,
-    Geometry,
-    Grayscale,
-    InstanceRef,
-    Lut,
-    Points,
-    UltrasoundRegion,
-    Window,
-)
-from edgeai.api.results import (
-    RESULT_SCHEMA,
-    Concept,
-    Degradation,
-    EngineRef,
-    Failure,
-    Finding,
-    Findings,
-    InstanceIds,
-    ModelRef,
-    Outcome,
-    Result,
-)
-from edgeai.api.specs import (
-    BackendSpec,
-    CompressorSpec,
-    CompressRequest,
-    Converted,
-    ConverterSpec,
-    ConvertRequest,
-    Device,
-    FrameContext,
-    Message,
-    OpenRequest,
-    Options,
-    OptionSpec,
-    Session,
-    Sink,
-    SinkRequest,
-    SinkSpec,
-    Source,
-    SourceRequest,
-    SourceSpec,
-    Task,
-    TaskRequest,
-    TaskSpec,
-    Transform,
-    TransformSpec,
-)
-from edgeai.api.tensors import (
-    Array,
-    Tensors,
-    TensorSpec,
-    check_tensors,
-)
-from edgeai.api.version import (
-    API_VERSION,
-    is_compatible,
-)
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeai.api.errors import (
+        BackendError,
+        BackendUnavailable,
+        BundleRejected,
+        ConfigError,
+        ConversionFailed,
+        DicomRejected,
+        EdgeaiError,
+        InferenceFailed,
+        InputRejected,
+        JobFailed,
+        ModelRejected,
+        MqttError,
+        PixelsRejected,
+        PluginConflict,
+        PluginError,
+        PluginFault,
+        PluginIncompatible,
+        PluginNotFound,
+        PluginQuarantined,
+        SessionClosed,
+        SinkFailed,
+        SpoolError,
+        SpoolFull,
+        TaskFailed,
+        TensorMismatch,
+        TransformFailed,
+    )
+    from edgeai.api.hooks import (
+        ENTRY_POINT_GROUP,
+        PROJECT,
+        hookimpl,
+        hookspec,
+    )
+    from edgeai.api.imaging import (
+        Frame,
+        Geometry,
+        Grayscale,
+        InstanceRef,
+        Lut,
+        Points,
+        UltrasoundRegion,
+        Window,
+    )
+    from edgeai.api.results import (
+        RESULT_SCHEMA,
+        Concept,
+        Degradation,
+        EngineRef,
+        Failure,
+        Finding,
+        Findings,
+        InstanceIds,
+        ModelRef,
+        Outcome,
+        Result,
+    )
+    from edgeai.api.specs import (
+        BackendSpec,
+        CompressorSpec,
+        CompressRequest,
+        Converted,
+        ConverterSpec,
+        ConvertRequest,
+        Device,
+        FrameContext,
+        Message,
+        OpenRequest,
+        Options,
+        OptionSpec,
+        Session,
+        Sink,
+        SinkRequest,
+        SinkSpec,
+        Source,
+        SourceRequest,
+        SourceSpec,
+        Task,
+        TaskRequest,
+        TaskSpec,
+        Transform,
+        TransformSpec,
+    )
+    from edgeai.api.tensors import (
+        Array,
+        Tensors,
+        TensorSpec,
+        check_tensors,
+    )
+    from edgeai.api.version import (
+        API_VERSION,
+        is_compatible,
+    )
 
 __all__ = [
     "API_VERSION",
@@ -177,3 +185,20 @@ __all__ = [
     "hookspec",
     "is_compatible",
 ]
+
+_CHEAPEST_FIRST = ("errors", "results", "version", "tensors", "imaging", "specs", "hooks")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for home in _CHEAPEST_FIRST:
+            module = importlib.import_module(f"edgeai.api.{home}")
+            if hasattr(module, name):
+                value: object = getattr(module, name)
+                globals()[name] = value
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
