@@ -104,7 +104,8 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except EdgeaiError as error:
-        raise type(error)(f"{name}: {error}", code=error.code, remedy=error.remedy) from error
+        said = str(error).removeprefix(f"{name.rpartition(' ')[2]}: ")
+        raise type(error)(f"{name}: {said}", code=error.code, remedy=error.remedy) from error
     except MemoryError as error:
         raise TransformFailed(f"{name}: out of memory", code="transform.memory") from error
     except Exception as error:

@@ -54,22 +54,24 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """The whole frame to a fixed extent; the aspect ratio is not kept."""
+    """The whole frame to a fixed extent, or to the largest of its own aspect ratio that fits inside."""
 
     rows: int
     columns: int
+    keep_aspect: bool
     sampling: Sampling
 
     @classmethod
     def of(cls, read: OptionReader) -> Transform:
         """Build from options."""
         rows, columns = _extent(read)
-        return cls(rows=rows, columns=columns, sampling=Sampling.of(read))
+        return cls(rows=rows, columns=columns, keep_aspect=read.flag("keep_aspect"), sampling=Sampling.of(read))
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
         pixels = native(frame, "resize")
-        pixels, geometry = self.sampling.resample(pixels, frame.geometry, self.rows, self.columns)
+        rows, columns = _inside(frame, self.rows, self.columns) if self.keep_aspect else (self.rows, self.columns)
+        pixels, geometry = self.sampling.resample(pixels, frame.geometry, rows, columns)
         return replace(frame, pixels=pixels, geometry=geometry)
 
 
@@ -91,9 +93,7 @@ class Letterbox:
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
         pixels = native(frame, "letterbox")
-        factor = min(self.rows / frame.rows, self.columns / frame.columns)
-        rows = min(self.rows, max(1, round(frame.rows * factor)))
-        columns = min(self.columns, max(1, round(frame.columns * factor)))
+        rows, columns = _inside(frame, self.rows, self.columns)
         content, geometry = self.sampling.resample(pixels, frame.geometry, rows, columns)
         top, left = (self.rows - rows) // 2, (self.columns - columns) // 2
         canvas = np.full((self.rows, self.columns, *content.shape[2:]), self._pad_in(content, frame), content.dtype)
@@ -127,6 +127,11 @@ def native(frame: Frame, step: str) -> Array:
 
 def _extent(read: OptionReader) -> tuple[int, int]:
     return read.whole("rows", 1, MOST_PIXELS_A_SIDE), read.whole("columns", 1, MOST_PIXELS_A_SIDE)
+
+
+def _inside(frame: Frame, rows: int, columns: int) -> tuple[int, int]:
+    factor = min(rows / frame.rows, columns / frame.columns)
+    return min(rows, max(1, round(frame.rows * factor))), min(columns, max(1, round(frame.columns * factor)))
 
 
 def _resized(pixels: Array, rows: int, columns: int, interpolation: int) -> Array:

@@ -123,9 +123,18 @@ SPECS: tuple[TransformSpec, ...] = (
     _spec(
         "resize",
         "resample.Resize",
-        "The whole frame to a fixed extent; the aspect ratio is not kept.",
+        "The whole frame to a fixed extent.",
         "OpenCV imgproc resize; antialiasing of linear, cubic, lanczos as scikit-image's resize",
-        _EXTENT + _SAMPLING,
+        (
+            *_EXTENT,
+            _option(
+                "keep_aspect",
+                "keep the aspect ratio: the largest plane inside rows x columns; without padding, so that a percentile "
+                "window before `letterbox` sees the picture alone",
+                False,
+            ),
+            *_SAMPLING,
+        ),
     ),
     _spec(
         "letterbox",
