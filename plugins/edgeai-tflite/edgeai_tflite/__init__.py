@@ -1,0 +1,104 @@
+"""The ``tflite`` plugin of edgeai: LiteRT or tflite-runtime as a backend, and the converter from Keras.
+
+Importing this module imports no engine; each callable does when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeai.api import (
+    BackendSpec,
+    Converted,
+    ConverterSpec,
+    ConvertRequest,
+    Device,
+    OpenRequest,
+    OptionSpec,
+    Session,
+    hookimpl,
+)
+
+EDGEAI_API = (1, 0)
+
+
+def _probe() -> Sequence[Device]:
+    from edgeai_tflite.engine import probe
+
+    return probe()
+
+
+def _open(request: OpenRequest) -> Session:
+    from edgeai_tflite.opening import open_session
+
+    return open_session(request)
+
+
+def _engine() -> str:
+    from edgeai_tflite.engine import describe
+
+    return describe()
+
+
+def _explain() -> str:
+    from edgeai_tflite.engine import explain
+
+    return explain()
+
+
+def _convert(request: ConvertRequest) -> Converted:
+    from edgeai_tflite.convert import convert
+
+    return convert(request)
+
+
+BACKEND = BackendSpec(
+    name="tflite",
+    artifact_format="tflite",
+    probe=_probe,
+    open=_open,
+    engine=_engine,
+    explain=_explain,
+    options=(
+        OptionSpec(
+            name="signature",
+            help="signature of the artifact to run; empty takes serving_default, or the only one there is",
+            default="",
+        ),
+    ),
+    settings=(
+        OptionSpec(
+            name="engine",
+            help="which runtime loads the artifact; auto takes ai-edge-litert, else tflite-runtime",
+            default="auto",
+            choices=("auto", "litert", "tflite-runtime"),
+        ),
+        OptionSpec(
+            name="xnnpack",
+            help="run float and quantised layers in XNNPACK where it can; false takes the reference kernels",
+            default=True,
+            choices=(True, False),
+        ),
+    ),
+    help="TensorFlow Lite models on the CPU, by LiteRT or by tflite-runtime.",
+)
+
+CONVERTER = ConverterSpec(
+    name="tflite",
+    artifact_format="tflite",
+    precisions=("fp32", "fp16"),
+    convert=_convert,
+    help="Keras to TensorFlow Lite; fp16 keeps the weights in half precision and the border in float32.",
+)
+
+
+@hookimpl
+def edgeai_backends() -> tuple[BackendSpec, ...]:
+    """The ``tflite`` backend."""
+    return (BACKEND,)
+
+
+@hookimpl
+def edgeai_converters() -> tuple[ConverterSpec, ...]:
+    """The ``tflite`` converter."""
+    return (CONVERTER,)

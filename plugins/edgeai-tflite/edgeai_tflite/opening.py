@@ -1,0 +1,193 @@
+"""From an ``OpenRequest`` to a session: checks first, so that a bad file is an error and not a crash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
+from edgeai_tflite.engine import Runtime, load
+from edgeai_tflite.flatbuffer import verify
+from edgeai_tflite.session import LiteSession, Port
+
+_MISSING_OP = (
+    "didn't find op for builtin opcode",
+    "unresolved custom op",
+    "unsupported custom op",
+    "select tensorflow op",
+)
+
+
+def open_session(request: OpenRequest) -> LiteSession:
+    """Open one artifact on the CPU.
+
+    Raises:
+        BackendUnavailable: no runtime, or a device other than ``CPU``.
+        ModelRejected: missing, damaged, with an operator that the runtime lacks, or with other tensors than declared.
+        ConfigError: a setting with a value that it cannot have.
+    """
+    wish, xnnpack = _settings(request)
+    if request.device != "CPU":
+        raise BackendUnavailable(
+            f"tflite has no device {request.device!r}", code="backend.unknown-device", remedy="use CPU"
+        )
+    runtime, module = load(wish)
+    _check_file(request.artifact, runtime)
+    try:
+        interpreter = _interpreter(module, request, xnnpack=xnnpack)
+    except (ValueError, RuntimeError, MemoryError, NotImplementedError) as error:
+        raise _rejected(request.artifact, runtime, error) from error
+    inputs, outputs = _ports(interpreter, request)
+    session = LiteSession(interpreter, inputs, outputs, device=request.device, engine=runtime.described)
+    try:
+        session.prepare()
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise _rejected(request.artifact, runtime, error) from error
+    _check_outputs(interpreter, outputs, request.artifact)
+    return session
+
+
+def _settings(request: OpenRequest) -> tuple[str, bool]:
+    wish = request.settings.get("engine", "auto")
+    xnnpack = request.settings.get("xnnpack", True)
+    if wish not in ("auto", "litert", "tflite-runtime"):
+        raise ConfigError(
+            f"tflite: engine = {wish!r}", code="config.backend-setting", remedy="use auto, litert or tflite-runtime"
+        )
+    if not isinstance(xnnpack, bool):
+        raise ConfigError(f"tflite: xnnpack = {xnnpack!r}", code="config.backend-setting", remedy="use true or false")
+    return wish, xnnpack
+
+
+def _check_file(artifact: Path, runtime: Runtime) -> None:
+    if not artifact.is_file():
+        raise ModelRejected(f"{artifact.name}: no such file", code="backend.artifact-missing")
+    # litert verifies every table itself, and faster; only its header is looked at here, for a clearer message.
+    fault = verify(artifact, deep=not runtime.verifies)
+    if fault:
+        raise ModelRejected(
+            f"{artifact.name} is not a whole TensorFlow Lite model: {fault}",
+            code="backend.artifact-damaged",
+            remedy="convert the model again, or fetch the bundle again",
+        )
+
+
+def _interpreter(module: Any, request: OpenRequest, *, xnnpack: bool) -> Any:
+    arguments: dict[str, Any] = {"model_path": str(request.artifact)}
+    if request.threads > 0:
+        arguments["num_threads"] = request.threads
+    if not xnnpack:
+        arguments["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    return module.Interpreter(**arguments)
+
+
+def _rejected(artifact: Path, runtime: Runtime, error: BaseException) -> ModelRejected:
+    words = " ".join(str(error).split()) or type(error).__name__
+    if any(phrase in words.lower() for phrase in _MISSING_OP):
+        older = runtime.name == "tflite-runtime"
+        return ModelRejected(
+            f"{artifact.name} uses an operator that {runtime.described} lacks: {words}",
+            code="backend.op-unsupported",
+            remedy="use ai-edge-litert (pip install 'edgeai-tflite[litert]')"
+            if older
+            else "update ai-edge-litert, or convert the model without that operator",
+        )
+    return ModelRejected(f"{artifact.name}: {runtime.described} refuses it: {words}")
+
+
+# --- the manifest's names onto the engine's tensors ---------------------------------------------
+
+
+def _ports(interpreter: Any, request: OpenRequest) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    keys = _signature(interpreter, request)
+    return tuple(
+        _matched(interpreter, request.artifact, specs, details, named, what)
+        for specs, details, named, what in (
+            (request.inputs, interpreter.get_input_details(), keys[0], "input"),
+            (request.outputs, interpreter.get_output_details(), keys[1], "output"),
+        )
+    )  # type: ignore[return-value]
+
+
+def _signature(interpreter: Any, request: OpenRequest) -> tuple[dict[str, int], dict[str, int]]:
+    """Signature key -> tensor index, for inputs and outputs; empty when the artifact has no signature."""
+    present = interpreter.get_signature_list()
+    wish = str(request.options.get("signature") or "")
+    if wish and wish not in present:
+        raise ModelRejected(
+            f"{request.artifact.name} has no signature {wish!r}; it has {', '.join(present) or 'none'}",
+            code="backend.tensors-differ",
+        )
+    name = wish or ("serving_default" if "serving_default" in present else next(iter(present), ""))
+    if not name:
+        return {}, {}
+    try:
+        runner = interpreter.get_signature_runner(name)
+        inputs = {key: int(detail["index"]) for key, detail in runner.get_input_details().items()}
+        outputs = {key: int(detail["index"]) for key, detail in runner.get_output_details().items()}
+    except (ValueError, RuntimeError) as error:
+        raise ModelRejected(f"{request.artifact.name}: signature {name!r} cannot be read: {error}") from error
+    return inputs, outputs
+
+
+def _matched(
+    interpreter: Any,
+    artifact: Path,
+    specs: tuple[TensorSpec, ...],
+    details: list[dict[str, Any]],
+    keys: dict[str, int],
+    what: str,
+) -> tuple[Port, ...]:
+    by_index = {int(detail["index"]): detail for detail in details}
+    wanted = [spec.name for spec in specs]
+    own = keys or {str(detail["name"]): int(detail["index"]) for detail in details}
+    if len(by_index) != len(specs):
+        raise _differ(artifact, f"it has {len(by_index)} {what}s ({', '.join(own)}), {len(specs)} are declared")
+    if set(wanted) == set(own):
+        order = [own[name] for name in wanted]
+    elif len(specs) > 1 and set(wanted) & set(own):
+        raise _differ(artifact, f"its {what}s are {', '.join(own)}; declared are {', '.join(wanted)}")
+    else:  # wholly other names: the engine's order is the declared order
+        order = list(by_index)
+    ports = []
+    for spec, index in zip(specs, order, strict=True):
+        if index not in by_index:
+            raise _differ(artifact, f"{what} {spec.name!r} belongs to another subgraph than the one that runs")
+        ports.append(_port(spec, by_index[index], artifact, what))
+    return tuple(ports)
+
+
+def _port(spec: TensorSpec, detail: dict[str, Any], artifact: Path, what: str) -> Port:
+    dtype = np.dtype(detail["dtype"])
+    signature = detail.get("shape_signature", ())
+    engine_shape = tuple(int(n) for n in (signature if len(signature) else detail["shape"]))
+    if dtype != np.dtype(spec.dtype):
+        raise _differ(artifact, f"{what} {spec.name!r} is {dtype}, declared {spec.dtype}")
+    fits = len(engine_shape) == len(spec.shape) and all(
+        own == -1 or own == want for own, want in zip(engine_shape, spec.shape, strict=True)
+    )
+    if not fits and (what == "input" or len(engine_shape)):
+        raise _differ(artifact, f"{what} {spec.name!r} is {engine_shape}, declared {spec.shape}")
+    return Port(spec=spec, index=int(detail["index"]), dtype=dtype)
+
+
+def _check_outputs(interpreter: Any, outputs: tuple[Port, ...], artifact: Path) -> None:
+    """Hold the shapes that the engine worked out for the declared input against the declared outputs."""
+    shapes = {int(d["index"]): tuple(int(n) for n in d["shape"]) for d in interpreter.get_output_details()}
+    for port in outputs:
+        shape = shapes[port.index]
+        same_rank = len(shape) == len(port.spec.shape)
+        if not shape or 0 in shape:
+            continue  # only a run tells
+        if not same_rank or any(w not in (None, g) for w, g in zip(port.spec.shape, shape, strict=True)):
+            raise _differ(artifact, f"output {port.spec.name!r} comes as {shape}, declared {port.spec.shape}")
+
+
+def _differ(artifact: Path, why: str) -> ModelRejected:
+    return ModelRejected(
+        f"{artifact.name} is not what the manifest declares: {why}",
+        code="backend.tensors-differ",
+        remedy="declare the artifact's own tensors in the manifest, or convert it with the declared ones",
+    )
