@@ -185,7 +185,7 @@ def choose(
     wishes = tuple(wishes) or (Wish(backend=AUTO),)
     by_name = {offer.backend: offer for offer in offers}
     candidates: dict[Candidate, None] = {}
-    refusals: list[Refusal] = []
+    refusals: dict[str, Refusal] = {}
     for wish, named in _expanded(wishes, offers):
         why = _why_no_backend(wish, by_name.get(wish.backend), artifacts)
         barred = (excluded or {}).get(wish.backend)
@@ -193,28 +193,25 @@ def choose(
             # What `auto` cannot use was never wished for by name; what is barred would have been taken.
             ahead = not candidates and (named or why is None)
             because = why if why is not None else f"excluded: {barred}"
-            refusals.append(Refusal(backend=wish.backend, what=str(wish), because=because, wished=ahead))
+            refusal = Refusal(backend=wish.backend, what=str(wish), because=because, wished=ahead)
+            refusals.setdefault(refusal.what, refusal)
             continue
         candidates.update(dict.fromkeys(_candidates(wish, by_name[wish.backend], artifacts)))
     spoken_of = {wish.backend for wish, _ in _expanded(wishes, offers)}
-    refusals += [
-        Refusal(backend=name, what=name, because="not among the wishes", wished=False)
-        for name in by_name
-        if name not in spoken_of
-    ]
+    for name in sorted(by_name.keys() - spoken_of):
+        refusals[name] = Refusal(backend=name, what=name, because="not among the wishes", wished=False)
     if not candidates:
-        raise _nothing_left(wishes[0], tuple(refusals), ())
-    return Choice(wish=wishes[0], candidates=tuple(candidates), refusals=tuple(refusals))
+        raise _nothing_left(wishes[0], tuple(refusals.values()), ())
+    return Choice(wish=wishes[0], candidates=tuple(candidates), refusals=tuple(refusals.values()))
 
 
 def _expanded(wishes: Sequence[Wish], offers: Sequence[Offer]) -> Iterator[tuple[Wish, bool]]:
     """Each wish with a backend's name, and whether that name was wished for, or is one of ``auto``'s."""
-    asked = {wish.backend for wish in wishes}
     for wish in wishes:
         if wish.backend != AUTO:
             yield wish, True
             continue
-        for name in sorted((offer.backend for offer in offers if offer.backend not in asked), key=_auto_rank):
+        for name in sorted((offer.backend for offer in offers), key=_auto_rank):
             yield replace(wish, backend=name), False
 
 
