@@ -1,0 +1,147 @@
+"""What the host relies on in a backend: it does what was asked, on the device that was asked, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from edgeai.api import (
+    BackendUnavailable,
+    Device,
+    ModelRejected,
+    TensorMismatch,
+    TensorSpec,
+)
+from edgeai.testing.conformance.damage import CASES, Opening, open_damaged
+from edgeai.testing.conformance.examples import ArtifactExample
+from edgeai.testing.conformance.session import SessionRules
+from edgeai.testing.conformance.suite import info_of, since
+
+_NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cpu ")
+
+
+class BackendConformance(SessionRules):
+    """Subclass it once for each backend and give an ``artifact``; without one, most rules are skipped.
+
+    Attributes:
+        backend: ``BackendSpec.name``.
+        devices: devices to test on; by default every one that ``probe`` gives.
+        memory_runs: runs in each of the two halves of the memory test.
+        memory_growth_bytes: what each half may grow by; see ``test_memory_does_not_grow``.
+        in_flight: how many inputs ``stream`` may take ahead of the output that was asked for.
+    """
+
+    @pytest.fixture(scope="class")
+    def damaged(self, request: pytest.FixtureRequest, present: tuple[Device, ...]) -> Callable[[str], list[Opening]]:
+        """What became of damaged artifacts, by case: each was opened in a process of its own kind."""
+        folder = request.getfixturevalue("tmp_path_factory").mktemp(f"{self.backend}-damaged")
+        overridden = type(self).artifact is not SessionRules.artifact
+        fixture_overridden = type(self).example is not SessionRules.example
+        example = request.getfixturevalue("example") if overridden or fixture_overridden else None
+        openings = open_damaged(info_of(self.plugin, self.module), self.spec, present[0].name, example, folder)
+
+        def of(case: str) -> list[Opening]:
+            matching = [opening for opening in openings if opening.case == case]
+            if not matching:
+                pytest.skip("needs an example artifact")
+            return matching
+
+        return of
+
+    # --- probing: nothing is opened
+
+    @since(1, 0)
+    def test_probe_is_repeatable(self) -> None:
+        """Probe gives the same devices in the same order each time, and never raises."""
+        first = tuple(self.spec.probe())
+        assert [tuple(self.spec.probe()) for _ in range(3)] == [first] * 3
+
+    @since(1, 0)
+    def test_probe_names_each_device_once(self) -> None:
+        """Every device has a name of its own."""
+        names = [device.name for device in self.spec.probe()]
+        assert all(names)
+        assert len(set(names)) == len(names), f"a name twice: {names}"
+
+    @since(1, 0)
+    def test_says_which_engine_or_why_none(self) -> None:
+        """With a device the engine has a name and version; without one, ``explain`` says why."""
+        if self.spec.probe():
+            assert any(character.isdigit() for character in self.spec.engine()), "engine() is name and version"
+        else:
+            assert self.spec.explain().strip(), "no device, and explain() gives no reason"
+
+    @since(1, 0)
+    def test_threads_may_probe(self) -> None:
+        """Probing from several threads at once gives what probing from one gives."""
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: tuple(self.spec.probe()), range(8)))
+        assert answers == [tuple(self.spec.probe())] * 8
+
+    # --- opening
+
+    @since(1, 0)
+    def test_device_is_the_one_asked_for(self, example: ArtifactExample, present: tuple[Device, ...]) -> None:
+        """A session opened on a device says so, on every device that was probed."""
+        for device in present:
+            session = self.open(example, device.name)
+            assert session.device == device.name
+            session.close()
+
+    @since(1, 0)
+    @pytest.mark.parametrize("device", _NEVER_SEEN)
+    def test_unknown_device_is_refused(self, example: ArtifactExample, device: str) -> None:
+        """A device that probe does not give is BackendUnavailable: no other is taken in its place."""
+        if device in {known.name for known in self.spec.probe()}:
+            pytest.skip(f"{device} is a device here")
+        with pytest.raises(BackendUnavailable):
+            self.open(example, device).close()
+
+    @since(1, 0)
+    @pytest.mark.parametrize("case", CASES)
+    def test_damaged_artifact_is_rejected(self, case: str, damaged: Callable[[str], list[Opening]]) -> None:
+        """An artifact that is missing, empty, garbage or truncated is ModelRejected; the process lives on."""
+        for opening in damaged(case):
+            assert opening.outcome == "ModelRejected", f"{opening.what}: {opening.outcome}: {opening.message}"
+            assert opening.message.strip(), f"{opening.what}: ModelRejected says nothing"
+
+    @since(1, 0)
+    @pytest.mark.parametrize("what", ["dtype", "rank", "extent", "one more input", "one more output"])
+    def test_wrong_declaration_is_refused(
+        self, example: ArtifactExample, present: tuple[Device, ...], what: str
+    ) -> None:
+        """Tensors declared otherwise than the artifact has them are refused when it is opened."""
+        first, rest, more = (
+            example.inputs[0],
+            example.inputs[1:],
+            TensorSpec(name="surplus", dtype="float32", shape=(1,)),
+        )
+        other = "float64" if first.dtype != "float64" else "float32"
+        wrong: dict[str, Any] = {
+            "dtype": {"inputs": (replace(first, dtype=other), *rest)},
+            "rank": {"inputs": (replace(first, shape=(*first.shape, 1), layout=""), *rest)},
+            "extent": {"inputs": (replace(first, shape=(*first.shape[:-1], (first.shape[-1] or 8) + 1)), *rest)},
+            "one more input": {"inputs": (*example.inputs, more)},
+            "one more output": {"outputs": (*example.outputs, more)},
+        }
+        if what == "extent" and first.shape[-1] is None:
+            pytest.skip("the last extent is open")
+        with pytest.raises((ModelRejected, TensorMismatch)):
+            self.open(example, present[0].name, **wrong[what]).close()
+
+    @since(1, 0)
+    def test_names_are_the_manifests(self, example: ArtifactExample, present: tuple[Device, ...]) -> None:
+        """The session uses the names of the request, whatever the engine calls its tensors."""
+        if len(example.inputs) != 1 or len(example.outputs) != 1:
+            pytest.skip("only with one input and one output can nothing else be meant")
+        (source,), (target,) = example.inputs, example.outputs
+        renamed = {"inputs": (replace(source, name="renamed_in"),), "outputs": (replace(target, name="renamed_out"),)}
+        session = self.open(example, present[0].name, **renamed)
+        sample = example.sample()
+        outputs = session.run({"renamed_in": sample[source.name]})
+        session.close()
+        assert set(outputs) == {"renamed_out"}

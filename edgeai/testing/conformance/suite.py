@@ -1,0 +1,167 @@
+"""What all the conformance classes share: which plugin, which spec, and since when a rule holds."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from edgeai.api import API_VERSION, OptionSpec
+from edgeai.plugins import Plugin, PluginInfo, find, load_from
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+KNOWN_ENGINES = (
+    "ai_edge_litert",
+    "cv2",
+    "jax",
+    "keras",
+    "onnxruntime",
+    "openvino",
+    "tensorflow",
+    "tensorrt",
+    "tflite_runtime",
+    "torch",
+)
+"""Heavy modules that no plugin may import by being loaded, whatever its author lists."""
+
+_REGISTER = """
+import json, sys
+from edgeai.plugins import PluginInfo, load_from
+before = set(sys.modules)
+load_from(PluginInfo(**json.loads(sys.argv[1])))
+print(json.dumps(sorted(set(sys.modules) - before)), file=open(sys.argv[2], "w"))
+"""
+
+
+def since(major: int, minor: int) -> Callable[[_F], _F]:
+    """Mark a rule with the version of ``edgeai.api`` that introduced it."""
+
+    def mark(function: _F) -> _F:
+        function.edgeai_since = (major, minor)  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a child that finds the same modules as this process."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def info_of(plugin: str, module: str = "") -> PluginInfo:
+    """The plugin's metadata; made up when ``module`` says where it is and it is not installed."""
+    if module:
+        return PluginInfo(plugin or module.rpartition(".")[2], module, "", "")
+    matches = [info for info in find() if info.name == plugin]
+    if not matches:
+        pytest.fail(f"no installed plugin is called {plugin!r}; set `plugin` (or `module`)", pytrace=False)
+    return matches[0]
+
+
+@functools.cache
+def loaded(info: PluginInfo) -> Plugin:
+    """The plugin, loaded once in a test run."""
+    return load_from(info)
+
+
+def assert_refused(
+    errors: type[BaseException] | tuple[type[BaseException], ...], call: Callable[[], Any], what: str
+) -> None:
+    """``call`` raises one of ``errors``; another comes through as it is, and none fails, saying ``what``."""
+    try:
+        call()
+    except errors:
+        return
+    pytest.fail(f"not refused: {what}", pytrace=False)
+
+
+class Suite:
+    """Rules that hold for a spec of any kind.
+
+    Attributes:
+        plugin: name of the plugin's entry point.
+        module: instead of an installed plugin, the module to load (a plugin being written).
+        engine_modules: modules that loading the plugin must not import, besides ``KNOWN_ENGINES``.
+        kind: of ``edgeai.plugins.KINDS``; set by the class for each kind.
+    """
+
+    plugin: ClassVar[str] = ""
+    module: ClassVar[str] = ""
+    engine_modules: ClassVar[tuple[str, ...]] = ()
+    kind: ClassVar[str] = ""
+
+    @classmethod
+    def spec_name(cls) -> str:
+        """Name of the spec under test: the class attribute that is called as the kind is."""
+        return str(getattr(cls, cls.kind))
+
+    @classmethod
+    def any_spec(cls) -> Any:
+        """The spec under test, guarded as the host has it."""
+        name = cls.spec_name()
+        specs = {spec.name: spec for spec in loaded(info_of(cls.plugin, cls.module)).specs(cls.kind)}
+        if name not in specs:
+            pytest.fail(f"the plugin registers no {cls.kind} {name!r}, only {sorted(specs)}", pytrace=False)
+        return specs[name]
+
+    @pytest.fixture(autouse=True)
+    def _held_to_the_api_it_declares(self, request: pytest.FixtureRequest) -> None:
+        introduced = getattr(request.function, "edgeai_since", (1, 0))
+        declared = loaded(info_of(self.plugin, self.module)).api
+        if introduced > declared:
+            pytest.skip(f"rule of edgeai.api {introduced}, the plugin declares {declared}")
+
+    @since(1, 0)
+    def test_declares_an_api_of_this_host(self) -> None:
+        """EDGEAI_API is not newer than the host's."""
+        assert loaded(info_of(self.plugin, self.module)).api <= API_VERSION
+
+    @since(1, 0)
+    def test_registering_imports_no_engine(self) -> None:
+        """Loading the plugin imports none of its engines: that is left to the first call."""
+        info = info_of(self.plugin, self.module)
+        as_json = json.dumps({name: getattr(info, name) for name in ("name", "module", "distribution", "version")})
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder, "modules.json")
+            done = subprocess.run(
+                [sys.executable, "-c", _REGISTER, as_json, str(report)],
+                env=child_environment(),
+                capture_output=True,
+                text=True,
+                timeout=120,
+                check=False,
+            )
+            assert done.returncode == 0, f"loading the plugin in a process of its own failed:\n{done.stderr[-2000:]}"
+            imported = {name.partition(".")[0] for name in json.loads(report.read_text())} | set(
+                json.loads(report.read_text())
+            )
+        engines = imported & {*KNOWN_ENGINES, *self.engine_modules}
+        assert not engines, f"loading the plugin imported {sorted(engines)}; import them inside the functions"
+
+    @since(1, 0)
+    def test_is_documented(self) -> None:
+        """The spec has a help text, and so has each of its options and settings."""
+        spec = self.any_spec()
+        assert spec.help.strip(), f"{self.kind} {spec.name!r} has no help text"
+        options: list[OptionSpec] = [*getattr(spec, "options", ()), *getattr(spec, "settings", ())]
+        silent = [option.name for option in options if not option.help.strip()]
+        assert not silent, f"options without help text: {silent}"
+
+    @since(1, 0)
+    def test_defaults_are_among_the_choices(self) -> None:
+        """An option's default is one of its choices, and a required option has no default."""
+        spec = self.any_spec()
+        for option in (*getattr(spec, "options", ()), *getattr(spec, "settings", ())):
+            if option.choices and option.default is not None:
+                assert option.default in option.choices, f"{option.name}: {option.default!r} not in {option.choices}"
+            if option.required:
+                assert option.default is None, f"{option.name} is required, so its default means nothing"

@@ -1,0 +1,215 @@
+"""What the host relies on in a task: it says something true of the outputs, or why it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from edgeai.api import (
+    Array,
+    Finding,
+    Findings,
+    FrameContext,
+    Options,
+    Task,
+    TaskFailed,
+    TaskRequest,
+    TaskSpec,
+    TensorMismatch,
+    TensorSpec,
+)
+from edgeai.testing.conformance.examples import example_frame, instance_ref, sample_tensors
+from edgeai.testing.conformance.suite import Suite, assert_refused, since
+
+_REFUSED = (TaskFailed, TensorMismatch)
+
+
+class TaskConformance(Suite):
+    """Subclass it once for each task.
+
+    Attributes:
+        task: ``TaskSpec.name``.
+        options: options that make sense with ``outputs``.
+        outputs: the model's output tensors, as a manifest declares them.
+        nonsense: sets of options that ``build`` must refuse as ``TaskFailed``.
+        wrong_outputs: declarations of outputs that ``build`` must refuse as ``TaskFailed``.
+    """
+
+    kind: ClassVar[str] = "task"
+    task: ClassVar[str] = ""
+    options: ClassVar[Options] = {}
+    outputs: ClassVar[tuple[TensorSpec, ...]] = ()
+    nonsense: ClassVar[Sequence[Options]] = ()
+    wrong_outputs: ClassVar[Sequence[tuple[TensorSpec, ...]]] = ()
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        """Outputs as a model would give them; by default uniform between 0 and 1. Fresh arrays each time."""
+        return sample_tensors(self.outputs, seed=seed)
+
+    def context(self, number: int = 1) -> FrameContext:
+        """The frame that the outputs are of."""
+        return FrameContext(frame=example_frame(number=number), instance=instance_ref(number_of_frames=9))
+
+    @property
+    def spec(self) -> TaskSpec:
+        """The spec under test."""
+        spec: TaskSpec = self.any_spec()
+        return spec
+
+    @pytest.fixture
+    def built(self) -> Task:
+        """The task, built of ``options`` and ``outputs``."""
+        if not self.outputs:
+            pytest.skip("the author declares no outputs")
+        return self.spec.build(TaskRequest(options=self.options, outputs=self.outputs))
+
+    @since(1, 0)
+    def test_finds_something_to_say(self, built: Task) -> None:
+        """Outputs that are numbers give findings: a tuple, never an empty one."""
+        for seed in range(5):
+            _assert_findings(built.interpret(self.example_outputs(seed), self.context()))
+
+    @since(1, 0)
+    def test_findings_carry_the_frame_number(self, built: Task) -> None:
+        """Each finding of a frame says which frame it is of."""
+        for number in (1, 7):
+            found = built.interpret(self.example_outputs(0), self.context(number))
+            assert {finding.frame_number for finding in found} == {number}
+
+    @since(1, 0)
+    def test_same_outputs_same_findings(self, built: Task) -> None:
+        """Pure: the same outputs give the same findings, whatever came between."""
+        first = built.interpret(self.example_outputs(0), self.context())
+        built.interpret(self.example_outputs(1), self.context(2))
+        assert built.interpret(self.example_outputs(0), self.context()) == first
+
+    @since(1, 0)
+    def test_leaves_the_outputs_alone(self, built: Task) -> None:
+        """The arrays that were given are not written to, and may be read-only."""
+        outputs = self.example_outputs(0)
+        before = {name: array.tobytes() for name, array in outputs.items()}
+        for array in outputs.values():
+            array.flags.writeable = False
+        built.interpret(outputs, self.context())
+        assert {name: array.tobytes() for name, array in outputs.items()} == before
+
+    @since(1, 0)
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    @pytest.mark.parametrize("all_of_it", [True, False])
+    def test_refuses_what_is_not_a_number(self, built: Task, value: float, all_of_it: bool) -> None:
+        """NaN or infinity anywhere in the outputs is TaskFailed: it never reads as a negative."""
+        floats = [spec.name for spec in self.outputs if spec.dtype.startswith("float")]
+        if not floats:
+            pytest.skip("no output is of floats")
+        for name in floats:
+            outputs = self.example_outputs(0)
+            outputs[name].reshape(-1)[slice(None) if all_of_it else -1] = value
+            with pytest.raises(TaskFailed):
+                built.interpret(outputs, self.context())
+
+    @since(1, 0)
+    @pytest.mark.parametrize("what", ["missing", "surplus", "renamed", "rank", "extent"])
+    def test_refuses_other_outputs(self, built: Task, what: str) -> None:
+        """Outputs that are not those declared are refused."""
+        with pytest.raises(_REFUSED):
+            built.interpret(_wrong(self.outputs[0], self.example_outputs(0), what), self.context())
+
+    @since(1, 0)
+    def test_summary_of_one_frame(self, built: Task) -> None:
+        """The summary of one frame says something."""
+        frame = built.interpret(self.example_outputs(0), self.context())
+        _assert_findings(built.summarise([frame], instance_ref()))
+
+    @since(1, 0)
+    def test_summary_is_repeatable(self, built: Task) -> None:
+        """The same frames give the same summary."""
+        frames = self._frames(built)
+        first = built.summarise(frames, instance_ref(number_of_frames=9))
+        _assert_findings(first)
+        assert built.summarise(list(frames), instance_ref(number_of_frames=9)) == first
+
+    @since(1, 0)
+    def test_summary_of_nothing_is_refused(self, built: Task) -> None:
+        """Without frames there is no summary: TaskFailed, not silence."""
+        with pytest.raises(TaskFailed):
+            built.summarise([], instance_ref())
+
+    @since(1, 0)
+    def test_threads_may_share_it(self, built: Task) -> None:
+        """Eight threads with one task get what one thread gets."""
+        wanted = [built.interpret(self.example_outputs(seed), self.context()) for seed in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            got = list(pool.map(lambda seed: built.interpret(self.example_outputs(seed), self.context()), range(8)))
+        assert got == wanted
+
+    @since(1, 0)
+    def test_refuses_nonsense_options(self) -> None:
+        """Options that make no sense are TaskFailed when the task is built, not when it runs."""
+        if not self.nonsense:
+            pytest.skip("the author gave no nonsense options")
+        for options in self.nonsense:
+            request = TaskRequest(options=options, outputs=self.outputs)
+            assert_refused(TaskFailed, partial(self.spec.build, request), f"{options!r}")
+
+    @since(1, 0)
+    def test_refuses_outputs_it_cannot_read(self) -> None:
+        """Declared outputs that do not fit the options are TaskFailed when the task is built."""
+        if not self.wrong_outputs:
+            pytest.skip("the author gave no wrong outputs")
+        for outputs in self.wrong_outputs:
+            request = TaskRequest(options=self.options, outputs=outputs)
+            assert_refused(TaskFailed, partial(self.spec.build, request), f"{outputs!r}")
+
+    @since(1, 0)
+    def test_refuses_unknown_options(self) -> None:
+        """An option that the spec does not list is refused: what is signed is never half understood."""
+        with pytest.raises(TaskFailed):
+            self.spec.build(TaskRequest(options={**self.options, "no_such_option": 1}, outputs=self.outputs))
+
+    @since(1, 0)
+    def test_refuses_options_of_another_type(self) -> None:
+        """An option of a strange type is refused or understood; it is never a fault."""
+        for option in self.spec.options:
+            for strange in (object(), -1, "strange", [], {}):
+                request = TaskRequest(options={**self.options, option.name: strange}, outputs=self.outputs)
+                with suppress(TaskFailed):
+                    self.spec.build(request)
+
+    def _frames(self, built: Task) -> list[Findings]:
+        return [built.interpret(self.example_outputs(seed), self.context(seed + 1)) for seed in range(9)]
+
+
+def _wrong(spec: TensorSpec, outputs: dict[str, Array], what: str) -> dict[str, Any]:
+    array = outputs[spec.name]
+    match what:
+        case "missing":
+            return {name: other for name, other in outputs.items() if name != spec.name}
+        case "surplus":
+            return {**outputs, "no_such_tensor": array}
+        case "renamed":
+            return {**{name: other for name, other in outputs.items() if name != spec.name}, "renamed": array}
+        case "rank":
+            return {**outputs, spec.name: array.reshape(*array.shape, 1, 1)}
+        case _:
+            return {**outputs, spec.name: np.concatenate([array, array], axis=-1)}
+
+
+def _assert_findings(findings: Findings) -> None:
+    assert isinstance(findings, tuple)
+    assert findings, "no findings: an empty tuple reads as a negative"
+    for finding in findings:
+        assert isinstance(finding, Finding)
+        assert finding.kind
+        assert finding.label
+        assert finding == replace(finding)
+        for share in (finding.probability, finding.threshold):
+            assert share is None or 0.0 <= share <= 1.0, f"{finding.label}: {share} is not between 0 and 1"
+        assert finding.probability is None or type(finding.probability) is float, "a numpy number is not JSON"
+        assert type(finding.present) is bool
