@@ -6,10 +6,12 @@ peer that stays silent in the middle of a PDU. Its PDUs and its negotiation are 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import re
 import socket
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from typing import Final
 
 from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP
 
-from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolFull
+from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolError, SpoolFull
 from edgeai.dicom.arrival import Intake, ReceivedFile, file_meta, take
 from edgeai.dicom.dimse import MAX_COMMAND_BYTES, Command, Field, Status, read_command, response
 from edgeai.dicom.negotiation import MAX_REQUEST_BYTES, Accepted, AssociationRules, Rejected, negotiate
@@ -46,12 +48,12 @@ Report = Callable[[str, str, dict[str, object]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What every association of a server shares. ``full`` says whether one more would be too many."""
+    """What every association of a server shares; ``slots`` holds as many as may be established at once."""
 
     intake: Intake
     rules: AssociationRules
     report: Report
-    full: Callable[[], bool]
+    slots: threading.Semaphore
     idle_timeout_s: float
     negotiation_timeout_s: float
     max_instance_bytes: int
@@ -63,7 +65,7 @@ class Association:
     def __init__(self, connection: socket.socket, address: str, service: Service) -> None:
         self.busy = False
         self.closing = False
-        self.established = False
+        self._has_slot = False
         self._connection = connection
         self._address = address
         self._service = service
@@ -84,7 +86,8 @@ class Association:
     def cut(self, how: int = socket.SHUT_RDWR) -> None:
         """From another thread: no more bytes."""
         try:
-            self._connection.shutdown(how)
+            # Not SSLSocket's own, which would turn the owner's next read into one of ciphertext.
+            socket.socket.shutdown(self._connection, how)
         except OSError as error:
             _log.debug("already disconnected: %s", error)
 
@@ -96,14 +99,16 @@ class Association:
                 self._serve_one()
             raise AssociationEnded("this side shuts down", abort_reason=0)
         except AssociationEnded as end:
-            self._end(end)
-        except OSError as error:
-            _log.info("association with %s broke: %s", self.peer, error)
+            with contextlib.suppress(AssociationEnded):
+                self._end(end)
+        finally:
+            if self._has_slot:
+                self._service.slots.release()
 
     def _end(self, end: AssociationEnded) -> None:
         level = logging.DEBUG if end.orderly else logging.WARNING
         _log.log(level, "association with %s ended: %s", self.peer, end)
-        if end.orderly and self.established:
+        if end.orderly and self._terms:
             self._send(A_RELEASE_RP().encode())
         elif self.closing or end.abort_reason is not None:
             abort = A_ABORT_RQ()
@@ -122,7 +127,8 @@ class Association:
         if length > MAX_REQUEST_BYTES:
             raise AssociationEnded(f"an A-ASSOCIATE-RQ of {length} bytes", abort_reason=INVALID_PARAMETER)
         request = HEADER.pack(kind, length) + self._stream.take(length)
-        outcome = negotiate(request, self._service.rules, address=self._address, full=self._service.full())
+        self._has_slot = self._service.slots.acquire(blocking=False)
+        outcome = negotiate(request, self._service.rules, address=self._address, full=not self._has_slot)
         self._send(outcome.answer)
         if isinstance(outcome, Rejected):
             self._linger()
@@ -133,7 +139,6 @@ class Association:
             )
             raise AssociationEnded(f"rejected {outcome.calling_ae_title!r}: {outcome.why}")
         self._terms = outcome
-        self.established = True
         _log.debug("association with %s, %d contexts", self.peer, len(outcome.contexts))
 
     def _serve_one(self) -> None:
@@ -159,7 +164,9 @@ class Association:
         parts: list[bytes] = []
         context_id, total = pdv.context_id, 0
         if context_id not in self._terms.contexts:
-            raise AssociationEnded(f"presentation context {context_id} was not accepted", abort_reason=INVALID_PARAMETER)
+            raise AssociationEnded(
+                f"presentation context {context_id} was not accepted", abort_reason=INVALID_PARAMETER
+            )
         while True:
             total += pdv.size
             if not pdv.is_command or pdv.context_id != context_id or total > MAX_COMMAND_BYTES:
@@ -200,35 +207,22 @@ class Association:
 
     def _receive(self, context_id: int, file: ReceivedFile | None) -> Exception | None:
         """Read the data set, into the file while that goes well; what went wrong with it, if anything."""
-        failure: Exception | None = None
-        discarded = 0
+        target = _Target(file)
+        self._stream.before_refill = target.flush
         while True:
             pdv = self._stream.pdv()
             if pdv.is_command or pdv.context_id != context_id:
                 raise AssociationEnded("something else in the middle of a data set", abort_reason=INVALID_PARAMETER)
-            for piece in self._stream.pieces(pdv.size):
-                if file is None or failure is not None:
-                    discarded += len(piece)
-                    continue
-                self._stream.before_refill = file.flush
-                failure = self._add(file, piece)
-                if failure is not None:
-                    self._stream.before_refill = lambda: None
-            if discarded > self._service.max_instance_bytes:
+            try:
+                for piece in self._stream.pieces(pdv.size):
+                    target.add(piece)
+            except DicomRejected as error:
+                self._service.report("ingest.refused", str(error), {"source": self.peer, "code": error.code})
+                raise AssociationEnded(str(error), abort_reason=0) from error
+            if target.discarded > self._service.max_instance_bytes:
                 raise AssociationEnded("it sends without end", abort_reason=0)
             if pdv.is_last:
-                return failure
-
-    def _add(self, file: ReceivedFile, piece: memoryview) -> Exception | None:
-        try:
-            file.add(piece)
-        except (SpoolFull, OSError) as error:
-            file.discard()  # give the space back now, not when the sender is done
-            return error
-        except DicomRejected as error:
-            self._service.report("ingest.too-large", str(error), {"source": self.peer, "code": error.code})
-            raise AssociationEnded(str(error), abort_reason=0) from error
-        return None
+                return target.failure
 
     def _take(self, file: ReceivedFile, command: Command, sop_class: str) -> Exception | None:
         try:
@@ -282,7 +276,7 @@ class Association:
         deadline = time.monotonic() + _LINGER_S
         left = _LINGER_BYTES
         try:
-            self._connection.shutdown(socket.SHUT_WR)
+            socket.socket.shutdown(self._connection, socket.SHUT_WR)
             while left > 0 and (wait := deadline - time.monotonic()) > 0:
                 self._connection.settimeout(wait)
                 got = len(self._connection.recv(65536))
@@ -291,6 +285,37 @@ class Association:
                 left -= got
         except OSError as error:
             _log.debug("while lingering: %s", error)
+
+
+class _Target:
+    """The file while all goes well, and nowhere after that: the sender is heard to its end either way."""
+
+    def __init__(self, file: ReceivedFile | None) -> None:
+        self.failure: Exception | None = None
+        self.discarded = 0
+        self._file = file
+
+    def add(self, piece: memoryview) -> None:
+        if self._file is None:
+            self.discarded += len(piece)
+            return
+        try:
+            self._file.add(piece)
+        except (SpoolError, OSError) as error:
+            self._fail(error)
+
+    def flush(self) -> None:
+        try:
+            if self._file is not None:
+                self._file.flush()
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self._file is not None:
+            self._file.discard()  # gives the space back now, not when the sender is done
+        self._file = None
+        self.failure = error
 
 
 def _malformed(command: Command, sop_class: str) -> Exception | None:

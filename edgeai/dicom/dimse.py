@@ -7,10 +7,10 @@ leading zero would be answered with an exception.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 
 from edgeai.api.errors import DicomRejected
@@ -74,7 +74,7 @@ def read_command(encoded: bytes) -> Command:
             sop_instance_uid=_text(values.get(0x1000, b"")),
             has_data_set=_US.unpack(values[0x0800])[0] != NO_DATA_SET,
         )
-    except (StructError, KeyError, UnicodeDecodeError) as error:
+    except (struct.error, KeyError, UnicodeDecodeError) as error:
         raise DicomRejected(f"not a command set: {error}", code="dicom.command") from error
 
 

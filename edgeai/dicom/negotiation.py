@@ -30,7 +30,6 @@ MAX_REQUEST_BYTES: Final = 256 * 1024
 _APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 
 
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRule:
     """A modality that may associate: its AE title, and its address if that matters."""
@@ -99,7 +98,7 @@ def _decode(request: bytes) -> tuple[A_ASSOCIATE, int]:
         pdu = A_ASSOCIATE_RQ()
         pdu.decode(request)
         return pdu.to_primitive(), pdu.protocol_version
-    except Exception as error:  # noqa: BLE001 - foreign bytes: pynetdicom raises whatever it stumbles over
+    except Exception as error:  # foreign bytes: pynetdicom raises whatever it stumbles over
         raise AssociationEnded(
             f"not an A-ASSOCIATE-RQ: {type(error).__name__}", abort_reason=INVALID_PARAMETER
         ) from error
@@ -154,9 +153,7 @@ def _accept(request: A_ASSOCIATE, calling: str) -> Accepted:
     response.user_information = _user_information()
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(response)
-    return Accepted(
-        calling_ae_title=calling, contexts=contexts, max_length=_max_length(request), answer=pdu.encode()
-    )
+    return Accepted(calling_ae_title=calling, contexts=contexts, max_length=_max_length(request), answer=pdu.encode())
 
 
 def _user_information() -> list[object]:

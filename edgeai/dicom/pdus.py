@@ -114,7 +114,7 @@ class PduStream:
         Raises:
             AssociationEnded: released, aborted, closed, silent for too long, or not the protocol.
         """
-        while self._left_in_pdu == 0:
+        if self._left_in_pdu == 0:
             self.expect(self._idle_timeout_s)
             kind, length = self.header()
             if kind != P_DATA:

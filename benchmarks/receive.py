@@ -1,0 +1,201 @@
+"""C-STORE receive rate against a bare receiver: ``python benchmarks/receive.py``.
+
+The limit is a receiver that speaks just enough DICOM for ``storescu``: one thread, TCP_QUICKACK, raw bytes to a
+file, no header read, no spool. It is measured without fsync, and with the fsync that an honest answer needs.
+Against it: edgeai's SCP with the real spool (fsync of the file, one transaction) before each answer.
+``storescu`` itself is part of every figure. Printed: median milliseconds an instance, and ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import shutil
+import socket
+import statistics
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+CR = "1.2.840.10008.5.1.4.1.1.1"
+
+
+def write_instance(path: Path, rows: int, columns: int) -> None:
+    """One 16-bit radiograph of noise."""
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = CR, generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.Modality, dataset.PatientID, dataset.PatientName = "CR", "BENCH", "Bench^Mark"
+    dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = rows, columns, 1
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.PixelData = np.random.default_rng(0).integers(0, 4096, (rows, columns), np.uint16).tobytes()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.save_as(path, enforce_file_format=True)
+
+
+# --- the limit --------------------------------------------------------------------------------
+
+
+def _take(connection: socket.socket, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError
+        data += part
+    return bytes(data)
+
+
+def _accept_all(request: bytes) -> bytes:
+    """An A-ASSOCIATE-AC that takes each context's first transfer syntax (PS3.8 9.3.3)."""
+    items, position = b"", 68
+    while position < len(request):
+        kind, length = struct.unpack_from(">BxH", request, position)
+        body = request[position + 4 : position + 4 + length]
+        if kind == 0x10:
+            items += request[position : position + 4 + length]
+        elif kind == 0x20:
+            at = 4
+            while body[at] != 0x40:
+                at += 4 + struct.unpack_from(">H", body, at + 2)[0]
+            syntax = body[at : at + 4 + struct.unpack_from(">H", body, at + 2)[0]]
+            items += struct.pack(">BxHBxxx", 0x21, 4 + len(syntax), body[0]) + syntax
+        position += 4 + length
+    uid = b"1.2.3.4"
+    user = struct.pack(">BxHL", 0x51, 4, 0) + struct.pack(">BxH", 0x52, len(uid)) + uid
+    items += struct.pack(">BxH", 0x50, len(user)) + user
+    return struct.pack(">BxL", 2, 68 + len(items)) + request[:68] + items
+
+
+def _answer(command: bytes, context: int) -> bytes:
+    message_id = command[command.index(struct.pack("<HHL", 0, 0x0110, 2)) + 8 :][:2]
+    body = b"".join(
+        struct.pack("<HHL", 0, number, len(value)) + value
+        for number, value in (
+            (0x0100, b"\x01\x80"),
+            (0x0120, message_id),
+            (0x0800, b"\x01\x01"),
+            (0x0900, b"\x00\x00"),
+        )
+    )
+    body = struct.pack("<HHLL", 0, 0, 4, len(body)) + body
+    return struct.pack(">BxLLBB", 4, len(body) + 6, len(body) + 2, context, 3) + body
+
+
+def bare(pipe: Connection, folder: Path, fsync: bool) -> None:
+    """The limit: serves associations one after another, for ever."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    pipe.send(listener.getsockname()[1])
+    buffer = bytearray(1 << 18)
+    view = memoryview(buffer)
+    number = 0
+    while True:
+        connection = listener.accept()[0]
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            connection.sendall(_accept_all(_take(connection, struct.unpack(">xxL", _take(connection, 6))[0])))
+            while True:
+                kind, length = struct.unpack(">BxL", _take(connection, 6))
+                if kind == 5:
+                    connection.sendall(struct.pack(">BxLxxxx", 6, 4))
+                    break
+                command = _take(connection, length)
+                number += 1
+                file = os.open(folder / f"{number % 8}.raw", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                last = False
+                while not last:
+                    kind, length = struct.unpack(">BxL", _take(connection, 6))
+                    last = bool(_take(connection, 6)[5] & 2)
+                    left = length - 6
+                    while left:
+                        got = connection.recv_into(view[: min(left, len(view))])
+                        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+                        os.write(file, view[:got])
+                        left -= got
+                if fsync:
+                    os.fsync(file)
+                os.close(file)
+                connection.sendall(_answer(command, command[4]))
+        except (EOFError, OSError):
+            pass
+        connection.close()
+
+
+# --- edgeai -----------------------------------------------------------------------------------
+
+
+def edgeai(pipe: Connection, folder: Path) -> None:
+    """The SCP with the real spool, as the ingest role joins them, and one deployment."""
+    from edgeai.dicom.negotiation import AssociationRules
+    from edgeai.dicom.scp import ScpOptions, StorageScp
+    from edgeai.roles.ingest import SpoolIntake
+    from edgeai.spool import Spool
+
+    spool = Spool(folder / "spool")
+    options = ScpOptions(rules=AssociationRules(ae_title="EDGEAI"), port=0)
+    with StorageScp(options, SpoolIntake(spool, {"bench": None}), lambda *_: None) as scp:
+        pipe.send(scp.port)
+        while not pipe.poll(3600):
+            pass
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+def measure(serve: Callable[..., None], arguments: tuple[object, ...], file: Path, instances: int, rounds: int) -> float:
+    """Median milliseconds an instance over so many rounds of ``storescu``."""
+    here, there = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, *arguments), daemon=True)
+    process.start()
+    port = here.recv()
+    command = ["storescu", "+II", "--repeat", str(instances), "127.0.0.1", str(port), str(file)]
+    one = ["storescu", "+II", "127.0.0.1", str(port), str(file)]
+    figures = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        subprocess.run(one, check=True)
+        first = time.perf_counter() - started
+        started = time.perf_counter()
+        subprocess.run(command, check=True)
+        # Without the process start and the association of storescu itself.
+        figures.append((time.perf_counter() - started - first) / (instances - 1) * 1000)
+    process.kill()
+    process.join()
+    return statistics.median(figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, help="on the file system to measure; a temporary one by default")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    if shutil.which("storescu") is None:
+        raise SystemExit("storescu is not installed; apt-get install dcmtk")
+    print(f"{'instance':>10} {'bare':>9} {'+ fsync':>9} {'edgeai':>9} {'of bare':>8} {'of bare + fsync':>16}")
+    for name, rows, columns, instances in (("15 MB", 3000, 2500, 20), ("0.5 MB", 512, 512, 200)):
+        with tempfile.TemporaryDirectory(dir=options.folder) as text:
+            folder = Path(text)
+            file = folder / "instance.dcm"
+            write_instance(file, rows, columns)
+            plain = measure(bare, (folder, False), file, instances, options.rounds)
+            synced = measure(bare, (folder, True), file, instances, options.rounds)
+            ours = measure(edgeai, (folder,), file, instances, options.rounds)
+        print(
+            f"{name:>10} {plain:7.2f}ms {synced:7.2f}ms {ours:7.2f}ms {ours / plain:7.2f}x {ours / synced:15.2f}x",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
