@@ -1,0 +1,102 @@
+"""The ``openvino`` plugin of edgeai: OpenVINO as a backend, and the converter from Keras.
+
+Importing this module imports no engine; each callable does when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeai.api import (
+    BackendSpec,
+    Converted,
+    ConverterSpec,
+    ConvertRequest,
+    Device,
+    OpenRequest,
+    OptionSpec,
+    Session,
+    hookimpl,
+)
+
+EDGEAI_API = (1, 0)
+
+
+def _probe() -> Sequence[Device]:
+    from edgeai_openvino.engine import probe
+
+    return probe()
+
+
+def _open(request: OpenRequest) -> Session:
+    from edgeai_openvino.opening import open_session
+
+    return open_session(request)
+
+
+def _engine() -> str:
+    from edgeai_openvino.engine import describe
+
+    return describe()
+
+
+def _explain() -> str:
+    from edgeai_openvino.engine import explain
+
+    return explain()
+
+
+def _convert(request: ConvertRequest) -> Converted:
+    from edgeai_openvino.convert import convert
+
+    return convert(request)
+
+
+BACKEND = BackendSpec(
+    name="openvino",
+    artifact_format="openvino",
+    probe=_probe,
+    open=_open,
+    engine=_engine,
+    explain=_explain,
+    settings=(
+        OptionSpec(
+            name="hint",
+            help="what the engine optimises for: one frame soon (latency) or many frames (throughput)",
+            default="latency",
+            choices=("latency", "throughput"),
+        ),
+        OptionSpec(
+            name="precision",
+            help="arithmetic on CPU and GPU; auto leaves it to the device, and a CPU with bfloat16 then takes that",
+            default="f32",
+            choices=("f32", "f16", "bf16", "auto"),
+        ),
+        OptionSpec(
+            name="requests",
+            help="inferences in flight in a stream, 1 to 64; 0 takes the engine's own number, at least 2",
+            default=0,
+        ),
+    ),
+    help="OpenVINO IR on Intel CPUs, GPUs and NPUs (and other CPUs).",
+)
+
+CONVERTER = ConverterSpec(
+    name="openvino",
+    artifact_format="openvino",
+    precisions=("fp32", "fp16"),
+    convert=_convert,
+    help="Keras to OpenVINO IR (.xml and .bin); fp16 keeps the weights in half precision and the border in float32.",
+)
+
+
+@hookimpl
+def edgeai_backends() -> tuple[BackendSpec, ...]:
+    """The ``openvino`` backend."""
+    return (BACKEND,)
+
+
+@hookimpl
+def edgeai_converters() -> tuple[ConverterSpec, ...]:
+    """The ``openvino`` converter."""
+    return (CONVERTER,)

@@ -150,7 +150,7 @@ def _names(keras: Any, model: Any, what: str) -> list[str]:
 def _order(
     specs: Sequence[TensorSpec], names: list[str], tensors: Any, request: ConvertRequest, what: str
 ) -> list[int]:
-    """For each tensor asked for, its place among the model's; by name where the names are the model's, else by order."""
+    """For each tensor asked for, its place among the model's: by name where the names are its own, else by order."""
     tensors = list(tensors or ())
     wanted = [spec.name for spec in specs]
     if len(tensors) != len(specs):

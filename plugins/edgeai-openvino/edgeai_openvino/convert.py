@@ -1,0 +1,81 @@
+"""Keras to OpenVINO IR."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeai.api import BackendUnavailable, ConversionFailed, Converted, ConvertRequest
+from edgeai_openvino.engine import describe, load, without
+from edgeai_openvino.keras_model import Source, failed, read
+
+
+def _fp32(ov: Any, model: Any, path: Path, request: ConvertRequest) -> tuple[str, ...]:
+    ov.save_model(model, path, compress_to_fp16=False)
+    return ()
+
+
+def _fp16(ov: Any, model: Any, path: Path, request: ConvertRequest) -> tuple[str, ...]:
+    ov.save_model(model, path, compress_to_fp16=True)
+    return ("weights in float16; inputs, outputs and, with precision = f32, arithmetic in float32",)
+
+
+PRECISIONS: Mapping[str, Callable[[Any, Any, Path, ConvertRequest], tuple[str, ...]]] = {"fp32": _fp32, "fp16": _fp16}
+"""Precision -> how the model is changed and saved; gives the notes. The spec's ``precisions`` are these."""
+
+
+def convert(request: ConvertRequest) -> Converted:
+    """Write ``model.xml`` and ``model.bin`` below ``request.output``; the artifact is the ``.xml``.
+
+    Inputs and outputs have the names and the order asked for. An extent of ``None`` stays open.
+
+    Raises:
+        ConversionFailed: with OpenVINO's own words, and the layer they speak of where they name one.
+    """
+    save = PRECISIONS.get(request.precision)
+    if save is None:
+        raise ConversionFailed(
+            f"openvino has no precision {request.precision!r}",
+            code="convert.precision-unknown",
+            remedy=f"use one of {', '.join(PRECISIONS)}",
+        )
+    try:
+        ov = load()
+    except BackendUnavailable as error:
+        raise ConversionFailed(str(error), code="convert.engine-missing", remedy=error.remedy) from error
+    source = read(request)
+    artifact = request.output / "model.xml"
+    try:
+        notes = save(ov, _model(request, source), artifact, request)
+    except Exception as error:  # the front end raises many kinds, none documented
+        raise failed(request, source, error, describe()) from error
+    return Converted(artifact=artifact, notes=notes)
+
+
+def _model(request: ConvertRequest, source: Source) -> Any:
+    import tensorflow as tf
+
+    with without("openvino_telemetry"):  # a build host is no business of anyone's either
+        from openvino.tools.ovc import convert_model
+    with tempfile.TemporaryDirectory() as folder:
+        # By way of a SavedModel: its signature carries the names, and OpenVINO reads it without TensorFlow.
+        tf.saved_model.save(source.module, folder, signatures={"serving_default": source.function})
+        model = convert_model(folder)
+    return _ordered(model, request)
+
+
+def _ordered(model: Any, request: ConvertRequest) -> Any:
+    """The model with its tensors named and ordered as asked; the front end sorts them by name."""
+    import openvino as ov
+
+    inputs = [model.input(spec.name) for spec in request.inputs]
+    outputs = [model.output(spec.name) for spec in request.outputs]
+    for port, spec in zip((*inputs, *outputs), (*request.inputs, *request.outputs), strict=True):
+        port.get_tensor().set_names({spec.name})
+    return ov.Model(
+        [port.get_node().input_value(0) if port.get_node().get_type_name() == "Result" else port for port in outputs],
+        [port.get_node() for port in inputs],
+        "model",
+    )
