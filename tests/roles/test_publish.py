@@ -1,0 +1,214 @@
+"""The publish role as a process of its own, against a real broker."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from edgeai.config import DeviceConfig, load_config
+from edgeai.mqtt import Broker, connect
+from edgeai.spool import Spool
+from edgeai.testing.broker import Mosquitto, free_port
+
+
+def _until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+class Cart:
+    """A profile with a publish role, and what a subscriber sees of it."""
+
+    def __init__(self, folder: Path, broker_port: int, more: str = "") -> None:
+        self.health_port = free_port()
+        self.profile = folder / "profile.toml"
+        self.profile.write_text(
+            f'schema = 1\n[device]\nid = "cart"\nsite = "lab"\ndata_dir = "{folder}/data"\n'
+            f"[mqtt]\nport = {broker_port}\n[health]\nport = {self.health_port}\n"
+            f"[ingest.scp]\nenabled = false\n[spool]\nreserve_bytes = 1000\n"
+            f"[supervise]\nheartbeat_s = 0.1\n{more}"
+        )
+        self.config: DeviceConfig = load_config(self.profile)
+        self.spool = Spool.of(self.config)
+        self.spool.enable_sinks(["mqtt", *(["jsonl"] if self.config.jsonl else [])])
+
+    @contextmanager
+    def publishing(self) -> Iterator[subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "edgeai.roles", "publish", "--config", str(self.profile)]
+        process = subprocess.Popen(command)
+        try:
+            yield process
+        finally:
+            process.terminate()
+            assert process.wait(15) in (0, -signal.SIGKILL)
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except urllib.error.URLError:
+            return 0, ""
+
+
+def _subscribe(port: int, topic: str) -> queue.Queue[dict[str, Any]]:
+    received: queue.Queue[dict[str, Any]] = queue.Queue()
+    connection = connect(Broker(host="127.0.0.1", port=port, client_id=f"sub-{topic}"))
+    connection.subscribe(topic, lambda _, body: received.put(json.loads(body)))
+    return received
+
+
+def _events(cart: Cart, count: int, first: int = 0) -> None:
+    for number in range(first, first + count):
+        cart.spool.event("test.counted", f"number {number}", number=number)
+
+
+def _numbers(received: queue.Queue[dict[str, Any]], count: int) -> list[int]:
+    numbers: list[int] = []
+    while len(numbers) < count:
+        event = received.get(timeout=20)
+        if event["kind"] == "test.counted":
+            numbers.append(event["facts"]["number"])
+    return numbers
+
+
+def test_what_is_queued_arrives_in_order_and_leaves_the_spool(broker: Mosquitto, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, broker.port)
+    received = _subscribe(broker.port, "edgeai/1/lab/cart/event")
+    _events(cart, 250)
+    with cart.publishing():
+        assert _numbers(received, 250) == list(range(250))
+        _until(lambda: cart.spool.backlog()[1] == 0)
+
+
+def test_events_and_status_are_what_the_schemas_say(broker: Mosquitto, tmp_path: Path, repo_root: Path) -> None:
+    cart = Cart(tmp_path, broker.port)
+    events = _subscribe(broker.port, "edgeai/1/lab/cart/event")
+    status = _subscribe(broker.port, "edgeai/1/lab/cart/status")
+    _events(cart, 1)
+    with cart.publishing():
+        for name, message in (("event", events.get(timeout=20)), ("status", status.get(timeout=20))):
+            schema = json.loads((repo_root / f"edgeai/schemas/{name}-1.json").read_text())
+            Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(message)
+    offline = status.get(timeout=20)
+    while offline["state"] != "offline":
+        offline = status.get(timeout=20)
+
+
+def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: str, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, port := free_port())
+    (folder := tmp_path / "broker").mkdir()
+    broker = Mosquitto(folder, port=port)
+    _events(cart, 30)
+    with cart.publishing():
+        _until(lambda: cart.get("/health")[0] != 0)
+        _until(lambda: "sink mqtt" in cart.get("/health")[1])
+        broker.start()
+        received = _subscribe(port, "edgeai/1/lab/cart/event")
+        _events(cart, 30, first=30)
+        first = _numbers(received, 30)
+        broker.kill()
+        _events(cart, 30, first=60)
+        broker.start()
+        again = _subscribe(port, "edgeai/1/lab/cart/event")
+        _until(lambda: cart.spool.backlog()[1] == 0, 40)
+        rest = []
+        while not again.empty():
+            event = again.get()
+            if event["kind"] == "test.counted":
+                rest.append(event["facts"]["number"])
+    seen = list(dict.fromkeys([*first, *rest]))
+    assert seen == sorted(seen), "first deliveries are in order"
+    assert set(range(60, 90)) <= set(rest)
+    broker.stop()
+
+
+def test_a_sink_that_fails_does_not_hold_up_another(tmp_path: Path) -> None:
+    lines = tmp_path / "results.jsonl"
+    cart = Cart(tmp_path, free_port(), more=f'[jsonl]\npath = "{lines}"\n')
+    _events(cart, 5)
+    with cart.publishing():
+        _until(lambda: lines.exists() and lines.read_text().count("test.counted") == 5)
+    assert cart.spool.backlog()[1] >= 5, "the broker was never there: its copies are still queued"
+
+
+def test_killed_in_the_middle_it_goes_on_where_it_was(broker: Mosquitto, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, broker.port)
+    received = _subscribe(broker.port, "edgeai/1/lab/cart/event")
+    _events(cart, 600)
+    with cart.publishing() as process:
+        _numbers(received, 20)
+        process.kill()
+    with cart.publishing():
+        _until(lambda: cart.spool.backlog()[1] == 0, 40)
+    time.sleep(0.2)
+    rest = []
+    while not received.empty():
+        event = received.get()
+        if event["kind"] == "test.counted":
+            rest.append(event["facts"]["number"])
+    assert set(rest) >= set(range(20, 600))
+
+
+def test_health_says_503_and_why_while_roles_are_missing(broker: Mosquitto, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, broker.port, more='[[deployments]]\nname = "guard"\nbundle = "absent.edgeai"\n')
+    with cart.publishing():
+        _until(lambda: cart.get("/health")[0] != 0)
+        status, body = cart.get("/health")
+    assert status == 503
+    assert "deployment guard cannot run" in body
+    assert json.loads(body)["serving"] is False
+
+
+def test_metrics_are_prometheus_text_with_stage_histograms(broker: Mosquitto, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, broker.port)
+    cart.spool.count("restarts", role="infer:guard")
+    with cart.publishing():
+        _until(lambda: cart.get("/metrics")[0] == 200)
+        text = cart.get("/metrics")[1]
+    assert 'edgeai_restarts_total{role="infer:guard"} 1.0' in text
+    assert 'edgeai_role_up{role="publish"} 1.0' in text
+    assert "# TYPE edgeai_stage_seconds histogram" in text
+    assert "edgeai_serving 0.0" in text
+
+
+def test_an_unknown_path_is_404(broker: Mosquitto, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, broker.port)
+    with cart.publishing():
+        _until(lambda: cart.get("/health")[0] != 0)
+        assert cart.get("/secret")[0] == 404
+
+
+def test_a_health_port_that_is_taken_is_one_clear_error(broker: Mosquitto, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, broker.port)
+    taken = cart.profile.read_text().replace(f"port = {cart.health_port}", f"port = {broker.port}")
+    cart.profile.write_text(taken)
+    command = [sys.executable, "-m", "edgeai.roles", "publish", "--config", str(cart.profile)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode != 0
+    assert "health.port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["absent"])
+def test_an_unknown_sink_is_said_aloud_and_the_others_go_on(broker: Mosquitto, tmp_path: Path, kind: str) -> None:
+    cart = Cart(tmp_path, broker.port, more=f'[sinks.x]\nkind = "{kind}"\n')
+    received = _subscribe(broker.port, "edgeai/1/lab/cart/event")
+    with cart.publishing():
+        assert received.get(timeout=20)["kind"] == "sink.unknown"
