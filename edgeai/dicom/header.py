@@ -66,8 +66,7 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
         implicit = _is_implicit(prefix, syntax)
         found, pixel_data = walker.elements(0, None, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
     dataset = Attributes(prefix, walker, found, syntax.big_endian)
-    base = 0 if syntax.deflated else meta_end
-    return _header(dataset, syntax, pixel_data, base, size)
+    return _header(dataset, syntax, pixel_data, meta_end, size)
 
 
 def _file_meta(file: BinaryIO, limits: HeaderLimits) -> tuple[int, TransferSyntax]:
@@ -140,7 +139,9 @@ def _is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
     return not (vr.isalpha() and vr.isupper())
 
 
-def _header(dataset: Attributes, syntax: TransferSyntax, pixel_data: Element | None, base: int, size: int) -> Header:
+def _header(
+    dataset: Attributes, syntax: TransferSyntax, pixel_data: Element | None, meta_end: int, size: int
+) -> Header:
     instance = _instance(dataset, syntax)
     signed = dataset.integer("PixelRepresentation", 0) == 1
     shared = next(dataset.items("SharedFunctionalGroupsSequence"), None)
@@ -149,7 +150,7 @@ def _header(dataset: Attributes, syntax: TransferSyntax, pixel_data: Element | N
         instance=instance,
         geometry=calibration.geometry(dataset, rows, columns, shared),
         grayscale=calibration.grayscale(dataset, signed=signed, group=shared),
-        pixels=None if pixel_data is None else _layout(dataset, instance, syntax, pixel_data, base, size),
+        pixels=None if pixel_data is None else _layout(dataset, instance, syntax, pixel_data, meta_end, size),
         per_frame=_per_frame(dataset, instance, shared, signed),
     )
 
@@ -181,7 +182,7 @@ def _instance(dataset: Attributes, syntax: TransferSyntax) -> InstanceRef:
 
 
 def _layout(
-    dataset: Attributes, instance: InstanceRef, syntax: TransferSyntax, element: Element, base: int, size: int
+    dataset: Attributes, instance: InstanceRef, syntax: TransferSyntax, element: Element, meta_end: int, size: int
 ) -> PixelLayout:
     allocated = dataset.integer("BitsAllocated", 0)
     # Float Pixel Data has no Bits Stored, High Bit or Pixel Representation (PS3.3 C.7.6.24).
@@ -189,7 +190,7 @@ def _layout(
     return PixelLayout(
         syntax=syntax,
         tag=element.tag,
-        offset=base + element.start,
+        offset=element.start + (0 if syntax.deflated else meta_end),
         value_bytes=None if element.length == UNDEFINED else element.length,
         file_bytes=size,
         rows=instance.rows,
@@ -203,6 +204,7 @@ def _layout(
         signed=dataset.integer("PixelRepresentation", 0) == 1,
         planar=dataset.integer("PlanarConfiguration", 0),
         swapped_words=syntax.big_endian and element.vr == "OW" and allocated <= 8,
+        deflated_from=meta_end,
         palette=_palette(dataset) if instance.photometric_interpretation == "PALETTE COLOR" else None,
         extended_offsets=_extended_offsets(dataset),
     )

@@ -35,6 +35,7 @@ class PixelLayout:
         offset: of the value, in the file or (deflated) in the inflated data set.
         value_bytes: length that the element states, or ``None`` when encapsulated.
         file_bytes: size of the file when the header was read.
+        deflated_from: where in the file a deflated data set begins.
         tag: of Pixel Data (7FE0,0010), or of its float sisters.
         extended_offsets: Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8-9), in bytes.
     """
@@ -55,6 +56,7 @@ class PixelLayout:
     signed: bool
     planar: int
     swapped_words: bool = False
+    deflated_from: int = 0
     palette: Palette | None = None
     extended_offsets: tuple[Array, Array] | None = None
 

@@ -1,0 +1,166 @@
+"""One compressed frame to stored values, each codec by one named decoder.
+
+Results so never depend on what else is installed.
+JPEG of 8 bits goes to libjpeg-turbo through Pillow, JPEG of 12 bits to GDCM, everything else through
+pydicom's decoder plugins: OpenJPEG, CharLS, GDCM (lossless JPEG) and pylibjpeg-rle.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from struct import pack
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from edgeai.api.errors import PixelsRejected
+from edgeai.api.tensors import Array
+from edgeai.dicom.codestream import Codestream
+from edgeai.dicom.layout import PixelLayout
+
+_PLUGINS: Final = {
+    "rle": "pylibjpeg",
+    "jpeg-lossless": "gdcm",
+    "jpeg-ls": "pyjpegls",
+    "jpeg2000": "pylibjpeg",
+    "htj2k": "pylibjpeg",
+}
+_FIXED_COLOUR: Final = ("YBR_RCT", "YBR_ICT")
+
+
+def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) -> tuple[Array, str]:
+    """Stored values of one frame, and their photometric interpretation (JPEG 2000 undoes its own transform).
+
+    Raises:
+        PixelsRejected: ``pixels.codec``, the decoder refuses the data (its own words are in the message) or
+            gives something else than the header promises.
+    """
+    try:
+        if stream is not None and layout.syntax.codec == "jpeg":
+            values, photometric = _jpeg(data, layout, stream)
+        else:
+            values, photometric = _by_pydicom(data, layout)
+    except PixelsRejected:
+        raise
+    except Exception as error:
+        raise PixelsRejected(
+            f"the {layout.syntax.codec} decoder refuses the frame: {str(error).strip() or type(error).__name__}",
+            code="pixels.codec",
+        ) from error
+    if values.shape != layout.shape:
+        raise PixelsRejected(f"decoded to {values.shape}, not {layout.shape}", code="pixels.codec")
+    return values.astype(layout.dtype, copy=False), photometric
+
+
+def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream) -> tuple[Array, str]:
+    if stream.bits > 8:
+        return _jpeg_12(data, layout), layout.photometric_interpretation
+    image = open_jpeg(data)
+    if layout.samples == 3:
+        # libjpeg takes three components without Adobe or RGB marks for YCbCr; asking for YCbCr makes it leave
+        # them alone.
+        if not (stream.rgb_ids or stream.adobe == 0):
+            image.draft("YCbCr", image.size)
+        photometric = "YBR_FULL" if is_ybr(layout, stream) else "RGB"
+    else:
+        photometric = layout.photometric_interpretation
+    return np.array(image), photometric
+
+
+def open_jpeg(data: bytes) -> Image.Image:
+    """A JPEG frame, its header read but nothing decoded."""
+    return Image.open(BytesIO(data), formats=("JPEG",))
+
+
+def converts_itself(layout: PixelLayout, stream: Codestream) -> bool:
+    """Whether libjpeg would turn this frame into RGB by itself, in the right way."""
+    return layout.samples == 3 and stream.bits == 8 and is_ybr(layout, stream) and not stream.rgb_ids
+
+
+def jpeg_rgb(data: bytes, layout: PixelLayout) -> Array:
+    """A YCbCr JPEG as RGB, by libjpeg.
+
+    Raises:
+        PixelsRejected: ``pixels.codec``.
+    """
+    try:
+        values: Array = np.array(open_jpeg(data))
+    except Exception as error:
+        raise PixelsRejected(f"the jpeg decoder refuses the frame: {error}", code="pixels.codec") from error
+    if values.shape != layout.shape:
+        raise PixelsRejected(f"decoded to {values.shape}, not {layout.shape}", code="pixels.codec")
+    return values
+
+
+def is_ybr(layout: PixelLayout, stream: Codestream) -> bool:
+    """Whether the components of a JPEG are YCbCr. The codestream's own marks win over the header's attribute."""
+    if stream.ybr is not None:
+        return stream.ybr
+    return layout.photometric_interpretation.startswith("YBR")
+
+
+def _jpeg_12(data: bytes, layout: PixelLayout) -> Array:
+    """JPEG Extended of more than 8 bits. pydicom guards GDCM against it; GDCM's own interface decodes it."""
+    import gdcm
+
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(data)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((layout.columns, layout.rows, 1))
+    image.SetDataElement(element)
+    kind = gdcm.PhotometricInterpretation.GetPIType(layout.photometric_interpretation)
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(layout.syntax.uid)))
+    image.SetPixelFormat(
+        gdcm.PixelFormat(
+            layout.samples, layout.bits_allocated, layout.bits_stored, layout.bits_stored - 1, int(layout.signed)
+        )
+    )
+    # GDCM returns char* as str.
+    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(buffer, dtype=layout.dtype).reshape(layout.shape)
+
+
+def _by_pydicom(data: bytes, layout: PixelLayout) -> tuple[Array, str]:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    options: dict[str, Any] = {
+        "rows": layout.rows,
+        "columns": layout.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": layout.samples,
+        "bits_allocated": layout.bits_allocated,
+        "bits_stored": layout.bits_stored,
+        "pixel_representation": int(layout.signed),
+        "photometric_interpretation": layout.photometric_interpretation,
+        "planar_configuration": layout.planar,
+        "pixel_keyword": "PixelData",
+    }
+    values, changed = get_decoder(layout.syntax.uid).as_array(
+        _encapsulate(data),
+        index=0,
+        raw=True,
+        validate=False,  # done already, and without pydicom's warnings
+        decoding_plugin=_PLUGINS[layout.syntax.codec],
+        **options,
+    )
+    return np.ascontiguousarray(values), str(changed["photometric_interpretation"])
+
+
+def _encapsulate(data: bytes) -> bytes:
+    """One frame as pydicom's decoders take it: an empty offset table, one fragment (PS3.5 A.4)."""
+    padded = data + b"\0" * (len(data) % 2)
+    return b"".join(
+        (
+            pack("<HHL", 0xFFFE, 0xE000, 0),
+            pack("<HHL", 0xFFFE, 0xE000, len(padded)),
+            padded,
+            pack("<HHL", 0xFFFE, 0xE0DD, 0),
+        )
+    )

@@ -1,0 +1,151 @@
+"""Encapsulated Pixel Data (PS3.5 A.4): from fragments to one run of bytes a frame, read only when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import BinaryIO, Final, NamedTuple
+
+import numpy as np
+
+from edgeai.api.errors import PixelsRejected
+from edgeai.dicom.layout import PixelLayout
+
+_TAG_LENGTH: Final = Struct("<HHL")
+_ITEM: Final = (0xFFFE, 0xE000)
+_END: Final = (0xFFFE, 0xE0DD)
+_STARTS: Final = {
+    "jpeg": b"\xff\xd8\xff",
+    "jpeg-lossless": b"\xff\xd8\xff",
+    "jpeg-ls": b"\xff\xd8\xff",
+    "jpeg2000": b"\xff\x4f\xff\x51",
+    "htj2k": b"\xff\x4f\xff\x51",
+}
+_MAX_FRAGMENTS: Final = 1_000_000
+
+
+class Fragment(NamedTuple):
+    """Where a fragment's bytes lie in the file."""
+
+    offset: int
+    length: int
+
+
+def frame_fragments(file: BinaryIO, layout: PixelLayout) -> list[Sequence[Fragment]]:
+    """The fragments of each frame, in frame order. Reads item headers only.
+
+    Raises:
+        PixelsRejected: ``pixels.short``, the file ends inside; ``pixels.fragments``, fragments and
+            frames do not go together; ``pixels.empty``, a frame without bytes.
+    """
+    table, fragments = _items(file, layout)
+    frames = _group(file, table, fragments, layout)
+    for number, frame in enumerate(frames, start=1):
+        if not any(fragment.length for fragment in frame):
+            raise PixelsRejected(f"frame {number} has no bytes", code="pixels.empty")
+    return frames
+
+
+def read_fragments(file: BinaryIO, fragments: Sequence[Fragment]) -> bytes:
+    """The bytes of one frame.
+
+    Raises:
+        PixelsRejected: ``pixels.short``, the file has become shorter since its items were walked.
+    """
+    parts = []
+    for fragment in fragments:
+        file.seek(fragment.offset)
+        part = file.read(fragment.length)
+        if len(part) != fragment.length:
+            raise _short()
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _short() -> PixelsRejected:
+    return PixelsRejected("the file ends inside its encapsulated Pixel Data", code="pixels.short")
+
+
+def _items(file: BinaryIO, layout: PixelLayout) -> tuple[tuple[int, ...], list[Fragment]]:
+    """The Basic Offset Table, and every fragment after it."""
+    position = layout.offset
+    fragments: list[Fragment] = []
+    while True:
+        file.seek(position)
+        head = file.read(8)
+        if len(head) < 8:
+            raise _short()
+        group, element, length = _TAG_LENGTH.unpack(head)
+        if (group, element) == _END:
+            break
+        if (group, element) != _ITEM or length == 0xFFFFFFFF:
+            raise PixelsRejected(f"no fragment begins at offset {position}", code="pixels.fragments")
+        fragments.append(Fragment(position + 8, length))
+        position += 8 + length
+        if position > layout.file_bytes:
+            raise _short()
+        if len(fragments) > _MAX_FRAGMENTS:
+            raise PixelsRejected(f"more than {_MAX_FRAGMENTS} fragments", code="pixels.fragments")
+    if not fragments:
+        raise PixelsRejected("encapsulated Pixel Data without a Basic Offset Table", code="pixels.fragments")
+    raw = read_fragments(file, fragments[:1])
+    if len(raw) % 4:
+        raise PixelsRejected(f"a Basic Offset Table of {len(raw)} bytes", code="pixels.fragments")
+    return tuple(int(offset) for offset in np.frombuffer(raw, dtype="<u4")), fragments[1:]
+
+
+def _group(
+    file: BinaryIO, table: tuple[int, ...], fragments: list[Fragment], layout: PixelLayout
+) -> list[Sequence[Fragment]]:
+    """Which fragments make up which frame, by the first rule that applies."""
+    frames = layout.frames
+    if layout.extended_offsets is not None:
+        return _by_extended_offsets(fragments, layout)
+    if frames == 1 and fragments:
+        return [fragments]
+    if len(fragments) == frames:
+        return [[fragment] for fragment in fragments]
+    if len(table) == frames:
+        return _by_offsets(table, fragments)
+    starts = _by_start_marker(file, fragments, layout)
+    if len(starts) == frames:
+        return starts
+    raise PixelsRejected(f"{len(fragments)} fragments cannot be shared out to {frames} frames", code="pixels.fragments")
+
+
+def _by_offsets(table: Sequence[int], fragments: list[Fragment]) -> list[Sequence[Fragment]]:
+    """Offsets count from the first fragment's item tag (PS3.5 A.4)."""
+    index = {fragment.offset - fragments[0].offset: number for number, fragment in enumerate(fragments)}
+    bounds = [index.get(offset, -1) for offset in table]
+    ends = [*bounds[1:], len(fragments)]
+    if bounds[0] != 0 or any(start < 0 or end <= start for start, end in zip(bounds, ends, strict=True)):
+        raise PixelsRejected("the offset table does not point at fragments in order", code="pixels.fragments")
+    return [fragments[start:end] for start, end in zip(bounds, ends, strict=True)]
+
+
+def _by_extended_offsets(fragments: list[Fragment], layout: PixelLayout) -> list[Sequence[Fragment]]:
+    """Extended Offset Table (PS3.3 C.7.6.3.1.8): one fragment a frame, and how many of its bytes count."""
+    assert layout.extended_offsets is not None
+    offsets, lengths = (table.tolist() for table in layout.extended_offsets)
+    if len(offsets) != layout.frames or len(lengths) not in (0, layout.frames) or len(fragments) != layout.frames:
+        raise PixelsRejected("the Extended Offset Table does not fit the frames", code="pixels.fragments")
+    frames = _by_offsets(offsets, fragments)
+    if not lengths:
+        return frames
+    if any(length > frame[0].length for frame, length in zip(frames, lengths, strict=True)):
+        raise PixelsRejected("an Extended Offset Table length passes its fragment", code="pixels.fragments")
+    return [[Fragment(frame[0].offset, length)] for frame, length in zip(frames, lengths, strict=True)]
+
+
+def _by_start_marker(file: BinaryIO, fragments: list[Fragment], layout: PixelLayout) -> list[Sequence[Fragment]]:
+    """A fragment that begins with the codec's start marker begins a frame."""
+    marker = _STARTS.get(layout.syntax.codec)
+    frames: list[list[Fragment]] = []
+    for fragment in fragments:
+        file.seek(fragment.offset)
+        if marker is not None and file.read(min(fragment.length, len(marker))) == marker:
+            frames.append([])
+        if not frames:
+            return []
+        frames[-1].append(fragment)
+    return list(frames)

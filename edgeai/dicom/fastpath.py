@@ -1,0 +1,130 @@
+"""Fast paths: decoding less than the whole, which changes the numbers, so each has a name that a manifest must give.
+
+``luma``     JPEG colour of 8 bits straight to its Y plane by libjpeg; no chroma, no colour conversion.
+``reduced``  JPEG 2000 at the smallest resolution level (ISO/IEC 15444-1 annex B.5), or JPEG at the smallest
+             scaled DCT, that is not under twice the rows and columns asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from edgeai.api.errors import PixelsRejected
+from edgeai.api.imaging import Geometry
+from edgeai.api.tensors import Array
+from edgeai.dicom.codecs import is_ybr, open_jpeg
+from edgeai.dicom.codestream import Codestream
+from edgeai.dicom.layout import PixelLayout
+
+NAMES: Final = frozenset({"luma", "reduced"})
+_MARGIN: Final = 2
+"""Keep this many times what the model takes in, so that its own resize still antialiases."""
+_DCT_SCALES: Final = 3  # libjpeg: 1/2, 1/4, 1/8
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """How one frame is decoded: Y plane alone or not, and halved how often."""
+
+    luma: bool = False
+    halvings: int = 0
+
+
+def plan(
+    layout: PixelLayout, stream: Codestream | None, fast: frozenset[str], min_rows: int, min_columns: int
+) -> Shortcut | None:
+    """The shortcut that ``fast`` allows for this frame, or ``None`` where the exact path is all there is."""
+    if stream is None or stream.bits > 16:
+        return None
+    if layout.syntax.codec == "jpeg" and stream.bits == 8:
+        luma = "luma" in fast and layout.samples == 3
+        halvings = _halvings(layout, _DCT_SCALES, min_rows, min_columns) if "reduced" in fast else 0
+        return Shortcut(luma, halvings) if luma or halvings else None
+    if layout.syntax.codec in ("jpeg2000", "htj2k") and "reduced" in fast and _is_reducible(layout, stream):
+        halvings = _halvings(layout, stream.levels, min_rows, min_columns)
+        return Shortcut(False, halvings) if halvings else None
+    return None
+
+
+def _halvings(layout: PixelLayout, most: int, min_rows: int, min_columns: int) -> int:
+    """How often rows and columns can be halved and stay at ``_MARGIN`` times the minimum; 0 without a minimum."""
+    if min_rows < 1 or min_columns < 1:
+        return 0
+    count = 0
+    while count < most:
+        step = 2 << count
+        if -(-layout.rows // step) < _MARGIN * min_rows or -(-layout.columns // step) < _MARGIN * min_columns:
+            break
+        count += 1
+    return count
+
+
+def _is_reducible(layout: PixelLayout, stream: Codestream) -> bool:
+    """Whether low-pass samples mean what pixels mean.
+
+    Not where two's complement was coded as unsigned (the transform then averages across the wrap), where the
+    image is not at the grid's origin (levels fall elsewhere), or for deep colour (Pillow makes it 8 bits).
+    """
+    return (
+        stream.signed == layout.signed
+        and stream.at_origin
+        and (layout.samples == 1 or (stream.bits == 8 and not stream.signed))
+    )
+
+
+def decode_shortcut(data: bytes, layout: PixelLayout, stream: Codestream, shortcut: Shortcut) -> tuple[Array, str]:
+    """Pixels by a shortcut of ``plan``, and their photometric interpretation.
+
+    Raises:
+        PixelsRejected: ``pixels.codec``.
+    """
+    try:
+        if layout.syntax.codec == "jpeg":
+            return _jpeg(data, layout, stream, shortcut)
+        return _jpeg2000(data, layout, stream, shortcut.halvings)
+    except Exception as error:
+        raise PixelsRejected(f"the decoder refuses the frame: {error}", code="pixels.codec") from error
+
+
+def reduced_geometry(geometry: Geometry, layout: PixelLayout, halvings: int) -> Geometry:
+    """Where the pixels of a plane halved so often lie in the source.
+
+    A scaled DCT averages blocks, so a pixel covers ``step`` source pixels. A JPEG 2000 low-pass sample is
+    centred on every ``step``-th source pixel instead (both filters are symmetric about it), half a step less
+    half a pixel before the centre of such a block.
+    """
+    step = float(1 << halvings)
+    shift = 0.0 if layout.syntax.codec == "jpeg" else 0.5 - step / 2
+    return geometry.cropped(shift, shift).scaled(step, step)
+
+
+def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream, shortcut: Shortcut) -> tuple[Array, str]:
+    step = 1 << shortcut.halvings
+    size = (max(1, layout.columns // step), max(1, layout.rows // step))
+    image = open_jpeg(data)
+    if shortcut.luma:
+        image.draft("L", size)
+        return np.asarray(image), "MONOCHROME2"
+    ybr = layout.samples == 3 and is_ybr(layout, stream)
+    untouched = layout.samples == 3 and not ybr and not stream.rgb_ids and stream.adobe != 0
+    image.draft("YCbCr" if untouched else image.mode, size)
+    return np.asarray(image), layout.photometric_interpretation if layout.samples == 1 else "RGB"
+
+
+def _jpeg2000(data: bytes, layout: PixelLayout, stream: Codestream, halvings: int) -> tuple[Array, str]:
+    image = Image.open(BytesIO(data), formats=("JPEG2000",))
+    setattr(image, "reduce", halvings)  # noqa: B010 - a property that Pillow types as a method
+    values: Array = np.asarray(image)
+    if layout.samples == 3:
+        return values, "RGB" if layout.photometric_interpretation != "YBR_FULL" else "YBR_FULL"
+    # Pillow scales up to 8 or 16 bits and makes signed samples unsigned (Jpeg2KDecode.c); undo both.
+    container = 8 if stream.bits <= 8 else 16
+    values = values >> (container - stream.bits)
+    if stream.signed:
+        values = values.astype(np.int32) - (1 << stream.bits - 1)
+    return values.astype(layout.dtype), layout.photometric_interpretation

@@ -1,0 +1,169 @@
+"""A file's pixels as Frames, one at a time: as stored where grey, as RGB where colour."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeai.api.errors import ConfigError, PixelsRejected
+from edgeai.api.imaging import Frame
+from edgeai.api.tensors import Array
+from edgeai.dicom import codecs, colour, fastpath
+from edgeai.dicom.codestream import read_codestream
+from edgeai.dicom.encapsulated import Fragment, frame_fragments, read_fragments
+from edgeai.dicom.header import Header, read_header
+from edgeai.dicom.layout import GREY, PixelLayout, check
+from edgeai.dicom.limits import PixelLimits
+from edgeai.dicom.native import native_frames, significant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeOptions:
+    """What to decode, and which shortcuts are allowed.
+
+    Attributes:
+        fast: names out of ``fastpath.NAMES``: ``luma`` and ``reduced`` change the numbers. A frame that has no
+            such shortcut is decoded exactly.
+        min_rows, min_columns: what the model takes in; ``reduced`` keeps at least twice that, and does nothing
+            while either is 0.
+        frames: frame numbers from 1, or ``None`` for all. Each comes once, in ascending order.
+    """
+
+    fast: frozenset[str] = frozenset()
+    min_rows: int = 0
+    min_columns: int = 0
+    frames: Sequence[int] | None = None
+
+
+_DEFAULT_OPTIONS = DecodeOptions()
+_DEFAULT_LIMITS = PixelLimits()
+
+
+def read_frames(
+    path: str | os.PathLike[str],
+    options: DecodeOptions = _DEFAULT_OPTIONS,
+    *,
+    header: Header | None = None,
+    limits: PixelLimits = _DEFAULT_LIMITS,
+) -> Iterator[Frame]:
+    """Decode frames lazily. Overlays are ignored.
+
+    Grey frames hold stored values in native dtype: float32 or float64 for (Double) Float Pixel Data, uint8
+    for single bits, and a read-only view of the mapped file where it is uncompressed, so the file must stay
+    as it is. Colour frames are RGB, uint8 or uint16: palettes applied, YBR converted (JPEG by libjpeg's own
+    integer arithmetic, within one grey level of the Standard's equations).
+
+    What the header alone can tell is refused here; what the pixel data shows, when its frame is reached.
+
+    Raises:
+        DicomRejected: as ``read_header``, when no header is given.
+        PixelsRejected: the pixel data is not what the header promises; the code says how.
+        ConfigError: ``config.unknown-fast-path``.
+    """
+    if unknown := options.fast - fastpath.NAMES:
+        raise ConfigError(
+            f"no fast path is called {', '.join(sorted(unknown))}",
+            code="config.unknown-fast-path",
+            remedy=f"use {' or '.join(sorted(fastpath.NAMES))}",
+        )
+    header = header or read_header(path)
+    layout = _checked(header, limits)
+    return _frames(path, options, header, layout, _numbers(options.frames, layout))
+
+
+def read_stored(
+    path: str | os.PathLike[str],
+    *,
+    frames: Sequence[int] | None = None,
+    header: Header | None = None,
+    limits: PixelLimits = _DEFAULT_LIMITS,
+) -> Iterator[Array]:
+    """Stored values as the codec gives them: no colour conversion, no palette. Raises as ``read_frames``."""
+    header = header or read_header(path)
+    layout = _checked(header, limits)
+    numbers = _numbers(frames, layout)
+    if layout.syntax.codec == "native":
+        return (significant(values, layout) for values in native_frames(path, layout, numbers))
+    return (_decode(data, layout)[0] for _, data in _compressed(path, layout, numbers))
+
+
+def _checked(header: Header, limits: PixelLimits) -> PixelLayout:
+    if header.pixels is None:
+        raise PixelsRejected("the instance has no Pixel Data", code="pixels.none")
+    check(header.pixels, limits)
+    return header.pixels
+
+
+def _numbers(frames: Sequence[int] | None, layout: PixelLayout) -> Sequence[int]:
+    if frames is None:
+        return range(1, layout.frames + 1)
+    numbers = sorted(set(frames))
+    if numbers and not (numbers[0] >= 1 and numbers[-1] <= layout.frames):
+        raise PixelsRejected(
+            f"frames {numbers[0]} to {numbers[-1]} were asked for, there are {layout.frames}",
+            code="pixels.no-such-frame",
+        )
+    return numbers
+
+
+def _frames(
+    path: str | os.PathLike[str], options: DecodeOptions, header: Header, layout: PixelLayout, numbers: Sequence[int]
+) -> Iterator[Frame]:
+    if layout.syntax.codec == "native":
+        for number, values in zip(numbers, native_frames(path, layout, numbers), strict=True):
+            yield _frame(header, layout, number, significant(values, layout), layout.photometric_interpretation)
+        return
+    for number, data in _compressed(path, layout, numbers):
+        stream = read_codestream(data, layout)
+        shortcut = fastpath.plan(layout, stream, options.fast, options.min_rows, options.min_columns)
+        if shortcut is not None and stream is not None:
+            values, photometric = fastpath.decode_shortcut(data, layout, stream, shortcut)
+            yield _frame(header, layout, number, values, photometric, shortcut.halvings)
+        elif layout.syntax.codec == "jpeg" and stream is not None and codecs.converts_itself(layout, stream):
+            yield _frame(header, layout, number, codecs.jpeg_rgb(data, layout), "RGB")
+        else:
+            yield _frame(header, layout, number, *_decode(data, layout))
+
+
+def _compressed(
+    path: str | os.PathLike[str], layout: PixelLayout, numbers: Sequence[int]
+) -> Iterator[tuple[int, bytes]]:
+    """(number, codestream) of each frame, read when its turn comes."""
+    with Path(path).open("rb") as file:
+        fragments: list[Sequence[Fragment]] = frame_fragments(file, layout)
+        for number in numbers:
+            yield number, read_fragments(file, fragments[number - 1])
+
+
+def _decode(data: bytes, layout: PixelLayout) -> tuple[Array, str]:
+    values, photometric = codecs.decode_frame(data, layout, read_codestream(data, layout))
+    return significant(values, layout), photometric
+
+
+def _frame(
+    header: Header, layout: PixelLayout, number: int, values: Array, photometric: str, halvings: int = 0
+) -> Frame:
+    bits = layout.bits_stored
+    if photometric == "PALETTE COLOR":
+        values, bits = colour.palette_to_rgb(values, layout)
+        photometric = "RGB"
+    elif photometric in ("YBR_FULL", "YBR_FULL_422"):
+        values, photometric = colour.ybr_to_rgb(values), "RGB"
+    elif photometric not in (*GREY, "RGB"):
+        raise PixelsRejected(f"decoded to {photometric}, which is not understood", code="pixels.photometric")
+    geometry, grayscale = header.of_frame(number)
+    if halvings:
+        geometry = fastpath.reduced_geometry(geometry, layout, halvings)
+    return Frame(
+        pixels=np.ascontiguousarray(values),
+        number=number,
+        geometry=geometry,
+        instance=header.instance,
+        photometric_interpretation=photometric,
+        bits_stored=bits,
+        grayscale=grayscale,
+    )
