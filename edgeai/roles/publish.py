@@ -14,14 +14,13 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-import structlog
-
 from edgeai import __version__
 from edgeai.api.errors import EdgeaiError
 from edgeai.api.specs import Message, Sink, SinkRequest, SinkSpec
 from edgeai.config import DeviceConfig
 from edgeai.health import Health, read_health
 from edgeai.health_server import HealthServer
+from edgeai.logs import Log
 from edgeai.plugins import Registry
 from edgeai.spool import Spool
 
@@ -32,7 +31,7 @@ BATCH = 100
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 15.0
 
-log = structlog.get_logger("publish")
+log = Log("edgeai.publish")
 
 
 class Delivery(threading.Thread):

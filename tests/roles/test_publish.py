@@ -116,8 +116,7 @@ def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: 
     (folder := tmp_path / "broker").mkdir()
     broker = Mosquitto(folder, port=port)
     _events(cart, 30)
-    with cart.publishing():
-        _until(lambda: cart.get("/health")[0] != 0)
+    with cart.publishing() as process:
         _until(lambda: "sink mqtt" in cart.get("/health")[1])
         broker.start()
         received = _subscribe(port, "edgeai/1/lab/cart/event")
@@ -125,8 +124,10 @@ def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: 
         first = _numbers(received, 30)
         broker.kill()
         _events(cart, 30, first=60)
+        process.send_signal(signal.SIGSTOP)  # so that this subscriber is back before the cart is
         broker.start()
         again = _subscribe(port, "edgeai/1/lab/cart/event")
+        process.send_signal(signal.SIGCONT)
         _until(lambda: cart.spool.backlog()[1] == 0, 40)
         rest = []
         while not again.empty():
