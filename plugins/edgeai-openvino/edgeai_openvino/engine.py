@@ -23,14 +23,15 @@ _NODES = {"GPU": ("/dev/dri", "renderD*"), "NPU": ("/dev/accel", "accel*")}
 @contextmanager
 def without(*modules: str) -> Iterator[None]:
     """Make importing these modules fail inside the block; those already imported are left alone."""
-    hidden = [name for name in modules if name not in sys.modules]
-    sys.modules.update(dict.fromkeys(hidden))  # None is how Python says "not importable"
+    table: dict[str, Any] = sys.modules
+    hidden = [name for name in modules if name not in table]
+    table.update(dict.fromkeys(hidden))  # None is how Python says "not importable"
     try:
         yield
     finally:
         for name in hidden:
-            if name in sys.modules and sys.modules[name] is None:  # type: ignore[comparison-overlap]
-                del sys.modules[name]
+            if table.get(name) is None:
+                table.pop(name, None)
 
 
 @functools.cache

@@ -1,0 +1,207 @@
+"""A ``.keras`` file as a TensorFlow function whose tensors have the names that were asked for.
+
+The same file in each first-party converter: plugins share no code but ``edgeai.api``. A test holds them equal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+
+_UNSAFE = ("Lambda",)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The loaded model and the function to export.
+
+    Attributes:
+        model: the Keras model.
+        function: a ``tf.function`` of fixed signature; takes and gives the request's names.
+        module: what must stay alive while ``function`` is used; trackable, for a SavedModel.
+    """
+
+    model: Any
+    function: Any
+    module: Any
+
+    def layer_in(self, message: str) -> str:
+        """The layer that a converter's message speaks of, or an empty string."""
+        names = (str(layer.name) for layer in self.model._flatten_layers(include_self=False))
+        return next((name for name in names if f"/{name}/" in message), "")
+
+
+def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None = None) -> Source:
+    """Load the model without running code from the file, and give its tensors the request's names.
+
+    Args:
+        request: what to convert.
+        prepare: ``(keras, model) -> model``, a change to make before tracing.
+
+    Raises:
+        ConversionFailed: not a ``.keras`` file, a Lambda layer, unknown classes, or other tensors than asked for.
+    """
+    _refuse_code(request.model)
+    keras, tf = _frameworks()
+    try:
+        model = keras.saving.load_model(request.model, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the file makes it raise
+        raise ConversionFailed(
+            f"{request.model.name}: Keras {keras.__version__} cannot load it: {error}",
+            code="convert.model-unreadable",
+            remedy="save it with model.save('name.keras') from built-in layers alone",
+        ) from error
+    if prepare is not None:
+        model = prepare(keras, model)
+    inputs = _order(request.inputs, _names(keras, model, "input"), model.inputs, request, "input")
+    outputs = _order(request.outputs, _names(keras, model, "output"), model.outputs, request, "output")
+    return _traced(keras, tf, model, request, inputs, outputs)
+
+
+def failed(request: ConvertRequest, source: Source, error: BaseException, by: str) -> ConversionFailed:
+    """A converter's exception as ``ConversionFailed``, with its words and the layer it speaks of."""
+    words = " ".join(str(error).split())
+    layer = source.layer_in(words)
+    where = f" at layer {layer!r}" if layer else ""
+    words = words if len(words) <= 1500 else f"{words[:1500]} ..."
+    return ConversionFailed(
+        f"{request.model.name}: {by} cannot convert it{where}: {words}",
+        code="convert.layer-unsupported" if layer else None,
+        remedy=f"replace layer {layer!r} by one that the target can run" if layer else None,
+    )
+
+
+def _refuse_code(path: Path) -> None:
+    """Refuse what is no ``.keras`` archive, and any layer whose code lies in the file."""
+    remedy = "save it with model.save('name.keras'); an .h5 or pickle is not taken"
+    if not zipfile.is_zipfile(path):
+        why = "no such file" if not path.is_file() else "not a .keras archive"
+        raise ConversionFailed(f"{path.name}: {why}", code="convert.model-unreadable", remedy=remedy)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
+        raise ConversionFailed(
+            f"{path.name}: its config.json cannot be read: {error}", code="convert.model-unreadable", remedy=remedy
+        ) from error
+    for kind, name in _layers(config):
+        if kind in _UNSAFE:
+            raise ConversionFailed(
+                f"{path.name}: layer {name!r} is a {kind} layer, whose code would run from the file",
+                code="convert.layer-unsafe",
+                remedy=f"replace layer {name!r} by built-in layers or keras.ops",
+            )
+
+
+def _layers(node: Any) -> Iterator[tuple[str, str]]:
+    """(class name, layer name) of everything in a Keras configuration."""
+    if isinstance(node, dict):
+        kind, config = node.get("class_name"), node.get("config")
+        if isinstance(kind, str):
+            yield kind, str(config.get("name", "?")) if isinstance(config, dict) else "?"
+        for value in node.values():
+            yield from _layers(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _layers(value)
+
+
+def _frameworks() -> tuple[Any, Any]:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    try:
+        import keras
+        import tensorflow as tf
+    except ImportError as error:
+        raise ConversionFailed(
+            f"TensorFlow and Keras are needed to convert: {error}",
+            code="convert.engine-missing",
+            remedy="install the plugin's extra: pip install 'edgeai-<name>[build]'",
+        ) from error
+    if keras.backend.backend() != "tensorflow":
+        raise ConversionFailed(
+            f"Keras runs on {keras.backend.backend()} here",
+            code="convert.engine-missing",
+            remedy="set KERAS_BACKEND=tensorflow",
+        )
+    return keras, tf
+
+
+def _names(keras: Any, model: Any, what: str) -> list[str]:
+    """The model's own names, in the order of ``model.inputs`` or ``model.outputs``."""
+    try:
+        structure = getattr(model, what)
+    except (AttributeError, ValueError):  # a subclassed model that was never called
+        return []
+    if isinstance(structure, dict):
+        return sorted(structure)  # the order in which Keras flattens a dict
+    if what == "output":
+        return [str(name) for name in model.output_names]
+    return [str(tensor.name) for tensor in keras.tree.flatten(structure)]
+
+
+def _order(
+    specs: Sequence[TensorSpec], names: list[str], tensors: Any, request: ConvertRequest, what: str
+) -> list[int]:
+    """For each tensor asked for, its place among the model's: by name where the names are its own, else by order."""
+    tensors = list(tensors or ())
+    wanted = [spec.name for spec in specs]
+    if len(tensors) != len(specs):
+        raise _differ(request, f"the model has {len(tensors)} {what}s ({', '.join(names)}), {len(specs)} are asked for")
+    order = [names.index(name) for name in wanted] if set(names) == set(wanted) else list(range(len(specs)))
+    for spec, place in zip(specs, order, strict=True):
+        shape = tuple(tensors[place].shape)
+        fits = len(shape) == len(spec.shape) and all(
+            own is None or own == want for own, want in zip(shape, spec.shape, strict=True)
+        )
+        # An output's batch follows the input's, so that an open one is no promise to break.
+        if not fits:
+            raise _differ(request, f"{what} {spec.name!r} is {shape} in the model, {spec.shape} is asked for")
+    return order
+
+
+def _traced(keras: Any, tf: Any, model: Any, request: ConvertRequest, inputs: list[int], outputs: list[int]) -> Source:
+    model_inputs, structure = list(model.inputs), model.input
+    names = [spec.name for spec in request.outputs]
+
+    def call(*arrays: Any) -> dict[str, Any]:
+        flat: list[Any] = [None] * len(arrays)
+        for array, place in zip(arrays, inputs, strict=True):
+            flat[place] = tf.cast(array, model_inputs[place].dtype)
+        results = keras.tree.flatten(model(keras.tree.pack_sequence_as(structure, flat), training=False))
+        return {
+            name: tf.identity(tf.cast(results[place], spec.dtype), name=_plain(name))
+            for name, place, spec in zip(names, outputs, request.outputs, strict=True)
+        }
+
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in request.inputs]
+    function = tf.function(call, input_signature=signature, autograph=False)
+    try:
+        concrete = function.get_concrete_function()
+    except Exception as error:  # tracing runs the model's own code
+        raise ConversionFailed(f"{request.model.name}: it cannot be traced: {error}") from error
+    module = tf.Module()
+    # The bare tf.Variables: a module that holds only the Keras model saves no values, and the converted
+    # model would read uninitialised weights without a word (TensorFlow 2.21 with Keras 3.15).
+    module.weights, module.serve = list(concrete.variables), function
+    return Source(model, function, module)
+
+
+def _plain(name: str) -> str:
+    """A name that TensorFlow takes for an operation."""
+    return "out_" + "".join(c if c.isascii() and (c.isalnum() or c in "_.") else "_" for c in name)
+
+
+def _differ(request: ConvertRequest, why: str) -> ConversionFailed:
+    return ConversionFailed(
+        f"{request.model.name}: {why}",
+        code="convert.tensors-differ",
+        remedy="ask for the model's own tensors; see model.summary()",
+    )
