@@ -21,6 +21,7 @@ from edgeai.api import (
     TaskSpec,
     Tensors,
     TensorSpec,
+    check_tensors,
     hookimpl,
 )
 from edgeai_tasks.classify_options import OPTIONS, ClassifyOptions, refused
@@ -34,15 +35,17 @@ Probabilities: TypeAlias = npt.NDArray[np.float64]
 class Classify:
     """See ``Task``. Findings of kind ``class`` are ordered by probability, highest first."""
 
-    def __init__(self, options: ClassifyOptions, output: TensorSpec) -> None:
+    def __init__(self, options: ClassifyOptions, outputs: tuple[TensorSpec, ...]) -> None:
         self._options = options
-        self._output = output
+        self._outputs = outputs
+        self._output = _output(options, outputs)
 
     def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:
         """Every label's probability in this frame, whether it is present, and the agreement with the header.
 
         Raises:
-            TaskFailed: the output is missing, of the wrong size, not finite, or no probabilities.
+            TensorMismatch: the outputs are not those declared.
+            TaskFailed: the output is of the wrong size, not finite, or no probabilities.
         """
         values = self._values(outputs)
         frame_number = context.frame.number
@@ -74,13 +77,8 @@ class Classify:
         return summary
 
     def _values(self, outputs: Tensors) -> Array:
-        values = outputs.get(self._output.name)
-        if values is None:
-            raise TaskFailed(
-                f"classify: the model gave no output {self._output.name!r}, but {', '.join(outputs) or 'none'}",
-                code="task.output",
-            )
-        wanted = self._options.output_size
+        check_tensors(self._outputs, outputs, what="output")
+        values, wanted = outputs[self._output.name], self._options.output_size
         if values.size != wanted or values.shape[-1:] not in ((wanted,), ()):
             raise TaskFailed(
                 f"classify: output {self._output.name!r} has shape {values.shape}, {wanted} values are needed",
@@ -169,10 +167,10 @@ def _ordered(findings: Sequence[Finding]) -> Findings:
 def _build(request: TaskRequest) -> Task:
     options = ClassifyOptions.read(request.options)
     output = _output(options, request.outputs)
-    extent = output.shape[-1] if output.shape else None
-    if extent is not None and extent != options.output_size:
+    extent = output.shape[-1] if output.shape else 1
+    if extent not in (None, options.output_size):
         raise refused("labels", f"need {options.output_size} outputs, {output.name!r} has shape {output.shape}")
-    return Classify(options, output)
+    return Classify(options, request.outputs)
 
 
 def _output(options: ClassifyOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:

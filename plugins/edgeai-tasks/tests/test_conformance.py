@@ -1,0 +1,96 @@
+"""Classify against the kit's rules, in each of its modes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeai.api import Array, TensorSpec
+from edgeai.testing.conformance import TaskConformance
+
+
+def _output(size: int) -> tuple[TensorSpec, ...]:
+    return (TensorSpec(name="scores", dtype="float32", shape=(None, size), layout="NC"),)
+
+
+class TestMultiClass(TaskConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {
+        "labels": ["radiograph", "ultrasound", "other"],
+        "expect": {"attribute": "modality", "values": {"radiograph": ["CR", "DX"], "ultrasound": ["US"], "*": "other"}},
+        "per_frame": True,
+    }
+    outputs = _output(3)
+    nonsense = (
+        {},
+        {"labels": []},
+        {"labels": ["a", "a", "b"]},
+        {"labels": ["a", "b"]},
+        {"labels": ["a", "b", "c"], "activation": "sigmoid"},
+        {"labels": ["a", "b", "c"], "temperature": 0},
+        {"labels": ["a", "b", "c"], "threshold": 1.5},
+        {"labels": ["a", "b", "c"], "thresholds": {"d": 0.5}},
+        {"labels": ["a", "b", {"label": "c", "threshold": 0.5}], "thresholds": {"c": 0.5}},
+        {"labels": ["a", "b", {"label": "c", "colour": "red"}]},
+        {"labels": ["a", "b", {"label": "c", "concept": {"code": "1", "scheme": "SCT"}}]},
+        {"labels": ["a", "b", "c"], "top_k": -1},
+        {"labels": ["a", "b", "c"], "per_frame": 1},
+        {"labels": ["a", "b", "c"], "summarise": "median"},
+        {"labels": ["a", "b", "c"], "output": "other"},
+        {"labels": ["a", "b", "c"], "expect": {"attribute": "patient_name", "values": {"a": ["x"]}}},
+        {"labels": ["a", "b", "c"], "expect": {"attribute": "modality", "values": {"d": ["x"]}}},
+        {"labels": ["a", "b", "c"], "expect": {"attribute": "modality", "values": {"*": "d"}}},
+        {"labels": ["a", "b", "c"], "expect": {"attribute": "modality", "values": {"a": "US"}}},
+        {"labels": ["a", "b", "c"], "expect": {"attribute": "modality", "values": {"a": ["US"]}, "threshold": 2}},
+    )
+    wrong_outputs = ((), _output(4), (*_output(3), TensorSpec(name="more", dtype="float32", shape=(1, 3))))
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        values = np.random.default_rng(seed).random((1, 3))
+        return {"scores": (values / values.sum()).astype(np.float32)}
+
+
+class TestMultiClassLogits(TaskConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {"labels": ["a", "b", "c"], "activation": "softmax", "temperature": 1.7, "summarise": "vote"}
+    outputs = _output(3)
+
+
+class TestMultiLabel(TaskConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {
+        "labels": [
+            "cardiomegaly",
+            {
+                "label": "pneumonia",
+                "threshold": 0.3,
+                "concept": {"code": "233604007", "scheme": "SCT", "meaning": "Pneumonia"},
+            },
+        ],
+        "mode": "multi-label",
+        "summarise": "max",
+    }
+    outputs = _output(2)
+    nonsense = (
+        {"labels": ["a", "b"], "mode": "multi-label", "activation": "softmax"},
+        {
+            "labels": ["a", "b"],
+            "mode": "multi-label",
+            "expect": {"attribute": "modality", "values": {"a": ["US"]}},
+        },
+    )
+
+
+class TestBinary(TaskConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {"labels": ["ap", "pa"], "mode": "binary", "activation": "sigmoid"}
+    outputs = _output(1)
+    nonsense = (
+        {"labels": ["a", "b", "c"], "mode": "binary"},
+        {"labels": ["a", "b"], "mode": "binary", "thresholds": {"a": 0.2}},
+        {"labels": ["a", "b"], "mode": "binary", "activation": "softmax"},
+    )
+    wrong_outputs = (_output(2),)
