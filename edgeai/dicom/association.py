@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import logging
 import re
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -35,12 +35,13 @@ from edgeai.dicom.pdus import (
     p_data,
 )
 from edgeai.dicom.storage import VERIFICATION
+from edgeai.logs import Log
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 16 * 1024 * 1024
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 
 Report = Callable[[str, str, dict[str, object]], None]
 """(kind, message, facts) of something ops should know; no patient data, no UIDs."""
@@ -89,7 +90,7 @@ class Association:
             # Not SSLSocket's own, which would turn the owner's next read into one of ciphertext.
             socket.socket.shutdown(self._connection, how)
         except OSError as error:
-            _log.debug("already disconnected: %s", error)
+            _log.debug("association.already-disconnected", why=str(error))
 
     def serve(self) -> None:
         """Run to the end. Closing the connection is the caller's."""
@@ -106,8 +107,8 @@ class Association:
                 self._service.slots.release()
 
     def _end(self, end: AssociationEnded) -> None:
-        level = logging.DEBUG if end.orderly else logging.WARNING
-        _log.log(level, "association with %s ended: %s", self.peer, end)
+        say = _log.debug if end.orderly else _log.warning
+        say("association.ended", peer=self.peer, why=str(end))
         if end.orderly and self._terms:
             self._send(A_RELEASE_RP().encode())
         elif self.closing or end.abort_reason is not None:
@@ -133,13 +134,13 @@ class Association:
         if isinstance(outcome, Rejected):
             self._linger()
             self._service.report(
-                "ingest.association-rejected",
+                "association.rejected",
                 f"association rejected: {outcome.why}",
                 {"calling_ae_title": outcome.calling_ae_title, "address": self._address},
             )
             raise AssociationEnded(f"rejected {outcome.calling_ae_title!r}: {outcome.why}")
         self._terms = outcome
-        _log.debug("association with %s, %d contexts", self.peer, len(outcome.contexts))
+        _log.debug("association.established", peer=self.peer, contexts=len(outcome.contexts))
 
     def _serve_one(self) -> None:
         first = self._stream.pdv()
@@ -202,8 +203,8 @@ class Association:
         size = file.size if file else 0
         status, comment = self._verdict(refusal)
         self._answer(context_id, command, status, comment)
-        elapsed_ms = (time.perf_counter() - started) * 1000
-        _log.debug("C-STORE from %s: 0x%04X, %d bytes, %.1f ms", self.peer, status, size, elapsed_ms)
+        elapsed_ms = round((time.perf_counter() - started) * 1000, 1)
+        _log.debug("instance.answered", peer=self.peer, status=f"0x{status:04X}", bytes=size, ms=elapsed_ms)
 
     def _receive(self, context_id: int, file: ReceivedFile | None) -> Exception | None:
         """Read the data set, into the file while that goes well; what went wrong with it, if anything."""
@@ -217,7 +218,7 @@ class Association:
                 for piece in self._stream.pieces(pdv.size):
                     target.add(piece)
             except DicomRejected as error:
-                self._service.report("ingest.refused", str(error), {"source": self.peer, "code": error.code})
+                self._service.report("instance.refused", str(error), {"source": self.peer, "code": error.code})
                 raise AssociationEnded(str(error), abort_reason=0) from error
             if target.discarded > self._service.max_instance_bytes:
                 raise AssociationEnded("it sends without end", abort_reason=0)
@@ -254,10 +255,13 @@ class Association:
         elif isinstance(refusal, InputRejected):
             status = Status.CANNOT_UNDERSTAND
         unexpected = not isinstance(refusal, EdgeaiError | OSError)
-        _log.warning("C-STORE from %s refused, 0x%04X %s: %s", self.peer, status, code, refusal, exc_info=unexpected)
-        kind = "spool.full" if status == Status.OUT_OF_RESOURCES else "ingest.refused"
+        facts: dict[str, object] = {"source": self.peer, "code": code, "status": f"0x{status:04X}"}
+        _log.warning("instance.refused", why=str(refusal), **facts)
+        if unexpected:
+            _log.error("ingest.failed", error="".join(traceback.format_exception(refusal)))
+        kind = "spool.full" if status == Status.OUT_OF_RESOURCES else "instance.refused"
         message = str(refusal) if isinstance(refusal, EdgeaiError) else f"internal: {type(refusal).__name__}"
-        self._service.report(kind, message, {"source": self.peer, "code": code, "status": f"0x{status:04X}"})
+        self._service.report(kind, message, facts)
         return status, f"{code}: {message}"
 
     def _answer(self, context_id: int, command: Command, status: int, comment: str = "") -> None:
@@ -284,7 +288,7 @@ class Association:
                     return
                 left -= got
         except OSError as error:
-            _log.debug("while lingering: %s", error)
+            _log.debug("association.linger", why=str(error))
 
 
 class _Target:

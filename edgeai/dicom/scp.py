@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import ssl
 import threading
@@ -15,8 +14,9 @@ from edgeai.api.errors import ConfigError
 from edgeai.dicom.arrival import Intake
 from edgeai.dicom.association import Association, Report, Service
 from edgeai.dicom.negotiation import AssociationRules
+from edgeai.logs import Log
 
-_log = logging.getLogger(__name__)
+_log = Log(__name__)
 _SPARE_CONNECTIONS: Final = 16
 """Connections beyond ``max_associations`` that may negotiate, so that one too many is told so and not just dropped."""
 _ACCEPT_POLL_S: Final = 0.5
@@ -130,11 +130,11 @@ class StorageScp:
                 continue
             except OSError as error:
                 # Out of file descriptors, or the peer was gone already: neither ends the service.
-                _log.warning("a connection could not be accepted: %s", error)
+                _log.warning("connection.not-accepted", why=str(error))
                 self._stopping.wait(0.1)
                 continue
             if self.connections >= self._options.max_associations + _SPARE_CONNECTIONS:
-                _log.warning("too many connections; one from %s is closed", address[0])
+                _log.warning("connection.too-many", address=address[0])
                 connection.close()
                 continue
             self._spawn(connection, str(address[0]))
@@ -146,7 +146,7 @@ class StorageScp:
         try:
             thread.start()
         except RuntimeError as error:  # no more threads to be had
-            _log.warning("a connection from %s could not be served: %s", address, error)
+            _log.warning("connection.not-served", address=address, why=str(error))
             connection.close()
             with self._lock:
                 del self._open[thread]
@@ -162,9 +162,9 @@ class StorageScp:
                 association.wake()
             association.serve()
         except OSError as error:
-            _log.warning("connection from %s ended: %s", address, error)
+            _log.warning("connection.broke", address=address, why=str(error))
         except Exception:  # noqa: BLE001 - one connection's bug must not end the service
-            _log.exception("connection from %s ended by a mistake of ours", address)
+            _log.error("ingest.failed", address=address, trace=True)
         finally:
             connection.close()
             with self._lock:

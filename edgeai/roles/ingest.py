@@ -1,0 +1,248 @@
+"""The ingest role: images arrive by C-STORE and in watched folders, and are in the spool before anyone is thanked."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.api.imaging import InstanceRef
+from edgeai.bundle.manifest import Eligibility
+from edgeai.bundle.reader import read_manifest
+from edgeai.config import DeviceConfig, Folder, Scp
+from edgeai.dicom.arrival import sweep
+from edgeai.dicom.folder import FolderOptions, WatchedFolder
+from edgeai.dicom.negotiation import AssociationRules, PeerRule
+from edgeai.dicom.scp import ScpOptions, StorageScp, server_tls
+from edgeai.logs import Log
+from edgeai.spool import Spool
+
+ROLE = "ingest"
+GRACE_S = 5.0
+"""How long instances that are arriving may go on after SIGTERM."""
+QUIET_S = 10.0
+"""Of one kind of event with one code, one in so many seconds: a port scan must not fill the spool."""
+SPOOL_THREADS = 4
+
+_T = TypeVar("_T")
+log = Log("edgeai.ingest")
+
+
+class Reporter:
+    """Events of arrival to the spool, and never more than the spool can take."""
+
+    def __init__(self, spool: Spool, run: Callable[[Callable[[], object]], object]) -> None:
+        self._spool = spool
+        self._run = run
+        self._guard = threading.Lock()
+        self._last: dict[tuple[str, object], float] = {}
+        self._held_back: dict[tuple[str, object], int] = {}
+
+    def __call__(self, kind: str, message: str, facts: dict[str, object]) -> None:
+        """Queue the event, or count it to the next of its kind."""
+        key = (kind, facts.get("code"))
+        with self._guard:
+            now = time.monotonic()
+            if now - self._last.get(key, -QUIET_S) < QUIET_S:
+                self._held_back[key] = self._held_back.get(key, 0) + 1
+                return
+            self._last[key] = now
+            held_back = self._held_back.pop(key, 0)
+        if held_back:
+            facts = {**facts, "held_back": held_back}
+        self.say(kind, message, facts)
+
+    def say(self, kind: str, message: str, facts: Mapping[str, object]) -> None:
+        """Queue the event in any case. A spool that cannot take it is logged: the arrival goes on."""
+        try:
+            self._run(lambda: self._spool.event(kind, message, **facts))
+        except EdgeaiError as error:
+            log.error("event.lost", kind=kind, code=error.code, why=str(error))
+
+
+class SpoolIntake:
+    """The spool as arriving images see it: which deployments an instance is for is decided here.
+
+    Args:
+        deployments: name -> eligibility; ``None`` where the bundle cannot be read, and then every instance
+            becomes a job, so that it fails aloud in infer and does not just vanish.
+    """
+
+    def __init__(self, spool: Spool, deployments: Mapping[str, Eligibility | None]) -> None:
+        self.tmp: Path = spool.tmp
+        self._spool = spool
+        self._deployments = deployments
+        # The spool keeps a connection a thread; associations come and go, so they borrow these threads.
+        self._threads = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
+        self.report = Reporter(spool, self._run)
+        self._was_full = False
+        self.received = 0
+
+    def _run(self, work: Callable[[], _T]) -> _T:
+        return self._threads.submit(work).result()
+
+    def check_room(self, extra_bytes: int = 0) -> None:
+        """Raises ``SpoolFull``; says once when there is room again."""
+        try:
+            self._run(lambda: self._spool.check_room(extra_bytes))
+        except EdgeaiError:
+            self._was_full = True
+            raise
+        if self._was_full and extra_bytes == 0:
+            self._was_full = False
+            self.report.say("spool.room", "there is room again; images are accepted", {})
+
+    def admit(self, instance: InstanceRef, received: Path, *, source: str) -> bool:
+        """Keep the instance, with a job for every deployment that it is eligible for."""
+        reasons = {name: rule.why_not(instance) if rule else None for name, rule in self._deployments.items()}
+        eligible = [name for name, why in reasons.items() if why is None]
+        new = self._run(lambda: self._spool.admit(instance, received, deployments=eligible, source=source))
+        if new:
+            self.received += 1
+        if new and not eligible:
+            facts = {"modality": instance.modality, "sop_class_uid": instance.sop_class_uid, "why": reasons}
+            self.report.say("instance.not-eligible", "an instance that no deployment is meant for", facts)
+        log.debug("instance.admitted", sop_instance_uid=instance.sop_instance_uid, new=new, jobs=len(eligible))
+        return new
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown()
+
+
+def eligibilities(config: DeviceConfig) -> tuple[dict[str, Eligibility | None], dict[str, EdgeaiError]]:
+    """Deployment -> eligibility (``None`` where the bundle cannot be read), and why those cannot."""
+    found: dict[str, Eligibility | None] = {}
+    faults: dict[str, EdgeaiError] = {}
+    for deployment in config.deployments:
+        try:
+            found[deployment.name] = read_manifest(deployment.bundle)[0].eligibility
+        except EdgeaiError as error:
+            found[deployment.name] = None
+            faults[deployment.name] = error
+    return found, faults
+
+
+def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
+    """The configuration's table as the SCP wants it.
+
+    Raises:
+        ConfigError: ``config.tls``.
+    """
+    tls = None
+    if scp.tls is not None and scp.tls.certificate is not None and scp.tls.key is not None:
+        tls = server_tls(scp.tls.certificate, scp.tls.key, scp.tls.ca)
+    rules = AssociationRules(
+        ae_title=scp.ae_title,
+        require_called_ae_title=scp.require_called_ae_title,
+        peers=tuple(PeerRule(ae_title=peer.ae_title, host=peer.host) for peer in scp.peers),
+    )
+    return ScpOptions(
+        rules=rules,
+        host=scp.host,
+        port=scp.port,
+        max_associations=scp.max_associations,
+        idle_timeout_s=scp.idle_timeout_s,
+        max_instance_bytes=max_instance_bytes,
+        tls=tls,
+    )
+
+
+def folder_options(folder: Folder, config: DeviceConfig) -> FolderOptions:
+    """The configuration's table as the watcher wants it; what it remembers lies beside the spool."""
+    name = hashlib.sha256(str(folder.path).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return FolderOptions(
+        path=folder.path,
+        settle_s=folder.settle_s,
+        after=folder.after,
+        done_dir=folder.done_dir,
+        rejected_dir=folder.rejected_dir,
+        max_instance_bytes=config.spool.max_instance_bytes,
+        memory=config.device.data_dir / "folders" / f"{name}.jsonl",
+    )
+
+
+class Ingest:
+    """The role's parts, from start to stop."""
+
+    def __init__(self, config: DeviceConfig, spool: Spool) -> None:
+        rules, faults = eligibilities(config)
+        self._config = config
+        self._spool = spool
+        self._intake = SpoolIntake(spool, rules)
+        self._stopping = threading.Event()
+        self._scp: StorageScp | None = None
+        if config.ingest.scp.enabled:
+            options = scp_options(config.ingest.scp, config.spool.max_instance_bytes)
+            self._scp = StorageScp(options, self._intake, self._intake.report)
+        self._folders = [self._watcher(folder) for folder in config.ingest.folders]
+        for name, error in faults.items():
+            log.error("deployment.bundle-unreadable", deployment=name, code=error.code, why=str(error))
+            facts = {"deployment": name, "code": error.code}
+            self._intake.report.say("deployment.bundle-unreadable", f"{name}: {error}", facts)
+
+    def _watcher(self, folder: Folder) -> threading.Thread:
+        watched = WatchedFolder(folder_options(folder, self._config), self._intake, self._intake.report)
+        return threading.Thread(target=watched.run, args=(self._stopping,), name=f"folder-{folder.path.name}")
+
+    def run(self, stopping: threading.Event) -> None:
+        """Receive until ``stopping`` is set.
+
+        Raises:
+            ConfigError: ``config.scp-address``, the port cannot be listened on.
+        """
+        try:
+            if self._scp is not None:
+                self._scp.start()
+                log.info("scp.listening", host=self._config.ingest.scp.host, port=self._scp.port)
+            for thread in self._folders:
+                thread.start()
+            while not stopping.wait(self._config.supervise.heartbeat_s):
+                self.beat()
+        finally:
+            self.stop()
+
+    def beat(self) -> None:
+        """Say that the role lives, and what it does; a watcher that died is not life."""
+        dead = [thread.name for thread in self._folders if not thread.is_alive()]
+        if dead:
+            raise RuntimeError(f"watchers died: {', '.join(dead)}")
+        connections = self._scp.connections if self._scp else 0
+        self._spool.beat(ROLE, "ready", connections=connections, received=self._intake.received)
+
+    def stop(self) -> None:
+        """No new associations; what is arriving may arrive."""
+        self._stopping.set()
+        if self._scp is not None:
+            self._scp.stop(GRACE_S)
+        for thread in self._folders:
+            if thread.is_alive():
+                thread.join(GRACE_S)
+        self._intake.close()
+
+
+def main(config: DeviceConfig) -> int:
+    """Run the role until SIGTERM.
+
+    Raises:
+        ConfigError: ``config.tls``, ``config.scp-address``.
+        SpoolError: the spool cannot be opened, or another process runs this role.
+    """
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    spool = Spool.of(config)
+    try:
+        spool.beat(ROLE, "starting")
+        sweep(spool.tmp)
+        ingest = Ingest(config, spool)
+        ingest.run(stopping)
+    finally:
+        spool.close()
+    return 0
