@@ -23,16 +23,17 @@ from __future__ import annotations
 import pytest
 
 # Before the classes are imported, so that a failed rule shows the values it compared.
-pytest.register_assert_rewrite("edgeai.testing.conformance")
+for _kind in ("backend", "converter", "session", "sink", "source", "suite", "task", "transform"):
+    pytest.register_assert_rewrite(f"edgeai.testing.conformance.{_kind}")
 
 from edgeai.testing.conformance.backend import BackendConformance
 from edgeai.testing.conformance.converter import ConverterConformance
-from edgeai.testing.conformance.examples import ArtifactExample, ModelExample, example_frame, instance_ref
 from edgeai.testing.conformance.sink import SinkConformance
 from edgeai.testing.conformance.source import SourceConformance
 from edgeai.testing.conformance.suite import Suite, since
 from edgeai.testing.conformance.task import TaskConformance
 from edgeai.testing.conformance.transform import TransformConformance
+from edgeai.testing.examples import ArtifactExample, ModelExample, example_frame, instance_ref
 
 __all__ = [
     "ArtifactExample",

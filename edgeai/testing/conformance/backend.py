@@ -17,9 +17,9 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.testing.conformance.damage import CASES, Opening, open_damaged
-from edgeai.testing.conformance.examples import ArtifactExample
 from edgeai.testing.conformance.session import SessionRules
 from edgeai.testing.conformance.suite import info_of, since
+from edgeai.testing.examples import ArtifactExample
 
 _NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cpu ")
 
@@ -35,14 +35,17 @@ class BackendConformance(SessionRules):
         in_flight: how many inputs ``stream`` may take ahead of the output that was asked for.
     """
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def damaged(self, request: pytest.FixtureRequest, present: tuple[Device, ...]) -> Callable[[str], list[Opening]]:
         """What became of damaged artifacts, by case: each was opened in a process of its own kind."""
-        folder = request.getfixturevalue("tmp_path_factory").mktemp(f"{self.backend}-damaged")
-        overridden = type(self).artifact is not SessionRules.artifact
-        fixture_overridden = type(self).example is not SessionRules.example
-        example = request.getfixturevalue("example") if overridden or fixture_overridden else None
-        openings = open_damaged(info_of(self.plugin, self.module), self.spec, present[0].name, example, folder)
+        overridden = type(self).artifact is not SessionRules.artifact or type(self).example is not SessionRules.example
+        example = request.getfixturevalue("example") if overridden else None
+
+        def open_all() -> list[Opening]:
+            folder = request.getfixturevalue("tmp_path_factory").mktemp(f"{self.backend}-damaged")
+            return open_damaged(info_of(self.plugin, self.module), self.spec, present[0].name, example, folder)
+
+        openings = self.once("damaged", open_all)
 
         def of(case: str) -> list[Opening]:
             matching = [opening for opening in openings if opening.case == case]

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edgeai.api import BackendSpec, ConversionFailed, Converted, ConverterSpec, ConvertRequest, OpenRequest, TensorSpec
-from edgeai.testing.conformance.examples import ModelExample
 from edgeai.testing.conformance.suite import Suite, info_of, loaded, since
+from edgeai.testing.examples import ModelExample
 from edgeai.testing.require import require
 
 _ANY = (TensorSpec(name="x", dtype="float32", shape=(1, 4)),)
@@ -38,21 +38,25 @@ class ConverterConformance(Suite):
         """Write a small ``.keras`` file below ``folder`` (or point at one), and say what it answers."""
         pytest.skip("the author gives no example model")
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def example(self, tmp_path_factory: pytest.TempPathFactory) -> ModelExample:
         """The example model, made once for the class; an author may override this instead of ``model``."""
-        return self.model(tmp_path_factory.mktemp(f"{self.converter}-model"))
+        return self.once("example", lambda: self.model(tmp_path_factory.mktemp(f"{self.converter}-model")))
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def converted(
         self, example: ModelExample, tmp_path_factory: pytest.TempPathFactory
     ) -> dict[str, tuple[ConvertRequest, Converted]]:
         """The example in each precision, made once for the class."""
-        made = {}
-        for precision in self.precisions or self.spec.precisions:
-            request = self.request_for(example, tmp_path_factory.mktemp(f"{self.converter}-{precision}"), precision)
-            made[precision] = (request, self.spec.convert(request))
-        return made
+
+        def convert() -> dict[str, tuple[ConvertRequest, Converted]]:
+            made = {}
+            for precision in self.precisions or self.spec.precisions:
+                request = self.request_for(example, tmp_path_factory.mktemp(f"{self.converter}-{precision}"), precision)
+                made[precision] = (request, self.spec.convert(request))
+            return made
+
+        return self.once("converted", convert)
 
     @property
     def spec(self) -> ConverterSpec:
@@ -78,7 +82,7 @@ class ConverterConformance(Suite):
         output = folder / "output"
         output.mkdir()
         example = ModelExample(path=model, inputs=_ANY, outputs=_ANY)
-        return self.request_for(example, output, self.spec.precisions[0], **changes)
+        return replace(self.request_for(example, output, self.spec.precisions[0]), **changes)
 
     @since(1, 0)
     def test_precisions_are_named_once(self) -> None:

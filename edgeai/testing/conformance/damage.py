@@ -14,8 +14,8 @@ from typing import Any
 
 from edgeai.api import BackendSpec, OpenRequest, TensorSpec
 from edgeai.plugins import PluginInfo, load_from
-from edgeai.testing.conformance.examples import ArtifactExample
 from edgeai.testing.conformance.suite import child_environment
+from edgeai.testing.examples import ArtifactExample
 
 CASES = ("missing", "empty", "garbage", "truncated", "a folder", "not its format")
 _CASE_LIMIT_S = 180.0

@@ -26,8 +26,8 @@ from edgeai.api import (
     Tensors,
     check_tensors,
 )
-from edgeai.testing.conformance.examples import ArtifactExample
 from edgeai.testing.conformance.suite import Suite, since
+from edgeai.testing.examples import ArtifactExample
 from edgeai.testing.require import require
 
 _NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cpu ")
@@ -49,12 +49,12 @@ class SessionRules(Suite):
 
     # --- fixtures: an author may override these instead, when the artifact needs other fixtures
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def example(self, tmp_path_factory: pytest.TempPathFactory) -> ArtifactExample:
         """The example artifact, made once for the class."""
-        return self.artifact(tmp_path_factory.mktemp(f"{self.backend}-artifact"))
+        return self.once("example", lambda: self.artifact(tmp_path_factory.mktemp(f"{self.backend}-artifact")))
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def present(self) -> tuple[Device, ...]:
         """The devices of this machine; skips (or fails, by ``EDGEAI_REQUIRE``) when there is none."""
         found = tuple(self.spec.probe())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -18,6 +19,8 @@ from edgeai.api import API_VERSION, OptionSpec
 from edgeai.plugins import Plugin, PluginInfo, find, load_from
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
+_made: dict[tuple[type, str], Any] = {}
 
 KNOWN_ENGINES = (
     "ai_edge_litert",
@@ -73,6 +76,23 @@ def loaded(info: PluginInfo) -> Plugin:
     return load_from(info)
 
 
+@functools.cache
+def imported_by_loading(info: PluginInfo) -> tuple[str, ...]:
+    """The modules that loading the plugin imports, seen in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "modules.json")
+        done = subprocess.run(
+            [sys.executable, "-c", _REGISTER, json.dumps(asdict(info)), str(report)],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"loading the plugin in a process of its own failed:\n{done.stderr[-2000:]}"
+        return tuple(json.loads(report.read_text(encoding="utf-8")))
+
+
 def assert_refused(
     errors: type[BaseException] | tuple[type[BaseException], ...], call: Callable[[], Any], what: str
 ) -> None:
@@ -113,6 +133,14 @@ class Suite:
             pytest.fail(f"the plugin registers no {cls.kind} {name!r}, only {sorted(specs)}", pytrace=False)
         return specs[name]
 
+    def once(self, what: str, make: Callable[[], _T]) -> _T:
+        """``make()``, called once for this class however many rules ask: an example may be slow to make."""
+        key = (type(self), what)
+        if key not in _made:
+            _made[key] = make()
+        made: _T = _made[key]
+        return made
+
     @pytest.fixture(autouse=True)
     def _held_to_the_api_it_declares(self, request: pytest.FixtureRequest) -> None:
         introduced = getattr(request.function, "edgeai_since", (1, 0))
@@ -128,22 +156,8 @@ class Suite:
     @since(1, 0)
     def test_registering_imports_no_engine(self) -> None:
         """Loading the plugin imports none of its engines: that is left to the first call."""
-        info = info_of(self.plugin, self.module)
-        as_json = json.dumps({name: getattr(info, name) for name in ("name", "module", "distribution", "version")})
-        with tempfile.TemporaryDirectory() as folder:
-            report = Path(folder, "modules.json")
-            done = subprocess.run(
-                [sys.executable, "-c", _REGISTER, as_json, str(report)],
-                env=child_environment(),
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            assert done.returncode == 0, f"loading the plugin in a process of its own failed:\n{done.stderr[-2000:]}"
-            imported = {name.partition(".")[0] for name in json.loads(report.read_text())} | set(
-                json.loads(report.read_text())
-            )
+        modules = imported_by_loading(info_of(self.plugin, self.module))
+        imported = {name.partition(".")[0] for name in modules} | set(modules)
         engines = imported & {*KNOWN_ENGINES, *self.engine_modules}
         assert not engines, f"loading the plugin imported {sorted(engines)}; import them inside the functions"
 

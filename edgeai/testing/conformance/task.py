@@ -25,8 +25,8 @@ from edgeai.api import (
     TensorMismatch,
     TensorSpec,
 )
-from edgeai.testing.conformance.examples import example_frame, instance_ref, sample_tensors
 from edgeai.testing.conformance.suite import Suite, assert_refused, since
+from edgeai.testing.examples import example_frame, instance_ref, sample_tensors
 
 _REFUSED = (TaskFailed, TensorMismatch)
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from edgeai.api import Array, Frame, Options, Transform, TransformFailed, TransformSpec
-from edgeai.testing.conformance.examples import example_frame
 from edgeai.testing.conformance.suite import Suite, assert_refused, since
+from edgeai.testing.examples import example_frame
 
 _KINDS = (("uint8", 1), ("uint16", 1), ("int16", 1), ("float32", 1), ("uint8", 3))
 

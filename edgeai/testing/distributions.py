@@ -1,0 +1,55 @@
+"""Distributions that are installed by being on the path: a module and its ``.dist-info``, in a folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeai.api import ENTRY_POINT_GROUP
+
+
+def write_fake_distribution(
+    folder: Path,
+    *,
+    name: str,
+    version: str = "1.0",
+    module: str | None = None,
+    module_source: str | None = None,
+    entry_points: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a distribution into ``folder``; with ``PYTHONPATH=folder`` (or on ``sys.path``) it is installed.
+
+    Args:
+        folder: made if it is not there; several distributions may share it.
+        name: of the distribution.
+        version: of the distribution.
+        module: module that the plugin is; by default ``name`` with underscores. It may be one that is
+            importable anyhow (``edgeai.testing.fakes_plugin``); then leave ``module_source`` out.
+        module_source: text of the module, written to ``folder``.
+        entry_points: plugin name -> module; by default one plugin called as the distribution.
+
+    Returns:
+        The ``.dist-info`` folder.
+    """
+    module = module or re.sub(r"[-.]+", "_", name)
+    if module_source is not None:
+        file = folder.joinpath(*module.split(".")).with_suffix(".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(module_source, encoding="utf-8")
+    info = folder / f"{re.sub(r'[-.]+', '_', name)}-{version}.dist-info"
+    info.mkdir(parents=True)
+    lines = [f"{plugin} = {target}" for plugin, target in (entry_points or {name: module}).items()]
+    info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    info.joinpath("entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return info
+
+
+def write_fakes(folder: Path) -> Path:
+    """Install the plugin ``fakes`` (``edgeai.testing.fakes_plugin``) by way of ``folder``."""
+    return write_fake_distribution(
+        folder,
+        name="edgeai-fakes",
+        module="edgeai.testing.fakes_plugin",
+        entry_points={"fakes": "edgeai.testing.fakes_plugin"},
+    )
