@@ -1,0 +1,1 @@
+"""Build host: from a model's card to the bundle that ships."""

@@ -1,0 +1,277 @@
+"""``models/<name>/model.toml`` -> ``Card``: all that the makers of a model say of it, strict, all mistakes at once.
+
+The card is written by people and holds what a manifest has no place for (where the data came from, how it was
+trained, its limits); ``edgeai.build.pack`` takes from it what the device must know. Reference:
+``docs/reference/card.md``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from edgeai.api.errors import ConfigError
+from edgeai.api.tensors import DTYPES
+from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, TaskUse, TensorDecl, Tolerance
+from edgeai.toml_lines import key_lines, line_of
+
+CARD_NAME = "model.toml"
+
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Sentence = Annotated[str, Field(min_length=1, max_length=4000)]
+Relative = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+/-]*$")]
+Real = Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v), Field(ge=0)]
+
+
+class Table(BaseModel):
+    """A strict, frozen TOML table: an unknown key is a mistake."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Words(Table):
+    """``[eligibility]``: which instances the model is for; what is absent or empty asks nothing."""
+
+    modality: tuple[str, ...] = Field((), strict=False, description="values of Modality (0008,0060)")
+    sop_class_uid: tuple[str, ...] = Field((), strict=False, description="SOP Class UIDs")
+    body_part_examined: tuple[str, ...] = Field((), strict=False, description="values of (0018,0015)")
+    view_position: tuple[str, ...] = Field((), strict=False, description="values of View Position (0018,5101)")
+    photometric_interpretation: tuple[str, ...] = Field((), strict=False, description="as in the file")
+    min_rows: int = Field(0, ge=0, description="least Rows")
+    min_columns: int = Field(0, ge=0, description="least Columns")
+
+
+class Pixels(Table):
+    """``[pixels]``: fast paths of the decoder that change the numbers; each must be justified in the report."""
+
+    fast: tuple[Literal["luma", "reduced"], ...] = Field((), strict=False, description="`luma`, `reduced`")
+
+
+class Frames(Table):
+    """``[frames]``: which frames of a multi-frame instance run."""
+
+    select: Literal["all", "first", "middle"] = Field("all", description="`all`, `first` or `middle`")
+    every: int = Field(1, ge=1, description="with all: every so many")
+    max: int = Field(0, ge=0, description="with all: at most so many, evenly spread; 0 for no bound")
+
+
+class Named(Table):
+    """``[task]``: which task, with its options."""
+
+    name: str = Field(min_length=1, description="name of a TaskSpec")
+    options: dict[str, Any] = Field(default_factory=dict, description="as the task documents them")
+
+
+class TransformUse(Table):
+    """``[[transforms]]``, in order: which transform, with its options."""
+
+    transform: str = Field(min_length=1, description="name of a TransformSpec")
+    options: dict[str, Any] = Field(default_factory=dict, description="as the transform documents them")
+
+
+class Tensor(Table):
+    """``[[inputs]]`` and ``[[outputs]]``: the Keras model's tensors, in order."""
+
+    name: str = Field(min_length=1, description="the model's own name for it")
+    dtype: Literal[DTYPES] = Field("float32", description="numpy dtype")  # type: ignore[valid-type]
+    shape: tuple[int, ...] = Field(strict=False, min_length=1, description="batch first; 0 stands for any extent")
+    layout: str = Field("", description="one letter an axis, `NHWC`; empty when it is no image")
+
+
+class Recipe(Table):
+    """``[[recipes]]``: one artifact to make."""
+
+    converter: Slug = Field(description="name of a ConverterSpec")
+    plugin: Slug | None = Field(None, description="the plugin that provides it; by default the converter's own name")
+    precision: Slug = Field(description="one that the converter offers")
+    options: dict[str, Any] = Field(default_factory=dict, description="as the converter documents them")
+    absolute: Real = Field(1e-4, description="an output may differ from the Keras parent's by this")
+    relative: Real = Field(1e-3, description="and by this times the parent's value")
+
+    @property
+    def id(self) -> str:
+        """The artifact's id in the manifest."""
+        return f"{self.converter}-{self.precision}"
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """What the artifact is held to, here and at every rehearsal."""
+        return Tolerance(absolute=self.absolute, relative=self.relative)
+
+
+class Data(Table):
+    """``[[data]]``: one source of data, and what it was used for."""
+
+    name: Slug = Field(description="as the report calls it")
+    source: Sentence = Field(description="where it comes from")
+    licence: Sentence = Field(description="its licence, and how that is known")
+    use: Literal["train", "evaluate", "train and evaluate"] = Field(description="what it was used for")
+    digest: Digest | None = Field(None, description="of the pixels that were used, as the training script computes it")
+
+
+class Training(Table):
+    """``[training]``: how the weights were made."""
+
+    command: Sentence = Field(description="what reproduces it")
+    seed: int = Field(ge=0, description="of every random choice")
+    environment: dict[str, str] = Field(default_factory=dict, description="distribution -> version")
+
+
+class Gates(Table):
+    """``[gates]``: bounds that must hold, or there is no bundle."""
+
+    max_keras_bytes: int | None = Field(None, gt=0, description="size of the `.keras` file")
+    max_bundle_bytes: int | None = Field(None, gt=0, description="size of the bundle")
+
+
+class Card(Table):
+    """A model's card. Paths are relative to its folder."""
+
+    schema_number: Literal[1] = Field(alias="schema", description="1")
+    name: Slug = Field(description="unique; the folder's name")
+    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = Field(description="three numbers")
+    release: int = Field(ge=0, description="rises with every bundle of this name")
+    min_edgeai: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] = Field(description="oldest that runs it")
+    intended_use: Sentence = Field(description="what it is for, and for whom")
+    limits: tuple[Sentence, ...] = Field(strict=False, min_length=1, description="what it is not for, or fails at")
+    licence: Sentence = Field(description="SPDX identifier of the weights")
+    model: Relative = Field(description="the `.keras` file")
+    model_digest: Digest = Field(description="of that file; a file with another is refused")
+    plugins: tuple[Slug, ...] = Field(strict=False, description="plugins that the device needs beside a backend")
+    attachments: tuple[Relative, ...] = Field((), strict=False, description="files that ship in the bundle as they are")
+    eligibility: Words = Words()
+    pixels: Pixels = Pixels()
+    frames: Frames = Frames()
+    transforms: tuple[TransformUse, ...] = Field((), strict=False)
+    task: Named
+    inputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
+    outputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
+    recipes: tuple[Recipe, ...] = Field(strict=False, min_length=1)
+    data: tuple[Data, ...] = Field(strict=False, min_length=1)
+    training: Training
+    gates: Gates = Gates()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Card:
+        for what, names in (
+            ("recipes", [recipe.id for recipe in self.recipes]),
+            ("data", [item.name for item in self.data]),
+            ("inputs", [tensor.name for tensor in self.inputs]),
+            ("outputs", [tensor.name for tensor in self.outputs]),
+        ):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{what} has twice: {', '.join(twice)}")
+        return self
+
+    def for_manifest(self) -> dict[str, Any]:
+        """The parts that card and manifest share, as the manifest's types."""
+        return {
+            "eligibility": _as(self.eligibility, Eligibility),
+            "pixels": _as(self.pixels, PixelUse),
+            "frames": _as(self.frames, FrameUse),
+            "task": _as(self.task, TaskUse),
+            "transforms": tuple(_as(step, Step) for step in self.transforms),
+            "inputs": tuple(_tensor(tensor) for tensor in self.inputs),
+            "outputs": tuple(_tensor(tensor) for tensor in self.outputs),
+        }
+
+
+def read_card(path: Path) -> Card:
+    """Read ``path``, a ``model.toml`` or the folder that holds one.
+
+    Raises:
+        ConfigError: ``config.card-unreadable``, ``config.card-syntax`` or ``config.card-invalid``; the message holds
+            every mistake, a line each: ``model.toml:12: task.nmae: unknown key; did you mean "name"?``
+    """
+    path = path / CARD_NAME if path.is_dir() else path
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}", code="config.card-unreadable") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}", code="config.card-syntax") from error
+    try:
+        return Card.model_validate(values)
+    except ValidationError as error:
+        mistakes = "\n".join(_mistakes(path, text, error))
+        raise ConfigError(mistakes, code="config.card-invalid", remedy="see docs/reference/card.md") from error
+
+
+def file_digest(path: Path) -> str:
+    """``sha256:<hex>`` of a file's bytes."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def check_model(card: Card, folder: Path) -> Path:
+    """The ``.keras`` file of the card, which must be the very one that the card describes.
+
+    Raises:
+        ConfigError: ``config.card-model-missing`` or ``config.card-model-changed``.
+    """
+    path = folder / card.model
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file", code="config.card-model-missing", remedy=card.training.command)
+    found = file_digest(path)
+    if found != card.model_digest:
+        raise ConfigError(
+            f"{path} has digest {found}, the card describes {card.model_digest}",
+            code="config.card-model-changed",
+            remedy="evaluate the new weights, then write their digest into the card as model_digest",
+        )
+    return path
+
+
+def _as(table: Table, kind: type[Any]) -> Any:
+    return msgspec.convert(table.model_dump(), kind)
+
+
+def _tensor(tensor: Tensor) -> TensorDecl:
+    shape = tuple(extent or None for extent in tensor.shape)
+    return TensorDecl(name=tensor.name, dtype=tensor.dtype, shape=shape, layout=tensor.layout)
+
+
+def _mistakes(path: Path, text: str, error: ValidationError) -> list[str]:
+    lines = key_lines(text)
+    found = []
+    errors = error.errors(include_url=False)
+    for item in errors:
+        where = item["loc"]
+        if item["type"] == "too_short" and any(
+            other["loc"][: len(where)] == where for other in errors if other != item
+        ):
+            continue  # it is short because an item of it is wrong, which has its own line
+        number = line_of(lines, where) or 1
+        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
+        found.append((number, f"{path.name}:{number}: {dotted or 'the card'}: {_sentence(item, where)}"))
+    return [sentence for _, sentence in sorted(found)]
+
+
+def _sentence(item: Any, where: tuple[str | int, ...]) -> str:
+    if item["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(where[-1]), _keys_beside(where), n=1, cutoff=0.5)
+        return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key"
+    if item["type"] == "missing":
+        return "missing"
+    shown = f" (here: {item['input']!r})" if where else ""
+    return f"{item['msg'].removeprefix('Value error, ')}{shown}"
+
+
+def _keys_beside(where: tuple[str | int, ...]) -> list[str]:
+    """The keys that the table of an unknown key knows."""
+    schema = Card.model_json_schema(by_alias=True)
+    node: Any = schema
+    for part in where[:-1]:
+        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
+        reference = node.get("$ref") or node.get("items", {}).get("$ref")
+        node = schema["$defs"][reference.rsplit("/", 1)[1]] if reference and "$ref" in node else node
+    return list(node.get("properties", {}))

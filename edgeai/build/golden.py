@@ -1,0 +1,83 @@
+"""Golden cases of a card: tensors that the Keras parent was given, and what it answered.
+
+``golden/parent`` names the ``.keras`` file by digest; ``golden/<case>/inputs/<tensor>.npy`` and
+``golden/<case>/outputs/<tensor>.npy`` hold the tensors. A training script writes them, so that packing and every cart
+can hold an artifact against its parent without Keras.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgeai.api.errors import ConfigError, TensorMismatch
+from edgeai.api.tensors import Array, Tensors, TensorSpec, check_tensors
+
+GOLDEN = "golden"
+PARENT = "parent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Golden:
+    """One case: what goes in, what the Keras parent gave."""
+
+    id: str
+    inputs: Tensors
+    outputs: Tensors
+
+    def paths(self, what: str) -> dict[str, str]:
+        """Tensor name -> path in the card's folder and in the bundle; ``what`` is ``inputs`` or ``outputs``."""
+        tensors: Tensors = getattr(self, what)
+        return {name: f"{GOLDEN}/{self.id}/{what}/{name}.npy" for name in tensors}
+
+
+def write_golden(folder: Path, cases: Sequence[Golden], *, parent: str) -> None:
+    """Replace the card's golden cases; ``parent`` is the digest of the ``.keras`` file that answered."""
+    root = folder / GOLDEN
+    shutil.rmtree(root, ignore_errors=True)
+    for case in cases:
+        for what in ("inputs", "outputs"):
+            tensors: Mapping[str, Array] = getattr(case, what)
+            for name, path in case.paths(what).items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                np.save(folder / path, tensors[name], allow_pickle=False)
+    (root / PARENT).write_text(parent + "\n", encoding="ascii")
+
+
+def read_golden(
+    folder: Path, *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], parent: str
+) -> tuple[Golden, ...]:
+    """The card's golden cases, by name.
+
+    Raises:
+        ConfigError: ``config.golden-missing``; ``config.golden-stale`` when another ``.keras`` file answered;
+            ``config.golden-invalid`` for tensors that are not those of the card.
+    """
+    root = folder / GOLDEN
+    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    if not names or not (root / PARENT).is_file():
+        raise ConfigError(f"{root}: no golden cases", code="config.golden-missing", remedy="run the training script")
+    answered = (root / PARENT).read_text(encoding="ascii").strip()
+    if answered != parent:
+        raise ConfigError(
+            f"{root}: answered by the model {answered}, the card describes {parent}",
+            code="config.golden-stale",
+            remedy="run the training script, which writes them anew",
+        )
+    return tuple(
+        Golden(id=name, inputs=_read(root / name / "inputs", inputs), outputs=_read(root / name / "outputs", outputs))
+        for name in names
+    )
+
+
+def _read(folder: Path, specs: Sequence[TensorSpec]) -> Tensors:
+    try:
+        tensors = {spec.name: np.load(folder / f"{spec.name}.npy", allow_pickle=False) for spec in specs}
+        check_tensors(specs, tensors, what=folder.name)
+    except (OSError, ValueError, EOFError, TensorMismatch) as error:
+        raise ConfigError(f"{folder}: {error}", code="config.golden-invalid") from error
+    return tensors

@@ -1,0 +1,155 @@
+"""The card: what is read, and that every mistake is named with its line."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from edgeai.api import ConfigError
+from edgeai.build.card import Card, Table, check_model, read_card
+
+CARD = """
+schema = 1
+name = "tiny"
+version = "1.0.0"
+release = 3
+min_edgeai = "0.1"
+intended_use = "a test"
+limits = ["everything"]
+licence = "Apache-2.0"
+model = "tiny.keras"
+model_digest = "sha256:{digest}"
+plugins = ["transforms", "classify"]
+
+[task]
+name = "classify"
+options = {{ labels = ["a", "b"] }}
+
+[[transforms]]
+transform = "grey"
+
+[[inputs]]
+name = "image"
+shape = [1, 8, 8, 1]
+layout = "NHWC"
+
+[[outputs]]
+name = "logits"
+shape = [0, 2]
+
+[[recipes]]
+converter = "tflite"
+precision = "fp32"
+relative = 0
+
+[[data]]
+name = "none"
+source = "nowhere"
+licence = "none"
+use = "train"
+
+[training]
+command = "true"
+seed = 1
+"""
+MODEL = b"not really keras"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.keras").write_bytes(MODEL)
+    (tmp_path / "model.toml").write_text(CARD.format(digest=hashlib.sha256(MODEL).hexdigest()), encoding="utf-8")
+    return tmp_path
+
+
+def _edit(folder: Path, old: str, new: str) -> None:
+    path = folder / "model.toml"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_a_card_is_read_from_its_folder_or_its_file(folder: Path) -> None:
+    card = read_card(folder)
+    assert card == read_card(folder / "model.toml")
+    assert card.recipes[0].id == "tflite-fp32"
+    assert card.recipes[0].tolerance.absolute == 1e-4
+    assert card.recipes[0].tolerance.relative == 0.0
+    assert check_model(card, folder) == folder / "tiny.keras"
+
+
+def test_what_the_manifest_takes_keeps_order_options_and_open_extents(folder: Path) -> None:
+    shared = read_card(folder).for_manifest()
+    assert shared["task"].options == {"labels": ["a", "b"]}
+    assert [step.transform for step in shared["transforms"]] == ["grey"]
+    assert shared["inputs"][0].spec().shape == (1, 8, 8, 1)
+    assert shared["outputs"][0].spec().shape == (None, 2)
+
+
+def test_every_mistake_is_named_at_once_with_its_line(folder: Path) -> None:
+    _edit(folder, 'licence = "Apache-2.0"\n', "")
+    _edit(folder, "release = 3", 'release = "three"')
+    _edit(folder, "precision =", "precison =")
+    with pytest.raises(ConfigError) as caught:
+        read_card(folder)
+    assert caught.value.code == "config.card-invalid"
+    lines = str(caught.value).splitlines()
+    assert any(re.search(r"model\.toml:5: release: .*integer", line) for line in lines)
+    assert any(line.endswith("licence: missing") for line in lines)
+    assert any('precison: unknown key; did you mean "precision"?' in line for line in lines)
+    assert any(line.endswith("recipes[0].precision: missing") for line in lines)
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("schema = 1", "schema = 2", "schema"),
+        ('name = "tiny"', 'name = "Tiny Model"', "name"),
+        ('version = "1.0.0"', 'version = "1.0"', "version"),
+        ('limits = ["everything"]', "limits = []", "limits"),
+        ('model = "tiny.keras"', 'model = "../tiny.keras"', "model"),
+        ("relative = 0", "relative = -1", "relative"),
+        ('use = "train"', 'use = "look at"', "use"),
+        ("[training]", "[eligibility]\nmin_rows = -1\n[training]", "min_rows"),
+        ("[training]", '[pixels]\nfast = ["blur"]\n[training]', "fast"),
+        ("[training]", '[[recipes]]\nconverter = "tflite"\nprecision = "fp32"\n[training]', "tflite-fp32"),
+    ],
+)
+def test_what_no_card_may_say_is_refused(folder: Path, old: str, new: str, says: str) -> None:
+    _edit(folder, old, new)
+    with pytest.raises(ConfigError, match=says) as caught:
+        read_card(folder)
+    assert caught.value.code == "config.card-invalid"
+
+
+def test_a_card_that_is_not_there_or_not_toml_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_card(tmp_path / "nothing")
+    assert caught.value.code == "config.card-unreadable"
+    _edit(folder, "schema = 1", "schema = = 1")
+    with pytest.raises(ConfigError) as caught:
+        read_card(folder)
+    assert caught.value.code == "config.card-syntax"
+
+
+def test_another_keras_file_than_the_cards_is_refused(folder: Path) -> None:
+    card = read_card(folder)
+    (folder / "tiny.keras").write_bytes(MODEL + b"!")
+    with pytest.raises(ConfigError) as caught:
+        check_model(card, folder)
+    assert caught.value.code == "config.card-model-changed"
+    (folder / "tiny.keras").unlink()
+    with pytest.raises(ConfigError) as caught:
+        check_model(card, folder)
+    assert caught.value.code == "config.card-model-missing"
+
+
+def test_the_reference_names_every_key(repo_root: Path) -> None:
+    text = (repo_root / "docs" / "reference" / "card.md").read_text(encoding="utf-8")
+    for table in (Card, *Table.__subclasses__()):
+        for name, field in table.model_fields.items():
+            assert f"`{field.alias or name}`" in text, f"docs/reference/card.md lacks {name} of {table.__name__}"

@@ -1,0 +1,313 @@
+"""Packing: artifacts made once, held against their parent, and a bundle whose bytes depend on the folder alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeai.api import (
+    BackendSpec,
+    BackendUnavailable,
+    ConfigError,
+    ConversionFailed,
+    Converted,
+    ConverterSpec,
+    ConvertRequest,
+    Device,
+    OpenRequest,
+    Session,
+    Tensors,
+    TensorSpec,
+)
+from edgeai.build import pack as pack_module
+from edgeai.build.agreement import measure
+from edgeai.build.golden import Golden, read_golden, write_golden
+from edgeai.build.pack import pack_card
+from edgeai.bundle.manifest import Tolerance
+from edgeai.bundle.reader import open_bundle
+from edgeai.plugins import Plugin, PluginInfo, Registry
+
+MODEL = b"times two"
+DIGEST = f"sha256:{hashlib.sha256(MODEL).hexdigest()}"
+CARD = f"""
+schema = 1
+name = "double"
+version = "2.1.0"
+release = 4
+min_edgeai = "0.1"
+intended_use = "a test"
+limits = ["everything"]
+licence = "Apache-2.0"
+model = "double.keras"
+model_digest = "{DIGEST}"
+plugins = ["transforms", "classify"]
+attachments = ["REPORT.md"]
+
+[task]
+name = "classify"
+
+[[inputs]]
+name = "x"
+shape = [1, 3]
+
+[[outputs]]
+name = "y"
+shape = [1, 3]
+
+[[recipes]]
+converter = "scale"
+precision = "fp32"
+
+[[recipes]]
+converter = "scale"
+precision = "fp16"
+absolute = 0.05
+
+[[data]]
+name = "none"
+source = "nowhere"
+licence = "none"
+use = "train"
+
+[training]
+command = "true"
+seed = 1
+
+[gates]
+max_bundle_bytes = 100000
+"""
+
+
+class Scaling:
+    """A session that multiplies by the number in its artifact."""
+
+    device = "CPU"
+
+    def __init__(self, request: OpenRequest) -> None:
+        self._factor = float(request.artifact.read_text())
+
+    def run(self, inputs: Tensors) -> Tensors:
+        return {"y": inputs["x"] * np.float32(self._factor)}
+
+    def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
+        return map(self.run, inputs)
+
+    def close(self) -> None:
+        pass
+
+
+class Engine:
+    """A converter and its backend; ``factor`` says how wrong the next artifact is."""
+
+    def __init__(self) -> None:
+        self.factor = {"fp32": 2.0, "fp16": 2.01}
+        self.conversions: list[str] = []
+        self.devices: tuple[Device, ...] = (Device(name="GPU.0"), Device(name="CPU"))
+        self.outside: Path | None = None
+
+    def convert(self, request: ConvertRequest) -> Converted:
+        assert request.model.read_bytes() == MODEL
+        assert not list(request.output.iterdir())
+        self.conversions.append(request.precision)
+        path = (self.outside or request.output) / "scale.txt"
+        path.write_text(str(self.factor[request.precision]))
+        return Converted(artifact=path, options={"of": request.precision}, notes=("nothing kept in float",))
+
+    def open(self, request: OpenRequest) -> Session:
+        assert request.device == "CPU"
+        return Scaling(request)
+
+    def registry(self) -> Registry:
+        backend = BackendSpec(
+            name="scale", artifact_format="scale", probe=lambda: self.devices, open=self.open, engine=lambda: "scale 1"
+        )
+        converter = ConverterSpec(
+            name="scale", artifact_format="scale", precisions=("fp32", "fp16"), convert=self.convert
+        )
+        info = PluginInfo("scale", "nowhere", "edgeai-scale", "1.0")
+        return Registry.of_plugins([Plugin(info=info, api=(1, 0), backends=(backend,), converters=(converter,))])
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine()
+    monkeypatch.setattr(pack_module, "registry_of", lambda card: made.registry())
+    return made
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "double"
+    root.mkdir()
+    (root / "double.keras").write_bytes(MODEL)
+    (root / "model.toml").write_text(CARD, encoding="utf-8")
+    (root / "REPORT.md").write_text("It doubles.\n", encoding="utf-8")
+    x = np.array([[0.0, 1.0, -2.0]], np.float32)
+    write_golden(root, [Golden(id="small", inputs={"x": x}, outputs={"y": 2 * x})], parent=DIGEST)
+    return root
+
+
+def test_the_bundle_holds_what_the_card_asks_for(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    packed = pack_card(folder, out=tmp_path / "dist")
+    assert packed.bundle == tmp_path / "dist" / "double-2.1.0.edgeai"
+    bundle = open_bundle(packed.bundle, cache_dir=tmp_path / "cache")
+    assert bundle.digest == packed.digest
+    manifest = bundle.manifest
+    assert [(a.id, a.format, a.precision, a.options) for a in manifest.artifacts] == [
+        ("scale-fp32", "scale", "fp32", {"of": "fp32"}),
+        ("scale-fp16", "scale", "fp16", {"of": "fp16"}),
+    ]
+    assert bundle.path(manifest.artifacts[1].path).read_text() == "2.01"
+    assert bundle.path("REPORT.md").is_file()
+    assert bundle.path("model.toml").read_text(encoding="utf-8") == CARD
+    (case,) = manifest.golden
+    assert case.tolerance_for("scale-fp16") == Tolerance(absolute=0.05, relative=1e-3)
+    np.testing.assert_array_equal(np.load(bundle.path(case.outputs["y"])), [[0.0, 2.0, -4.0]])
+
+
+def test_agreement_is_what_was_measured_on_the_cpu(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    exact, half = pack_card(folder, out=tmp_path).agreements
+    assert (exact.worst, exact.share, exact.device, exact.cases) == (0.0, 0.0, "CPU", 1)
+    assert half.worst == pytest.approx(0.02, rel=1e-4)
+    assert half.where == "small/y"
+    assert 0 < half.share < 1
+
+
+def test_an_artifact_that_disagrees_makes_no_bundle(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    engine.factor["fp32"] = 2.01
+    with pytest.raises(ConversionFailed, match=r"scale-fp32 .* 0\.02 away") as caught:
+        pack_card(folder, out=tmp_path / "dist")
+    assert caught.value.code == "convert.disagrees"
+    assert not list(tmp_path.glob("dist/*"))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_an_answer_that_is_no_number_disagrees(folder: Path, engine: Engine, tmp_path: Path, wrong: float) -> None:
+    engine.factor["fp16"] = wrong
+    with pytest.raises(ConversionFailed) as caught:
+        pack_card(folder, out=tmp_path)
+    assert caught.value.code == "convert.disagrees"
+
+
+def test_the_same_folder_gives_the_same_bytes_and_converts_once(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    first = pack_card(folder, out=tmp_path / "one")
+    second = pack_card(folder, out=tmp_path / "two")
+    assert first.bundle.read_bytes() == second.bundle.read_bytes()
+    assert (first.made, second.made) == (("scale-fp32", "scale-fp16"), ())
+    assert engine.conversions == ["fp32", "fp16"]
+
+
+def test_rebuild_converts_everything_anew(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    pack_card(folder, out=tmp_path)
+    assert pack_card(folder, out=tmp_path, rebuild=True).made == ("scale-fp32", "scale-fp16")
+
+
+@pytest.mark.parametrize("what", ["artifact", "note", "parent", "recipe"])
+def test_what_is_missing_or_stale_is_made_again(folder: Path, engine: Engine, tmp_path: Path, what: str) -> None:
+    pack_card(folder, out=tmp_path)
+    note = folder / "artifacts" / "scale-fp16.json"
+    if what == "artifact":
+        shutil.rmtree(folder / "artifacts" / "scale-fp16")
+    elif what == "note":
+        note.write_text("{}")
+    else:
+        body = json.loads(note.read_text())
+        body["parent" if what == "parent" else "recipe"] = "sha256:0" if what == "parent" else {"precision": "fp32"}
+        note.write_text(json.dumps(body))
+    assert pack_card(folder, out=tmp_path).made == ("scale-fp16",)
+
+
+def test_a_gate_that_fails_leaves_no_bundle(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    path = folder / "model.toml"
+    path.write_text(CARD.replace("max_bundle_bytes = 100000", "max_bundle_bytes = 1000"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="the card allows 1000") as caught:
+        pack_card(folder, out=tmp_path / "dist")
+    assert caught.value.code == "config.gate-failed"
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
+
+
+def test_a_precision_that_the_converter_lacks_is_refused(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    (folder / "model.toml").write_text(CARD.replace('"fp16"', '"int4"'), encoding="utf-8")
+    with pytest.raises(ConversionFailed, match="makes no int4, but fp32, fp16") as caught:
+        pack_card(folder, out=tmp_path)
+    assert caught.value.code == "convert.no-precision"
+
+
+def test_a_converter_that_writes_elsewhere_is_refused(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    engine.outside = tmp_path
+    with pytest.raises(ConversionFailed) as caught:
+        pack_card(folder, out=tmp_path)
+    assert caught.value.code == "convert.outside"
+
+
+def test_an_engine_without_a_device_is_no_agreement(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    engine.devices = ()
+    with pytest.raises(BackendUnavailable, match="no device to measure agreement on"):
+        pack_card(folder, out=tmp_path)
+
+
+def test_an_attachment_that_is_not_there_is_refused(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    (folder / "REPORT.md").unlink()
+    with pytest.raises(ConfigError) as caught:
+        pack_card(folder, out=tmp_path)
+    assert caught.value.code == "config.card-attachment-missing"
+
+
+SPECS = {"inputs": (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)}
+SPECS["outputs"] = (TensorSpec(name="y", dtype="float32", shape=(1, 3)),)
+
+
+def test_golden_cases_of_another_model_are_stale(folder: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_golden(folder, **SPECS, parent="sha256:" + "0" * 64)
+    assert caught.value.code == "config.golden-stale"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk", "shape", "pickle"])
+def test_golden_tensors_that_are_not_the_cards_are_refused(folder: Path, content: bytes | str | None) -> None:
+    path = folder / "golden" / "small" / "outputs" / "y.npy"
+    if content is None:
+        path.unlink()
+    elif content == "shape":
+        np.save(path, np.zeros((1, 4), np.float32))
+    elif content == "pickle":
+        np.save(path, np.array([object()]), allow_pickle=True)
+    else:
+        assert isinstance(content, bytes)
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_golden(folder, **SPECS, parent=DIGEST)
+    assert caught.value.code == "config.golden-invalid"
+
+
+def test_no_golden_cases_is_refused(folder: Path) -> None:
+    shutil.rmtree(folder / "golden")
+    with pytest.raises(ConfigError) as caught:
+        read_golden(folder, **SPECS, parent=DIGEST)
+    assert caught.value.code == "config.golden-missing"
+
+
+def test_relative_tolerance_counts_for_large_values_alone(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("2.0002")
+    x = np.array([[1e-3, 1.0, 1e4]], np.float32)
+
+    def share(tolerance: Tolerance) -> float:
+        found = measure(
+            tmp_path / "a",
+            artifact_id="a",
+            options={},
+            backend=engine.registry().backends["scale"],
+            golden=[Golden(id="c", inputs={"x": x}, outputs={"y": 2 * x})],
+            tolerance=tolerance,
+            **SPECS,
+        )
+        return found.share
+
+    assert share(Tolerance(absolute=0.0, relative=1e-3)) == pytest.approx(0.1, rel=0.05)
+    assert share(Tolerance(absolute=1e-3, relative=0.0)) > 1000
