@@ -10,6 +10,7 @@ What each part promises stands in its own module:
 `Metrics`  ``histograms`` ``counters`` ``count``                               publish, ``edgeai status``
 `Faults`   ``fault`` ``faults`` ``quarantined`` ``pardon``                     supervise, infer
 `Upkeep`   ``recover`` ``sweep``                                               supervise
+`History`  ``recent``                                                          ``edgeai status``
 `Spool`    all of them, and ``station`` / ``beat`` / ``notes``, ``bells``      every role
 ========== ==================================================================================================
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeai.spool.faults import Faults, Quarantine
+from edgeai.spool.history import Finished, History
 from edgeai.spool.intake import Intake
 from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
@@ -38,6 +40,7 @@ __all__ = [
     "EVENT_SCHEMA",
     "Cause",
     "Counter",
+    "Finished",
     "Histogram",
     "Job",
     "Limits",
@@ -52,7 +55,7 @@ __all__ = [
 ]
 
 
-class Spool(Intake, Work, Outbox, Metrics, Faults, Upkeep):
+class Spool(Intake, Work, Outbox, Metrics, Faults, Upkeep, History):
     """The store of one device. Safe in several threads and processes at once.
 
     Args:

@@ -1,0 +1,197 @@
+"""The checks behind ``edgeai doctor``: each looks at one thing that a device needs, and never raises."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.config import Deployment, DeviceConfig, Tls
+from edgeai.plugins import Registry, find
+
+CERTIFICATE_WARNING_DAYS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """What was looked at, what was found, and what to do about it when ``verdict`` is not ``ok``."""
+
+    what: str
+    verdict: Literal["ok", "warn", "fail"]
+    found: str
+    remedy: str = ""
+
+
+def checkup(config: DeviceConfig | None) -> Iterator[Check]:
+    """Every check that applies: the engines alone without a profile."""
+    yield Check(what="python", verdict="ok", found=f"{platform.python_version()} on {platform.machine()}")
+    yield from _engines(config)
+    if config is None:
+        return
+    yield from _data_dir(config)
+    for deployment in config.deployments:
+        yield _bundle(deployment)
+    if config.ingest.scp.enabled:
+        yield _port("DICOM port", config.ingest.scp.host, config.ingest.scp.port, config, "ingest")
+    if config.health.enabled:
+        yield _port("health port", config.health.host, config.health.port, config, "publish")
+    for folder in config.ingest.folders:
+        yield _folder(folder.path)
+    yield _broker(config)
+    yield from _certificates("mqtt.tls", config.mqtt.tls)
+    yield from _certificates("ingest.scp.tls", config.ingest.scp.tls)
+    yield _clock()
+
+
+def _engines(config: DeviceConfig | None) -> Iterator[Check]:
+    """Each backend plugin that is installed and allowed: its engine, its devices, or why it has none."""
+    known = {info.name: info for info in find()}
+    wanted = config.plugins.allow if config else tuple(known)
+    for name in wanted:
+        if name not in known:
+            yield Check(
+                what=f"plugin {name}",
+                verdict="fail",
+                found="allowed by the profile, and not installed",
+                remedy="pip install the plugin, or take it out of plugins.allow; see `edgeai plugins list`",
+            )
+    registry = Registry.of(name for name in wanted if name in known)
+    for name, error in registry.faults.items():
+        yield Check(what=f"plugin {name}", verdict="fail", found=str(error), remedy=error.remedy or "reinstall it")
+    for name, backend in registry.backends.items():
+        devices = [device.name for device in backend.probe()]
+        why = backend.explain()
+        found = f"{backend.engine() or 'engine not installed'}: {', '.join(devices) or 'no device'}"
+        needed = config is not None and any(name in deployment.backends for deployment in config.deployments)
+        if devices:
+            yield Check(what=f"backend {name}", verdict="ok", found=found)
+        else:
+            verdict: Literal["warn", "fail"] = "fail" if needed else "warn"
+            yield Check(what=f"backend {name}", verdict=verdict, found=f"{found}. {why}", remedy="install its engine")
+
+
+def _data_dir(config: DeviceConfig) -> Iterator[Check]:
+    folder = config.device.data_dir
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        remedy = f"create {folder} and give it to the service's user"
+        yield Check(what="data_dir", verdict="fail", found=f"{existing} cannot be written", remedy=remedy)
+        return
+    yield Check(what="data_dir", verdict="ok", found=str(folder))
+    free, reserve = shutil.disk_usage(existing).free, config.spool.reserve_bytes
+    found = f"{free / 1e9:.1f} GB free, {reserve / 1e9:.1f} GB kept in reserve"
+    if free < reserve:
+        remedy = "free space or lower spool.reserve_bytes: until then every C-STORE is answered 0xA700"
+        yield Check(what="disk", verdict="fail", found=found, remedy=remedy)
+    elif free < 2 * reserve:
+        yield Check(what="disk", verdict="warn", found=found, remedy="free space before the reserve is reached")
+    else:
+        yield Check(what="disk", verdict="ok", found=found)
+
+
+def _bundle(deployment: Deployment) -> Check:
+    from edgeai.bundle.reader import read_manifest
+
+    what = f"bundle of {deployment.name}"
+    try:
+        manifest, digest = read_manifest(deployment.bundle)
+    except EdgeaiError as error:
+        return Check(what=what, verdict="fail", found=str(error), remedy=error.remedy or "copy the bundle again")
+    return Check(what=what, verdict="ok", found=f"{manifest.name} {manifest.version} ({digest[:19]}...)")
+
+
+def _port(what: str, host: str, port: int, config: DeviceConfig, role: str) -> Check:
+    from edgeai.spool import is_held
+
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if is_held(config.device.data_dir / "spool" / "roles" / f"{role}.note"):
+                return Check(what=what, verdict="ok", found=f"{host}:{port}, held by the running service")
+            remedy = f"stop what listens there (ss -ltnp 'sport = :{port}'), or choose another port or address"
+            return Check(what=what, verdict="fail", found=f"{host}:{port}: {error.strerror}", remedy=remedy)
+    return Check(what=what, verdict="ok", found=f"{host}:{port} is free")
+
+
+def _folder(path: Path) -> Check:
+    what = "watched folder"
+    if path.is_dir() and os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        return Check(what=what, verdict="ok", found=str(path))
+    remedy = "create it, readable and writable by the service's user"
+    return Check(what=what, verdict="warn", found=f"{path} is missing or closed to this user", remedy=remedy)
+
+
+def _broker(config: DeviceConfig) -> Check:
+    if not config.mqtt.enabled:
+        return Check(what="broker", verdict="warn", found="mqtt.enabled is false", remedy="results stay on this device")
+    from edgeai.api.specs import SinkRequest
+    from edgeai.mqtt import connect
+    from edgeai.sinks.mqtt import broker_of
+
+    # An id of its own: taking the device's would throw the running service off the broker.
+    settings = {**config.mqtt.model_dump(), "client_id": f"edgeai-doctor-{os.getpid()}"}
+    try:
+        broker = broker_of(SinkRequest(device_id=config.device.id, site=config.device.site, settings=settings))
+        connection = connect(broker)
+    except EdgeaiError as error:
+        return Check(what="broker", verdict="fail", found=str(error), remedy=error.remedy or "")
+    connection.close()
+    encrypted = "TLS" if config.mqtt.tls else "not encrypted"
+    found = f"{broker.address}, MQTT {connection.protocol}, {encrypted}"
+    if config.mqtt.tls is None and config.mqtt.host not in ("127.0.0.1", "::1", "localhost"):
+        return Check(what="broker", verdict="warn", found=found, remedy="add [mqtt.tls]: results cross a network")
+    return Check(what="broker", verdict="ok", found=found)
+
+
+def _certificates(where: str, tls: Tls | None) -> Iterator[Check]:
+    if tls is None:
+        return
+    for name in ("ca", "certificate"):
+        path: Path | None = getattr(tls, name)
+        if path is not None:
+            yield _certificate(f"{where}.{name}", path)
+    if tls.key is not None and tls.key.exists() and tls.key.stat().st_mode & 0o077:
+        found = f"{tls.key} can be read by others"
+        yield Check(what=f"{where}.key", verdict="warn", found=found, remedy=f"chmod 600 {tls.key}")
+
+
+def _certificate(what: str, path: Path) -> Check:
+    from cryptography import x509
+
+    try:
+        ends = min(item.not_valid_after_utc for item in x509.load_pem_x509_certificates(path.read_bytes()))
+    except (OSError, ValueError) as error:
+        return Check(what=what, verdict="fail", found=f"{path}: {error}", remedy="install a PEM certificate there")
+    days = (ends - datetime.now(UTC)).days
+    found = f"{path.name}: valid until {ends:%Y-%m-%d}, {days} days"
+    if days < 0:
+        return Check(what=what, verdict="fail", found=found, remedy="renew it: connections are refused")
+    if days < CERTIFICATE_WARNING_DAYS:
+        return Check(what=what, verdict="warn", found=found, remedy="renew it")
+    return Check(what=what, verdict="ok", found=found)
+
+
+def _clock() -> Check:
+    """Whether the kernel's clock is disciplined (NTP): times in results and certificates depend on it."""
+    unsynchronised = 0x0040  # STA_UNSYNC of <sys/timex.h>
+    try:
+        adjtimex: Callable[..., int] = ctypes.CDLL(None, use_errno=True).adjtimex
+        timex = (ctypes.c_long * 64)()
+        adjtimex(ctypes.byref(timex))
+        status = ctypes.cast(ctypes.byref(timex, 5 * ctypes.sizeof(ctypes.c_long)), ctypes.POINTER(ctypes.c_int))[0]
+    except (OSError, AttributeError):
+        return Check(what="clock", verdict="warn", found="this system does not say", remedy="run an NTP client")
+    found = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if status & unsynchronised:
+        return Check(what="clock", verdict="warn", found=f"{found}, not synchronised", remedy="run an NTP client")
+    return Check(what="clock", verdict="ok", found=f"{found}, synchronised")
