@@ -118,7 +118,15 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream, shortcut: Shortc
 
 def _jpeg2000(data: bytes, layout: PixelLayout, stream: Codestream, halvings: int) -> tuple[Array, str]:
     image = Image.open(BytesIO(data), formats=("JPEG2000",))
-    setattr(image, "reduce", halvings)  # noqa: B010 - a property that Pillow types as a method
+    # Pillow's own ``reduce`` rounds the size to nearest; the Standard rounds it up (B-15), and OpenJPEG then
+    # refuses the smaller buffer. So the tile is told the right size here.
+    step = 1 << halvings
+    size = (-(-layout.columns // step), -(-layout.rows // step))
+    tile = image.tile[0]
+    assert isinstance(tile.args, tuple)
+    codec, _, *rest = tile.args
+    image.tile = [tile._replace(extents=(0, 0, *size), args=(codec, halvings, *rest))]
+    image._size = size
     values: Array = np.asarray(image)
     if layout.samples == 3:
         return values, "RGB" if layout.photometric_interpretation != "YBR_FULL" else "YBR_FULL"

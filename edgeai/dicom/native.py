@@ -28,19 +28,15 @@ def native_frames(path: str | os.PathLike[str], layout: PixelLayout, numbers: Se
         PixelsRejected: ``pixels.short`` or ``pixels.surplus``.
     """
     expected = (layout.stored_bits * layout.frames + 7) // 8
-    with Path(path).open("rb") as file:
-        if layout.syntax.deflated:
-            _check_length(layout, expected)
+    _check_length(layout, expected)
+    if layout.syntax.deflated:
+        with Path(path).open("rb") as file:
             file.seek(layout.deflated_from)
             yield from _deflated(Inflater(file), layout, numbers)
-            return
-        if os.fstat(file.fileno()).st_size < layout.offset + min(layout.value_bytes or 0, expected):
-            raise _short(os.fstat(file.fileno()).st_size - layout.offset, expected)
-        _check_length(layout, expected)
-        mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
-    value = mapped[layout.offset : layout.offset + (layout.value_bytes or 0)]
-    if value.size < (layout.value_bytes or 0) or value[expected + expected % 2 :].any():
-        raise _short(value.size, expected) if value.size < expected else _surplus(value.size, expected)
+        return
+    value = _mapped(path, layout)
+    if value[expected + expected % 2 :].any():
+        raise _surplus(value.size, expected)
     for number in numbers:
         first, last = _span(layout, number)
         yield decode_native(value[first:last], layout, number)
@@ -49,14 +45,28 @@ def native_frames(path: str | os.PathLike[str], layout: PixelLayout, numbers: Se
 def _check_length(layout: PixelLayout, expected: int) -> None:
     """Hold the element's length against what the header's dimensions need.
 
-    Up to one frame of surplus can be padding (section 8.1.1); then its bytes must be zero, which the
+    Less than one frame of surplus can be padding (section 8.1.1); then its bytes must be zero, which the
     caller sees to. A whole frame more is a frame that the header denies.
     """
     stated = layout.value_bytes or 0
+    if layout.swapped_words:
+        expected += expected % 2
     if stated < expected:
         raise _short(stated, expected)
-    if stated - expected >= max(2, (layout.stored_bits + 7) // 8):
+    padding = 2 if layout.syntax.deflated else max(2, (layout.stored_bits + 7) // 8)
+    if stated - expected >= padding:
         raise _surplus(stated, expected)
+
+
+def _mapped(path: str | os.PathLike[str], layout: PixelLayout) -> Array:
+    """Pixel Data's bytes, mapped and read-only."""
+    stated = layout.value_bytes or 0
+    with Path(path).open("rb") as file:
+        there = os.fstat(file.fileno()).st_size - layout.offset
+        if there < stated:
+            raise _short(there, stated)
+        mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
+    return mapped[layout.offset : layout.offset + stated]
 
 
 def _short(there: int, expected: int) -> PixelsRejected:
@@ -76,9 +86,10 @@ def _surplus(there: int, expected: int) -> PixelsRejected:
 
 
 def _span(layout: PixelLayout, number: int) -> tuple[int, int]:
-    """First and one past the last byte that the frame touches."""
+    """First and one past the last byte that the frame touches; whole words where its bytes are swapped in words."""
     first = (number - 1) * layout.stored_bits
-    return first // 8, (first + layout.stored_bits + 7) // 8
+    start, end = first // 8, (first + layout.stored_bits + 7) // 8
+    return (start - start % 2, end + end % 2) if layout.swapped_words else (start, end)
 
 
 def _deflated(stream: Inflater, layout: PixelLayout, numbers: Sequence[int]) -> Iterator[Array]:
@@ -110,7 +121,9 @@ def decode_native(raw: Array, layout: PixelLayout, number: int) -> Array:
         bits = np.unpackbits(raw, bitorder="little")  # section 8.1.1: the first pixel is the lowest bit
         return bits[skip : skip + layout.stored_bits].reshape(layout.shape)
     if layout.swapped_words:
-        raw = _swap_words(raw)
+        # Big-endian OW holds 8-bit pixels two a word, the second first (annex D.3), whatever frames they are of.
+        skip = (number - 1) * layout.stored_bits // 8 % 2
+        raw = raw.reshape(-1, 2)[:, ::-1].ravel()[skip : skip + layout.stored_bits // 8]
     if layout.photometric_interpretation == "YBR_FULL_422":
         return _upsample_422(raw, layout)
     stored = raw.view(layout.dtype.newbyteorder(">" if layout.syntax.big_endian else "<"))
@@ -119,13 +132,6 @@ def decode_native(raw: Array, layout: PixelLayout, number: int) -> Array:
         planes = values.reshape(layout.samples, layout.rows, layout.columns)
         return np.ascontiguousarray(planes.transpose(1, 2, 0))
     return np.require(values.reshape(layout.shape), requirements=["C", "ALIGNED"])
-
-
-def _swap_words(raw: Array) -> Array:
-    """Big-endian OW holds 8-bit pixels two a word, the second first (annex D.3)."""
-    if raw.size % 2:
-        raise PixelsRejected("big-endian words of 8-bit pixels with an odd number of bytes a frame", code="pixels.bits")
-    return raw.reshape(-1, 2)[:, ::-1].ravel()
 
 
 def _upsample_422(raw: Array, layout: PixelLayout) -> Array:
