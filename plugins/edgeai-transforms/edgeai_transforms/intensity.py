@@ -124,11 +124,13 @@ class Clahe:
     limit: float
     tiles_rows: int
     tiles_columns: int
+    bits: int
 
     @classmethod
     def of(cls, read: OptionReader) -> Transform:
         """Build from options."""
         return cls(
+            bits=read.whole("histogram_bits", 8, 16),
             limit=read.number("limit", 0.0, 1000.0),
             tiles_rows=read.whole("tiles_rows", 1, 64),
             tiles_columns=read.whole("tiles_columns", 1, 64),
@@ -143,5 +145,11 @@ class Clahe:
             )
         # An OpenCV CLAHE object keeps buffers, so one cannot be shared between threads; making one costs nothing.
         equaliser = cv2.createCLAHE(clipLimit=self.limit, tileGridSize=(self.tiles_columns, self.tiles_rows))
-        pixels: Array = equaliser.apply(frame.pixels)
+        plane = frame.pixels
+        if name == "uint16":
+            # Over the whole 16 bits, or a 12-bit picture would lie in a sixteenth of the histogram and be cut to noise.
+            top, spare = np.uint16(2**frame.bits_stored - 1), np.uint16(16 - frame.bits_stored)
+            plane = np.minimum(plane, top) << spare
+            equaliser.setBitShift(16 - self.bits)
+        pixels: Array = equaliser.apply(plane)
         return replace(frame, pixels=pixels, stored_units=False, bits_stored=8 * frame.pixels.dtype.itemsize)

@@ -182,6 +182,7 @@ SPECS: tuple[TransformSpec, ...] = (
             _option("limit", "greatest slope of a tile's equalisation; 0 for none", 2.0),
             _option("tiles_rows", "tiles from top to bottom, 1 to 64", 8),
             _option("tiles_columns", "tiles from left to right, 1 to 64", 8),
+            _option("histogram_bits", "for uint16, bits of a histogram's index, 8 to 16; `limit` depends on it", 8),
         ),
     ),
     _spec(

@@ -131,7 +131,7 @@ class TestClahe(Step):
     transform = "clahe"
     accepts = (("uint8", 1), ("uint16", 1))
     landmark_tolerance_px = None  # a spot changes its whole tile
-    nonsense = ({"limit": -1}, {"tiles_rows": 0}, {"tiles_columns": 2.5})
+    nonsense = ({"limit": -1}, {"histogram_bits": 7}, {"tiles_rows": 0}, {"tiles_columns": 2.5})
 
 
 class TestMedian(Step):

@@ -1,0 +1,183 @@
+"""Modality LUT, windows, inversion and percentiles; pydicom's own implementation is the witness."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+from edgeai.api import Grayscale, Lut, TransformFailed, Window
+
+WINDOW = Window(center=700.5, width=900.0)
+
+
+def _dataset(bits: int, signed: bool, function: str, slope: float, intercept: float) -> Dataset:
+    ds = Dataset()
+    ds.PhotometricInterpretation = "MONOCHROME2"
+    ds.BitsAllocated, ds.BitsStored, ds.PixelRepresentation = 16, bits, int(signed)
+    ds.WindowCenter, ds.WindowWidth, ds.VOILUTFunction = WINDOW.center, WINDOW.width, function
+    ds.RescaleSlope, ds.RescaleIntercept = slope, intercept
+    return ds
+
+
+def _pydicom_window(pixels, bits, function, slope, intercept):  # type: ignore[no-untyped-def]
+    signed = pixels.dtype.kind == "i"
+    ds = _dataset(bits, signed, function, slope, intercept)
+    shown = apply_voi_lut(apply_modality_lut(pixels, ds), ds, prefer_lut=False)
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    low, high = low * slope + intercept, high * slope + intercept
+    return (shown - low) / (high - low)
+
+
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize(("dtype", "slope", "intercept"), [("uint16", 1.0, 0.0), ("int16", 2.0, -1024.0)])
+@pytest.mark.parametrize("shape", [(40, 50), (300, 400)], ids=["direct", "through a table"])
+def test_voi_window_is_what_the_standard_says(step, frame_of, function, dtype, slope, intercept, shape):  # type: ignore[no-untyped-def]
+    random = np.random.default_rng(1)
+    low, high = (-2048, 2048) if dtype == "int16" else (0, 4096)
+    pixels = random.integers(low, high, shape).astype(dtype)
+    grey = Grayscale(rescale_slope=slope, rescale_intercept=intercept, windows=(WINDOW,), voi_lut_function=function)
+    after = step("window").apply(frame_of(pixels, bits_stored=12, grayscale=grey))
+    assert after.pixels.dtype == np.float32
+    assert not after.stored_units
+    np.testing.assert_allclose(after.pixels, _pydicom_window(pixels, 12, function, slope, intercept), atol=2e-7)
+
+
+def test_voi_lut_comes_before_the_window_unless_told_otherwise(step, frame_of):  # type: ignore[no-untyped-def]
+    lut = Lut(first=100, data=np.linspace(1023, 0, 50).round().astype(np.uint16), bits=10)
+    grey = Grayscale(voi_luts=(lut,), windows=(Window(center=124.5, width=50),))
+    frame = frame_of(np.array([[0, 100, 120, 149, 4000]], np.uint16), bits_stored=12, grayscale=grey)
+    by_lut = step("window").apply(frame).pixels
+    np.testing.assert_allclose(by_lut[0], lut.data[[0, 0, 20, 49, 49]] / 1023, atol=1e-6)
+    assert step("window", use="window").apply(frame).pixels[0, 0] == 0
+
+
+def test_modality_lut_is_applied_before_the_window(step, frame_of):  # type: ignore[no-untyped-def]
+    table = Lut(first=10, data=np.array([0, 500, 1000], np.uint16), bits=16)
+    grey = Grayscale(modality_lut=table, windows=(Window(center=500, width=1000),), voi_lut_function="LINEAR_EXACT")
+    frame = frame_of(np.array([[0, 10, 11, 12, 99]], np.uint16), bits_stored=12, grayscale=grey)
+    np.testing.assert_allclose(step("window").apply(frame).pixels, [[0, 0, 0.5, 1, 1]])
+    in_units = step("modality").apply(frame)
+    np.testing.assert_array_equal(in_units.pixels, [[0, 0, 500, 1000, 1000]])
+    np.testing.assert_allclose(step("window").apply(in_units).pixels, [[0, 0, 0.5, 1, 1]])
+    assert step("modality").apply(in_units) is in_units
+
+
+@pytest.mark.parametrize(
+    ("output", "dtype", "white", "bits"),
+    [
+        ("unit", "float32", 1, 12),
+        ("byte", "float32", 255, 8),
+        ("uint8", "uint8", 255, 8),
+        ("uint16", "uint16", 65535, 16),
+    ],
+)
+def test_output_range(step, frame_of, output, dtype, white, bits):  # type: ignore[no-untyped-def]
+    frame = frame_of(np.array([[0, 50, 100]], np.uint16), bits_stored=12)
+    after = step("window", mode="fixed", center=50, width=100, function="LINEAR_EXACT", output=output).apply(frame)
+    assert after.pixels.dtype == dtype
+    assert after.bits_stored == bits
+    np.testing.assert_allclose(after.pixels[0], np.array([0, 0.5, 1]) * white, atol=0.5 if white > 1 else 0)
+
+
+def test_a_frame_is_windowed_by_its_header_once(step, frame_of):  # type: ignore[no-untyped-def]
+    frame = frame_of(np.arange(100, dtype=np.uint16).reshape(10, 10), grayscale=Grayscale(windows=(WINDOW,)))
+    with pytest.raises(TransformFailed, match="no usable window") as caught:
+        step("window").apply(step("window").apply(frame))
+    assert caught.value.code == "transform.not-applicable"
+
+
+@pytest.mark.parametrize("window", [Window(center=5, width=0), Window(center=float("nan"), width=4)])
+def test_an_absurd_window_is_no_window(step, frame_of, window):  # type: ignore[no-untyped-def]
+    frame = frame_of(np.array([[0, 255]], np.uint8), grayscale=Grayscale(windows=(window,)))
+    with pytest.raises(TransformFailed, match="no usable window"):
+        step("window").apply(frame)
+    np.testing.assert_array_equal(step("window", on_missing="full_range").apply(frame).pixels, [[0, 1]])
+
+
+def test_full_range_follows_bits_stored_and_sign(step, frame_of):  # type: ignore[no-untyped-def]
+    signed = frame_of(np.array([[-2048, 2047]], np.int16), bits_stored=12)
+    np.testing.assert_array_equal(step("window", on_missing="full_range").apply(signed).pixels, [[0, 1]])
+    np.testing.assert_array_equal(step("normalise", mode="full_range").apply(signed).pixels, [[0, 1]])
+    unsigned = frame_of(np.array([[0, 4095]], np.uint16), bits_stored=12)
+    np.testing.assert_array_equal(step("normalise", mode="full_range", to=[-1, 1]).apply(unsigned).pixels, [[-1, 1]])
+
+
+def test_percentiles_leave_padding_out(step, frame_of):  # type: ignore[no-untyped-def]
+    pixels = np.full((100, 100), -2000, np.int16)
+    pixels[20:70, 20:70] = np.arange(2500, dtype=np.int16).reshape(50, 50)
+    seen = step("window", mode="percentile", low=0, high=100)
+    padded = frame_of(pixels, bits_stored=16, grayscale=Grayscale(pixel_padding=(-2000, -2000)))
+    assert seen.apply(padded).pixels[20, 20] == 0
+    assert seen.apply(replace(padded, grayscale=Grayscale())).pixels[20, 20] > 0.4
+
+
+def test_percentiles_of_an_even_picture(step, frame_of):  # type: ignore[no-untyped-def]
+    even = step("window", mode="percentile").apply(frame_of(np.full((9, 9), 7, np.uint8)))
+    np.testing.assert_array_equal(even.pixels, np.zeros((9, 9)))
+    with pytest.raises(TransformFailed, match="not finite"):
+        step("window", mode="percentile").apply(frame_of(np.full((9, 9), np.nan, np.float32)))
+
+
+def test_colour_has_no_window(step, frame_of):  # type: ignore[no-untyped-def]
+    with pytest.raises(TransformFailed, match="grey frames"):
+        step("window", mode="percentile").apply(frame_of(np.zeros((4, 4, 3), np.uint8)))
+
+
+GREYS = {
+    "window": Grayscale(windows=(WINDOW,), rescale_slope=1.5, rescale_intercept=-20),
+    "exact": Grayscale(windows=(WINDOW,), voi_lut_function="LINEAR_EXACT"),
+    "sigmoid": Grayscale(windows=(WINDOW,), voi_lut_function="SIGMOID", rescale_slope=0.5),
+    "lut": Grayscale(voi_luts=(Lut(first=50, data=(np.arange(900) ** 1.01).astype(np.uint16), bits=10),)),
+    "modality lut": Grayscale(
+        windows=(WINDOW,), modality_lut=Lut(first=100, data=np.arange(0, 3000, 2).astype(np.uint16), bits=16)
+    ),
+}
+
+
+@pytest.mark.parametrize("grey", GREYS.values(), ids=GREYS.keys())
+@pytest.mark.parametrize("dtype", ["uint16", "int16"])
+def test_a_window_after_invert_is_the_inverse_of_the_window(step, frame_of, grey, dtype):  # type: ignore[no-untyped-def]
+    low = -2048 if dtype == "int16" else 0
+    pixels = np.arange(low, low + 4096, dtype=dtype).reshape(64, 64)
+    frame = frame_of(pixels, bits_stored=12, photometric_interpretation="MONOCHROME1", grayscale=grey)
+    inverted = step("invert").apply(frame)
+    assert inverted.photometric_interpretation == "MONOCHROME2"
+    assert (inverted.pixels.min(), inverted.pixels.max()) == (pixels.min(), pixels.max())
+    np.testing.assert_allclose(step("window").apply(inverted).pixels, 1 - step("window").apply(frame).pixels, atol=1e-6)
+
+
+def test_invert_needs_a_white_level_for_floats(step, frame_of):  # type: ignore[no-untyped-def]
+    frame = frame_of(np.array([[0, 0.25, 1]], np.float32), photometric_interpretation="MONOCHROME1", stored_units=False)
+    with pytest.raises(TransformFailed, match="white level"):
+        step("invert").apply(frame)
+    np.testing.assert_array_equal(step("invert", top=1).apply(frame).pixels, [[1, 0.75, 0]])
+
+
+def test_invert_cuts_what_lies_beyond_bits_stored(step, frame_of):  # type: ignore[no-untyped-def]
+    frame = frame_of(np.array([[0, 5000]], np.uint16), bits_stored=12, photometric_interpretation="MONOCHROME1")
+    np.testing.assert_array_equal(step("invert").apply(frame).pixels, [[4095, 0]])
+
+
+def test_invert_leaves_other_frames_as_they_are(step, frame_of):  # type: ignore[no-untyped-def]
+    frame = frame_of(np.zeros((4, 4), np.uint8))
+    assert step("invert").apply(frame) is frame
+
+
+def test_luma_is_that_of_bt601(step, frame_of):  # type: ignore[no-untyped-def]
+    pixels = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [10, 20, 30]]], np.uint8)
+    grey = step("grey").apply(frame_of(pixels))
+    assert grey.photometric_interpretation == "MONOCHROME2"
+    np.testing.assert_allclose(grey.pixels[0], pixels[0] @ [0.299, 0.587, 0.114], atol=0.51)
+
+
+@pytest.mark.parametrize("photometric", ["YBR_FULL", "MONOCHROME1"])
+def test_colour_steps_refuse_what_they_would_get_wrong(step, frame_of, photometric):  # type: ignore[no-untyped-def]
+    samples = 3 if photometric == "YBR_FULL" else 1
+    frame = frame_of(np.zeros((4, 4, 3)[: 2 + (samples == 3)], np.uint8), photometric_interpretation=photometric)
+    with pytest.raises(TransformFailed) as caught:
+        step("grey" if samples == 3 else "rgb").apply(frame)
+    assert caught.value.code == "transform.not-applicable"
