@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -92,15 +93,18 @@ class FrameUse(Record, frozen=True, kw_only=True):
     every: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1
     max: Count = 0
 
-    def numbers(self, number_of_frames: int) -> tuple[int, ...]:
-        """Frame numbers, from 1 and rising, of an instance with so many frames (at least 1)."""
+    def numbers(self, number_of_frames: int) -> Sequence[int]:
+        """Frame numbers, from 1 and rising, of an instance with so many frames (at least 1).
+
+        Lazy, since what a header claims may be absurd, and is refused only when its pixels are read.
+        """
         if self.select == "first":
             return (1,)
         if self.select == "middle":
             return ((number_of_frames + 1) // 2,)
         chosen = range(1, number_of_frames + 1, self.every)
         if self.max == 0 or len(chosen) <= self.max:
-            return tuple(chosen)
+            return chosen
         return tuple(chosen[i * len(chosen) // self.max] for i in range(self.max))
 
 

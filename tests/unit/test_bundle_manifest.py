@@ -196,7 +196,11 @@ def test_eligibility(wanted: Eligibility, says: str | None) -> None:
     ],
 )
 def test_frame_selection(use: FrameUse, of: int, chosen: tuple[int, ...]) -> None:
-    assert use.numbers(of) == chosen
+    assert tuple(use.numbers(of)) == chosen
+
+
+def test_an_absurd_number_of_frames_costs_nothing() -> None:
+    assert len(FrameUse().numbers(2**31 - 1)) == 2**31 - 1
 
 
 def test_a_tolerance_can_be_an_artifacts_own() -> None:

@@ -1,0 +1,71 @@
+"""A bundle at work: ``open_model`` verifies it, loads what it names, opens an engine; ``Model`` runs instances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgeai.api.specs import Options
+from edgeai.bundle.reader import Bundle, open_bundle
+from edgeai.model.golden import GoldenAnswer
+from edgeai.model.loading import Loader, Offers, wishes_of
+from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
+from edgeai.model.results import result_id
+from edgeai.model.running import Model
+from edgeai.model.steps import Breadcrumb, Step, no_breadcrumb
+from edgeai.plugins import Registry
+
+__all__ = ["Breadcrumb", "GoldenAnswer", "Model", "Step", "open_model", "result_id"]
+
+
+def open_model(
+    bundle: Bundle | Path | str,
+    *,
+    backends: Sequence[str] = (),
+    device: str | None = None,
+    threads: int = 0,
+    settings: Mapping[str, Options] | None = None,
+    registry: Registry | None = None,
+    excluded: Mapping[str, str] | None = None,
+    breadcrumb: Breadcrumb = no_breadcrumb,
+    cache_dir: Path | None = None,
+) -> Model:
+    """Open a bundle on the best engine of this machine that the wishes allow.
+
+    Args:
+        bundle: a ``.edgeai`` file, an unpacked bundle's folder, or what ``open_bundle`` gave.
+        backends: wishes, best first, by name; a plugin of that name provides it. None: those that edgeai
+            knows, smallest first.
+        device: as the engine names it; the engine's best when not given.
+        threads: engine threads; 0 for the engine's own default.
+        settings: backend -> its own plumbing.
+        registry: plugins that are already loaded; without, those that the manifest names are loaded, and
+            backends as they are tried. Nothing else is imported.
+        excluded: backend -> why it must not be used now (quarantine). It is not even loaded.
+        breadcrumb: entered around every risky step.
+        cache_dir: where bundles are unpacked; ``$XDG_CACHE_HOME/edgeai/bundles`` by default.
+
+    Raises:
+        BundleRejected: the bundle is not sound, or is not for this edgeai.
+        PluginError: a plugin that the manifest names is missing, incompatible or broken.
+        BackendError: no engine opens it; the message lists every one, with why not.
+        TransformFailed, TaskFailed, TensorMismatch: the manifest's options make no sense.
+        ConfigError: wishes or settings that cannot be.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, cache_dir=cache_dir)
+    excluded = excluded or {}
+    loader = Loader(breadcrumb)
+    needed = registry if registry is not None else loader.registry(opened.manifest.plugins)
+    pipeline = build_pipeline(opened, needed)
+    task = build_task(opened, needed)
+    offers = Offers(
+        wishes_of(backends, device),
+        registry=needed,
+        loader=loader if registry is None else None,
+        excluded=excluded,
+        formats=tuple(artifact.format for artifact in opened.manifest.artifacts),
+        breadcrumb=breadcrumb,
+    )
+    use = EngineUse(threads=threads, settings=settings or {})
+    engine = Opening(opened, offers, excluded, use, breadcrumb).open()
+    return Model(opened, engine, pipeline, task, breadcrumb=breadcrumb)

@@ -1,0 +1,70 @@
+"""Work ahead of a consumer: an iterator that runs on its own thread, a bounded number of items early."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class _End:
+    """The last thing in the queue: the items are over, and why if they broke off."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: BaseException | None) -> None:
+        self.error = error
+
+
+class Ahead(Generic[T]):
+    """Iterate over ``items`` while a thread makes up to ``depth`` of them in advance.
+
+    What ``items`` raises is raised here, after everything that came before it. Leaving the context stops
+    the thread at its next item and waits for it, so nothing of ``items`` runs on afterwards.
+    """
+
+    def __init__(self, items: Iterable[T], *, depth: int) -> None:
+        self._items = items
+        self._ready: queue.Queue[T | _End] = queue.Queue(depth)
+        self._stopped = False
+        self._ended = False
+        self._thread = threading.Thread(target=self._make, name="edgeai-ahead", daemon=True)
+
+    def _make(self) -> None:
+        error: BaseException | None = None
+        try:
+            for item in self._items:
+                self._ready.put(item)
+                if self._stopped:
+                    break
+        except BaseException as caught:  # noqa: BLE001 - it is raised again where the items are consumed
+            error = caught
+        self._ready.put(_End(error))
+
+    def __enter__(self) -> Ahead[T]:
+        self._thread.start()
+        return self
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._ended:
+            raise StopIteration
+        item = self._ready.get()
+        if not isinstance(item, _End):
+            return item
+        self._ended = True
+        if item.error is not None:
+            raise item.error
+        raise StopIteration
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._stopped = True
+        while not self._ended:
+            self._ended = isinstance(self._ready.get(), _End)
+        self._thread.join()

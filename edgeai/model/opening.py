@@ -1,0 +1,159 @@
+"""Open a bundle here: load what it names, choose an engine, and say why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgeai.api.errors import BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
+from edgeai.api.results import Degradation, EngineRef
+from edgeai.api.specs import OpenRequest, Options, Session, Task, TaskRequest
+from edgeai.api.tensors import TensorSpec
+from edgeai.bundle.reader import Bundle
+from edgeai.guards import PluginInfo
+from edgeai.model.loading import Offers
+from edgeai.model.steps import Breadcrumb, Step
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+from edgeai.selection import Candidate, Choice, Offer, Wish, choose
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenEngine:
+    """A session, and how it came to be this one."""
+
+    session: Session
+    engine: EngineRef
+    provider: PluginInfo
+    choice: Choice
+
+    @property
+    def degraded(self) -> Degradation | None:
+        """What was wished for and not taken."""
+        return self.choice.degraded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineUse:
+    """The device's plumbing for a session: threads, and settings by backend."""
+
+    threads: int = 0
+    settings: Mapping[str, Options]
+
+
+def build_pipeline(bundle: Bundle, registry: Registry) -> Pipeline:
+    """The manifest's transforms, in front of its input.
+
+    Raises:
+        BundleRejected: ``bundle.unsupported-inputs``: a model of several inputs, or none.
+        PluginNotFound, TransformFailed, TensorMismatch: as ``Pipeline``.
+    """
+    return Pipeline(bundle.manifest.transforms, registry.transforms, _only_input(bundle))
+
+
+def build_task(bundle: Bundle, registry: Registry) -> Task:
+    """The manifest's task, over its outputs.
+
+    Raises:
+        PluginNotFound: no loaded plugin has it.
+        TaskFailed: its options make no sense.
+    """
+    use = bundle.manifest.task
+    registry.spec("task", use.name)  # says which plugins did not load, when it is missing
+    return registry.tasks[use.name].build(TaskRequest(options=use.options, outputs=bundle.manifest.output_specs()))
+
+
+class Opening:
+    """Tries backends in the order of the wishes until one opens; those behind it are not even loaded."""
+
+    def __init__(
+        self, bundle: Bundle, offers: Offers, excluded: Mapping[str, str], use: EngineUse, breadcrumb: Breadcrumb
+    ) -> None:
+        self._bundle = bundle
+        self._offers = offers
+        self._excluded = excluded
+        self._use = use
+        self._breadcrumb = breadcrumb
+        self._seen: list[Offer] = []
+        self._failed: dict[Candidate, EdgeaiError] = {}
+
+    def open(self) -> OpenEngine:
+        """The first that opens.
+
+        Raises:
+            BackendUnavailable, ModelRejected: nothing opens; the message lists every backend, with why not.
+            ConfigError: settings that a backend does not take.
+        """
+        said: EdgeaiError = BackendUnavailable(
+            "no backend is installed",
+            code="backend.no-candidate",
+            remedy="install a backend's plugin, e.g. edgeai-tflite or edgeai-openvino",
+        )
+        for backend, wishes in self._offers.turns():
+            offer = self._offers.offer(backend, named=any(wish.backend == backend for wish in wishes))
+            if offer is None:
+                continue
+            self._seen.append(offer)
+            choice = self._choose(wishes)
+            while isinstance(choice, Choice):
+                opened = self._try(choice)
+                if isinstance(opened, OpenEngine):
+                    return opened
+                choice = self._choose(wishes)
+            said = choice
+        raise said
+
+    def _choose(self, wishes: Sequence[Wish]) -> Choice | EdgeaiError:
+        """The choice among what was probed so far, past what did not open; or why there is none left."""
+        try:
+            choice = choose(self._seen, self._bundle.manifest.artifacts, wishes, self._excluded)
+            while choice.taken in self._failed:
+                choice = choice.after(self._failed[choice.taken])
+        except EdgeaiError as error:
+            return error
+        return choice
+
+    def _try(self, choice: Choice) -> OpenEngine | EdgeaiError:
+        """Open the best candidate, or say why it does not open."""
+        taken = choice.taken
+        spec, info = self._offers.spec(taken.backend)
+        try:
+            with self._breadcrumb(Step("open", info)):
+                session = spec.open(self._request(taken))
+        except ConfigError:
+            raise  # a mistake in the settings is the integrator's to mend, not to be passed over
+        except EdgeaiError as error:
+            self._failed[taken] = error
+            return error
+        engine = EngineRef(
+            backend=taken.backend,
+            engine=next(offer.engine for offer in self._seen if offer.backend == taken.backend),
+            device=taken.device,
+            artifact=taken.artifact,
+            precision=taken.precision,
+        )
+        return OpenEngine(session=session, engine=engine, provider=info, choice=choice)
+
+    def _request(self, taken: Candidate) -> OpenRequest:
+        manifest = self._bundle.manifest
+        artifact = next(item for item in manifest.artifacts if item.id == taken.artifact)
+        return OpenRequest(
+            artifact=self._bundle.path(artifact.path),
+            device=taken.device,
+            inputs=manifest.input_specs(),
+            outputs=manifest.output_specs(),
+            threads=self._use.threads,
+            options=artifact.options,
+            settings=self._use.settings.get(taken.backend, {}),
+            cache_dir=None,  # a compiled copy would be covered by no hash of the manifest
+        )
+
+
+def _only_input(bundle: Bundle) -> TensorSpec:
+    specs = bundle.manifest.input_specs()
+    if len(specs) != 1:
+        raise BundleRejected(
+            f"the model takes {len(specs)} inputs ({', '.join(spec.name for spec in specs)}); an image gives one",
+            code="bundle.unsupported-inputs",
+        )
+    return specs[0]

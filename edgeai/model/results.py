@@ -1,0 +1,72 @@
+"""Build a ``Result``: its identity, its clock, and what it says when there is nothing to say."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Final
+
+from edgeai.api.imaging import InstanceRef
+from edgeai.api.results import InstanceIds
+
+_IDENTITY: Final = b"edgeai result 1"
+
+
+def result_id(sop_instance_uid: str, digest: str, deployment: str) -> str:
+    """The identity of the one result of (instance, bundle, deployment): a name-based UUID.
+
+    A UUID of version 8 (RFC 9562 section 5.8) whose bits are SHA-256 of the three, so a retry, a second
+    copy of the instance or another process all give the same.
+    """
+    named = b"\0".join((_IDENTITY, sop_instance_uid.encode(), digest.encode(), deployment.encode()))
+    bits = int.from_bytes(hashlib.sha256(named).digest()[:16])
+    bits = bits & ~(0xF << 76) | (8 << 76)
+    bits = bits & ~(0x3 << 62) | (2 << 62)
+    return str(uuid.UUID(int=bits))
+
+
+def now() -> str:
+    """RFC 3339 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def ids_of(instance: InstanceRef | None) -> InstanceIds:
+    """The identifiers of an instance; all empty when its header could not be read."""
+    if instance is None:
+        return InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid="")
+    return InstanceIds(
+        sop_class_uid=instance.sop_class_uid,
+        sop_instance_uid=instance.sop_instance_uid,
+        series_instance_uid=instance.series_instance_uid,
+        study_instance_uid=instance.study_instance_uid,
+        modality=instance.modality,
+    )
+
+
+class Stopwatch:
+    """Milliseconds of wall clock a stage; stages of several frames add up, and may overlap one another."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self.ms: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add what happens inside to the stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(name, time.perf_counter() - began)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add a span that was measured elsewhere."""
+        self.ms[name] = self.ms.get(name, 0.0) + seconds * 1e3
+
+    def total(self) -> dict[str, float]:
+        """All stages so far, with ``total`` since the watch was made."""
+        return {**self.ms, "total": (time.perf_counter() - self._began) * 1e3}

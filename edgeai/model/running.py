@@ -1,0 +1,300 @@
+"""A bundle, open on an engine: from a DICOM file to a Result that never looks like a negative by accident."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import numpy as np
+
+import edgeai
+from edgeai.api.errors import EdgeaiError, InferenceFailed, InputRejected, TensorMismatch
+from edgeai.api.imaging import Frame, InstanceRef
+from edgeai.api.results import Degradation, EngineRef, Failure, Findings, ModelRef, Outcome, Result
+from edgeai.api.specs import FrameContext, Session, Task
+from edgeai.api.tensors import Array, Tensors, check_tensors
+from edgeai.bundle.reader import Bundle
+from edgeai.dicom.header import Header, read_header
+from edgeai.dicom.pixels import DecodeOptions, read_frames
+from edgeai.model.ahead import Ahead
+from edgeai.model.golden import GoldenAnswer, rehearse
+from edgeai.model.opening import OpenEngine
+from edgeai.model.results import Stopwatch, ids_of, now, result_id
+from edgeai.model.steps import Breadcrumb, Step
+from edgeai.pipeline import Pipeline
+from edgeai.selection import Choice
+
+_DEPTH: Final = 8
+"""Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
+
+
+class Model:
+    """What ``open_model`` gives. One thread at a time may run it; use it as a context manager, or ``close`` it.
+
+    Attributes:
+        bundle: what it is.
+        engine: what computes it here.
+        degraded: what was wished for and not taken, with the reasons; ``None`` when the wish was met.
+        choice: every candidate, and why not.
+    """
+
+    def __init__(
+        self, bundle: Bundle, opened: OpenEngine, pipeline: Pipeline, task: Task, *, breadcrumb: Breadcrumb
+    ) -> None:
+        self.bundle = bundle
+        self.engine: EngineRef = opened.engine
+        self.degraded: Degradation | None = opened.degraded
+        self.choice: Choice = opened.choice
+        self._session: Session = opened.session
+        self._run_step = Step("run", opened.provider)
+        self._pipeline = pipeline
+        self._task = task
+        self._breadcrumb = breadcrumb
+        self._outputs = bundle.manifest.output_specs()
+        self._model = ModelRef(name=bundle.manifest.name, version=bundle.manifest.version, digest=bundle.digest)
+
+    def run_file(
+        self, path: Path | str, *, deployment: str = "", header: Header | None = None, overlap: bool = True
+    ) -> Result:
+        """One instance, from its file. Whatever is wrong with it is in the Result, not raised.
+
+        Args:
+            path: a DICOM file (PS3.10).
+            deployment: part of the result's identity.
+            header: what ``read_header`` gave for this file, if it was read already.
+            overlap: work on frames ahead of the engine. Without, one thing happens at a time, so that a
+                breadcrumb names for certain what a process died of.
+        """
+        path = Path(path)
+        watch = Stopwatch()
+        run = _Run(self, watch, deployment, fallback=path.absolute().as_uri())
+
+        def work() -> Findings:
+            with watch.stage("header"):
+                found = header or _header_of(path)
+            run.instance = found.instance
+            run.refuse_ineligible()
+            numbers = self.bundle.manifest.frames.numbers(max(1, found.instance.number_of_frames))
+            options = self._decode_options(numbers)
+            with closing(_frames_of(path, found, options)) as frames:
+                return self._findings(frames, run, single=len(numbers) == 1, overlap=overlap)
+
+        return run.result(work)
+
+    def run(self, frames: Iterable[Frame], instance: InstanceRef, *, deployment: str = "") -> Result:
+        """One instance whose frames are already decoded (or come from a generator). Never raises, as ``run_file``."""
+        run = _Run(self, Stopwatch(), deployment, fallback="")
+        run.instance = instance
+
+        def work() -> Findings:
+            run.refuse_ineligible()
+            single = isinstance(frames, Sequence) and len(frames) == 1
+            return self._findings(iter(frames), run, single=single, overlap=True)
+
+        return run.result(work)
+
+    def rehearse(self) -> tuple[GoldenAnswer, ...]:
+        """Run the bundle's golden cases here, on this engine; ``()`` when it has none.
+
+        Raises:
+            InferenceFailed: ``backend.golden-mismatch``, an answer outside its tolerance.
+            BackendError: the engine failed.
+            TensorMismatch: outputs that are not those declared.
+        """
+        with self._breadcrumb(self._run_step):
+            return rehearse(self.bundle, self.engine.artifact, self._infer)
+
+    def close(self) -> None:
+        """Free the engine. Twice is fine."""
+        self._session.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def reference(self) -> ModelRef:
+        """Name, version and digest, as results carry them."""
+        return self._model
+
+    def _decode_options(self, numbers: Sequence[int]) -> DecodeOptions:
+        """What the decoder may do: the fast paths that the manifest signs, for the input that the model has."""
+        fast = frozenset(self.bundle.manifest.pixels.fast)
+        sides = dict(zip(self._pipeline.input.layout, self._pipeline.input.shape, strict=True))
+        return DecodeOptions(fast=fast, min_rows=sides.get("H") or 0, min_columns=sides.get("W") or 0, frames=numbers)
+
+    def _infer(self, inputs: Tensors) -> Tensors:
+        return self._checked(self._session.run(inputs))
+
+    def _checked(self, outputs: Tensors) -> Tensors:
+        """Hold a backend to what the manifest declares, so that one that lies ends as a failure with a code.
+
+        Raises:
+            TensorMismatch: ``tensor.mismatch``, or ``tensor.not-finite`` for NaN and infinity.
+        """
+        check_tensors(self._outputs, outputs, what="output")
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
+        return outputs
+
+    def _findings(self, frames: Iterator[Frame], run: _Run, *, single: bool, overlap: bool) -> Findings:
+        prepared = self._prepared(frames, run.watch)
+        if single or not overlap:
+            each = [self._interpret(self._run_one(array, run), seen, run) for array, seen in prepared]
+        else:
+            each = self._stream(prepared, run)
+        if not each:
+            raise InputRejected("the instance has no frames", code="input.no-frames")
+        with run.watch.stage("interpret"):
+            return self._task.summarise(each, run.known)
+
+    def _prepared(self, frames: Iterator[Frame], watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
+        """Each frame decoded and transformed; the part that runs ahead."""
+        decode = Step("decode")
+        while True:
+            with self._breadcrumb(decode):
+                with watch.stage("decode"):
+                    frame = next(frames, None)
+                if frame is None:
+                    return
+                with watch.stage("transform"):
+                    ready = self._pipeline.prepare(frame)
+            yield ready
+
+    def _run_one(self, array: Array, run: _Run) -> Tensors:
+        run.engine = self.engine
+        with self._breadcrumb(self._run_step), run.watch.stage("run"):
+            return self._infer({self._pipeline.input.name: array})
+
+    def _interpret(self, outputs: Tensors, seen: Frame, run: _Run) -> Findings:
+        with run.watch.stage("interpret"):
+            return self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
+
+    def _stream(self, prepared: Iterator[tuple[Array, Frame]], run: _Run) -> list[Findings]:
+        """Many frames: prepared on a thread, fed to the engine as fast as it takes them.
+
+        ``run`` is then the time that was neither spent waiting for frames nor on findings.
+        """
+        name = self._pipeline.input.name
+        waiting: deque[Frame] = deque()
+        idle = Stopwatch()
+        run.engine = self.engine
+
+        def feed(ahead: Iterator[tuple[Array, Frame]]) -> Iterator[Tensors]:
+            while True:
+                with idle.stage("frames"):
+                    ready = next(ahead, None)
+                if ready is None:
+                    return
+                waiting.append(ready[1])
+                yield {name: ready[0]}
+
+        each: list[Findings] = []
+        with Ahead(prepared, depth=_DEPTH) as ahead, self._breadcrumb(self._run_step):
+            for outputs in self._session.stream(feed(ahead)):
+                if not waiting:
+                    raise _miscounted("more")
+                checked, seen = self._checked(outputs), waiting.popleft()
+                with idle.stage("findings"):
+                    each.append(self._interpret(checked, seen, run))
+        if waiting:
+            raise _miscounted("fewer")
+        spent = idle.total()
+        run.watch.add("run", max(0.0, spent["total"] - spent.get("frames", 0.0) - spent.get("findings", 0.0)) / 1e3)
+        return each
+
+
+class _Run:
+    """One run: what is known so far, and the Result that comes of it whatever happens."""
+
+    def __init__(self, model: Model, watch: Stopwatch, deployment: str, *, fallback: str) -> None:
+        self._model = model
+        self._deployment = deployment
+        self._fallback = fallback
+        self.watch = watch
+        self.instance: InstanceRef | None = None
+        self.engine: EngineRef | None = None
+
+    @property
+    def known(self) -> InstanceRef:
+        """The instance, once its header has been read."""
+        assert self.instance is not None
+        return self.instance
+
+    def refuse_ineligible(self) -> None:
+        """Stop here when the manifest does not mean this instance.
+
+        Raises:
+            _NotApplicable: with the reason.
+        """
+        why = self._model.bundle.manifest.eligibility.why_not(self.known)
+        if why is not None:
+            raise _NotApplicable(why, code="input.not-eligible")
+
+    def result(self, work: Callable[[], Findings]) -> Result:
+        """Do the work and say how it ended."""
+        try:
+            return self._result(Outcome.COMPLETED, findings=work())
+        except _NotApplicable as error:
+            return self._result(Outcome.NOT_APPLICABLE, reason=Failure.of(error))
+        except EdgeaiError as error:
+            return self._result(Outcome.FAILED, reason=Failure.of(error))
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for "nothing found", nor stop the rest
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+            failure = EdgeaiError(said, code="edgeai.internal", remedy="report this with the file's attributes")
+            return self._result(Outcome.FAILED, reason=Failure.of(failure))
+
+    def _result(self, outcome: Outcome, *, findings: Findings = (), reason: Failure | None = None) -> Result:
+        model = self._model
+        identity = self.instance.sop_instance_uid if self.instance else self._fallback
+        return Result(
+            result_id=result_id(identity, model.bundle.digest, self._deployment),
+            deployment=self._deployment,
+            outcome=outcome,
+            model=model.reference,
+            instance=ids_of(self.instance),
+            created_at=now(),
+            edgeai_version=edgeai.__version__,
+            findings=findings,
+            reason=reason,
+            engine=self.engine,
+            degraded=model.degraded,
+            timings_ms=self.watch.total(),
+        )
+
+
+class _NotApplicable(InputRejected):
+    """The instance is sound, and not what the model is meant for."""
+
+
+def _header_of(path: Path) -> Header:
+    try:
+        return read_header(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[Frame, None, None]:
+    try:
+        yield from read_frames(path, options, header=header)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputRejected:
+    return InputRejected(
+        f"{path.name} cannot be read: {error.strerror or error}",
+        code="input.unreadable",
+        remedy="check that the file exists and may be read",
+    )
+
+
+def _miscounted(which: str) -> InferenceFailed:
+    return InferenceFailed(f"the backend gave {which} outputs than it took inputs", code="backend.miscounted")

@@ -1,0 +1,114 @@
+"""Fixtures of the unit tests: small DICOM files, and bundles that a fake engine opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+
+from edgeai.bundle.archive import pack
+from edgeai.bundle.manifest import (
+    ArtifactDecl,
+    Eligibility,
+    GoldenCase,
+    Manifest,
+    Step,
+    TaskUse,
+    TensorDecl,
+)
+from edgeai.guards import PluginInfo
+from edgeai.plugins import Registry, load_from
+from edgeai.testing.fakes import answer_of, write_fake_artifact
+
+INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
+OUTPUT = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
+FAKES = PluginInfo(name="fakes", module="edgeai.testing.fakes_plugin", distribution="edgeai", version="0")
+
+
+@pytest.fixture(scope="session")
+def fakes() -> Registry:
+    """The plugin of fakes, loaded, as if it were installed."""
+    return Registry.of_plugins([load_from(FAKES)])
+
+
+@pytest.fixture
+def make_dicom(tmp_path: Path) -> Callable[..., Path]:
+    """Write an uncompressed 8-bit DICOM file: ``make_dicom("a.dcm", level=200, frames=1, Modality="CR")``."""
+
+    def make(name: str = "image.dcm", *, level: int = 200, frames: int = 1, **attributes: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
+        dataset.SOPInstanceUID = generate_uid(entropy_srcs=[name])
+        dataset.SeriesInstanceUID = generate_uid(entropy_srcs=["series"])
+        dataset.StudyInstanceUID = generate_uid(entropy_srcs=["study"])
+        dataset.Modality = "CR"
+        dataset.PatientName = "Secret^Patient"
+        dataset.Rows, dataset.Columns = 16, 20
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+        if frames > 1:
+            dataset.NumberOfFrames = frames
+        levels = [np.full((16, 20), (level + number) % 256, np.uint8) for number in range(frames)]
+        dataset.PixelData = np.stack(levels).tobytes()
+        for keyword, value in attributes.items():
+            setattr(dataset, keyword, value)
+        pydicom.dcmwrite(path, dataset, enforce_file_format=True)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+    """Pack a bundle for the fake backends; keywords change the manifest, ``misbehave`` goes to the artifact."""
+    made = 0
+
+    def make(*, misbehave: Any = None, golden: bool = True, golden_bias: float = 0.0, **changes: Any) -> Path:
+        nonlocal made
+        made += 1
+        folder = tmp_path / f"bundle-{made}"
+        (folder / "golden").mkdir(parents=True)
+        artifact = folder / "model.json"
+        write_fake_artifact(artifact, (INPUT.spec(),), (OUTPUT.spec(),), misbehave=misbehave)
+        manifest = msgspec.structs.replace(MANIFEST, **changes)
+        if golden:
+            np.save(folder / "golden" / "input.npy", np.full((1, 8, 8, 1), 0.75, np.float32))
+            np.save(
+                folder / "golden" / "output.npy", answer_of(artifact, 0.75, OUTPUT.spec()) + np.float32(golden_bias)
+            )
+        else:
+            manifest = msgspec.structs.replace(manifest, golden=())
+        out = tmp_path / f"bundle-{made}.edgeai"
+        pack(folder, manifest, out)
+        return out
+
+    return make
+
+
+MANIFEST = Manifest(
+    name="tiny",
+    version="1.0.0",
+    release=1,
+    min_edgeai="0.1",
+    intended_use="Tests.",
+    licence="Apache-2.0",
+    plugins=("fakes",),
+    task=TaskUse(name="fake-classify", options={"labels": ["bright", "dark"]}),
+    transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
+    inputs=(INPUT,),
+    outputs=(OUTPUT,),
+    artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.json"),),
+    eligibility=Eligibility(modality=("CR", "DX")),
+    golden=(GoldenCase(id="grey", inputs={"image": "golden/input.npy"}, outputs={"scores": "golden/output.npy"}),),
+)
