@@ -25,6 +25,9 @@ from edgeai.api.errors import MqttError
 ACK_TIMEOUT_S = 20.0
 """How long a broker may take for CONNACK or PUBACK before the connection counts as broken."""
 
+PROBE_TIMEOUT_S = 4.0
+"""The same for CONNACK while it is not known whether the broker speaks MQTT 5 at all."""
+
 Listener: TypeAlias = Callable[[str, bytes], None]
 """Called with (topic, body) on the network thread; must be quick."""
 
@@ -92,21 +95,25 @@ def connect(broker: Broker, *, will: Outgoing | None = None) -> Connection:
         MqttError: ``mqtt.unreachable``, ``mqtt.tls``, ``mqtt.refused``, ``mqtt.not-authorised`` or
             ``mqtt.unsupported-version``, in the broker's own words.
     """
-    versions = _PROTOCOLS[broker.protocol]
-    for version in versions:
+    *newer, oldest = _PROTOCOLS[broker.protocol]
+    for version in newer:
         try:
-            return Connection(broker, version, will)
+            return Connection(broker, version, will, connack_timeout_s=PROBE_TIMEOUT_S)
         except MqttError as error:
-            if error.code != "mqtt.unsupported-version" or version == versions[-1]:
+            # Some brokers say that they do not know MQTT 5, some hang up, and some stare at it in silence.
+            if error.code not in ("mqtt.unsupported-version", "mqtt.lost"):
                 raise
-    raise AssertionError("unreachable: every protocol has a version")
+    return Connection(broker, oldest, will)
 
 
 class Connection:
     """One open session with a broker. Thread-safe."""
 
-    def __init__(self, broker: Broker, version: Any, will: Outgoing | None) -> None:
+    def __init__(
+        self, broker: Broker, version: Any, will: Outgoing | None, *, connack_timeout_s: float = ACK_TIMEOUT_S
+    ) -> None:
         self._broker = broker
+        self._connack_timeout_s = connack_timeout_s
         self.protocol = "5" if version == paho.MQTTv5 else "3.1.1"
         self._changed = threading.Condition()
         self._connack: ReasonCode | None = None
@@ -205,7 +212,7 @@ class Connection:
             ) from error
         self._client.loop_start()
         try:
-            self._wait(lambda: self._connack is not None, ACK_TIMEOUT_S, "CONNACK")
+            self._wait(lambda: self._connack is not None, self._connack_timeout_s, "CONNACK")
         except MqttError:
             self._client.loop_stop()
             raise

@@ -15,6 +15,7 @@ from edgeai.mqtt import Broker, Connection, Outgoing, connect, tls_context
 from edgeai.sinks.mqtt import MqttSink
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.certificates import Authority
+from edgeai.testing.embedded_broker import EmbeddedBroker
 
 
 def _broker(port: int, client_id: str = "test", **more: object) -> Broker:
@@ -64,7 +65,7 @@ def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1() -> None:
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        for _ in range(2):
+        for _ in range(3):
             client, _ = server.accept()
             connect_packet = client.recv(1024)
             level = connect_packet[connect_packet.index(b"MQTT") + 4]
@@ -78,8 +79,17 @@ def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1() -> None:
     assert connection.protocol == "3.1.1"
     with pytest.raises(MqttError) as failure:
         connect(_broker(port, protocol="5"))
-    assert failure.value.code in ("mqtt.unsupported-version", "mqtt.lost")
+    assert failure.value.code == "mqtt.unsupported-version"
     server.close()
+
+
+def test_an_embedded_broker_that_hangs_on_mqtt_5_with_a_will_is_spoken_to_in_3_1_1() -> None:
+    with EmbeddedBroker() as embedded:
+        subscriber = Subscriber(embedded.port, "edgeai/#")
+        sink = _sink(embedded.port)
+        sink.put(_messages(20))
+        assert [json.loads(body)["n"] for _, body in subscriber.take(20)] == list(range(20))
+        sink.close()
 
 
 def test_no_broker_is_one_clear_error() -> None:
