@@ -58,10 +58,8 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream) -> tuple[Array, 
         return _jpeg_12(data, layout), layout.photometric_interpretation
     image = open_jpeg(data)
     if layout.samples == 3:
-        # libjpeg takes three components without Adobe or RGB marks for YCbCr; asking for YCbCr makes it leave
-        # them alone.
-        if not (stream.rgb_ids or stream.adobe == 0):
-            image.draft("YCbCr", image.size)
+        if stream.libjpeg_ybr:
+            image.draft("YCbCr", image.size)  # so that libjpeg leaves the components alone
         photometric = "YBR_FULL" if is_ybr(layout, stream) else "RGB"
     else:
         photometric = layout.photometric_interpretation
@@ -75,7 +73,7 @@ def open_jpeg(data: bytes) -> Image.Image:
 
 def converts_itself(layout: PixelLayout, stream: Codestream) -> bool:
     """Whether libjpeg would turn this frame into RGB by itself, in the right way."""
-    return layout.samples == 3 and stream.bits == 8 and is_ybr(layout, stream) and not stream.rgb_ids
+    return layout.samples == 3 and stream.bits == 8 and is_ybr(layout, stream) and stream.libjpeg_ybr
 
 
 def jpeg_rgb(data: bytes, layout: PixelLayout) -> Array:

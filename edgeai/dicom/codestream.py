@@ -27,7 +27,7 @@ class Codestream:
 
     Attributes:
         ybr: JPEG: True when its markers say YCbCr, False when they say RGB, ``None`` when they are silent.
-        adobe: JPEG: the Adobe marker's colour transform, or ``None``.
+        libjpeg_ybr: JPEG: whether libjpeg takes the components for YCbCr (its ``default_decompress_parms``).
         levels: JPEG 2000: decomposition levels, so how often it can be halved.
         at_origin: JPEG 2000: image and tile grid begin at (0, 0).
         process: JPEG: the SOF marker (0xC0 baseline, 0xC1 extended, 0xC2 progressive, 0xC3 lossless).
@@ -39,12 +39,21 @@ class Codestream:
     bits: int
     signed: bool = False
     ybr: bool | None = None
-    adobe: int | None = None
-    rgb_ids: bool = False
+    libjpeg_ybr: bool = True
     levels: int = 0
     at_origin: bool = True
     subsampled: bool = False
     process: int = 0
+
+
+def bare_codestream(data: bytes, layout: PixelLayout) -> bytes:
+    """The frame without a JP2 file wrapper, which PS3.5 A.4.4 forbids but writers produce.
+
+    What the wrapper says of size and colour is so never believed.
+    """
+    if layout.syntax.codec in ("jpeg2000", "htj2k") and data.startswith(_JP2):
+        return data[max(0, data.find(_SOC_SIZ, 0, _JP2_HEADER_BYTES)) :]
+    return data
 
 
 def read_codestream(data: bytes, layout: PixelLayout) -> Codestream | None:
@@ -114,11 +123,10 @@ def _jpeg(data: bytes) -> Codestream:
 def _jpeg_frame(body: bytes, process: int, *, jfif: bool, adobe: int | None) -> Codestream:
     bits, rows, columns, components = unpack_from(">BHHB", body, 0)
     ids = bytes(body[6 + 3 * number] for number in range(components))
-    rgb_ids = ids in (b"RGB", b"rgb")
     ybr: bool | None = None
     if adobe is not None:
         ybr = adobe == 1
-    elif rgb_ids:
+    elif ids in (b"RGB", b"rgb"):
         ybr = False
     elif jfif:
         ybr = True
@@ -128,20 +136,18 @@ def _jpeg_frame(body: bytes, process: int, *, jfif: bool, adobe: int | None) -> 
         components=components,
         bits=bits,
         ybr=ybr,
-        adobe=adobe,
-        rgb_ids=rgb_ids,
+        libjpeg_ybr=jfif or (adobe != 0 if adobe is not None else ids != b"RGB"),
         process=process,
     )
 
 
 def _jpeg2000(data: bytes) -> Codestream:
-    """SIZ (A.5.1) and COD (A.6.1). A JP2 wrapper, which PS3.5 A.4.4 forbids but writers produce, is passed over."""
-    start = data.find(_SOC_SIZ, 0, _JP2_HEADER_BYTES) if data.startswith(_JP2) else 0
-    if start < 0 or data[start : start + 4] != _SOC_SIZ:
+    """SIZ (A.5.1) and COD (A.6.1)."""
+    if not data.startswith(_SOC_SIZ):
         raise PixelsRejected("a JPEG 2000 frame that does not begin as one", code="pixels.codestream")
-    x1, y1, x0, y0, _, _, tile_x0, tile_y0, components = unpack_from(">8LH", data, start + 8)
-    parts = [unpack_from(">BBB", data, start + 42 + 3 * number) for number in range(min(components, 4))]
-    (siz_length,) = unpack_from(">H", data, start + 4)
+    x1, y1, x0, y0, _, _, tile_x0, tile_y0, components = unpack_from(">8LH", data, 8)
+    parts = [unpack_from(">BBB", data, 42 + 3 * number) for number in range(min(components, 4))]
+    (siz_length,) = unpack_from(">H", data, 4)
     return Codestream(
         rows=y1 - y0,
         columns=x1 - x0,
@@ -150,7 +156,7 @@ def _jpeg2000(data: bytes) -> Codestream:
         signed=any(part[0] & 0x80 for part in parts),
         subsampled=any(part[1:] != (1, 1) for part in parts),
         at_origin=not (x0 or y0 or tile_x0 or tile_y0),
-        levels=_levels(data, start + 4 + siz_length),
+        levels=_levels(data, 4 + siz_length),
     )
 
 

@@ -88,9 +88,9 @@ def _items(file: BinaryIO, layout: PixelLayout) -> tuple[tuple[int, ...], list[F
             raise PixelsRejected(f"more than {_MAX_FRAGMENTS} fragments", code="pixels.fragments")
     if not fragments:
         raise PixelsRejected("encapsulated Pixel Data without a Basic Offset Table", code="pixels.fragments")
+    if fragments[0].length != 4 * layout.frames:
+        return (), fragments[1:]  # empty, or of no use
     raw = read_fragments(file, fragments[:1])
-    if len(raw) % 4:
-        raise PixelsRejected(f"a Basic Offset Table of {len(raw)} bytes", code="pixels.fragments")
     return tuple(int(offset) for offset in np.frombuffer(raw, dtype="<u4")), fragments[1:]
 
 

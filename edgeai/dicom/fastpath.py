@@ -17,7 +17,7 @@ from PIL import Image
 from edgeai.api.errors import PixelsRejected
 from edgeai.api.imaging import Geometry
 from edgeai.api.tensors import Array
-from edgeai.dicom.codecs import is_ybr, open_jpeg
+from edgeai.dicom.codecs import converts_itself, is_ybr, open_jpeg
 from edgeai.dicom.codestream import Codestream
 from edgeai.dicom.layout import PixelLayout
 
@@ -42,7 +42,7 @@ def plan(
     if stream is None or stream.bits > 16:
         return None
     if layout.syntax.codec == "jpeg" and stream.bits == 8:
-        luma = "luma" in fast and layout.samples == 3
+        luma = "luma" in fast and converts_itself(layout, stream)
         halvings = _halvings(layout, _DCT_SCALES, min_rows, min_columns) if "reduced" in fast else 0
         return Shortcut(luma, halvings) if luma or halvings else None
     if layout.syntax.codec in ("jpeg2000", "htj2k") and "reduced" in fast and _is_reducible(layout, stream):
@@ -110,10 +110,14 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream, shortcut: Shortc
     if shortcut.luma:
         image.draft("L", size)
         return np.asarray(image), "MONOCHROME2"
-    ybr = layout.samples == 3 and is_ybr(layout, stream)
-    untouched = layout.samples == 3 and not ybr and not stream.rgb_ids and stream.adobe != 0
-    image.draft("YCbCr" if untouched else image.mode, size)
-    return np.asarray(image), layout.photometric_interpretation if layout.samples == 1 else "RGB"
+    if layout.samples == 1:
+        image.draft(image.mode, size)
+        return np.asarray(image), layout.photometric_interpretation
+    if converts_itself(layout, stream):
+        image.draft("RGB", size)
+        return np.asarray(image), "RGB"
+    image.draft("YCbCr" if stream.libjpeg_ybr else "RGB", size)  # either way the components as they are
+    return np.asarray(image), "YBR_FULL" if is_ybr(layout, stream) else "RGB"
 
 
 def _jpeg2000(data: bytes, layout: PixelLayout, stream: Codestream, halvings: int) -> tuple[Array, str]:

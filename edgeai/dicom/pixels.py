@@ -13,7 +13,7 @@ from edgeai.api.errors import ConfigError, PixelsRejected
 from edgeai.api.imaging import Frame
 from edgeai.api.tensors import Array
 from edgeai.dicom import codecs, colour, fastpath
-from edgeai.dicom.codestream import read_codestream
+from edgeai.dicom.codestream import bare_codestream, read_codestream
 from edgeai.dicom.encapsulated import Fragment, frame_fragments, read_fragments
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.layout import GREY, PixelLayout, check
@@ -136,7 +136,7 @@ def _compressed(
     with Path(path).open("rb") as file:
         fragments: list[Sequence[Fragment]] = frame_fragments(file, layout)
         for number in numbers:
-            yield number, read_fragments(file, fragments[number - 1])
+            yield number, bare_codestream(read_fragments(file, fragments[number - 1]), layout)
 
 
 def _decode(data: bytes, layout: PixelLayout) -> tuple[Array, str]:
