@@ -1,0 +1,57 @@
+"""What the demo sends, and with which model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeai.api.errors import ConfigError
+
+BUNDLE = Path("models/modality-guard/modality-guard-1.0.0.edgeai")
+
+ULTRASOUND = (
+    "examples_jpeg2k.dcm",
+    "examples_ybr_color.dcm",
+    "examples_palette.dcm",
+    "examples_rgb_color.dcm",
+    "ExplVR_BigEnd.dcm",
+)
+OTHERS = ("CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "MR_small.dcm", "examples_overlay.dcm")
+AGAIN = ("MR_small_RLE.dcm", "MR_small_jp2klossless.dcm")
+"""The SOP Instance of ``MR_small.dcm`` once more, compressed: taken, and not run twice."""
+
+
+def demo_files() -> list[Path]:
+    """Paths of the files inside pydicom's own wheel, in the order in which they are sent.
+
+    Raises:
+        ConfigError: ``demo.files`` when this pydicom lacks one.
+    """
+    import pydicom
+
+    folder = Path(pydicom.__file__).parent / "data" / "test_files"
+    paths = [folder / name for name in (*ULTRASOUND, *OTHERS, *AGAIN)]
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise ConfigError(
+            f"this pydicom does not ship {', '.join(missing)}",
+            code="demo.files",
+            remedy="install the pinned pydicom (.ci/constraints.txt), or give files of your own with --file",
+        )
+    return paths
+
+
+def find_bundle(given: Path | None) -> Path:
+    """The model to run: the one given, or this checkout's modality-guard.
+
+    Raises:
+        ConfigError: ``demo.bundle`` when there is none.
+    """
+    here = Path(__file__).resolve().parents[2]
+    for candidate in (given,) if given else (Path.cwd() / BUNDLE, here / BUNDLE):
+        if candidate.is_file():
+            return candidate.resolve()
+    raise ConfigError(
+        f"no bundle at {given or BUNDLE}",
+        code="demo.bundle",
+        remedy="run the demo in a checkout of edgeai, or name one with --bundle",
+    )

@@ -1,0 +1,173 @@
+"""The demo's stage: a broker, a cart as real processes, and a subscriber on the far side."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.mqtt import Broker, Connection, connect
+from edgeai.testing.broker import Mosquitto, find_mosquitto, free_port
+
+if TYPE_CHECKING:
+    from edgeai.dicom.scu import Sent
+    from edgeai.testing.embedded_broker import EmbeddedBroker
+
+READY_TIMEOUT_S = 90.0
+
+_PROFILE = """
+schema = 1
+[device]
+id = "demo"
+site = "demo"
+data_dir = "data"
+[plugins]
+allow = ["tflite", "openvino", "gpu", "transforms", "classify"]
+[spool]
+reserve_bytes = 50_000_000
+[ingest.scp]
+port = {dicom}
+[[deployments]]
+name = "guard"
+bundle = {bundle}
+backends = {backends}
+[mqtt]
+port = {broker}
+protocol = "{protocol}"
+[health]
+port = {health}
+[supervise]
+heartbeat_s = 0.2
+"""
+
+
+class Stage:
+    """Starts everything when entered and ends it when left.
+
+    Raises:
+        EdgeaiError: ``demo.not-ready`` with the cart's own words when it does not come up.
+    """
+
+    def __init__(self, folder: Path, bundle: Path, backend: str) -> None:
+        self.dicom_port, self._health_port = free_port(), free_port()
+        self._folder, self._bundle, self._backend = folder, bundle, backend
+        self._results: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._cart: subprocess.Popen[bytes] | None = None
+        self._subscriber: Connection | None = None
+        self._broker: Mosquitto | EmbeddedBroker = self._make_broker()
+
+    @property
+    def broker_name(self) -> str:
+        """For the reader."""
+        return "Mosquitto" if isinstance(self._broker, Mosquitto) else "amqtt (MQTT 3.1.1; no Mosquitto here)"
+
+    def send(self, paths: Sequence[Path], told: Callable[[Sent], None]) -> None:
+        """C-STORE each file, and tell of each answer."""
+        from edgeai.dicom.scu import send
+
+        for sent in send(paths, host="127.0.0.1", port=self.dicom_port, called_ae_title="EDGEAI"):
+            told(sent)
+
+    def results(self, timeout_s: float) -> Iterator[dict[str, Any]]:
+        """What the subscriber has received by now; waits at most ``timeout_s`` for the first."""
+        try:
+            yield self._results.get(timeout=timeout_s)
+            while True:
+                yield self._results.get_nowait()
+        except queue.Empty:
+            return
+
+    def __enter__(self) -> Stage:
+        self._broker.start()
+        try:
+            self._start_cart()
+            self._subscribe()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._cart is not None:
+            self._cart.terminate()
+            try:
+                self._cart.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                self._cart.kill()
+        if self._subscriber is not None:
+            self._subscriber.close()
+        self._broker.stop()
+
+    def _make_broker(self) -> Mosquitto | EmbeddedBroker:
+        if find_mosquitto():
+            return Mosquitto(self._folder)
+        from edgeai.testing.embedded_broker import EmbeddedBroker
+
+        return EmbeddedBroker()
+
+    def _start_cart(self) -> None:
+        profile = self._folder / "profile.toml"
+        profile.write_text(
+            _PROFILE.format(
+                dicom=self.dicom_port,
+                bundle=json.dumps(str(self._bundle)),
+                backends=json.dumps([] if self._backend == "auto" else [self._backend]),
+                broker=self._broker.port,
+                protocol="auto" if isinstance(self._broker, Mosquitto) else "3.1.1",
+                health=self._health_port,
+            ),
+            encoding="utf-8",
+        )
+        command = [sys.executable, "-m", "edgeai", "run", str(profile)]
+        with self._log.open("wb") as log:
+            self._cart = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+        self._wait_until_ready()
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "cart.log"
+
+    def _wait_until_ready(self) -> None:
+        end = time.monotonic() + READY_TIMEOUT_S
+        health: dict[str, Any] = {}
+        while time.monotonic() < end:
+            assert self._cart is not None
+            if self._cart.poll() is not None:
+                break
+            health = self._health()
+            if health.get("serving"):
+                return
+            if any(
+                item["state"] == "unavailable" and item["backend"] is None and item["digest"]
+                for item in health.get("deployments", ())
+            ):
+                break
+            time.sleep(0.1)
+        why = "; ".join(health.get("problems", ())) or self._log.read_text(errors="replace")[-2000:]
+        raise EdgeaiError(f"the cart did not come up: {why}", code="demo.not-ready", remedy="try `edgeai doctor`")
+
+    def _health(self) -> dict[str, Any]:
+        address = f"http://127.0.0.1:{self._health_port}/health"
+        try:
+            with urllib.request.urlopen(address, timeout=2) as answer:
+                body: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as error:
+            body = json.load(error)
+        except OSError:
+            return {}
+        return body
+
+    def _subscribe(self) -> None:
+        protocol = "auto" if isinstance(self._broker, Mosquitto) else "3.1.1"
+        broker = Broker(host="127.0.0.1", port=self._broker.port, client_id="demo-subscriber", protocol=protocol)
+        self._subscriber = connect(broker)
+        self._subscriber.subscribe("edgeai/1/demo/demo/result/#", lambda _, body: self._results.put(json.loads(body)))
