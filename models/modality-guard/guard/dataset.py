@@ -1,0 +1,203 @@
+"""Sources, how they are mixed, and the tensors that the network sees: made by the card's own transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from edgeai.api import Frame, Geometry, InstanceRef, Transform
+from edgeai.build.card import Card
+from edgeai.plugins import Registry
+from guard import ordinary, pictures, radiograph, slices, ultrasound
+from guard.distort import distort, stored
+from guard.fields import Plane, rescale
+
+LABELS = ("radiograph", "ultrasound", "other")
+SHARES = (0.3, 0.3, 0.4)
+"""Of the training images; the last is the most varied."""
+Draw = Callable[[np.random.Generator], Plane]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One origin of images.
+
+    Attributes:
+        weight: share within its label when training.
+        fold: the fold that holds it out, or ``None`` for phantoms of a label whose real images are held out anyway.
+        whole: the images as they are, for evaluation; empty for phantoms, which draw afresh.
+    """
+
+    name: str
+    label: str
+    weight: float
+    fold: int | None
+    draw: Draw
+    whole: Sequence[pictures.Grey] = ()
+
+
+def _one_of(images: Sequence[pictures.Grey], then: Callable[[np.random.Generator, Plane], Plane]) -> Draw:
+    def draw(rng: np.random.Generator) -> Plane:
+        image = images[int(rng.integers(len(images)))].astype(np.float32) / 255
+        return then(rng, image)
+
+    return draw
+
+
+def _square(image: Plane, size: int = 256) -> Plane:
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _scan(rng: np.random.Generator, image: Plane) -> Plane:
+    return ultrasound.scanner_screen(rng, _square(image)) if rng.random() < 0.5 else image
+
+
+def _piece(rng: np.random.Generator, image: Plane) -> Plane:
+    """A random part of a picture, a tenth of it at least: one photograph gives many."""
+    part = rng.uniform(0.3, 1.0, 2)
+    rows, columns = image.shape
+    y, x = (rng.random(2) * (1 - part) * (rows, columns)).astype(int)
+    return image[y : y + max(16, int(part[0] * rows)), x : x + max(16, int(part[1] * columns))]
+
+
+def _captured(draw: Draw) -> Draw:
+    """Now and then on a screen with text: neither tells what it shows."""
+
+    def capture(rng: np.random.Generator) -> Plane:
+        image = draw(rng)
+        return ultrasound.on_screen(rng, image) if rng.random() < 0.15 else image
+
+    return capture
+
+
+def sources(data: Path, split: str) -> tuple[Source, ...]:
+    """All sources, with the data kit's ``train`` or ``val`` pictures. HC18 is one source, though the kit has it twice."""
+    chest, tiny = pictures.kit_images(data, "xray_view", split), pictures.kit_pneumonia(data, split)
+    breast, head = pictures.kit_images(data, "us_breast", split), pictures.kit_images(data, "us_head", split)
+    cine = pictures.kit_cine(data, split)
+    found = sorted(pictures.wheel_pictures().items())
+    first, second = [p for _, p in found[::2]], [p for _, p in found[1::2]]
+    real_mr = [pictures.wheel_mr()]
+    pneumonia_weight = 0.15  # 28x28: a weak source
+    return (
+        Source(name="hannover", label="radiograph", weight=0.45, fold=1, draw=_one_of(chest, _dressed), whole=chest),
+        Source(
+            name="kermany-28",
+            label="radiograph",
+            weight=pneumonia_weight,
+            fold=0,
+            draw=_one_of(tiny, lambda _, image: _square(image)),
+            whole=tiny,
+        ),
+        Source(name="phantom-projection", label="radiograph", weight=0.4, fold=None, draw=radiograph.phantom),
+        Source(name="busi", label="ultrasound", weight=0.3, fold=1, draw=_one_of(breast, _scan), whole=breast),
+        Source(name="hc18", label="ultrasound", weight=0.25, fold=0, draw=_one_of(head, _scan), whole=head),
+        Source(name="hc18-cine", label="ultrasound", weight=0.1, fold=0, draw=_one_of(cine, _scan), whole=cine),
+        Source(
+            name="phantom-speckle",
+            label="ultrasound",
+            weight=0.35,
+            fold=None,
+            draw=lambda rng: _scan(rng, ultrasound.phantom(rng)),
+        ),
+        Source(
+            name="pictures-a", label="other", weight=0.1, fold=0, draw=_captured(_one_of(first, _piece)), whole=first
+        ),
+        Source(
+            name="pictures-b", label="other", weight=0.1, fold=1, draw=_captured(_one_of(second, _piece)), whole=second
+        ),
+        Source(
+            name="real-mr", label="other", weight=0.03, fold=1, draw=_captured(_one_of(real_mr, _piece)), whole=real_mr
+        ),
+        Source(name="phantom-ct", label="other", weight=0.22, fold=0, draw=_captured(slices.ct)),
+        Source(name="phantom-mr", label="other", weight=0.26, fold=1, draw=_captured(slices.mr)),
+        Source(name="phantom-nuclear", label="other", weight=0.08, fold=0, draw=_captured(slices.nuclear)),
+        Source(name="masks", label="other", weight=0.03, fold=1, draw=slices.mask),
+        Source(name="documents", label="other", weight=0.05, fold=0, draw=ordinary.document),
+        Source(name="charts", label="other", weight=0.04, fold=1, draw=ordinary.chart),
+        Source(name="patterns", label="other", weight=0.06, fold=0, draw=ordinary.pattern),
+        Source(name="textures", label="other", weight=0.06, fold=1, draw=ordinary.texture),
+        Source(name="empty", label="other", weight=0.03, fold=0, draw=ordinary.empty),
+        Source(name="shapes", label="other", weight=0.04, fold=1, draw=_captured(ordinary.shapes)),
+    )
+
+
+def _dressed(rng: np.random.Generator, image: Plane) -> Plane:
+    return radiograph.dress(rng, _piece(rng, image) if rng.random() < 0.4 else image)
+
+
+class Preparation:
+    """The card's transforms as one function: stored pixels -> (rows, columns) float32, as on the device."""
+
+    def __init__(self, card: Card) -> None:
+        specs = Registry.of(card.plugins).transforms
+        self._steps: tuple[Transform, ...] = tuple(specs[s.transform].build(s.options) for s in card.transforms)
+
+    def __call__(self, pixels: npt.NDArray[np.generic], photometric: str = "MONOCHROME2") -> Plane:
+        """``pixels`` (rows, columns) of any integer dtype."""
+        frame = Frame(
+            pixels=np.ascontiguousarray(pixels),
+            number=1,
+            geometry=Geometry(source_rows=pixels.shape[0], source_columns=pixels.shape[1]),
+            instance=InstanceRef(sop_class_uid="", sop_instance_uid=""),
+            photometric_interpretation=photometric,
+            bits_stored=8 * pixels.dtype.itemsize,
+        )
+        for step in self._steps:
+            frame = step.apply(frame)
+        return np.asarray(frame.pixels, np.float32)
+
+
+def _turned(rng: np.random.Generator, label: str, image: Plane) -> Plane:
+    """Ultrasound is shown probe side up; anything else may lie in any direction."""
+    if label != "ultrasound" and rng.random() < 0.25:
+        image = np.rot90(image, int(rng.integers(4)))
+    return np.ascontiguousarray(image)
+
+
+def sample(rng: np.random.Generator, source: Source) -> npt.NDArray[np.generic]:
+    """One training image of a source, distorted, as a file would hold it."""
+    for _ in range(5):
+        image = distort(rng, _turned(rng, source.label, np.clip(source.draw(rng), 0, 1).astype(np.float32)))
+        if source.label == "other" or float(image.std()) > 0.03:
+            break
+    return stored(rng, image)
+
+
+def training_set(
+    found: Sequence[Source], count: int, seed: int, prepare: Preparation
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """``count`` images in ``SHARES``: (n, rows, columns) of 8 bit to save memory, label and source numbers."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(len(LABELS), size=count, p=SHARES)
+    shares = np.array([[s.weight * (s.label == label) for s in found] for label in LABELS])
+    shares /= shares.sum(axis=1, keepdims=True)
+    origins = np.array([int(rng.choice(len(found), p=shares[label])) for label in labels])
+    images = [(prepare(sample(rng, found[origin])) * 255).round().astype(np.uint8) for origin in origins]
+    return np.stack(images), labels, origins
+
+
+def evaluation_sets(
+    found: Sequence[Source], prepare: Preparation, seed: int, drawn: int = 200
+) -> Iterator[tuple[Source, npt.NDArray[np.float32]]]:
+    """Each source with its images as they are; a phantom draws ``drawn`` afresh, undistorted."""
+    rng = np.random.default_rng(seed)
+    for source in found:
+        if source.whole:
+            images = [prepare(image) for image in source.whole]
+        else:
+            images = [prepare((rescale(source.draw(rng)) * 255).round().astype(np.uint8)) for _ in range(drawn)]
+        yield source, np.stack(images)[..., np.newaxis]
+
+
+def provenance(data: Path) -> Mapping[str, str]:
+    """Source -> digest of its real pictures, training split; refuses any that is a demo file."""
+    found = sources(data, "train")
+    for source in found:
+        pictures.refuse_demo_files(source.whole)
+    return {source.name: pictures.digest(source.whole) for source in found if source.whole}

@@ -1,0 +1,106 @@
+"""Train the modality guard: ``python models/modality-guard/train.py --data DIR`` (the data kit).
+
+Writes ``modality-guard.keras``, trained on every source; ``folds/fold-<n>.keras``, each trained without the sources
+that ``evaluate.py`` then judges it by; the golden cases; and what the card must say of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from concurrent.futures import ProcessPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeai.build.card import file_digest, read_card
+from edgeai.build.golden import Golden, write_golden
+from guard import dataset, radiograph, slices, ultrasound
+
+HERE = Path(__file__).resolve().parent
+FOLDS = 2
+CHUNK = 500
+
+
+def _chunk(job: tuple[Path, int, int]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    data, seed, count = job
+    import cv2
+
+    cv2.setNumThreads(1)
+    prepare = dataset.Preparation(read_card(HERE))
+    return dataset.training_set(dataset.sources(data, "train"), count, seed, prepare)
+
+
+def training_images(data: Path, count: int, seed: int, cache: Path | None) -> tuple[npt.NDArray[np.generic], ...]:
+    """(images, labels, sources) of ``count`` samples, from ``cache`` where it exists."""
+    if cache is not None and cache.is_file():
+        kept = np.load(cache)
+        return kept["images"], kept["labels"], kept["origins"]
+    jobs = [(data, seed * 100_000 + number, CHUNK) for number in range(count // CHUNK)]
+    with ProcessPoolExecutor(2) as pool:
+        images, labels, origins = (np.concatenate(part) for part in zip(*pool.map(_chunk, jobs), strict=True))
+    if cache is not None:
+        np.savez(cache, images=images, labels=labels, origins=origins)
+    return images, labels, origins
+
+
+def golden_cases(model: Any, seed: int) -> list[Golden]:
+    """One phantom of each label, and what the model answers: no patient's image ships in the bundle."""
+    prepare = dataset.Preparation(read_card(HERE))
+    rng = np.random.default_rng(seed)
+    cases = []
+    for label, draw in zip(dataset.LABELS, (radiograph.phantom, ultrasound.phantom, slices.ct), strict=True):
+        image = prepare((draw(rng) * 255).round().astype(np.uint8))[np.newaxis, ..., np.newaxis]
+        logits = np.asarray(model(image, training=False), np.float32)
+        cases.append(Golden(id=f"phantom-{label}", inputs={"image": image}, outputs={"logits": logits}))
+    return cases
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="the data kit's folder")
+    parser.add_argument("--count", type=int, default=30_000, help="training images to draw")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=20)
+    parser.add_argument("--cache", type=Path, help="keep the drawn images in this .npz")
+    parser.add_argument("--only", choices=("all", "final", "fold-0", "fold-1"), default="all")
+    wanted = parser.parse_args()
+
+    provenance = dataset.provenance(wanted.data)
+    images, labels, origins = training_images(wanted.data, wanted.count, wanted.seed, wanted.cache)
+
+    import keras
+    import tensorflow as tf
+
+    from guard.network import fit
+
+    tf.config.threading.set_intra_op_parallelism_threads(wanted.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+    held_out = np.array([-1 if s.fold is None else s.fold for s in dataset.sources(wanted.data, "train")])[origins]
+    (HERE / "folds").mkdir(exist_ok=True)
+    for fold in (None, *range(FOLDS)):
+        name = "final" if fold is None else f"fold-{fold}"
+        if wanted.only not in ("all", name):
+            continue
+        keep = np.full(len(labels), True) if fold is None else held_out != fold
+        model = fit(images[keep], labels[keep], seed=wanted.seed, epochs=wanted.epochs)
+        path = HERE / "modality-guard.keras" if fold is None else HERE / "folds" / f"{name}.keras"
+        keras.Model(model.inputs, model.outputs, name=model.name).save(path)  # without the optimiser's state
+        if fold is None:
+            write_golden(HERE, golden_cases(model, wanted.seed), parent=file_digest(path))
+        print(f"{path.name}: {model.count_params()} weights, {path.stat().st_size} bytes, {file_digest(path)}")
+    for source, digest in provenance.items():
+        print(f"data {source}: {digest}")
+    for distribution in ("keras", "tensorflow", "numpy", "opencv-python-headless"):
+        print(f"{distribution} = {metadata.version(distribution)}")
+
+
+if __name__ == "__main__":
+    main()
