@@ -2,8 +2,9 @@
 
 The limit is a receiver that speaks just enough DICOM for ``storescu``: one thread, TCP_QUICKACK, raw bytes to a
 file, no header read, no spool. It is measured without fsync, and with the fsync that an honest answer needs.
-Against it: edgeai's SCP with the real spool (fsync of the file, one transaction) before each answer.
-``storescu`` itself is part of every figure. Printed: median milliseconds an instance, and ratios.
+Against it: edgeai's SCP keeping nothing, and with the real spool (fsync of file and folder, one transaction) before
+each answer.
+``storescu`` itself is part of every figure. Printed: median milliseconds an instance, and ratios to the limits.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def write_instance(path: Path, rows: int, columns: int) -> None:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = CR, generate_uid()
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.StudyID, dataset.SeriesNumber, dataset.InstanceNumber = "1", 1, 1  # storescu +II wants them there
     dataset.Modality, dataset.PatientID, dataset.PatientName = "CR", "BENCH", "Bench^Mark"
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel = rows, columns, 1
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
@@ -112,7 +114,7 @@ def bare(pipe: Connection, folder: Path, fsync: bool) -> None:
                     break
                 command = _take(connection, length)
                 number += 1
-                file = os.open(folder / f"{number % 8}.raw", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                file = os.open(folder / f"{os.getpid()}-{number}.raw", os.O_WRONLY | os.O_CREAT)
                 last = False
                 while not last:
                     kind, length = struct.unpack(">BxL", _take(connection, 6))
@@ -125,6 +127,8 @@ def bare(pipe: Connection, folder: Path, fsync: bool) -> None:
                         left -= got
                 if fsync:
                     os.fsync(file)
+                else:  # as the SCP that keeps nothing: no dirty pages left for the others to wait for
+                    (folder / f"{os.getpid()}-{number}.raw").unlink()
                 os.close(file)
                 connection.sendall(_answer(command, command[4]))
         except (EOFError, OSError):
@@ -135,16 +139,30 @@ def bare(pipe: Connection, folder: Path, fsync: bool) -> None:
 # --- edgeai -----------------------------------------------------------------------------------
 
 
-def edgeai(pipe: Connection, folder: Path) -> None:
-    """The SCP with the real spool, as the ingest role joins them, and one deployment."""
+class Nowhere:
+    """An intake that keeps nothing: what is left is the SCP's own time, header read included."""
+
+    def __init__(self, tmp: Path) -> None:
+        self.tmp = tmp
+
+    def check_room(self, extra_bytes: int = 0) -> None:
+        """There always is."""
+
+    def admit(self, instance: object, received: Path, *, source: str) -> bool:
+        """It is new, and gone."""
+        return True
+
+
+def edgeai(pipe: Connection, folder: Path, with_spool: bool) -> None:
+    """The SCP with the real spool, as the ingest role joins them, and one deployment; or with none."""
     from edgeai.dicom.negotiation import AssociationRules
     from edgeai.dicom.scp import ScpOptions, StorageScp
     from edgeai.roles.ingest import SpoolIntake
     from edgeai.spool import Spool
 
-    spool = Spool(folder / "spool")
+    intake = SpoolIntake(Spool(folder / "spool"), {"bench": None}) if with_spool else Nowhere(folder)
     options = ScpOptions(rules=AssociationRules(ae_title="EDGEAI"), port=0)
-    with StorageScp(options, SpoolIntake(spool, {"bench": None}), lambda *_: None) as scp:
+    with StorageScp(options, intake, lambda *_: None) as scp:
         pipe.send(scp.port)
         while not pipe.poll(3600):
             pass
@@ -153,26 +171,47 @@ def edgeai(pipe: Connection, folder: Path) -> None:
 # --- measuring --------------------------------------------------------------------------------
 
 
-def measure(serve: Callable[..., None], arguments: tuple[object, ...], file: Path, instances: int, rounds: int) -> float:
-    """Median milliseconds an instance over so many rounds of ``storescu``."""
-    here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve, args=(there, *arguments), daemon=True)
-    process.start()
-    port = here.recv()
-    command = ["storescu", "+II", "--repeat", str(instances), "127.0.0.1", str(port), str(file)]
-    one = ["storescu", "+II", "127.0.0.1", str(port), str(file)]
-    figures = []
-    for _ in range(rounds):
+class Receiver:
+    """A receiver in a process of its own."""
+
+    def __init__(self, serve: Callable[..., None], *arguments: object) -> None:
+        self._pipe, there = multiprocessing.Pipe()
+        spawn = multiprocessing.get_context("spawn")
+        self._process = spawn.Process(target=serve, args=(there, *arguments), daemon=True)
+        self._process.start()
+        self._address = ("127.0.0.1", str(self._pipe.recv()))
+        self._figures: list[float] = []
+
+    def measure(self, file: Path, instances: int) -> None:
+        """One round of ``storescu``, without its own start and association."""
         started = time.perf_counter()
-        subprocess.run(one, check=True)
+        subprocess.run(["storescu", "+II", *self._address, str(file)], check=True)
         first = time.perf_counter() - started
         started = time.perf_counter()
-        subprocess.run(command, check=True)
-        # Without the process start and the association of storescu itself.
-        figures.append((time.perf_counter() - started - first) / (instances - 1) * 1000)
-    process.kill()
-    process.join()
-    return statistics.median(figures)
+        subprocess.run(["storescu", "+II", "--repeat", str(instances), *self._address, str(file)], check=True)
+        self._figures.append((time.perf_counter() - started - first) / (instances - 1) * 1000)
+
+    def close(self) -> float:
+        """Median milliseconds an instance."""
+        self._process.kill()
+        self._process.join()
+        return statistics.median(self._figures)
+
+
+def compare(folder: Path, rows: int, columns: int, instances: int, rounds: int) -> list[float]:
+    """Milliseconds of: bare, the SCP alone, bare with fsync, the SCP with the spool. Rounds take turns."""
+    file = folder / "instance.dcm"
+    write_instance(file, rows, columns)
+    receivers = [
+        Receiver(bare, folder, False),
+        Receiver(edgeai, folder, False),
+        Receiver(bare, folder, True),
+        Receiver(edgeai, folder, True),
+    ]
+    for _ in range(rounds):
+        for receiver in receivers:
+            receiver.measure(file, instances)
+    return [receiver.close() for receiver in receivers]
 
 
 def main() -> None:
@@ -182,17 +221,13 @@ def main() -> None:
     options = parser.parse_args()
     if shutil.which("storescu") is None:
         raise SystemExit("storescu is not installed; apt-get install dcmtk")
-    print(f"{'instance':>10} {'bare':>9} {'+ fsync':>9} {'edgeai':>9} {'of bare':>8} {'of bare + fsync':>16}")
+    print("instance |    bare  SCP alone  ratio | bare+fsync  SCP+spool  ratio")
     for name, rows, columns, instances in (("15 MB", 3000, 2500, 20), ("0.5 MB", 512, 512, 200)):
-        with tempfile.TemporaryDirectory(dir=options.folder) as text:
-            folder = Path(text)
-            file = folder / "instance.dcm"
-            write_instance(file, rows, columns)
-            plain = measure(bare, (folder, False), file, instances, options.rounds)
-            synced = measure(bare, (folder, True), file, instances, options.rounds)
-            ours = measure(edgeai, (folder,), file, instances, options.rounds)
+        with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+            plain, alone, synced, ours = compare(Path(folder), rows, columns, instances, options.rounds)
         print(
-            f"{name:>10} {plain:7.2f}ms {synced:7.2f}ms {ours:7.2f}ms {ours / plain:7.2f}x {ours / synced:15.2f}x",
+            f"{name:>8} | {plain:5.2f}ms {alone:8.2f}ms {alone / plain:5.2f}x |"
+            f" {synced:8.2f}ms {ours:8.2f}ms {ours / synced:5.2f}x",
             flush=True,
         )
 
