@@ -1,0 +1,136 @@
+"""Each fake that misbehaves fails the rule that is meant for it: the kit can be failed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from edgeai.testing.check import RuleOutcome, run_tests
+
+BACKENDS = {
+    "abort": ("test_outputs_are_as_declared", "died"),
+    "exit": ("test_outputs_are_as_declared", "fail"),
+    "leak": ("test_memory_does_not_grow", "fail"),
+    "raise": ("test_outputs_are_as_declared", "fail"),
+    "raise-base": ("test_outputs_are_as_declared", "fail"),
+    "wrong-shape": ("test_outputs_are_as_declared", "fail"),
+    "wrong-dtype": ("test_outputs_are_as_declared", "fail"),
+    "wrong-names": ("test_outputs_are_as_declared", "fail"),
+    "nan": ("test_agrees_with_golden_vectors", "fail"),
+    "zeros": ("test_agrees_with_golden_vectors", "fail"),
+    "share": ("test_caller_owns_the_outputs", "fail"),
+    "elsewhere": ("test_device_is_the_one_asked_for", "fail"),
+    "gullible": ("test_damaged_artifact_is_rejected[garbage]", "fail"),
+    "abort-open": ("test_device_is_the_one_asked_for", "died"),
+    "eager": ("test_stream_is_lazy", "fail"),
+    "drop": ("test_stream_equals_run", "fail"),
+    "open-again": ("test_run_after_close_is_refused", "fail"),
+    "careless": ("test_wrong_input_is_refused[dtype]", "fail"),
+}
+OTHERS = {
+    ("transform", "forgets-geometry"): "test_a_spot_is_where_the_geometry_says[0.4-0.45]",
+    ("transform", "starts-geometry-anew"): "test_geometry_composes",
+    ("transform", "writes-input"): "test_leaves_its_input_alone",
+    ("transform", "drifts"): "test_same_input_same_output",
+    ("transform", "raises"): "test_transforms_or_refuses[uint8-1]",
+    ("task", "silent"): "test_finds_something_to_say",
+    ("task", "blind"): "test_refuses_what_is_not_a_number[True-nan]",
+    ("sink", "forgets"): "test_put_delivers",
+    ("sink", "reorders"): "test_put_delivers",
+    ("sink", "open-again"): "test_put_after_close_is_refused",
+    ("source", "reuses-buffer"): "test_frames_are_the_hosts",
+    ("source", "goes-on"): "test_no_frames_after_close",
+    ("converter", "litters"): "test_writes_nowhere_else",
+    ("converter", "disagrees"): "test_backend_opens_and_agrees",
+}
+
+
+def title(kind: str, how: str) -> str:
+    return f"Test{kind.capitalize()}_{how.replace('-', '_')}"
+
+
+def run(folder: Path, wanted: list[tuple[str, str, str]], stall_s: float = 120) -> dict[tuple[str, str], RuleOutcome]:
+    """Run one rule for each (kind, how, rule), on classes made of those of the fakes that work."""
+    good = Path(__file__).with_name("test_fakes_conform.py")
+    shutil.copy(good, folder / "works.py")
+    lines = ["import works"]
+    for kind, how, _ in wanted:
+        lines += [f"class {title(kind, how)}(works.Test{kind.capitalize()}):", f"    {kind} = 'fake-{how}'", ""]
+    (folder / "test_bad.py").write_text("\n".join(lines))
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    chosen = [f"test_bad.py::{title(kind, how)}::{rule}" for kind, how, rule in wanted]
+    return {(outcome.kind, outcome.spec): outcome for outcome in run_tests(chosen, folder, stall_s)}
+
+
+@pytest.fixture(scope="module")
+def backends(tmp_path_factory):
+    wanted = [("backend", how, rule) for how, (rule, _) in BACKENDS.items()]
+    return run(tmp_path_factory.mktemp("backends"), wanted)
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory):
+    wanted = [(kind, how, rule) for (kind, how), rule in OTHERS.items()]
+    return run(tmp_path_factory.mktemp("others"), wanted)
+
+
+@pytest.mark.parametrize("how", BACKENDS)
+def test_a_backend_that_misbehaves_is_caught(backends, how):
+    rule, outcome = BACKENDS[how]
+    found = backends["backend", f"fake-{how}"]
+    assert (found.test, found.outcome) == (rule, outcome), found
+
+
+@pytest.mark.parametrize(("kind", "how"), OTHERS)
+def test_other_kinds_that_misbehave_are_caught(others, kind, how):
+    found = others[kind, f"fake-{how}"]
+    assert (found.test, found.outcome) == (OTHERS[kind, how], "fail"), found
+
+
+def test_an_abort_is_told_by_its_signal_and_the_rest_goes_on(backends):
+    assert "SIGABRT" in backends["backend", "fake-abort"].detail
+    assert len(backends) == len(BACKENDS)
+
+
+def test_a_backend_that_hangs_is_given_up(tmp_path):
+    wanted = [("backend", how, "test_outputs_are_as_declared") for how in ("hang", "hang-holding-the-gil", "works")]
+    outcomes = {how: outcome.outcome for (_, how), outcome in run(tmp_path, wanted, stall_s=3).items()}
+    assert outcomes == {"fake-hang": "hung", "fake-hang-holding-the-gil": "hung", "fake-works": "pass"}
+
+
+def test_every_way_to_misbehave_is_tried_here():
+    from edgeai.testing.fakes import WAYS
+
+    assert set(WAYS) - {"hang", "hang-holding-the-gil", "slow"} <= set(BACKENDS)
+
+
+def test_every_rule_says_what_it_is_and_since_when():
+    from edgeai.testing import conformance
+
+    suites = [
+        kind for kind in vars(conformance).values() if isinstance(kind, type) and issubclass(kind, conformance.Suite)
+    ]
+    rules = {(s.__name__, name): getattr(s, name) for s in suites for name in dir(s) if name.startswith("test_")}
+    assert len(rules) > 40
+    for rule, function in rules.items():
+        assert function.__doc__, rule
+        assert getattr(function, "edgeai_since", None) == (1, 0), rule
+
+
+def test_a_plugin_is_not_held_to_a_newer_api(tmp_path, monkeypatch):
+    (tmp_path / "test_newer.py").write_text(
+        "from edgeai.testing.conformance import TaskConformance, since\n"
+        "class TestTask(TaskConformance):\n"
+        "    module = 'edgeai.testing.fakes_plugin'\n"
+        "    task = 'fake-classify'\n"
+        "    @since(1, 7)\n"
+        "    def test_of_the_future(self): raise AssertionError\n"
+        "    @since(1, 0)\n"
+        "    def test_of_today(self): raise AssertionError\n"
+    )
+    outcomes = {o.test: o for o in run_tests(["test_newer.py"], tmp_path, 60)}
+    assert outcomes["test_of_the_future"].outcome == "skip"
+    assert "(1, 7)" in outcomes["test_of_the_future"].detail
+    assert outcomes["test_of_today"].outcome == "fail"
