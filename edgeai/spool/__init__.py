@@ -51,6 +51,7 @@ __all__ = [
     "Step",
     "Store",
     "is_held",
+    "owner_name",
     "read_note",
 ]
 

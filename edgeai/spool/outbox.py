@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from edgeai.api.specs import Message
 
 EVENT_SCHEMA = 1
+"""Number of the JSON form; ``edgeai/schemas/event-1.json`` describes it."""
+
+_SCALARS = (str, int, float, bool, type(None))
 
 
 def queue_event(store: Store, db: sqlite3.Connection, kind: str, message: str, **facts: object) -> None:

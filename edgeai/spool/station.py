@@ -1,8 +1,8 @@
 """A role's place: the lock that makes it the only one, and the note of what it is doing this moment.
 
-The note is one fixed page of a file, written whole by ``pwrite``: no fsync and no transaction, so that it costs
-microseconds a step, and it survives ``kill -9`` because the page is the kernel's. After a power cut it means
-nothing, and needs to mean nothing. Readers check its CRC, so a page half-way through a write is never believed.
+The note is the beginning of a file, written whole by one ``pwrite``: no fsync and no transaction, so that it costs
+microseconds a step, and it survives ``kill -9`` because the bytes are the kernel's. After a power cut it means
+nothing, and needs to mean nothing. Readers check its CRC, so a note half-way through a write is never believed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from typing import Any
 
 from edgeai.api.errors import SpoolError
 
-PAGE_BYTES = 4096
+MAX_DETAIL_BYTES = 16_384
+"""A note whose detail is longer goes without it: the steps are what matters."""
+
+
+_HEAD = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,10 +135,11 @@ class Station:
             steps=tuple(self._steps.values()),
         )
         text = json.dumps(asdict(note)).encode()
-        if len(text) > PAGE_BYTES - 16:  # the steps are what matters
+        if len(text) > MAX_DETAIL_BYTES:
             text = json.dumps({**asdict(note), "detail": {}}).encode()
         if self._file >= 0:
-            os.pwrite(self._file, b"%08x %s" % (zlib.crc32(text), text.ljust(PAGE_BYTES - 9)), 0)
+            # Length and CRC first; what an earlier, longer note left behind the end does not matter.
+            os.pwrite(self._file, b"%08x %08x %s" % (len(text), zlib.crc32(text), text), 0)
 
     def close(self) -> None:
         """Let go. Twice is fine."""
@@ -163,10 +168,10 @@ def read_note(path: Path) -> Note | None:
     for _ in range(3):
         try:
             page = path.read_bytes()
-        except OSError:
+            text = page[_HEAD : _HEAD + int(page[:8], 16)]
+        except (OSError, ValueError):
             return None
-        text = page[9:].rstrip()
-        if page[:8] == b"%08x" % zlib.crc32(text):
+        if page[9:17] == b"%08x" % zlib.crc32(text):
             return _note(json.loads(text))
     return None
 

@@ -1,0 +1,81 @@
+"""``python -m edgeai.roles ROLE --config PATH [--deployment NAME]``: become one role, and import only that one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from edgeai import logs
+from edgeai.api.errors import ConfigError, EdgeaiError
+from edgeai.logs import Log
+
+ROLES = ("ingest", "infer", "publish", "supervise")
+PARENT = "EDGEAI_SUPERVISOR_PID"
+"""Environment: die with this process."""
+
+_PR_SET_PDEATHSIG = 1
+_EX_CONFIG = 78
+_EX_SOFTWARE = 70
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a role to its end; its exit status (0 when it was asked to stop)."""
+    try:
+        role, config_path, deployment = _parse(sys.argv[1:] if arguments is None else arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return _EX_CONFIG
+    name = f"{role}:{deployment}" if deployment else role
+    logs.configure(name)
+    if not _bound_to_parent():
+        return 0
+    log = Log("edgeai.roles")
+    try:
+        return _run(role, name, config_path, deployment)
+    except EdgeaiError as error:
+        log.error("role.failed", code=error.code, message=str(error), remedy=error.remedy)
+        return _EX_CONFIG if isinstance(error, ConfigError) else _EX_SOFTWARE
+    except Exception:  # noqa: BLE001 - the last line before the interpreter's own, and it logs as we do
+        log.error("role.failed", code="role.unexpected", trace=True)
+        return _EX_SOFTWARE
+
+
+def _run(role: str, name: str, config_path: Path, deployment: str) -> int:
+    if role == "supervise":
+        # It never loads the configuration's own code into its memory.
+        status: int = import_module("edgeai.roles.supervise").main(config_path)
+        return status
+    from edgeai.config import load_config
+
+    config = load_config(config_path)
+    logs.configure(name, level=config.log.level, form=config.log.format)
+    module: Any = import_module(f"edgeai.roles.{role}")
+    return int(module.main(config, deployment) if role == "infer" else module.main(config))
+
+
+def _parse(arguments: list[str]) -> tuple[str, Path, str]:
+    usage = f"usage: python -m edgeai.roles {{{'|'.join(ROLES)}}} --config PATH [--deployment NAME]"
+    role, *rest = arguments or [""]
+    given = dict(zip(rest[::2], rest[1::2], strict=False))
+    wanted = {"--config", "--deployment"} if role == "infer" else {"--config"}
+    if role not in ROLES or len(rest) % 2 or set(given) != wanted:
+        raise ConfigError(usage, code="config.usage")
+    return role, Path(given["--config"]), given.get("--deployment", "")
+
+
+def _bound_to_parent() -> bool:
+    """Ask the kernel to kill this process when its supervisor dies; False when that has happened already."""
+    expected = os.environ.pop(PARENT, "")
+    if not expected:
+        return True
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == int(expected)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

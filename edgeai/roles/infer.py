@@ -1,0 +1,294 @@
+"""The infer role, one process a deployment: claim, run, and a result for every job whatever happens.
+
+The model is opened once. A model that cannot be opened fails every job aloud, with the code that says why, and is
+tried again now and then. What kills this process is the supervisor's to judge; what does not kill it, but makes
+job after job fail in the engine, is judged here.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import signal
+import time
+from dataclasses import replace
+
+import edgeai
+from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
+from edgeai.api.results import Failure, ModelRef, Outcome, Result
+from edgeai.bundle.reader import Bundle
+from edgeai.config import Deployment, DeviceConfig
+from edgeai.logs import Log
+from edgeai.model import Model, result_id
+from edgeai.model.results import now as timestamp
+from edgeai.privacy import UidMask
+from edgeai.roles.engine import Noter, bundle_of, open_deployment
+from edgeai.spool import Job, Quarantine, Spool, owner_name
+
+REOPEN_MIN_S = 5.0
+REOPEN_MAX_S = 300.0
+"""Pauses between attempts to open a model that did not open; they double."""
+
+TROUBLE_PAUSE_S = 1.0
+"""Between attempts to write to a spool that does not take it (a full disk)."""
+
+UNKNOWN_MODEL = ModelRef(name="unknown", version="unknown", digest=f"sha256:{0:064x}")
+"""In results that say that the bundle itself cannot be read."""
+
+log = Log("edgeai.roles.infer")
+
+
+def main(config: DeviceConfig, deployment: str) -> int:
+    """Serve one deployment until SIGTERM; 0.
+
+    Raises:
+        ConfigError: the profile has no such deployment, or its HMAC key cannot be used.
+        SpoolError: the spool cannot be used.
+    """
+    found = next((item for item in config.deployments if item.name == deployment), None)
+    if found is None:
+        raise ConfigError(f"the profile has no deployment {deployment!r}", code="config.no-deployment")
+    mask = UidMask.of(config.privacy)
+    spool = Spool.of(config)
+    try:
+        worker = Worker(config, found, spool, mask)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, worker.on_stop)
+        with (spool.roles / f"{worker.role}.crash").open("w") as report:
+            faulthandler.enable(report, all_threads=True)
+            try:
+                worker.serve()
+            finally:
+                faulthandler.disable()
+    finally:
+        spool.close()
+    return 0
+
+
+class Worker:
+    """The loop of one deployment."""
+
+    def __init__(self, config: DeviceConfig, deployment: Deployment, spool: Spool, mask: UidMask) -> None:
+        self.role = f"infer:{deployment.name}"
+        self._config = config
+        self._deployment = deployment
+        self._spool = spool
+        self._mask = mask
+        self._station = spool.station(self.role)
+        self._note = Noter(self._station, deployment)
+        self._owner = owner_name(self.role)
+        self._stopping = False
+        self._model: Model | None = None
+        self._reference = UNKNOWN_MODEL
+        self._trouble: EdgeaiError | None = None
+        self._quarantined: list[Quarantine] = []
+        self._reopen_at = 0.0
+        self._reopen_pause_s = REOPEN_MIN_S
+        self._strikes = 0
+        self._looked_at = 0.0
+
+    def on_stop(self, number: int, frame: object) -> None:
+        """SIGTERM: finish the job at hand, then end."""
+        self._stopping = True
+        self._spool.ring(self.role)
+
+    def serve(self) -> None:
+        """Until asked to stop."""
+        self._spool.wait(self.role, 0.0)  # hangs up the bell before the first look
+        self._spool.release(self._deployment.name)  # this process is the only one: whoever held them is gone
+        while not self._stopping:
+            try:
+                if self._is_opening_due():
+                    self._open()
+                if not self._next():
+                    self._rest()
+            except SpoolError as error:
+                log.error("spool.trouble", code=error.code, message=str(error))
+                self._pause()
+        if self._model is not None:
+            self._model.close()
+
+    # --- the model --------------------------------------------------------------------------------
+
+    def _is_opening_due(self) -> bool:
+        if self._model is None:
+            return time.monotonic() >= self._reopen_at
+        return False
+
+    def _open(self) -> None:
+        """Open the model, or know why not."""
+        self._station.beat("starting", model=None)
+        self._quarantined = self._spool.quarantined(self._deployment.name)
+        try:
+            # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
+            with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
+                bundle = bundle_of(self._config, self._deployment)
+            self._reference = _reference(bundle)
+            self._model = open_deployment(bundle, self._config, self._deployment, self._note, self._quarantined)
+        except EdgeaiError as error:
+            self._not_opened(error)
+            return
+        self._trouble = None
+        self._strikes = 0
+        self._reopen_pause_s = REOPEN_MIN_S
+        self._say_ready(self._model)
+
+    def _not_opened(self, error: EdgeaiError) -> None:
+        first = self._trouble is None or self._trouble.code != error.code
+        self._trouble = error
+        self._reopen_at = time.monotonic() + self._reopen_pause_s
+        self._reopen_pause_s = min(self._reopen_pause_s * 2, REOPEN_MAX_S)
+        self._station.beat("unavailable", why=str(error), code=error.code, **_named(self._reference))
+        log.error("deployment.unavailable", code=error.code, message=str(error), remedy=error.remedy)
+        if first:
+            self._event("deployment.unavailable", str(error), code=error.code, remedy=error.remedy)
+
+    def _say_ready(self, model: Model) -> None:
+        engine = model.engine
+        facts = {"backend": engine.backend, "device": engine.device, "artifact": engine.artifact}
+        why = "; ".join(model.degraded.because) if model.degraded else None
+        self._station.beat("ready", **_named(self._reference), **facts, degraded=bool(why), why=why)
+        log.info("deployment.ready", **_named(self._reference), **facts, engine=engine.engine, degraded=why)
+        if model.degraded:
+            told = f"{self._deployment.name} runs on {engine.backend} ({engine.device}): {why}"
+            self._event("deployment.degraded", told, wished=model.degraded.wished, **facts)
+
+    def _close_model(self) -> None:
+        if self._model is not None:
+            self._model.close()
+        self._model = None
+        self._reopen_at = 0.0
+
+    # --- jobs -------------------------------------------------------------------------------------
+
+    def _next(self) -> bool:
+        """Do one job, or give the result of one that was given up; False when there is nothing to do."""
+        name = self._deployment.name
+        job = self._spool.condemned(name, self._owner)
+        if job is not None:
+            self._finish(job, self._failed(job, JobFailed(job.reason, code=job.code or None)))
+            return True
+        job = self._spool.claim(name, self._owner)
+        if job is None:
+            return False
+        if not job.path.is_file():
+            gone = SpoolError("the received file is gone from the spool", code="spool.file-missing")
+            self._finish(job, self._failed(job, gone))
+        elif self._model is None:
+            self._finish(job, self._failed(job, self._trouble or JobFailed("the model is not open")))
+        else:
+            result = self._run(self._model, job)
+            self._finish(job, result)
+            self._judge(result)
+        return True
+
+    def _run(self, model: Model, job: Job) -> Result:
+        with self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id):
+            # After a death one thing happens at a time, so that the note names for certain what does it.
+            return model.run_file(job.path, deployment=self._deployment.name, overlap=job.attempts == 0)
+
+    def _failed(self, job: Job, error: EdgeaiError) -> Result:
+        return Result(
+            result_id="",  # given in _finish, as to every result
+            deployment=self._deployment.name,
+            outcome=Outcome.FAILED,
+            model=self._reference,
+            instance=self._mask.ids(job.instance),
+            created_at=timestamp(),
+            edgeai_version=edgeai.__version__,
+            reason=Failure.of(error),
+        )
+
+    def _finish(self, job: Job, result: Result) -> None:
+        # Noted, so that a mistake of ours in here uses up the job's attempts and does not go round for ever.
+        with self._station.step("finish", job_id=job.id):
+            self._keep(job, result)
+
+    def _keep(self, job: Job, result: Result) -> None:
+        """Write job and message, as long as it takes: a full disk must not cost a result."""
+        final = self._signed_for(job, result)
+        device = self._config.device
+        envelope = {"site": device.site, "device_id": device.id}
+        body = json.dumps({**final.as_dict(), **envelope}, allow_nan=False).encode()
+        while True:
+            try:
+                kept = self._spool.finish(job, final, body)
+                break
+            except SpoolError as error:
+                log.error("spool.trouble", code=error.code, message=str(error))
+                self._pause()
+                if self._stopping:
+                    return  # its claim goes back to waiting at the next start
+        code = final.reason.code if final.reason else None
+        log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=final.timings_ms)
+
+    def _signed_for(self, job: Job, result: Result) -> Result:
+        """The result as it leaves: identity and identifiers from the admitted instance, masked as configured."""
+        uid = self._mask.uid(job.instance.sop_instance_uid)
+        reason = result.reason
+        if reason is not None:
+            reason = replace(reason, message=self._mask.text(reason.message, job.instance))
+        return replace(
+            result,
+            result_id=result_id(uid, result.model.digest, self._deployment.name),
+            instance=self._mask.ids(job.instance),
+            reason=reason,
+            timings_ms={"queue": job.queue_ms, **result.timings_ms},
+        )
+
+    def _judge(self, result: Result) -> None:
+        """An engine that fails job after job is as good as dead: quarantine it, and take the next."""
+        if result.outcome is Outcome.COMPLETED:
+            self._strikes = 0
+        code = result.reason.code if result.reason else ""
+        if result.engine is None or code.partition(".")[0] not in ("backend", "tensor", "plugin"):
+            return  # the image's fault, or the bundle's: it says nothing about the engine
+        self._strikes += 1
+        engine = self._note.last_run
+        if self._strikes < self._config.supervise.quarantine_after or engine is None:
+            return
+        plugin, version = engine.plugin or "", engine.version or ""
+        self._spool.fault(
+            plugin=plugin,
+            version=version,
+            deployment=self._deployment.name,
+            step="run",
+            cause=code,
+            quarantine_after=1,  # the strikes were counted here
+        )
+        log.error("plugin.quarantined", plugin=plugin, version=version, code=code)
+        self._close_model()
+
+    # --- between jobs -----------------------------------------------------------------------------
+
+    def _rest(self) -> None:
+        """Wait for the bell, and now and then look whether the quarantine was lifted."""
+        self._spool.wait(self.role, min(1.0, self._config.supervise.heartbeat_s))
+        self._station.beat()
+        now = time.monotonic()
+        if now - self._looked_at > REOPEN_MIN_S:
+            self._looked_at = now
+            held = self._spool.quarantined(self._deployment.name)
+            if len(held) < len(self._quarantined):
+                self._close_model()
+
+    def _pause(self) -> None:
+        end = time.monotonic() + TROUBLE_PAUSE_S
+        while not self._stopping and (rest := end - time.monotonic()) > 0:
+            self._station.beat()
+            time.sleep(min(rest, 0.2))
+
+    def _event(self, kind: str, message: str, **facts: object) -> None:
+        try:
+            self._spool.event(kind, message, deployment=self._deployment.name, **facts)
+        except SpoolError as error:
+            log.error("event.lost", kind=kind, code=error.code)
+
+
+def _reference(bundle: Bundle) -> ModelRef:
+    manifest = bundle.manifest
+    return ModelRef(name=manifest.name, version=manifest.version, digest=bundle.digest)
+
+
+def _named(reference: ModelRef) -> dict[str, str]:
+    return {"model": f"{reference.name} {reference.version}", "digest": reference.digest}

@@ -1,0 +1,102 @@
+"""What the supervisor needs of a profile, read by a child that then ends.
+
+The configuration's library takes 25 MB that a process which lives as long as the device should not hold.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgeai.api.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The part of a ``DeviceConfig`` that supervising takes; fields are named as there.
+
+    Attributes:
+        roles: what to run, in the order to start it: ``publish``, ``infer:<deployment>``..., ``ingest``.
+    """
+
+    config_path: Path
+    data_dir: Path
+    site: str
+    device_id: str
+    roles: tuple[str, ...]
+    log_level: str
+    log_format: Literal["json", "console"]
+    reserve_bytes: int
+    max_backlog: int
+    keep_files: Literal["never", "failed", "always"]
+    keep_rows_days: int
+    heartbeat_s: float
+    silent_s: float
+    restart_min_s: float
+    restart_max_s: float
+    quarantine_after: int
+    job_attempts: int
+
+
+def read_plan(config_path: Path) -> Plan:
+    """The plan of a profile.
+
+    Raises:
+        ConfigError: as ``load_config``.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _tell(config_path, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        answer = stream.read()
+    os.waitpid(child, 0)
+    said: dict[str, Any] = json.loads(answer) if answer else {"error": "the configuration's reader died"}
+    if "error" in said:
+        raise ConfigError(said["error"], code=said.get("code"), remedy=said.get("remedy"))
+    return Plan(
+        config_path=config_path,
+        data_dir=Path(said.pop("data_dir")),
+        roles=tuple(said.pop("roles")),
+        **said,
+    )
+
+
+def _tell(config_path: Path, writer: int) -> None:
+    """In the child: write the plan, or the mistake, and end without running the parent's clean-up."""
+    try:
+        try:
+            told: dict[str, Any] = _summary(config_path)
+        except ConfigError as error:
+            told = {"error": str(error), "code": error.code, "remedy": error.remedy}
+        with os.fdopen(writer, "wb") as stream:
+            stream.write(json.dumps(told).encode())
+    finally:
+        os._exit(0)
+
+
+def _summary(config_path: Path) -> dict[str, Any]:
+    from edgeai.config import load_config
+
+    config = load_config(config_path)
+    arriving = config.ingest.scp.enabled or config.ingest.folders
+    infer = [f"infer:{deployment.name}" for deployment in config.deployments]
+    supervise = config.supervise.model_dump(
+        include={"heartbeat_s", "silent_s", "restart_min_s", "restart_max_s", "quarantine_after", "job_attempts"}
+    )
+    spool = config.spool.model_dump(include={"reserve_bytes", "max_backlog", "keep_files", "keep_rows_days"})
+    return {
+        "data_dir": str(config.device.data_dir),
+        "site": config.device.site,
+        "device_id": config.device.id,
+        "roles": ["publish", *infer, *(["ingest"] if arriving else [])],
+        "log_level": config.log.level,
+        "log_format": config.log.format,
+        **spool,
+        **supervise,
+    }
