@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeai.dicom.scu import Sent
     from edgeai.testing.embedded_broker import EmbeddedBroker
 
-READY_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 60.0
 
 _PROFILE = """
 schema = 1
@@ -146,11 +146,6 @@ class Stage:
             health = self._health()
             if health.get("serving"):
                 return
-            if any(
-                item["state"] == "unavailable" and item["backend"] is None and item["digest"]
-                for item in health.get("deployments", ())
-            ):
-                break
             time.sleep(0.1)
         why = "; ".join(health.get("problems", ())) or self._log.read_text(errors="replace")[-2000:]
         raise EdgeaiError(f"the cart did not come up: {why}", code="demo.not-ready", remedy="try `edgeai doctor`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ _STAGES = ("queue", "header", "decode", "transform", "run", "total")
 class DemoTable:
     """Collects answers and results, and knows when and whether all is well."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, paths: Sequence[Path]) -> None:
         self._console = console
+        self._paths = _by_instance(paths)
         self._sent: dict[str, Sent] = {}
         self._again: list[Sent] = []
         self._refused: list[Sent] = []
@@ -75,9 +77,8 @@ class DemoTable:
 
         folder.mkdir(parents=True, exist_ok=True)
         for uid, result in self._results.items():
-            path = self._sent[uid].path if uid in self._sent else None
-            if path is not None:
-                draw_overlay(path, result).save(folder / f"{path.stem}.png")
+            path = self._paths[uid]
+            draw_overlay(path, result).save(folder / f"{path.stem}.png")
         return len(self._results)
 
     def summarise(self, pictures: int, folder: Path, seconds: float) -> None:
@@ -99,7 +100,7 @@ class DemoTable:
         say(f"{pictures} pictures in {folder}/, {seconds:.1f} s in all")
 
     def _row(self, uid: str, result: dict[str, Any]) -> list[str]:
-        name = self._sent[uid].path.name if uid in self._sent else uid
+        name = self._paths[uid].name
         engine = result["engine"] or {"backend": "", "device": ""}
         times = [f"{result['timings_ms'].get(stage, 0.0):.1f}" for stage in _STAGES]
         if result["outcome"] != "completed":
@@ -117,6 +118,16 @@ class DemoTable:
             engine["device"],
             *times,
         ]
+
+
+def _by_instance(paths: Sequence[Path]) -> dict[str, Path]:
+    """SOP Instance UID -> the first file that holds it: results may arrive before the sender has its answer."""
+    from edgeai.dicom.header import read_header
+
+    found: dict[str, Path] = {}
+    for path in paths:
+        found.setdefault(read_header(path).instance.sop_instance_uid, path)
+    return found
 
 
 def _top(result: dict[str, Any]) -> dict[str, Any]:
