@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeai.api import ConversionFailed, Converted, ConvertRequest
-from edgeai_gpu.keras_model import failed, read
+from edgeai_gpu.keras_model import check, failed, read
 
 _FP16_NOTE = "weights and arithmetic in float16, batch normalisation's in float32; inputs and outputs in float32"
 
@@ -36,7 +36,7 @@ PRECISIONS: Mapping[str, tuple[Callable[[Any, Any], Any] | None, tuple[str, ...]
     "fp32": (None, ()),
     "fp16": (_half, (_FP16_NOTE,)),
 }
-"""Precision -> the change made to the Keras model before it is traced, and the notes. The spec's ``precisions`` are these."""
+"""Precision -> the change made to the Keras model before it is traced, and the notes; the spec's ``precisions``."""
 
 
 def convert(request: ConvertRequest) -> Converted:
@@ -47,12 +47,7 @@ def convert(request: ConvertRequest) -> Converted:
     Raises:
         ConversionFailed: with TensorFlow's own words, and the layer they speak of where they name one.
     """
-    if request.precision not in PRECISIONS:
-        raise ConversionFailed(
-            f"savedmodel has no precision {request.precision!r}",
-            code="convert.precision-unknown",
-            remedy=f"use one of {', '.join(PRECISIONS)}",
-        )
+    check(request, "savedmodel", precisions=PRECISIONS)
     prepare, notes = PRECISIONS[request.precision]
     source = read(request, prepare=prepare)
     import tensorflow as tf
@@ -62,4 +57,6 @@ def convert(request: ConvertRequest) -> Converted:
         tf.saved_model.save(source.module, str(artifact), signatures={"serving_default": source.function})
     except Exception as error:  # the writer raises many kinds, none documented
         raise failed(request, source, error, f"TensorFlow {tf.__version__}") from error
+    # A random identifier and nothing that loading needs; without it the same model gives the same graph.
+    (artifact / "fingerprint.pb").unlink(missing_ok=True)
     return Converted(artifact=artifact, notes=notes)

@@ -27,7 +27,7 @@ def open_session(request: OpenRequest) -> TensorflowSession:
         ModelRejected: missing, damaged, unsafe, not compilable, or with other tensors than declared.
         ConfigError: a setting with a value that it cannot have.
     """
-    xla, tf32 = (_flag(request, name, default) for name, default in (("xla", True), ("tf32", False)))
+    xla, tf32 = _settings(request)
     tf = load()
     _check_device(tf, request.device)
     _check_files(tf, request.artifact)
@@ -46,11 +46,17 @@ def open_session(request: OpenRequest) -> TensorflowSession:
     return session
 
 
-def _flag(request: OpenRequest, name: str, default: bool) -> bool:
-    value = request.settings.get(name, default)
-    if not isinstance(value, bool):
-        raise ConfigError(f"gpu: {name} = {value!r}", code="config.backend-setting", remedy="use true or false")
-    return value
+def _settings(request: OpenRequest) -> tuple[bool, bool]:
+    from edgeai_gpu import BACKEND
+
+    values = {option.name: request.settings.get(option.name, option.default) for option in BACKEND.settings}
+    for name, value in {**values, **request.settings}.items():
+        if name not in values or not isinstance(value, bool):
+            remedy = "use true or false" if name in values else f"it has {', '.join(values)}"
+            raise ConfigError(f"gpu: {name} = {value!r}", code="config.backend-setting", remedy=remedy)
+    for name in set(request.options) - {option.name for option in BACKEND.options}:
+        raise ModelRejected(f"{request.artifact.name}: gpu has no option {name!r}", code="backend.option-unknown")
+    return values["xla"], values["tf32"]
 
 
 def _check_device(tf: Any, device: str) -> None:

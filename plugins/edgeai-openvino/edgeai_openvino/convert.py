@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeai.api import BackendUnavailable, ConversionFailed, Converted, ConvertRequest
 from edgeai_openvino.engine import describe, load, without
-from edgeai_openvino.keras_model import Source, failed, read
+from edgeai_openvino.keras_model import Source, check, failed, read
 
 
 def _fp32(ov: Any, model: Any, path: Path, request: ConvertRequest) -> tuple[str, ...]:
@@ -34,13 +34,7 @@ def convert(request: ConvertRequest) -> Converted:
     Raises:
         ConversionFailed: with OpenVINO's own words, and the layer they speak of where they name one.
     """
-    save = PRECISIONS.get(request.precision)
-    if save is None:
-        raise ConversionFailed(
-            f"openvino has no precision {request.precision!r}",
-            code="convert.precision-unknown",
-            remedy=f"use one of {', '.join(PRECISIONS)}",
-        )
+    check(request, "openvino", precisions=PRECISIONS)
     try:
         ov = load()
     except BackendUnavailable as error:
@@ -48,7 +42,7 @@ def convert(request: ConvertRequest) -> Converted:
     source = read(request)
     artifact = request.output / "model.xml"
     try:
-        notes = save(ov, _model(request, source), artifact, request)
+        notes = PRECISIONS[request.precision](ov, _model(request, source), artifact, request)
     except Exception as error:  # the front end raises many kinds, none documented
         raise failed(request, source, error, describe()) from error
     return Converted(artifact=artifact, notes=notes)

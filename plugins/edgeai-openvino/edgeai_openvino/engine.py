@@ -7,6 +7,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgeai.api import BackendUnavailable, Device
 AUTO = "AUTO"
 _BEST_FIRST = ("GPU", "NPU", "CPU")
 _INSTALL = "pip install edgeai-openvino"
+_IMPORTING = threading.Lock()
 _NODES = {"GPU": ("/dev/dri", "renderD*"), "NPU": ("/dev/accel", "accel*")}
 
 
@@ -47,7 +49,7 @@ def load() -> Any:
     if "openvino" not in sys.modules and importlib.util.find_spec("openvino") is None:
         raise BackendUnavailable("openvino is not installed", code="backend.engine-missing", remedy=_INSTALL)
     try:
-        with without("openvino.tools.ovc", "openvino_telemetry"):
+        with _IMPORTING, without("openvino.tools.ovc", "openvino_telemetry"):
             return importlib.import_module("openvino")
     except Exception as error:
         raise BackendUnavailable(

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from typing import Any
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
 
 _UNSAFE = ("Lambda",)
+# What a TensorFlow signature keeps as it is; other input names come back altered, or not at all (measured).
+_INPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_OUTPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,35 @@ class Source:
         """The layer that a converter's message speaks of, or an empty string."""
         names = (str(layer.name) for layer in self.model._flatten_layers(include_self=False))
         return next((name for name in names if f"/{name}/" in message), "")
+
+
+def check(request: ConvertRequest, by: str, *, precisions: Collection[str], options: Collection[str] = ()) -> None:
+    """Refuse what can be refused before anything heavy is imported.
+
+    Raises:
+        ConversionFailed: an unknown precision or option, or a tensor name that TensorFlow would alter.
+    """
+    if request.precision not in precisions:
+        raise ConversionFailed(
+            f"{by} has no precision {request.precision!r}",
+            code="convert.precision-unknown",
+            remedy=f"use one of {', '.join(precisions)}",
+        )
+    unknown = sorted(set(request.options) - set(options))
+    if unknown:
+        raise ConversionFailed(
+            f"{by} has no option {', '.join(unknown)}",
+            code="convert.option-unknown",
+            remedy=f"it takes {', '.join(options) or 'none'}",
+        )
+    bad = [spec.name for spec in request.inputs if not _INPUT_NAME.fullmatch(spec.name)]
+    bad += [spec.name for spec in request.outputs if not _OUTPUT_NAME.fullmatch(spec.name)]
+    if bad:
+        raise ConversionFailed(
+            f"{request.model.name}: TensorFlow cannot keep the tensor names {', '.join(map(repr, bad))}",
+            code="convert.name-unusable",
+            remedy="use a letter, then letters, digits and underscores",
+        )
 
 
 def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None = None) -> Source:

@@ -56,6 +56,10 @@ def _settings(request: OpenRequest) -> dict[str, Any]:
     for option in BACKEND.settings:
         if option.choices and values[option.name] not in option.choices:
             raise _bad_setting(option.name, values[option.name], f"use one of {', '.join(option.choices)}")
+    for name in set(request.settings) - set(values):
+        raise _bad_setting(name, request.settings[name], f"it has {', '.join(values)}")
+    for name in request.options:
+        raise ModelRejected(f"{request.artifact.name}: openvino has no option {name!r}", code="backend.option-unknown")
     requests = values["requests"]
     if not isinstance(requests, int) or isinstance(requests, bool) or not 0 <= requests <= 64:
         raise _bad_setting("requests", requests, "use a whole number from 0 to 64")

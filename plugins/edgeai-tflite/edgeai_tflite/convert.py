@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgeai.api import ConversionFailed, Converted, ConvertRequest
-from edgeai_tflite.keras_model import Source, failed, read
+from edgeai.api import Converted, ConvertRequest
+from edgeai_tflite.keras_model import Source, check, failed, read
 
 
 def _fp32(converter: Any, request: ConvertRequest) -> tuple[str, ...]:
@@ -34,15 +34,9 @@ def convert(request: ConvertRequest) -> Converted:
     Raises:
         ConversionFailed: with TensorFlow's own words, and the layer they speak of where they name one.
     """
-    setting = PRECISIONS.get(request.precision)
-    if setting is None:
-        raise ConversionFailed(
-            f"tflite has no precision {request.precision!r}",
-            code="convert.precision-unknown",
-            remedy=f"use one of {', '.join(PRECISIONS)}",
-        )
+    check(request, "tflite", precisions=PRECISIONS)
     source = read(request)
-    flatbuffer, notes = _flatbuffer(request, source, setting)
+    flatbuffer, notes = _flatbuffer(request, source, PRECISIONS[request.precision])
     artifact = request.output / "model.tflite"
     artifact.write_bytes(flatbuffer)
     return Converted(artifact=artifact, notes=notes)

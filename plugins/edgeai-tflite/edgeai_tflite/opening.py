@@ -50,15 +50,22 @@ def open_session(request: OpenRequest) -> LiteSession:
 
 
 def _settings(request: OpenRequest) -> tuple[str, bool]:
-    wish = request.settings.get("engine", "auto")
-    xnnpack = request.settings.get("xnnpack", True)
-    if wish not in ("auto", "litert", "tflite-runtime"):
-        raise ConfigError(
-            f"tflite: engine = {wish!r}", code="config.backend-setting", remedy="use auto, litert or tflite-runtime"
-        )
-    if not isinstance(xnnpack, bool):
-        raise ConfigError(f"tflite: xnnpack = {xnnpack!r}", code="config.backend-setting", remedy="use true or false")
-    return wish, xnnpack
+    from edgeai_tflite import BACKEND
+
+    values = {option.name: request.settings.get(option.name, option.default) for option in BACKEND.settings}
+    for option in BACKEND.settings:
+        value = values[option.name]
+        if not any(value is choice or (isinstance(choice, str) and value == choice) for choice in option.choices):
+            raise _bad_setting(option.name, value, f"use one of {', '.join(map(str, option.choices))}")
+    for name in set(request.settings) - set(values):
+        raise _bad_setting(name, request.settings[name], f"it has {', '.join(values)}")
+    for name in set(request.options) - {option.name for option in BACKEND.options}:
+        raise ModelRejected(f"{request.artifact.name}: tflite has no option {name!r}", code="backend.option-unknown")
+    return values["engine"], values["xnnpack"]
+
+
+def _bad_setting(name: str, value: object, remedy: str) -> ConfigError:
+    return ConfigError(f"tflite: {name} = {value!r}", code="config.backend-setting", remedy=remedy)
 
 
 def _check_file(artifact: Path, runtime: Runtime) -> None:
