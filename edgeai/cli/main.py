@@ -1,0 +1,100 @@
+"""The root of the command line. Each command's module is imported only when that command is called.
+
+A module of the table gives ``app`` (a ``typer.Typer`` of sub-commands), ``command`` (a function), or a
+function that has the command's own name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+import edgeai
+from edgeai.api.errors import ConfigError, EdgeaiError
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "infer": "edgeai.cli.infer",
+        "inspect": "edgeai.cli.inspect",
+        "run": "edgeai.cli.run",
+        "status": "edgeai.cli.status",
+        "doctor": "edgeai.cli.doctor",
+        "config": "edgeai.cli.config",
+        "plugins": "edgeai.cli.plugins",
+        "pack": "edgeai.cli.pack",
+        "demo": "edgeai.cli.demo",
+    }
+)
+"""Command -> module, in the order that ``--help`` lists them."""
+
+
+class LazyGroup(TyperGroup):
+    """Commands out of ``COMMANDS``, imported one by one as they are asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names, of those that are installed."""
+        return [name for name, module in COMMANDS.items() if find_spec(module) is not None]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name, or ``None``."""
+        module_name = COMMANDS.get(cmd_name)
+        if module_name is None or find_spec(module_name) is None:
+            return None
+        module = import_module(module_name)
+        app = getattr(module, "app", None)
+        if app is None:
+            app = typer.Typer(add_completion=False)
+            function = getattr(module, "command", None) or getattr(module, cmd_name)
+            app.command(cmd_name)(function)
+        command = get_command(app)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=LazyGroup, add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"edgeai {edgeai.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Trained Keras models at work on medical imaging devices."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and give its exit status; an ``EdgeaiError`` becomes one clear line, not a traceback.
+
+    ``EDGEAI_TRACEBACK=1`` lets the traceback through.
+    """
+    try:
+        app(list(arguments), prog_name="edgeai")
+    except EdgeaiError as error:
+        if os.environ.get("EDGEAI_TRACEBACK") == "1":
+            raise
+        typer.echo(f"error[{error.code}]: {error}", err=True)
+        if error.remedy:
+            typer.echo(f"  what to do: {error.remedy}", err=True)
+        return 2 if isinstance(error, ConfigError) else 1
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BrokenPipeError:  # the reader of our output has gone; say nothing to nobody at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

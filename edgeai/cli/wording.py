@@ -1,0 +1,52 @@
+"""A result in a reader's words: short, and never such that a failure could read as a negative."""
+
+from __future__ import annotations
+
+from edgeai.api.results import Finding, Outcome, Result
+
+PERCENT = 100.0
+
+
+def agreements(result: Result) -> tuple[Finding, ...]:
+    """Whether the image fits its header, where the model says."""
+    return tuple(f for f in result.findings if f.kind == "agreement" and f.frame_number is None)
+
+
+def classes(result: Result) -> tuple[Finding, ...]:
+    """What it says of the whole instance, most probable first."""
+    found = [f for f in result.findings if f.kind != "agreement" and f.frame_number is None]
+    return tuple(sorted(found, key=lambda f: (not f.present, -(f.probability or 0.0))))
+
+
+def agreement_says(finding: Finding) -> str:
+    """One phrase on an agreement finding."""
+    if finding.probability is None:
+        return f"{finding.label}: the header says nothing to compare with"
+    return f"{finding.label} agrees" if finding.present else f"{finding.label} DISAGREES with the image"
+
+
+def disagrees(finding: Finding) -> bool:
+    """Whether the header says something else than the image."""
+    return finding.kind == "agreement" and not finding.present and finding.probability is not None
+
+
+def finding_says(result: Result) -> str:
+    """What a table's cell holds: the labels that are present, or which one came nearest; or why there is nothing."""
+    if result.outcome is not Outcome.COMPLETED:
+        assert result.reason is not None
+        return f"{result.reason.code}: {result.reason.message}"
+    found = classes(result)
+    present = [finding.label for finding in found if finding.present]
+    said = ", ".join(present) if present else f"none present (nearest: {found[0].label})" if found else ""
+    return "; ".join(filter(None, [said, *(agreement_says(f) for f in agreements(result) if disagrees(f))]))
+
+
+def probability_says(result: Result) -> str:
+    """The probability of the first label that the cell above names."""
+    found = classes(result)
+    return percent(found[0].probability) if found else ""
+
+
+def percent(probability: float | None) -> str:
+    """``97.3 %``; empty when there is none."""
+    return "" if probability is None else f"{probability * PERCENT:.1f} %"
