@@ -105,13 +105,13 @@ class Peer(Table):
 class Scp(Table):
     """The DICOM Storage and Verification SCP."""
 
-    enabled: bool = True
-    ae_title: AeTitle = "EDGEAI"
+    enabled: bool = Field(True, description="whether DICOM is taken over the network")
+    ae_title: AeTitle = Field("EDGEAI", description="this device's AE title")
     host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: Port = 11112
+    port: Port = Field(11112, description="TCP port")
     require_called_ae_title: bool = Field(False, description="refuse associations that call another AE title")
     peers: tuple[Peer, ...] = Field((), strict=False, description="who may send; anyone when empty")
-    max_associations: int = Field(10, ge=1, le=200)
+    max_associations: int = Field(10, ge=1, le=200, description="associations at a time; more are rejected")
     idle_timeout_s: Seconds = Field(60.0, description="an association silent for this long is aborted")
     tls: Tls | None = Field(None, description="TLS (PS3.15 B.9); `ca` set means client certificates are required")
 
@@ -119,7 +119,7 @@ class Scp(Table):
 class Folder(Table):
     """A watched folder."""
 
-    path: FilePath
+    path: FilePath = Field(description="where files appear; sub-folders are watched too")
     settle_s: Seconds = Field(2.0, description="size and time must stand still this long before a file is read")
     after: Literal["move", "leave", "delete"] = Field("move", description="what happens to a file that was taken")
     done_dir: FilePath | None = Field(None, description="where taken files go; `done` inside the folder when absent")
@@ -138,8 +138,8 @@ class Ingest(Table):
 class Deployment(Table):
     """A bundle at work: what it runs on, and for how long it may."""
 
-    name: Slug
-    bundle: FilePath
+    name: Slug = Field(description="appears in topics and results; lower case, digits, hyphens")
+    bundle: FilePath = Field(description="a `.edgeai` file")
     backends: tuple[str, ...] = Field((), strict=False, description="wishes, best first; any allowed one when empty")
     device: str | None = Field(None, description="as the engine names it; the engine's best when absent")
     threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for the engine's own default")
@@ -151,17 +151,17 @@ class Deployment(Table):
 class Mqtt(Table):
     """The broker that results go to."""
 
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Port = 1883
+    enabled: bool = Field(True, description="whether results leave by MQTT")
+    host: str = Field("127.0.0.1", description="name or address of the broker")
+    port: Port = Field(1883, description="TCP port; 8883 is usual with TLS")
     protocol: Literal["auto", "5", "3.1.1"] = Field("auto", description="auto: 5, and 3.1.1 when the broker refuses it")
     client_id: str | None = Field(None, description="edgeai-<site>-<device> when absent")
-    username: str | None = None
+    username: str | None = Field(None, description="user name, where the broker wants one")
     password_file: FilePath | None = Field(
         None, description="a file that holds the password, readable by the service alone"
     )
-    tls: Tls | None = None
-    keepalive_s: int = Field(30, ge=5, le=3600)
+    tls: Tls | None = Field(None, description="TLS to the broker")
+    keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive in seconds")
     max_inflight: int = Field(20, ge=1, le=1000, description="messages sent and not yet acknowledged")
     message_expiry_s: int | None = Field(None, gt=0, description="MQTT 5 message expiry of results; never when absent")
 
@@ -169,8 +169,8 @@ class Mqtt(Table):
 class Jsonl(Table):
     """Results as JSON lines in a file."""
 
-    enabled: bool = True
-    path: FilePath
+    enabled: bool = Field(True, description="whether the file is written")
+    path: FilePath = Field(description="the file")
     max_bytes: Bytes = Field(100_000_000, description="size at which the file is rotated")
     keep: int = Field(5, ge=0, description="rotated files kept")
 
@@ -179,7 +179,7 @@ class Sink(Table):
     """A sink from a plugin."""
 
     kind: str = Field(description="the sink's name, as `edgeai plugins list` prints it")
-    settings: dict[str, Any] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict, description="what the sink's own documentation lists")
 
 
 class Privacy(Table):
@@ -198,16 +198,16 @@ class Privacy(Table):
 class Health(Table):
     """Prometheus metrics at /metrics, health at /health."""
 
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Port = 9464
+    enabled: bool = Field(True, description="whether they are served")
+    host: str = Field("127.0.0.1", description="address to listen on; there is no access control")
+    port: Port = Field(9464, description="TCP port")
 
 
 class Log(Table):
     """Logs, without patient data."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["json", "console"] = "json"
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    format: Literal["json", "console"] = Field("json", description="one JSON object a line, or words for a terminal")
 
 
 class Supervise(Table):
@@ -224,7 +224,7 @@ class Supervise(Table):
 class DeviceConfig(Table):
     """A whole profile."""
 
-    schema_: Literal[1] = Field(1, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema", description="version of this format")
     device: Device
     plugins: Plugins = Plugins()
     spool: Spool = Spool()

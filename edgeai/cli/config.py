@@ -41,3 +41,11 @@ def schema() -> None:
     from edgeai.config import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@app.command()
+def reference() -> None:
+    """Print every key with its type, default and meaning, as Markdown."""
+    from edgeai.config_reference import reference as table
+
+    typer.echo(table(), nl=False)
