@@ -1,0 +1,155 @@
+"""The house rules that no other tool holds: what stands where, and that the documents are true."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP_LEVEL = {
+    *("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", ".gitignore"),
+    *("edgeai", "plugins", "models", "tests", "firmware-configs", "docs", "benchmarks", ".ci"),
+}
+PACKAGES = [ROOT / "edgeai", *(path for path in ROOT.glob("plugins/*/edgeai_*") if path.is_dir())]
+SOURCES = sorted(path for package in PACKAGES for path in package.rglob("*.py"))
+
+
+def _tracked() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout")
+    return [ROOT / line for line in listed.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def _text(path: Path) -> str:
+    data = path.read_bytes()
+    return "" if b"\0" in data[:4096] else data.decode("utf-8", "replace")
+
+
+def test_the_top_level_is_the_one_that_was_agreed() -> None:
+    assert {path.relative_to(ROOT).parts[0] for path in _tracked()} <= TOP_LEVEL
+
+
+def test_no_file_is_longer_than_400_lines_and_no_function_than_60() -> None:
+    long_files = [f"{path}: {lines}" for path in SOURCES if (lines := len(path.read_text().splitlines())) > 400]
+    long_functions = [
+        f"{path}:{node.lineno} {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or node.lineno) - node.lineno + 1 > 60
+    ]
+    assert long_files == []
+    assert long_functions == []
+
+
+def test_no_registry_no_machine_path_and_no_private_key_is_in_the_repository() -> None:
+    forbidden = re.compile(
+        r"py" + r"pi\.org|pythonhosted|deb\.deb" + r"ian\.org|registry\.np" + r"mjs|BEGIN [A-Z ]*PRIVATE" + r" KEY|"
+        r"(?<![\w.])/(?:root|home/[a-z]+)/[\w.]"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _tracked()
+        for number, line in enumerate(_text(path).splitlines(), start=1)
+        if forbidden.search(line)
+    ]
+    assert found == []
+
+
+def test_names_that_say_nothing_are_not_used() -> None:
+    vague = re.compile(r"(Manager|Handler|Helper|Utils|Util|Base)$")
+    found = [
+        f"{path.relative_to(ROOT)}: {node.name}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and vague.search(node.name)
+    ]
+    assert found == []
+
+
+def test_the_header_needs_numpy_and_pluggy_alone() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import edgeai.api as a; [getattr(a, n) for n in a.__all__];"
+        "tops = {m.split('.')[0] for m in set(sys.modules) - before};"
+        "print(sorted(t for t in tops if t not in sys.stdlib_module_names and not t.startswith('_')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(ast.literal_eval(done.stdout)) <= {"edgeai", "numpy", "pluggy"}
+
+
+def test_the_core_brings_no_engine_no_opencv_and_no_tensorflow() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    engines = re.compile(r"tensorflow|keras|litert|tflite|openvino|opencv|torch", re.IGNORECASE)
+    assert [item for item in project["dependencies"] if engines.search(item)] == []
+
+
+def test_constraints_are_exact_pins_without_addresses() -> None:
+    for path in (ROOT / ".ci").glob("constraints*.txt"):
+        for line in path.read_text().split():
+            assert re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line), f"{path.name}: {line}"
+
+
+def _codes_raised() -> set[str]:
+    code = re.compile(r"""(?:code|default_code(?:: ClassVar\[str\])?)\s*=\s*["']([a-z]+(?:\.[a-z0-9-]+)+)["']""")
+    return {found for path in SOURCES if "testing" not in path.parts for found in code.findall(path.read_text())}
+
+
+def _rows(name: str) -> dict[str, str]:
+    text = (ROOT / "docs/reference" / name).read_text()
+    return {match[1]: match[0] for match in re.finditer(r"^\| `([a-z0-9.-]+)` \|.*$", text, re.MULTILINE)}
+
+
+def test_every_error_code_has_its_row_and_every_row_its_code() -> None:
+    rows, raised = _rows("errors.md"), _codes_raised()
+    assert sorted(raised - set(rows)) == [], "codes without a row in docs/reference/errors.md"
+    source = "\n".join(path.read_text() for path in SOURCES)
+    assert sorted(code for code in rows if f'"{code}"' not in source) == [], "rows whose code is nowhere"
+
+
+def test_every_event_kind_has_its_row() -> None:
+    rows = _rows("events.md")
+    # Queued through Spool.event(...) or queue_event(...): the first string literal is the kind.
+    called = re.compile(r"""(?:\.event|queue_event|_tell)\([^"')]*?["']([a-z]+(?:\.[a-z-]+)+)["']""", re.DOTALL)
+    kinds = {kind for path in SOURCES if "testing" not in path.parts for kind in called.findall(path.read_text())}
+    assert kinds, "the pattern no longer finds any event"
+    assert sorted(kinds - set(rows)) == []
+
+
+def test_every_hook_is_in_the_plugin_authors_guide() -> None:
+    from edgeai.api import hooks
+
+    guide = (ROOT / "plugins/README.md").read_text()
+    names = [name for name in dir(hooks) if name.startswith("edgeai_")]
+    assert len(names) == 7
+    assert [name for name in names if name not in guide] == []
+
+
+def test_every_command_is_in_the_reference() -> None:
+    from edgeai.cli.main import COMMANDS
+
+    text = (ROOT / "docs/reference/cli.md").read_text()
+    assert [name for name in COMMANDS if f"## `edgeai {name}" not in text] == []
+
+
+def test_every_metric_is_in_the_reference() -> None:
+    text = (ROOT / "docs/reference/metrics.md").read_text()
+    source = (ROOT / "edgeai/metrics.py").read_text()
+    names = set(re.findall(r'"(edgeai_[a-z_]+)"', source))
+    assert names
+    assert sorted(name for name in names if f"`{name}" not in text) == []
+
+
+def test_links_inside_the_documents_lead_somewhere() -> None:
+    broken = []
+    for path in (path for path in _tracked() if path.suffix == ".md"):
+        for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", path.read_text()):
+            if not (path.parent / target).exists():
+                broken.append(f"{path.relative_to(ROOT)} -> {target}")
+    assert broken == []
