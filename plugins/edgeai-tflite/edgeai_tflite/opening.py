@@ -10,7 +10,7 @@ import numpy as np
 from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
 from edgeai_tflite.engine import Runtime, load
 from edgeai_tflite.flatbuffer import verify
-from edgeai_tflite.session import LiteSession, Port
+from edgeai_tflite.session import ENGINE_ERRORS, LiteSession, Port
 
 _MISSING_OP = (
     "didn't find op for builtin opcode",
@@ -37,15 +37,14 @@ def open_session(request: OpenRequest) -> LiteSession:
     _check_file(request.artifact, runtime)
     try:
         interpreter = _interpreter(module, request, xnnpack=xnnpack)
-    except (ValueError, RuntimeError, MemoryError, NotImplementedError) as error:
+    except ENGINE_ERRORS as error:
         raise _rejected(request.artifact, runtime, error) from error
     inputs, outputs = _ports(interpreter, request)
     session = LiteSession(interpreter, inputs, outputs, device=request.device, engine=runtime.described)
     try:
         session.prepare()
-    except (ValueError, RuntimeError, MemoryError) as error:
+    except ENGINE_ERRORS as error:
         raise _rejected(request.artifact, runtime, error) from error
-    _check_outputs(interpreter, outputs, request.artifact)
     return session
 
 
@@ -134,7 +133,7 @@ def _signature(interpreter: Any, request: OpenRequest) -> tuple[dict[str, int], 
         runner = interpreter.get_signature_runner(name)
         inputs = {key: int(detail["index"]) for key, detail in runner.get_input_details().items()}
         outputs = {key: int(detail["index"]) for key, detail in runner.get_output_details().items()}
-    except (ValueError, RuntimeError) as error:
+    except ENGINE_ERRORS as error:
         raise ModelRejected(f"{request.artifact.name}: signature {name!r} cannot be read: {error}") from error
     return inputs, outputs
 
@@ -173,23 +172,13 @@ def _port(spec: TensorSpec, detail: dict[str, Any], artifact: Path, what: str) -
     if dtype != np.dtype(spec.dtype):
         raise _differ(artifact, f"{what} {spec.name!r} is {dtype}, declared {spec.dtype}")
     fits = len(engine_shape) == len(spec.shape) and all(
-        own == -1 or own == want for own, want in zip(engine_shape, spec.shape, strict=True)
+        own in (-1, want) or (want is None and what == "output")
+        for own, want in zip(engine_shape, spec.shape, strict=True)
     )
     if not fits and (what == "input" or len(engine_shape)):
         raise _differ(artifact, f"{what} {spec.name!r} is {engine_shape}, declared {spec.shape}")
-    return Port(spec=spec, index=int(detail["index"]), dtype=dtype)
-
-
-def _check_outputs(interpreter: Any, outputs: tuple[Port, ...], artifact: Path) -> None:
-    """Hold the shapes that the engine worked out for the declared input against the declared outputs."""
-    shapes = {int(d["index"]): tuple(int(n) for n in d["shape"]) for d in interpreter.get_output_details()}
-    for port in outputs:
-        shape = shapes[port.index]
-        same_rank = len(shape) == len(port.spec.shape)
-        if not shape or 0 in shape:
-            continue  # only a run tells
-        if not same_rank or any(w not in (None, g) for w, g in zip(port.spec.shape, shape, strict=True)):
-            raise _differ(artifact, f"output {port.spec.name!r} comes as {shape}, declared {port.spec.shape}")
+    only_a_run_tells = not len(engine_shape) or -1 in engine_shape
+    return Port(spec=spec, index=int(detail["index"]), dtype=dtype, any_size=only_a_run_tells)
 
 
 def _differ(artifact: Path, why: str) -> ModelRejected:

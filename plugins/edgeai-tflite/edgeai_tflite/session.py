@@ -10,14 +10,18 @@ import numpy as np
 
 from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Tensors, TensorSpec, check_tensors
 
+ENGINE_ERRORS = (ValueError, RuntimeError, MemoryError, OverflowError)
+"""What an interpreter raises; NotImplementedError is a RuntimeError."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A declared tensor and the engine's index for it."""
+    """A declared tensor, the engine's index for it, and whether its size is open until a run."""
 
     spec: TensorSpec
     index: int
     dtype: np.dtype[Any]
+    any_size: bool
 
 
 class LiteSession:
@@ -34,7 +38,7 @@ class LiteSession:
         self._outputs = outputs
         self._input_specs = tuple(port.spec for port in inputs)
         self._output_specs = tuple(port.spec for port in outputs)
-        self._any_size = any(None in port.spec.shape for port in (*inputs, *outputs))
+        self._any_size = any(port.any_size for port in outputs)
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._device = device
         self.engine = engine
@@ -57,9 +61,11 @@ class LiteSession:
         try:
             for port in self._inputs:
                 interpreter.set_tensor(port.index, inputs[port.spec.name])
+            # A recurrent layer keeps its state in the interpreter: one image must not answer for the next.
+            interpreter.reset_all_variables()
             interpreter.invoke()
             outputs: dict[str, Array] = {port.spec.name: interpreter.get_tensor(port.index) for port in self._outputs}
-        except (ValueError, RuntimeError, MemoryError) as error:
+        except ENGINE_ERRORS as error:
             self._shapes.clear()  # planned again by the next run, whatever state this one left
             raise InferenceFailed(f"{self.engine}: {' '.join(str(error).split())}") from error
         if self._any_size:
@@ -92,7 +98,7 @@ class LiteSession:
             raise TensorMismatch("input tensors do not match: an extent is 0")
         try:
             self._resize(wanted)
-        except (ValueError, RuntimeError, MemoryError) as error:
+        except ENGINE_ERRORS as error:
             self._shapes.clear()
             raise InferenceFailed(f"{self.engine}: cannot take {wanted}: {' '.join(str(error).split())}") from error
 

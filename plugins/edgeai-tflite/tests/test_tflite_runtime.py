@@ -1,0 +1,83 @@
+"""The same backend tests under tflite-runtime, in the Python that it needs (3.11 or older, numpy < 2).
+
+``EDGEAI_TFLITE_RUNTIME_PYTHON`` names that interpreter; it needs tflite-runtime, numpy, pluggy and pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import edgeai_tflite
+import pytest
+
+import edgeai
+from edgeai.testing.require import require
+
+HERE = Path(__file__).resolve().parent
+_NEEDS = "import numpy, pluggy, pytest, tflite_runtime.interpreter as t; print(t.__file__)"
+
+
+@pytest.fixture(scope="module")
+def other_python() -> str:
+    """The interpreter that has tflite-runtime."""
+    python = os.environ.get("EDGEAI_TFLITE_RUNTIME_PYTHON", "")
+    works = bool(python) and Path(python).exists()
+    if works:
+        asked = subprocess.run([python, "-c", _NEEDS], capture_output=True, text=True, timeout=60, check=False)
+        works = asked.returncode == 0
+    require("tflite-runtime", works, "set EDGEAI_TFLITE_RUNTIME_PYTHON to a Python with tflite-runtime and pytest")
+    return python
+
+
+@pytest.fixture(scope="module")
+def environment(artifacts) -> dict[str, str]:
+    """This process's environment, with edgeai, the plugin and the converted artifacts to be found."""
+    folders = [Path(package.__path__[0]).parent for package in (edgeai, edgeai_tflite)]
+    return {
+        **{key: value for key, value in os.environ.items() if key != "EDGEAI_REQUIRE"},
+        "PYTHONPATH": os.pathsep.join(str(folder) for folder in folders),
+        "EDGEAI_TFLITE_ARTIFACTS": str(artifacts),
+        "EDGEAI_TFLITE_ENGINE": "tflite-runtime",
+    }
+
+
+def test_the_backend_tests_pass_on_tflite_runtime(other_python, environment, tmp_path):
+    settings = tmp_path / "pytest.ini"
+    settings.write_text("[pytest]\n")
+    command = [other_python, "-m", "pytest", "-q", "-rs", "-c", str(settings), "--import-mode=importlib"]
+    command += ["-p", "no:cacheprovider", str(HERE / "test_backend.py")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said[-6000:]
+    passed = re.search(r"(\d+) passed", said)
+    assert passed, said
+    assert int(passed[1]) >= 40, said[-2000:]
+
+
+def test_auto_takes_what_is_installed(other_python, environment):
+    code = "from edgeai_tflite import BACKEND; print(BACKEND.engine())"
+    done = subprocess.run(
+        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert re.fullmatch(r"tflite-runtime 2\.\d+\.\d+\n", done.stdout)
+
+
+def test_the_engine_that_is_not_installed_is_named(other_python, environment, artifacts):
+    code = f"""
+from pathlib import Path
+from edgeai.api import BackendUnavailable, OpenRequest
+from edgeai_tflite import BACKEND
+try:
+    artifact = Path({str(artifacts / "classifier.tflite")!r})
+    BACKEND.open(OpenRequest(artifact=artifact, device="CPU", inputs=(), outputs=(), settings={{"engine": "litert"}}))
+except BackendUnavailable as error:
+    print(error.code, error, error.remedy)
+"""
+    done = subprocess.run(
+        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.startswith("backend.engine-missing tflite: litert is not installed")
+    assert "pip install" in done.stdout
