@@ -149,6 +149,16 @@ class Archive:
         except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
             raise BundleRejected(f"{path!r} cannot be read: {error}", code="bundle.wrong-hash") from error
 
+    def verify(self) -> None:
+        """Read every file and hold it to its hash.
+
+        Raises:
+            BundleRejected: ``bundle.wrong-hash``.
+        """
+        for path, declared in self.manifest.files.items():
+            for _ in self._hashed(path, declared):
+                pass
+
     def unpack(self, folder: Path) -> None:
         """Write every file below ``folder``, hashing on the way; each is on the disk when this returns.
 
@@ -158,16 +168,19 @@ class Archive:
         for path, declared in self.manifest.files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            seen = hashlib.sha256()
             with target.open("xb") as sink:
-                for chunk in self.chunks(path, declared.bytes):
-                    seen.update(chunk)
-                    sink.write(chunk)
+                sink.writelines(self._hashed(path, declared))
                 sink.flush()
                 os.fsync(sink.fileno())
-            if seen.hexdigest() != declared.sha256:
-                raise wrong_hash(path)
         (folder / MANIFEST_NAME).write_bytes(self.manifest_bytes)
+
+    def _hashed(self, path: str, declared: FileDecl) -> Iterator[bytes]:
+        seen = hashlib.sha256()
+        for chunk in self.chunks(path, declared.bytes):
+            seen.update(chunk)
+            yield chunk
+        if seen.hexdigest() != declared.sha256:
+            raise wrong_hash(path)
 
     def close(self) -> None:
         """Close the file. Twice is fine."""

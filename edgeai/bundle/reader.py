@@ -57,6 +57,20 @@ def read_manifest(path: Path, *, limits: BundleLimits = LIMITS) -> tuple[Manifes
         return archive.manifest, archive.digest
 
 
+def verify_bundle(path: Path, *, limits: BundleLimits = LIMITS) -> tuple[Manifest, str]:
+    """Manifest and digest of a bundle whose every byte was checked, without unpacking it.
+
+    Raises:
+        BundleRejected: as ``open_bundle``.
+    """
+    if path.is_dir():
+        bundle = verify_folder(path)
+        return bundle.manifest, bundle.digest
+    with Archive(path, limits=limits) as archive:
+        archive.verify()
+        return archive.manifest, archive.digest
+
+
 def open_bundle(path: Path | str, *, cache_dir: Path | None = None, limits: BundleLimits = LIMITS) -> Bundle:
     """Verify a bundle, unpack it if it is not yet unpacked, and say where it lies.
 

@@ -31,7 +31,7 @@ def command(
     ] = None,
     backend: Annotated[
         list[str] | None,
-        typer.Option(help="Backend by name; again for the next choice. Default: the first that opens."),
+        typer.Option(help="Backend by name; again for the next best. Default: the first that opens."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device as the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option(min=0, max=256, help="Engine threads; 0: the engine's own default.")] = 0,
@@ -80,7 +80,15 @@ def _drawing(folder: Path | None) -> Callable[[Path, Result], None]:
         return lambda path, result: None
     from edgeai.cli.overlay import Overlays
 
-    return Overlays(folder).draw
+    overlays = Overlays(folder)
+
+    def draw(path: Path, result: Result) -> None:
+        try:
+            overlays.draw(path, result)
+        except OSError as error:
+            typer.echo(f"no overlay of {path}: {error.strerror or error}", err=True)
+
+    return draw
 
 
 def _progress(total: int) -> AbstractContextManager[Advance]:

@@ -1,0 +1,99 @@
+"""``edgeai inspect BUNDLE``: what a bundle says of itself, after every byte of it was checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeai.bundle.manifest import Manifest, TensorDecl
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON, with the digest.")] = False,
+) -> None:
+    """Verify a bundle and print its manifest. Nothing is unpacked, no plugin and no engine is loaded."""
+    from edgeai.bundle.manifest import encode_manifest
+    from edgeai.bundle.reader import verify_bundle
+
+    manifest, digest = verify_bundle(bundle)
+    if as_json:
+        typer.echo(json.dumps({"digest": digest, "manifest": json.loads(encode_manifest(manifest))}, indent=2))
+        return
+    _print(manifest, digest)
+
+
+def _print(manifest: Manifest, digest: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, box=None, padding=(0, 1))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows(manifest, digest):
+        table.add_row(name, Text(value))
+    Console().print(table)
+
+
+def rows(manifest: Manifest, digest: str) -> Iterator[tuple[str, str]]:
+    """What the table holds, line by line; a name only on its first line."""
+    yield "name", f"{manifest.name} {manifest.version} (release {manifest.release})"
+    yield "digest", digest
+    yield "verified", f"{len(manifest.files)} files are what the manifest says; the bundle is not signed"
+    yield "intended use", manifest.intended_use
+    yield "licence", manifest.licence
+    yield "needs", f"edgeai {manifest.min_edgeai} or newer; plugins {', '.join(manifest.plugins) or 'none'}"
+    yield "eligible", _asked(manifest)
+    yield "frames", _frames(manifest)
+    yield "fast paths", ", ".join(manifest.pixels.fast) or "none (exact decoding)"
+    steps = [f"{step.transform} {_options(step.options)}".rstrip() for step in manifest.transforms]
+    yield from _listed("transforms", steps)
+    yield "task", f"{manifest.task.name} {_options(manifest.task.options)}".rstrip()
+    yield from _listed("inputs", [_tensor(tensor) for tensor in manifest.inputs])
+    yield from _listed("outputs", [_tensor(tensor) for tensor in manifest.outputs])
+    artifacts = [f"{a.id}: {a.format} {a.precision}, {_size(manifest, a.path)}, {a.path}" for a in manifest.artifacts]
+    yield from _listed("artifacts", artifacts)
+    yield "golden cases", ", ".join(case.id for case in manifest.golden) or "none"
+
+
+def _listed(name: str, values: list[str]) -> Iterator[tuple[str, str]]:
+    for index, value in enumerate(values or ["none"]):
+        yield name if index == 0 else "", value
+
+
+def _asked(manifest: Manifest) -> str:
+    wanted = manifest.eligibility
+    asked = []
+    for keyword in wanted.__struct_fields__:
+        value: Any = getattr(wanted, keyword)
+        if value:
+            asked.append(f"{keyword} {' or '.join(value) if isinstance(value, tuple) else value}")
+    return "; ".join(asked) or "any instance with pixels"
+
+
+def _frames(manifest: Manifest) -> str:
+    use = manifest.frames
+    if use.select != "all":
+        return f"the {use.select} one"
+    every = "all" if use.every == 1 else f"one in {use.every}"
+    return every + (f", at most {use.max}" if use.max else "")
+
+
+def _tensor(tensor: TensorDecl) -> str:
+    extents = " x ".join("any" if extent is None else str(extent) for extent in tensor.shape)
+    return f"{tensor.name}: {tensor.dtype} {extents} {tensor.layout}".rstrip()
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in options.items())
+
+
+def _size(manifest: Manifest, path: str) -> str:
+    total = sum(f.bytes for name, f in manifest.files.items() if name == path or name.startswith(path + "/"))
+    return f"{total / 1000:.0f} kB"
