@@ -31,10 +31,10 @@ def queue_event(store: Store, db: sqlite3.Connection, kind: str, message: str, *
         "event_id": identifier,
         "kind": kind,
         "message": message,
-        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "created_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "site": store.site,
         "device_id": store.device_id,
-        "facts": facts,
+        "facts": {name: fact if isinstance(fact, _SCALARS) else json.dumps(fact) for name, fact in facts.items()},
     }
     queue_message(db, f"event-{identifier}", "event", json.dumps(body).encode())
 

@@ -64,23 +64,21 @@ class Work(Store):
 
     def claim(self, deployment: str, owner: str) -> Job | None:
         """Take the oldest waiting job, or None. ``owner`` must be unique to this process's life."""
-        with self.db.read() as db:  # a look first: an idle role takes no write lock
-            if db.execute(_SELECT, (deployment, "waiting")).fetchone() is None:
-                return None
-        with self.db.write(durable=False) as db:
-            row = db.execute(_SELECT, (deployment, "waiting")).fetchone()
-            if row is None:
-                return None
-            db.execute("UPDATE jobs SET state = 'claimed', owner = ? WHERE id = ?", (owner, row[0]))
-        return self._job(row, owner)
+        return self._take(deployment, "waiting", "claimed", owner)
 
     def condemned(self, deployment: str, owner: str) -> Job | None:
         """Take the oldest job that was given up, to write its failed result; None when there is none."""
+        return self._take(deployment, "condemned", "condemned", owner)
+
+    def _take(self, deployment: str, state: str, becomes: str, owner: str) -> Job | None:
+        with self.db.read() as db:  # a look first: an idle role takes no write lock
+            if db.execute(_SELECT, (deployment, state)).fetchone() is None:
+                return None
         with self.db.write(durable=False) as db:
-            row = db.execute(_SELECT, (deployment, "condemned")).fetchone()
+            row = db.execute(_SELECT, (deployment, state)).fetchone()
             if row is None:
                 return None
-            db.execute("UPDATE jobs SET owner = ? WHERE id = ?", (owner, row[0]))
+            db.execute("UPDATE jobs SET state = ?, owner = ? WHERE id = ?", (becomes, owner, row[0]))
         return self._job(row, owner)
 
     def _job(self, row: tuple[object, ...], owner: str) -> Job:

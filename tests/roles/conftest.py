@@ -1,0 +1,223 @@
+"""A cart for the tests of roles: real processes under a real supervisor, with fake engines that misbehave on demand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgeai.bundle.archive import pack
+from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
+from edgeai.config import load_config
+from edgeai.spool import Spool
+from edgeai.testing.distributions import write_fake_distribution, write_fakes
+from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
+from edgeai.testing.phantoms import Phantom, write_instance
+
+INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
+OUTPUT = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
+
+DULL, BRIGHT = 60, 250
+"""Pixel levels below and above what a poisonous artifact reacts to."""
+
+_BACKEND = """
+from edgeai.api import hookimpl
+from edgeai.testing import fakes
+EDGEAI_API = (1, 0)
+{prelude}
+@hookimpl
+def edgeai_backends():
+    return (fakes.backend({name!r}, how={how!r}, at={at!r}),)
+"""
+
+
+def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+    """What ``condition`` gives once it is true."""
+    end = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+class Cart:
+    """A profile with one deployment ``guard`` on fake engines, and JSON lines as its sink."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plugins = folder / "plugins"
+        self.profile = folder / "profile.toml"
+        self.log = folder / "log.jsonl"
+        self.allow = ["fakes"]
+        self.backends: Sequence[str] = ("fake-works",)
+        self.process: subprocess.Popen[bytes] | None = None
+        self._spool: Spool | None = None
+        write_fakes(self.plugins)
+
+    # --- setting up -------------------------------------------------------------------------------
+
+    def add_backend(
+        self, name: str, how: str | None = None, at: str = "run", version: str = "1.0", prelude: str = ""
+    ) -> None:
+        """A plugin with one backend, both called ``name``."""
+        write_fake_distribution(
+            self.plugins,
+            name=name,
+            version=version,
+            module_source=_BACKEND.format(name=name, how=how, at=at, prelude=prelude),
+        )
+        self.allow.append(name)
+
+    def configure(self, misbehave: Misbehaviour | None = None, more: str = "", deployment: str = "") -> None:
+        """Write bundle and profile."""
+        content = self.folder / "content"
+        content.mkdir(exist_ok=True)
+        write_fake_artifact(content / "model.fake", [INPUT.spec()], [OUTPUT.spec()], misbehave=misbehave)
+        manifest = Manifest(
+            name="guard-model",
+            version="1.0.0",
+            release=1,
+            min_edgeai="0.1.0",
+            intended_use="Tests.",
+            licence="Apache-2.0",
+            plugins=("fakes",),
+            task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
+            transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
+            inputs=(INPUT,),
+            outputs=(OUTPUT,),
+            artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
+        )
+        pack(content, manifest, self.folder / "guard.edgeai")
+        self.profile.write_text(
+            'schema = 1\n[device]\nid = "cart"\nsite = "lab"\ndata_dir = "data"\n'
+            f"[plugins]\nallow = {json.dumps(self.allow)}\n"
+            "[mqtt]\nenabled = false\n[health]\nenabled = false\n"
+            '[jsonl]\npath = "results.jsonl"\n'
+            f'[[deployments]]\nname = "guard"\nbundle = "guard.edgeai"\nbackends = {json.dumps(list(self.backends))}\n'
+            f"{deployment}\n"
+            + (more if "[ingest" in more else f"[ingest.scp]\nenabled = false\n{more}")
+            + ("" if "[spool]" in more else "\n[spool]\nreserve_bytes = 1000000\n")
+            + ("" if "[supervise]" in more else "\n[supervise]\nrestart_min_s = 0.05\nrestart_max_s = 0.5\n")
+        )
+
+    # --- running ----------------------------------------------------------------------------------
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """For processes that shall see the fake plugins."""
+        return {**os.environ, "PYTHONPATH": str(self.plugins), "OMP_NUM_THREADS": "1"}
+
+    def start(self, role: str = "supervise", *more: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start the supervisor (or one role alone)."""
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "edgeai.roles", role, "--config", str(self.profile), *more],
+                env={**self.environment, **environment},
+                stderr=log,
+            )
+        if role == "supervise":
+            self.process = process
+        return process
+
+    def stop(self) -> int:
+        """SIGTERM to the supervisor; its exit status."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(40)
+
+    @property
+    def spool(self) -> Spool:
+        """The spool, as another process sees it."""
+        if self._spool is None:
+            self._spool = Spool.of(load_config(self.profile))
+        return self._spool
+
+    def pid(self, role: str) -> int:
+        """The living process of a role, once there is one that has spoken."""
+
+        def living() -> int:
+            note = self.spool.notes().get(role)
+            return note.pid if note and Path(f"/proc/{note.pid}").exists() else 0
+
+        return int(until(living))
+
+    def ready(self) -> None:
+        """Wait until the model is open."""
+        until(lambda: (note := self.spool.notes().get("infer:guard")) and note.state == "ready")
+
+    # --- working ----------------------------------------------------------------------------------
+
+    def admit(self, level: int = DULL, deployments: Sequence[str] = ("guard",), **facts: Any) -> Phantom:
+        """Put one instance into the spool, as ingest does."""
+        pixels = facts.pop("pixels", np.full((16, 16), level, np.uint8))
+        path = self.spool.tmp / f"{time.monotonic_ns()}.dcm"
+        phantom = write_instance(path, pixels, **facts)
+        assert self.spool.admit(phantom.instance, path, deployments=deployments, source="test")
+        return phantom
+
+    def messages(self) -> list[dict[str, Any]]:
+        """What the sink has, results and events."""
+        path = self.folder / "results.jsonl"
+        if not path.exists():
+            return []
+        text = path.read_text()
+        return [_body(json.loads(line)) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def results(self) -> list[dict[str, Any]]:
+        """What the sink has of results."""
+        return [item for item in self.messages() if "outcome" in item]
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What the sink has of events of one kind."""
+        return [item for item in self.messages() if item.get("kind") == kind]
+
+    def result_of(self, phantom: Phantom, timeout_s: float = 60.0) -> dict[str, Any]:
+        """The result of one instance, once it is there."""
+        uid = phantom.instance.sop_instance_uid
+
+        def found() -> dict[str, Any] | None:
+            mine = [item for item in self.results() if item["instance"]["sop_instance_uid"] == uid]
+            return mine[0] if mine else None
+
+        result: dict[str, Any] = until(found, timeout_s)
+        return result
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """What the roles logged of one kind."""
+        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [item for item in map(json.loads, lines) if item["event"] == event]
+
+
+def _body(line: dict[str, Any]) -> dict[str, Any]:
+    return line.get("body", line) if isinstance(line.get("body", line), dict) else json.loads(line["body"])
+
+
+@pytest.fixture
+def cart(tmp_path: Path) -> Iterator[Cart]:
+    """A cart that is not yet configured; whatever of it runs is ended afterwards."""
+    made = Cart(tmp_path)
+    yield made
+    if made.process is not None and made.process.poll() is None:
+        made.process.terminate()
+        try:
+            made.process.wait(30)
+        except subprocess.TimeoutExpired:
+            made.process.kill()
+            made.process.wait()
+    if made._spool is not None:
+        made._spool.close()
+
+
+@pytest.fixture(name="until")
+def _until() -> Callable[..., Any]:
+    return until

@@ -1,0 +1,528 @@
+"""The spool's promises, one by one, on a real database; the refusals as well as the acceptances."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgeai.api import EngineRef, Failure, Finding, InstanceIds, ModelRef, Outcome, Result, SpoolError, SpoolFull
+from edgeai.config import Spool as Limits
+from edgeai.spool import BUCKETS_MS, Job, Spool
+from edgeai.testing.examples import instance_ref
+
+LIMITS = Limits(reserve_bytes=1000)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    with_limits = Spool(tmp_path / "spool", LIMITS, site="lab", device_id="cart")
+    yield with_limits
+    with_limits.close()
+
+
+def arrive(spool: Spool, number: int = 1, deployments: tuple[str, ...] = ("guard",)) -> bool:
+    received = spool.tmp / f"{number}-{threading.get_ident()}"
+    received.write_bytes(b"DICOM" * 100)
+    instance = instance_ref(sop_instance_uid=f"2.25.{number}")
+    return spool.admit(instance, received, deployments=deployments, source="test")
+
+
+def result_of(job: Job, outcome: Outcome = Outcome.FAILED, code: str = "pixels.rejected") -> Result:
+    completed = outcome is Outcome.COMPLETED
+    return Result(
+        result_id=f"{job.instance.sop_instance_uid}/{job.deployment}",
+        deployment=job.deployment,
+        outcome=outcome,
+        model=ModelRef(name="m", version="1", digest="sha256:0"),
+        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
+        created_at="",
+        edgeai_version="",
+        findings=(Finding(kind="class", label="x", present=True),) if completed else (),
+        reason=None if completed else Failure(code=code, message="no"),
+        engine=EngineRef(backend="b", engine="b 1", device="CPU", artifact="a", precision="fp32")
+        if completed
+        else None,
+        timings_ms={"queue": 0.1, "run": 3.0, "total": 40_000.0},
+    )
+
+
+def take(spool: Spool, owner: str = "me", deployment: str = "guard") -> Job:
+    job = spool.claim(deployment, owner)
+    assert job is not None
+    return job
+
+
+def finish(spool: Spool, outcome: Outcome = Outcome.COMPLETED) -> Job:
+    job = take(spool)
+    assert spool.finish(job, result_of(job, outcome), b"{}")
+    return job
+
+
+# --- intake -------------------------------------------------------------------------------------
+
+
+def test_an_admitted_instance_comes_back_as_it_was(spool: Spool) -> None:
+    assert arrive(spool)
+    job = take(spool)
+    assert job.instance == instance_ref(sop_instance_uid="2.25.1")
+    assert job.path.read_bytes() == b"DICOM" * 100
+    assert job.path.parent == spool.instances
+    assert not list(spool.tmp.iterdir())
+
+
+def test_a_second_copy_is_taken_and_makes_no_second_job(spool: Spool) -> None:
+    assert arrive(spool)
+    assert not arrive(spool)
+    assert take(spool) is not None
+    assert spool.claim("guard", "me") is None
+    assert len(list(spool.instances.iterdir())) == 1
+    assert not list(spool.tmp.iterdir())
+
+
+def test_two_senders_of_one_instance_at_once_make_one_job(spool: Spool) -> None:
+    answers: list[bool] = []
+    go = threading.Barrier(8)
+
+    def send() -> None:
+        go.wait()
+        answers.append(arrive(spool))
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers.count(True) == 1
+    assert len(answers) == 8
+    assert spool.backlog() == (1, 0)
+    assert len(list(spool.instances.iterdir())) == 1
+
+
+def test_an_instance_for_nobody_is_remembered_without_its_file(spool: Spool) -> None:
+    assert arrive(spool, deployments=())
+    assert spool.knows("2.25.1")
+    assert not arrive(spool)
+    assert not list(spool.instances.iterdir())
+    assert not list(spool.tmp.iterdir())
+
+
+def test_one_job_a_deployment_in_the_order_of_arrival(spool: Spool) -> None:
+    for number in (3, 1, 2):
+        arrive(spool, number, ("guard", "other"))
+    for deployment in ("guard", "other"):
+        order = [take(spool, deployment=deployment).instance.sop_instance_uid for _ in range(3)]
+        assert order == ["2.25.3", "2.25.1", "2.25.2"]
+    assert spool.claim("nobody", "me") is None
+
+
+def test_the_disk_reserve_refuses_and_ends_by_itself(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=10**18))
+    with pytest.raises(SpoolFull) as refused:
+        spool.check_room()
+    assert refused.value.code == "spool.disk-reserve"
+    spool.limits = LIMITS
+    spool.check_room()
+    with pytest.raises(SpoolFull):
+        spool.check_room(10**18)
+    spool.close()
+
+
+def test_the_backlog_counts_jobs_and_messages(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000, max_backlog=2))
+    arrive(spool, 1)
+    spool.check_room()
+    spool.event("test.happened", "so it is")
+    spool._backlog_at = -1e9  # the count is kept for half a second
+    with pytest.raises(SpoolFull) as refused:
+        spool.check_room()
+    assert refused.value.code == "spool.backlog"
+    spool.close()
+
+
+def test_a_failed_commit_keeps_nothing(spool: Spool) -> None:
+    spool.db.connection().execute("CREATE TRIGGER no BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(SpoolError):
+        arrive(spool)
+    assert not spool.knows("2.25.1")
+    assert not list(spool.instances.iterdir())
+    assert not list(spool.tmp.iterdir())
+
+
+def test_a_full_disk_keeps_nothing_says_so_and_goes_on(spool: Spool) -> None:
+    db = spool.db.connection()
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(SpoolFull) as refused:
+        for number in range(500):
+            arrive(spool, number)
+    assert refused.value.code == "spool.full"
+    jobs = spool.backlog()[0]
+    assert len(list(spool.instances.iterdir())) == jobs
+    assert not list(spool.tmp.iterdir())
+    db.execute("PRAGMA max_page_count = 1000000")
+    assert arrive(spool, 1000)
+    assert spool.backlog()[0] == jobs + 1
+
+
+# --- work ---------------------------------------------------------------------------------------
+
+
+def test_finish_queues_the_message_and_removes_the_file(spool: Spool) -> None:
+    arrive(spool)
+    job = finish(spool)
+    spool.enable_sinks(["mqtt"])
+    [message] = spool.pending(10, sink="mqtt")
+    assert (message.key, message.channel, message.body) == ("2.25.1/guard", "result/guard", b"{}")
+    assert not job.path.exists()
+    assert spool.claim("guard", "me") is None
+
+
+def test_the_file_stays_while_another_deployment_needs_it(spool: Spool) -> None:
+    arrive(spool, deployments=("guard", "other"))
+    job = finish(spool)
+    assert job.path.exists()
+    last = take(spool, deployment="other")
+    assert spool.finish(last, result_of(last), b"{}")
+    assert not job.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("keep", "outcome", "stays"),
+    [
+        ("never", Outcome.FAILED, False),
+        ("failed", Outcome.FAILED, True),
+        ("failed", Outcome.COMPLETED, False),
+        ("always", Outcome.COMPLETED, True),
+    ],
+)
+def test_keep_files(tmp_path: Path, keep: str, outcome: Outcome, stays: bool) -> None:
+    spool = Spool(tmp_path / "spool", Limits.model_validate({"reserve_bytes": 1, "keep_files": keep}))
+    arrive(spool)
+    job = finish(spool, outcome)
+    assert job.path.exists() is stays
+    spool.recover()
+    assert job.path.exists() is stays
+    spool.close()
+
+
+def test_a_claim_that_was_taken_away_cannot_finish(spool: Spool) -> None:
+    arrive(spool)
+    slow = take(spool, "first")
+    assert spool.release("guard") == 1
+    quick = take(spool, "second")
+    assert not spool.finish(slow, result_of(slow), b"slow")
+    assert spool.backlog() == (1, 0)
+    assert spool.finish(quick, result_of(quick), b"quick")
+    assert not spool.finish(quick, result_of(quick), b"again")
+    spool.enable_sinks(["mqtt"])
+    assert [message.body for message in spool.pending(10, sink="mqtt")] == [b"quick"]
+
+
+def test_release_takes_only_what_it_names(spool: Spool) -> None:
+    arrive(spool, 1, ("guard", "other"))
+    take(spool, "a", "guard")
+    take(spool, "b", "other")
+    assert spool.release("guard") == 1
+    assert spool.claim("other", "c") is None
+    assert spool.release(owner="b") == 1
+    assert spool.claim("other", "c") is not None
+
+
+def test_blame_uses_up_attempts_and_then_condemns(spool: Spool) -> None:
+    arrive(spool)
+    for attempt in range(2):
+        job = take(spool)
+        assert job.attempts == attempt
+        assert not spool.blame(job.id, "crashed", "it died", max_attempts=3)
+        assert spool.condemned("guard", "me") is None
+    assert spool.blame(take(spool).id, "crashed", "it died", max_attempts=3)
+    assert spool.claim("guard", "me") is None
+    given_up = spool.condemned("guard", "me")
+    assert given_up is not None
+    assert (given_up.code, given_up.reason) == ("job.crashed", "it died")
+    assert spool.finish(given_up, result_of(given_up), b"{}")
+    assert spool.condemned("guard", "me") is None
+
+
+def test_interruptions_are_no_attempts_and_yet_have_an_end(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeai.spool.work.MAX_INTERRUPTIONS", 5)
+    arrive(spool)
+    for _ in range(5):
+        assert take(spool).attempts == 0
+        spool.release("guard")
+    assert spool.claim("guard", "me") is None
+    given_up = spool.condemned("guard", "me")
+    assert given_up is not None
+    assert given_up.code == "job.interrupted"
+
+
+# --- outbox -------------------------------------------------------------------------------------
+
+
+def events(spool: Spool, count: int) -> None:
+    for number in range(count):
+        spool.event("test.happened", "so it is", number=number)
+
+
+def numbers(spool: Spool, sink: str) -> list[int]:
+    return [json.loads(message.body)["facts"]["number"] for message in spool.pending(100, sink=sink)]
+
+
+def test_each_sink_has_its_own_place_and_a_message_goes_when_all_have_it(spool: Spool) -> None:
+    spool.enable_sinks(["a", "b"])
+    events(spool, 4)
+    sequences = [message.sequence for message in spool.pending(100, sink="a")]
+    assert sequences == sorted(sequences)
+    spool.published("a", sequences)
+    assert numbers(spool, "a") == []
+    assert numbers(spool, "b") == [0, 1, 2, 3]
+    assert spool.backlog() == (0, 4)
+    spool.published("b", sequences[:3])
+    assert spool.backlog() == (0, 1)
+
+
+def test_acknowledgements_may_come_in_any_order(spool: Spool) -> None:
+    spool.enable_sinks(["a"])
+    events(spool, 4)
+    first, second, third, fourth = (message.sequence for message in spool.pending(100, sink="a"))
+    spool.published("a", [third])
+    spool.published("a", [second, second])
+    assert numbers(spool, "a") == [0, 3]
+    spool.published("a", [first])
+    assert numbers(spool, "a") == [3]
+    assert spool.backlog() == (0, 1)
+    assert spool.pending(100, fourth, sink="a") == []
+    spool.published("a", [fourth, 10_000])
+    assert spool.backlog() == (0, 0)
+    events(spool, 1)
+    assert spool.pending(1, sink="a")[0].sequence > fourth
+
+
+def test_a_sink_that_is_gone_holds_nothing_back_and_a_new_one_misses_nothing_kept(spool: Spool) -> None:
+    spool.enable_sinks(["a", "b"])
+    events(spool, 2)
+    spool.published("a", [message.sequence for message in spool.pending(100, sink="a")])
+    spool.enable_sinks(["a", "c"])
+    assert numbers(spool, "c") == [0, 1]
+    with pytest.raises(SpoolError) as refused:
+        spool.pending(1, sink="b")
+    assert refused.value.code == "spool.unknown-sink"
+    with pytest.raises(SpoolError):
+        spool.published("b", [1])
+    spool.enable_sinks(["a"])
+    assert spool.backlog() == (0, 0)
+
+
+def test_without_a_sink_messages_wait(spool: Spool) -> None:
+    events(spool, 2)
+    spool.enable_sinks([])
+    assert spool.backlog() == (0, 2)
+
+
+def test_an_event_carries_who_and_what(spool: Spool) -> None:
+    spool.enable_sinks(["a"])
+    spool.event("disk.low", "little is left", free=7, why={"x": None})
+    [message] = spool.pending(1, sink="a")
+    body = json.loads(message.body)
+    assert message.channel == "event"
+    assert (body["kind"], body["site"], body["device_id"]) == ("disk.low", "lab", "cart")
+    assert body["facts"] == {"free": 7, "why": '{"x": null}'}
+
+
+# --- metrics, faults ----------------------------------------------------------------------------
+
+
+def test_durations_and_counts_survive_a_restart(spool: Spool, tmp_path: Path) -> None:
+    arrive(spool, 1)
+    arrive(spool, 2)
+    finish(spool)
+    finish(spool, Outcome.FAILED)
+    again = Spool(tmp_path / "spool", LIMITS)
+    stages = {item.stage: item for item in again.histograms()}
+    assert stages["run"].sum_ms == pytest.approx(6.0)
+    assert stages["run"].counts[BUCKETS_MS.index(5.0)] == 2
+    assert stages["total"].counts[-1] == 2
+    found = {(item.labels["outcome"], item.labels["code"]): item.value for item in again.counters()}
+    assert found == {("completed", ""): 1, ("failed", "pixels.rejected"): 1}
+    again.close()
+
+
+FAULT = {"plugin": "acme", "version": "1.0", "deployment": "guard", "cause": "signal-SIGABRT", "quarantine_after": 3}
+
+
+def test_quarantine_at_the_third_fault_of_one_step_only(spool: Spool) -> None:
+    for step in ("open", "run", "open", "run"):
+        assert not spool.fault(**FAULT, step=step)
+    assert not spool.fault(**{**FAULT, "version": "1.1"}, step="run")
+    assert not spool.fault(**{**FAULT, "deployment": "other"}, step="run")
+    assert spool.quarantined() == []
+    assert spool.fault(**FAULT, step="run")
+    [held] = spool.quarantined("guard")
+    assert (held.plugin, held.version, held.step) == ("acme", "1.0", "run")
+    assert spool.quarantined("other") == []
+    assert not spool.fault(**FAULT, step="run")  # is in quarantine already
+
+
+def test_old_faults_do_not_count(spool: Spool) -> None:
+    for _ in range(2):
+        spool.fault(**FAULT, step="run")
+    spool.db.connection().execute("UPDATE faults SET at = at - 90000")
+    assert not spool.fault(**FAULT, step="run")
+
+
+def test_a_pardon_starts_anew_and_is_told(spool: Spool) -> None:
+    for _ in range(3):
+        spool.fault(**FAULT, step="run")
+    assert spool.pardon("other-plugin") == 0
+    assert spool.pardon("acme") == 1
+    assert spool.quarantined() == []
+    assert not spool.fault(**FAULT, step="run")
+    spool.enable_sinks(["a"])
+    kinds = [json.loads(message.body)["kind"] for message in spool.pending(100, sink="a")]
+    assert kinds.count("plugin.fault") == 4
+    assert kinds.count("plugin.quarantined") == 1
+    assert kinds.count("plugin.pardoned") == 1
+
+
+# --- upkeep -------------------------------------------------------------------------------------
+
+
+def test_recover_removes_what_was_never_acknowledged_and_nothing_else(spool: Spool) -> None:
+    arrive(spool)
+    (spool.tmp / "half").write_bytes(b"x")
+    (spool.instances / "without-row.dcm").write_bytes(b"x")
+    spool.recover()
+    assert not list(spool.tmp.iterdir())
+    assert [path.name for path in spool.instances.iterdir()] == [take(spool).path.name]
+
+
+def test_a_lost_file_fails_its_jobs_aloud(spool: Spool) -> None:
+    arrive(spool, 1, ("guard", "other"))
+    arrive(spool, 2)
+    lost = take(spool)
+    lost.path.unlink()
+    spool.recover()
+    for deployment in ("guard", "other"):
+        given_up = spool.condemned(deployment, "me")
+        assert given_up is not None
+        assert given_up.code == "spool.file-missing"
+        assert not given_up.path.is_file()
+    assert take(spool).instance.sop_instance_uid == "2.25.2"
+    assert spool.backlog()[1] == 1  # the event
+
+
+def test_sweep_forgets_what_is_old_and_done(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1, keep_files="always", keep_rows_days=30))
+    for number in (1, 2, 3):
+        arrive(spool, number)
+    done, fresh = finish(spool), finish(spool)
+    old = [("2.25.1",), ("2.25.3",)]
+    spool.db.connection().executemany(
+        "UPDATE instances SET received_at = received_at - 31 * 86400 WHERE sop_instance_uid = ?", old
+    )
+    assert spool.sweep() == 1
+    assert not spool.knows("2.25.1")  # old and done
+    assert spool.knows("2.25.2")  # done, not old
+    assert spool.knows("2.25.3")  # old, not done
+    assert not done.path.exists()
+    assert fresh.path.exists()
+    spool.close()
+
+
+def test_another_schema_is_refused(spool: Spool, tmp_path: Path) -> None:
+    spool.db.connection().execute("PRAGMA user_version = 99")
+    with pytest.raises(SpoolError) as refused:
+        Spool(tmp_path / "spool")
+    assert refused.value.code == "spool.schema"
+
+
+def test_a_damaged_database_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    (folder / "spool.sqlite").write_bytes(b"SQLite format 3\0" + b"garbage" * 1000)
+    with pytest.raises(SpoolError) as refused:
+        Spool(folder)
+    assert refused.value.code == "spool.corrupt"
+
+
+def test_images_are_for_the_service_alone(spool: Spool) -> None:
+    assert spool.folder.stat().st_mode & 0o077 == 0
+
+
+# --- death in the middle ------------------------------------------------------------------------
+
+_DIE = """
+import os, signal, sys
+from pathlib import Path
+from edgeai.spool import Spool
+from edgeai.testing.examples import instance_ref
+spool = Spool(Path(sys.argv[1]))
+where = sys.argv[2]
+db = spool.db.connection()
+db.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
+db.execute("CREATE TEMP TRIGGER t AFTER " + where + " BEGIN SELECT die(); END")
+if where.startswith("INSERT ON jobs"):
+    received = spool.tmp / "x"
+    received.write_bytes(b"DICOM")
+    spool.admit(instance_ref(), received, deployments=["guard"], source="test")
+else:
+    import edgeai.api as api
+    job = spool.claim("guard", "child")
+    result = api.Result(result_id="r", deployment="guard", outcome="failed",
+        model=api.ModelRef(name="m", version="1", digest="d"),
+        instance=api.InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
+        created_at="", edgeai_version="", reason=api.Failure(code="a.b", message=""))
+    spool.finish(job, result, b"{}")
+sys.exit("it should be dead")
+"""
+
+
+def die(spool: Spool, where: str) -> None:
+    done = subprocess.run([sys.executable, "-c", _DIE, str(spool.folder), where], check=False)
+    assert done.returncode == -9
+
+
+def test_killed_within_admit_nothing_was_taken(spool: Spool) -> None:
+    die(spool, "INSERT ON jobs")
+    assert not spool.knows("2.25.1001")
+    assert len(list(spool.instances.iterdir())) == 1
+    spool.recover()
+    assert not list(spool.instances.iterdir())
+    assert arrive(spool, 1001)
+
+
+def test_killed_within_finish_the_job_is_done_again_and_told_once(spool: Spool) -> None:
+    arrive(spool)
+    die(spool, "INSERT ON messages")
+    assert spool.backlog() == (1, 0)
+    assert spool.claim("guard", "me") is None
+    assert spool.release() == 1
+    job = finish(spool)
+    assert spool.backlog() == (0, 1)
+    assert not job.path.exists()
+
+
+def test_every_commit_that_returned_is_on_disk(spool: Spool) -> None:
+    arrive(spool)
+    db = sqlite3.connect(spool.folder / "spool.sqlite")
+    assert db.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    assert spool.db.connection().execute("PRAGMA synchronous").fetchone()[0] == 2
+    assert db.execute("SELECT COUNT(*) FROM jobs").fetchone()[0] == 1
+    db.close()
+
+
+def test_a_result_id_is_queued_once(spool: Spool) -> None:
+    arrive(spool, 1)
+    arrive(spool, 2)
+    for _ in range(2):
+        job = take(spool)
+        spool.finish(job, replace(result_of(job), result_id="same"), b"{}")
+    assert spool.backlog() == (0, 1)
