@@ -13,17 +13,21 @@ from edgeai.dicom.layout import Palette, PixelLayout
 
 @cache
 def _chroma() -> tuple[Array, Array, Array]:
-    """What Cr adds to red, Cb to blue, and (Cb, Cr) to green: the inverse of C.7.6.3.1.2, rounded half up.
+    """What Cr adds to red, (Cb, Cr) to green and Cb to blue: the inverse of C.7.6.3.1.2, rounded half up.
 
-    Y is whole, so rounding its sum is rounding the other term: three look-ups give exactly what the
-    floating-point matrix gives.
+    Y is whole, so rounding its sum is rounding the other term, and three look-ups replace a floating-point
+    matrix. Whole-numbered fractions, because one pair (178, 78) lies on a tie that floats miss.
     """
-    offset = np.arange(256) - 128.0
-    red = np.floor(1.402 * offset + 0.5).astype(np.int16)
-    blue = np.floor(1.772 * offset + 0.5).astype(np.int16)
-    by_cb, by_cr = -0.114 * 1.772 / 0.587 * offset, -0.299 * 1.402 / 0.587 * offset
-    green = np.floor(by_cb[:, None] + by_cr[None, :] + 0.5).astype(np.int16)
+    offset = np.arange(-128, 128)
+    red = _rounded(1402 * offset, 1000)
+    blue = _rounded(1772 * offset, 1000)
+    green = _rounded(-114 * 1772 * offset[:, None] - 299 * 1402 * offset[None, :], 587 * 1000)
     return red, green.ravel(), blue
+
+
+def _rounded(numerator: Array, denominator: int) -> Array:
+    rounded: Array = (2 * numerator + denominator) // (2 * denominator)
+    return rounded.astype(np.int16)
 
 
 def ybr_to_rgb(pixels: Array) -> Array:

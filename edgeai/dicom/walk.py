@@ -203,7 +203,7 @@ def _kind(element: Element) -> str:
     if element.vr == "SQ":
         return "sequence"
     if element.length == UNDEFINED:
-        return "fragments" if element.vr in ("OB", "OW") else "sequence"
+        return {"OB": "fragments", "OW": "fragments", "UN": "sequence", "": "sequence"}.get(element.vr, "value")
     if element.vr == "" and element.length >= 8 and not element.tag >> 16 & 1:
         from pydicom.datadict import dictionary_VR  # heavy, and only implicit VR needs it
 
