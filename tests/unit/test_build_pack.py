@@ -31,6 +31,7 @@ from edgeai.build.golden import Golden, read_golden, write_golden
 from edgeai.build.pack import pack_card
 from edgeai.bundle.manifest import Tolerance
 from edgeai.bundle.reader import open_bundle
+from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
 
 MODEL = b"times two"
@@ -93,7 +94,8 @@ class Scaling:
         self._factor = float(request.artifact.read_text())
 
     def run(self, inputs: Tensors) -> Tensors:
-        return {"y": inputs["x"] * np.float32(self._factor)}
+        with np.errstate(invalid="ignore"):
+            return {"y": inputs["x"] * np.float32(self._factor)}
 
     def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
         return map(self.run, inputs)
@@ -311,3 +313,24 @@ def test_relative_tolerance_counts_for_large_values_alone(engine: Engine, tmp_pa
 
     assert share(Tolerance(absolute=0.0, relative=1e-3)) == pytest.approx(0.1, rel=0.05)
     assert share(Tolerance(absolute=1e-3, relative=0.0)) > 1000
+
+
+def test_the_command_says_how_far_each_artifact_is_and_where_the_bundle_lies(
+    folder: Path, engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
+    said = capfd.readouterr().out
+    assert "scale-fp16  made  scale CPU, 1 golden cases  2.00e-02" in said
+    assert f"{tmp_path / 'dist' / 'double-2.1.0.edgeai'}: " in said
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
+    assert "scale-fp16  kept" in capfd.readouterr().out
+
+
+def test_the_command_ends_without_a_bundle_when_an_artifact_disagrees(
+    folder: Path, engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine.factor["fp32"] = 2.01
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 1
+    assert "error[convert.disagrees]" in capfd.readouterr().err
+    assert run(["pack", str(tmp_path)]) == 2
+    assert "error[config.card-unreadable]" in capfd.readouterr().err
