@@ -154,3 +154,28 @@ class Result:
         body = asdict(self)
         body["timings_ms"] = {stage: round(value, 3) for stage, value in self.timings_ms.items()}
         return {"schema": RESULT_SCHEMA, **body, "outcome": str(self.outcome)}
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> Result:
+        """What ``as_dict`` made, or a message that holds it; keys that are not ours are ignored.
+
+        Raises:
+            ValueError: another schema, or a result that the constructor refuses.
+        """
+        if body.get("schema") != RESULT_SCHEMA:
+            raise ValueError(f"result schema {body.get('schema')!r}, this edgeai reads {RESULT_SCHEMA}")
+        known: dict[str, Any] = {name: body[name] for name in cls.__slots__ if name in body}
+        nested = {"model": ModelRef, "instance": InstanceIds, "reason": Failure, "engine": EngineRef}
+        for name, kind in nested.items():
+            known[name] = kind(**known[name]) if known.get(name) else None
+        if known.get("degraded"):
+            degraded = known["degraded"]
+            known["degraded"] = Degradation(wished=degraded["wished"], because=tuple(degraded["because"]))
+        known["outcome"] = Outcome(known["outcome"])
+        known["findings"] = tuple(_finding(item) for item in known.get("findings", ()))
+        return cls(**known)
+
+
+def _finding(body: Mapping[str, Any]) -> Finding:
+    concept = body.get("concept")
+    return Finding(**{**body, "concept": Concept(**concept) if concept else None})

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -14,7 +15,17 @@ from rich.table import Table
 if TYPE_CHECKING:
     from edgeai.dicom.scu import Sent
 
-_STAGES = ("queue", "header", "decode", "transform", "run", "total")
+_STAGES = {
+    "queue": "wait",
+    "header": "header",
+    "decode": "decode",
+    "transform": "prep.",
+    "run": "run",
+    "total": "total",
+}
+_FEW_STAGES = {"decode": "decode", "run": "run", "total": "total"}
+_WIDE_COLUMNS = 118
+"""Terminal width from which every stage fits."""
 
 
 class DemoTable:
@@ -28,12 +39,15 @@ class DemoTable:
         self._refused: list[Sent] = []
         self._results: dict[str, dict[str, Any]] = {}
         self._live: Live | None = None
-        self._table = Table(
-            "instance", "header says", "looks like", "agree", "probability", "backend", "device", *_STAGES
+        self._stages = _STAGES if console.width >= _WIDE_COLUMNS else _FEW_STAGES
+        self._table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for name in ("instance", "says", "looks like", "fits", "prob.", "backend", "device"):
+            self._table.add_column(name, no_wrap=True)
+        for name in self._stages.values():
+            self._table.add_column(name, justify="right", no_wrap=True)
+        self._table.caption = (
+            "says: Modality in the header; fits: whether the picture agrees with it; stages in milliseconds"
         )
-        for column in self._table.columns[7:]:
-            column.justify = "right"
-        self._table.caption = "stages in milliseconds"
 
     def live(self) -> AbstractContextManager[object]:
         """Redraw as rows arrive, while the block runs."""
@@ -73,12 +87,13 @@ class DemoTable:
 
     def draw(self, folder: Path) -> int:
         """One overlay picture an instance into ``folder``; how many."""
-        from edgeai.cli.overlay import draw_overlay
+        from edgeai.api.results import Result
+        from edgeai.cli.overlay import Overlays
 
         folder.mkdir(parents=True, exist_ok=True)
+        overlays = Overlays(folder)
         for uid, result in self._results.items():
-            path = self._paths[uid]
-            draw_overlay(path, result).save(folder / f"{path.stem}.png")
+            overlays.draw(self._paths[uid], Result.from_dict(result))
         return len(self._results)
 
     def summarise(self, pictures: int, folder: Path, seconds: float) -> None:
@@ -102,7 +117,7 @@ class DemoTable:
     def _row(self, uid: str, result: dict[str, Any]) -> list[str]:
         name = self._paths[uid].name
         engine = result["engine"] or {"backend": "", "device": ""}
-        times = [f"{result['timings_ms'].get(stage, 0.0):.1f}" for stage in _STAGES]
+        times = [f"{result['timings_ms'].get(stage, 0.0):.1f}" for stage in self._stages]
         if result["outcome"] != "completed":
             why = f"[red]{result['outcome']}: {result['reason']['code']}[/]"
             return [name, result["instance"]["modality"], why, "", "", engine["backend"], engine["device"], *times]
