@@ -23,8 +23,8 @@ _STAGES = {
     "run": "run",
     "total": "total",
 }
-_FEW_STAGES = {"decode": "decode", "run": "run", "total": "total"}
-_WIDE_COLUMNS = 118
+_FEW_STAGES = {"decode": "decode", "total": "total"}
+_WIDE_COLUMNS = 108
 """Terminal width from which every stage fits."""
 
 
@@ -40,8 +40,8 @@ class DemoTable:
         self._results: dict[str, dict[str, Any]] = {}
         self._live: Live | None = None
         self._stages = _STAGES if console.width >= _WIDE_COLUMNS else _FEW_STAGES
-        self._table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-        for name in ("instance", "says", "looks like", "fits", "prob.", "backend", "device"):
+        self._table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        for name in ("instance", "says", "looks like", "fits", "prob.", "backend/device"):
             self._table.add_column(name, no_wrap=True)
         for name in self._stages.values():
             self._table.add_column(name, justify="right", no_wrap=True)
@@ -116,11 +116,11 @@ class DemoTable:
 
     def _row(self, uid: str, result: dict[str, Any]) -> list[str]:
         name = self._paths[uid].name
-        engine = result["engine"] or {"backend": "", "device": ""}
+        engine = f"{result['engine']['backend']}/{result['engine']['device']}" if result["engine"] else ""
         times = [f"{result['timings_ms'].get(stage, 0.0):.1f}" for stage in self._stages]
         if result["outcome"] != "completed":
             why = f"[red]{result['outcome']}: {result['reason']['code']}[/]"
-            return [name, result["instance"]["modality"], why, "", "", engine["backend"], engine["device"], *times]
+            return [name, result["instance"]["modality"], why, "", "", engine, *times]
         top = _top(result)
         agree = {True: "[green]yes[/]", False: "[red]NO[/]", None: ""}[_agreement(result)]
         return [
@@ -129,8 +129,7 @@ class DemoTable:
             top["label"],
             agree,
             f"{top['probability']:.3f}",
-            engine["backend"],
-            engine["device"],
+            engine,
             *times,
         ]
 
