@@ -41,10 +41,11 @@ class DemoTable:
         self._live: Live | None = None
         self._stages = _STAGES if console.width >= _WIDE_COLUMNS else _FEW_STAGES
         self._table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-        for name in ("instance", "says", "looks like", "fits", "prob.", "backend/device"):
-            self._table.add_column(name, no_wrap=True)
+        self._table.add_column("instance", no_wrap=True)
+        for name, width in (("says", 4), ("looks like", 10), ("fits", 4), ("prob.", 5), ("engine", 12)):
+            self._table.add_column(name, no_wrap=True, min_width=width)
         for name in self._stages.values():
-            self._table.add_column(name, justify="right", no_wrap=True)
+            self._table.add_column(name, justify="right", no_wrap=True, min_width=6)
         self._table.caption = (
             "says: Modality in the header; fits: whether the picture agrees with it; stages in milliseconds"
         )
