@@ -65,8 +65,9 @@ class CropUltrasound:
     def _content_box(self, frame: Frame) -> Box:
         """The bounds of the largest connected set of pixels above black, thin joins cut."""
         lit = _lit(frame, self.black)
-        # Opening by 5x5 parts text, scales and rulers from the sector; closing fills its dark speckle first.
-        kernel = np.ones((5, 5), np.uint8)
+        # Opening parts text, scales and rulers from the sector; closing fills its dark speckle first.
+        side = 2 * max(1, round(min(frame.rows, frame.columns) / 200)) + 1
+        kernel = np.ones((side, side), np.uint8)
         lit = cv2.morphologyEx(cv2.morphologyEx(lit, cv2.MORPH_CLOSE, kernel), cv2.MORPH_OPEN, kernel)
         count, _, stats, _ = cv2.connectedComponentsWithStats(lit, connectivity=8)
         if count > 1:
