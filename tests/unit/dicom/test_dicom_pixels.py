@@ -443,7 +443,7 @@ def test_extended_offset_tables(two: tuple, tmp_path: Path) -> None:
 
 
 def test_fragments_that_do_not_add_up(two: tuple) -> None:
-    path, first, second = two
+    path, first, _ = two
     whole = item(b"".join(first))
     for value, code in (
         (item(b"") + whole + END, "pixels.fragments"),
