@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
@@ -26,6 +26,7 @@ _STAGES = {
 _FEW_STAGES = {"decode": "decode", "total": "total"}
 _WIDE_COLUMNS = 108
 """Terminal width from which every stage fits."""
+_NAME_COLUMNS = 26
 
 
 class DemoTable:
@@ -41,11 +42,13 @@ class DemoTable:
         self._live: Live | None = None
         self._stages = _STAGES if console.width >= _WIDE_COLUMNS else _FEW_STAGES
         self._table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-        self._table.add_column("instance", no_wrap=True)
-        for name, width in (("says", 4), ("looks like", 10), ("fits", 4), ("prob.", 5), ("engine", 12)):
-            self._table.add_column(name, no_wrap=True, min_width=width)
-        for name in self._stages.values():
-            self._table.add_column(name, justify="right", no_wrap=True, min_width=6)
+        columns = {"says": 4, "looks like": 10, "fits": 4, "prob.": 5, "engine": 12}
+        columns |= dict.fromkeys(self._stages.values(), 6)
+        room = console.width - sum(width + 1 for width in columns.values()) - 1
+        self._table.add_column("instance", no_wrap=True, width=min(_NAME_COLUMNS, max(8, room)))
+        for name, width in columns.items():
+            justify: Literal["left", "right"] = "right" if name in self._stages.values() else "left"
+            self._table.add_column(name, justify=justify, no_wrap=True, width=width)
         self._table.caption = (
             "says: Modality in the header; fits: whether the picture agrees with it; stages in milliseconds"
         )
