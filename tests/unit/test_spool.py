@@ -160,9 +160,13 @@ def test_a_full_disk_keeps_nothing_says_so_and_goes_on(spool: Spool) -> None:
     db = spool.db.connection()
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(SpoolFull) as refused:
+
+    def arrive_for_ever() -> None:
         for number in range(500):
             arrive(spool, number)
+
+    with pytest.raises(SpoolFull) as refused:
+        arrive_for_ever()
     assert refused.value.code == "spool.full"
     jobs = spool.backlog()[0]
     assert len(list(spool.instances.iterdir())) == jobs

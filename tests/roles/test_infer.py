@@ -1,0 +1,193 @@
+"""The infer role under a real supervisor: every job gets a result, and none looks like a negative by accident."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+
+import edgeai
+from edgeai.spool import BUCKETS_MS
+from edgeai.testing.fakes import Misbehaviour
+from edgeai.testing.phantoms import PATIENT_NAME
+
+DULL, BRIGHT = 60, 250
+
+RESULT_SCHEMA = json.loads((Path(edgeai.__file__).parent / "schemas" / "result-1.json").read_text())
+
+
+def assert_failed(result: dict[str, Any], code: str) -> None:
+    assert (result["outcome"], result["reason"]["code"], result["findings"]) == ("failed", code, [])
+
+
+def test_a_job_becomes_a_result_that_names_everything(cart: Any) -> None:
+    cart.configure()
+    cart.start()
+    cart.ready()
+    phantom = cart.admit(BRIGHT)
+    result = cart.result_of(phantom)
+    Draft202012Validator(RESULT_SCHEMA).validate(result)
+    assert result["outcome"] == "completed"
+    assert {finding["label"] for finding in result["findings"]} == {"dull", "bright"}
+    assert (result["engine"]["backend"], result["engine"]["device"]) == ("fake-works", "CPU")
+    assert (result["site"], result["device_id"], result["deployment"]) == ("lab", "cart", "guard")
+    assert {"queue", "decode", "run", "total"} <= set(result["timings_ms"])
+    assert not list(cart.spool.instances.iterdir())
+    run = next(item for item in cart.spool.histograms() if item.stage == "run")
+    assert sum(run.counts) == 1
+    assert len(run.counts) == len(BUCKETS_MS) + 1
+    assert PATIENT_NAME not in cart.log.read_text()
+    assert cart.stop() == 0
+
+
+def test_results_come_in_the_order_of_arrival(cart: Any, until: Any) -> None:
+    cart.configure()
+    sent = [cart.admit().instance.sop_instance_uid for _ in range(20)]  # before anything runs
+    cart.start()
+    until(lambda: len(cart.results()) == 20)
+    assert [result["instance"]["sop_instance_uid"] for result in cart.results()] == sent
+
+
+def test_with_a_key_no_uid_leaves_the_device(cart: Any, until: Any) -> None:
+    (cart.folder / "key").write_text("0123456789abcdef" * 4)
+    cart.configure(more='\n[privacy]\nuids = "hmac"\nhmac_key_file = "key"\n')
+    phantom = cart.admit()
+    broken = cart.admit(pixels=np.zeros((16, 16), np.uint8), attributes={"PixelData": b"\0"})
+    cart.start()
+    until(lambda: len(cart.results()) == 2)
+    text = (cart.folder / "results.jsonl").read_text()
+    for each in (phantom, broken):
+        instance = each.instance
+        for uid in (instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid):
+            assert uid not in text
+    assert all(result["instance"]["hashed"] for result in cart.results())
+    assert len({result["result_id"] for result in cart.results()}) == 2
+
+
+def test_an_image_that_does_not_decode_fails_and_blames_nobody(cart: Any) -> None:
+    cart.configure()
+    cart.start()
+    cart.ready()
+    broken = cart.admit(attributes={"PixelData": b"\0\0"})
+    good = cart.admit()
+    result = cart.result_of(broken)
+    assert result["outcome"] == "failed"
+    assert result["reason"]["code"].startswith("pixels.")
+    assert result["instance"]["sop_instance_uid"] == broken.instance.sop_instance_uid
+    assert cart.result_of(good)["outcome"] == "completed"
+    assert cart.events("plugin.fault") == []
+
+
+def test_a_file_that_vanished_fails_aloud(cart: Any) -> None:
+    cart.configure()
+    cart.start()
+    cart.ready()
+    phantom = cart.admit(deployments=("guard",))
+    first = cart.result_of(phantom)
+    assert first["outcome"] == "completed"
+    cart.stop()
+    lost = cart.admit()
+    for path in cart.spool.instances.iterdir():
+        path.unlink()
+    cart.start()
+    assert_failed(cart.result_of(lost), "spool.file-missing")
+    assert cart.events("spool.file-missing")
+
+
+def test_a_bundle_that_is_no_bundle_fails_every_job_and_says_so(cart: Any, until: Any) -> None:
+    cart.configure()
+    (cart.folder / "guard.edgeai").write_bytes(b"no bundle")
+    cart.start()
+    jobs = [cart.admit() for _ in range(3)]
+    for job in jobs:
+        result = cart.result_of(job)
+        assert result["outcome"] == "failed"
+        assert result["reason"]["code"].startswith("bundle.")
+        Draft202012Validator(RESULT_SCHEMA).validate(result)
+    assert len({result["result_id"] for result in cart.results()}) == 3
+    assert len(until(lambda: cart.events("deployment.unavailable"))) == 1
+    note = cart.spool.notes()["infer:guard"]
+    assert note.state == "unavailable"
+    assert note.detail["code"].startswith("bundle.")
+
+
+@pytest.mark.parametrize(
+    ("setup", "code"),
+    [
+        ({"backends": ("fake-absent",)}, "backend."),
+        ({"backends": ("fake-nobody",)}, "backend."),
+        ({"backends": ("fake-works",), "allow": []}, "plugin.not-allowed"),
+    ],
+)
+def test_a_model_that_cannot_be_opened_fails_every_job(cart: Any, setup: dict[str, Any], code: str) -> None:
+    for name, value in setup.items():
+        setattr(cart, name, value)
+    cart.configure()
+    cart.start()
+    result = cart.result_of(cart.admit())
+    assert result["outcome"] == "failed"
+    assert result["reason"]["code"].startswith(code)
+    assert result["model"]["name"] == "guard-model"
+
+
+@pytest.mark.parametrize("how", ["wrong-shape", "nan", "raise", "wrong-names"])
+def test_a_backend_that_lies_fails_its_jobs_then_the_next_takes_over(cart: Any, how: str, until: Any) -> None:
+    cart.add_backend("liar", how)
+    cart.backends = ("liar", "fake-works")
+    cart.configure()
+    cart.start()
+    cart.ready()
+    for _ in range(3):
+        result = cart.result_of(cart.admit(BRIGHT))
+        assert result["outcome"] == "failed"
+        assert result["findings"] == []
+        assert result["engine"]["backend"] == "liar"
+        assert result["reason"]["code"].partition(".")[0] in ("backend", "tensor", "plugin")
+    after = cart.result_of(cart.admit(BRIGHT))
+    assert (after["outcome"], after["engine"]["backend"]) == ("completed", "fake-works")
+    assert after["degraded"]["wished"] == "liar"
+    assert len(until(lambda: cart.events("plugin.quarantined"))) == 1
+    assert until(lambda: cart.events("deployment.degraded"))
+    assert cart.spool.notes()["supervise"].detail["roles"]["infer:guard"]["restarts"] == 0
+
+
+def test_failures_that_are_not_in_a_row_quarantine_nobody(cart: Any) -> None:
+    cart.configure(Misbehaviour(how="wrong-shape", mean_above=0.9))
+    cart.start()
+    cart.ready()
+    for _ in range(4):
+        assert_failed(cart.result_of(cart.admit(BRIGHT)), "tensor.mismatch")
+        assert cart.result_of(cart.admit(DULL))["outcome"] == "completed"
+    assert cart.spool.quarantined() == []
+
+
+def test_a_pardon_brings_the_first_wish_back(cart: Any, until: Any) -> None:
+    cart.configure()
+    for _ in range(3):
+        cart.spool.fault(
+            plugin="fakes", version="1.0", deployment="guard", step="run", cause="test", quarantine_after=3
+        )
+    cart.start()
+    result = cart.result_of(cart.admit())
+    assert result["outcome"] == "failed"
+    assert "quarantine" in result["reason"]["message"]
+    cart.spool.pardon("fakes")
+    cart.ready()
+    assert cart.result_of(cart.admit())["outcome"] == "completed"
+
+
+def test_another_version_of_the_plugin_is_not_held_to_blame(cart: Any) -> None:
+    cart.configure()
+    cart.spool.fault(plugin="fakes", version="0.9", deployment="guard", step="run", cause="test", quarantine_after=1)
+    cart.start()
+    assert cart.result_of(cart.admit())["outcome"] == "completed"
+
+
+def test_an_unknown_deployment_is_refused(cart: Any) -> None:
+    cart.configure()
+    assert cart.start("infer", "--deployment", "other").wait(60) == 78
+    assert cart.logged("role.failed")[0]["code"] == "config.no-deployment"

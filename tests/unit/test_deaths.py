@@ -1,0 +1,78 @@
+"""Whose fault was it? The verdict on every kind of death."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import pytest
+
+from edgeai.roles.deaths import judge
+from edgeai.spool import Note, Step
+
+MAIN, AHEAD = 0x7F01, 0x7F02
+
+
+def step(name: str, thread: int = MAIN, **facts: Any) -> Step:
+    plugin = {"plugin": "acme", "version": "1.0"} if name in ("load", "probe", "open", "run") else {}
+    return Step(step=name, since=0.0, thread=thread, **{**plugin, **facts})
+
+
+def note(*steps: Step) -> Note:
+    return Note(role="infer:guard", pid=1, state="ready", beat_at=0.0, steps=steps)
+
+
+JOB = step("job", job_id=7)
+
+
+@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE])
+def test_a_crash_while_running_blames_the_plugin_and_the_job(number: signal.Signals) -> None:
+    death = judge(-number, note(JOB, step("run")))
+    assert (death.cause, death.how, death.job_id) == ("crashed", f"signal-{number.name}", 7)
+    assert death.step is not None
+    assert (death.step.step, death.step.plugin, death.step.version) == ("run", "acme", "1.0")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_death_from_outside_blames_nobody(number: signal.Signals) -> None:
+    death = judge(-number, note(JOB, step("run")))
+    assert (death.cause, death.step, death.job_id) == ("interrupted", None, None)
+
+
+def test_an_exit_in_the_middle_of_a_step_is_a_crash_and_a_clean_one_is_not() -> None:
+    crashed = judge(3, note(step("open")))
+    assert (crashed.cause, crashed.how) == ("crashed", "exit-3")
+    assert crashed.step is not None
+    assert judge(0, note()).cause == "ended"
+    assert judge(70, None).step is None
+
+
+def test_a_deadline_blames_and_silence_does_not() -> None:
+    overdue = judge(-signal.SIGKILL, note(JOB, step("run")), killed="deadline")
+    assert (overdue.cause, overdue.how, overdue.job_id) == ("deadline", "deadline", 7)
+    assert overdue.step is not None
+    silent = judge(-signal.SIGKILL, note(), killed="silent")
+    assert (silent.cause, silent.step, silent.job_id) == ("silent", None, None)
+
+
+def test_a_death_while_decoding_is_the_images_doing() -> None:
+    death = judge(-signal.SIGSEGV, note(JOB, step("decode")))
+    assert (death.step, death.job_id) == (None, 7)
+
+
+def test_two_threads_at_work_and_no_evidence_blames_the_job_alone() -> None:
+    death = judge(-signal.SIGSEGV, note(JOB, step("run"), step("decode", AHEAD)))
+    assert (death.step, death.job_id) == (None, 7)
+
+
+@pytest.mark.parametrize(("thread", "blames_plugin"), [(MAIN, True), (AHEAD, False)])
+def test_two_threads_at_work_and_a_crash_report_decides(thread: int, blames_plugin: bool) -> None:
+    report = f"Fatal Python error: Aborted\n\nThread 0x{AHEAD:016x}:\n\nCurrent thread 0x{thread:016x} (most recent"
+    death = judge(-signal.SIGABRT, note(JOB, step("run"), step("decode", AHEAD)), crash_report=report)
+    assert (death.step is not None) is blames_plugin
+    assert death.job_id == 7
+
+
+def test_a_death_of_ones_own_doing_between_steps_blames_no_plugin() -> None:
+    death = judge(-signal.SIGSEGV, note(step("finish", job_id=7)))
+    assert (death.step, death.job_id) == (None, 7)
