@@ -52,14 +52,15 @@ def take(
         SpoolError: the spool failed.
     """
     try:
-        instance = read_header(received).instance
+        header = read_header(received)
+        instance = header.instance
         if sop_instance_uid not in ("", instance.sop_instance_uid):
             raise DicomRejected("the data set holds another SOP Instance than announced", code="dicom.uid-mismatch")
         if sop_class_uid not in ("", instance.sop_class_uid):
             raise DicomRejected("the data set is of another SOP Class than announced", code="dicom.uid-mismatch")
-        if instance.sop_class_uid not in image_classes():
+        if header.pixels is None and instance.sop_class_uid not in image_classes():
             raise DicomRejected(
-                "not an image: its SOP Class has no pixels, or is unknown",
+                "not an image: it has no pixels, and neither have others of its SOP Class",
                 code="dicom.not-an-image",
                 remedy="send images only; reports, plans and presentation states have nothing to infer from",
             )

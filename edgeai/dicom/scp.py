@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -99,6 +100,9 @@ class StorageScp:
     def stop(self, grace_s: float = 5.0) -> None:
         """Accept no more; let instances that are arriving arrive, for so many seconds; then end. Twice is fine."""
         self._stopping.set()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the acceptor; elsewhere than on Linux its poll does
         if self._acceptor is not None:
             self._acceptor.join()
         if self._listener is not None:
@@ -129,6 +133,8 @@ class StorageScp:
             except TimeoutError:
                 continue
             except OSError as error:
+                if self._stopping.is_set():
+                    return
                 # Out of file descriptors, or the peer was gone already: neither ends the service.
                 _log.warning("connection.not-accepted", why=str(error))
                 self._stopping.wait(0.1)
