@@ -1,0 +1,183 @@
+"""``edgeai plugins``, as a user runs it: in processes of their own, on distributions found by the path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgeai.cli.scaffold import KINDS
+from edgeai.testing.distributions import write_fake_distribution
+
+FACTS = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
+
+
+def environment(*folders: Path) -> dict[str, str]:
+    path = os.pathsep.join([*map(str, folders), *(p for p in sys.path if p)])
+    return {**os.environ, **FACTS, "PYTHONPATH": path}
+
+
+def run(command, cwd: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        env=environment(*folders),
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def edgeai(cwd: Path, *arguments: str, path: tuple[Path, ...] = ()) -> subprocess.CompletedProcess[str]:
+    return run(["edgeai", "plugins", *arguments], cwd, *path)
+
+
+def written(folder: Path, name: str, kind: str) -> Path:
+    """A new plugin, put on the path as pip would: its dist-info beside its module."""
+    done = edgeai(folder, "new", name, "--kind", kind)
+    assert done.returncode == 0, done.stderr
+    distribution = folder / f"edgeai-{name}"
+    module = f"edgeai_{name.replace('-', '_')}"
+    write_fake_distribution(distribution, name=f"edgeai-{name}", version="0.1.0", entry_points={name: module})
+    return distribution
+
+
+# --- new
+
+
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "converter")) for k in KINDS])
+def test_a_new_plugin_works_as_written(tmp_path, kind):
+    distribution = written(tmp_path, f"acme-{kind}", kind)
+    done = run(["pytest", "-q", "-p", "no:cacheprovider"], distribution, distribution)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "passed" in done.stdout
+
+
+def test_new_writes_a_whole_distribution_of_about_forty_lines(tmp_path):
+    distribution = written(tmp_path, "acme", "backend")
+    files = {
+        str(p.relative_to(distribution)) for p in distribution.rglob("*") if p.is_file() and "dist-info" not in str(p)
+    }
+    assert files == {"README.md", "pyproject.toml", "edgeai_acme.py", "tests/test_conformance.py"}
+    code = [line for line in (distribution / "edgeai_acme.py").read_text().splitlines() if line.strip()]
+    assert len(code) <= 60
+    for path in files:
+        assert "{{" not in (distribution / path).read_text(), path
+
+
+def test_what_new_writes_passes_the_projects_own_lint(tmp_path):
+    for kind in KINDS:
+        assert edgeai(tmp_path, "new", f"acme-{kind}", "--kind", kind).returncode == 0
+    rules = ["--isolated", "--line-length", "120"]
+    lint = run(["ruff", "check", *rules, "--select", "E,F,W,UP,B,SIM", "--ignore", "E402", "."], tmp_path)
+    assert lint.returncode == 0, lint.stdout
+    layout = run(["ruff", "format", *rules, "--check", "."], tmp_path)
+    assert layout.returncode == 0, layout.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Acme", "acme_npu", "3d", "acme-", "../acme", "acme npu", "edgeai-acme", "a" * 41]
+)
+def test_new_refuses_names_that_cannot_be_used(tmp_path, name):
+    done = edgeai(tmp_path, "new", name)
+    assert done.returncode == 2
+    assert "config.plugin-name" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_refuses_an_unknown_kind(tmp_path):
+    done = edgeai(tmp_path, "new", "acme", "--kind", "painter")
+    assert done.returncode == 2
+    assert "backend, transform" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_leaves_what_is_there(tmp_path):
+    (tmp_path / "edgeai-acme").mkdir()
+    (tmp_path / "edgeai-acme" / "mine.py").write_text("mine")
+    done = edgeai(tmp_path, "new", "acme")
+    assert done.returncode == 2
+    assert "config.plugin-exists" in done.stderr
+    assert [p.name for p in (tmp_path / "edgeai-acme").iterdir()] == ["mine.py"]
+
+
+# --- list
+
+
+def test_list_shows_what_is_installed_and_imports_none_of_it(tmp_path):
+    write_fake_distribution(tmp_path, name="acme-npu", version="2.1", module_source="raise SystemExit('imported')")
+    done = edgeai(tmp_path, "list", path=(tmp_path,))
+    assert done.returncode == 0, done.stderr
+    assert ["acme-npu", "acme-npu", "2.1", "acme_npu"] in [line.split() for line in done.stdout.splitlines()]
+    rows = json.loads(edgeai(tmp_path, "list", "--json", path=(tmp_path,)).stdout)
+    assert {"name": "acme-npu", "module": "acme_npu", "distribution": "acme-npu", "version": "2.1"} in rows
+
+
+def test_list_warns_of_a_name_that_is_taken_twice(tmp_path):
+    for name in ("acme-one", "acme-two"):
+        write_fake_distribution(tmp_path, name=name, entry_points={"acme": "acme"})
+    assert "'acme' is provided twice" in edgeai(tmp_path, "list", path=(tmp_path,)).stderr
+
+
+# --- check
+
+
+def test_check_runs_the_authors_tests(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    done = edgeai(tmp_path, "check", "acme", path=(distribution,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "task acme" in done.stdout
+    assert "ok   Each finding of a frame says which frame it is of." in done.stdout
+    assert "fail" not in done.stdout
+
+
+def test_check_asks_what_it_can_of_specs_without_examples(tmp_path):
+    distribution = written(tmp_path, "acme", "backend")
+    (distribution / "tests" / "test_conformance.py").unlink()
+    done = edgeai(tmp_path, "check", "acme", "--json", path=(distribution,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules = {rule["test"]: rule for rule in json.loads(done.stdout)["rules"]}
+    assert rules["test_probe_is_repeatable"]["outcome"] == "pass"
+    assert rules["test_damaged_artifact_is_rejected[garbage]"]["outcome"] == "pass"
+    assert rules["test_outputs_are_as_declared"]["outcome"] == "skip"
+    assert {rule["spec"] for rule in rules.values()} == {"acme"}
+
+
+def test_check_fails_a_plugin_that_breaks_a_rule(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    module = distribution / "edgeai_acme.py"
+    module.write_text(module.read_text().replace("if not np.isfinite(values).all():", "if False:"))
+    done = edgeai(tmp_path, "check", "acme", path=(distribution,))
+    assert done.returncode == 1
+    assert "FAIL NaN or infinity anywhere in the outputs is TaskFailed" in done.stdout
+
+
+def test_check_survives_a_plugin_that_aborts(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    module = distribution / "edgeai_acme.py"
+    module.write_text(
+        module.read_text().replace(
+            "    def summarise",
+            "    def summarise(self, frames, instance):\n        import os\n        os.abort()\n\n    def other",
+        )
+    )
+    done = edgeai(tmp_path, "check", "acme", path=(distribution,))
+    assert done.returncode == 1
+    assert "DIED The summary of one frame says something." in done.stdout
+    assert "SIGABRT" in done.stdout
+    assert "ok   Eight threads with one task get what one thread gets." in done.stdout
+
+
+def test_check_of_what_does_not_load_says_why(tmp_path):
+    write_fake_distribution(tmp_path, name="acme", module_source="import no_such_engine")
+    done = edgeai(tmp_path, "check", "acme", path=(tmp_path,))
+    assert done.returncode == 1
+    assert "plugin.import-failed" in done.stderr
+    assert "no_such_engine" in done.stderr
+    absent = edgeai(tmp_path, "check", "no-such-plugin")
+    assert absent.returncode == 1
+    assert "plugin.not-found" in absent.stderr
