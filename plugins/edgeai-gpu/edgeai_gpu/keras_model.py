@@ -21,6 +21,11 @@ _UNSAFE = ("Lambda",)
 _INPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
 
+# How TensorFlow ('tf.Erfinv' op is neither a custom op nor a flex op) and OpenVINO (No conversion rule found for
+# operations: Erfinv) name the kinds of operation that they lack.
+_KINDS = re.compile(r"(?:'tf\.|found for operations: )(\w+(?:, \w+)*)")
+_NUMBER = re.compile(r"_\d+$")
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -37,9 +42,19 @@ class Source:
     module: Any
 
     def layer_in(self, message: str) -> str:
-        """The layer that a converter's message speaks of, or an empty string."""
-        names = (str(layer.name) for layer in self.model._flatten_layers(include_self=False))
-        return next((name for name in names if f"/{name}/" in message), "")
+        """The layer that a converter's message speaks of, or an empty string.
+
+        Converters name the graph's node (``functional/stem/Erfinv``), or only the kind of operation.
+        """
+        kinds = {kind for found in _KINDS.findall(message) for kind in re.findall(r"\w+", found)}
+        nodes = self.function.get_concrete_function().graph.get_operations()
+        scopes = [node.name for node in nodes if node.type in kinds] or re.findall(r"[\w./-]+/[\w./-]+", message)
+        names = {str(layer.name) for layer in self.model._flatten_layers(include_self=False)}
+        parts = [part for scope in scopes for part in scope.split("/")[:-1]]
+        # Keras opens a layer's scope twice, so that TensorFlow numbers the one that holds the operations.
+        numbered = any(part not in names and _NUMBER.sub("", part) in names for part in parts)
+        candidates = [_NUMBER.sub("", part) if numbered else part for part in parts]
+        return next((name for name in candidates if name in names), "")
 
 
 def check(request: ConvertRequest, by: str, *, precisions: Collection[str], options: Collection[str] = ()) -> None:

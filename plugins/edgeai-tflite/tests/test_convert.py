@@ -147,7 +147,8 @@ def test_a_file_that_is_no_keras_archive_is_refused(request_for, keras_models, t
 
 def test_a_class_that_keras_does_not_know_is_refused_in_its_words(keras, request_for, tmp_path):
     class Unknown(keras.layers.Layer):
-        pass
+        def call(self, inputs):
+            return inputs
 
     model = _saved(keras, tmp_path, Unknown(name="unknown_one"))
     with pytest.raises(ConversionFailed, match="Unknown") as caught:
