@@ -118,7 +118,7 @@ class Archive:
             _check_end(path, size, limits)
             self._zip = zipfile.ZipFile(path)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-            raise _not_a_bundle(path, str(error)) from error
+            raise _not_a_bundle(path, getattr(error, "strerror", None) or str(error)) from error
         try:
             self._members = {member.filename: member for member in self._zip.infolist()}
             _check_members(self._zip.infolist(), size)

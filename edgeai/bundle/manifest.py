@@ -31,8 +31,9 @@ MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 Slug: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
 Version: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z][0-9A-Za-z.+-]{0,63}\Z")]
 DottedNumbers: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,6}(\.[0-9]{1,6}){0,2}\Z")]
-Text: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=4000)]
-Word: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+# No control characters: these words end up in logs and on terminals.
+Text: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]+\Z", max_length=4000)]
+Word: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
 Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Extent: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31)]

@@ -69,7 +69,7 @@ def _run(model: Model, files: Files, *, as_json: bool, overlay: Path | None) -> 
             result = model.run_file(path)
             results.append(result)
             if as_json:
-                print(json.dumps({"file": str(path), **result.as_dict()}, ensure_ascii=False), flush=True)
+                typer.echo(json.dumps({"file": str(path), **result.as_dict()}))
             draw(path, result)
             advance()
     return results

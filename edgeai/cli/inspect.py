@@ -95,5 +95,7 @@ def _options(options: Mapping[str, Any]) -> str:
 
 
 def _size(manifest: Manifest, path: str) -> str:
-    total = sum(f.bytes for name, f in manifest.files.items() if name == path or name.startswith(path + "/"))
-    return f"{total / 1000:.0f} kB"
+    """Of the artifact's own files: those below it, or that differ in their suffix alone (``.xml``, ``.bin``)."""
+    stem = path.rpartition(".")[0] or path
+    own = [f.bytes for name, f in manifest.files.items() if name.startswith((path + "/", stem + ".")) or name == path]
+    return f"{sum(own) / 1000:.0f} kB"

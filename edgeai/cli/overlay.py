@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from edgeai.api.errors import EdgeaiError
 from edgeai.api.results import Finding, Outcome, Result
 from edgeai.cli.rendering import render
-from edgeai.cli.wording import agreement_says, agreements, classes, disagrees, percent
+from edgeai.cli.wording import agreement_says, agreements, classes, disagrees, percent, printable
 from edgeai.dicom.header import read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 
@@ -48,7 +48,7 @@ class Overlays:
             OSError: the picture cannot be written.
         """
         target = self._folder / self._name(path)
-        compose(_image(path, result), path.name, result).save(target)
+        compose(_image(path, result), printable(path.name), result).save(target)
         return target
 
     def _name(self, path: Path) -> str:

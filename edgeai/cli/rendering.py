@@ -66,11 +66,12 @@ def _reduced(pixels: Array, most: int) -> Grey:
     if step == 1 or 0 in (rows, columns):
         return pixels.astype(np.float64)
     cut = pixels[:rows, :columns]
-    total = np.zeros((rows // step, columns // step, *pixels.shape[2:]))
+    total: Grey = np.zeros((rows // step, columns // step, *pixels.shape[2:]))
     for row in range(step):
         for column in range(step):
             total += cut[row::step, column::step]
-    return total / (step * step)
+    mean: Grey = total / (step * step)
+    return mean
 
 
 def _displayed(values: Grey, grayscale: Grayscale) -> Grey:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeai.api.results import Outcome, Result
-from edgeai.cli.wording import agreements, disagrees, finding_says, probability_says
+from edgeai.cli.wording import agreements, disagrees, finding_says, printable, probability_says
 
 COLUMNS = ("file", "outcome", "finding", "probability", "backend", "device", "ms")
 _COLOURS = {Outcome.COMPLETED: "green", Outcome.NOT_APPLICABLE: "yellow", Outcome.FAILED: "red"}
@@ -70,4 +70,4 @@ def _rich(rows: Sequence[tuple[str, ...]], results: Sequence[Result]) -> None:
 def _short(paths: Sequence[Path]) -> list[str]:
     """File names; with as much of the folder as tells two of one name apart."""
     names = Counter(path.name for path in paths)
-    return [path.name if names[path.name] == 1 else str(path) for path in paths]
+    return [printable(path.name if names[path.name] == 1 else path) for path in paths]

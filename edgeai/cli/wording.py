@@ -7,6 +7,11 @@ from edgeai.api.results import Finding, Outcome, Result
 PERCENT = 100.0
 
 
+def printable(name: object) -> str:
+    """A file's name, fit for a terminal: what cannot be encoded, or would steer it, is replaced."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(name))
+
+
 def agreements(result: Result) -> tuple[Finding, ...]:
     """Whether the image fits its header, where the model says."""
     return tuple(f for f in result.findings if f.kind == "agreement" and f.frame_number is None)

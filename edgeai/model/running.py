@@ -278,19 +278,19 @@ def _header_of(path: Path) -> Header:
     try:
         return read_header(path)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(error) from error
 
 
 def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[Frame, None, None]:
     try:
         yield from read_frames(path, options, header=header)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> InputRejected:
+def _unreadable(error: OSError) -> InputRejected:
     return InputRejected(
-        f"{path.name} cannot be read: {error.strerror or error}",
+        f"the file cannot be read: {error.strerror or type(error).__name__}",
         code="input.unreadable",
         remedy="check that the file exists and may be read",
     )

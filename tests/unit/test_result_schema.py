@@ -1,0 +1,191 @@
+"""The published JSON form of a result: real results fit it, and what would mislead does not."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgeai.api import (
+    Concept,
+    Degradation,
+    EngineRef,
+    Failure,
+    Finding,
+    InstanceIds,
+    ModelRef,
+    Outcome,
+    Result,
+)
+from edgeai.model import open_model, result_id
+from edgeai.plugins import Registry
+from edgeai.testing.fakes import Misbehaviour
+
+SCHEMA = json.loads((files("edgeai") / "schemas" / "result-1.json").read_text(encoding="utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+ENGINE = EngineRef(backend="tflite", engine="ai-edge-litert 2.3.0", device="CPU", artifact="a", precision="fp32")
+FULL = Result(
+    result_id=result_id("1.2.3", "sha256:" + "0" * 64, "ward"),
+    deployment="ward",
+    outcome=Outcome.COMPLETED,
+    model=ModelRef(name="m", version="1.0.0", digest="sha256:" + "0" * 64),
+    instance=InstanceIds(
+        sop_class_uid="1.2", sop_instance_uid="1.2.3", series_instance_uid="1.2", study_instance_uid="1", modality="CR"
+    ),
+    created_at="2026-01-02T03:04:05.678Z",
+    edgeai_version="0.1.0",
+    findings=(
+        Finding(
+            kind="class",
+            label="radiograph",
+            present=True,
+            probability=0.9,
+            threshold=0.5,
+            concept=Concept(code="RG", scheme="DCM", meaning="Radiographic imaging"),
+        ),
+        Finding(kind="agreement", label="modality", present=False, frame_number=3),
+    ),
+    engine=ENGINE,
+    degraded=Degradation(wished="openvino", because=("openvino: its engine is not installed",)),
+    timings_ms={"decode": 1.23456, "total": 2.0},
+)
+FAILED: dict[str, Any] = {
+    **json.loads(json.dumps(FULL.as_dict())),
+    "outcome": "failed",
+    "findings": [],
+    "reason": {"code": "dicom.truncated", "message": "It ends early.", "remedy": None},
+}
+
+
+def wire(result: Result) -> dict[str, Any]:
+    """Over the wire and back, as a receiver sees it."""
+    body: dict[str, Any] = json.loads(json.dumps(result.as_dict()))
+    return body
+
+
+def test_the_schema_is_a_schema_and_closed() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+    def closed(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("type") == "object":
+                assert "additionalProperties" in node
+            for value in node.values():
+                closed(value)
+
+    closed(SCHEMA)
+
+
+def test_a_full_result_fits_and_survives_the_round_trip() -> None:
+    body = wire(FULL)
+    VALIDATOR.validate(body)
+    assert body == FULL.as_dict() | {"findings": list(body["findings"]), "degraded": body["degraded"]}
+    assert body["findings"][0]["concept"]["code"] == "RG"
+    assert body["timings_ms"]["decode"] == 1.235
+    VALIDATOR.validate(FAILED)
+
+
+def test_a_message_says_where_it_comes_from() -> None:
+    VALIDATOR.validate({**wire(FULL), "site": "north", "device_id": "cart-7"})
+    VALIDATOR.validate({**wire(FULL), "file": "a.dcm"})
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate({**wire(FULL), "site": "north"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"findings": []},
+        {"reason": FAILED["reason"]},
+        {"engine": None},
+        {"outcome": "failed"},
+        {"outcome": "negative"},
+        {"schema": 2},
+        {"schema": "1"},
+        {"patient_name": "Secret"},
+        {"created_at": "2026-01-02 03:04:05"},
+        {"created_at": "2026-01-02T03:04:05+01:00"},
+        {"result_id": "1.2.3"},
+        {"findings": [{**FULL.as_dict()["findings"][0], "probability": 1.2}]},
+        {"findings": [{**FULL.as_dict()["findings"][0], "frame_number": 0}]},
+        {"findings": [{**FULL.as_dict()["findings"][0], "colour": "red"}]},
+        {"model": {"name": "m", "version": "1", "digest": "latest"}},
+        {"degraded": {"wished": "x", "because": []}},
+        {"timings_ms": {"total": -1}},
+        {"timings_ms": {"Total": 1}},
+        {"instance": {**FULL.as_dict()["instance"], "patient_id": "7"}},
+    ],
+)
+def test_what_a_completed_result_may_not_be(change: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate({**wire(FULL), **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"reason": None},
+        {"findings": FULL.as_dict()["findings"]},
+        {"outcome": "completed"},
+        {"reason": {"code": "oops", "message": "m", "remedy": None}},
+        {"reason": {"code": "a.b", "message": "", "remedy": None}},
+        {"reason": {"code": "a.b", "message": "m"}},
+    ],
+)
+def test_what_a_failed_result_may_not_be(change: dict[str, Any]) -> None:
+    body = copy.deepcopy(FAILED)
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate({**body, **change})
+
+
+@pytest.mark.parametrize("field", sorted(FULL.as_dict()))
+def test_every_field_is_always_there(field: str) -> None:
+    body = wire(FULL)
+    del body[field]
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(body)
+
+
+def test_results_of_real_runs_fit(
+    fakes: Registry, make_bundle: Callable[..., Path], make_dicom: Callable[..., Path], tmp_path: Path
+) -> None:
+    bundle = make_bundle(misbehave=Misbehaviour(how="nan", mean_above=0.9))
+    paths = [
+        make_dicom("good.dcm", level=100),
+        make_dicom("cine.dcm", level=1, frames=5),
+        make_dicom("bad.dcm", level=255),
+        make_dicom("other.dcm", Modality="US"),
+        tmp_path / "missing.dcm",
+    ]
+    with open_model(bundle, backends=("fake-absent", "fake-works"), registry=fakes, cache_dir=tmp_path / "c") as model:
+        results = [model.run_file(path, deployment="ward") for path in paths]
+    assert [str(result.outcome) for result in results] == [
+        "completed",
+        "completed",
+        "failed",
+        "not-applicable",
+        "failed",
+    ]
+    for result in results:
+        VALIDATOR.validate(wire(result))
+
+
+def test_a_result_that_would_mislead_cannot_even_be_built() -> None:
+    reason = Failure(code="a.b", message="m")
+    for wrong in (
+        {"findings": ()},
+        {"reason": reason},
+        {"engine": None},
+        {"outcome": Outcome.FAILED},
+        {"outcome": Outcome.FAILED, "reason": reason},
+        {"outcome": Outcome.NOT_APPLICABLE, "findings": ()},
+    ):
+        fields = {name: getattr(FULL, name) for name in FULL.__dataclass_fields__}
+        with pytest.raises(ValueError):
+            Result(**{**fields, **wrong})
