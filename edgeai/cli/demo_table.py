@@ -41,14 +41,14 @@ class DemoTable:
         self._results: dict[str, dict[str, Any]] = {}
         self._live: Live | None = None
         self._stages = _STAGES if console.width >= _WIDE_COLUMNS else _FEW_STAGES
-        self._table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+        self._table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
         columns = {"says": 4, "looks like": 10, "fits": 4, "prob.": 5, "engine": 12}
         columns |= dict.fromkeys(self._stages.values(), 6)
         room = console.width - sum(width + 1 for width in columns.values())
         self._table.add_column("instance", no_wrap=True, width=min(_NAME_COLUMNS, max(8, room)))
         for name, width in columns.items():
             justify: Literal["left", "right"] = "right" if name in self._stages.values() else "left"
-            self._table.add_column(name, justify=justify, no_wrap=True, width=width + 1)
+            self._table.add_column(name, justify=justify, no_wrap=True, width=width)
         self._table.caption = (
             "says: Modality in the header; fits: whether the picture agrees with it; stages in milliseconds"
         )
