@@ -84,6 +84,10 @@ class Misbehaviour:
     flag: str | None = None
     times_file: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.how not in WAYS or self.at not in ("open", "run"):
+            raise ValueError(f"no fake misbehaves as {self.how!r} at {self.at!r}; ways: {', '.join(WAYS)}")
+
     def applies(self, at: str, mean: float | None = None) -> bool:
         """Whether now is the time."""
         if at != self.at or (self.flag is not None and not Path(self.flag).exists()):
