@@ -235,10 +235,11 @@ class WatchedFolder:
 
     def _say_trouble(self, message: str, error: EdgeaiError | None = None) -> None:
         """Once, until something else goes wrong or a file was taken again."""
-        if message == self._trouble:
-            return
-        self._trouble = message
         code = error.code if error else "ingest.folder"
+        which = error.code if error else message  # a message may count bytes, and differ each time
+        if which == self._trouble:
+            return
+        self._trouble = which
         _log.warning("folder.trouble", folder=str(self._options.path), code=code, why=message)
         self._report("folder.trouble", message, {"code": code})
 

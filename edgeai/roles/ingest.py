@@ -106,7 +106,8 @@ class SpoolIntake:
         if new:
             self.received += 1
         if new and not eligible:
-            facts = {"modality": instance.modality, "sop_class_uid": instance.sop_class_uid, "why": reasons}
+            why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "there are no deployments"
+            facts = {"modality": instance.modality, "sop_class_uid": instance.sop_class_uid, "why": why}
             self.report.say("instance.not-eligible", "an instance that no deployment is meant for", facts)
         log.debug("instance.admitted", sop_instance_uid=instance.sop_instance_uid, new=new, jobs=len(eligible))
         return new
