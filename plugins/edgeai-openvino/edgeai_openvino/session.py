@@ -12,6 +12,9 @@ import numpy as np
 
 from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Tensors, TensorSpec, check_tensors
 
+ENGINE_ERRORS = (RuntimeError, TypeError, ValueError, MemoryError, OverflowError)
+"""What OpenVINO's binding raises."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -67,7 +70,7 @@ class OpenvinoSession:
             self._feed(request, inputs)
             request.infer(share_outputs=True)
             return self._taken(request)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except ENGINE_ERRORS as error:
             raise self._failed(error) from error
 
     def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
@@ -118,7 +121,7 @@ class OpenvinoSession:
         try:
             self._feed(request, inputs)
             request.start_async()
-        except (RuntimeError, TypeError, ValueError) as error:
+        except ENGINE_ERRORS as error:
             raise self._failed(error) from error
         return request
 
@@ -126,7 +129,7 @@ class OpenvinoSession:
         try:
             request.wait()
             outputs = self._taken(request)
-        except (RuntimeError, TypeError, ValueError) as error:
+        except ENGINE_ERRORS as error:
             raise self._failed(error) from error
         finally:
             self._idle.append(request)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -172,7 +173,6 @@ def data_kit() -> Path:
 @pytest.fixture
 def in_a_child():
     """``in_a_child(code, *arguments)`` -> a finished Python process that sees the same modules."""
-    import subprocess
 
     def run(code: str, *arguments: object):
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
