@@ -1,8 +1,9 @@
 """One compressed frame to stored values, each codec by one named decoder.
 
 Results so never depend on what else is installed.
-JPEG of 8 bits goes to libjpeg-turbo through Pillow, JPEG of 12 bits to GDCM, everything else through
-pydicom's decoder plugins: OpenJPEG, CharLS, GDCM (lossless JPEG) and pylibjpeg-rle.
+JPEG of 8 bits goes to libjpeg-turbo through Pillow; lossless JPEG and JPEG of 12 bits to GDCM, in a process of
+its own because it ends the one that feeds it damage; everything else through pydicom's decoder plugins: OpenJPEG,
+CharLS and pylibjpeg-rle.
 """
 
 from __future__ import annotations
@@ -16,17 +17,16 @@ from PIL import Image
 
 from edgeai.api.errors import PixelsRejected
 from edgeai.api.tensors import Array
-from edgeai.dicom.codestream import Codestream
+from edgeai.dicom.codestream import Codestream, without_marks
+from edgeai.dicom.gdcm_process import decode_gdcm
 from edgeai.dicom.layout import PixelLayout
 
 _PLUGINS: Final = {
     "rle": "pylibjpeg",
-    "jpeg-lossless": "gdcm",
     "jpeg-ls": "pyjpegls",
     "jpeg2000": "pylibjpeg",
     "htj2k": "pylibjpeg",
 }
-_FIXED_COLOUR: Final = ("YBR_RCT", "YBR_ICT")
 
 
 def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) -> tuple[Array, str]:
@@ -39,11 +39,13 @@ def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) ->
     try:
         if stream is not None and layout.syntax.codec == "jpeg":
             values, photometric = _jpeg(data, layout, stream)
+        elif layout.syntax.codec == "jpeg-lossless":
+            values, photometric = decode_gdcm(without_marks(data), layout), layout.photometric_interpretation
         else:
             values, photometric = _by_pydicom(data, layout)
-    except PixelsRejected:
+    except (PixelsRejected, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic in pylibjpeg-rle (Rust) is no Exception
         raise PixelsRejected(
             f"the {layout.syntax.codec} decoder refuses the frame: {str(error).strip() or type(error).__name__}",
             code="pixels.codec",
@@ -55,7 +57,7 @@ def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) ->
 
 def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream) -> tuple[Array, str]:
     if stream.bits > 8:
-        return _jpeg_12(data, layout), layout.photometric_interpretation
+        return decode_gdcm(without_marks(data), layout), layout.photometric_interpretation
     image = open_jpeg(data)
     if layout.samples == 3:
         if stream.libjpeg_ybr:
@@ -96,33 +98,6 @@ def is_ybr(layout: PixelLayout, stream: Codestream) -> bool:
     if stream.ybr is not None:
         return stream.ybr
     return layout.photometric_interpretation.startswith("YBR")
-
-
-def _jpeg_12(data: bytes, layout: PixelLayout) -> Array:
-    """JPEG Extended of more than 8 bits. pydicom guards GDCM against it; GDCM's own interface decodes it."""
-    import gdcm
-
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(data)
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((layout.columns, layout.rows, 1))
-    image.SetDataElement(element)
-    kind = gdcm.PhotometricInterpretation.GetPIType(layout.photometric_interpretation)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
-    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(layout.syntax.uid)))
-    image.SetPixelFormat(
-        gdcm.PixelFormat(
-            layout.samples, layout.bits_allocated, layout.bits_stored, layout.bits_stored - 1, int(layout.signed)
-        )
-    )
-    # GDCM returns char* as str.
-    buffer = image.GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(buffer, dtype=layout.dtype).reshape(layout.shape)
 
 
 def _by_pydicom(data: bytes, layout: PixelLayout) -> tuple[Array, str]:

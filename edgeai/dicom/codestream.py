@@ -56,6 +56,27 @@ def bare_codestream(data: bytes, layout: PixelLayout) -> bytes:
     return data
 
 
+def without_marks(data: bytes) -> bytes:
+    """A JPEG without its application and comment segments (APPn, COM), for a decoder that trips over them.
+
+    GDCM ends the process where an Adobe segment and Photometric Interpretation disagree. Call it only after
+    ``read_codestream``, which has walked the same segments.
+    """
+    kept, position = [data[:2]], 2
+    while position + 4 <= len(data):
+        marker, length = unpack_from(">HH", data, position)
+        if marker == 0xFFFF:
+            position += 1
+            continue
+        end = position + 2 + max(length, 2)
+        if not (0xFFE0 <= marker <= 0xFFEF or marker == 0xFFFE):
+            if marker == 0xFFDA or marker >> 8 != 0xFF:
+                break
+            kept.append(data[position:end])
+        position = end
+    return b"".join((*kept, data[position:]))
+
+
 def read_codestream(data: bytes, layout: PixelLayout) -> Codestream | None:
     """Parse what comes before the entropy-coded data; ``None`` for RLE, which has no such header.
 

@@ -314,6 +314,24 @@ def test_lossless_jpeg(build: Build, tmp_path: Path, option: str, dtype: str, bi
     assert np.array_equal(np.stack(list(read_stored(out))), pixels)
 
 
+@pytest.fixture
+def aborting(pydicom_files: list[Path], tmp_path: Path) -> Path:
+    """A lossless JPEG on which GDCM ends its process: six components in the scan header where there are three."""
+    (source,) = (path for path in pydicom_files if path.name == "SC_rgb_jpeg_gdcm.dcm")
+    raw = bytearray(source.read_bytes())
+    raw[raw.index(b"\xff\xda") + 4] = 6
+    path = tmp_path / "aborting.dcm"
+    path.write_bytes(raw)
+    return path
+
+
+def test_a_decoder_that_ends_its_process_does_not_end_ours(aborting: Path, pydicom_files: list[Path]) -> None:
+    (good,) = (path for path in pydicom_files if path.name == "SC_rgb_jpeg_gdcm.dcm")
+    expected = only(good)
+    assert refusal(aborting) == "pixels.codec"
+    assert np.array_equal(only(good), expected), "and the next frame decodes"
+
+
 HTJ2K = (  # 24 x 40, 16 bits, reversible, 5 levels, encoded by OpenJPH 0.26.3: pixel (y, x) is 90 x + 13 y
     "/0//UQApQAAAAAAoAAAAGAAAAAAAAAAAAAAAKAAAABgAAAAAAAAAAAABDwEB/1AACAACAAAACv9SAAwAAgABAAUEBEAB/1wAEyCIkJCQkJCQkJCQkJCQ"
     "iIiI/2QAFwABT3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAALwAAf+TwAAqAFn/PdABQjQAwAASwAATAOcAh3QAvHkAYjQAwAATQAATAGX5AIJ0AN3+"
