@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -41,6 +42,9 @@ class Ahead(Generic[T]):
                 self._ready.put(item)
                 if self._stopped:
                     break
+            close = getattr(self._items, "close", None)  # a generator that was stopped half-way lets go here
+            if close is not None:
+                close()
         except BaseException as caught:  # noqa: BLE001 - it is raised again where the items are consumed
             error = caught
         self._ready.put(_End(error))
@@ -68,3 +72,26 @@ class Ahead(Generic[T]):
         while not self._ended:
             self._ended = isinstance(self._ready.get(), _End)
         self._thread.join()
+
+
+@contextmanager
+def in_turn(sources: Sequence[Iterable[T]], *, depth: int) -> Iterator[Iterator[T]]:
+    """One item of each source in turn, each source on its own thread, ``depth`` items ahead in all.
+
+    Sources that hold every n-th of some items so give all of them in order. It ends where the first source
+    does whose turn it is.
+    """
+    each = max(1, depth // max(1, len(sources)))
+    with ExitStack() as stack:
+        running = [stack.enter_context(Ahead(source, depth=each)) for source in sources]
+        yield _turns(running)
+
+
+def _turns(running: Sequence[Ahead[T]]) -> Iterator[T]:
+    while True:
+        for source in running:
+            try:
+                item = next(source)
+            except StopIteration:
+                return
+            yield item

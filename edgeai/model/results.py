@@ -67,6 +67,11 @@ class Stopwatch:
         """Add a span that was measured elsewhere."""
         self.ms[name] = self.ms.get(name, 0.0) + seconds * 1e3
 
+    def include(self, other: Stopwatch) -> None:
+        """Add another's stages: each thread has a watch of its own."""
+        for name, ms in other.ms.items():
+            self.add(name, ms / 1e3)
+
     def total(self) -> dict[str, float]:
         """All stages so far, with ``total`` since the watch was made."""
         return {**self.ms, "total": (time.perf_counter() - self._began) * 1e3}

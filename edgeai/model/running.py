@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -20,7 +22,7 @@ from edgeai.api.tensors import Array, Tensors, check_tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
-from edgeai.model.ahead import Ahead
+from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, rehearse
 from edgeai.model.opening import OpenEngine
 from edgeai.model.results import Stopwatch, ids_of, now, result_id
@@ -30,6 +32,8 @@ from edgeai.selection import Choice
 
 _DEPTH: Final = 8
 """Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
+_MOST_DECODERS: Final = 4
+_DECODE: Final = Step("decode")
 
 
 class Model:
@@ -79,9 +83,12 @@ class Model:
             run.instance = found.instance
             run.refuse_ineligible()
             numbers = self.bundle.manifest.frames.numbers(max(1, found.instance.number_of_frames))
-            options = self._decode_options(numbers)
-            with closing(_frames_of(path, found, options)) as frames:
-                return self._findings(frames, run, single=len(numbers) == 1, overlap=overlap)
+            if not overlap or len(numbers) == 1:
+                with closing(_frames_of(path, found, self._decode_options(numbers))) as frames:
+                    return self._one_by_one(islice(frames, len(numbers)), run)
+            count = _decoders(found, len(numbers))
+            shares = [self._decode_options(numbers[first::count]) for first in range(count)]
+            return self._stream([_frames_of(path, found, share) for share in shares], run)
 
         return run.result(work)
 
@@ -92,8 +99,9 @@ class Model:
 
         def work() -> Findings:
             run.refuse_ineligible()
-            single = isinstance(frames, Sequence) and len(frames) == 1
-            return self._findings(iter(frames), run, single=single, overlap=True)
+            if isinstance(frames, Sequence) and len(frames) <= 1:
+                return self._one_by_one(iter(frames), run)
+            return self._stream([frames], run)
 
         return run.result(work)
 
@@ -144,61 +152,33 @@ class Model:
                 raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
         return outputs
 
-    def _findings(self, frames: Iterator[Frame], run: _Run, *, single: bool, overlap: bool) -> Findings:
-        prepared = self._prepared(frames, run.watch)
-        if single or not overlap:
-            each = [self._interpret(self._run_one(array, run), seen, run) for array, seen in prepared]
-        else:
-            each = self._stream(prepared, run)
-        if not each:
-            raise InputRejected("the instance has no frames", code="input.no-frames")
-        with run.watch.stage("interpret"):
-            return self._task.summarise(each, run.known)
-
-    def _prepared(self, frames: Iterator[Frame], watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
-        """Each frame decoded and transformed; the part that runs ahead."""
-        decode = Step("decode")
-        while True:
-            with self._breadcrumb(decode):
-                with watch.stage("decode"):
-                    frame = next(frames, None)
-                if frame is None:
-                    return
-                with watch.stage("transform"):
-                    ready = self._pipeline.prepare(frame)
-            yield ready
-
-    def _run_one(self, array: Array, run: _Run) -> Tensors:
-        run.engine = self.engine
-        with self._breadcrumb(self._run_step), run.watch.stage("run"):
-            return self._infer({self._pipeline.input.name: array})
-
-    def _interpret(self, outputs: Tensors, seen: Frame, run: _Run) -> Findings:
-        with run.watch.stage("interpret"):
-            return self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
-
-    def _stream(self, prepared: Iterator[tuple[Array, Frame]], run: _Run) -> list[Findings]:
-        """Many frames: prepared on a thread, fed to the engine as fast as it takes them.
-
-        ``run`` is then the time that was neither spent waiting for frames nor on findings.
-        """
+    def _one_by_one(self, frames: Iterator[Frame], run: _Run) -> Findings:
+        """Decode, transform and run in turn, on this thread: the way of a single frame."""
         name = self._pipeline.input.name
-        waiting: deque[Frame] = deque()
-        idle = Stopwatch()
-        run.engine = self.engine
-
-        def feed(ahead: Iterator[tuple[Array, Frame]]) -> Iterator[Tensors]:
-            while True:
-                with idle.stage("frames"):
-                    ready = next(ahead, None)
-                if ready is None:
-                    return
-                waiting.append(ready[1])
-                yield {name: ready[0]}
-
         each: list[Findings] = []
-        with Ahead(prepared, depth=_DEPTH) as ahead, self._breadcrumb(self._run_step):
-            for outputs in self._session.stream(feed(ahead)):
+        while True:
+            with self._breadcrumb(_DECODE):
+                ready = self._next(frames, run.watch)
+            if ready is None:
+                return self._summary(each, run)
+            run.engine = self.engine
+            with self._breadcrumb(self._run_step), run.watch.stage("run"):
+                outputs = self._infer({name: ready[0]})
+            each.append(self._interpret(outputs, ready[1], run))
+
+    def _stream(self, shares: Sequence[Iterable[Frame]], run: _Run) -> Findings:
+        """Many frames, prepared on threads that take them in turn, and fed to the engine as fast as it takes them.
+
+        ``decode`` and ``transform`` are then the sum over the threads, and ``run`` the time that was neither
+        spent waiting for frames nor on findings.
+        """
+        waiting: deque[Frame] = deque()
+        idle, watches = Stopwatch(), [Stopwatch() for _ in shares]
+        prepared = [self._prepared(share, watch) for share, watch in zip(shares, watches, strict=True)]
+        each: list[Findings] = []
+        run.engine = self.engine
+        with in_turn(prepared, depth=_DEPTH) as ahead, self._breadcrumb(self._run_step):
+            for outputs in self._session.stream(self._feed(ahead, waiting, idle)):
                 if not waiting:
                     raise _miscounted("more")
                 checked, seen = self._checked(outputs), waiting.popleft()
@@ -206,9 +186,47 @@ class Model:
                     each.append(self._interpret(checked, seen, run))
         if waiting:
             raise _miscounted("fewer")
+        for watch in watches:
+            run.watch.include(watch)
         spent = idle.total()
         run.watch.add("run", max(0.0, spent["total"] - spent.get("frames", 0.0) - spent.get("findings", 0.0)) / 1e3)
-        return each
+        return self._summary(each, run)
+
+    def _feed(self, ahead: Iterator[tuple[Array, Frame]], waiting: deque[Frame], idle: Stopwatch) -> Iterator[Tensors]:
+        """What the engine takes; the frames of what it has taken and not yet answered are in ``waiting``."""
+        name = self._pipeline.input.name
+        while True:
+            with idle.stage("frames"):
+                ready = next(ahead, None)
+            if ready is None:
+                return
+            waiting.append(ready[1])
+            yield {name: ready[0]}
+
+    def _prepared(self, frames: Iterable[Frame], watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
+        """A thread's share of the frames, decoded and transformed."""
+        each = iter(frames)
+        with self._breadcrumb(_DECODE):
+            while (ready := self._next(each, watch)) is not None:
+                yield ready
+
+    def _next(self, frames: Iterator[Frame], watch: Stopwatch) -> tuple[Array, Frame] | None:
+        with watch.stage("decode"):
+            frame = next(frames, None)
+        if frame is None:
+            return None
+        with watch.stage("transform"):
+            return self._pipeline.prepare(frame)
+
+    def _interpret(self, outputs: Tensors, seen: Frame, run: _Run) -> Findings:
+        with run.watch.stage("interpret"):
+            return self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
+
+    def _summary(self, each: Sequence[Findings], run: _Run) -> Findings:
+        if not each:
+            raise InputRejected("the instance has no frames", code="input.no-frames")
+        with run.watch.stage("interpret"):
+            return self._task.summarise(each, run.known)
 
 
 class _Run:
@@ -286,6 +304,16 @@ def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[
         yield from read_frames(path, options, header=header)
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def _decoders(header: Header, frames: int) -> int:
+    """How many threads share the frames: decoders let go of the interpreter, so each core can have one.
+
+    A deflated data set can only be read from its beginning; there a second thread would do all of it again.
+    """
+    if header.pixels is None or header.pixels.syntax.deflated:
+        return 1
+    return max(1, min(len(os.sched_getaffinity(0)), _MOST_DECODERS, frames))
 
 
 def _unreadable(error: OSError) -> InputRejected:
