@@ -89,6 +89,8 @@ def _generic_tests(plugin: Plugin, covered: set[tuple[str, str]]) -> str:
             if kind in _CLASSES and (kind, spec.name) not in covered:
                 title = f"Test{kind.capitalize()}{re.sub('[^a-z0-9]', '_', spec.name)}"
                 body = f"    plugin = {plugin.info.name!r}\n    {kind} = {spec.name!r}\n"
+                # Which frames it must take is the author's to say; without that, it may refuse any.
+                body += "    accepts = ()\n" if kind == "transform" else ""
                 classes.append(f"class {title}(conformance.{_CLASSES[kind]}):\n{body}")
     return "from edgeai.testing import conformance\n\n" + "\n\n".join(classes) if classes else ""
 

@@ -147,6 +147,17 @@ def test_check_asks_what_it_can_of_specs_without_examples(tmp_path):
     assert {rule["spec"] for rule in rules.values()} == {"acme"}
 
 
+@pytest.mark.parametrize("kind", ["transform", "task", "sink", "source"])
+def test_without_the_authors_examples_nothing_is_held_against_a_plugin(tmp_path, kind):
+    distribution = written(tmp_path, "acme", kind)
+    (distribution / "tests" / "test_conformance.py").unlink()
+    done = edgeai(tmp_path, "check", "acme", "--json", path=(distribution,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    outcomes = [rule["outcome"] for rule in json.loads(done.stdout)["rules"]]
+    assert outcomes.count("pass") >= 4
+    assert "skip" in outcomes
+
+
 def test_check_fails_a_plugin_that_breaks_a_rule(tmp_path):
     distribution = written(tmp_path, "acme", "task")
     module = distribution / "edgeai_acme.py"
