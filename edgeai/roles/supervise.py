@@ -19,7 +19,7 @@ from edgeai.logs import Log
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
-from edgeai.spool import Spool, Station
+from edgeai.spool import SWEEP_ROWS, Spool, Station
 
 ROLE = "supervise"
 STOP_ROLES_S = 15.0
@@ -46,7 +46,7 @@ def main(config_path: Path) -> int:
     spool = Spool(plan.data_dir / "spool", plan, site=plan.site, device_id=plan.device_id)
     try:
         station = _only_one(spool)
-        _begin(spool)
+        _begin(spool, plan)
         return Supervisor(plan, spool, station).run()
     finally:
         spool.close()
@@ -65,7 +65,7 @@ def _only_one(spool: Spool) -> Station:
         ) from error
 
 
-def _begin(spool: Spool) -> None:
+def _begin(spool: Spool, plan: Plan) -> None:
     """Put right what a former life left."""
     held = spool.await_silence(SILENCE_S)
     if held:
@@ -80,6 +80,10 @@ def _begin(spool: Spool) -> None:
         if note.stem != ROLE:
             note.unlink(missing_ok=True)
     log.info("run.started", released=released)
+    for deployment, waiting in spool.queue_lengths().items():
+        if f"infer:{deployment}" not in plan.roles:
+            told = f"{waiting} jobs wait for {deployment}, which the profile no longer has"
+            spool.event("deployment.removed", told, deployment=deployment, jobs=waiting)
 
 
 class Supervisor:
@@ -199,10 +203,11 @@ class Supervisor:
     def _sweep(self, now: float) -> None:
         if now - self._swept_at < SWEEP_EVERY_S:
             return
-        self._swept_at = now
         try:
-            self._spool.sweep()
+            # More than one sweep takes: the next one comes with the next second.
+            self._swept_at = now if self._spool.sweep() < SWEEP_ROWS else now - SWEEP_EVERY_S + 1.0
         except SpoolError as error:
+            self._swept_at = now
             log.error("spool.trouble", code=error.code, message=str(error))
 
     def _pause(self) -> float:

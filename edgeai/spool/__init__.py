@@ -29,7 +29,7 @@ from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.station import Note, Station, Step, is_held, read_note
 from edgeai.spool.store import Limits, Store
-from edgeai.spool.upkeep import Upkeep
+from edgeai.spool.upkeep import SWEEP_ROWS, Upkeep
 from edgeai.spool.work import Cause, Job, Work
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUCKETS_MS",
     "EVENT_SCHEMA",
+    "SWEEP_ROWS",
     "Cause",
     "Counter",
     "Finished",
