@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -90,18 +91,25 @@ def negotiate(request: bytes, rules: AssociationRules, *, address: str, full: bo
         return _reject(calling, "no peer rule allows it", 1, 1, 3)
     if full:
         return _reject(calling, "as many associations as may be are open", 2, 3, 2)
-    return _accept(primitive, calling)
+    with _foreign():
+        return _accept(primitive, calling)
+
+
+@contextmanager
+def _foreign() -> Iterator[None]:
+    """Foreign bytes: pynetdicom raises whatever it stumbles over, at once or when a value is used."""
+    try:
+        yield
+    except Exception as error:
+        why = f"not an A-ASSOCIATE-RQ: {type(error).__name__}"
+        raise AssociationEnded(why, abort_reason=INVALID_PARAMETER) from error
 
 
 def _decode(request: bytes) -> tuple[A_ASSOCIATE, int]:
-    try:
+    with _foreign():
         pdu = A_ASSOCIATE_RQ()
         pdu.decode(request)
         return pdu.to_primitive(), pdu.protocol_version
-    except Exception as error:  # foreign bytes: pynetdicom raises whatever it stumbles over
-        raise AssociationEnded(
-            f"not an A-ASSOCIATE-RQ: {type(error).__name__}", abort_reason=INVALID_PARAMETER
-        ) from error
 
 
 def _is_peer(rule: PeerRule, calling: str, address: str) -> bool:

@@ -72,6 +72,11 @@ class StorageScp:
         return int(self._listener.getsockname()[1])
 
     @property
+    def is_listening(self) -> bool:
+        """Whether connections are being accepted."""
+        return self._acceptor is not None and self._acceptor.is_alive()
+
+    @property
     def connections(self) -> int:
         """How many connections are open, negotiating ones included."""
         with self._lock:

@@ -6,12 +6,13 @@ import hashlib
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from edgeai.api.errors import EdgeaiError
+from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.api.imaging import InstanceRef
 from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.reader import read_manifest
@@ -137,7 +138,13 @@ def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
         ConfigError: ``config.tls``.
     """
     tls = None
-    if scp.tls is not None and scp.tls.certificate is not None and scp.tls.key is not None:
+    if scp.tls is not None:
+        if scp.tls.certificate is None or scp.tls.key is None:
+            raise ConfigError(
+                "ingest.scp.tls has no certificate and key, and a server cannot do without",
+                code="config.tls",
+                remedy="name both, or take the table away: nothing is served in the clear by mistake",
+            )
         tls = server_tls(scp.tls.certificate, scp.tls.key, scp.tls.ca)
     rules = AssociationRules(
         ae_title=scp.ae_title,
@@ -190,7 +197,9 @@ class Ingest:
 
     def _watcher(self, folder: Folder) -> threading.Thread:
         watched = WatchedFolder(folder_options(folder, self._config), self._intake, self._intake.report)
-        return threading.Thread(target=watched.run, args=(self._stopping,), name=f"folder-{folder.path.name}")
+        return threading.Thread(
+            target=watched.run, args=(self._stopping,), name=f"folder-{folder.path.name}", daemon=True
+        )
 
     def run(self, stopping: threading.Event) -> None:
         """Receive until ``stopping`` is set.
@@ -210,10 +219,12 @@ class Ingest:
             self.stop()
 
     def beat(self) -> None:
-        """Say that the role lives, and what it does; a watcher that died is not life."""
+        """Say that the role lives, and what it does; with a listener or watcher that died it does not."""
         dead = [thread.name for thread in self._folders if not thread.is_alive()]
+        if self._scp is not None and not self._scp.is_listening:
+            dead.append("scp")
         if dead:
-            raise RuntimeError(f"watchers died: {', '.join(dead)}")
+            raise RuntimeError(f"died: {', '.join(dead)}")  # the supervisor starts a new one
         connections = self._scp.connections if self._scp else 0
         self._spool.beat(ROLE, "ready", connections=connections, received=self._intake.received)
 
@@ -235,6 +246,8 @@ def main(config: DeviceConfig) -> int:
         ConfigError: ``config.tls``, ``config.scp-address``.
         SpoolError: the spool cannot be opened, or another process runs this role.
     """
+    # pydicom warns of every odd UID in a peer's request, on stderr and in its own form.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, lambda *_: stopping.set())

@@ -239,10 +239,10 @@ def test_a_port_in_use_or_tls_files_that_are_none_end_the_role_with_the_reason(
     other.write_text(_profile(tmp_path / "var2", first.port))
     done = subprocess.run([*command, str(other)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, "config.scp-address" in done.stderr) == (78, True)
-    files = 'tls = { certificate = "none.pem", key = "none.key" }'
-    other.write_text(_profile(tmp_path / "var2", _free_port(), scp=files))
-    done = subprocess.run([*command, str(other)], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, "config.tls" in done.stderr) == (78, True)
+    for tls in ('{ certificate = "none.pem", key = "none.key" }', '{ ca = "ca.pem" }'):
+        other.write_text(_profile(tmp_path / "var2", _free_port(), scp=f"tls = {tls}"))
+        done = subprocess.run([*command, str(other)], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, "config.tls" in done.stderr) == (78, True)
     done = subprocess.run([*command, str(first.profile)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, "spool.locked" in done.stderr) == (70, True)
 
