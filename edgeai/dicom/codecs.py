@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from io import BytesIO
 from struct import pack
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from PIL import Image
 
 from edgeai.api.errors import PixelsRejected
 from edgeai.api.tensors import Array
 from edgeai.dicom.codestream import Codestream, without_marks
 from edgeai.dicom.gdcm_process import decode_gdcm
 from edgeai.dicom.layout import PixelLayout
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _PLUGINS: Final = {
     "rle": "pylibjpeg",
@@ -70,6 +72,8 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream) -> tuple[Array, 
 
 def open_jpeg(data: bytes) -> Image.Image:
     """A JPEG frame, its header read but nothing decoded."""
+    from PIL import Image  # uncompressed images never need it, and a cold start pays for every import
+
     return Image.open(BytesIO(data), formats=("JPEG",))
 
 

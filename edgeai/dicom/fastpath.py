@@ -12,7 +12,6 @@ from io import BytesIO
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from edgeai.api.errors import PixelsRejected
 from edgeai.api.imaging import Geometry
@@ -121,6 +120,8 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream, shortcut: Shortc
 
 
 def _jpeg2000(data: bytes, layout: PixelLayout, stream: Codestream, halvings: int) -> tuple[Array, str]:
+    from PIL import Image  # as in codecs
+
     image = Image.open(BytesIO(data), formats=("JPEG2000",))
     # Pillow's own ``reduce`` rounds the size to nearest; the Standard rounds it up (B-15), and OpenJPEG then
     # refuses the smaller buffer. So the tile is told the right size here.
