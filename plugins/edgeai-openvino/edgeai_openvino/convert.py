@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 from edgeai.api import BackendUnavailable, ConversionFailed, Converted, ConvertRequest
 from edgeai_openvino.engine import describe, load, without
 from edgeai_openvino.keras_model import Source, check, failed, read
+
+_COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+")
+"""A node's name where nobody gave it one: its kind, or that of the node it replaces, and a running number."""
 
 
 def _fp32(ov: Any, model: Any, path: Path, request: ConvertRequest) -> tuple[str, ...]:
@@ -68,8 +72,17 @@ def _ordered(model: Any, request: ConvertRequest) -> Any:
     outputs = [model.output(spec.name) for spec in request.outputs]
     for port, spec in zip((*inputs, *outputs), (*request.inputs, *request.outputs), strict=True):
         port.get_tensor().set_names({spec.name})
-    return ov.Model(
+    ordered = ov.Model(
         [port.get_node().input_value(0) if port.get_node().get_type_name() == "Result" else port for port in outputs],
         [port.get_node() for port in inputs],
         "model",
     )
+    _number(ordered)
+    return ordered
+
+
+def _number(model: Any) -> None:
+    """Number the nodes that have no name of their own from 0; OpenVINO counts them over the whole process."""
+    for place, node in enumerate(model.get_ordered_ops()):
+        if _COUNTED.fullmatch(node.get_friendly_name()) and node.get_type_name() != "Parameter":
+            node.set_friendly_name(f"{node.get_type_name()}_{place}")

@@ -39,11 +39,12 @@ def test_fp16_halves_the_weights(artifacts):
     assert sorted(part.name for part in artifacts["classifier"].parent.iterdir()) == ["model.bin", "model.xml"]
 
 
-def test_the_same_request_gives_the_same_bytes(request_for, tmp_path):
+@pytest.mark.parametrize("precision", CONVERTER.precisions)
+def test_the_same_request_gives_the_same_bytes(request_for, tmp_path, precision):
     made = []
     for name in "ab":
         (tmp_path / name).mkdir()
-        artifact = CONVERTER.convert(request_for(output=tmp_path / name)).artifact
+        artifact = CONVERTER.convert(request_for(output=tmp_path / name, precision=precision)).artifact
         made.append((artifact.read_bytes(), artifact.with_suffix(".bin").read_bytes()))
     assert made[0] == made[1]
 
@@ -57,7 +58,7 @@ def test_an_operation_that_openvino_lacks_is_refused_naming_the_layer(keras, req
     image = keras.Input((16, 16, 1), name="image")
     inverse = Inverse(name="odd_one")(image)
     keras.Model(image, keras.layers.Dense(3)(keras.layers.Flatten()(inverse))).save(tmp_path / "odd.keras")
-    with pytest.raises(ConversionFailed, match="layer 'odd_one'.*Erfinv") as caught:
+    with pytest.raises(ConversionFailed, match=r"layer 'odd_one'.*Erfinv") as caught:
         CONVERTER.convert(request_for(model=tmp_path / "odd.keras"))
     assert caught.value.code == "convert.layer-unsupported"
 
