@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from edgeai.api.errors import SpoolError, SpoolFull
 from edgeai.spool.schema import SCHEMA_VERSION, TABLES
@@ -59,7 +62,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._open: list[sqlite3.Connection | IO[bytes]] = []
         self._guard = threading.Lock()
         with translated("opening the spool"):
             self._create()
@@ -94,8 +97,10 @@ class Database:
             found.execute("PRAGMA journal_size_limit = 16777216")
             found.execute("PRAGMA synchronous = FULL")
             self._local.connection = found
+            # A description of its own for each thread, so that threads wait for one another too.
+            self._local.turn = (self.path.parent / "turn").open("wb")
             with self._guard:
-                self._open.append(found)
+                self._open += [found, self._local.turn]
         return found
 
     @contextmanager
@@ -105,7 +110,7 @@ class Database:
         Args:
             durable: False for what a start after a power cut would undo anyway (claims): saves the fsync.
         """
-        with translated("writing the spool"):
+        with translated("writing the spool"), self._turn():
             db = self.connection()
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
@@ -117,6 +122,30 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for this writer's turn. SQLite itself would sleep up to 100 ms between two looks at its lock.
+
+        Looking is better than blocking: a process that stands still in its turn must not stop the supervisor,
+        which is there to end it.
+        """
+        self.connection()
+        file, end, pause_s = self._local.turn, time.monotonic() + BUSY_TIMEOUT_S, 0.0002
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    message = f"another process has been writing for over {BUSY_TIMEOUT_S:g} s"
+                    raise SpoolError(message, code="spool.busy") from None
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 1.5, 0.002)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:

@@ -530,3 +530,13 @@ def test_a_result_id_is_queued_once(spool: Spool) -> None:
         job = take(spool)
         spool.finish(job, replace(result_of(job), result_id="same"), b"{}")
     assert spool.backlog() == (0, 1)
+
+
+def test_a_writer_that_stands_still_holds_others_up_only_so_long(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeai.spool.database.BUSY_TIMEOUT_S", 0.2)
+    other = Spool(spool.folder, LIMITS)
+    with other.db.write(), pytest.raises(SpoolError) as refused:
+        spool.event("test.happened", "so it is")
+    assert refused.value.code == "spool.busy"
+    spool.event("test.happened", "now it is")
+    other.close()
