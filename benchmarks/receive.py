@@ -95,8 +95,8 @@ def _answer(command: bytes, context: int) -> bytes:
     return struct.pack(">BxLLBB", 4, len(body) + 6, len(body) + 2, context, 3) + body
 
 
-def bare(pipe: Connection, folder: Path, fsync: bool) -> None:
-    """The limit: serves associations one after another, for ever."""
+def bare(pipe: Connection, folder: Path, fsync: bool, notify: bool = False) -> None:
+    """The limit: serves associations one after another, for ever. ``notify`` sends the moment each file is safe."""
     listener = socket.create_server(("127.0.0.1", 0))
     pipe.send(listener.getsockname()[1])
     buffer = bytearray(1 << 18)
@@ -130,6 +130,8 @@ def bare(pipe: Connection, folder: Path, fsync: bool) -> None:
                 else:  # as the SCP that keeps nothing: no dirty pages left for the others to wait for
                     (folder / f"{os.getpid()}-{number}.raw").unlink()
                 os.close(file)
+                if notify:
+                    pipe.send(time.monotonic())
                 connection.sendall(_answer(command, command[4]))
         except (EOFError, OSError):
             pass

@@ -70,6 +70,11 @@ class Stage:
         """For the reader."""
         return "Mosquitto" if isinstance(self._broker, Mosquitto) else "amqtt (MQTT 3.1.1; no Mosquitto here)"
 
+    @property
+    def broker_port(self) -> int:
+        """For further clients."""
+        return self._broker.port
+
     def send(self, paths: Sequence[Path], told: Callable[[Sent], None]) -> None:
         """C-STORE each file, and tell of each answer."""
         from edgeai.dicom.scu import send
@@ -143,14 +148,15 @@ class Stage:
             assert self._cart is not None
             if self._cart.poll() is not None:
                 break
-            health = self._health()
+            health = self.health()
             if health.get("serving"):
                 return
             time.sleep(0.1)
         why = "; ".join(health.get("problems", ())) or self._log.read_text(errors="replace")[-2000:]
         raise EdgeaiError(f"the cart did not come up: {why}", code="demo.not-ready", remedy="try `edgeai doctor`")
 
-    def _health(self) -> dict[str, Any]:
+    def health(self) -> dict[str, Any]:
+        """What the cart says of itself; empty while it says nothing."""
         address = f"http://127.0.0.1:{self._health_port}/health"
         try:
             with urllib.request.urlopen(address, timeout=2) as answer:

@@ -1,0 +1,76 @@
+"""``python -m benchmarks [CASE ...]``: one table. ``--json FILE`` keeps the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import cart, images, process
+from benchmarks.timing import Row
+
+CASES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
+    "xray": images.uncompressed,
+    "jpeg2000": images.jpeg2000,
+    "cine": images.cine,
+    "arrival": cart.arrival,
+    "cold": process.cold_start,
+    "memory": cart.memory,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("case", nargs="*", help=f"out of {', '.join(CASES)}; all when none is named")
+    parser.add_argument("--json", type=Path, help="write the figures there too")
+    options = parser.parse_args()
+    unknown = [case for case in options.case if case not in CASES]
+    if unknown:
+        parser.error(f"unknown case {', '.join(unknown)}; choose from {', '.join(CASES)}")
+    console = Console(width=max(120, Console().width))
+    console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="edgeai-bench-") as name:
+        folder = Path(name)
+        with console.status("building the 224-pixel bundle"):
+            bundle = _built(folder)
+        for case in options.case or CASES:
+            with console.status(case):
+                rows += CASES[case](folder, bundle)
+    console.print(_table(rows))
+    for row in rows:
+        for note in row.notes:
+            console.print(f"{row.case}: {note}")
+    if options.json:
+        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+
+
+def _built(folder: Path) -> Path:
+    """The bundle, made in a process of its own so that TensorFlow's threads and memory are gone before measuring."""
+    code = "import sys, pathlib; from benchmarks.material import write_bundle; write_bundle(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
+    return folder / "bench-1.0.0.edgeai"
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("case", "edgeai", "limit, measured in this run", "ratio (quartiles)", "to reach", "")
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
+        sign = "at least" if row.at_least else "at most"
+        mark = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[row.is_reached]
+        table.add_row(row.case, row.ours, row.limit, ratio, f"{sign} {row.bound:g}" if row.bound else "", mark)
+    return table
+
+
+if __name__ == "__main__":
+    main()

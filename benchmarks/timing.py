@@ -1,0 +1,62 @@
+"""Two things timed in turn, so that a machine that slows down slows both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the table. ``bound`` is what ``ratio`` should keep to; ``at_least`` says on which side."""
+
+    case: str
+    ours: str
+    limit: str
+    ratio: float | None = None
+    spread: tuple[float, float] = (0.0, 0.0)
+    bound: float | None = None
+    at_least: bool = False
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def is_reached(self) -> bool | None:
+        """Whether the ratio keeps to its bound; ``None`` when there is none."""
+        if self.bound is None or self.ratio is None:
+            return None
+        return self.ratio >= self.bound if self.at_least else self.ratio <= self.bound
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Medians in milliseconds, and the median of the ratios pair by pair with its quartiles."""
+
+    ours_ms: float
+    limit_ms: float
+    ratio: float
+    spread: tuple[float, float]
+
+
+def paired(ours: Callable[[], object], limit: Callable[[], object], *, rounds: int, warmup: int = 3) -> Paired:
+    """Run the two in turn: limit, ours, limit, ours ..."""
+    for _ in range(warmup):
+        limit()
+        ours()
+    pairs = [(milliseconds(limit), milliseconds(ours)) for _ in range(rounds)]
+    return summary([own for _, own in pairs], [bare for bare, _ in pairs])
+
+
+def summary(ours_ms: list[float], limits_ms: list[float]) -> Paired:
+    """Of figures taken in turn."""
+    ratios = [own / bare for own, bare in zip(ours_ms, limits_ms, strict=True)]
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return Paired(statistics.median(ours_ms), statistics.median(limits_ms), statistics.median(ratios), (low, high))
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    """Wall clock of one call."""
+    started = time.perf_counter()
+    action()
+    return (time.perf_counter() - started) * 1000.0
