@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import edgeai
 from edgeai.api import Frame, Geometry, Grayscale, InstanceRef, Lut, Window
 from edgeai.bundle.manifest import ArtifactDecl
 from edgeai.cli import overlay, rendering, wording
@@ -176,10 +178,18 @@ def test_errors_are_one_clear_line_and_a_remedy(run: Any, make_bundle: Make, tmp
     assert "Traceback" in run("infer", make_bundle(), tmp_path / "empty", EDGEAI_TRACEBACK="1").stderr
 
 
-def test_version(run: Any) -> None:
-    import edgeai
+def test_version(run: Any, repo_root: Path) -> None:
+    declared = tomllib.loads((repo_root / "pyproject.toml").read_text())["project"]["version"]
+    assert edgeai.__version__ == declared
+    assert run("--version").stdout == f"edgeai {declared}\n"
 
-    assert run("--version").stdout == f"edgeai {edgeai.__version__}\n"
+
+def test_public_names_resolve_and_no_others() -> None:
+    for name in edgeai.__all__:
+        assert getattr(edgeai, name) is not None
+    assert edgeai.open_model is open_model
+    with pytest.raises(AttributeError):
+        edgeai.nonesuch  # noqa: B018
 
 
 def test_help_lists_the_commands_and_says_what_a_crash_does(run: Any) -> None:

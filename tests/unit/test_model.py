@@ -27,6 +27,7 @@ from edgeai.api import (
     Result,
     SessionClosed,
     TaskFailed,
+    TensorMismatch,
     TransformFailed,
 )
 from edgeai.bundle.manifest import ArtifactDecl, FrameUse, Step, TaskUse, TensorDecl
@@ -401,7 +402,11 @@ def test_golden_cases_that_fail_here(opened: Any) -> None:
     with pytest.raises(InferenceFailed, match="grey") as caught:
         opened(golden_bias=0.1).rehearse()
     assert caught.value.code == "backend.golden-mismatch"
-    with pytest.raises(EdgeaiError):
+    with pytest.raises(InferenceFailed):
         opened(("fake-zeros",)).rehearse()
-    with pytest.raises(EdgeaiError):
-        opened(("fake-nan",)).rehearse()
+
+
+@pytest.mark.parametrize("how", ["wrong-shape", "wrong-dtype", "wrong-names", "nan"])
+def test_outputs_are_held_to_the_manifest_whatever_the_task_would_do(opened: Any, how: str) -> None:
+    with pytest.raises(TensorMismatch):
+        opened((f"fake-{how}",)).rehearse()
