@@ -261,7 +261,9 @@ class Association:
             _log.error("ingest.failed", error="".join(traceback.format_exception(refusal)))
         kind = "spool.full" if status == Status.OUT_OF_RESOURCES else "instance.refused"
         message = str(refusal) if isinstance(refusal, EdgeaiError) else f"internal: {type(refusal).__name__}"
-        self._service.report(kind, message, facts)
+        # The message may quote a UID, which leaves the device only as the configuration says; the code never does.
+        told = str(refusal) if isinstance(refusal, SpoolError) else f"an instance was refused: {code}"
+        self._service.report(kind, told, facts)
         return status, f"{code}: {message}"
 
     def _answer(self, context_id: int, command: Command, status: int, comment: str = "") -> None:

@@ -183,7 +183,8 @@ class WatchedFolder:
 
     def _reject(self, path: Path, stamp: Stamp, error: InputRejected) -> None:
         _log.warning("file.refused", code=error.code, why=str(error))
-        self._report("instance.refused", str(error), {"source": "folder", "code": error.code})
+        # The message may quote a UID, which leaves the device only as the configuration says; the code never does.
+        self._report("instance.refused", f"a file was refused: {error.code}", {"source": "folder", "code": error.code})
         reason = f"{error.code}: {error}\n" + (f"{error.remedy}\n" if error.remedy else "")
         if self._options.after == "leave":
             # The folder is not ours to change. Where refused files have a place, the reason goes there.

@@ -52,14 +52,19 @@ class Receiving:
         self.spool = Spool(folder / "spool", self.limits)
         self.intake = SpoolIntake(self.spool, {"guard": None})
         self.events: list[tuple[str, dict[str, object]]] = []
+        self.told: list[str] = []
         self.scp: StorageScp | None = None
 
     def start(self, rules: AssociationRules | None = None, intake: Any = None, **options: Any) -> StorageScp:
         """Listen on a free port; ``options`` as ``ScpOptions``."""
         settings = ScpOptions(rules=rules or AssociationRules(ae_title="EDGEAI"), port=0, **options)
-        self.scp = StorageScp(settings, intake or self.intake, lambda kind, _, facts: self.events.append((kind, facts)))
+        self.scp = StorageScp(settings, intake or self.intake, self._report)
         self.scp.start()
         return self.scp
+
+    def _report(self, kind: str, message: str, facts: dict[str, object]) -> None:
+        self.events.append((kind, facts))
+        self.told.append(message)
 
     @property
     def port(self) -> int:

@@ -330,6 +330,22 @@ def test_garbage_for_a_data_set_is_not_understood(station: Receiving, body: byte
     wire.close()
 
 
+def test_no_uid_leaves_in_an_event(station: Receiving) -> None:
+    dataset = radiograph()
+    body = body_of(dataset).replace(
+        str(dataset.SOPInstanceUID).encode(), b"7.7.7/".ljust(len(dataset.SOPInstanceUID), b"7")
+    )
+    station.start()
+    wire = Wire(station.port)
+    wire.socket.sendall(b"".join(store_pdus(dataset.SOPInstanceUID, body)))
+    assert wire.status().Status != SUCCESS
+    wire.close()
+    (event,), (told,) = station.events, station.told
+    assert event[0] == "instance.refused"
+    for uid in (str(dataset.SOPInstanceUID), str(dataset.SeriesInstanceUID), "7.7.7"):
+        assert uid not in told + str(event)
+
+
 def test_a_truncated_header_is_not_understood(station: Receiving) -> None:
     dataset = radiograph()
     station.start()
