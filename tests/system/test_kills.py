@@ -1,0 +1,121 @@
+"""A hundred ``kill -9`` at random moments over all roles while images arrive: nothing is lost, nothing is doubled."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeai.plugins import find
+
+pytestmark = pytest.mark.system
+
+KILLS = 100
+INSTANCES = 300
+BATCH = 6
+SENDERS = 2
+
+
+def deploy_the_best_model(cart: Any, repo_root: Path) -> str:
+    """The modality guard on LiteRT where that is installed, else a fake; the backend's name."""
+    bundle = repo_root / "models/modality-guard/modality-guard-1.0.0.edgeai"
+    installed = {info.name for info in find()}
+    try:
+        import ai_edge_litert.interpreter  # noqa: F401
+
+        engine = {"tflite", "transforms", "classify"} <= installed and bundle.is_file()
+    except ImportError:
+        engine = False
+    if not engine:
+        cart.deploy()
+        return "fake-works"
+    copy = Path(shutil.copy(bundle, cart.folder / "guard.edgeai"))
+    cart.profile["plugins"]["allow"] += ["tflite", "transforms", "classify"]
+    cart.profile["deployments"].append({"name": "guard", "bundle": str(copy), "backends": ["tflite"], "threads": 1})
+    return "tflite"
+
+
+class Sender(threading.Thread):
+    """Sends its images in small associations, and each again until it is acknowledged; never far ahead of the kills."""
+
+    def __init__(self, cart: Any, phantoms: list[Any], kills: list[str]) -> None:
+        super().__init__(daemon=True)
+        self.acknowledged: set[str] = set()
+        self.tries = 0
+        self._cart, self._waiting, self._kills = cart, list(phantoms), kills
+        self._total = len(phantoms)
+
+    def run(self) -> None:
+        while self._waiting:
+            if len(self.acknowledged) > self._total * (len(self._kills) + 6) / KILLS:
+                time.sleep(0.02)
+                continue
+            batch = self._waiting[:BATCH]
+            answers = self._cart.store(*batch)
+            self.tries += 1
+            done = {uid for uid, answer in answers.items() if answer == "Success"}
+            self.acknowledged |= done
+            self._waiting = [each for each in self._waiting if each.instance.sop_instance_uid not in done]
+            if not done:
+                time.sleep(0.1)
+
+
+@pytest.mark.timeout(280)
+def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any, repo_root: Path, until: Any) -> None:
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    backend = deploy_the_best_model(cart, repo_root)
+    heard = cart.listen()
+    phantoms = [cart.phantom(dice.randrange(10, 250)) for _ in range(INSTANCES)]
+    cart.start()
+    cart.keep_running()
+    kills: list[str] = []
+    senders = [Sender(cart, phantoms[number::SENDERS], kills) for number in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    roles = ("ingest", "infer:guard", "publish", "supervise")
+    began = time.monotonic()
+    while len(kills) < KILLS:
+        time.sleep(dice.choice((dice.uniform(0.0, 0.1), dice.uniform(0.0, 1.4))))
+        role = dice.choice(roles)
+        arrived = sum(len(sender.acknowledged) for sender in senders)
+        if arrived >= INSTANCES * (len(kills) - 8) / KILLS and cart.kill(role):
+            kills.append(role)
+        assert time.monotonic() - began < 200, f"too slow: {len(kills)} kills, {arrived} instances"
+    for sender in senders:
+        sender.join(60)
+        assert not sender.is_alive()
+    acknowledged = set().union(*(sender.acknowledged for sender in senders))
+    print(
+        f"{ {role: kills.count(role) for role in roles} } in {time.monotonic() - began:.0f} s, "
+        f"{sum(sender.tries for sender in senders)} associations, {len(acknowledged)} acknowledged"
+    )
+    assert len(acknowledged) == INSTANCES
+    assert min(kills.count(role) for role in roles) >= 10
+
+    def results_by_uid() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for result in heard.results().values():
+            found.setdefault(result["instance"]["sop_instance_uid"], set()).add(result["result_id"])
+        return found
+
+    until(lambda: acknowledged <= set(results_by_uid()), 60, "a result for every acknowledged instance")
+    time.sleep(1.0)  # whatever is doubled may still come
+    assert {uid: ids for uid, ids in results_by_uid().items() if len(ids) != 1} == {}
+    assert set(results_by_uid()) <= {phantom.instance.sop_instance_uid for phantom in phantoms}
+    assert {(result["outcome"], result["degraded"]) for result in heard.results().values()} == {("completed", None)}
+    assert {result["engine"]["backend"] for result in heard.results().values()} == {backend}
+    assert heard.events("plugin.fault") == []
+    cart.wait_ready()
+    health = until(lambda: (now := cart.health()[1])["jobs_waiting"] == 0 and now["messages_waiting"] == 0 and now)
+    assert health["problems"] == []
+    assert cart.stop() == 0
+    for folder in ("instances", "tmp"):
+        assert list((cart.data_dir / "spool" / folder).iterdir()) == []
+    assert cart.leftovers() == []
