@@ -10,9 +10,12 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 PINS := -c .ci/constraints.txt
 RUNTIME_VENV := .venv-tflite-runtime
 DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
+# Where the tests of tflite-runtime look for its interpreter.
+RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
 PACKAGES := edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
+.DEFAULT_GOAL := help
 .PHONY: demo test check lint bench clean help
 
 help: ## This list
@@ -22,7 +25,7 @@ demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in 
 	$(PY) -m edgeai demo --backend $(BACKEND) $(ARGS)
 
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
-	$(PY) -m pytest -n 2 --dist loadfile -m "not system" $(ARGS)
+	$(RUNTIME_PYTHON) $(PY) -m pytest -n 2 --dist loadfile -m "not system" $(ARGS)
 	$(PY) -m pytest -m system $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
