@@ -31,7 +31,7 @@ test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or pe
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy edgeai $(addprefix -p ,$(PACKAGES))
+	$(PY) -m mypy $(addprefix -p ,edgeai $(PACKAGES))
 	$(VENV)/bin/lint-imports
 
 check: lint test ## The gate: lint and all tests
