@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from edgeai.bundle.manifest import (
     TensorDecl,
 )
 from edgeai.guards import PluginInfo
+from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
 from edgeai.testing.fakes import answer_of, write_fake_artifact
 
@@ -94,6 +95,26 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         return out
 
     return make
+
+
+OPEN_ARGUMENTS = ("device", "threads", "settings", "excluded", "breadcrumb")
+
+
+@pytest.fixture
+def opened(fakes: Registry, make_bundle: Callable[..., Path], tmp_path: Path) -> Iterator[Callable[..., Model]]:
+    """Open a bundle on a fake backend; closed when the test ends."""
+    models: list[Model] = []
+
+    def opening(backends: tuple[str, ...] = ("fake-works",), *, bundle: Path | None = None, **more: Any) -> Model:
+        given = {name: more.pop(name) for name in list(more) if name in OPEN_ARGUMENTS}
+        path = bundle or make_bundle(**more)
+        model = open_model(path, backends=backends, registry=fakes, cache_dir=tmp_path / "cache", **given)
+        models.append(model)
+        return model
+
+    yield opening
+    for model in models:
+        model.close()
 
 
 MANIFEST = Manifest(

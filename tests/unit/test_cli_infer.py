@@ -201,7 +201,7 @@ def test_help_lists_the_commands_and_says_what_a_crash_does(run: Any) -> None:
 
 # --- cold start -------------------------------------------------------------------------------
 
-HEAVY = ("tensorflow", "keras", "openvino", "pynetdicom", "paho", "structlog", "rich.table", "rich.console")
+HEAVY = ("tensorflow", "keras", "openvino", "pynetdicom", "paho", "structlog", "rich.table", "rich.console", "PIL")
 OTHER_GROUPS = ("edgeai.roles", "edgeai.spool", "edgeai.config", "edgeai.mqtt", "edgeai.sinks", "edgeai.cli.overlay")
 
 
