@@ -51,7 +51,12 @@ def test_no_file_is_longer_than_400_lines_and_no_function_than_60() -> None:
 
 def test_no_registry_no_machine_path_and_no_private_key_is_in_the_repository() -> None:
     forbidden = re.compile(
-        r"py" + r"pi\.org|pythonhosted|deb\.deb" + r"ian\.org|registry\.np" + r"mjs|BEGIN [A-Z ]*PRIVATE" + r" KEY|"
+        r"py"
+        + r"pi\.org|python"
+        + r"hosted|deb\.deb"
+        + r"ian\.org|registry\.np"
+        + r"mjs|BEGIN [A-Z ]*PRIVATE"
+        + r" KEY|"
         r"(?<![\w.])/(?:root|home/[a-z]+)/[\w.]"
     )
     found = [
@@ -72,6 +77,45 @@ def test_names_that_say_nothing_are_not_used() -> None:
         if isinstance(node, ast.ClassDef) and vague.search(node.name)
     ]
     assert found == []
+
+
+OWNERS = {
+    "paho": {"mqtt", "testing"},
+    "pynetdicom": {"dicom", "testing"},
+    "pydicom": {"dicom", "testing", "cli/demo_files.py"},
+    "sqlite3": {"spool"},
+    "pydantic": {"config.py", "build"},
+    "msgspec": {"bundle", "build"},
+    "prometheus_client": {"metrics.py", "health_server.py"},
+    "pluggy": {"api", "plugins.py"},
+    "typer": {"cli"},
+    "cryptography": {"checkup.py", "testing"},
+    "amqtt": {"testing"},
+}
+"""Third-party library -> who in edgeai/ may import it."""
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_each_library_has_one_owner(library: str) -> None:
+    core = ROOT / "edgeai"
+    strangers = [
+        f"{path.relative_to(core)}:{node.lineno}"
+        for path in SOURCES
+        if path.is_relative_to(core)
+        for node in ast.walk(ast.parse(path.read_text()))
+        if library in _imported(node)
+        and not any(str(path.relative_to(core)).startswith(owner) for owner in OWNERS[library])
+    ]
+    assert strangers == []
+
+
+def _imported(node: ast.AST) -> set[str]:
+    """Top-level packages that a statement imports."""
+    if isinstance(node, ast.Import):
+        return {alias.name.split(".")[0] for alias in node.names}
+    if isinstance(node, ast.ImportFrom) and node.level == 0:
+        return {(node.module or "").split(".")[0]}
+    return set()
 
 
 def test_the_header_needs_numpy_and_pluggy_alone() -> None:

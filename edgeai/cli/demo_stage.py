@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.mqtt import Broker, Connection, connect
@@ -168,7 +168,7 @@ class Stage:
         return body
 
     def _subscribe(self) -> None:
-        protocol = "auto" if isinstance(self._broker, Mosquitto) else "3.1.1"
+        protocol: Literal["auto", "3.1.1"] = "auto" if isinstance(self._broker, Mosquitto) else "3.1.1"
         broker = Broker(host="127.0.0.1", port=self._broker.port, client_id="demo-subscriber", protocol=protocol)
         self._subscriber = connect(broker)
         self._subscriber.subscribe("edgeai/1/demo/demo/result/#", lambda _, body: self._results.put(json.loads(body)))

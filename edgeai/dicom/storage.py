@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from pydicom.uid import UID_dictionary
+from pydicom._uid_dict import UID_dictionary
 from pynetdicom import sop_class
 
 from edgeai.dicom.syntaxes import SUPPORTED

@@ -138,26 +138,34 @@ def write_instance(
     data.SOPClassUID = sop_class_uid or (
         ULTRASOUND_MULTIFRAME if many and modality == "US" else SOP_CLASSES.get(modality, SOP_CLASSES["SC"])
     )
-    number = next(_series)
-    data.SOPInstanceUID = sop_instance_uid or generate_uid()
-    data.SeriesInstanceUID = series_instance_uid or generate_uid()
-    data.StudyInstanceUID = study_instance_uid or generate_uid()
-    data.Modality = modality
-    data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = PATIENT_NAME, PATIENT_ID, "19010203", "O"
-    data.StudyDate, data.StudyTime, data.AccessionNumber = "20240229", "101112", "ACC-NEVER-SHOWN"
-    data.InstanceNumber, data.SeriesNumber = number, 1
-    data.Manufacturer, data.ManufacturerModelName = "Phantom Works", "Ramp 1"
+    _identify(data, modality, sop_instance_uid, series_instance_uid, study_instance_uid)
     _describe_pixels(data, stack, photometric_interpretation, bits_stored, many)
     _describe_values(data, pixel_spacing_mm, windows, rescale, regions)
     _write_pixels(data, stack, transfer_syntax)
-    for keyword, value in (attributes or {}).items():
+    _override(data, attributes or {})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data.save_as(path, enforce_file_format=True)
+    return Phantom(path=path, instance=_instance_of(data), pixels=pixels)
+
+
+def _identify(data: Dataset, modality: str, instance: str | None, series: str | None, study: str | None) -> None:
+    """Who and what: the Patient, Study, Series and Equipment modules."""
+    data.SOPInstanceUID = instance or generate_uid()
+    data.SeriesInstanceUID = series or generate_uid()
+    data.StudyInstanceUID = study or generate_uid()
+    data.Modality = modality
+    data.PatientName, data.PatientID, data.PatientBirthDate, data.PatientSex = PATIENT_NAME, PATIENT_ID, "19010203", "O"
+    data.StudyDate, data.StudyTime, data.AccessionNumber = "20240229", "101112", "ACC-NEVER-SHOWN"
+    data.InstanceNumber, data.SeriesNumber = next(_series), 1
+    data.Manufacturer, data.ManufacturerModelName = "Phantom Works", "Ramp 1"
+
+
+def _override(data: Dataset, attributes: Mapping[str, Any]) -> None:
+    for keyword, value in attributes.items():
         if value is None:
             data.pop(keyword, None)
         else:
             setattr(data, keyword, value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
-    return Phantom(path=path, instance=_instance_of(data), pixels=pixels)
 
 
 def _describe_pixels(data: Dataset, stack: Array, photometric: str | None, bits_stored: int | None, many: bool) -> None:
