@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from edgeai.spool.store import Store
 
 FAULT_AGE_S = 24 * 3600.0
 """Faults older than this no longer count towards a quarantine: a crash a month is not a plugin that cannot run."""
+
+_COUNT = "SELECT COUNT(*) FROM faults WHERE plugin = ? AND version = ? AND deployment = ? AND step = ? AND at > ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,31 +66,23 @@ class Faults(Store):
             )
             add_count(db, "faults", plugin=plugin, deployment=deployment, step=step, cause=cause)
             queue_event(self, db, "plugin.fault", f"{plugin} {version} failed at {step}: {cause}", **facts)
-            count = db.execute(
-                "SELECT COUNT(*) FROM faults WHERE plugin = ? AND version = ? AND deployment = ? AND step = ?"
-                " AND at > ?",
-                (*who, step, now - FAULT_AGE_S),
-            ).fetchone()[0]
-            fresh = (
-                count >= quarantine_after
-                and (
-                    db.execute("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)", (*who, step, cause, now))
-                ).rowcount
-            )
+            count = db.execute(_COUNT, (*who, step, now - FAULT_AGE_S)).fetchone()[0]
+            fresh = count >= quarantine_after and self._quarantine(db, (*who, step, cause, now))
             if fresh:
-                told = f"{plugin} {version} is skipped on {deployment} after {count} faults at {step}"
+                told = f"{plugin} {version} is skipped on {deployment} from now on: {cause} at {step}"
                 queue_event(self, db, "plugin.quarantined", told, **facts, faults=count)
         self.bells.ring("publish")
-        return bool(fresh)
+        return fresh
+
+    @staticmethod
+    def _quarantine(db: sqlite3.Connection, row: tuple[object, ...]) -> bool:
+        """Whether it was not in quarantine before."""
+        return db.execute("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)", row).rowcount == 1
 
     def faults(self, *, plugin: str, version: str, deployment: str, step: str) -> int:
         """How many count at present."""
         with self.db.read() as db:
-            row = db.execute(
-                "SELECT COUNT(*) FROM faults WHERE plugin = ? AND version = ? AND deployment = ? AND step = ?"
-                " AND at > ?",
-                (plugin, version, deployment, step, time.time() - FAULT_AGE_S),
-            ).fetchone()
+            row = db.execute(_COUNT, (plugin, version, deployment, step, time.time() - FAULT_AGE_S)).fetchone()
         return int(row[0])
 
     def quarantined(self, deployment: str | None = None) -> list[Quarantine]:

@@ -6,6 +6,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -211,6 +213,27 @@ def test_a_second_supervisor_is_refused(cart: Any) -> None:
     assert cart.logged("role.failed")[0]["code"] == "run.already-running"
     cart.process = first
     assert cart.result_of(cart.admit())["outcome"] == "completed"
+
+
+def test_edgeai_run_becomes_the_supervisor_and_ctrl_c_ends_it(cart: Any, until: Any) -> None:
+    cart.configure()
+    with cart.log.open("ab") as log:
+        cart.process = subprocess.Popen(
+            [sys.executable, "-m", "edgeai", "run", str(cart.profile)], env=cart.environment, stderr=log
+        )
+    cart.ready()
+    assert cart.pid("supervise") == cart.process.pid
+    cart.process.send_signal(signal.SIGINT)
+    assert cart.process.wait(40) == 0
+
+
+def test_jobs_of_a_deployment_that_is_gone_wait_and_are_told(cart: Any, until: Any) -> None:
+    cart.configure()
+    cart.admit(deployments=("retired",))
+    cart.start()
+    [event] = until(lambda: cart.events("deployment.removed"))
+    assert event["facts"] == {"deployment": "retired", "jobs": 1}
+    assert cart.spool.backlog()[0] == 1
 
 
 def test_a_profile_with_mistakes_is_refused(cart: Any) -> None:
