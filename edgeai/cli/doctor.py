@@ -19,7 +19,7 @@ def command(
 ) -> None:
     """Look at engines, devices, bundles, broker, ports, disk, clock and certificates; say what to do about each.
 
-    Safe beside a running service: nothing is written but a file of no bytes in data_dir, and nothing published.
+    Safe beside a running service: nothing is written and nothing published; the broker sees a client come and go.
     Exit status 1 when anything fails; warnings alone are 0.
     """
     from edgeai.checkup import checkup

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 Cause = Literal["crashed", "deadline", "interrupted"]
 """How the role that held a job ended: by its own doing, killed at its deadline, or by nobody's fault here."""
+
+GIVEN_UP: Mapping[Cause, str] = {
+    "crashed": "job.crashed",
+    "deadline": "job.deadline",
+    "interrupted": "job.interrupted",
+}
+"""Cause -> the code of the failed result of a job that was given up for it."""
 
 MAX_INTERRUPTIONS = 100
 """Deaths that were not the job's doing (``kill -9``, out of memory, power) before it is given up all the same."""
@@ -157,9 +165,8 @@ class Work(Store):
                 (deployment, owner),
             )
             db.execute(
-                "UPDATE jobs SET state = 'condemned', code = 'job.interrupted', reason = ?"
-                " WHERE state = 'waiting' AND interruptions >= ?",
-                (f"its role was ended from outside {MAX_INTERRUPTIONS} times", MAX_INTERRUPTIONS),
+                "UPDATE jobs SET state = 'condemned', code = ?, reason = ? WHERE state = 'waiting' AND interruptions >= ?",
+                (GIVEN_UP["interrupted"], f"its role was ended from outside {MAX_INTERRUPTIONS} times", MAX_INTERRUPTIONS),
             )
         return done.rowcount
 
@@ -180,7 +187,7 @@ class Work(Store):
                 return False
             db.execute(
                 "UPDATE jobs SET state = 'condemned', code = ?, reason = ? WHERE id = ?",
-                (f"job.{cause}", reason, job_id),
+                (GIVEN_UP[cause], reason, job_id),
             )
         return True
 
