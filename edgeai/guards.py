@@ -177,6 +177,11 @@ class _GuardedSession:
         with guard(self._info, f"{self._step}: device"):
             return self._session.device
 
+    @property
+    def engine(self) -> str:
+        with guard(self._info, f"{self._step}: engine"):
+            return str(getattr(self._session, "engine", ""))
+
     def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
         feed = _Feed(inputs)
         try:

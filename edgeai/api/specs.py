@@ -68,7 +68,11 @@ class OpenRequest:
 
 @runtime_checkable
 class Session(Protocol):
-    """An artifact open on a device. One thread at a time may call it; any thread may."""
+    """An artifact open on a device. One thread at a time may call it; any thread may.
+
+    Where one backend can load several engines, a session also has ``engine: str``, the name and version of
+    the one that it runs on, as ``BackendSpec.engine`` gives them; results carry that instead.
+    """
 
     @property
     def device(self) -> str:

@@ -125,9 +125,10 @@ class Opening:
         except EdgeaiError as error:
             self._failed[taken] = error
             return error
+        usual = next(offer.engine for offer in self._seen if offer.backend == taken.backend)
         engine = EngineRef(
             backend=taken.backend,
-            engine=next(offer.engine for offer in self._seen if offer.backend == taken.backend),
+            engine=str(getattr(session, "engine", "")) or usual,  # settings may have picked another engine
             device=taken.device,
             artifact=taken.artifact,
             precision=taken.precision,

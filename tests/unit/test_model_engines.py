@@ -18,6 +18,7 @@ from edgeai.api import (
     TensorMismatch,
 )
 from edgeai.bundle.manifest import ArtifactDecl
+from edgeai.testing.fakes import FakeSession
 
 Make = Callable[..., Path]
 
@@ -140,3 +141,12 @@ def test_golden_cases_that_fail_here(opened: Any) -> None:
 def test_outputs_are_held_to_the_manifest_whatever_the_task_would_do(opened: Any, how: str) -> None:
     with pytest.raises(TensorMismatch):
         opened((f"fake-{how}",)).rehearse()
+
+
+def test_a_result_names_the_engine_that_the_session_runs_on(
+    opened: Any, make_dicom: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One backend may load several engines (edgeai-tflite does): the settings choose, and the result says which."""
+    assert opened().run_file(make_dicom()).engine.engine.startswith("fake"), "the backend's usual engine"
+    monkeypatch.setattr(FakeSession, "engine", "other-engine 9.9", raising=False)
+    assert opened().run_file(make_dicom()).engine.engine == "other-engine 9.9"
