@@ -158,6 +158,7 @@ class Work(Store):
             deployment: only its claims; all when None.
             owner: only this owner's.
         """
+        told = f"its role was ended from outside {MAX_INTERRUPTIONS} times"
         with self.db.write() as db:
             done = db.execute(
                 "UPDATE jobs SET state = 'waiting', owner = NULL, interruptions = interruptions + 1"
@@ -165,8 +166,9 @@ class Work(Store):
                 (deployment, owner),
             )
             db.execute(
-                "UPDATE jobs SET state = 'condemned', code = ?, reason = ? WHERE state = 'waiting' AND interruptions >= ?",
-                (GIVEN_UP["interrupted"], f"its role was ended from outside {MAX_INTERRUPTIONS} times", MAX_INTERRUPTIONS),
+                "UPDATE jobs SET state = 'condemned', code = ?1, reason = ?2"
+                " WHERE state = 'waiting' AND interruptions >= ?3",
+                (GIVEN_UP["interrupted"], told, MAX_INTERRUPTIONS),
             )
         return done.rowcount
 
