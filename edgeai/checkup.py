@@ -75,7 +75,10 @@ def _engines(config: DeviceConfig | None) -> Iterator[Check]:
             yield Check(what=f"backend {name}", verdict="ok", found=found)
         else:
             verdict: Literal["warn", "fail"] = "fail" if needed else "warn"
-            yield Check(what=f"backend {name}", verdict=verdict, found=f"{found}. {why}", remedy="install its engine")
+            remedy = "install its engine (the plugin's README says how)"
+            if backend.engine():
+                remedy = "nothing, unless this machine should have such a device: then its driver is missing"
+            yield Check(what=f"backend {name}", verdict=verdict, found=f"{found}. {why}", remedy=remedy)
 
 
 def _data_dir(config: DeviceConfig) -> Iterator[Check]:
