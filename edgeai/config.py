@@ -217,7 +217,9 @@ class Supervise(Table):
     silent_s: Seconds = Field(30.0, description="a role that says nothing for this long is ended and restarted")
     restart_min_s: Seconds = Field(0.2, description="pause before the first restart; doubles with each")
     restart_max_s: Seconds = Field(30.0, description="longest pause")
-    quarantine_after: int = Field(3, ge=1, description="deaths at one step before a plugin is skipped")
+    quarantine_after: int = Field(
+        3, ge=1, description="deaths at one step, and not of one image alone, before a plugin is skipped"
+    )
     job_attempts: int = Field(3, ge=1, description="deaths on one job before it is given up as failed")
 
 

@@ -1,4 +1,9 @@
-"""Plugins' misdeeds, and who is skipped for them."""
+"""Plugins' misdeeds, and who is skipped for them.
+
+An image can kill a sound engine each time it is tried, and a quarantine for that would fail every image after it. So
+deaths at ``run`` convict the plugin only when more than one image died of it: a second one with none completed in
+between, or as many images as ``quarantine_after`` that each ran through when they were tried again.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +56,7 @@ class Faults(Store):
             step: ``load``, ``probe``, ``open`` or ``run``.
             cause: ``signal-SIGABRT``, ``exit-1``, ``deadline``, or an error code.
             quarantine_after: ``config.supervise.quarantine_after``.
-            job_id: the job at hand, if any.
+            job_id: the job at hand, if any; the deaths of one job alone quarantine nobody.
 
         Returns:
             True when this one led to quarantine; events ``plugin.fault`` and ``plugin.quarantined`` are queued.
@@ -66,8 +71,10 @@ class Faults(Store):
             )
             add_count(db, "faults", plugin=plugin, deployment=deployment, step=step, cause=cause)
             queue_event(self, db, "plugin.fault", f"{plugin} {version} failed at {step}: {cause}", **facts)
-            count = db.execute(_COUNT, (*who, step, now - FAULT_AGE_S)).fetchone()[0]
-            fresh = count >= quarantine_after and self._quarantine(db, (*who, step, cause, now))
+            counted = (*who, step, now - FAULT_AGE_S)
+            count = db.execute(_COUNT, counted).fetchone()[0]
+            guilty = count >= quarantine_after and (job_id is None or _not_one_image(db, counted, quarantine_after))
+            fresh = guilty and self._quarantine(db, (*who, step, cause, now))
             if fresh:
                 told = f"{plugin} {version} is skipped on {deployment} from now on: {cause} at {step}"
                 queue_event(self, db, "plugin.quarantined", told, **facts, faults=count)
@@ -106,3 +113,16 @@ class Faults(Store):
                 told = f"{plugin} is used again"
                 queue_event(self, db, "plugin.pardoned", told, plugin=plugin, deployment=deployment or "")
         return lifted
+
+
+def _not_one_image(db: sqlite3.Connection, counted: tuple[object, ...], quarantine_after: int) -> bool:
+    """Whether these deaths speak against the plugin, and not only against the images that it died on."""
+    in_a_row, survived = db.execute(
+        "SELECT COUNT(DISTINCT CASE WHEN f.at > (SELECT COALESCE(MAX(finished_at), 0) FROM jobs"
+        " WHERE deployment = ?3 AND outcome = 'completed') THEN f.job END),"
+        " COUNT(DISTINCT CASE WHEN j.outcome = 'completed' OR j.state IN ('waiting', 'claimed') THEN f.job END)"
+        " FROM faults AS f LEFT JOIN jobs AS j ON j.id = f.job"
+        " WHERE f.plugin = ?1 AND f.version = ?2 AND f.deployment = ?3 AND f.step = ?4 AND f.at > ?5",
+        counted,
+    ).fetchone()
+    return int(in_a_row) >= min(2, quarantine_after) or int(survived) >= quarantine_after

@@ -1,0 +1,154 @@
+"""The broker is down, goes away, or breaks in the middle of a packet: all results arrive, in order."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from edgeai.testing.mqtt_peers import BreakingWire, Subscriber
+
+pytestmark = pytest.mark.system
+
+
+def uids(phantoms: list[Any]) -> list[str]:
+    return [phantom.instance.sop_instance_uid for phantom in phantoms]
+
+
+def arrived(heard: Any, deployment: str = "guard") -> list[str]:
+    """SOP Instance UIDs in the order of first deliveries."""
+    return [result["instance"]["sop_instance_uid"] for result in heard.results(deployment).values()]
+
+
+def test_a_broker_that_is_down_at_the_start(cart: Any, until: Any) -> None:
+    cart.deploy()
+    cart.deploy("other")
+    cart.start()
+    sent = cart.send(count=12)
+    health = until(lambda: (now := cart.health()[1])["jobs_waiting"] == 0 and now)
+    assert health["messages_waiting"] >= 24
+    until(lambda: any("sink mqtt" in problem for problem in cart.health()[1]["problems"]))
+    assert cart.health()[0] == 200  # images are taken and run all the same
+    heard = cart.listen()
+    until(lambda: len(arrived(heard)) == 12 and len(arrived(heard, "other")) == 12)
+    assert arrived(heard) == arrived(heard, "other") == uids(sent)
+    until(lambda: cart.health()[1]["messages_waiting"] == 0)
+    assert heard.events("sink.recovered")
+
+
+def test_a_broker_that_is_killed_and_comes_back(cart: Any, until: Any) -> None:
+    """Three times; the wire holds the cart back until the subscriber is there again, since Mosquitto keeps
+    what it queues for others in memory."""
+    cart.deploy()
+    wire = cart.through_a_wire()
+    heard = cart.listen()
+    cart.start()
+    sent = cart.send(count=3)
+    until(lambda: len(arrived(heard)) == 3)
+    for _ in range(3):
+        cart.broker.kill()
+        wire.is_up = False
+        sent += cart.send(count=5)
+        until(lambda: cart.health()[1]["jobs_waiting"] == 0)
+        cart.broker.start()
+        until(heard.is_listening.is_set)
+        wire.is_up = True
+        sent += cart.send(count=2)
+        until(lambda expected=tuple(uids(sent)): tuple(arrived(heard)) == expected)
+    assert arrived(heard) == uids(sent)
+
+
+@pytest.mark.parametrize("where", ["mid-publish", "before-puback"])
+def test_a_connection_that_breaks_in_the_middle_of_a_publish(cart: Any, where: Any, until: Any) -> None:
+    cart.deploy()
+    wire = cart.through_a_wire()
+    heard = cart.listen()
+    cart.start()
+    wire.cut(where, times=4, after=3)
+    wire.drop_all()
+    sent = []
+    for _ in range(6):
+        sent += cart.send(count=5)
+        time.sleep(0.1)
+    until(lambda: len(arrived(heard)) == len(sent))
+    until(lambda: cart.health()[1]["messages_waiting"] == 0)
+    assert arrived(heard) == uids(sent)
+    assert wire.cuts == 4
+    if where == "before-puback":  # the broker had them, and the cart could not know
+        assert len(heard.on("result/guard")) > len(sent)
+
+
+def test_a_broker_that_accepts_and_then_says_nothing_holds_up_no_image(cart: Any, until: Any) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        cart.deploy()
+        cart.profile["mqtt"]["port"] = mute.getsockname()[1]
+        cart.start()
+        cart.send(count=10)
+        health = until(lambda: (now := cart.health()[1])["jobs_waiting"] == 0 and now)
+        assert health["messages_waiting"] >= 10
+        assert cart.stop() == 0
+    heard = cart.listen()
+    cart.profile["mqtt"]["port"] = cart.broker.port
+    cart.write()
+    cart.start()
+    until(lambda: len(arrived(heard)) == 10)
+
+
+def test_a_slow_deployment_holds_up_no_other(cart: Any, until: Any) -> None:
+    from edgeai.testing.fakes import Misbehaviour
+
+    flag = cart.folder / "slow"
+    flag.touch()
+    cart.deploy("stuck", misbehave=Misbehaviour(how="hang", flag=str(flag)), deadline_s=300)
+    cart.deploy("quick")
+    heard = cart.listen()
+    cart.start()
+    sent = cart.send(count=15)
+    until(lambda: len(arrived(heard, "quick")) == 15)
+    assert arrived(heard, "quick") == uids(sent)
+    assert arrived(heard, "stuck") == []
+    flag.unlink()
+    cart.kill("infer:stuck")
+    until(lambda: len(arrived(heard, "stuck")) == 15)
+    assert arrived(heard, "stuck") == uids(sent)
+    assert {result["outcome"] for result in heard.results("stuck").values()} == {"completed"}
+
+
+def test_the_wire_breaks_where_it_says(cart: Any, until: Any) -> None:
+    """The instrument itself: half a PUBLISH is nothing, and a lost PUBACK is a message twice."""
+    from edgeai.api.errors import MqttError
+    from edgeai.mqtt import Broker, Outgoing, connect
+
+    heard = cart.listen()
+    wire = BreakingWire(cart.broker.port)
+    try:
+        for where, count in (("mid-publish", 2), ("before-puback", 3)):
+            wire.cut(where, after=2)
+            link = connect(Broker(host="127.0.0.1", port=wire.port, client_id=where))
+            topic = f"edgeai/1/lab/{where}/none"
+            with pytest.raises(MqttError) as caught:
+                link.publish([Outgoing(topic=topic, body=b"{}") for _ in range(3)], timeout_s=5)
+            assert caught.value.code == "mqtt.lost"
+            until(lambda topic=topic, count=count: [i.topic for i in heard.received].count(topic) == count)
+            link.close()
+        assert wire.cuts == 2
+    finally:
+        wire.close()
+    heard.received.clear()
+
+
+def test_the_subscriber_misses_nothing_while_it_is_away(cart: Any, until: Any) -> None:
+    cart.deploy()
+    heard = cart.listen()
+    cart.start()
+    cart.send()
+    until(lambda: len(arrived(heard)) == 1)
+    heard.close()
+    cart.send(count=3)
+    until(lambda: cart.health()[1]["messages_waiting"] == 0)
+    again = Subscriber(cart.broker.port)
+    until(lambda: len(arrived(again)) == 3)
+    again.close()
