@@ -39,6 +39,8 @@ class DeploymentHealth:
     artifact: str | None = None
     degraded: bool = False
     why: str | None = None
+    others: tuple[str, ...] = ()
+    """Every other backend, device and artifact, each with why it is not taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,7 @@ def _deployment(name: str, role: RoleHealth, note: Note | None) -> DeploymentHea
         state=state,  # type: ignore[arg-type]  # just checked
         **{key: detail.get(key) for key in ("model", "digest", "backend", "device", "artifact", "why")},
         degraded=bool(detail.get("degraded")),
+        others=tuple(detail.get("others", ())),
     )
 
 

@@ -97,12 +97,13 @@ def _page(config: DeviceConfig, health: Health, recent: list[Finished]) -> Rende
 
 
 def _deployments(health: Health) -> Table:
-    table = _table("Deployments", "name", "state", "model", "backend", "device", "artifact", "why")
+    from rich.markup import escape
+
+    table = _table("Deployments", "name", "state", "model", "backend", "device", "artifact", "why not the others")
     for item in health.deployments:
         state = f"{_MARK[item.state == 'ready']} {item.state}" + (" (degraded)" if item.degraded else "")
-        table.add_row(
-            item.name, state, item.model, item.backend, item.device, item.artifact, item.why if item.why else ""
-        )
+        why = "\n".join(item.others) or item.why or ""
+        table.add_row(item.name, state, item.model, item.backend, item.device, item.artifact, escape(why))
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +15,7 @@ import numpy as np
 
 import edgeai
 from edgeai.api.errors import EdgeaiError, InferenceFailed, InputRejected, TensorMismatch
-from edgeai.api.imaging import Frame, InstanceRef
+from edgeai.api.imaging import Frame, Geometry, InstanceRef
 from edgeai.api.results import Degradation, EngineRef, Failure, Findings, ModelRef, Outcome, Result
 from edgeai.api.specs import FrameContext, Session, Task
 from edgeai.api.tensors import Array, Tensors, check_tensors
@@ -115,6 +115,17 @@ class Model:
         """
         with self._breadcrumb(self._run_step):
             return rehearse(self.bundle, self.engine.artifact, self._infer)
+
+    def warm_up(self) -> None:
+        """Send a blank plane through the transforms, so that the first image does not wait for their libraries.
+
+        What a transform says of a blank plane does not matter here: it will say it of a real one.
+        """
+        blank = np.zeros((64, 64), np.uint8)
+        instance = InstanceRef(sop_class_uid="", sop_instance_uid="", rows=64, columns=64)
+        frame = Frame(pixels=blank, number=1, geometry=Geometry(source_rows=64, source_columns=64), instance=instance)
+        with suppress(EdgeaiError):
+            self._pipeline.prepare(frame)
 
     def close(self) -> None:
         """Free the engine. Twice is fine."""

@@ -23,6 +23,7 @@ from edgeai.model import Model, result_id
 from edgeai.model.results import now as timestamp
 from edgeai.privacy import UidMask
 from edgeai.roles.engine import Noter, bundle_of, open_deployment
+from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Job, Quarantine, Spool, owner_name
 
 REOPEN_MIN_S = 5.0
@@ -125,6 +126,7 @@ class Worker:
                 bundle = bundle_of(self._config, self._deployment)
             self._reference = _reference(bundle)
             self._model = open_deployment(bundle, self._config, self._deployment, self._note, self._quarantined)
+            self._model.warm_up()
         except EdgeaiError as error:
             self._not_opened(error)
             return
@@ -132,6 +134,13 @@ class Worker:
         self._strikes = 0
         self._reopen_pause_s = REOPEN_MIN_S
         self._say_ready(self._model)
+
+    def _not_tried(self, model: Model) -> list[str]:
+        """The backends behind the one that opened: nobody asked them, and `edgeai status` should say so."""
+        wished = self._deployment.backends or AUTO_ORDER
+        seen = {model.engine.backend, *(refusal.backend for refusal in model.choice.refusals)}
+        allowed = [name for name in wished if name in self._config.plugins.allow and name not in seen]
+        return [f"{name}: not tried, {model.engine.backend} comes first" for name in allowed]
 
     def _not_opened(self, error: EdgeaiError) -> None:
         first = self._trouble is None or self._trouble.code != error.code
@@ -147,7 +156,8 @@ class Worker:
         engine = model.engine
         facts = {"backend": engine.backend, "device": engine.device, "artifact": engine.artifact}
         why = "; ".join(model.degraded.because) if model.degraded else None
-        self._station.beat("ready", **_named(self._reference), **facts, degraded=bool(why), why=why)
+        others = (*model.choice.why_not(), *self._not_tried(model))
+        self._station.beat("ready", **_named(self._reference), **facts, degraded=bool(why), why=why, others=others)
         log.info("deployment.ready", **_named(self._reference), **facts, engine=engine.engine, degraded=why)
         if model.degraded:
             told = f"{self._deployment.name} runs on {engine.backend} ({engine.device}): {why}"
@@ -220,7 +230,8 @@ class Worker:
                 if self._stopping:
                     return  # its claim goes back to waiting at the next start
         code = final.reason.code if final.reason else None
-        log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=final.timings_ms)
+        times = {stage: round(ms, 1) for stage, ms in final.timings_ms.items()}
+        log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=times)
 
     def _signed_for(self, job: Job, result: Result) -> Result:
         """The result as it leaves: identity and identifiers from the admitted instance, masked as configured."""

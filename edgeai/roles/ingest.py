@@ -196,6 +196,8 @@ class Ingest:
             self._intake.report.say("deployment.bundle-unreadable", f"{name}: {error}", facts)
 
     def _watcher(self, folder: Folder) -> threading.Thread:
+        if folder.path.is_relative_to(self._config.device.data_dir):
+            folder.path.mkdir(parents=True, exist_ok=True)  # ours to make; elsewhere it may be a share not mounted
         watched = WatchedFolder(folder_options(folder, self._config), self._intake, self._intake.report)
         return threading.Thread(
             target=watched.run, args=(self._stopping,), name=f"folder-{folder.path.name}", daemon=True
