@@ -22,6 +22,7 @@ from edgeai.dicom.folder import FolderOptions, WatchedFolder
 from edgeai.dicom.negotiation import AssociationRules, PeerRule
 from edgeai.dicom.scp import ScpOptions, StorageScp, server_tls
 from edgeai.logs import Log
+from edgeai.privacy import UidMask
 from edgeai.spool import Spool
 
 ROLE = "ingest"
@@ -73,12 +74,16 @@ class SpoolIntake:
     Args:
         deployments: name -> eligibility; ``None`` where the bundle cannot be read, and then every instance
             becomes a job, so that it fails aloud in infer and does not just vanish.
+        mask: what the log shows of UIDs.
     """
 
-    def __init__(self, spool: Spool, deployments: Mapping[str, Eligibility | None]) -> None:
+    def __init__(
+        self, spool: Spool, deployments: Mapping[str, Eligibility | None], mask: UidMask | None = None
+    ) -> None:
         self.tmp: Path = spool.tmp
         self._spool = spool
         self._deployments = deployments
+        self._mask = mask or UidMask()
         # The spool keeps a connection a thread; associations come and go, so they borrow these threads.
         self._threads = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
         self.report = Reporter(spool, self._run)
@@ -110,7 +115,8 @@ class SpoolIntake:
             why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "there are no deployments"
             facts = {"modality": instance.modality, "sop_class_uid": instance.sop_class_uid, "why": why}
             self.report.say("instance.not-eligible", "an instance that no deployment is meant for", facts)
-        log.debug("instance.admitted", sop_instance_uid=instance.sop_instance_uid, new=new, jobs=len(eligible))
+        uid = self._mask.uid(instance.sop_instance_uid)
+        log.debug("instance.admitted", sop_instance_uid=uid, new=new, jobs=len(eligible))
         return new
 
     def close(self) -> None:
@@ -183,7 +189,7 @@ class Ingest:
         rules, faults = eligibilities(config)
         self._config = config
         self._spool = spool
-        self._intake = SpoolIntake(spool, rules)
+        self._intake = SpoolIntake(spool, rules, UidMask.of(config.privacy))
         self._stopping = threading.Event()
         self._scp: StorageScp | None = None
         if config.ingest.scp.enabled:
@@ -245,7 +251,7 @@ def main(config: DeviceConfig) -> int:
     """Run the role until SIGTERM.
 
     Raises:
-        ConfigError: ``config.tls``, ``config.scp-address``.
+        ConfigError: ``config.tls``, ``config.scp-address``, ``config.hmac-key``.
         SpoolError: the spool cannot be opened, or another process runs this role.
     """
     # pydicom warns of every odd UID in a peer's request, on stderr and in its own form.

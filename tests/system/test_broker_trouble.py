@@ -44,8 +44,12 @@ def test_a_broker_that_is_killed_and_comes_back(cart: Any, until: Any) -> None:
     wire = cart.through_a_wire()
     heard = cart.listen()
     cart.start()
+
+    def wait_for(count: int) -> None:
+        until(lambda: len(arrived(heard)) == count)
+
     sent = cart.send(count=3)
-    until(lambda: len(arrived(heard)) == 3)
+    wait_for(3)
     for _ in range(3):
         cart.broker.kill()
         wire.is_up = False
@@ -55,7 +59,7 @@ def test_a_broker_that_is_killed_and_comes_back(cart: Any, until: Any) -> None:
         until(heard.is_listening.is_set)
         wire.is_up = True
         sent += cart.send(count=2)
-        until(lambda expected=tuple(uids(sent)): tuple(arrived(heard)) == expected)
+        wait_for(len(sent))
     assert arrived(heard) == uids(sent)
 
 

@@ -1,0 +1,97 @@
+"""SIGTERM: what is held is finished, everyone is told, nothing stays behind, and the next start goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+
+from edgeai.testing.fakes import Misbehaviour
+
+pytestmark = pytest.mark.system
+
+
+def test_a_stop_ends_everything_within_seconds_and_a_start_goes_on(cart: Any, until: Any) -> None:
+    cart.deploy(misbehave=Misbehaviour(how="slow"))
+    heard = cart.listen()
+    cart.start()
+    sent = cart.send(count=20)
+    until(lambda: len(heard.results()) >= 3)
+    roles = cart.processes()
+    began = time.monotonic()
+    assert cart.stop() == 0
+    assert time.monotonic() - began < 20  # the supervisor's own limits add up to 22
+    assert cart.leftovers() == []
+    assert all(not os.path.exists(f"/proc/{pid}") for pid in roles.values())
+    until(lambda: heard.on("status")[-1]["state"] == "offline")
+    assert 3 <= len(heard.results()) < 20
+    assert cart.logged("run.stopped")
+    assert cart.logged("role.died") == []
+    cart.start()
+    until(lambda: len(heard.results()) == 20)
+    order = [result["instance"]["sop_instance_uid"] for result in heard.results().values()]
+    assert order == [phantom.instance.sop_instance_uid for phantom in sent]
+    assert {result["outcome"] for result in heard.results().values()} == {"completed"}
+    until(lambda: heard.on("status")[-1]["state"] == "online")
+
+
+def test_a_stop_lets_an_image_that_is_arriving_arrive(cart: Any, until: Any) -> None:
+    from edgeai.testing.dicom_peers import SUCCESS, Wire, body_of, radiograph, store_pdus
+
+    cart.deploy()
+    heard = cart.listen()
+    cart.start()
+    dataset = radiograph(side=512)
+    pdus = store_pdus(dataset.SOPInstanceUID, body_of(dataset))
+    wire = Wire(cart.dicom_port)
+    for pdu in pdus[:-4]:
+        wire.socket.sendall(pdu)
+    time.sleep(0.2)
+    cart.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    for pdu in pdus[-4:]:
+        wire.socket.sendall(pdu)
+    assert wire.status().Status == SUCCESS
+    assert cart.process.wait(30) == 0
+    cart.start()
+    until(lambda: len(heard.results()) == 1)
+
+
+def test_a_second_signal_ends_at_once(cart: Any, until: Any) -> None:
+    flag = cart.folder / "hangs"
+    flag.touch()
+    cart.deploy(misbehave=Misbehaviour(how="hang", flag=str(flag)), deadline_s=600)
+    heard = cart.listen()
+    cart.start()
+    [phantom] = cart.send()
+    until(lambda: cart.health()[1]["jobs_waiting"] == 1)
+    cart.process.send_signal(signal.SIGTERM)
+    time.sleep(1.0)
+    assert cart.process.poll() is None
+    cart.process.send_signal(signal.SIGINT)
+    assert cart.process.wait(5) == 0
+    assert cart.leftovers() == []
+    flag.unlink()
+    cart.start()
+    assert cart.result_of(phantom)["outcome"] == "completed"
+    assert heard.events("plugin.fault") == []
+
+
+def test_a_supervisor_that_is_killed_leaves_no_process(cart: Any, until: Any) -> None:
+    cart.deploy()
+    heard = cart.listen()
+    cart.start()
+    cart.send()
+    until(lambda: len(heard.results()) == 1)
+    assert cart.kill("supervise")
+    cart.process.wait(5)
+    until(lambda: cart.leftovers() == [], 5, "the end of the roles")
+    until(lambda: heard.on("status")[-1]["state"] == "offline", what="the last will")
+    done = cart.command("status", str(cart.path), "--json")
+    assert done.returncode == 1
+    assert '"state": "offline"' in done.stdout
+    cart.start()
+    assert cart.result_of(cart.send()[0])["outcome"] == "completed"
