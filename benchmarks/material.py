@@ -139,7 +139,7 @@ def write_bundle(folder: Path) -> Path:
         frames=FrameUse(select="all"),
         transforms=(
             Step(transform="grey"),
-            Step(transform="letterbox", options={"rows": SIDE, "columns": SIDE, "two_pass": True}),
+            Step(transform="letterbox", options={"rows": SIDE, "columns": SIDE, "two_pass": True, "margin": 1}),
             Step(transform="invert"),
             Step(transform="window", options={"mode": "percentile", "output": "unit"}),
         ),

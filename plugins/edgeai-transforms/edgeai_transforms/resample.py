@@ -29,19 +29,22 @@ class Sampling:
 
     method: str
     two_pass: bool
+    margin: int = 2
 
     @classmethod
     def of(cls, read: OptionReader) -> Sampling:
-        """From the options ``method`` and ``two_pass``, which resize and letterbox share."""
-        sampling = cls(method=read.choice("method"), two_pass=read.flag("two_pass"))
+        """From the options ``method``, ``two_pass`` and ``margin``, which resize and letterbox share."""
+        sampling = cls(method=read.choice("method"), two_pass=read.flag("two_pass"), margin=read.whole("margin", 1, 8))
         if sampling.two_pass and sampling.method != "area":
             read.refuse("two_pass", "needs method area")
+        if sampling.margin != 2 and not sampling.two_pass:
+            read.refuse("margin", "goes with two_pass")
         return sampling
 
     def resample(self, pixels: Array, geometry: Geometry, rows: int, columns: int) -> tuple[Array, Geometry]:
         """``pixels`` at (rows, columns), and where they came from."""
         if self.two_pass:
-            pixels, geometry = _halved(pixels, geometry, rows, columns)
+            pixels, geometry = _halved(pixels, geometry, self.margin * rows, self.margin * columns)
         before_rows, before_columns = pixels.shape[:2]
         geometry = geometry.scaled(before_columns / columns, before_rows / rows)
         if (before_rows, before_columns) == (rows, columns):
@@ -151,9 +154,10 @@ def _area(pixels: Array, rows: int, columns: int) -> Array:
 
 
 def _halved(pixels: Array, geometry: Geometry, rows: int, columns: int) -> tuple[Array, Geometry]:
-    # Means of 2x2 run in SIMD registers in OpenCV, an order of magnitude faster than a fractional ratio. Stopping
-    # at twice the target leaves the fractional pass enough to weigh edges with.
-    room = min(pixels.shape[0] / rows, pixels.shape[1] / columns) / 2
+    """Halved as often as it stays at least (rows, columns)."""
+    # Means of 2x2 run in SIMD registers in OpenCV, an order of magnitude faster than a fractional ratio. What is
+    # left above the target leaves the fractional pass something to weigh edges with.
+    room = min(pixels.shape[0] / rows, pixels.shape[1] / columns)
     factor = 2 ** int(math.log2(room)) if room >= 2 else 1
     if factor == 1:
         return pixels, geometry

@@ -47,10 +47,11 @@ _SAMPLING = (
     ),
     _option(
         "two_pass",
-        "fast path that changes the numbers, with method area: halve as often as the plane stays at least twice "
-        "the target, then one area pass; up to (2^halvings - 1) edge rows and columns are left out",
+        "fast path that changes the numbers, with method area: halve as often as the plane stays at least `margin` "
+        "times the target, then one area pass; up to (2^halvings - 1) edge rows and columns are left out",
         False,
     ),
+    _option("margin", "with two_pass, 1 to 8: the least is the fastest, and the farthest from the exact pass", 2),
 )
 
 SPECS: tuple[TransformSpec, ...] = (

@@ -76,6 +76,8 @@ class TestResize(Step):
         {"rows": 5, "columns": 20000},
         {"rows": 5, "columns": 5, "method": "nearest"},
         {"rows": 5, "columns": 5, "two_pass": 1},
+        {"rows": 5, "columns": 5, "two_pass": True, "margin": 0},
+        {"rows": 5, "columns": 5, "margin": 1},
         {"rows": 5, "columns": 5, "two_pass": True, "method": "cubic"},
     )
 

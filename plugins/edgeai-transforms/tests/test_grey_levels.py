@@ -181,3 +181,16 @@ def test_colour_steps_refuse_what_they_would_get_wrong(step, frame_of, photometr
     with pytest.raises(TransformFailed) as caught:
         step("grey" if samples == 3 else "rgb").apply(frame)
     assert caught.value.code == "transform.not-applicable"
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
+@pytest.mark.parametrize(("low", "high"), [(0.0, 100.0), (1.0, 99.0), (2.5, 50.1), (33.3, 66.7)])
+def test_counted_percentiles_are_numpys_to_the_last_bit(step, frame_of, dtype, low, high):  # type: ignore[no-untyped-def]
+    random = np.random.default_rng(7)
+    for shape in ((50, 90), (101, 203)):
+        least = int(random.integers(np.iinfo(dtype).min, np.iinfo(dtype).max - 60))
+        pixels = random.integers(least, least + 60, shape).astype(dtype)
+        after = step("window", mode="percentile", low=low, high=high).apply(frame_of(pixels)).pixels
+        ends = np.percentile(pixels, (low, high))
+        expected = np.clip((pixels.astype(np.float64) - ends[0]) / (ends[1] - ends[0]), 0, 1).astype(np.float32)
+        np.testing.assert_array_equal(after, expected)

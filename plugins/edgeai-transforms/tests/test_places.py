@@ -140,6 +140,21 @@ def test_two_pass_is_the_exact_pass_below_four_to_one(step, frame_of):  # type: 
     assert fast.geometry == exact.geometry
 
 
+@pytest.mark.parametrize(("margin", "mean", "greatest"), [(2, 0.0, 0.0), (1, 4.0, 25.0)])
+def test_a_smaller_margin_halves_once_more(step, frame_of, margin, mean, greatest):  # type: ignore[no-untyped-def]
+    y, x = np.indices((401, 330))
+    frame = frame_of((128 + 100 * np.sin(x / 9) * np.cos(y / 7)).astype(np.uint8))
+    exact = step("resize", rows=112, columns=112).apply(frame)
+    fast = step("resize", rows=112, columns=112, two_pass=True, margin=margin).apply(frame)
+    off = np.abs(fast.pixels.astype(float) - exact.pixels)
+    assert off.mean() <= mean
+    assert off.max() <= greatest
+    assert (off.max() > 0) == (margin == 1)
+    # The odd row and column that no block of 2x2 holds are left out, and the geometry says so.
+    corner = fast.geometry.to_source([[112, 112]])[0]
+    np.testing.assert_allclose(corner, [330, 401] if margin == 2 else [330, 400])
+
+
 def test_a_read_only_memory_map_is_read_in_place(step, frame_of, tmp_path):  # type: ignore[no-untyped-def]
     pixels = np.random.default_rng(5).integers(0, 4096, (900, 700)).astype(np.uint16)
     (tmp_path / "frame").write_bytes(pixels.tobytes())
