@@ -38,7 +38,7 @@ class Authority:
         self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, *, valid_days: int = 1) -> Identity:
-        """A certificate with common name ``name``; already expired when ``valid_days`` is negative."""
+        """A certificate with common name ``name``, as ``site/device``; already expired when ``valid_days`` is negative."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -51,7 +51,8 @@ class Authority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         pem = certificate.public_bytes(serialization.Encoding.PEM)
-        return Identity(self._write(f"{name}.pem", pem), self._write(f"{name}.key", private))
+        file = name.replace("/", "-")
+        return Identity(self._write(f"{file}.pem", pem), self._write(f"{file}.key", private))
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid_days: int = 1

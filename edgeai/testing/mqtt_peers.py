@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import ssl
 import struct
 import threading
 from contextlib import suppress
@@ -46,7 +47,9 @@ class Received:
 class Subscriber:
     """Subscribes to everything in a persistent MQTT 5 session, and comes back whenever the broker does."""
 
-    def __init__(self, port: int, *, topic: str = "#", client_id: str = "subscriber") -> None:
+    def __init__(
+        self, port: int, *, topic: str = "#", client_id: str = "subscriber", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.received: list[Received] = []
         self.is_listening = threading.Event()
         self._topic = topic
@@ -60,6 +63,8 @@ class Subscriber:
         self._client.on_subscribe = lambda *_: self.is_listening.set()
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(min_delay=1, max_delay=1)
+        if tls is not None:
+            self._client.tls_set_context(tls)
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = _SESSION_S
         wait_for_port(port, 10.0)
