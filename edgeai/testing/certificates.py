@@ -38,7 +38,7 @@ class Authority:
         self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, name: str, *, valid_days: int = 1) -> Identity:
-        """A certificate with common name ``name``, as ``site/device``; already expired when ``valid_days`` is negative."""
+        """A certificate with common name ``name`` (``site/device``, say); expired when ``valid_days`` is negative."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
