@@ -1,0 +1,179 @@
+"""What the documents say is so: commands and their options, fields, layers, keys, metrics, examples."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgeai.cli.main import COMMANDS, app
+from edgeai.config import DeviceConfig, load_config
+from edgeai.testing.require import require
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "firmware-configs").rglob("*.md")]
+SOURCE = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "edgeai").rglob("*.py"))
+
+
+def _text(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def _command(words: list[str]) -> tuple[Any, list[str]]:
+    """The command that these words call, and what is left of them."""
+    from typer.main import get_command
+
+    root = get_command(app)
+    command = root.get_command(None, words[0])  # type: ignore[attr-defined]
+    rest = words[1:]
+    if command is not None and hasattr(command, "commands"):
+        command = command.commands.get(rest[0])
+        rest = rest[1:]
+    return command, rest
+
+
+def _options(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in parameter.opts if name.startswith("-")}
+
+
+def _called() -> Iterator[tuple[Path, list[str]]]:
+    for page in PAGES:
+        for block in re.findall(r"```(?:console|sh)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+            for line in block.splitlines():
+                found = re.match(r"(?:\$ )?(?:sudo (?:-u \w+ )?)?(?:\S*/bin/)?edgeai ([a-z].*)", line)
+                if found and "|" not in found[1].split("#")[0].replace("FILES|FOLDERS", ""):
+                    yield page, shlex.split(found[1], comments=True)
+
+
+def test_every_command_line_in_the_documents_is_one_that_edgeai_takes() -> None:
+    wrong, seen = [], 0
+    for page, words in _called():
+        command, rest = _command(words)
+        used = {word.strip("[].").split("=")[0] for word in rest if word.lstrip("[").startswith("-")}
+        seen += 1
+        if command is None or not used <= _options(command) | {">"}:
+            wrong.append(f"{page.relative_to(ROOT)}: edgeai {' '.join(words)}")
+    assert seen > 30
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_reference_has_every_option_of_a_command_and_no_other(name: str) -> None:
+    from typer.main import get_command
+
+    section = _text("reference/cli.md").split(f"## `edgeai {name}`")[1].split("\n## ")[0]
+    command = get_command(app).get_command(None, name)  # type: ignore[attr-defined]
+    parts = [*getattr(command, "commands", {}).values()] or [command]
+    has = set().union(*(_options(part) for part in parts)) - {"--help"}
+    assert set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", section)) == has
+
+
+def test_every_module_of_the_core_is_in_the_architecture_and_its_layers_are_those_that_are_held() -> None:
+    text = _text("architecture.md")
+    entries = {path.stem for path in (ROOT / "edgeai").iterdir() if path.suffix == ".py" or path.is_dir()}
+    modules = entries - {"__pycache__", "__init__", "__main__", "py"}
+    assert [name for name in sorted(modules) if f"`edgeai.{name}`" not in text] == []
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    held = [
+        {name for name in re.findall(r"\w+", line) if (ROOT / "edgeai" / name).exists() or _is_module(name)}
+        for line in next(contract for contract in contracts if contract["type"] == "layers")["layers"]
+    ]
+    drawn = re.search(r"```\n(__main__\n.*?)```", text, re.DOTALL)
+    assert drawn is not None
+    assert [set(re.findall(r"\w+", line)) for line in drawn[1].splitlines()] == held
+
+
+def _is_module(name: str) -> bool:
+    return (ROOT / "edgeai" / f"{name}.py").is_file()
+
+
+def test_every_field_of_a_result_is_explained_and_the_example_is_one() -> None:
+    text = _text("reference/result.md")
+    schema = json.loads((ROOT / "edgeai/schemas/result-1.json").read_text())
+    names = {*schema["properties"], *schema["$defs"]["finding"]["properties"]}
+    assert [name for name in sorted(names) if not re.search(rf"`\.?(?:\w+\.)?{name}(?:`|\.)", text)] == []
+    example = re.search(r"<!-- example -->\n```json\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    jsonschema.validate(json.loads(example[1]), schema)
+
+
+def test_the_example_of_an_event_is_one() -> None:
+    example = re.search(r"```json\n(.*?)```", _text("reference/events.md"), re.DOTALL)
+    assert example is not None
+    jsonschema.validate(json.loads(example[1]), json.loads((ROOT / "edgeai/schemas/event-1.json").read_text()))
+
+
+def test_every_event_in_the_reference_is_in_the_source() -> None:
+    kinds = re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", _text("reference/events.md"), re.MULTILINE)
+    deaths = {f"role.{cause}" for cause in ("crashed", "deadline", "silent", "interrupted", "ended")}
+    assert [kind for kind in kinds if f'"{kind}"' not in SOURCE and kind not in deaths] == []
+
+
+def test_the_integrators_profile_has_no_mistake(tmp_path: Path) -> None:
+    profile = re.search(r"<!-- profile -->\n```toml\n(.*?)```", _text("guides/integrator.md"), re.DOTALL)
+    assert profile is not None
+    (tmp_path / "profile.toml").write_text(profile[1])
+    assert load_config(tmp_path / "profile.toml").deployments[0].name == "guard"
+
+
+@pytest.mark.parametrize("page", ["integrator", "plugin-author"])
+def test_fragments_of_profiles_have_keys_that_there_are(page: str) -> None:
+    for fragment in re.findall(r"```toml\n(.*?)```", _text(f"guides/{page}.md"), re.DOTALL):
+        DeviceConfig.model_validate({"device": {"id": "cart-1", "site": "trial"}, **tomllib.loads(fragment)})
+
+
+def test_alerts_and_log_events_of_the_operations_guide_exist() -> None:
+    text = _text("guides/operations.md")
+    metrics = re.findall(r"`(edgeai_[a-z_]+)`", _text("reference/metrics.md"))
+    used = {name.removesuffix("_bucket") for name in re.findall(r"edgeai_[a-z_]+", text)}
+    assert used
+    assert used <= set(metrics)
+    logged = text.split("| log event |")[1]
+    assert [kind for kind in re.findall(r"`([a-z]+\.[a-z-]+)`", logged) if f'"{kind}"' not in SOURCE] == []
+
+
+def test_every_decision_is_in_the_index_and_has_a_number_of_its_own() -> None:
+    index = _text("adr/README.md")
+    files = [path.name for path in (DOCS / "adr").glob("[0-9]*.md")]
+    assert [name for name in files if f"({name})" not in index] == []
+    numbers = [name[:4] for name in files]
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.slow
+def test_the_ml_engineers_example_trains_packs_and_runs(tmp_path: Path) -> None:
+    engines = ("keras", "ai_edge_litert", "openvino")
+    require("tflite", all(find_spec(name) for name in engines), f"the example needs {', '.join(engines)}")
+    text = _text("guides/ml-engineer.md")
+    script = re.search(r"<!-- train.py -->\n```python\n(.*?)```", text, re.DOTALL)
+    card = re.search(r"<!-- model.toml -->\n```toml\n(.*?)```", text, re.DOTALL)
+    assert script is not None
+    assert card is not None
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+
+    def run(*command: str, cwd: Path) -> str:
+        done = subprocess.run(
+            [sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    digest = run("-c", script[1], cwd=folder).strip()
+    (folder / "model.toml").write_text(re.sub(r"sha256:0{64}", digest, card[1]))
+    assert "dist/tiny-0.1.0.edgeai" in run("-m", "edgeai", "pack", "tiny", cwd=tmp_path)
+    inspected = json.loads(run("-m", "edgeai", "inspect", "dist/tiny-0.1.0.edgeai", "--json", cwd=tmp_path))
+    assert inspected["manifest"]["name"] == "tiny"

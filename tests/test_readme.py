@@ -1,0 +1,75 @@
+"""The README is run: its example as it stands, its commands where that is cheap; its pictures are there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from edgeai.testing.require import require
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line.removeprefix("$ ") for block in _blocks("console") for line in block.splitlines() if line[:2] == "$ "]
+EDGEAI = [command.split()[1:] for command in COMMANDS if command.startswith(".venv/bin/edgeai ")]
+NOT_RUN = {"run", "status", "doctor", "plugins check"}
+"""They need a broker, a cart that has run, or minutes. ``test_docs.py`` holds their options, system tests the rest."""
+
+
+def _run(command: list[str], folder: Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_first_two_commands_are_the_demo_and_the_tests_and_both_are_targets() -> None:
+    made = [command.split()[1] for command in COMMANDS if command.startswith("make ")]
+    assert made[:2] == ["demo", "test"]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {*made, *re.findall(r"`make ([a-z]+)", README)} <= targets
+
+
+def test_the_python_example_runs_as_it_stands(tmp_path: Path) -> None:
+    require("tflite", find_spec("ai_edge_litert") is not None, "the example needs an engine: ai-edge-litert")
+    (example,) = _blocks("python")
+    assert len(example.splitlines()) <= 11
+    done = _run([sys.executable, "-c", example], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("completed ")
+    assert "class ultrasound True" in done.stdout
+
+
+def _is_cheap(arguments: list[str]) -> bool:
+    return not {arguments[0], " ".join(arguments[:2])} & NOT_RUN
+
+
+@pytest.mark.parametrize("arguments", [each for each in EDGEAI if _is_cheap(each)], ids=" ".join)
+def test_a_cheap_command_does_what_it_says(arguments: list[str], tmp_path: Path) -> None:
+    require("tflite", find_spec("ai_edge_litert") is not None, "inference needs an engine: ai-edge-litert")
+    from pydicom.data import get_testdata_file
+
+    image = str(get_testdata_file("examples_palette.dcm", download=False))
+    given = [{"IMAGES": image}.get(argument, argument) for argument in arguments]
+    absolute = [str(ROOT / argument) if (ROOT / argument).is_file() else argument for argument in given]
+    done = _run([sys.executable, "-m", "edgeai", *absolute], tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_commands_that_are_not_run_are_still_there() -> None:
+    assert {name for name in NOT_RUN if not any(" ".join(each).startswith(name) for each in EDGEAI)} == set()
+
+
+def test_pictures_are_there_and_small() -> None:
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert pictures
+    assert {name for name in pictures if (ROOT / name).stat().st_size > 200_000} == set()
