@@ -13,7 +13,7 @@ DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino 
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
-PACKAGES := edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
+PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
 .DEFAULT_GOAL := help
 .PHONY: demo test check lint bench clean help
@@ -56,7 +56,7 @@ $(VENV)/.demo: $(VENV)/.base $(PROJECTS)
 
 $(VENV)/.dev: $(VENV)/.base $(PROJECTS)
 	@echo "Installing edgeai with every plugin and the test tools into $(VENV) (a few minutes, once)"
-	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(DEVICE_PLUGINS) -e plugins/edgeai-gpu
+	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(DEVICE_PLUGINS) -e plugins/edgeai-gpu -e plugins/edgeai-keras
 	@touch $@ $(VENV)/.demo
 
 # tflite-runtime ends at Python 3.11 and needs numpy 1: it is tested in an environment of its own.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeai.api import ConversionFailed, Converted, ConvertRequest
-from edgeai_gpu.keras_model import check, failed, read
+from edgeai_keras.model_file import check, failed, read
 
 _FP16_NOTE = "weights and arithmetic in float16, batch normalisation's in float32; inputs and outputs in float32"
 

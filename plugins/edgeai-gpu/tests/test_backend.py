@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgeai_gpu import BACKEND
-from edgeai_gpu.engine import has_node
 
 from edgeai.api import BackendUnavailable, ConfigError, InferenceFailed, ModelRejected, SessionClosed, TensorMismatch
 from edgeai.testing.require import require
+from edgeai_gpu import BACKEND
+from edgeai_gpu.engine import has_node
 
 TOLERANCE = 1e-5
 FP16_TOLERANCE = 5e-3

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgeai_gpu import CONVERTER
 
 from edgeai.api import ConversionFailed, ConvertRequest
+from edgeai_gpu import CONVERTER
 
 
 @pytest.fixture

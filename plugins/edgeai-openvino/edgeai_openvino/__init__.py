@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from edgeai.api import (
     BackendSpec,
+    ConversionFailed,
     Converted,
     ConverterSpec,
     ConvertRequest,
@@ -47,8 +48,14 @@ def _explain() -> str:
 
 
 def _convert(request: ConvertRequest) -> Converted:
-    from edgeai_openvino.convert import convert
-
+    try:
+        from edgeai_openvino.convert import convert
+    except ModuleNotFoundError as error:
+        raise ConversionFailed(
+            f"converting needs {error.name}, which is not installed",
+            code="convert.engine-missing",
+            remedy="pip install 'edgeai-openvino[build]'",
+        ) from error
     return convert(request)
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api import BackendUnavailable, ConversionFailed, Converted, ConvertRequest
+from edgeai_keras.model_file import Source, check, failed, read
 from edgeai_openvino.engine import describe, load, without
-from edgeai_openvino.keras_model import Source, check, failed, read
 
 _COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+")
 """A node's name where nobody gave it one: its kind, or that of the node it replaces, and a running number."""

@@ -15,10 +15,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from edgeai_openvino import BACKEND, CONVERTER
-
 from edgeai.api import ConvertRequest, OpenRequest, TensorSpec
 from edgeai.testing.require import require
+from edgeai_openvino import BACKEND, CONVERTER
 
 _IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 16, 16, 1), layout="NHWC")
 _IMAGES = TensorSpec(name="image", dtype="float32", shape=(None, 16, 16, 1), layout="NHWC")

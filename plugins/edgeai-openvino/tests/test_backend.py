@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgeai_openvino import BACKEND
 
 from edgeai.api import BackendUnavailable, ConfigError, InferenceFailed, ModelRejected, SessionClosed, TensorMismatch
 from edgeai.testing.require import require
+from edgeai_openvino import BACKEND
 
 TOLERANCE = 1e-5
 FP16_TOLERANCE = 2e-3

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from edgeai_openvino import CONVERTER
 
 from edgeai.api import ConversionFailed, ConvertRequest
+from edgeai_openvino import CONVERTER
 
 
 @pytest.fixture

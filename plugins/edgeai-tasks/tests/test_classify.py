@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeai_tasks.classify import SPEC
 
 from edgeai.api import Concept, Findings, FrameContext, Task, TaskFailed, TaskRequest, TensorMismatch, TensorSpec
 from edgeai.testing.examples import example_frame, instance_ref
+from edgeai_tasks.classify import SPEC
 
 ABC = ["a", "b", "c"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgeai_tasks.classify import SPEC
 
 from edgeai.api import OptionSpec
+from edgeai_tasks.classify import SPEC
 
 README = Path(__file__).parent.parent / "README.md"
 

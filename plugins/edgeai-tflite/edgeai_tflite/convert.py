@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgeai.api import Converted, ConvertRequest
-from edgeai_tflite.keras_model import Source, check, failed, read
+from edgeai_keras.model_file import Source, check, failed, read
 
 
 def _fp32(converter: Any, request: ConvertRequest) -> tuple[str, ...]:

@@ -19,10 +19,9 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
-from edgeai_tflite import BACKEND, CONVERTER
-
 from edgeai.api import ConvertRequest, OpenRequest, TensorSpec
 from edgeai.testing.require import require
+from edgeai_tflite import BACKEND, CONVERTER
 
 ENGINE = os.environ.get("EDGEAI_TFLITE_ENGINE", "auto")
 _IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 16, 16, 1), layout="NHWC")

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgeai_tflite import BACKEND
 
 from edgeai.api import (
     BackendUnavailable,
@@ -18,6 +17,7 @@ from edgeai.api import (
     TensorMismatch,
     TensorSpec,
 )
+from edgeai_tflite import BACKEND
 
 TOLERANCE = 1e-5
 FP16_TOLERANCE = 2e-3

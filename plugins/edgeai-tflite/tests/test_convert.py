@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from edgeai_tflite import CONVERTER
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+from edgeai_tflite import CONVERTER
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import re
 import subprocess
 from pathlib import Path
 
-import edgeai_tflite
 import pytest
 
 import edgeai
+import edgeai_tflite
 from edgeai.testing.require import require
 
 HERE = Path(__file__).resolve().parent

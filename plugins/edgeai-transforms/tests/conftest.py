@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from edgeai_transforms.specs import SPECS
 
 from edgeai.api import Array, Frame, Transform
 from edgeai.testing.examples import example_frame
+from edgeai_transforms.specs import SPECS
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgeai_transforms.specs import SPECS
 
 from edgeai.api import OptionSpec
+from edgeai_transforms.specs import SPECS
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -1,6 +1,6 @@
 """A ``.keras`` file as a TensorFlow function whose tensors have the names that were asked for.
 
-The same file in each first-party converter: plugins share no code but ``edgeai.api``. A test holds them equal.
+What every converter from Keras begins with; a converter of your own may begin with it too.
 """
 
 from __future__ import annotations
