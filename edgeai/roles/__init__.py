@@ -1,1 +1,4 @@
 """One process each; they meet only at the spool."""
+
+PARENT = "EDGEAI_SUPERVISOR_PID"
+"""Environment of a role: die with the process of this number."""

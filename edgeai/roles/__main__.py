@@ -13,11 +13,9 @@ from typing import Any
 from edgeai import logs
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.logs import Log
+from edgeai.roles import PARENT
 
 ROLES = ("ingest", "infer", "publish", "supervise")
-PARENT = "EDGEAI_SUPERVISOR_PID"
-"""Environment: die with this process."""
-
 _PR_SET_PDEATHSIG = 1
 _EX_CONFIG = 78
 _EX_SOFTWARE = 70

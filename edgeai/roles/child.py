@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from edgeai.roles.__main__ import PARENT
+from edgeai.roles import PARENT
 from edgeai.roles.deaths import Death, judge
 from edgeai.spool import Note, read_note
 
