@@ -50,9 +50,7 @@ class Device(Table):
 
     id: Slug = Field(description="unique within the site")
     site: Slug = Field(description="the hospital or department")
-    data_dir: FilePath = Field(
-        Path("var"), description="spool, unpacked bundles and compiled models", validate_default=True
-    )
+    data_dir: FilePath = Field(Path("var"), description="spool and unpacked bundles", validate_default=True)
 
 
 class Plugins(Table):
