@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -37,29 +38,28 @@ def test_a_broker_that_is_down_at_the_start(cart: Any, until: Any) -> None:
     assert heard.events("sink.recovered")
 
 
-def test_a_broker_that_is_killed_and_comes_back(cart: Any, until: Any) -> None:
+def test_a_broker_that_is_killed_while_results_flow_and_comes_back(cart: Any, until: Any) -> None:
     """Three times; the wire holds the cart back until the subscriber is there again, since Mosquitto keeps
     what it queues for others in memory."""
     cart.deploy()
     wire = cart.through_a_wire()
     heard = cart.listen()
     cart.start()
-
-    def wait_for(count: int) -> None:
-        until(lambda: len(arrived(heard)) == count)
-
-    sent = cart.send(count=3)
-    wait_for(3)
-    for _ in range(3):
+    sent: list[Any] = []
+    for round_number in range(3):
+        sending = threading.Thread(target=lambda: sent.extend(cart.send(count=40)))
+        sending.start()
+        until(lambda count=40 * round_number + 5: len(arrived(heard)) > count)
         cart.broker.kill()
         wire.is_up = False
-        sent += cart.send(count=5)
+        wire.drop_all()
+        sending.join(30)
+        assert len(sent) == 40 * (round_number + 1)
         until(lambda: cart.health()[1]["jobs_waiting"] == 0)
         cart.broker.start()
         until(heard.is_listening.is_set)
         wire.is_up = True
-        sent += cart.send(count=2)
-        wait_for(len(sent))
+        until(lambda count=40 * (round_number + 1): len(arrived(heard)) == count)
     assert arrived(heard) == uids(sent)
 
 
