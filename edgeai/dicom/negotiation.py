@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pydicom.uid import UID
@@ -28,6 +29,8 @@ from edgeai.dicom.storage import VERIFICATION, accepted_syntax, image_classes
 
 MAX_REQUEST_BYTES: Final = 256 * 1024
 """128 contexts with every transfer syntax there is are about half of this."""
+_REMEMBERED: Final = 16
+"""Requests whose reading is kept: a modality always sends the same one, and 128 contexts take 10 ms to read."""
 _APPLICATION_CONTEXT: Final = "1.2.840.10008.3.1.1.1"
 
 
@@ -92,7 +95,7 @@ def negotiate(request: bytes, rules: AssociationRules, *, address: str, full: bo
     if full:
         return _reject(calling, "as many associations as may be are open", 2, 3, 2)
     with _foreign():
-        return _accept(primitive, calling)
+        return _accept(request)
 
 
 @contextmanager
@@ -105,6 +108,7 @@ def _foreign() -> Iterator[None]:
         raise AssociationEnded(why, abort_reason=INVALID_PARAMETER) from error
 
 
+@lru_cache(_REMEMBERED)
 def _decode(request: bytes) -> tuple[A_ASSOCIATE, int]:
     with _foreign():
         pdu = A_ASSOCIATE_RQ()
@@ -139,7 +143,9 @@ def _reject(calling: str, why: str, result: int, source: int, diagnostic: int) -
     return Rejected(calling_ae_title=calling, why=why, answer=pdu.encode())
 
 
-def _accept(request: A_ASSOCIATE, calling: str) -> Accepted:
+@lru_cache(_REMEMBERED)
+def _accept(pdu_bytes: bytes) -> Accepted:
+    request, _ = _decode(pdu_bytes)
     results, contexts = [], {}
     for proposed in request.presentation_context_definition_list:
         sop_class = str(proposed.abstract_syntax)
@@ -161,7 +167,12 @@ def _accept(request: A_ASSOCIATE, calling: str) -> Accepted:
     response.user_information = _user_information()
     pdu = A_ASSOCIATE_AC()
     pdu.from_primitive(response)
-    return Accepted(calling_ae_title=calling, contexts=contexts, max_length=_max_length(request), answer=pdu.encode())
+    return Accepted(
+        calling_ae_title=request.calling_ae_title.strip(),
+        contexts=contexts,
+        max_length=_max_length(request),
+        answer=pdu.encode(),
+    )
 
 
 def _user_information() -> list[object]:
