@@ -16,6 +16,7 @@ from typing import Literal
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import Deployment, DeviceConfig, Tls
 from edgeai.plugins import Registry, find
+from edgeai.privacy import UidMask
 
 CERTIFICATE_WARNING_DAYS = 30
 
@@ -38,7 +39,7 @@ def checkup(config: DeviceConfig | None) -> Iterator[Check]:
         return
     yield from _data_dir(config)
     for deployment in config.deployments:
-        yield _bundle(deployment)
+        yield _bundle(deployment, config)
     if config.ingest.scp.enabled:
         yield _port("DICOM port", config.ingest.scp.host, config.ingest.scp.port, config, "ingest")
     if config.health.enabled:
@@ -48,6 +49,8 @@ def checkup(config: DeviceConfig | None) -> Iterator[Check]:
     yield _broker(config)
     yield from _certificates("mqtt.tls", config.mqtt.tls)
     yield from _certificates("ingest.scp.tls", config.ingest.scp.tls)
+    if config.privacy.uids == "hmac":
+        yield _hmac_key(config)
     yield _clock()
 
 
@@ -100,7 +103,7 @@ def _data_dir(config: DeviceConfig) -> Iterator[Check]:
         yield Check(what="disk", verdict="ok", found=found)
 
 
-def _bundle(deployment: Deployment) -> Check:
+def _bundle(deployment: Deployment, config: DeviceConfig) -> Check:
     from edgeai.bundle.reader import read_manifest
 
     what = f"bundle of {deployment.name}"
@@ -108,6 +111,10 @@ def _bundle(deployment: Deployment) -> Check:
         manifest, digest = read_manifest(deployment.bundle)
     except EdgeaiError as error:
         return Check(what=what, verdict="fail", found=str(error), remedy=error.remedy or "copy the bundle again")
+    missing = [name for name in manifest.plugins if name not in config.plugins.allow]
+    if missing:
+        found = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
+        return Check(what=what, verdict="fail", found=found, remedy="add them to plugins.allow")
     return Check(what=what, verdict="ok", found=f"{manifest.name} {manifest.version} ({digest[:19]}...)")
 
 
@@ -182,6 +189,15 @@ def _certificate(what: str, path: Path) -> Check:
     if days < CERTIFICATE_WARNING_DAYS:
         return Check(what=what, verdict="warn", found=found, remedy="renew it")
     return Check(what=what, verdict="ok", found=found)
+
+
+def _hmac_key(config: DeviceConfig) -> Check:
+    try:
+        UidMask.of(config.privacy)
+    except EdgeaiError as error:
+        remedy = error.remedy or "install the key, readable by the service's user alone"
+        return Check(what="privacy key", verdict="fail", found=str(error), remedy=remedy)
+    return Check(what="privacy key", verdict="ok", found=str(config.privacy.hmac_key_file))
 
 
 def _clock() -> Check:

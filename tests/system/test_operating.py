@@ -75,6 +75,7 @@ def test_doctor_says_what_to_do_about_everything_that_is_broken(cart: Any, tmp_p
     cart.profile["deployments"][0]["bundle"] = str(tmp_path / "missing.edgeai")
     cart.profile["plugins"]["allow"].append("nobody")
     cart.profile["spool"]["reserve_bytes"] = 10**15
+    cart.profile["privacy"] = {"uids": "hmac", "hmac_key_file": str(tmp_path / "no-key")}
     cart.profile["ingest"]["folders"] = [{"path": str(tmp_path / "no-folder")}]
     cart.profile["mqtt"] = {
         "port": free_port(),
@@ -86,13 +87,25 @@ def test_doctor_says_what_to_do_about_everything_that_is_broken(cart: Any, tmp_p
         page = cart.command("doctor", str(cart.path))
     assert (status, page.returncode) == (1, 1)
     failed = {what for what, line in lines.items() if line["verdict"] == "fail"}
-    assert failed == {"plugin nobody", "disk", "bundle of guard", "DICOM port", "broker", "mqtt.tls.certificate"}
+    parts = {"plugin nobody", "disk", "bundle of guard", "DICOM port", "broker", "mqtt.tls.certificate", "privacy key"}
+    assert failed == parts
     assert lines["watched folder"]["verdict"] == lines["mqtt.tls.key"]["verdict"] == "warn"
     for line in lines.values():
         assert line["found"]
         assert line["verdict"] == "ok" or line["remedy"], line
     assert f"sport = :{cart.dicom_port}" in lines["DICOM port"]["remedy"]
     assert "mqtt.host" in lines["broker"]["remedy"]
+
+
+def test_doctor_finds_a_bundle_whose_plugins_are_not_allowed(cart: Any) -> None:
+    cart.deploy()
+    cart.profile["plugins"]["allow"] = []
+    cart.profile["mqtt"] = {"enabled": False}
+    cart.write()
+    status, lines = doctor(cart)
+    assert (status, lines["bundle of guard"]["verdict"]) == (1, "fail")
+    assert "fakes" in lines["bundle of guard"]["found"]
+    assert "plugins.allow" in lines["bundle of guard"]["remedy"]
 
 
 @pytest.mark.parametrize(
