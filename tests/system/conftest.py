@@ -120,8 +120,6 @@ class Cart:
             "deployments": [],
         }
 
-    # --- setting up -------------------------------------------------------------------------------
-
     def deploy(
         self,
         name: str = "guard",
@@ -175,8 +173,6 @@ class Cart:
         """Write the profile."""
         self.path.write_text(_toml(self.profile))
         return self.path
-
-    # --- running ----------------------------------------------------------------------------------
 
     @property
     def environment(self) -> dict[str, str]:
@@ -286,8 +282,6 @@ class Cart:
         """What the roles logged of one kind."""
         lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith('{"at"')]
         return [item for item in map(json.loads, lines) if item["event"] == event]
-
-    # --- sending ----------------------------------------------------------------------------------
 
     def phantom(self, level: int = DULL, side: int = 32, **facts: Any) -> Phantom:
         """A new instance, not yet sent."""
