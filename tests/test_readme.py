@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeai.bundle.reader import read_manifest
 from edgeai.testing.require import require
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,3 +75,10 @@ def test_pictures_are_there_and_small() -> None:
     pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
     assert pictures
     assert {name for name in pictures if (ROOT / name).stat().st_size > 200_000} == set()
+
+
+def test_the_pictured_run_and_the_example_of_a_result_are_of_the_model_that_ships() -> None:
+    _, digest = read_manifest(ROOT / "models/modality-guard/modality-guard-1.0.0.edgeai")
+    svg = html.unescape(re.sub(r"<[^>]+>", "", (ROOT / "docs/images/demo.svg").read_text(encoding="utf-8")))
+    assert digest[:19] in re.sub(r"\s", "", svg), "run: python docs/images/make.py"
+    assert digest in (ROOT / "docs/reference/result.md").read_text(encoding="utf-8"), "run: python docs/images/make.py"

@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 RESULT_PAGE = HERE.parent / "reference/result.md"
 EXAMPLE_UID = "1.3.6.1.4.1.5962.1.1.13.1.2.20040826185059.5457"
 """SOP Instance UID of ``examples_jpeg2k.dcm``."""
-PICTURES = {"examples_ybr_color.png": "ultrasound.png", "MR_small.png": "mr.png"}
+PICTURES = {"examples_ybr_color.png": "ultrasound.png", "693_J2KI.png": "ct.png"}
 WIDTH = 720
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
