@@ -6,8 +6,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -17,13 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cart, images, process
+from benchmarks.material import built
 from benchmarks.timing import Row
 
-CASES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
+CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "xray": images.uncompressed,
     "jpeg2000": images.jpeg2000,
     "cine": images.cine,
     "arrival": cart.arrival,
+    "receive": cart.receive,
     "cold": process.cold_start,
     "memory": cart.memory,
 }
@@ -32,6 +32,7 @@ CASES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("case", nargs="*", help=f"out of {', '.join(CASES)}; all when none is named")
+    parser.add_argument("--rounds", type=int, default=21, help="how often the short cases take turns with their limit")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     options = parser.parse_args()
     unknown = [case for case in options.case if case not in CASES]
@@ -43,10 +44,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgeai-bench-") as name:
         folder = Path(name)
         with console.status("building the 224-pixel bundle"):
-            bundle = _built(folder)
+            bundle = built(folder, "small")
         for case in options.case or CASES:
             with console.status(case):
-                rows += CASES[case](folder, bundle)
+                rows += CASES[case](folder, bundle, max(5, options.rounds))
     console.print(_table(rows))
     for row in rows:
         for note in row.notes:
@@ -55,17 +56,12 @@ def main() -> None:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
 
 
-def _built(folder: Path) -> Path:
-    """The bundle, made in a process of its own so that TensorFlow's threads and memory are gone before measuring."""
-    code = "import sys, pathlib; from benchmarks.material import write_bundle; write_bundle(pathlib.Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", code, str(folder)], check=True, capture_output=True)
-    return folder / "bench-1.0.0.edgeai"
-
-
 def _table(rows: list[Row]) -> Table:
-    table = Table("case", "edgeai", "limit, measured in this run", "ratio (quartiles)", "to reach", "")
+    table = Table("case", "edgeai", "limit, measured in this run", "ratio (quartiles)", "to reach", "", padding=(0, 0))
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        if row.spread != (0.0, 0.0):
+            ratio += f" ({row.spread[0]:.2f}-{row.spread[1]:.2f})"
         sign = "at least" if row.at_least else "at most"
         mark = {True: "[green]reached[/]", False: "[red]missed[/]", None: ""}[row.is_reached]
         table.add_row(row.case, row.ours, row.limit, ratio, f"{sign} {row.bound:g}" if row.bound else "", mark)

@@ -11,10 +11,8 @@ from pathlib import Path
 from benchmarks.material import write_xray
 from benchmarks.timing import Row, paired
 
-ROUNDS = 15
 
-
-def cold_start(folder: Path, bundle: Path) -> Iterator[Row]:
+def cold_start(folder: Path, bundle: Path, rounds: int) -> Iterator[Row]:
     """One file through ``edgeai infer`` on LiteRT, against importing what it cannot do without."""
     path = write_xray(folder / "cold.dcm")
     environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache")}
@@ -24,11 +22,11 @@ def cold_start(folder: Path, bundle: Path) -> Iterator[Row]:
     def run(command: list[str]) -> None:
         subprocess.run(command, check=True, capture_output=True, env=environment)
 
-    found = paired(lambda: run(infer), lambda: run(imports), rounds=ROUNDS)
+    found = paired(lambda: run(infer), lambda: run(imports), rounds=rounds)
     yield Row(
         case="edgeai infer, one file, cold, tflite",
         ours=f"{found.ours_ms:.0f} ms",
-        limit=f"{found.limit_ms:.0f} ms (import numpy, pydicom, LiteRT)",
+        limit=f"{found.limit_ms:.0f} ms: import numpy, pydicom, LiteRT",
         ratio=found.ratio,
         spread=found.spread,
         bound=1.6,

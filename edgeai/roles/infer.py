@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import faulthandler
 import json
+import os
 import signal
 import time
 from dataclasses import replace
@@ -49,6 +50,9 @@ def main(config: DeviceConfig, deployment: str) -> int:
     found = next((item for item in config.deployments if item.name == deployment), None)
     if found is None:
         raise ConfigError(f"the profile has no deployment {deployment!r}", code="config.no-deployment")
+    # The frames of an instance are shared out among threads; OpenCV's own would only get in the engine's way, as they
+    # spin for a while after each use. It reads this when the first transform is built.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     mask = UidMask.of(config.privacy)
     spool = Spool.of(config)
     try:
