@@ -274,6 +274,7 @@ class Association:
         self._connection.settimeout(self._service.idle_timeout_s)
         try:
             self._connection.sendall(data)
+            self._stream.acknowledge_soon()
         except OSError as error:
             raise AssociationEnded(f"the connection broke: {error}") from error
 

@@ -138,16 +138,21 @@ class PduStream:
             raise AssociationEnded("released", orderly=True)
         raise AssociationEnded("aborted by the peer")
 
+    def acknowledge_soon(self) -> None:
+        """Have the kernel acknowledge at once; it forgets that with each exchange, so call it after sending too.
+
+        Without it a sender whose next segment waits for an acknowledgement (Nagle) loses 40 ms.
+        """
+        if _QUICKACK is not None:
+            self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+
     def _refill(self) -> None:
         self.before_refill()
         left = self._deadline - time.monotonic()
         try:
             self._connection.settimeout(max(left, 0.001))
             count = self._connection.recv_into(self._buffer)
-            if _QUICKACK is not None:
-                # The kernel forgets it after each exchange. Without it a sender whose last segment waits for
-                # an acknowledgement (Nagle) loses 40 ms with every instance.
-                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            self.acknowledge_soon()
         except TimeoutError as error:
             raise AssociationEnded("silent for too long", abort_reason=0) from error
         except OSError as error:
