@@ -25,7 +25,7 @@ from edgeai.plugins import Registry
 
 BACKENDS = ("tflite", "openvino")
 CORES = len(os.sched_getaffinity(0))
-MANY_FRAMES = {"openvino": {"hint": "throughput"}}
+MANY_FRAMES = {"openvino": {"hint": "throughput", "requests": 2 * CORES}}
 """Settings of a deployment whose instances have many frames."""
 
 
@@ -112,7 +112,7 @@ def jpeg2000(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
 
 
 def cine(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
-    """Frames a second of a 60-frame cine, against the slower of libjpeg-turbo and the engine alone on every core.
+    """Frames a second of a 60-frame cine, against the slower of libjpeg-turbo and the engine alone.
 
     Where neither is much slower than the other, the two together take more processor time than there is: the notes
     say how much of the limit could be reached at all.
@@ -123,30 +123,29 @@ def cine(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
     for network in ("mobilenet", "small"):
         bundle = open_bundle(bundle_path if network == "small" else built(folder, network))
         for backend in BACKENDS:
-            first = network == "mobilenet" and backend == BACKENDS[0]
-            notes = (agreement(bundle, path),) if first else ()
-            yield _cine(bundle, backend, path, max(5, rounds // 2), notes)
+            notes = (agreement(bundle, path),) if network == "mobilenet" and backend == BACKENDS[0] else ()
+            for threads in sorted({max(1, CORES - 1), CORES}):
+                yield _cine(bundle, backend, path, threads, max(5, rounds // 2), notes)
+                notes = ()
     cv2.setNumThreads(before)
 
 
-def _cine(bundle: Bundle, backend: str, path: Path, rounds: int, notes: tuple[str, ...]) -> Row:
-    every = _Cine(bundle, backend, path, threads=CORES, rounds=rounds)
-    fewer = _Cine(bundle, backend, path, threads=max(1, CORES - 1), rounds=rounds)
-    most = every.engine_cpu_ms / (every.engine_cpu_ms + every.decode_cpu_ms)
-    low, middle, high = statistics.quantiles(every.ratios, n=4)
-    told = (
-        f"decoding takes its time from an engine that has all {CORES} cores: {min(1.0, most):.2f} is the most;"
-        f" with a core less for the engine, in the limit too, {statistics.median(fewer.ratios):.2f}"
-    )
+def _cine(bundle: Bundle, backend: str, path: Path, threads: int, rounds: int, notes: tuple[str, ...]) -> Row:
+    """One row: the engine has as many cores in the limit as in edgeai."""
+    found = _Cine(bundle, backend, path, threads=threads, rounds=rounds)
+    both_ms = found.engine_cpu_ms + found.decode_cpu_ms
+    slower_ms = max(found.decode_cpu_ms, found.engine_cpu_ms / threads)
+    most = min(1.0, slower_ms / (both_ms / CORES))
+    low, middle, high = statistics.quantiles(found.ratios, n=4)
     return Row(
-        case=f"cine 60x800x600, {bundle.manifest.name}, {backend}",
-        ours=f"{60e3 / statistics.median(every.ours_ms):.0f} frames/s",
-        limit=f"{60e3 / statistics.median(every.limits_ms):.0f} frames/s: slower of libjpeg-turbo, engine",
+        case=f"cine, {bundle.manifest.name}, {backend}, engine on {threads} of {CORES} cores",
+        ours=f"{60e3 / statistics.median(found.ours_ms):.0f} frames/s",
+        limit=f"{60e3 / statistics.median(found.limits_ms):.0f} frames/s: slower of libjpeg-turbo, engine",
         ratio=middle,
         spread=(low, high),
-        bound=0.8 if bundle.manifest.name == "mobilenet" else None,
+        bound=0.8,
         at_least=True,
-        notes=(*notes, told),
+        notes=(*notes, f"decoding and engine alone, perfectly overlapped on {CORES} cores, would reach {most:.2f}"),
     )
 
 
