@@ -112,7 +112,7 @@ class Data(Table):
     name: Slug = Field(description="as the report calls it")
     source: Sentence = Field(description="where it comes from")
     licence: Sentence = Field(description="its licence, and how that is known")
-    use: Literal["train", "evaluate", "train and evaluate"] = Field(description="what it was used for")
+    use: Literal["train", "evaluate", "train and evaluate", "initial weights"] = Field(description="what for")
     digest: Digest | None = Field(None, description="of the pixels that were used, as the training script computes it")
 
 
