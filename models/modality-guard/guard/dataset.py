@@ -15,10 +15,10 @@ from edgeai.build.card import Card
 from edgeai.plugins import Registry
 from guard import ordinary, pictures, radiograph, slices, ultrasound
 from guard.distort import distort, stored
-from guard.fields import Plane, rescale
+from guard.fields import Plane, rescale, smooth_field, warp
 
 LABELS = ("radiograph", "ultrasound", "other")
-SHARES = (0.3, 0.3, 0.4)
+SHARES = (0.27, 0.29, 0.44)
 """Of the training images; the last is the most varied."""
 Draw = Callable[[np.random.Generator], Plane]
 
@@ -39,6 +39,13 @@ class Source:
     fold: int | None
     draw: Draw
     whole: Sequence[pictures.Grey] = ()
+    in_kit: bool = False
+    """Whether the data kit splits it into training and validation."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether its real images are the same in both splits."""
+        return bool(self.whole) and not self.in_kit
 
 
 def _one_of(images: Sequence[pictures.Grey], then: Callable[[np.random.Generator, Plane], Plane]) -> Draw:
@@ -58,11 +65,19 @@ def _scan(rng: np.random.Generator, image: Plane) -> Plane:
 
 
 def _piece(rng: np.random.Generator, image: Plane) -> Plane:
-    """A random part of a picture, a tenth of it at least: one photograph gives many."""
-    part = rng.uniform(0.3, 1.0, 2)
+    """A random part of a picture: one photograph gives many."""
+    part = rng.uniform(0.2, 1.0, 2)
     rows, columns = image.shape
     y, x = (rng.random(2) * (1 - part) * (rows, columns)).astype(int)
     return image[y : y + max(16, int(part[0] * rows)), x : x + max(16, int(part[1] * columns))]
+
+
+def _reshaped(rng: np.random.Generator, image: Plane) -> Plane:
+    """One slice as many: a piece of it, pushed about, under another coil's light."""
+    piece = warp(rng, _square(_piece(rng, image)), rng.uniform(0, 0.12), 3)
+    if rng.random() < 0.5:
+        piece = piece * (smooth_field(rng, piece.shape[0], 1.5) * rng.uniform(0.3, 1) + rng.uniform(0.1, 0.7))
+    return rescale(piece)
 
 
 def _captured(draw: Draw) -> Draw:
@@ -70,13 +85,13 @@ def _captured(draw: Draw) -> Draw:
 
     def capture(rng: np.random.Generator) -> Plane:
         image = draw(rng)
-        return ultrasound.on_screen(rng, image) if rng.random() < 0.15 else image
+        return ultrasound.on_screen(rng, image) if rng.random() < 0.08 else image
 
     return capture
 
 
 def sources(data: Path, split: str) -> tuple[Source, ...]:
-    """All sources, with the data kit's ``train`` or ``val`` pictures. HC18 is one source, though the kit has it twice."""
+    """All sources, with the data kit's ``train`` or ``val`` pictures. HC18 is in the kit twice, and held out as one."""
     chest, tiny = pictures.kit_images(data, "xray_view", split), pictures.kit_pneumonia(data, split)
     breast, head = pictures.kit_images(data, "us_breast", split), pictures.kit_images(data, "us_head", split)
     cine = pictures.kit_cine(data, split)
@@ -85,7 +100,15 @@ def sources(data: Path, split: str) -> tuple[Source, ...]:
     real_mr = [pictures.wheel_mr()]
     pneumonia_weight = 0.15  # 28x28: a weak source
     return (
-        Source(name="hannover", label="radiograph", weight=0.45, fold=1, draw=_one_of(chest, _dressed), whole=chest),
+        Source(
+            name="hannover",
+            label="radiograph",
+            weight=0.45,
+            fold=1,
+            draw=_one_of(chest, _dressed),
+            whole=chest,
+            in_kit=True,
+        ),
         Source(
             name="kermany-28",
             label="radiograph",
@@ -93,11 +116,18 @@ def sources(data: Path, split: str) -> tuple[Source, ...]:
             fold=0,
             draw=_one_of(tiny, lambda _, image: _square(image)),
             whole=tiny,
+            in_kit=True,
         ),
         Source(name="phantom-projection", label="radiograph", weight=0.4, fold=None, draw=radiograph.phantom),
-        Source(name="busi", label="ultrasound", weight=0.3, fold=1, draw=_one_of(breast, _scan), whole=breast),
-        Source(name="hc18", label="ultrasound", weight=0.25, fold=0, draw=_one_of(head, _scan), whole=head),
-        Source(name="hc18-cine", label="ultrasound", weight=0.1, fold=0, draw=_one_of(cine, _scan), whole=cine),
+        Source(
+            name="busi", label="ultrasound", weight=0.3, fold=1, draw=_one_of(breast, _scan), whole=breast, in_kit=True
+        ),
+        Source(
+            name="hc18", label="ultrasound", weight=0.25, fold=0, draw=_one_of(head, _scan), whole=head, in_kit=True
+        ),
+        Source(
+            name="hc18-cine", label="ultrasound", weight=0.1, fold=0, draw=_one_of(cine, _scan), whole=cine, in_kit=True
+        ),
         Source(
             name="phantom-speckle",
             label="ultrasound",
@@ -112,16 +142,21 @@ def sources(data: Path, split: str) -> tuple[Source, ...]:
             name="pictures-b", label="other", weight=0.1, fold=1, draw=_captured(_one_of(second, _piece)), whole=second
         ),
         Source(
-            name="real-mr", label="other", weight=0.03, fold=1, draw=_captured(_one_of(real_mr, _piece)), whole=real_mr
+            name="real-mr",
+            label="other",
+            weight=0.12,
+            fold=1,
+            draw=_captured(_one_of(real_mr, _reshaped)),
+            whole=real_mr,
         ),
         Source(name="phantom-ct", label="other", weight=0.22, fold=0, draw=_captured(slices.ct)),
-        Source(name="phantom-mr", label="other", weight=0.26, fold=1, draw=_captured(slices.mr)),
-        Source(name="phantom-nuclear", label="other", weight=0.08, fold=0, draw=_captured(slices.nuclear)),
+        Source(name="phantom-mr", label="other", weight=0.32, fold=1, draw=_captured(slices.mr)),
+        Source(name="phantom-nuclear", label="other", weight=0.2, fold=0, draw=_captured(slices.nuclear)),
         Source(name="masks", label="other", weight=0.03, fold=1, draw=slices.mask),
         Source(name="documents", label="other", weight=0.05, fold=0, draw=ordinary.document),
         Source(name="charts", label="other", weight=0.04, fold=1, draw=ordinary.chart),
-        Source(name="patterns", label="other", weight=0.06, fold=0, draw=ordinary.pattern),
-        Source(name="textures", label="other", weight=0.06, fold=1, draw=ordinary.texture),
+        Source(name="patterns", label="other", weight=0.08, fold=0, draw=ordinary.pattern),
+        Source(name="textures", label="other", weight=0.09, fold=1, draw=ordinary.texture),
         Source(name="empty", label="other", weight=0.03, fold=0, draw=ordinary.empty),
         Source(name="shapes", label="other", weight=0.04, fold=1, draw=_captured(ordinary.shapes)),
     )

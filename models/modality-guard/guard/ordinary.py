@@ -81,17 +81,17 @@ def _squares(rng: np.random.Generator) -> Plane:
 
 
 def texture(rng: np.random.Generator) -> Plane:
-    """Noise of every colour and grain, and clouds."""
-    kind = rng.integers(4)
-    if kind == 0:
+    """Noise of every colour and grain, clouds, and a blank sheet with specks."""
+    kind = rng.choice(["coloured", "clouds", "white", "specks"], p=[0.25, 0.2, 0.2, 0.35])
+    if kind == "coloured":
         return rescale(blur(rng.standard_normal((SIZE, SIZE)).astype(np.float32), rng.choice([0, 0.5, 1, 2, 4])))
-    if kind == 1:
+    if kind == "clouds":
         return fractal(rng, SIZE, rng.uniform(1, 12), int(rng.integers(2, 7)), rng.uniform(0.3, 0.8))
-    if kind == 2:
+    if kind == "white":
         return rng.random((SIZE, SIZE), dtype=np.float32)
-    dots = (rng.random((SIZE, SIZE)) < rng.uniform(0.0005, 0.03)).astype(np.float32)
+    dots = (rng.random((SIZE, SIZE)) < 10 ** rng.uniform(-4, -1.5)).astype(np.float32)
     blocky = cv2.resize(dots[:64, :64], (SIZE, SIZE), interpolation=cv2.INTER_NEAREST)
-    image = blocky if rng.random() < 0.5 else dots
+    image = (blocky if rng.random() < 0.5 else dots) * rng.uniform(0.1, 1)
     return (1 - image if rng.random() < 0.7 else image).astype(np.float32)
 
 

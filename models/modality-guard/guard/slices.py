@@ -49,6 +49,10 @@ def ct(rng: np.random.Generator) -> Plane:
         image = blend(image, float(level), inside(organ, 0.05) * body)
         if level > 0.75 and rng.random() < 0.6:
             image = blend(image, soft + 0.1, inside(organ / rng.uniform(0.5, 0.8), 0.1) * body)
+    if rng.random() < 0.3:  # air or lung behind an irregular wall, as in a target reconstruction
+        field = fractal(rng, SIZE, rng.uniform(1, 3), 2, 0.2)
+        air = np.clip((field - np.quantile(field, rng.uniform(0.6, 0.95))) / 0.03, 0, 1)
+        image = blend(image, rng.uniform(0, 0.15), air.astype(np.float32))
     if rng.random() < 0.5:
         table = np.abs(radius(SIZE, (0.5, rng.uniform(-0.2, 0.3)), (0.75, 0.62)) - 1)
         image = np.maximum(image, rng.uniform(0.2, 0.6) * (table < 0.01))
@@ -62,10 +66,16 @@ def ct(rng: np.random.Generator) -> Plane:
 
 def joint(rng: np.random.Generator) -> Plane:
     """A small field of view in soft tissue: marrow with a dark rim, muscle with strands, one coil's falling light."""
-    muscle = rng.uniform(0.15, 0.6)
+    muscle = rng.uniform(0.1, 0.5)
     strands = fractal(rng, SIZE, rng.uniform(3, 12), 4)
-    image = np.full((SIZE, SIZE), muscle, np.float32) * (0.6 + 0.6 * strands)
-    image = blend(image, _tissues(rng, rng.uniform(1.5, 4), 3), rng.choice([0.0, 0.3, 0.6]) * np.ones_like(image))
+    bundles = _tissues(rng, rng.uniform(1.5, 6), int(rng.integers(3, 8)))
+    image = muscle * (0.6 + 0.4 * strands + rng.uniform(0, 0.5) * bundles)
+    septa = blur((cv2.Laplacian(bundles, cv2.CV_32F) != 0).astype(np.float32), rng.uniform(0.5, 2))
+    image = blend(image.astype(np.float32), rng.choice([0.05, rng.uniform(0.3, 0.9)]), np.clip(septa, 0, 0.8))
+    if rng.random() < 0.6:  # fat
+        field = warp(rng, fractal(rng, SIZE, rng.uniform(1, 4), 2, 0.3), 0.05)
+        fat = np.clip((field - np.quantile(field, rng.uniform(0.5, 0.95))) / 0.02, 0, 1).astype(np.float32)
+        image = blend(image, rng.uniform(0.6, 1.0) * (0.85 + 0.15 * strands), fat)
     for _ in range(rng.integers(1, 6)):
         at, axes = (rng.uniform(0, 1), rng.uniform(0, 1)), (rng.uniform(0.05, 0.35), rng.uniform(0.04, 0.3))
         r = warp(rng, radius(SIZE, at, axes, rng.uniform(0, 3)), 0.06)
@@ -82,7 +92,7 @@ def joint(rng: np.random.Generator) -> Plane:
 
 def mr(rng: np.random.Generator) -> Plane:
     """An MR slice: dark air, bright and dark tissue in any order, folds, coil shading, ghosts."""
-    if rng.random() < 0.35:
+    if rng.random() < 0.45:
         return joint(rng)
     r, body = _outline(rng)
     image = _tissues(rng, rng.uniform(2, 6), int(rng.integers(3, 7)))
@@ -119,43 +129,49 @@ def _spots(rng: np.random.Generator) -> Plane:
 
 
 def _skeleton(rng: np.random.Generator) -> Plane:
-    """A bone scan from head to toe, as wide as the plane or narrower."""
-    image = np.zeros((SIZE, SIZE), np.float32)
-    wide = rng.uniform(0.25, 1.0) * SIZE
-    scale = np.array([wide, SIZE * rng.uniform(0.8, 1.0)])
+    """A bone scan from head to toe, drawn in a tall plane and squeezed to a square as any tall plane is."""
+    tall = int(rng.uniform(1, 4.5) * SIZE)
+    image = np.zeros((tall, SIZE), np.float32)
+    wide = min(rng.uniform(0.3, 0.55) * tall, rng.uniform(0.6, 1.3) * SIZE)
+    scale = np.array([wide, tall * rng.uniform(0.8, 1.1)])
 
     def bone(level: float, thick: float, *points: tuple[float, float]) -> None:
+        drawn = np.zeros(image.shape, np.uint8)
         for mirrored in (1, -1):
-            xy = np.array([((x * mirrored), y) for x, y in points]) * scale + (SIZE / 2, 0)
-            line = cv2.polylines(
-                np.zeros((SIZE, SIZE), np.uint8), [xy.astype(np.int32)], False, 255, max(1, round(thick * wide))
-            )
-            np.maximum(image, level * line.astype(np.float32) / 255, out=image)
+            xy = np.array([(x * mirrored, y) for x, y in points]) * scale + (SIZE / 2, 0)
+            cv2.polylines(drawn, [xy.astype(np.int32)], False, 255, max(1, round(thick * wide)))
+        np.maximum(image, level * (drawn > 0), out=image)
 
     level = rng.uniform(0.3, 0.8)
-    image[:] = np.maximum(image, level * inside(radius(SIZE, (0.5, 0.07), (0.09 * wide / SIZE, 0.055)), 0.4))
-    bone(rng.uniform(0.6, 1), 0.06, (0, 0.12), (0, 0.46))
-    for rib in range(rng.integers(6, 10)):
-        y = 0.16 + 0.02 * rib
-        bone(level * rng.uniform(0.5, 0.9), 0.02, (0, y), (0.12, y - 0.01), (0.17, y + 0.03))
-    arm = rng.uniform(0.25, 0.4)
-    bone(level, 0.04, (0.05, 0.15), (0.2, 0.16), (arm, 0.32), (arm + 0.02, 0.5))
-    bone(level, 0.07, (0, 0.44), (0.13, 0.42), (0.12, 0.48), (0.02, 0.5))
-    bone(level, 0.06, (0.14, 0.48), (0.12, 0.72), (0.11, 0.96), (0.15, 0.98))
-    body = blur((image > 0).astype(np.float32), wide * 0.05)
-    image = image + rng.uniform(0.05, 0.3) * np.clip(3 * body, 0, 1)
+    bone(level, 0.15, (0, 0.05), (0, 0.08))
+    bone(rng.uniform(0.6, 1), 0.05, (0, 0.1), (0, 0.46))
+    for rib in range(rng.integers(6, 11)):
+        y = 0.16 + 0.018 * rib
+        bone(level * rng.uniform(0.5, 0.9), 0.015, (0, y), (0.12, y - 0.01), (0.17, y + 0.03))
+    arm = rng.uniform(0.22, 0.4)
+    bone(level, 0.04, (0.03, 0.15), (0.2, 0.16), (arm, 0.32), (arm + 0.02, 0.5))
+    bone(level, 0.06, (0, 0.44), (0.13, 0.42), (0.12, 0.48), (0.02, 0.5))
+    bone(level, 0.05, (0.14, 0.48), (0.12, 0.72), (0.11, 0.96), (0.15, 0.98))
+    small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    body = cv2.GaussianBlur((image > 0).astype(np.float32), (0, 0), wide * 0.05)
+    body = cv2.resize(body, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    small = small + rng.uniform(0.05, 0.4) * np.clip(3 * body, 0, 1)
     for _ in range(rng.integers(0, 8)):
-        at = (0.5 + rng.normal() * 0.12 * wide / SIZE, rng.uniform(0.05, 0.7))
-        image += rng.uniform(0.2, 1) * inside(radius(SIZE, at, (0.015, 0.015)), 0.5)
-    return image.astype(np.float32)
+        at = (0.5 + rng.normal() * 0.12, rng.uniform(0.05, 0.7))
+        small += rng.uniform(0.2, 1) * inside(radius(SIZE, at, (0.02, 0.02 * SIZE / tall)), 0.5)
+    top = int(rng.uniform(0, 0.1) * SIZE)
+    part = small[top : top + int(rng.uniform(0.4, 0.9) * SIZE)]
+    return np.asarray(cv2.resize(part, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def nuclear(rng: np.random.Generator) -> Plane:
     """Counts in Poisson noise: hot spots, or a whole-body bone scan."""
     image = _skeleton(rng) if rng.random() < 0.5 else _spots(rng)
-    image = blur(image, rng.uniform(1, 6))
+    image = blur(image, rng.uniform(0.5, 5))
     image = rng.poisson(image * rng.uniform(3, 200) + rng.uniform(0, 0.3)).astype(np.float32)
     image = rescale(blur(image, rng.uniform(0, 2)))
+    if rng.random() < 0.4:  # counts that are stored above 0
+        image = image + rng.uniform(0, 0.15)
     return np.clip(image * rng.uniform(1, 2), 0, 1)
 
 

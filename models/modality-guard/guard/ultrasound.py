@@ -85,6 +85,8 @@ def doppler(rng: np.random.Generator, image: Plane) -> Plane:
     box = (left > 0) & (right > 0) & (lid > 0) & (y < y1)
     filling = rng.choice([rng.uniform(0.05, 0.6), rng.uniform(0.85, 1.0)], p=[0.7, 0.3])
     vessels = fractal(rng, size, rng.uniform(3, 10), 4)
+    if rng.random() < 0.5:  # branches rather than lakes
+        vessels = rescale(np.abs(warp(rng, fractal(rng, size, rng.uniform(4, 12), 3), 0.03) - 0.5) + 0.2 * vessels)
     flow = box & (vessels <= np.quantile(vessels, filling))
     if rng.random() < 0.4:  # aliasing or a power map: shades; else one saturated colour
         shade = rng.uniform(0.3, 0.9) + rng.uniform(0, 0.4) * (fractal(rng, size, 8, 4) - 0.5)
@@ -109,10 +111,9 @@ def flooded(rng: np.random.Generator, image: Plane) -> Plane:
         y > rng.random()
     )
     result = np.where(fan, shade, rescale(image) * rng.uniform(0.4, 1))
-    if rng.random() < 0.7:
-        width = int(rng.integers(2, 9))
-        edge = cv2.morphologyEx(fan.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((width, width), np.uint8))
-        result = np.where(edge > 0, 1.0, result)
+    width = int(rng.integers(2, 9))
+    edge = cv2.morphologyEx(fan.astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((width, width), np.uint8))
+    result = np.where(edge > 0, 1.0, result)
     return np.clip(result, 0, 1).astype(np.float32)
 
 
@@ -124,11 +125,9 @@ def _furniture(rng: np.random.Generator, canvas: Plane) -> None:
         for y in np.arange(rng.uniform(0, 0.2), 1, rng.uniform(0.04, 0.15)):
             canvas[int(y * rows) : int(y * rows) + 2, x : x + rng.integers(2, 6)] = rng.uniform(0.5, 1)
     if rng.random() < 0.5:
-        x, y, high = rng.uniform(0.02, 0.95), rng.uniform(0.05, 0.5), rng.uniform(0.15, 0.45)
-        bar = np.linspace(1, 0, max(2, int(high * rows)), dtype=np.float32)[:, None]
-        target = canvas[
-            int(y * rows) : int(y * rows) + len(bar), int(x * columns) : int(x * columns) + rng.integers(4, 9)
-        ]
+        left, top = int(rng.uniform(0.02, 0.95) * columns), int(rng.uniform(0.05, 0.5) * rows)
+        bar = np.linspace(1, 0, max(2, int(rng.uniform(0.15, 0.45) * rows)), dtype=np.float32)[:, None]
+        target = canvas[top : top + len(bar), left : left + rng.integers(4, 9)]
         target[:] = bar[: len(target)]
     if rng.random() < 0.25:
         high = int(rng.uniform(0.05, 0.16) * rows)
@@ -143,7 +142,7 @@ def _furniture(rng: np.random.Generator, canvas: Plane) -> None:
 
 def scanner_screen(rng: np.random.Generator, image: Plane) -> Plane:
     """An ultrasound image as a scanner exports it: fanned out or not, with flow, on a screen with text."""
-    if rng.random() < 0.08:
+    if rng.random() < 0.07:
         return flooded(rng, image)
     if rng.random() < 0.5:
         image = sector(rng, image)
@@ -151,14 +150,21 @@ def scanner_screen(rng: np.random.Generator, image: Plane) -> Plane:
         image = doppler(rng, image)
     if rng.random() < 0.2:
         image = np.hstack([image, image[:, ::-1] if rng.random() < 0.5 else image])
-    return np.ascontiguousarray(image) if rng.random() < 0.35 else on_screen(rng, image)
+    if rng.random() < 0.3:
+        return np.ascontiguousarray(image)
+    return on_screen(rng, image, strip=rng.random() < 0.3)
 
 
-def on_screen(rng: np.random.Generator, image: Plane) -> Plane:
-    """Any image as part of a dark screen with text: a scanner's export or a secondary capture."""
+def on_screen(rng: np.random.Generator, image: Plane, *, strip: bool = False) -> Plane:
+    """Any image as part of a dark screen with text: a scanner's export or a secondary capture.
+
+    ``strip``: low and wide, as a linear probe's image (or two side by side) is shown.
+    """
     rows, columns = int(rng.integers(240, 520)), int(rng.integers(300, 800))
     canvas = np.full((rows, columns), rng.choice([0.0, rng.uniform(0, 0.1)]), np.float32)
     high, wide = int(rng.uniform(0.3, 0.95) * rows), int(rng.uniform(0.35, 1.0) * columns)
+    if strip:
+        high, wide = int(rng.uniform(0.22, 0.5) * rows), int(rng.uniform(0.75, 1.0) * columns)
     y, x = int(rng.uniform(0, rows - high)), int(rng.uniform(0, columns - wide))
     canvas[y : y + high, x : x + wide] = cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA)
     _furniture(rng, canvas)
