@@ -94,7 +94,7 @@ def test_every_file_of_the_wheel_that_decodes_is_told_right(guard: Model) -> Non
             wrong.append((path.name, modality, label.label, label.probability, agreement.present))
     assert {name for name, *_ in wrong} == BONE_SCAN, wrong
     assert not any(agreement for *_, agreement in wrong), "a miss disagrees with its header, so nothing goes on unseen"
-    assert completed >= 50
+    assert completed >= 45
 
 
 def test_a_wrong_modality_is_found(guard: Model, tmp_path: Path) -> None:
