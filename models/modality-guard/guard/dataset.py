@@ -21,6 +21,7 @@ LABELS = ("radiograph", "ultrasound", "other")
 SHARES = (0.27, 0.29, 0.44)
 """Of the training images; the last is the most varied."""
 Draw = Callable[[np.random.Generator], Plane]
+Then = Callable[[np.random.Generator, Plane], Plane]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Source:
         return bool(self.whole) and not self.in_kit
 
 
-def _one_of(images: Sequence[pictures.Grey], then: Callable[[np.random.Generator, Plane], Plane]) -> Draw:
+def _one_of(images: Sequence[pictures.Grey], then: Then) -> Draw:
     def draw(rng: np.random.Generator) -> Plane:
         image = images[int(rng.integers(len(images)))].astype(np.float32) / 255
         return then(rng, image)
@@ -92,73 +93,66 @@ def _captured(draw: Draw) -> Draw:
 
 def sources(data: Path, split: str) -> tuple[Source, ...]:
     """All sources, with the data kit's ``train`` or ``val`` pictures. HC18 is in the kit twice, and held out as one."""
+    return (*_radiographs(data, split), *_ultrasound(data, split), *_pictures(), *_phantoms())
+
+
+def _kit(name: str, label: str, weight: float, fold: int, images: Sequence[pictures.Grey], then: Then) -> Source:
+    draw = _one_of(images, then)
+    return Source(name=name, label=label, weight=weight, fold=fold, draw=draw, whole=images, in_kit=True)
+
+
+def _radiographs(data: Path, split: str) -> tuple[Source, ...]:
     chest, tiny = pictures.kit_images(data, "xray_view", split), pictures.kit_pneumonia(data, split)
-    breast, head = pictures.kit_images(data, "us_breast", split), pictures.kit_images(data, "us_head", split)
-    cine = pictures.kit_cine(data, split)
-    found = sorted(pictures.wheel_pictures().items())
-    first, second = [p for _, p in found[::2]], [p for _, p in found[1::2]]
-    real_mr = [pictures.wheel_mr()]
-    pneumonia_weight = 0.15  # 28x28: a weak source
     return (
-        Source(
-            name="hannover",
-            label="radiograph",
-            weight=0.45,
-            fold=1,
-            draw=_one_of(chest, _dressed),
-            whole=chest,
-            in_kit=True,
-        ),
-        Source(
-            name="kermany-28",
-            label="radiograph",
-            weight=pneumonia_weight,
-            fold=0,
-            draw=_one_of(tiny, lambda _, image: _square(image)),
-            whole=tiny,
-            in_kit=True,
-        ),
+        _kit("hannover", "radiograph", 0.45, 1, chest, _dressed),
+        _kit("kermany-28", "radiograph", 0.15, 0, tiny, lambda _, image: _square(image)),  # 28x28: a weak source
         Source(name="phantom-projection", label="radiograph", weight=0.4, fold=None, draw=radiograph.phantom),
-        Source(
-            name="busi", label="ultrasound", weight=0.3, fold=1, draw=_one_of(breast, _scan), whole=breast, in_kit=True
-        ),
-        Source(
-            name="hc18", label="ultrasound", weight=0.25, fold=0, draw=_one_of(head, _scan), whole=head, in_kit=True
-        ),
-        Source(
-            name="hc18-cine", label="ultrasound", weight=0.1, fold=0, draw=_one_of(cine, _scan), whole=cine, in_kit=True
-        ),
-        Source(
-            name="phantom-speckle",
-            label="ultrasound",
-            weight=0.35,
-            fold=None,
-            draw=lambda rng: _scan(rng, ultrasound.phantom(rng)),
-        ),
-        Source(
-            name="pictures-a", label="other", weight=0.1, fold=0, draw=_captured(_one_of(first, _piece)), whole=first
-        ),
-        Source(
-            name="pictures-b", label="other", weight=0.1, fold=1, draw=_captured(_one_of(second, _piece)), whole=second
-        ),
-        Source(
-            name="real-mr",
-            label="other",
-            weight=0.12,
-            fold=1,
-            draw=_captured(_one_of(real_mr, _reshaped)),
-            whole=real_mr,
-        ),
-        Source(name="phantom-ct", label="other", weight=0.22, fold=0, draw=_captured(slices.ct)),
-        Source(name="phantom-mr", label="other", weight=0.32, fold=1, draw=_captured(slices.mr)),
-        Source(name="phantom-nuclear", label="other", weight=0.2, fold=0, draw=_captured(slices.nuclear)),
-        Source(name="masks", label="other", weight=0.03, fold=1, draw=slices.mask),
-        Source(name="documents", label="other", weight=0.05, fold=0, draw=ordinary.document),
-        Source(name="charts", label="other", weight=0.04, fold=1, draw=ordinary.chart),
-        Source(name="patterns", label="other", weight=0.08, fold=0, draw=ordinary.pattern),
-        Source(name="textures", label="other", weight=0.09, fold=1, draw=ordinary.texture),
-        Source(name="empty", label="other", weight=0.03, fold=0, draw=ordinary.empty),
-        Source(name="shapes", label="other", weight=0.04, fold=1, draw=_captured(ordinary.shapes)),
+    )
+
+
+def _ultrasound(data: Path, split: str) -> tuple[Source, ...]:
+    def phantom(rng: np.random.Generator) -> Plane:
+        return _scan(rng, ultrasound.phantom(rng))
+
+    return (
+        _kit("busi", "ultrasound", 0.3, 1, pictures.kit_images(data, "us_breast", split), _scan),
+        _kit("hc18", "ultrasound", 0.25, 0, pictures.kit_images(data, "us_head", split), _scan),
+        _kit("hc18-cine", "ultrasound", 0.1, 0, pictures.kit_cine(data, split), _scan),
+        Source(name="phantom-speckle", label="ultrasound", weight=0.35, fold=None, draw=phantom),
+    )
+
+
+def _pictures() -> tuple[Source, ...]:
+    """Photographs and one MR slice out of Python wheels."""
+
+    def other(name: str, weight: float, fold: int, images: Sequence[pictures.Grey], then: Then) -> Source:
+        draw = _captured(_one_of(images, then))
+        return Source(name=name, label="other", weight=weight, fold=fold, draw=draw, whole=images)
+
+    found = [picture for _, picture in sorted(pictures.wheel_pictures().items())]
+    return (
+        other("pictures-a", 0.1, 0, found[::2], _piece),
+        other("pictures-b", 0.1, 1, found[1::2], _piece),
+        other("real-mr", 0.12, 1, [pictures.wheel_mr()], _reshaped),
+    )
+
+
+def _phantoms() -> tuple[Source, ...]:
+    """Whatever else is neither radiograph nor ultrasound, drawn."""
+    drawn: tuple[tuple[str, float, int, Draw], ...] = (
+        ("phantom-ct", 0.22, 0, _captured(slices.ct)),
+        ("phantom-mr", 0.32, 1, _captured(slices.mr)),
+        ("phantom-nuclear", 0.2, 0, _captured(slices.nuclear)),
+        ("masks", 0.03, 1, slices.mask),
+        ("documents", 0.05, 0, ordinary.document),
+        ("charts", 0.04, 1, ordinary.chart),
+        ("patterns", 0.08, 0, ordinary.pattern),
+        ("textures", 0.09, 1, ordinary.texture),
+        ("empty", 0.03, 0, ordinary.empty),
+        ("shapes", 0.04, 1, _captured(ordinary.shapes)),
+    )
+    return tuple(
+        Source(name=name, label="other", weight=weight, fold=fold, draw=draw) for name, weight, fold, draw in drawn
     )
 
 
