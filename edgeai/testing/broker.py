@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -12,11 +14,21 @@ from pathlib import Path
 _START_TIMEOUT_S = 10.0
 
 
+_PORTS = range(20_000, 32_000)
+"""Below the range out of which Linux gives ports to outgoing connections (ip_local_port_range): a port from there could
+be taken by anybody's connection between the asking and the listening."""
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port on loopback that nothing listens on now, and that no outgoing connection will take."""
+    while True:
+        port = random.choice(_PORTS)  # noqa: S311  # keeps processes that ask at once apart, keeps no secret
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for_port(port: int, timeout_s: float, *, host: str = "127.0.0.1") -> bool:

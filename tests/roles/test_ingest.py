@@ -19,6 +19,7 @@ import pytest
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, TaskUse, TensorDecl
 from edgeai.spool import Spool
+from edgeai.testing.broker import free_port
 from edgeai.testing.dicom_peers import SUCCESS, Wire, body_of, radiograph, save, send, store_pdus, wait_until
 
 TENSOR = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
@@ -30,7 +31,7 @@ class Role:
     def __init__(self, folder: Path, **tables: Any) -> None:
         self.folder = folder
         self.data = folder / "var"
-        self.port = _free_port()
+        self.port = free_port()
         self.profile = folder / "profile.toml"
         self.profile.write_text(_profile(self.data, self.port, **tables))
         self.spool = Spool(self.data / "spool")
@@ -65,12 +66,6 @@ class Role:
         with self.spool.db.read() as db:
             rows = db.execute("SELECT body FROM messages WHERE channel = 'event' ORDER BY rowid").fetchall()
         return [json.loads(row[0]) for row in rows]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _profile(data: Path, port: int, *, bundles: dict[str, Path] | None = None, more: str = "", scp: str = "") -> str:
@@ -240,7 +235,7 @@ def test_a_port_in_use_or_tls_files_that_are_none_end_the_role_with_the_reason(
     done = subprocess.run([*command, str(other)], capture_output=True, text=True, timeout=60)
     assert (done.returncode, "config.scp-address" in done.stderr) == (78, True)
     for tls in ('{ certificate = "none.pem", key = "none.key" }', '{ ca = "ca.pem" }'):
-        other.write_text(_profile(tmp_path / "var2", _free_port(), scp=f"tls = {tls}"))
+        other.write_text(_profile(tmp_path / "var2", free_port(), scp=f"tls = {tls}"))
         done = subprocess.run([*command, str(other)], capture_output=True, text=True, timeout=60)
         assert (done.returncode, "config.tls" in done.stderr) == (78, True)
     done = subprocess.run([*command, str(first.profile)], capture_output=True, text=True, timeout=60)
