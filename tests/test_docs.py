@@ -130,7 +130,9 @@ def test_the_integrators_profile_has_no_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["integrator", "plugin-author"])
 def test_fragments_of_profiles_have_keys_that_there_are(page: str) -> None:
-    for fragment in re.findall(r"```toml\n(.*?)```", _text(f"guides/{page}.md"), re.DOTALL):
+    fragments = re.findall(r"```toml\n(.*?)```", _text(f"guides/{page}.md"), re.DOTALL)
+    assert fragments, "the guide no longer shows any"
+    for fragment in fragments:
         DeviceConfig.model_validate({"device": {"id": "cart-1", "site": "trial"}, **tomllib.loads(fragment)})
 
 
