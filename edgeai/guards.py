@@ -9,13 +9,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from edgeai.api import (
     BackendSpec,
+    Compressed,
+    CompressionFailed,
     CompressorSpec,
+    CompressRequest,
     ConfigError,
     ConversionFailed,
     Converted,
@@ -367,11 +369,16 @@ def _converter(info: PluginInfo, spec: ConverterSpec) -> ConverterSpec:
 
 def _compressor(info: PluginInfo, spec: CompressorSpec) -> CompressorSpec:
     what = f"compressor {spec.name!r}"
-    compress: Callable[..., Path] = _call(info, f"{what}: compress", spec.compress)
+    compress = _call(info, f"{what}: compress", spec.compress)
 
-    def compress_checked(request: Any) -> Path:
-        _check_options(spec.options, request.options, what, ConversionFailed, "convert.options")
-        return compress(request)
+    def compress_checked(request: CompressRequest) -> Compressed:
+        _check_options(spec.options, request.options, what, CompressionFailed, "compress.options")
+        compressed: Any = compress(request)
+        if not isinstance(compressed, Compressed) or not compressed.model.is_file():
+            raise _broken(info, f"{what}: compress", "returned no model that exists")
+        if compressed.model.resolve() != request.output.resolve():
+            raise _broken(info, f"{what}: compress", f"wrote {compressed.model}, not {request.output}")
+        return compressed
 
     return replace(spec, compress=compress_checked)
 

@@ -10,14 +10,29 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeai.api.building import (
+        Batch,
+        Compressed,
+        CompressorSpec,
+        CompressRequest,
+        Converted,
+        ConverterSpec,
+        ConvertRequest,
+        Infer,
+        Objective,
+    )
     from edgeai.api.errors import (
         BackendError,
         BackendUnavailable,
         BundleRejected,
+        CompressionFailed,
         ConfigError,
         ConversionFailed,
+        DataRejected,
         DicomRejected,
         EdgeaiError,
+        EvaluationFailed,
+        GateFailed,
         InferenceFailed,
         InputRejected,
         JobFailed,
@@ -69,11 +84,6 @@ if TYPE_CHECKING:
     )
     from edgeai.api.specs import (
         BackendSpec,
-        CompressorSpec,
-        CompressRequest,
-        Converted,
-        ConverterSpec,
-        ConvertRequest,
         Device,
         FrameContext,
         Message,
@@ -113,8 +123,11 @@ __all__ = [
     "BackendError",
     "BackendSpec",
     "BackendUnavailable",
+    "Batch",
     "BundleRejected",
     "CompressRequest",
+    "Compressed",
+    "CompressionFailed",
     "CompressorSpec",
     "Concept",
     "ConfigError",
@@ -122,18 +135,22 @@ __all__ = [
     "ConvertRequest",
     "Converted",
     "ConverterSpec",
+    "DataRejected",
     "Degradation",
     "Device",
     "DicomRejected",
     "EdgeaiError",
     "EngineRef",
+    "EvaluationFailed",
     "Failure",
     "Finding",
     "Findings",
     "Frame",
     "FrameContext",
+    "GateFailed",
     "Geometry",
     "Grayscale",
+    "Infer",
     "InferenceFailed",
     "InputRejected",
     "InstanceIds",
@@ -144,6 +161,7 @@ __all__ = [
     "ModelRef",
     "ModelRejected",
     "MqttError",
+    "Objective",
     "OpenRequest",
     "OptionSpec",
     "Options",
@@ -186,7 +204,7 @@ __all__ = [
     "is_compatible",
 ]
 
-_CHEAPEST_FIRST = ("errors", "results", "version", "tensors", "imaging", "specs", "hooks")
+_CHEAPEST_FIRST = ("errors", "results", "version", "tensors", "imaging", "specs", "building", "hooks")
 
 
 def __getattr__(name: str) -> object:

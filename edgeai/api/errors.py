@@ -16,6 +16,10 @@
     │   ├── InferenceFailed         backend.inference-failed
     │   └── SessionClosed           backend.session-closed
     ├── ConversionFailed            convert.failed
+    ├── CompressionFailed           compress.failed
+    ├── GateFailed                  gate.failed
+    ├── EvaluationFailed            evaluate.failed
+    ├── DataRejected                data.rejected
     ├── BundleRejected              bundle.rejected
     ├── PluginError                 plugin.error
     │   ├── PluginNotFound          plugin.not-found
@@ -139,6 +143,30 @@ class ConversionFailed(EdgeaiError):
     """A Keras model that cannot become the artifact that was asked for; names the layer if known."""
 
     default_code = "convert.failed"
+
+
+class CompressionFailed(EdgeaiError):
+    """A compressor refused the model or could not follow it; names the layer where known."""
+
+    default_code = "compress.failed"
+
+
+class GateFailed(EdgeaiError):
+    """A model is worse, larger or slower than its card allows; there is no bundle."""
+
+    default_code = "gate.failed"
+
+
+class EvaluationFailed(EdgeaiError):
+    """A metric cannot be computed from these answers and labels; says why."""
+
+    default_code = "evaluate.failed"
+
+
+class DataRejected(EdgeaiError):
+    """A table of samples, one of its files, or a label is missing or cannot be used."""
+
+    default_code = "data.rejected"
 
 
 class BundleRejected(EdgeaiError):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pluggy
 
+from edgeai.api.building import CompressorSpec, ConverterSpec
 from edgeai.api.specs import (
     BackendSpec,
-    CompressorSpec,
-    ConverterSpec,
     SinkSpec,
     SourceSpec,
     TaskSpec,

@@ -14,26 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from edgeai.api.errors import ConfigError
 from edgeai.api.tensors import DTYPES
+from edgeai.build.splits import Dataset
+from edgeai.build.tables import Digest, Real, Relative, Sentence, Slug, Table
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, TaskUse, TensorDecl, Tolerance
 from edgeai.toml_lines import key_lines, line_of
 
 CARD_NAME = "model.toml"
-
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Sentence = Annotated[str, Field(min_length=1, max_length=4000)]
-Relative = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.+/-]*$")]
-Real = Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v), Field(ge=0)]
-
-
-class Table(BaseModel):
-    """A strict, frozen TOML table: an unknown key is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Words(Table):
@@ -155,6 +145,7 @@ class Card(Table):
     outputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
     recipes: tuple[Recipe, ...] = Field(strict=False, min_length=1)
     data: tuple[Data, ...] = Field(strict=False, min_length=1)
+    dataset: Dataset | None = None
     training: Training
     gates: Gates = Gates()
 
