@@ -24,6 +24,10 @@ from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, TaskUs
 from edgeai.toml_lines import key_lines, line_of
 
 CARD_NAME = "model.toml"
+PARENT = "parent"
+"""The variant that the card's `.keras` file is."""
+FLOAT = ("fp32", "fp16")
+"""Precisions whose arithmetic is close to the parent's, so that one tolerance fits all models."""
 
 
 class Words(Table):
@@ -75,25 +79,57 @@ class Tensor(Table):
     layout: str = Field("", description="one letter an axis, `NHWC`; empty when it is no image")
 
 
+class CompressStep(Table):
+    """One item of ``steps`` in ``[[variants]]``: a compressor with its options."""
+
+    compressor: Slug = Field(description="name of a CompressorSpec")
+    plugin: Slug = Field("keras", description="the plugin that provides it")
+    options: dict[str, Any] = Field(default_factory=dict, description="as the compressor documents them")
+
+
+class Variant(Table):
+    """``[[variants]]``: a smaller model made from the parent, or from another variant."""
+
+    name: Slug = Field(description="as recipes and the report call it")
+    start: Slug = Field(PARENT, alias="from", description="the variant it begins from")
+    steps: tuple[CompressStep, ...] = Field(strict=False, min_length=1, description="compressors, in order")
+
+
 class Recipe(Table):
     """``[[recipes]]``: one artifact to make."""
 
     converter: Slug = Field(description="name of a ConverterSpec")
     plugin: Slug | None = Field(None, description="the plugin that provides it; by default the converter's own name")
     precision: Slug = Field(description="one that the converter offers")
+    variant: Slug = Field(PARENT, description="the model that is converted: `parent` or a name of `[[variants]]`")
+    ship: bool = Field(True, description="whether it goes into the bundle; all that ship are of one variant")
     options: dict[str, Any] = Field(default_factory=dict, description="as the converter documents them")
-    absolute: Real = Field(1e-4, description="an output may differ from the Keras parent's by this")
-    relative: Real = Field(1e-3, description="and by this times the parent's value")
+    max_drop: Real | None = Field(
+        None, description="keep layers in float until the main metric is within this of the float model's"
+    )
+    absolute: Real | None = Field(
+        None,
+        description="an output may differ from the Keras model's by this; by default 1e-4, or as measured if quantised",
+    )
+    relative: Real | None = Field(
+        None, description="and by this times the model's value; by default 1e-3, or 0 if quantised"
+    )
 
     @property
     def id(self) -> str:
         """The artifact's id in the manifest."""
-        return f"{self.converter}-{self.precision}"
+        made = f"{self.converter}-{self.precision}"
+        return made if self.variant == PARENT else f"{self.variant}-{made}"
 
     @property
-    def tolerance(self) -> Tolerance:
-        """What the artifact is held to, here and at every rehearsal."""
-        return Tolerance(absolute=self.absolute, relative=self.relative)
+    def tolerance(self) -> Tolerance | None:
+        """What the artifact is held to, here and at every rehearsal; ``None``: what is measured here is recorded."""
+        if self.absolute is None and self.precision not in FLOAT:
+            return None
+        return Tolerance(
+            absolute=1e-4 if self.absolute is None else self.absolute,
+            relative=1e-3 if self.relative is None else self.relative,
+        )
 
 
 class Data(Table):
@@ -112,13 +148,34 @@ class Training(Table):
     command: Sentence = Field(description="what reproduces it")
     seed: int = Field(ge=0, description="of every random choice")
     environment: dict[str, str] = Field(default_factory=dict, description="distribution -> version")
+    augment: dict[str, Any] = Field(
+        default_factory=dict, description="augmentation while fine-tuning, as the plugin `keras` names it"
+    )
+
+
+class Calibration(Table):
+    """``[calibration]``: the training samples that quantisation sees, through the card's own transforms."""
+
+    samples: int = Field(300, gt=0, description="how many, evenly spread over the training table")
 
 
 class Gates(Table):
-    """``[gates]``: bounds that must hold, or there is no bundle."""
+    """``[gates]``: bounds that every artifact that ships must hold, or there is no bundle."""
 
     max_keras_bytes: int | None = Field(None, gt=0, description="size of the `.keras` file")
     max_bundle_bytes: int | None = Field(None, gt=0, description="size of the bundle")
+    floors: dict[str, float] = Field(
+        default_factory=dict, description="metric -> least value on the validation samples"
+    )
+    max_drop: dict[str, Real] = Field(
+        default_factory=dict,
+        description="metric -> most fall below the parent: the upper end of the paired 95 % interval counts",
+    )
+    min_agreement: Real | None = Field(None, le=1, description="least share of samples decided as the parent decides")
+    max_size_ratio: Real | None = Field(None, description="bytes of the artifact / bytes of the `.keras` file")
+    max_latency_ratio: Real | None = Field(
+        None, description="median time / that of the parent in fp32 on LiteRT (else on the same backend), one thread"
+    )
 
 
 class Card(Table):
@@ -143,9 +200,11 @@ class Card(Table):
     task: Named
     inputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
     outputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
+    variants: tuple[Variant, ...] = Field((), strict=False)
     recipes: tuple[Recipe, ...] = Field(strict=False, min_length=1)
     data: tuple[Data, ...] = Field(strict=False, min_length=1)
     dataset: Dataset | None = None
+    calibration: Calibration = Calibration()
     training: Training
     gates: Gates = Gates()
 
@@ -153,6 +212,7 @@ class Card(Table):
     def _distinct(self) -> Card:
         for what, names in (
             ("recipes", [recipe.id for recipe in self.recipes]),
+            ("variants", [PARENT, *(variant.name for variant in self.variants)]),
             ("data", [item.name for item in self.data]),
             ("inputs", [tensor.name for tensor in self.inputs]),
             ("outputs", [tensor.name for tensor in self.outputs]),
@@ -161,6 +221,26 @@ class Card(Table):
             if twice:
                 raise ValueError(f"{what} has twice: {', '.join(twice)}")
         return self
+
+    @model_validator(mode="after")
+    def _one_lineage(self) -> Card:
+        known = [PARENT]
+        for variant in self.variants:
+            if variant.start not in known:
+                raise ValueError(f"variant {variant.name} begins from {variant.start}, which is not above it")
+            known.append(variant.name)
+        for recipe in self.recipes:
+            if recipe.variant not in known:
+                raise ValueError(f"recipe {recipe.id}: there is no variant {recipe.variant}")
+        shipped = sorted({recipe.variant for recipe in self.recipes if recipe.ship})
+        if len(shipped) != 1:
+            raise ValueError(f"artifacts that ship must be of one variant, here: {', '.join(shipped) or 'none ships'}")
+        return self
+
+    @property
+    def shipped(self) -> tuple[Recipe, ...]:
+        """The recipes whose artifacts go into the bundle."""
+        return tuple(recipe for recipe in self.recipes if recipe.ship)
 
     def for_manifest(self) -> dict[str, Any]:
         """The parts that card and manifest share, as the manifest's types."""

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from edgeai.api import BackendSpec, ConversionFailed, ConverterSpec, ConvertRequest, EdgeaiError, TensorSpec
+from edgeai.api import (
+    BackendSpec,
+    ConversionFailed,
+    ConverterSpec,
+    ConvertRequest,
+    EdgeaiError,
+    Infer,
+    Tensors,
+    TensorSpec,
+)
 from edgeai.build.card import Card, Recipe
+from edgeai.build.variants import ModelFile
 from edgeai.plugins import Registry
 
 ARTIFACTS = "artifacts"
@@ -32,15 +44,42 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     converter: str
     options: dict[str, Any] = msgspec.field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    layers: dict[str, float] = msgspec.field(default_factory=dict)
+    calibration: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """What quantising converters are given beside the model.
+
+    Attributes:
+        calibration: inputs, one sample at a time.
+        digest: of those inputs; an artifact that was calibrated with others is made again.
+        score: the main metric of an inference function on held-out samples; higher is better.
+    """
+
+    calibration: Callable[[], Iterable[Tensors]]
+    digest: str
+    score: Callable[[Infer], float] | None = None
 
 
 def registry_of(card: Card) -> Registry:
-    """The plugins that the recipes name.
+    """The plugins that the recipes and the variants name.
 
     Raises:
         EdgeaiError: the first that does not load; half a build is none.
     """
-    registry = Registry.of(recipe.plugin or recipe.converter for recipe in card.recipes)
+    steps = [step.plugin for variant in card.variants for step in variant.steps]
+    return loaded([*(recipe.plugin or recipe.converter for recipe in card.recipes), *steps])
+
+
+def loaded(names: Iterable[str]) -> Registry:
+    """These plugins, all of them.
+
+    Raises:
+        EdgeaiError: the first that does not load.
+    """
+    registry = Registry.of(names)
     for fault in registry.faults.values():
         raise fault
     return registry
@@ -62,22 +101,22 @@ def backend_of(registry: Registry, artifact_format: str) -> BackendSpec:
 
 def artifact_of(
     recipe: Recipe,
+    model: ModelFile,
     *,
-    card: Card,
     folder: Path,
     registry: Registry,
     inputs: tuple[TensorSpec, ...],
     outputs: tuple[TensorSpec, ...],
+    samples: Samples | None = None,
     rebuild: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
 ) -> tuple[Artifact, bool]:
     """The artifact of a recipe, made if it is missing, stale or ``rebuild``; and whether it was made.
 
     Raises:
-        ConversionFailed: the converter refused; or it has no such precision (``convert.no-precision``).
+        ConversionFailed: the converter refused; it has no such precision (``convert.no-precision``); or it needs
+            samples to calibrate with, and there are none (``convert.no-samples``).
     """
-    kept = None if rebuild else _kept(recipe, card, folder)
-    if kept is not None:
-        return kept, False
     spec = registry.spec("converter", recipe.converter)
     assert isinstance(spec, ConverterSpec)
     if recipe.precision not in spec.precisions:
@@ -85,38 +124,61 @@ def artifact_of(
             f"converter {spec.name} makes no {recipe.precision}, but {', '.join(spec.precisions)}",
             code="convert.no-precision",
         )
+    calibrated = recipe.precision in spec.calibrated
+    kept = None if rebuild else _kept(recipe, model, folder, samples if calibrated else None)
+    if kept is not None:
+        return kept, False
+    if calibrated and samples is None:
+        raise ConversionFailed(
+            f"{recipe.id}: {spec.name} calibrates {recipe.precision} on samples, and there are none",
+            code="convert.no-samples",
+            remedy="run edgeai build with --data",
+        )
     (folder / ARTIFACTS).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder / ARTIFACTS) as fresh:
-        request = ConvertRequest(
-            model=folder / card.model,
-            output=Path(fresh),
-            precision=recipe.precision,
-            inputs=inputs,
-            outputs=outputs,
-            options=recipe.options,
+        made = spec.convert(
+            ConvertRequest(
+                model=model.path,
+                output=Path(fresh),
+                precision=recipe.precision,
+                inputs=inputs,
+                outputs=outputs,
+                calibration=samples.calibration if calibrated and samples else None,
+                score=samples.score if calibrated and samples else None,
+                max_drop=recipe.max_drop,
+                options=recipe.options,
+                progress=progress,
+            )
         )
-        made = spec.convert(request)
         artifact = Artifact(
             id=recipe.id,
             format=spec.artifact_format,
             precision=recipe.precision,
             path=_below(made.artifact, Path(fresh), spec),
-            parent=card.model_digest,
+            parent=model.digest,
             recipe=_recipe(recipe),
             converter=_maker(registry, spec),
             options=dict(made.options),
             notes=made.notes,
+            layers=dict(made.layers),
+            calibration=samples.digest if calibrated and samples else "",
         )
         _keep(artifact, Path(fresh), folder)
     return artifact, True
 
 
-def _kept(recipe: Recipe, card: Card, folder: Path) -> Artifact | None:
+def bytes_of(artifact: Artifact, folder: Path) -> int:
+    """Size of all files of an artifact."""
+    return sum(path.stat().st_size for path in (folder / ARTIFACTS / artifact.id).rglob("*") if path.is_file())
+
+
+def _kept(recipe: Recipe, model: ModelFile, folder: Path, samples: Samples | None) -> Artifact | None:
     try:
         artifact = msgspec.json.decode((folder / ARTIFACTS / f"{recipe.id}.json").read_bytes(), type=Artifact)
     except (OSError, msgspec.MsgspecError):
         return None
-    same = artifact.parent == card.model_digest and artifact.recipe == _recipe(recipe)
+    same = artifact.parent == model.digest and artifact.recipe == _recipe(recipe)
+    same = same and (samples is None or artifact.calibration == samples.digest)
     return artifact if same and (folder / ARTIFACTS / recipe.id / artifact.path).exists() else None
 
 
@@ -131,7 +193,8 @@ def _keep(artifact: Artifact, fresh: Path, folder: Path) -> None:
 
 
 def _recipe(recipe: Recipe) -> dict[str, Any]:
-    return {"converter": recipe.converter, "precision": recipe.precision, "options": recipe.options}
+    body: dict[str, Any] = {"converter": recipe.converter, "precision": recipe.precision, "options": recipe.options}
+    return body if recipe.max_drop is None else {**body, "max_drop": recipe.max_drop}
 
 
 def _below(path: Path, root: Path, spec: ConverterSpec) -> str:

@@ -2,7 +2,8 @@
 
 ``golden/parent`` names the ``.keras`` file by digest; ``golden/<case>/inputs/<tensor>.npy`` and
 ``golden/<case>/outputs/<tensor>.npy`` hold the tensors. A training script writes them, so that packing and every cart
-can hold an artifact against its parent without Keras.
+can hold an artifact against its parent without Keras. A variant has the same inputs and its own answers:
+``variants/<name>/answers/<case>/<tensor>.npy``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from edgeai.api.tensors import Array, Tensors, TensorSpec, check_tensors
 
 GOLDEN = "golden"
 PARENT = "parent"
+ANSWERS = "answers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,8 +37,8 @@ class Golden:
         return {name: f"{GOLDEN}/{self.id}/{what}/{name}.npy" for name in tensors}
 
 
-def write_golden(folder: Path, cases: Sequence[Golden], *, parent: str) -> None:
-    """Replace the card's golden cases; ``parent`` is the digest of the ``.keras`` file that answered."""
+def write_golden(folder: Path, cases: Sequence[Golden], *, parent: str = "") -> None:
+    """Replace the golden cases; ``parent`` is the digest of the ``.keras`` file that answered."""
     root = folder / GOLDEN
     shutil.rmtree(root, ignore_errors=True)
     for case in cases:
@@ -45,7 +47,8 @@ def write_golden(folder: Path, cases: Sequence[Golden], *, parent: str) -> None:
             for name, path in case.paths(what).items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 np.save(folder / path, tensors[name], allow_pickle=False)
-    (root / PARENT).write_text(parent + "\n", encoding="ascii")
+    if parent:
+        (root / PARENT).write_text(parent + "\n", encoding="ascii")
 
 
 def read_golden(
@@ -72,6 +75,28 @@ def read_golden(
         Golden(id=name, inputs=_read(root / name / "inputs", inputs), outputs=_read(root / name / "outputs", outputs))
         for name in names
     )
+
+
+def write_answers(folder: Path, cases: Sequence[Golden]) -> None:
+    """Keep the outputs of these cases below ``folder``."""
+    for case in cases:
+        root = folder / ANSWERS / case.id
+        root.mkdir(parents=True, exist_ok=True)
+        for name, array in case.outputs.items():
+            np.save(root / f"{name}.npy", array, allow_pickle=False)
+
+
+def read_answers(folder: Path, cases: Sequence[Golden]) -> tuple[Golden, ...]:
+    """The same cases with the outputs that ``write_answers`` kept.
+
+    Raises:
+        ConfigError: ``config.golden-invalid``.
+    """
+    answered = []
+    for case in cases:
+        specs = tuple(TensorSpec(name=name, dtype=str(a.dtype), shape=a.shape) for name, a in case.outputs.items())
+        answered.append(Golden(id=case.id, inputs=case.inputs, outputs=_read(folder / ANSWERS / case.id, specs)))
+    return tuple(answered)
 
 
 def _read(folder: Path, specs: Sequence[TensorSpec]) -> Tensors:

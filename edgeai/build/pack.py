@@ -1,26 +1,30 @@
-"""From a card's folder to the bundle that ships: artifacts made, held against their parent, packed.
+"""From a card's folder to the bundle that ships: artifacts made, held against their Keras model, packed.
 
-The same folder gives the same bytes: converters run only for what is missing or stale, and nothing that is measured
+The same folder gives the same bytes: converters run only for what is missing or stale, and no time that is measured
 on this machine goes into the bundle.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeai.api import ConversionFailed
+from edgeai.api import ConversionFailed, GateFailed
 from edgeai.api.errors import ConfigError
 from edgeai.build.agreement import Agreement, measure
-from edgeai.build.card import CARD_NAME, Card, check_model, read_card
-from edgeai.build.convert import ARTIFACTS, Artifact, artifact_of, backend_of, registry_of
-from edgeai.build.golden import Golden, read_golden
+from edgeai.build.card import CARD_NAME, Card, Recipe, read_card
+from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
+from edgeai.build.gates import digest_of_folder, hold_judgement, hold_size
+from edgeai.build.golden import Golden, read_golden, write_golden
+from edgeai.build.variants import ModelFile, ModelFiles
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
-from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest
+from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance
+from edgeai.plugins import Registry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,10 +38,21 @@ class Packed:
     """Ids of the artifacts that were converted now; the others were there."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An artifact, its Keras model, and how close it is on the golden cases."""
+
+    artifact: Artifact
+    model: ModelFile
+    agreement: Agreement
+    tolerance: Tolerance
+    fresh: bool
+
+
 def pack_card(
     folder: Path, *, out: Path, rebuild: bool = False, progress: Callable[[str], None] = lambda step: None
 ) -> Packed:
-    """Pack ``folder`` (with its ``model.toml``) into ``out``/NAME-VERSION.edgeai.
+    """Pack ``folder`` (with its ``model.toml``) into ``out``/NAME-VERSION.edgeai, from what is there, without data.
 
     Args:
         folder: the card's folder; artifacts are written below it.
@@ -46,47 +61,108 @@ def pack_card(
         progress: told what is being done.
 
     Raises:
-        ConfigError: the card, the model, the golden cases or a gate (``config.gate-failed``).
+        ConfigError: the card, the model or the golden cases.
+        GateFailed: a gate does not hold, or asks for data that ``edgeai build`` has not seen.
         ConversionFailed: a converter, or an artifact that does not agree (``convert.disagrees``).
         BackendError: an artifact that its own backend cannot run.
         BundleRejected: contents that no bundle may have.
     """
     card = read_card(folder)
-    model = check_model(card, folder)
-    _gate(card.gates.max_keras_bytes, model.stat().st_size, card.model)
-    shared = card.for_manifest()
-    inputs, outputs = tuple(t.spec() for t in shared["inputs"]), tuple(t.spec() for t in shared["outputs"])
-    golden = read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
     registry = registry_of(card)
-    artifacts, agreements, made = [], [], []
-    for recipe in card.recipes:
-        progress(f"{recipe.id}: artifact")
-        artifact, fresh = artifact_of(
-            recipe, card=card, folder=folder, registry=registry, inputs=inputs, outputs=outputs, rebuild=rebuild
-        )
-        progress(f"{recipe.id}: agreement")
-        agreement = measure(
-            folder / ARTIFACTS / artifact.id / artifact.path,
-            artifact_id=artifact.id,
-            options=artifact.options,
-            backend=backend_of(registry, artifact.format),
-            inputs=inputs,
-            outputs=outputs,
-            golden=golden,
-            tolerance=recipe.tolerance,
-        )
-        _hold(agreement)
-        artifacts.append(artifact)
-        agreements.append(agreement)
-        made += [artifact.id] if fresh else []
+    models = models_of(card, folder, registry, progress=progress)
+    made = [
+        make(recipe, models, card=card, folder=folder, registry=registry, rebuild=rebuild, progress=progress)
+        for recipe in card.shipped
+    ]
+    return write_bundle(card, folder, out, made, progress=progress)
+
+
+def models_of(card: Card, folder: Path, registry: Registry, **options: object) -> ModelFiles:
+    """The card's models; ``options`` as ``ModelFiles`` takes them."""
+    shared = card.for_manifest()
+    inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
+    golden = read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
+    models = ModelFiles(card, folder, registry=registry, golden=golden, **options)  # type: ignore[arg-type]
+    hold_size(card.gates.max_keras_bytes, (folder / card.model).stat().st_size, card.model)
+    return models
+
+
+def make(
+    recipe: Recipe,
+    models: ModelFiles,
+    *,
+    card: Card,
+    folder: Path,
+    registry: Registry,
+    samples: Samples | None = None,
+    rebuild: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Made:
+    """The artifact of one recipe, held against its Keras model on the golden cases.
+
+    Raises:
+        ConversionFailed: the converter refused, or the artifact disagrees (``convert.disagrees``).
+        BackendError: its own backend cannot run it.
+    """
+    shared = card.for_manifest()
+    inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
+    model = models.get(recipe.variant)
+    progress(f"{recipe.id}: artifact")
+    artifact, fresh = artifact_of(
+        recipe,
+        model,
+        folder=folder,
+        registry=registry,
+        inputs=inputs,
+        outputs=outputs,
+        samples=samples,
+        rebuild=rebuild,
+        progress=lambda said: progress(f"{recipe.id}: {said}"),
+    )
+    progress(f"{recipe.id}: agreement")
+    agreement = measure(
+        folder / ARTIFACTS / artifact.id / artifact.path,
+        artifact_id=artifact.id,
+        options=artifact.options,
+        backend=backend_of(registry, artifact.format),
+        inputs=inputs,
+        outputs=outputs,
+        golden=model.golden,
+        tolerance=recipe.tolerance or Tolerance(absolute=float("inf"), relative=0.0),
+    )
+    _hold(agreement)
+    tolerance = recipe.tolerance or _recorded(agreement)
+    return Made(artifact=artifact, model=model, agreement=agreement, tolerance=tolerance, fresh=fresh)
+
+
+def write_bundle(
+    card: Card, folder: Path, out: Path, made: Sequence[Made], *, progress: Callable[[str], None] = lambda step: None
+) -> Packed:
+    """The bundle of these artifacts.
+
+    Raises:
+        GateFailed: the bundle is too large, or gates that ask for data were not held against these artifacts.
+    """
+    hold_judgement(
+        card, folder, {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
+    )
     progress("packing")
-    bundle, digest = _write(card, folder, out, manifest_of(card, artifacts, golden))
-    return Packed(bundle=bundle, digest=digest, agreements=tuple(agreements), made=tuple(made))
+    golden = made[0].model.golden
+    tolerances = {one.artifact.id: one.tolerance for one in made}
+    manifest = manifest_of(card, [one.artifact for one in made], golden, tolerances)
+    bundle, digest = _write(card, folder, out, manifest, golden)
+    return Packed(
+        bundle=bundle,
+        digest=digest,
+        agreements=tuple(one.agreement for one in made),
+        made=tuple(one.artifact.id for one in made if one.fresh),
+    )
 
 
-def manifest_of(card: Card, artifacts: list[Artifact], golden: tuple[Golden, ...]) -> Manifest:
+def manifest_of(
+    card: Card, artifacts: Sequence[Artifact], golden: Sequence[Golden], tolerances: Mapping[str, Tolerance]
+) -> Manifest:
     """What the bundle says of itself; its list of files is filled in by the archive."""
-    tolerances = {recipe.id: recipe.tolerance for recipe in card.recipes}
     return Manifest(
         name=card.name,
         version=card.version,
@@ -106,28 +182,28 @@ def manifest_of(card: Card, artifacts: list[Artifact], golden: tuple[Golden, ...
             for artifact in artifacts
         ),
         golden=tuple(
-            GoldenCase(id=case.id, inputs=case.paths("inputs"), outputs=case.paths("outputs"), artifacts=tolerances)
+            GoldenCase(
+                id=case.id, inputs=case.paths("inputs"), outputs=case.paths("outputs"), artifacts=dict(tolerances)
+            )
             for case in golden
         ),
         **card.for_manifest(),
     )
 
 
-def _write(card: Card, folder: Path, out: Path, manifest: Manifest) -> tuple[Path, str]:
+def _write(card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden]) -> tuple[Path, str]:
     out.mkdir(parents=True, exist_ok=True)
     bundle = out / f"{card.name}-{card.version}{SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="edgeai-pack-") as staging:
         for artifact in manifest.artifacts:
             shutil.copytree(folder / ARTIFACTS / artifact.id, Path(staging) / ARTIFACTS / artifact.id)
-        attached = [CARD_NAME, *card.attachments]
-        for case in manifest.golden:
-            attached += [*case.inputs.values(), *case.outputs.values()]
-        for name in attached:
+        write_golden(Path(staging), golden)
+        for name in (CARD_NAME, *card.attachments):
             _attach(folder / name, Path(staging) / name)
         digest = pack_archive(Path(staging), manifest, bundle)
     try:
-        _gate(card.gates.max_bundle_bytes, bundle.stat().st_size, bundle.name)
-    except ConfigError:
+        hold_size(card.gates.max_bundle_bytes, bundle.stat().st_size, bundle.name)
+    except GateFailed:
         bundle.unlink()
         raise
     return bundle, digest
@@ -150,6 +226,11 @@ def _hold(agreement: Agreement) -> None:
         )
 
 
-def _gate(most: int | None, found: int, what: str) -> None:
-    if most is not None and found > most:
-        raise ConfigError(f"gate failed: {what} has {found} bytes, the card allows {most}", code="config.gate-failed")
+def _recorded(agreement: Agreement) -> Tolerance:
+    """What a quantised artifact is held to on a cart: twice what it is off here, since engines round differently.
+
+    Two significant digits, upwards, so that the same build on another machine records the same.
+    """
+    twice = max(2.0 * agreement.worst, 1e-3)
+    digit = 10.0 ** (math.floor(math.log10(twice)) - 1)
+    return Tolerance(absolute=round(math.ceil(twice / digit) * digit, 12), relative=0.0)

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError
-from edgeai.build.card import Card, Table, check_model, read_card
+from edgeai.build.card import Card, Recipe, check_model, read_card
+from edgeai.build.card_reference import SECTIONS, written
+from edgeai.build.tables import Table
+from edgeai.bundle.manifest import Tolerance
 
 CARD = """
 schema = 1
@@ -148,8 +151,55 @@ def test_another_keras_file_than_the_cards_is_refused(folder: Path) -> None:
     assert caught.value.code == "config.card-model-missing"
 
 
-def test_the_reference_names_every_key(repo_root: Path) -> None:
+def test_the_reference_holds_every_table_and_key(repo_root: Path) -> None:
     text = (repo_root / "docs" / "reference" / "card.md").read_text(encoding="utf-8")
-    for table in (Card, *Table.__subclasses__()):
-        for name, field in table.model_fields.items():
-            assert f"`{field.alias or name}`" in text, f"docs/reference/card.md lacks {name} of {table.__name__}"
+    assert text == written(text), "run: python -m edgeai.build.card_reference docs/reference/card.md"
+    assert {table for _, table in SECTIONS} == {Card, *Table.__subclasses__()}
+
+
+LINEAGE = """
+[[variants]]
+name = "small"
+steps = [{ compressor = "prune-channels" }]
+
+[[variants]]
+name = "smaller"
+from = "small"
+steps = [{ compressor = "distil" }]
+
+[[recipes]]"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('from = "small"', 'from = "larger"', "begins from larger, which is not above it"),
+        ('name = "smaller"', 'name = "small"', "variants has twice: small"),
+        ('name = "smaller"', 'name = "parent"', "variants has twice: parent"),
+        ("relative = 0", 'relative = 0\nvariant = "tiny"', "there is no variant tiny"),
+        ("relative = 0", "relative = 0\nship = false", "of one variant, here: none ships"),
+        (
+            "relative = 0",
+            'relative = 0\n[[recipes]]\nconverter = "tflite"\nprecision = "int8"\nvariant = "small"',
+            "must be of one variant, here: parent, small",
+        ),
+    ],
+)
+def test_variants_that_make_no_lineage_are_refused(folder: Path, old: str, new: str, says: str) -> None:
+    _edit(folder, "\n[[recipes]]", LINEAGE)
+    _edit(folder, old, new)
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        read_card(folder)
+
+
+def test_an_artifact_is_named_by_its_variant(folder: Path) -> None:
+    _edit(folder, "\n[[recipes]]", LINEAGE)
+    _edit(folder, "relative = 0", 'relative = 0\nvariant = "smaller"')
+    assert [recipe.id for recipe in read_card(folder).shipped] == ["smaller-tflite-fp32"]
+
+
+def test_what_is_quantised_has_the_tolerance_that_is_measured() -> None:
+    assert Recipe(converter="tflite", precision="int8").tolerance is None
+    exact = Tolerance(absolute=0.5, relative=1e-3)
+    assert Recipe(converter="tflite", precision="int8", absolute=0.5).tolerance == exact
+    assert Recipe(converter="tflite", precision="fp32").tolerance == Tolerance(absolute=1e-4, relative=1e-3)

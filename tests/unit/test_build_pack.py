@@ -20,6 +20,7 @@ from edgeai.api import (
     ConverterSpec,
     ConvertRequest,
     Device,
+    GateFailed,
     OpenRequest,
     Session,
     Tensors,
@@ -228,9 +229,9 @@ def test_what_is_missing_or_stale_is_made_again(folder: Path, engine: Engine, tm
 def test_a_gate_that_fails_leaves_no_bundle(folder: Path, engine: Engine, tmp_path: Path) -> None:
     path = folder / "model.toml"
     path.write_text(CARD.replace("max_bundle_bytes = 100000", "max_bundle_bytes = 1000"), encoding="utf-8")
-    with pytest.raises(ConfigError, match="the card allows 1000") as caught:
+    with pytest.raises(GateFailed, match="the card allows 1000") as caught:
         pack_card(folder, out=tmp_path / "dist")
-    assert caught.value.code == "config.gate-failed"
+    assert caught.value.code == "gate.too-large"
     assert not list((tmp_path / "dist").glob("*.edgeai"))
 
 

@@ -1,0 +1,173 @@
+"""Gates: the bounds of a card, held against what was measured of each artifact that ships.
+
+A drop counts by the upper end of its paired interval: what cannot be shown to be small is not taken to be small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeai.api import ConfigError, GateFailed
+from edgeai.build.card import Card, Gates
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One bound, and what was found. ``gate`` is the key of the card: ``max_drop.auc_roc``."""
+
+    gate: str
+    bound: float
+    found: float
+    holds: bool
+
+    def __str__(self) -> str:
+        comparison = "at least" if self.gate.startswith(("floors", "min_")) else "at most"
+        return f"{self.gate}: {self.found:.4g}, to be {comparison} {self.bound:.4g}"
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What gates look at, of one artifact.
+
+    Attributes:
+        values: metric -> its value.
+        drops: metric -> upper end of the 95 % interval of parent minus artifact.
+        agreement: share of samples that it decides as the parent does.
+        size_ratio: its bytes / those of the ``.keras`` file.
+        latency_ratio: its median time / the reference's.
+    """
+
+    values: Mapping[str, float]
+    drops: Mapping[str, float]
+    agreement: float
+    size_ratio: float
+    latency_ratio: float
+
+
+def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
+    """Every bound of the card that asks for samples, in the card's order.
+
+    Raises:
+        ConfigError: ``config.card-metric-unknown``: a bound on a metric that the task does not have.
+    """
+    verdicts = [
+        *(_least(f"floors.{m}", bound, _value(measured.values, m, "floors")) for m, bound in gates.floors.items()),
+        *(_most(f"max_drop.{m}", bound, _value(measured.drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
+    ]
+    if gates.min_agreement is not None:
+        verdicts.append(_least("min_agreement", gates.min_agreement, measured.agreement))
+    if gates.max_size_ratio is not None:
+        verdicts.append(_most("max_size_ratio", gates.max_size_ratio, measured.size_ratio))
+    if gates.max_latency_ratio is not None:
+        verdicts.append(_most("max_latency_ratio", gates.max_latency_ratio, measured.latency_ratio))
+    return tuple(verdicts)
+
+
+def hold(verdicts: Mapping[str, Sequence[Verdict]]) -> None:
+    """Nothing, when every verdict of every artifact holds.
+
+    Raises:
+        GateFailed: ``gate.failed``, naming each that does not.
+    """
+    failed = [
+        f"{artifact}: {verdict}" for artifact, those in verdicts.items() for verdict in those if not verdict.holds
+    ]
+    if failed:
+        raise GateFailed(
+            "there is no bundle, since " + "; ".join(failed),
+            remedy="read the report; change the recipe or the training, or the card's [gates] and say why",
+        )
+
+
+def hold_size(most: int | None, found: int, what: str) -> None:
+    """Nothing, when ``found`` bytes are allowed.
+
+    Raises:
+        GateFailed: ``gate.too-large``.
+    """
+    if most is not None and found > most:
+        raise GateFailed(f"{what} has {found} bytes, the card allows {most}", code="gate.too-large")
+
+
+def asks_for_samples(gates: Gates) -> bool:
+    """Whether any bound can be judged only with data."""
+    ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)
+    return bool(gates.floors or gates.max_drop or any(bound is not None for bound in ratios))
+
+
+class Judgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``verdicts.json`` in a card's folder: what was judged, by which gates; packing asks for it."""
+
+    gates: dict[str, object]
+    artifacts: dict[str, str]
+    """Id -> digest of the artifact's files as they were judged."""
+    verdicts: dict[str, tuple[Verdict, ...]]
+
+
+JUDGEMENT = "verdicts.json"
+
+
+def keep_judgement(
+    card: Card, folder: Path, digests: Mapping[str, str], verdicts: Mapping[str, Sequence[Verdict]]
+) -> None:
+    """Write ``verdicts.json``."""
+    body = Judgement(
+        gates=card.gates.model_dump(),
+        artifacts=dict(digests),
+        verdicts={artifact: tuple(those) for artifact, those in verdicts.items()},
+    )
+    (folder / JUDGEMENT).write_bytes(msgspec.json.format(msgspec.json.encode(body, order="sorted"), indent=2) + b"\n")
+
+
+def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None:
+    """Nothing, when these very artifacts were judged by these very gates, and all held.
+
+    Raises:
+        GateFailed: ``gate.not-judged``, or ``gate.failed``.
+    """
+    if not asks_for_samples(card.gates):
+        return
+    try:
+        judged = msgspec.json.decode((folder / JUDGEMENT).read_bytes(), type=Judgement)
+    except (OSError, msgspec.MsgspecError):
+        judged = None
+    same = judged is not None and judged.gates == card.gates.model_dump()
+    if judged is None or not same or any(judged.artifacts.get(name) != digest for name, digest in digests.items()):
+        raise GateFailed(
+            "the card's gates were not held against these artifacts",
+            code="gate.not-judged",
+            remedy="run edgeai build with --data, which evaluates them",
+        )
+    hold({name: judged.verdicts.get(name, ()) for name in digests})
+
+
+def digest_of_folder(folder: Path) -> str:
+    """``sha256:<hex>`` over the names and bytes of all files below."""
+    total = hashlib.sha256()
+    for path in sorted(_files(folder)):
+        total.update(path.relative_to(folder).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return f"sha256:{total.hexdigest()}"
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.rglob("*") if path.is_file())
+
+
+def _value(values: Mapping[str, float], metric: str, gate: str) -> float:
+    if metric not in values:
+        raise ConfigError(
+            f"[gates] {gate}: the task has no metric {metric}",
+            code="config.card-metric-unknown",
+            remedy=f"use one of {', '.join(sorted(values))}",
+        )
+    return values[metric]
+
+
+def _least(gate: str, bound: float, found: float) -> Verdict:
+    return Verdict(gate=gate, bound=bound, found=found, holds=found >= bound)
+
+
+def _most(gate: str, bound: float, found: float) -> Verdict:
+    return Verdict(gate=gate, bound=bound, found=found, holds=found <= bound)
