@@ -86,6 +86,24 @@ def check(request: ConvertRequest, by: str, *, precisions: Collection[str], opti
         )
 
 
+def load(path: Path) -> Any:
+    """The Keras model of a ``.keras`` file, uncompiled; no code out of the file is run.
+
+    Raises:
+        ConversionFailed: ``convert.model-unreadable``, ``convert.layer-unsafe`` or ``convert.engine-missing``.
+    """
+    _refuse_code(path)
+    keras, _ = _frameworks()
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the file makes it raise
+        raise ConversionFailed(
+            f"{path.name}: Keras {keras.__version__} cannot load it: {error}",
+            code="convert.model-unreadable",
+            remedy="save it with model.save('name.keras') from built-in layers alone",
+        ) from error
+
+
 def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None = None) -> Source:
     """Load the model without running code from the file, and give its tensors the request's names.
 
@@ -96,20 +114,12 @@ def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None =
     Raises:
         ConversionFailed: not a ``.keras`` file, a Lambda layer, unknown classes, or other tensors than asked for.
     """
-    _refuse_code(request.model)
+    model = load(request.model)
     keras, tf = _frameworks()
-    try:
-        model = keras.saving.load_model(request.model, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever the file makes it raise
-        raise ConversionFailed(
-            f"{request.model.name}: Keras {keras.__version__} cannot load it: {error}",
-            code="convert.model-unreadable",
-            remedy="save it with model.save('name.keras') from built-in layers alone",
-        ) from error
     if prepare is not None:
         model = prepare(keras, model)
-    inputs = _order(request.inputs, _names(keras, model, "input"), model.inputs, request, "input")
-    outputs = _order(request.outputs, _names(keras, model, "output"), model.outputs, request, "output")
+    inputs = _order(request.inputs, tensor_names(model, "input"), model.inputs, request, "input")
+    outputs = _order(request.outputs, tensor_names(model, "output"), model.outputs, request, "output")
     return _traced(keras, tf, model, request, inputs, outputs)
 
 
@@ -182,8 +192,9 @@ def _frameworks() -> tuple[Any, Any]:
     return keras, tf
 
 
-def _names(keras: Any, model: Any, what: str) -> list[str]:
-    """The model's own names, in the order of ``model.inputs`` or ``model.outputs``."""
+def tensor_names(model: Any, what: str) -> list[str]:
+    """The model's own names of its ``input`` or ``output`` tensors, in the order of ``model.inputs``/``.outputs``."""
+    keras = _frameworks()[0]
     try:
         structure = getattr(model, what)
     except (AttributeError, ValueError):  # a subclassed model that was never called

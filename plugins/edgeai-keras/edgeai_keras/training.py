@@ -1,0 +1,322 @@
+"""Training and fine-tuning: the same request gives the same weights, and the best ones are kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence, Sized
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from edgeai.api import Array, Batch, CompressionFailed, Objective, Options, Tensors
+from edgeai_keras.answers import arranged, predict
+from edgeai_keras.augment import augmented
+from edgeai_keras.frameworks import keras, tf
+from edgeai_keras.losses import loss_of
+from edgeai_keras.saving import save
+
+__all__ = ["Batches", "Fold", "History", "cross_validate", "fit", "loss_of", "predict", "save", "set_seed"]
+
+Batches: TypeAlias = Callable[[], Iterable[Batch]]
+"""Called once an epoch; gives that epoch's batches."""
+
+
+def _say_nothing(step: str) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """What a training was like.
+
+    Attributes:
+        best_epoch: the epoch whose weights were kept, from 1; 0 when none was run.
+        epochs: how many were run.
+        train_loss, validation_loss: one a run epoch; the latter is empty without validation batches.
+        seconds: wall time of it all.
+    """
+
+    best_epoch: int = 0
+    epochs: int = 0
+    train_loss: tuple[float, ...] = ()
+    validation_loss: tuple[float, ...] = ()
+    seconds: float = 0.0
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, numpy and TensorFlow, and have TensorFlow compute alike every time (for the process's life)."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+
+
+def fit(
+    model: Any,
+    *,
+    objective: Objective,
+    train: Batches,
+    validation: Batches | None = None,
+    epochs: int,
+    patience: int,
+    learning_rate: float,
+    augment: Options | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = _say_nothing,
+    callbacks: Sequence[Any] = (),
+    schedule: Literal["cosine", "constant"] = "cosine",
+    first_epoch: int = 1,
+    trainer: Any = None,
+) -> History:
+    """Train ``model`` with Adam, keep the weights of the epoch with the least validation loss.
+
+    Args:
+        model: a Keras model whose inputs and outputs have the names of the batches' tensors, or as many of them.
+        objective: the loss, of every output.
+        train: called once an epoch (and once before, to count, where it gives no length).
+        validation: ``None``: no early stopping, and the last epoch's weights are kept.
+        epochs: at most so many.
+        patience: so many epochs without a better validation loss end it.
+        learning_rate: at the start.
+        augment: names as ``edgeai_keras.augment``; of the training batches.
+        seed: of every random choice.
+        progress: told one line an epoch.
+        callbacks: Keras callbacks. ``on_train_batch_end`` may change the weights; what it leaves is validated.
+        schedule: ``cosine``: the rate falls to 0 over all epochs (Loshchilov and Hutter 2017).
+        first_epoch: the first whose weights may be kept (from 1): a schedule may need its time.
+        trainer: what is stepped in place of ``model``, compiled by the caller: a model around it (distillation).
+
+    Raises:
+        CompressionFailed: ``compress.no-data``, ``compress.diverged``, ``compress.tensors-differ``.
+        ConfigError: ``config.augment``.
+    """
+    set_seed(seed)
+    change = augmented(augment or {}, seed)
+    if trainer is None:
+        trainer = model
+        losses = [loss_of(objective) for _ in model.outputs]
+        loss = keras.tree.pack_sequence_as(model.output, losses)
+        trainer.compile(keras.optimizers.Adam(learning_rate), loss=loss, jit_compile=False)
+    run = _Run(model, trainer, tuple(callbacks), epochs, learning_rate, schedule)
+    return run.all(train, validation, change, patience=patience, first=min(first_epoch, epochs), progress=progress)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One call of ``fit``: what is trained, and what is remembered of it."""
+
+    model: Any
+    trainer: Any
+    callbacks: tuple[Any, ...]
+    epochs: int
+    learning_rate: float
+    schedule: str
+    train_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    best: tuple[float, int, list[Array]] | None = None
+
+    def all(
+        self,
+        train: Batches,
+        validation: Batches | None,
+        change: Callable[[Batch], Batch],
+        *,
+        patience: int,
+        first: int,
+        progress: Callable[[str], None],
+    ) -> History:
+        begin = time.monotonic()
+        steps = _count(train)
+        for callback in self.callbacks:
+            callback.set_params({"epochs": self.epochs, "steps": steps, "verbose": 0})
+            callback.set_model(self.model)
+        self._tell("on_train_begin")
+        for epoch in range(1, self.epochs + 1):
+            started = time.monotonic()
+            self._epoch(epoch, train, change, steps)
+            said = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
+            if validation is not None:
+                self.validation_loss.append(self._validate(validation))
+                said += f", validation {self.validation_loss[-1]:.4g}"
+            self._tell("on_epoch_end", epoch - 1)
+            progress(f"{said}, {time.monotonic() - started:.0f} s")
+            if validation is not None and self._enough(epoch, first, patience):
+                break
+        self._tell("on_train_end")
+        run = len(self.train_loss)
+        if self.best is not None:
+            self.model.set_weights(self.best[2])
+        return History(
+            best_epoch=self.best[1] if self.best is not None else run,
+            epochs=run,
+            train_loss=tuple(self.train_loss),
+            validation_loss=tuple(self.validation_loss),
+            seconds=time.monotonic() - begin,
+        )
+
+    def _epoch(self, epoch: int, train: Batches, change: Callable[[Batch], Batch], steps: int) -> None:
+        self._tell("on_epoch_begin", epoch - 1)
+        losses, sizes = [], []
+        for step, batch in enumerate(train()):
+            self.trainer.optimizer.learning_rate = self._rate((epoch - 1 + step / steps) / self.epochs)
+            inputs, targets = arranged(self.model, change(batch))
+            self._tell("on_train_batch_begin", step)
+            losses.append(_loss(self.trainer.train_on_batch(inputs, targets, return_dict=True)))
+            sizes.append(_size(batch))
+            self._tell("on_train_batch_end", step)
+        loss = float(np.average(losses, weights=sizes))
+        # The loss alone does not tell: Keras clips probabilities, which makes a number of what is none.
+        if not math.isfinite(loss) or not all(np.isfinite(value).all() for value in self.model.get_weights()):
+            raise CompressionFailed(
+                f"training diverged in epoch {epoch}: loss {loss:.4g}, or weights that are no numbers",
+                code="compress.diverged",
+                remedy="use a lower learning_rate; see that inputs and targets are finite",
+            )
+        self.train_loss.append(loss)
+
+    def _rate(self, done: float) -> float:
+        return self.learning_rate * (0.5 * (1 + math.cos(math.pi * done)) if self.schedule == "cosine" else 1.0)
+
+    def _validate(self, validation: Batches) -> float:
+        losses, sizes = [], []
+        for batch in validation():
+            inputs, targets = arranged(self.model, batch)
+            losses.append(_loss(self.trainer.test_on_batch(inputs, targets, return_dict=True)))
+            sizes.append(_size(batch))
+        if not sizes:
+            raise _no_data("validation")
+        return float(np.average(losses, weights=sizes))
+
+    def _enough(self, epoch: int, first: int, patience: int) -> bool:
+        if epoch < first:
+            return False
+        loss = self.validation_loss[-1]
+        # ``not >=``: a loss that is not a number is never better, and the first allowed epoch always is.
+        if self.best is None or loss < self.best[0]:
+            self.best = (loss if math.isfinite(loss) else math.inf, epoch, self.model.get_weights())
+        return epoch - self.best[1] >= patience
+
+    def _tell(self, what: str, *place: int) -> None:
+        for callback in self.callbacks:
+            getattr(callback, what)(*place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """One fold of a cross-validation.
+
+    Attributes:
+        train, validation: places of its samples.
+        outputs: what the model that never saw them answers for the validation samples.
+        history: of its training.
+    """
+
+    train: Array
+    validation: Array
+    outputs: Tensors
+    history: History
+
+
+def cross_validate(
+    build: Callable[[], Any],
+    inputs: Tensors,
+    targets: Tensors,
+    *,
+    groups: Sequence[Any] | None = None,
+    strata: Sequence[Any] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    batch_size: int = 16,
+    progress: Callable[[str], None] = _say_nothing,
+    **training: Any,
+) -> tuple[Fold, ...]:
+    """Train ``folds`` fresh models, each without the samples that it then answers for.
+
+    Args:
+        build: makes an untrained model; called after the seed is set.
+        inputs: of all samples, by tensor name.
+        targets: of all samples, by tensor name.
+        groups: no group (a patient) is on both sides; by default each sample is its own.
+        strata: classes whose shares every fold keeps.
+        folds: how many.
+        seed: of the split, of the weights and of the training.
+        batch_size: samples a batch.
+        progress: told one line an epoch.
+        training: the other arguments of ``fit``.
+
+    Raises:
+        CompressionFailed: ``compress.no-data``: fewer groups than folds.
+    """
+    count = len(next(iter(inputs.values())))
+    made = []
+    for number, (train, validation) in enumerate(_splits(count, groups, strata, folds, seed), start=1):
+        set_seed(seed)
+        model = build()
+        history = fit(
+            model,
+            train=_shuffled(_part(inputs, train), _part(targets, train), batch_size, seed),
+            validation=_shuffled(_part(inputs, validation), _part(targets, validation), batch_size, None),
+            seed=seed,
+            progress=lambda line, number=number: progress(f"fold {number} of {folds}: {line}"),  # type: ignore[misc]
+            **training,
+        )
+        outputs = predict(model, _part(inputs, validation))
+        made.append(Fold(train=train, validation=validation, outputs=outputs, history=history))
+    return tuple(made)
+
+
+def _splits(
+    count: int, groups: Sequence[Any] | None, strata: Sequence[Any] | None, folds: int, seed: int
+) -> list[tuple[Array, Array]]:
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+    own = np.arange(count) if groups is None else np.asarray(groups)
+    if folds < 2 or len(np.unique(own)) < folds:
+        raise CompressionFailed(
+            f"{len(np.unique(own))} groups cannot be split into {folds} folds",
+            code="compress.no-data",
+            remedy="use at least 2 folds, and no more than there are groups",
+        )
+    kind = GroupKFold if strata is None else StratifiedGroupKFold
+    splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
+    places = np.arange(count)
+    return [(train, held_out) for train, held_out in splitter.split(places, strata, own)]
+
+
+def _part(tensors: Tensors, places: Array) -> dict[str, Array]:
+    return {name: value[places] for name, value in tensors.items()}
+
+
+def _shuffled(inputs: Tensors, targets: Tensors, size: int, seed: int | None) -> Batches:
+    """Batches in another order each time; in their own order without a seed."""
+    count = len(next(iter(inputs.values())))
+    random = None if seed is None else np.random.default_rng([seed, 0xBA7])
+
+    def batches() -> list[Batch]:
+        order = np.arange(count) if random is None else random.permutation(count)
+        parts = [order[begin : begin + size] for begin in range(0, count, size)]
+        return [(_part(inputs, part), _part(targets, part)) for part in parts]
+
+    return batches
+
+
+def _count(train: Batches) -> int:
+    batches = train()
+    count = len(batches) if isinstance(batches, Sized) else sum(1 for _ in batches)
+    if not count:
+        raise _no_data("training")
+    return count
+
+
+def _no_data(what: str) -> CompressionFailed:
+    return CompressionFailed(
+        f"there is no {what} batch", code="compress.no-data", remedy="see the card's [data] and --data"
+    )
+
+
+def _size(batch: Batch) -> int:
+    return len(next(iter(batch[0].values())))
+
+
+def _loss(logs: Any) -> float:
+    return float(logs["loss"])
