@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, rehearse
 from edgeai.model.opening import OpenEngine
-from edgeai.model.results import Stopwatch, ids_of, now, result_id
+from edgeai.model.results import Stopwatch, ids_of, now, ref_of, result_id
 from edgeai.model.steps import Breadcrumb, Step
 from edgeai.pipeline import Pipeline
 from edgeai.selection import Choice
@@ -59,7 +59,7 @@ class Model:
         self._task = task
         self._breadcrumb = breadcrumb
         self._outputs = bundle.manifest.output_specs()
-        self._model = ModelRef(name=bundle.manifest.name, version=bundle.manifest.version, digest=bundle.digest)
+        self._model = ref_of(bundle)
 
     def run_file(
         self, path: Path | str, *, deployment: str = "", header: Header | None = None, overlap: bool = True
@@ -188,8 +188,12 @@ class Model:
         prepared = [self._prepared(share, watch) for share, watch in zip(shares, watches, strict=True)]
         each: list[Findings] = []
         run.engine = self.engine
-        with in_turn(prepared, depth=_DEPTH) as ahead, self._breadcrumb(self._run_step):
-            for outputs in self._session.stream(self._feed(ahead, waiting, idle)):
+        with (
+            in_turn(prepared, depth=_DEPTH) as ahead,
+            self._breadcrumb(self._run_step),
+            _ended(self._session.stream(self._feed(ahead, waiting, idle))) as answers,
+        ):
+            for outputs in answers:
                 if not waiting:
                     raise _miscounted("more")
                 checked, seen = self._checked(outputs), waiting.popleft()
@@ -315,6 +319,20 @@ def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[
         yield from read_frames(path, options, header=header)
     except OSError as error:
         raise _unreadable(error) from error
+
+
+@contextmanager
+def _ended(answers: Iterator[Tensors]) -> Iterator[Iterator[Tensors]]:
+    """A session's stream that is over when the context is.
+
+    Otherwise an engine might still be at work on what nobody waits for when the next instance comes.
+    """
+    try:
+        yield answers
+    finally:
+        close = getattr(answers, "close", None)  # a generator has it; any iterator may be a stream
+        if close is not None:
+            close()
 
 
 def _decoders(header: Header, frames: int) -> int:

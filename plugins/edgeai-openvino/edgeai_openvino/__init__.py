@@ -69,9 +69,10 @@ BACKEND = BackendSpec(
     settings=(
         OptionSpec(
             name="hint",
-            help="what the engine optimises for: one frame soon (latency) or many frames (throughput)",
-            default="latency",
-            choices=("latency", "throughput"),
+            help="what the engine optimises for: one frame soon (latency) or many frames (throughput);"
+            " auto compiles for the first, and on a CPU for the second too when an instance has many frames",
+            default="auto",
+            choices=("auto", "latency", "throughput"),
         ),
         OptionSpec(
             name="precision",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
 from edgeai_openvino.engine import AUTO, describe, load
-from edgeai_openvino.session import OpenvinoSession, Port
+from edgeai_openvino.session import Compiled, OpenvinoSession, Port, Ports
 
 _MISSING_OP = (
     "doesn't contain the operation",
@@ -39,14 +40,38 @@ def open_session(request: OpenRequest) -> OpenvinoSession:
         raise _rejected(request.artifact, error) from error
     inputs = _ports(model.inputs, request.inputs, request.artifact, "input")
     outputs = _ports(model.outputs, request.outputs, request.artifact, "output")
+
+    def compiled(hint: str, *, spare: int) -> Compiled:
+        made = core.compile_model(model, request.device, _properties(core, request, settings, hint))
+        return Compiled(made, flight=settings["requests"] or max(2, spare * _optimal_requests(made)))
+
     try:
         _fix_shapes(ov, model, inputs)
         _check_outputs(model, outputs, request.artifact)
-        compiled = core.compile_model(model, request.device, _properties(core, request, settings))
+        for_runs = compiled("latency", spare=1)
     except (RuntimeError, TypeError) as error:
         raise _rejected(request.artifact, error) from error
-    flight = settings["requests"] or max(2, _optimal_requests(compiled))
-    return OpenvinoSession(ov, compiled, inputs, outputs, device=request.device, engine=describe(), flight=flight)
+    # Twice what is at work at once: what is done need not wait until its turn to answer has come.
+    is_worth_two = settings["hint"] == "auto" and _has_several_cores(request)
+    return OpenvinoSession(
+        ov,
+        for_runs,
+        Ports(inputs=inputs, outputs=outputs),
+        for_streams=(lambda: compiled("throughput", spare=2)) if is_worth_two else None,
+        device=request.device,
+        engine=describe(),
+    )
+
+
+def _has_several_cores(request: OpenRequest) -> bool:
+    """Whether one inference a core differs from one over all; on other devices the engine sees to that itself."""
+    if request.device != "CPU":
+        return False
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system can say
+        usable = os.cpu_count() or 1
+    return (request.threads or usable) > 1
 
 
 def _settings(request: OpenRequest) -> dict[str, Any]:
@@ -106,9 +131,10 @@ def _rejected(artifact: Path, error: BaseException) -> ModelRejected:
     return ModelRejected(f"{artifact.name}: {describe()} refuses it: {words}", code=code, remedy=remedy)
 
 
-def _properties(core: Any, request: OpenRequest, settings: dict[str, Any]) -> dict[str, Any]:
+def _properties(core: Any, request: OpenRequest, settings: dict[str, Any], auto_hint: str) -> dict[str, Any]:
     device = request.device.partition(".")[0]
-    properties: dict[str, Any] = {"PERFORMANCE_HINT": settings["hint"].upper()}
+    hint = auto_hint if settings["hint"] == "auto" else settings["hint"]
+    properties: dict[str, Any] = {"PERFORMANCE_HINT": hint.upper()}
     if request.cache_dir is not None:
         properties["CACHE_DIR"] = str(request.cache_dir)
     if settings["precision"] != "auto" and device in ("CPU", "GPU", AUTO):

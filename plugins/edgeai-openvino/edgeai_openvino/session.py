@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +25,52 @@ class Port:
     dtype: np.dtype[Any]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """All declared tensors, and where their sizes are open."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every input has one size."""
+        return all(None not in port.spec.shape for port in self.inputs)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether only a run tells the outputs' sizes."""
+        return any(None in port.spec.shape for port in (*self.inputs, *self.outputs))
+
+
+class Compiled:
+    """The model as compiled for one purpose, and its infer requests that are not at work.
+
+    Args:
+        model: the engine's compiled model.
+        flight: how many inferences of a stream may be in it at once.
+    """
+
+    def __init__(self, model: Any, *, flight: int) -> None:
+        self.model = model
+        self.flight = flight
+        self.idle: list[Any] = [model.create_infer_request()]
+
+    def request(self) -> Any:
+        """One that is idle, or a new one."""
+        return self.idle.pop() if self.idle else self.model.create_infer_request()
+
+
 class OpenvinoSession:
     """A ``Session`` over ``CompiledModel``. Inputs are copied in and outputs out; the GIL is free in between.
+
+    Args:
+        ov: the module.
+        compiled: what ``run`` runs on.
+        ports: the declared tensors.
+        for_streams: compiles for streams of more than one input; ``None`` where ``compiled`` serves them too.
+        device: the device that was asked for.
+        engine: name and version.
 
     Raises whatever ``edgeai.api.Session`` says.
     """
@@ -34,24 +78,21 @@ class OpenvinoSession:
     def __init__(
         self,
         ov: Any,
-        compiled: Any,
-        inputs: tuple[Port, ...],
-        outputs: tuple[Port, ...],
+        compiled: Compiled,
+        ports: Ports,
         *,
+        for_streams: Callable[[], Compiled] | None,
         device: str,
         engine: str,
-        flight: int,
     ) -> None:
         self._ov = ov
-        self._compiled: Any = compiled
-        self._inputs = inputs
-        self._outputs = outputs
-        self._input_specs = tuple(port.spec for port in inputs)
-        self._output_specs = tuple(port.spec for port in outputs)
-        self._fixed = all(None not in port.spec.shape for port in inputs)
-        self._any_size = any(None in port.spec.shape for port in (*inputs, *outputs))
-        self._flight = flight
-        self._idle: list[Any] = [compiled.create_infer_request()]
+        self._compiled: Compiled | None = compiled
+        self._abreast: Compiled | None = None
+        self._for_streams = for_streams
+        self._inputs, self._outputs = ports.inputs, ports.outputs
+        self._input_specs = tuple(port.spec for port in ports.inputs)
+        self._output_specs = tuple(port.spec for port in ports.outputs)
+        self._fixed, self._any_size = ports.is_fixed, ports.any_size
         self._device = device
         self.engine = engine
 
@@ -62,84 +103,99 @@ class OpenvinoSession:
 
     def run(self, inputs: Tensors) -> Tensors:
         """One inference; see ``edgeai.api.Session``."""
-        if self._compiled is None:
-            raise _closed()
+        compiled = self._open()
         self._admit(inputs)
-        request = self._idle[-1] if self._idle else self._request()
+        request = compiled.request()
         try:
             self._feed(request, inputs)
             request.infer(share_outputs=True)
             return self._taken(request)
         except ENGINE_ERRORS as error:
             raise self._failed(error) from error
+        finally:
+            compiled.idle.append(request)
 
     def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
-        """Outputs in order, with several inferences in flight; takes an input only when a place is free."""
-        if self._compiled is None:
-            raise _closed()
+        """Outputs in order, with several inferences in flight; takes an input only when a place is free.
+
+        The first input goes where runs go; a second shows that there are several.
+        """
+        self._open()
         return self._streamed(iter(inputs))
 
     def close(self) -> None:
-        """Free the compiled model; what a stream has in flight ends with the stream."""
-        self._compiled = None
-        self._idle = []
+        """Free the compiled models; what a stream has in flight ends with the stream."""
+        self._compiled = self._abreast = self._for_streams = None
+
+    def _open(self) -> Compiled:
+        if self._compiled is None:
+            raise SessionClosed("openvino: the session is closed", remedy="open the model again")
+        return self._compiled
+
+    def _for_many(self) -> Compiled:
+        """Where the further inputs of a stream go; compiled when the first of them comes."""
+        compiled = self._open()
+        if self._for_streams is None:
+            return compiled
+        if self._abreast is None:
+            try:
+                self._abreast = self._for_streams()
+            except ENGINE_ERRORS as error:
+                raise self._failed(error) from error
+        return self._abreast
 
     def _streamed(self, inputs: Iterator[Tensors]) -> Iterator[Tensors]:
-        busy: deque[Any] = deque()
+        busy: deque[tuple[Compiled, Any]] = deque()
+        where = self._open()
         fault: Exception | None = None
         try:
             while True:
                 try:
                     item = next(inputs)
                     self._admit(item)
+                    where = self._for_many() if busy else where
                 except StopIteration:
                     break
                 except Exception as error:  # noqa: BLE001
                     fault = error  # what went before is still owed, as it would be by one run after another
                     break
-                done = self._collect(busy.popleft()) if len(busy) >= self._flight else None
-                busy.append(self._start(item))
+                done = self._collect(*busy.popleft()) if len(busy) >= where.flight else None
+                busy.append((where, self._start(where, item)))
                 if done is not None:
                     yield done
             while busy:
-                yield self._collect(busy.popleft())
+                yield self._collect(*busy.popleft())
             if fault is not None:
                 raise fault
         finally:
-            for request in busy:
+            for compiled, request in busy:
                 with suppress(RuntimeError):  # abandoned with the stream
                     request.wait()
-                self._idle.append(request)
+                compiled.idle.append(request)
 
-    def _request(self) -> Any:
-        if self._compiled is None:
-            raise _closed()
-        return self._idle.pop() if self._idle else self._compiled.create_infer_request()
-
-    def _start(self, inputs: Tensors) -> Any:
-        request = self._request()
+    def _start(self, where: Compiled, inputs: Tensors) -> Any:
+        request = where.request()
         try:
             self._feed(request, inputs)
             request.start_async()
         except ENGINE_ERRORS as error:
+            where.idle.append(request)
             raise self._failed(error) from error
         return request
 
-    def _collect(self, request: Any) -> Tensors:
+    def _collect(self, where: Compiled, request: Any) -> Tensors:
         try:
             request.wait()
             outputs = self._taken(request)
         except ENGINE_ERRORS as error:
             raise self._failed(error) from error
         finally:
-            self._idle.append(request)
-        if self._compiled is None:
-            raise _closed()
+            where.idle.append(request)
+        self._open()
         return outputs
 
     def _admit(self, inputs: Tensors) -> None:
-        if self._compiled is None:
-            raise _closed()
+        self._open()
         if self._fixed and len(inputs) == len(self._inputs):
             for port in self._inputs:
                 array: object = inputs.get(port.spec.name)
@@ -172,7 +228,3 @@ class OpenvinoSession:
 
     def _failed(self, error: BaseException) -> InferenceFailed:
         return InferenceFailed(f"{self.engine} on {self._device}: {' '.join(str(error).split())}")
-
-
-def _closed() -> SessionClosed:
-    return SessionClosed("openvino: the session is closed", remedy="open the model again")

@@ -201,9 +201,9 @@ def test_a_wrong_setting_is_named(open_artifact, specs, settings):
 def test_arithmetic_is_float32_unless_it_is_said_otherwise(open_artifact, specs):
     for settings, wanted in (({}, "f32"), ({"precision": "f32", "hint": "throughput"}, "f32")):
         session = open_artifact("classifier", (specs.image,), (specs.probabilities,), settings=settings)
-        kind = session._compiled.get_property("INFERENCE_PRECISION_HINT")
+        kind = session._compiled.model.get_property("INFERENCE_PRECISION_HINT")
         assert kind.get_type_name() == wanted
-        assert session._compiled.get_property("INFERENCE_NUM_THREADS") == 1
+        assert session._compiled.model.get_property("INFERENCE_NUM_THREADS") == 1
 
 
 def test_compiled_models_are_kept_only_where_a_cache_is_given(open_artifact, specs, golden, tmp_path):

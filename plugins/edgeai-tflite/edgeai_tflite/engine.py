@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,9 @@ RUNTIMES = (
 )
 """Best first."""
 
+MOST_UNASKED = 4
+"""Interpreters of a stream where the configuration gives no number of threads: each has its own memory."""
+
 _INSTALL = "install one: pip install 'edgeai-tflite[litert]' (or 'edgeai-tflite[tflite-runtime]', Python 3.11 only)"
 
 
@@ -83,6 +87,14 @@ def load(wish: str = "auto") -> tuple[Runtime, Any]:
             code="backend.engine-broken",
             remedy="tflite-runtime 2.14 needs numpy < 2; otherwise reinstall the engine",
         ) from error
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not every system can say
+        return os.cpu_count() or 1
 
 
 def probe() -> tuple[Device, ...]:

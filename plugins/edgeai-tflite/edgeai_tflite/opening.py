@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
-from edgeai_tflite.engine import Runtime, load
+from edgeai.api import BackendUnavailable, ConfigError, InferenceFailed, ModelRejected, OpenRequest, TensorSpec
+from edgeai_tflite.engine import MOST_UNASKED, Runtime, available_cores, load
 from edgeai_tflite.flatbuffer import verify
-from edgeai_tflite.session import ENGINE_ERRORS, LiteSession, Port
+from edgeai_tflite.session import ENGINE_ERRORS, Fleet, Lane, LiteSession, Port, Ports, words
 
 _MISSING_OP = (
     "didn't find op for builtin opcode",
@@ -35,17 +35,69 @@ def open_session(request: OpenRequest) -> LiteSession:
         )
     runtime, module = load(wish)
     _check_file(request.artifact, runtime)
+    source = _Source(module, request.artifact, xnnpack=xnnpack)
     try:
-        interpreter = _interpreter(module, request, xnnpack=xnnpack)
+        return _session(request, runtime, source)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _session(request: OpenRequest, runtime: Runtime, source: _Source) -> LiteSession:
+    try:
+        interpreter = source.interpreter(request.threads)
     except ENGINE_ERRORS as error:
         raise _rejected(request.artifact, runtime, error) from error
     inputs, outputs = _ports(interpreter, request)
-    session = LiteSession(interpreter, inputs, outputs, device=request.device, engine=runtime.described)
+    ports = Ports(inputs=inputs, outputs=outputs, engine=runtime.described)
+    lane = Lane(interpreter, ports)
     try:
-        session.prepare()
+        lane.prepare()
     except ENGINE_ERRORS as error:
         raise _rejected(request.artifact, runtime, error) from error
-    return session
+    fleet = Fleet(
+        [lane] if request.threads < 2 else [],
+        most=request.threads or min(available_cores(), MOST_UNASKED),
+        another=lambda: _another(source, ports),
+        release=source.close,
+    )
+    return LiteSession(lane, fleet, device=request.device, engine=runtime.described)
+
+
+class _Source:
+    """Interpreters of the artifact as it was when it was first opened, whatever becomes of its name since.
+
+    An update may take the file away, or put another in its place, while the session runs on.
+    """
+
+    def __init__(self, module: Any, artifact: Path, *, xnnpack: bool) -> None:
+        self._module = module
+        self._file = artifact.open("rb")
+        held = Path(f"/proc/self/fd/{self._file.fileno()}")
+        self._path = held if held.exists() else artifact
+        self._arguments: dict[str, Any] = {}
+        if not xnnpack:
+            resolver = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+            self._arguments["experimental_op_resolver_type"] = resolver
+
+    def interpreter(self, threads: int) -> Any:
+        """One more; 0 threads for the engine's own number, which is one."""
+        some = {"num_threads": threads} if threads > 0 else {}
+        return self._module.Interpreter(model_path=str(self._path), **self._arguments, **some)
+
+    def close(self) -> None:
+        """No more of them. Twice is fine."""
+        self._file.close()
+
+
+def _another(source: _Source, ports: Ports) -> Lane:
+    """An interpreter of one thread, ready to run."""
+    try:
+        lane = Lane(source.interpreter(1), ports)
+        lane.prepare()
+    except ENGINE_ERRORS as error:
+        raise InferenceFailed(f"{ports.engine}: no further interpreter: {words(error)}") from error
+    return lane
 
 
 def _settings(request: OpenRequest) -> tuple[str, bool]:
@@ -80,27 +132,18 @@ def _check_file(artifact: Path, runtime: Runtime) -> None:
         )
 
 
-def _interpreter(module: Any, request: OpenRequest, *, xnnpack: bool) -> Any:
-    arguments: dict[str, Any] = {"model_path": str(request.artifact)}
-    if request.threads > 0:
-        arguments["num_threads"] = request.threads
-    if not xnnpack:
-        arguments["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    return module.Interpreter(**arguments)
-
-
 def _rejected(artifact: Path, runtime: Runtime, error: BaseException) -> ModelRejected:
-    words = " ".join(str(error).split()) or type(error).__name__
-    if any(phrase in words.lower() for phrase in _MISSING_OP):
+    said = words(error) or type(error).__name__
+    if any(phrase in said.lower() for phrase in _MISSING_OP):
         older = runtime.name == "tflite-runtime"
         return ModelRejected(
-            f"{artifact.name} uses an operator that {runtime.described} lacks: {words}",
+            f"{artifact.name} uses an operator that {runtime.described} lacks: {said}",
             code="backend.op-unsupported",
             remedy="use ai-edge-litert (pip install 'edgeai-tflite[litert]')"
             if older
             else "update ai-edge-litert, or convert the model without that operator",
         )
-    return ModelRejected(f"{artifact.name}: {runtime.described} refuses it: {words}")
+    return ModelRejected(f"{artifact.name}: {runtime.described} refuses it: {said}")
 
 
 # --- the manifest's names onto the engine's tensors ---------------------------------------------

@@ -1,10 +1,14 @@
-"""One interpreter, fed by name. Everything that can be looked up once is looked up at opening."""
+"""Interpreters, fed by name. Everything that can be looked up once is looked up at opening."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +16,9 @@ from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Te
 
 ENGINE_ERRORS = (ValueError, RuntimeError, MemoryError, OverflowError)
 """What an interpreter raises; NotImplementedError is a RuntimeError."""
+
+_QUEUED: Final = 2
+"""Inputs in a stream for each interpreter: one that is done need not wait until its turn to answer has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +31,147 @@ class Port:
     any_size: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """All declared tensors of an artifact, and what the engine is called in errors."""
+
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    engine: str
+
+    @property
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """As declared."""
+        return tuple(port.spec for port in self.inputs)
+
+    @property
+    def output_specs(self) -> tuple[TensorSpec, ...]:
+        """As declared."""
+        return tuple(port.spec for port in self.outputs)
+
+
+class Lane:
+    """One interpreter, and the shapes it has planned for. Outputs are copies; ``invoke`` releases the GIL."""
+
+    def __init__(self, interpreter: Any, ports: Ports) -> None:
+        self._interpreter: Any = interpreter
+        self._ports = ports
+        self.input_specs, self._output_specs = ports.input_specs, ports.output_specs
+        self._any_size = any(port.any_size for port in ports.outputs)
+        self._shapes: dict[int, tuple[int, ...]] = {}
+        self._turn = threading.Lock()  # a run may come between two answers of a stream
+
+    def prepare(self) -> None:
+        """Give the engine the declared shapes (1 where any size is) and let it plan its memory."""
+        self._resize([tuple(n or 1 for n in port.spec.shape) for port in self._ports.inputs])
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """One inference; see ``edgeai.api.Session``."""
+        with self._turn:
+            self._admit(inputs)
+            try:
+                outputs = self._invoked(inputs)
+            except ENGINE_ERRORS as error:
+                self._shapes.clear()  # planned again by the next run, whatever state this one left
+                raise InferenceFailed(f"{self._ports.engine}: {words(error)}") from error
+        if self._any_size:
+            _hold(self._output_specs, outputs)
+        return outputs
+
+    def _invoked(self, inputs: Tensors) -> Tensors:
+        interpreter = self._interpreter
+        for port in self._ports.inputs:
+            interpreter.set_tensor(port.index, inputs[port.spec.name])
+        # A recurrent layer keeps its state in the interpreter: one image must not answer for the next.
+        interpreter.reset_all_variables()
+        interpreter.invoke()
+        outputs: dict[str, Array] = {port.spec.name: interpreter.get_tensor(port.index) for port in self._ports.outputs}
+        return outputs
+
+    def _admit(self, inputs: Tensors) -> None:
+        """Raise ``TensorMismatch`` unless the inputs are those declared; plan memory again for another size."""
+        ports, shapes = self._ports.inputs, self._shapes
+        if len(inputs) == len(ports):
+            for port in ports:
+                array: object = inputs.get(port.spec.name)
+                if type(array) is not np.ndarray or array.dtype != port.dtype or array.shape != shapes.get(port.index):
+                    break
+            else:
+                return
+        check_tensors(self.input_specs, inputs)
+        wanted = [inputs[port.spec.name].shape for port in ports]
+        if any(0 in shape for shape in wanted):
+            raise TensorMismatch("input tensors do not match: an extent is 0")
+        try:
+            self._resize(wanted)
+        except ENGINE_ERRORS as error:
+            self._shapes.clear()
+            raise InferenceFailed(f"{self._ports.engine}: cannot take {wanted}: {words(error)}") from error
+
+    def _resize(self, wanted: list[tuple[int, ...]]) -> None:
+        current = {int(d["index"]): tuple(int(n) for n in d["shape"]) for d in self._interpreter.get_input_details()}
+        for port, shape in zip(self._ports.inputs, wanted, strict=True):
+            if current[port.index] != shape:
+                self._interpreter.resize_tensor_input(port.index, list(shape))
+        self._interpreter.allocate_tensors()
+        self._shapes = {port.index: shape for port, shape in zip(self._ports.inputs, wanted, strict=True)}
+
+
+class Fleet:
+    """The interpreters of a stream, of one thread each; opened as they are needed and kept until ``close``.
+
+    Args:
+        lanes: those that are open already, where the interpreter of runs has one thread too.
+        most: how many there may be.
+        another: opens one more; raises an ``EdgeaiError`` where it cannot.
+        release: called when no more will be opened.
+    """
+
+    def __init__(
+        self, lanes: Sequence[Lane], *, most: int, another: Callable[[], Lane], release: Callable[[], None]
+    ) -> None:
+        self.most = most
+        self._another = another
+        self._release = release
+        self._count = len(lanes)
+        self._idle: SimpleQueue[Lane] = SimpleQueue()
+        for lane in lanes:
+            self._idle.put(lane)
+
+    def grow(self, wanted: int) -> None:
+        """Have as many as that, or as many as there may be."""
+        while self._count < min(wanted, self.most):
+            self._idle.put(self._another())
+            self._count += 1
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """One inference, on whichever interpreter is free, or the next to be."""
+        idle = self._idle
+        lane = idle.get()
+        try:
+            return lane.run(inputs)
+        finally:
+            idle.put(lane)
+
+    def close(self) -> None:
+        """Let go of all of them; those at work are gone when they are done."""
+        self._idle = SimpleQueue()
+        self._count = self.most
+        self._release()
+
+
 class LiteSession:
-    """A ``Session`` over ``Interpreter``. Outputs are copies; ``invoke`` releases the GIL.
+    """A ``Session``: one interpreter for runs, and for streams several of one thread each, opened when needed.
+
+    An interpreter of several threads makes them wait for one another after every layer, and longer while
+    another thread (one that decodes, say) has a core; interpreters of one thread wait for nobody.
 
     Raises whatever ``edgeai.api.Session`` says.
     """
 
-    def __init__(
-        self, interpreter: Any, inputs: tuple[Port, ...], outputs: tuple[Port, ...], *, device: str, engine: str
-    ) -> None:
-        self._interpreter: Any = interpreter
-        self._inputs = inputs
-        self._outputs = outputs
-        self._input_specs = tuple(port.spec for port in inputs)
-        self._output_specs = tuple(port.spec for port in outputs)
-        self._any_size = any(port.any_size for port in outputs)
-        self._shapes: dict[int, tuple[int, ...]] = {}
+    def __init__(self, lane: Lane, fleet: Fleet, *, device: str, engine: str) -> None:
+        self._lane: Lane | None = lane
+        self._fleet = fleet
         self._device = device
         self.engine = engine
 
@@ -48,67 +180,64 @@ class LiteSession:
         """``CPU``."""
         return self._device
 
-    def prepare(self) -> None:
-        """Give the engine the declared shapes (1 where any size is) and let it plan its memory."""
-        self._resize([tuple(n or 1 for n in port.spec.shape) for port in self._inputs])
-
     def run(self, inputs: Tensors) -> Tensors:
         """One inference; see ``edgeai.api.Session``."""
-        interpreter = self._interpreter
-        if interpreter is None:
-            raise _closed()
-        self._admit(inputs)
-        try:
-            for port in self._inputs:
-                interpreter.set_tensor(port.index, inputs[port.spec.name])
-            # A recurrent layer keeps its state in the interpreter: one image must not answer for the next.
-            interpreter.reset_all_variables()
-            interpreter.invoke()
-            outputs: dict[str, Array] = {port.spec.name: interpreter.get_tensor(port.index) for port in self._outputs}
-        except ENGINE_ERRORS as error:
-            self._shapes.clear()  # planned again by the next run, whatever state this one left
-            raise InferenceFailed(f"{self.engine}: {' '.join(str(error).split())}") from error
-        if self._any_size:
-            _hold(self._output_specs, outputs)
-        return outputs
+        return self._open().run(inputs)
 
     def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
-        """Outputs in order, one in flight: the interpreter has no queue, and threads serve a run better."""
-        if self._interpreter is None:
-            raise _closed()
-        return map(self.run, inputs)
+        """Outputs in order, each interpreter of the stream at work on one input."""
+        self._open()
+        if self._fleet.most < 2:
+            return map(self.run, inputs)
+        return self._streamed(iter(inputs))
 
     def close(self) -> None:
-        """Free the interpreter."""
-        self._interpreter = None
+        """Free the interpreters; what a stream has in flight ends with the stream."""
+        self._lane = None
+        self._fleet.close()
 
-    def _admit(self, inputs: Tensors) -> None:
-        """Raise ``TensorMismatch`` unless the inputs are those declared; plan memory again for another size."""
-        shapes = self._shapes
-        if len(inputs) == len(self._inputs):
-            for port in self._inputs:
-                array: object = inputs.get(port.spec.name)
-                if type(array) is not np.ndarray or array.dtype != port.dtype or array.shape != shapes.get(port.index):
-                    break
-            else:
-                return
-        check_tensors(self._input_specs, inputs)
-        wanted = [inputs[port.spec.name].shape for port in self._inputs]
-        if any(0 in shape for shape in wanted):
-            raise TensorMismatch("input tensors do not match: an extent is 0")
+    def _open(self) -> Lane:
+        if self._lane is None:
+            raise SessionClosed("tflite: the session is closed", remedy="open the model again")
+        return self._lane
+
+    def _streamed(self, inputs: Iterator[Tensors]) -> Iterator[Tensors]:
+        busy: deque[Future[Tensors]] = deque()
+        fault: Exception | None = None
+        pool = ThreadPoolExecutor(self._fleet.most, thread_name_prefix="edgeai-tflite")
         try:
-            self._resize(wanted)
-        except ENGINE_ERRORS as error:
-            self._shapes.clear()
-            raise InferenceFailed(f"{self.engine}: cannot take {wanted}: {' '.join(str(error).split())}") from error
+            while True:
+                if len(busy) == _QUEUED * self._fleet.most:
+                    yield self._collect(busy.popleft())
+                try:
+                    item = self._owned(next(inputs))
+                    self._fleet.grow(len(busy) + 1)
+                except StopIteration:
+                    break
+                except Exception as error:  # noqa: BLE001
+                    fault = error  # what went before is still owed, as it would be by one run after another
+                    break
+                busy.append(pool.submit(self._fleet.run, item))
+            while busy:
+                yield self._collect(busy.popleft())
+            if fault is not None:
+                raise fault
+        finally:
+            pool.shutdown(cancel_futures=True)  # waits for what is in flight; the rest was abandoned
 
-    def _resize(self, wanted: list[tuple[int, ...]]) -> None:
-        current = {int(d["index"]): tuple(int(n) for n in d["shape"]) for d in self._interpreter.get_input_details()}
-        for port, shape in zip(self._inputs, wanted, strict=True):
-            if current[port.index] != shape:
-                self._interpreter.resize_tensor_input(port.index, list(shape))
-        self._interpreter.allocate_tensors()
-        self._shapes = {port.index: shape for port, shape in zip(self._inputs, wanted, strict=True)}
+    def _owned(self, inputs: Tensors) -> Tensors:
+        """A copy, since the host may use its buffer again as soon as the next input is asked for."""
+        specs = self._open().input_specs
+        check_tensors(specs, inputs)
+        try:
+            return {spec.name: inputs[spec.name].copy() for spec in specs}
+        except MemoryError as error:
+            raise InferenceFailed(f"{self.engine}: no memory for an input: {words(error)}") from error
+
+    def _collect(self, answer: Future[Tensors]) -> Tensors:
+        outputs = answer.result()
+        self._open()
+        return outputs
 
 
 def _hold(specs: tuple[TensorSpec, ...], outputs: Tensors) -> None:
@@ -118,5 +247,6 @@ def _hold(specs: tuple[TensorSpec, ...], outputs: Tensors) -> None:
         raise InferenceFailed(f"the engine gave other outputs than declared: {error}") from error
 
 
-def _closed() -> SessionClosed:
-    return SessionClosed("tflite: the session is closed", remedy="open the model again")
+def words(error: BaseException) -> str:
+    """What the engine said, on one line."""
+    return " ".join(str(error).split())
