@@ -290,6 +290,7 @@ def _backend(info: PluginInfo, spec: BackendSpec) -> BackendSpec:
         open=open_checked,
         engine=_call(info, f"{what}: engine", spec.engine),
         explain=_call(info, f"{what}: explain", spec.explain),
+        describe=_call(info, f"{what}: describe", spec.describe) if spec.describe is not None else None,
     )
 
 

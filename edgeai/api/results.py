@@ -6,7 +6,7 @@ constructors hold that, so no caller can build a misleading result by accident.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -26,19 +26,53 @@ class Concept:
     meaning: str
 
 
+Point: TypeAlias = tuple[float, float]
+"""(x, y) in pixels of the source image; (0, 0) is the outer corner of its first pixel (see ``Geometry``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Where in the source image, and how large.
+
+    Millimetres are there where Pixel Spacing, or an ultrasound region that holds it, calibrates it, else ``None``.
+
+    Attributes:
+        area_px: in pixels of the source image; 0 when nothing was found.
+        area_mm2: in square millimetres.
+        perimeter_px: length of its outlines, those of holes included, in pixels of the source image.
+        perimeter_mm: the same in millimetres.
+        box: (x0, y0, x1, y1), the pixels' outer edges; ``None`` when nothing was found.
+        centroid: mean of its pixels' centres; ``None`` when nothing was found.
+        parts: how many pieces it has, of which ``contours`` may leave out the smallest.
+        contours: closed polygons, simplified. Filled by the even-odd rule: one inside another is a hole.
+        frame_number: the frame that it lies in, from 1.
+    """
+
+    area_px: float
+    area_mm2: float | None = None
+    perimeter_px: float = 0.0
+    perimeter_mm: float | None = None
+    box: tuple[float, float, float, float] | None = None
+    centroid: Point | None = None
+    parts: int = 0
+    contours: tuple[tuple[Point, ...], ...] = ()
+    frame_number: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One statement about an instance or one of its frames.
 
     Attributes:
-        kind: ``class`` (a label of a classifier) or ``agreement`` (does the image fit its header?).
-            Later minors add kinds; a reader skips those it does not know.
+        kind: ``class`` (a label of a classifier), ``segment`` (where the label is) or ``agreement`` (does the image
+            fit its header?). Later minors add kinds; a reader skips those it does not know.
         label: the model's word.
-        probability: calibrated, 0 to 1; ``None`` where the kind has none.
+        probability: calibrated, 0 to 1; of a ``segment`` the mean inside; ``None`` where there is none.
         threshold: the bound that ``present`` was decided by, or ``None``.
         present: whether the statement is made (True) or denied (False).
         concept: the label's code, where the card gives one.
         frame_number: from 1, or ``None`` when the statement is about the whole instance.
+        region: where, of a kind that says so; the JSON form leaves it out where there is none.
     """
 
     kind: str
@@ -48,6 +82,7 @@ class Finding:
     threshold: float | None = None
     concept: Concept | None = None
     frame_number: int | None = None
+    region: Region | None = None
 
 
 Findings: TypeAlias = tuple[Finding, ...]
@@ -76,12 +111,24 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignerRef:
+    """A trusted key that signed a bundle: ``name`` is what this device calls it, ``key_id`` what it is."""
+
+    name: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelRef:
-    """Exactly which model: ``digest`` is ``sha256:<hex>`` of the bundle's manifest, which names every byte of it."""
+    """Exactly which model: ``digest`` is ``sha256:<hex>`` of the bundle's manifest, which names every byte of it.
+
+    ``signers`` are the trusted keys whose signatures were checked when it was opened; none where none were asked for.
+    """
 
     name: str
     version: str
     digest: str
+    signers: tuple[SignerRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +199,9 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """The JSON form (schema ``RESULT_SCHEMA``): plain dicts, lists, strings and numbers."""
         body = asdict(self)
+        for finding in body["findings"]:
+            if finding["region"] is None:  # so that kinds without a place look as they did before there were places
+                del finding["region"]
         body["timings_ms"] = {stage: round(value, 3) for stage, value in self.timings_ms.items()}
         return {"schema": RESULT_SCHEMA, **body, "outcome": str(self.outcome)}
 
@@ -165,7 +215,7 @@ class Result:
         if body.get("schema") != RESULT_SCHEMA:
             raise ValueError(f"result schema {body.get('schema')!r}, this edgeai reads {RESULT_SCHEMA}")
         known: dict[str, Any] = {name: body[name] for name in cls.__slots__ if name in body}
-        nested = {"model": ModelRef, "instance": InstanceIds, "reason": Failure, "engine": EngineRef}
+        nested = {"model": _model, "instance": InstanceIds, "reason": Failure, "engine": EngineRef}
         for name, kind in nested.items():
             known[name] = kind(**known[name]) if known.get(name) else None
         if known.get("degraded"):
@@ -176,6 +226,21 @@ class Result:
         return cls(**known)
 
 
+def _model(signers: Sequence[Mapping[str, Any]] = (), **known: Any) -> ModelRef:
+    return ModelRef(signers=tuple(SignerRef(**signer) for signer in signers), **known)
+
+
 def _finding(body: Mapping[str, Any]) -> Finding:
-    concept = body.get("concept")
-    return Finding(**{**body, "concept": Concept(**concept) if concept else None})
+    known: dict[str, Any] = {name: body[name] for name in Finding.__slots__ if name in body}
+    concept, region = known.get("concept"), known.get("region")
+    known["concept"] = Concept(**concept) if concept else None
+    known["region"] = _region(region) if region else None
+    return Finding(**known)
+
+
+def _region(body: Mapping[str, Any]) -> Region:
+    known: dict[str, Any] = {name: body[name] for name in Region.__slots__ if name in body}
+    for name in ("box", "centroid"):
+        known[name] = tuple(known[name]) if known.get(name) else None
+    known["contours"] = tuple(tuple((x, y) for x, y in contour) for contour in known.get("contours", ()))
+    return Region(**known)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from edgeai.api.imaging import Frame, InstanceRef
 from edgeai.api.results import Findings
-from edgeai.api.tensors import Tensors, TensorSpec
+from edgeai.api.tensors import Array, Tensors, TensorSpec
 
 Options: TypeAlias = Mapping[str, Any]
 """JSON values by name. Signed where they come from a manifest, plumbing where from a configuration."""
@@ -98,6 +98,14 @@ class Session(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """The tensors that an artifact itself names, in its own order; their layouts are empty, since no file says them."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
 def _nothing_to_explain() -> str:
     return ""
 
@@ -114,6 +122,8 @@ class BackendSpec:
             back to another device by itself.
         engine: name and version of the engine, e.g. ``ai-edge-litert 2.3.0``; empty when it is not installed.
         explain: why ``probe`` finds no (or not every) device, in the engine's own words; empty when all is well.
+        describe: the tensors of an artifact that someone else made, or ``ModelRejected``; ``None`` where the engine
+            cannot say. The build host packs foreign models with it.
     """
 
     name: str
@@ -122,6 +132,7 @@ class BackendSpec:
     open: Callable[[OpenRequest], Session]
     engine: Callable[[], str]
     explain: Callable[[], str] = _nothing_to_explain
+    describe: Callable[[Path], Described] | None = None
     options: tuple[OptionSpec, ...] = ()
     settings: tuple[OptionSpec, ...] = ()
     help: str = ""
@@ -178,6 +189,15 @@ class Task(Protocol):
 
     def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
         """Findings of the whole instance from those of its frames, in frame order; what the result carries."""
+        ...
+
+
+@runtime_checkable
+class MaskTask(Task, Protocol):
+    """A task whose findings come from masks. The build host scores the same masks that the findings state."""
+
+    def masks(self, outputs: Tensors, context: FrameContext) -> Mapping[str, Array]:
+        """Label -> bool array, rows x columns of the source image, for every label. Raises as ``interpret``."""
         ...
 
 

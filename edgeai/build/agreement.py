@@ -55,7 +55,7 @@ def measure(
         BackendError: it cannot open or run the artifact.
         TensorMismatch: its outputs are not those of the card.
     """
-    device = _device(backend)
+    device = device_of(backend)
     request = OpenRequest(
         artifact=artifact, device=device, inputs=tuple(inputs), outputs=tuple(outputs), threads=1, options=options
     )
@@ -95,7 +95,12 @@ def _distance(
     return float(away.max(initial=0.0)), float(used.max(initial=0.0))
 
 
-def _device(backend: BackendSpec) -> str:
+def device_of(backend: BackendSpec) -> str:
+    """The backend's CPU, or else its first device.
+
+    Raises:
+        BackendUnavailable: it finds none here.
+    """
     names = [device.name for device in backend.probe()]
     if not names:
         raise BackendUnavailable(

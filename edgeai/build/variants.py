@@ -178,7 +178,7 @@ class ModelFiles:
         inputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["inputs"])
         outputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["outputs"])
         session = self._registry.backends["keras"].open(
-            OpenRequest(artifact=model, device="CPU", inputs=inputs, outputs=outputs, threads=1)
+            OpenRequest(artifact=model, device="CPU", inputs=inputs, outputs=outputs)
         )
         try:
             cases = self._known[PARENT].golden

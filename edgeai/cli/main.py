@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 import edgeai
-from edgeai.api.errors import ConfigError, EdgeaiError
+from edgeai.api.errors import ConfigError, DataRejected, EdgeaiError, GateFailed
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -30,11 +30,16 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "edgeai.cli.doctor",
         "config": "edgeai.cli.config",
         "plugins": "edgeai.cli.plugins",
+        "build": "edgeai.cli.build",
         "pack": "edgeai.cli.pack",
         "demo": "edgeai.cli.demo",
     }
 )
 """Command -> module, in the order that ``--help`` lists them."""
+
+
+_STATUS: Mapping[type[EdgeaiError], int] = MappingProxyType({ConfigError: 2, DataRejected: 2, GateFailed: 3})
+"""Exit status by kind of error; 1 for the others."""
 
 
 class LazyGroup(TyperGroup):
@@ -91,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         typer.echo(f"error[{error.code}]: {error}", err=True)
         if error.remedy:
             typer.echo(f"  what to do: {error.remedy}", err=True)
-        return 2 if isinstance(error, ConfigError) else 1
+        return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 1)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BrokenPipeError:  # the reader of our output has gone; say nothing to nobody at exit either

@@ -1,0 +1,249 @@
+"""Every variant and artifact of a card beside its Keras parent: metrics, agreement, size, time and the gates.
+
+Everything runs through the card's own transforms and task on the same validation samples; times are taken in turn in
+one process, with one thread each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeai.api import BackendSpec, OpenRequest, Options, Session
+from edgeai.build.agreement import device_of
+from edgeai.build.card import FLOAT, PARENT
+from edgeai.build.convert import ARTIFACTS, backend_of, bytes_of
+from edgeai.build.evaluation import Answers, Score, Scores, agreement, drop, score
+from edgeai.build.gates import Measured, Verdict, digest_of_folder, judge
+from edgeai.build.pack import Made
+from edgeai.build.variants import ModelFile
+from edgeai.build.workshop import Workshop
+from edgeai.model.measuring import interleaved
+
+KERAS = "keras"
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    unit: str = ""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on one engine.
+
+    Attributes:
+        id: ``parent``, a variant's name, or an artifact's id.
+        bytes: of the ``.keras`` file or of the artifact's files.
+        size_ratio: parent's ``.keras`` bytes / these bytes: above 1 is smaller.
+        figures: metric -> value on the validation samples.
+        drops: metric -> parent minus this, on the same resamples.
+        agreement: share of samples decided as the parent decides.
+        ms: median time of one inference, one thread.
+        speed_ratio: time of the reference / this time: above 1 is faster.
+        worst: greatest difference from its own Keras model on the golden cases.
+        layers: layer -> quantisation error.
+    """
+
+    id: str
+    variant: str
+    backend: str
+    device: str
+    precision: str
+    bytes: int
+    size_ratio: float
+    figures: dict[str, Figure]
+    drops: dict[str, Figure]
+    agreement: float
+    ms: float
+    speed_ratio: float
+    ship: bool = False
+    worst: float | None = None
+    notes: tuple[str, ...] = ()
+    facts: dict[str, float] = {}
+    layers: dict[str, float] = {}
+    verdicts: tuple[Verdict, ...] = ()
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows, the parent's first. ``reference`` is the row that times are held against."""
+
+    rows: tuple[Row, ...]
+    samples: int
+    main: str
+    reference: str
+
+    def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
+        """Of the artifacts that ship."""
+        return {row.id: row.verdicts for row in self.rows if row.ship}
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A comparison with the answers it came from, for the report's pictures."""
+
+    comparison: Comparison
+    answers: dict[str, Any]
+    scores: dict[str, Any]
+
+
+def compare(
+    shop: Workshop, models: Sequence[ModelFile], made: Sequence[Made], *, progress: Callable[[str], None]
+) -> Compared:
+    """Open every model and artifact, ask each of every validation sample, time them in turn, hold the gates.
+
+    Args:
+        shop: the card, with its validation samples.
+        models: the parent first.
+        made: every artifact of the recipes.
+        progress: told what is being done.
+
+    Raises:
+        EdgeaiError: one of them cannot be opened or run.
+    """
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        for model in models:
+            sessions[model.variant] = _opened(stack, shop, shop.registry.backends[KERAS], model.path, {})
+        for one in made:
+            path = shop.folder / ARTIFACTS / one.artifact.id / one.artifact.path
+            backend = backend_of(shop.registry, one.artifact.format)
+            sessions[one.artifact.id] = _opened(stack, shop, backend, path, one.artifact.options)
+        answers = {}
+        for number, (name, session) in enumerate(sessions.items(), 1):
+            progress(f"asking {name} ({number} of {len(sessions)}) of {_count(shop)} samples")
+            answers[name] = shop.answers(session.run)
+        progress("timing all in turn, one thread each")
+        inputs = models[0].golden[0].inputs
+        times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
+    progress("intervals")
+    scores = {name: _scores(shop, one) for name, one in answers.items()}
+    reference = _reference(made)
+    table = _Table(shop, models[0], answers, scores, {name: time.median_ms for name, time in times.items()}, reference)
+    rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
+    comparison = Comparison(rows=tuple(rows), samples=_count(shop), main=scores[PARENT].main, reference=reference)
+    return Compared(comparison=comparison, answers=answers, scores=scores)
+
+
+class _Table:
+    """Puts together the row of one model or artifact."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        parent: ModelFile,
+        answers: Mapping[str, Answers],
+        scores: Mapping[str, Scores],
+        times: Mapping[str, float],
+        reference: str,
+    ) -> None:
+        self._shop = shop
+        self._parent_bytes = parent.path.stat().st_size
+        self._answers = answers
+        self._scores = scores
+        self._times = times
+        self._reference = reference
+
+    def of_model(self, model: ModelFile) -> Row:
+        return Row(
+            **self._common(model.variant, model.path.stat().st_size),
+            variant=model.variant,
+            backend=KERAS,
+            device="CPU",
+            precision="fp32",
+            notes=model.notes,
+            facts=dict(model.facts),
+        )
+
+    def of_artifact(self, made: Made) -> Row:
+        artifact = made.artifact
+        row = Row(
+            **self._common(artifact.id, bytes_of(artifact, self._shop.folder)),
+            variant=made.model.variant,
+            backend=made.agreement.backend,
+            device=made.agreement.device,
+            precision=artifact.precision,
+            ship=any(recipe.id == artifact.id for recipe in self._shop.card.shipped),
+            worst=made.agreement.worst,
+            notes=artifact.notes,
+            layers=artifact.layers,
+        )
+        return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, _measured(row)))
+
+    def _common(self, name: str, size: int) -> dict[str, Any]:
+        parent, own = self._answers[PARENT], self._answers[name]
+        validation = self._shop.validation
+        assert validation is not None
+        scores = self._scores[name]
+        drops = {}
+        for metric in {scores.main, *self._shop.card.gates.max_drop} & set(scores):
+            drops[metric] = _figure(drop(validation, parent, own, metric, task=self._shop.card.task))
+        return {
+            "id": name,
+            "bytes": size,
+            "size_ratio": self._parent_bytes / size,
+            "figures": {metric: _figure(found) for metric, found in scores.items()},
+            "drops": drops,
+            "agreement": agreement(parent, own),
+            "ms": self._times[name],
+            "speed_ratio": self._times[self._reference] / self._times[name],
+        }
+
+
+def judged_digests(shop: Workshop, made: Iterable[Made]) -> dict[str, str]:
+    """Artifact id -> digest of its files, for those that ship."""
+    ids = {recipe.id for recipe in shop.card.shipped}
+    return {
+        one.artifact.id: digest_of_folder(shop.folder / ARTIFACTS / one.artifact.id)
+        for one in made
+        if one.artifact.id in ids
+    }
+
+
+def _measured(row: Row) -> Measured:
+    return Measured(
+        values={metric: figure.value for metric, figure in row.figures.items()},
+        drops={metric: figure.high for metric, figure in row.drops.items()},
+        agreement=row.agreement,
+        size_ratio=1.0 / row.size_ratio,
+        latency_ratio=1.0 / row.speed_ratio,
+    )
+
+
+def _opened(stack: ExitStack, shop: Workshop, backend: BackendSpec, path: Path, options: Options) -> Session:
+    request = OpenRequest(
+        artifact=path,
+        device=device_of(backend),
+        inputs=shop.inputs,
+        outputs=shop.outputs,
+        threads=1,
+        options=options,
+    )
+    return stack.enter_context(closing(backend.open(request)))
+
+
+def _reference(made: Sequence[Made]) -> str:
+    """The parent in fp32 on LiteRT, else in fp32 anywhere, else the Keras parent itself."""
+    plain = [one.artifact for one in made if one.model.variant == PARENT and one.artifact.precision == FLOAT[0]]
+    plain.sort(key=lambda artifact: artifact.format != "tflite")
+    return plain[0].id if plain else PARENT
+
+
+def _scores(shop: Workshop, answers: Answers) -> Scores:
+    assert shop.validation is not None
+    return score(shop.validation, answers, task=shop.card.task)
+
+
+def _figure(found: Score) -> Figure:
+    return Figure(value=found.value, low=found.low, high=found.high, unit=found.unit)
+
+
+def _count(shop: Workshop) -> int:
+    assert shop.validation is not None
+    return len(shop.validation.samples)

@@ -1,0 +1,128 @@
+"""The report of a build: ``REPORT.md`` beside the card, ``report.html`` with pictures, and what goes into the bundle.
+
+The bundle's copy leaves out every time that was measured, so that two builds of the same inputs stay byte-identical.
+"""
+
+from __future__ import annotations
+
+import base64
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import msgspec
+
+from edgeai.build.card import Card
+from edgeai.build.comparison import Comparison, Figure, Row
+from edgeai.build.extra import needed
+from edgeai.build.gates import Verdict
+
+REPORT = "REPORT.md"
+PAGE = "report.html"
+_TEMPLATES = Path(__file__).parent / "templates"
+_ENGINES = ("keras", "tensorflow", "ai-edge-litert", "openvino", "nncf", "litert-quantizer", "numpy")
+
+
+class Picture(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture of the report: PNG bytes, and what it shows."""
+
+    title: str
+    says: str
+    png: bytes
+
+    @property
+    def uri(self) -> str:
+        """The picture inside the page, so that the page is one file."""
+        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+def write_report(
+    folder: Path, card: Card, comparison: Comparison, pictures: Sequence[Picture], *, command: str
+) -> None:
+    """Write ``REPORT.md`` and ``report.html`` below ``folder``.
+
+    Raises:
+        ConfigError: ``build.extra-missing``.
+    """
+    (folder / REPORT).write_text(markdown(card, comparison, command=command), encoding="utf-8")
+    page = _rendered("report.html.j2", card, comparison, command=command, timed=True, pictures=pictures)
+    (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def markdown(card: Card, comparison: Comparison, *, command: str, timed: bool = True) -> str:
+    """The report as Markdown; without ``timed`` it holds nothing that differs from run to run."""
+    return _rendered("report.md.j2", card, comparison, command=command, timed=timed, pictures=())
+
+
+def _rendered(
+    template: str, card: Card, comparison: Comparison, *, command: str, timed: bool, pictures: Sequence[Picture]
+) -> str:
+    jinja2 = needed("jinja2")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=template.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"size": _size, "figure": _figure, "ratio": _ratio}
+    shown: str = environment.get_template(template).render(
+        card=card,
+        comparison=comparison,
+        metrics=_metrics(comparison),
+        command=command,
+        timed=timed,
+        pictures=pictures,
+        failed=_failed(comparison),
+        layers=_layers(comparison),
+        engines=_engines() if timed else {},
+        machine=f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}" if timed else "",
+    )
+    return shown
+
+
+def _metrics(comparison: Comparison) -> list[str]:
+    """The main one first."""
+    names = list(comparison.rows[0].figures)
+    return sorted(names, key=lambda name: (name != comparison.main, names.index(name)))
+
+
+def _failed(comparison: Comparison) -> list[tuple[Row, Verdict]]:
+    return [(row, verdict) for row in comparison.rows for verdict in row.verdicts if not verdict.holds]
+
+
+def _layers(comparison: Comparison) -> Mapping[str, list[tuple[str, float]]]:
+    """Artifact -> its ten worst layers."""
+    worst = {}
+    for row in comparison.rows:
+        if row.layers:
+            worst[row.id] = sorted(row.layers.items(), key=lambda item: -item[1])[:10]
+    return worst
+
+
+def _engines() -> dict[str, str]:
+    found = {}
+    for name in _ENGINES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
+
+
+def _figure(figure: Figure | None) -> str:
+    if figure is None:
+        return ""
+    unit = f" {figure.unit}" if figure.unit else ""
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f}){unit}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}"

@@ -1,0 +1,169 @@
+"""A card's folder with its plugins loaded and its samples prepared: what every step of a build works with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeai.api import ConfigError, Infer, Objective, Task, TaskRequest, Tensors, TensorSpec
+from edgeai.build.card import Card
+from edgeai.build.convert import Samples, loaded
+from edgeai.build.dataset import read_splits
+from edgeai.build.evaluation import Answers, answer, score
+from edgeai.build.prepared import Prepared, batches, prepare
+from edgeai.build.variants import FineTuning
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+
+_BATCH = 16
+_SCORED = 200
+"""Samples that a converter's search for layers to keep in float looks at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workshop:
+    """Everything of a card that is loaded once.
+
+    Attributes:
+        registry: plugins of the recipes, the variants, the transforms and the task, and ``keras``.
+        train, validation: samples as the model sees them; ``None`` without data.
+    """
+
+    card: Card
+    folder: Path
+    registry: Registry
+    task: Task
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    train: Prepared | None
+    validation: Prepared | None
+
+    def tuning(self) -> FineTuning | None:
+        """What compressors learn from."""
+        if self.train is None or self.validation is None or self.train.targets is None:
+            return None
+        return FineTuning(
+            objective=objective_of(self.card),
+            train=batches(self.train, _BATCH, seed=self.card.training.seed, shuffle=True),
+            validation=batches(self.validation, _BATCH, shuffle=False),
+        )
+
+    def samples(self) -> Samples | None:
+        """What quantising converters are given: evenly spread samples of the training table."""
+        if self.train is None:
+            return None
+        prepared = self.train
+        count = len(prepared.samples)
+        chosen = np.unique(np.linspace(0, count - 1, min(count, self.card.calibration.samples)).round().astype(int))
+        names = [spec.name for spec in self.inputs]
+
+        def calibration() -> Iterator[Tensors]:
+            for place in chosen:
+                yield {name: prepared.inputs[name][place : place + 1] for name in names}
+
+        digest = hashlib.sha256()
+        for tensors in calibration():
+            for name in names:
+                digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+        return Samples(calibration=calibration, digest=f"sha256:{digest.hexdigest()}", score=self._score())
+
+    def _score(self) -> Callable[[Infer], float] | None:
+        if self.validation is None or self.validation.targets is None:
+            return None
+        judged = self.validation.take(_SCORED)
+
+        def main_metric(infer: Infer) -> float:
+            found = score(judged, answer(judged, infer, self.task), task=self.card.task, resamples=0)
+            return found[found.main].value
+
+        return main_metric
+
+    def answers(self, infer: Infer) -> Answers:
+        """What an inference function says of every validation sample."""
+        assert self.validation is not None
+        return answer(self.validation, infer, self.task)
+
+
+def open_workshop(
+    card: Card, folder: Path, data: Path | None, *, progress: Callable[[str], None] = lambda step: None
+) -> Workshop:
+    """Load what the card names, and prepare its samples where ``data`` is given.
+
+    Raises:
+        ConfigError: ``build.no-dataset``: data, and a card that does not say what is in it.
+        DataRejected: samples that cannot be used.
+        EdgeaiError: a plugin that does not load.
+    """
+    steps = [step.plugin for variant in card.variants for step in variant.steps]
+    recipes = [recipe.plugin or recipe.converter for recipe in card.recipes]
+    progress("loading plugins")
+    registry = loaded([*card.plugins, *recipes, *steps, "keras"])
+    shared = card.for_manifest()
+    inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
+    registry.spec("task", card.task.name)  # says which plugins did not load, when it is missing
+    task = registry.tasks[card.task.name].build(TaskRequest(options=card.task.options, outputs=outputs))
+    prepared = _prepared(card, data, registry, inputs, outputs, progress) if data is not None else {}
+    return Workshop(
+        card=card,
+        folder=folder,
+        registry=registry,
+        task=task,
+        inputs=inputs,
+        outputs=outputs,
+        train=prepared.get("train"),
+        validation=prepared.get("validation"),
+    )
+
+
+def _prepared(
+    card: Card,
+    data: Path,
+    registry: Registry,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    progress: Callable[[str], None],
+) -> Mapping[str, Prepared]:
+    if card.dataset is None:
+        raise ConfigError(
+            "the card has no [dataset], so what is below --data cannot be understood",
+            code="build.no-dataset",
+            remedy="add [dataset.train] and [dataset.validation]; see docs/reference/card.md",
+        )
+    pipeline = Pipeline(card.transforms, registry.transforms, inputs[0])
+    found: dict[str, Any] = {}
+    for name, samples in read_splits(card.dataset, data, card.task).items():
+        found[name] = prepare(
+            samples,
+            pipeline,
+            input=inputs[0],
+            output=outputs[0],
+            task=card.task,
+            progress=lambda said, name=name: progress(f"{name}: {said}"),  # type: ignore[misc]
+        )
+    return found
+
+
+def objective_of(card: Card) -> Objective:
+    """What training minimises, from what the task does with the outputs.
+
+    Raises:
+        ConfigError: ``build.no-objective``: a task that cannot be trained here.
+    """
+    options = card.task.options
+    activation = options.get("activation", "")
+    if card.task.name == "classify":
+        multi_class = options.get("mode", "multi-class") == "multi-class"
+        loss = "categorical-crossentropy" if multi_class else "binary-crossentropy"
+        return Objective(loss=loss, from_logits=activation in ("softmax", "sigmoid"))
+    if card.task.name == "segment":
+        return Objective(loss="dice-binary-crossentropy", from_logits=activation in ("softmax", "sigmoid"))
+    raise ConfigError(
+        f"models of task {card.task.name} cannot be fine-tuned here",
+        code="build.no-objective",
+        remedy="build without [[variants]]",
+    )

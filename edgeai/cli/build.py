@@ -1,0 +1,107 @@
+"""``edgeai build CARD_FOLDER|MODEL.keras``: from a Keras model to a bundle that is smaller, faster and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeai.build.comparison import Comparison, Row
+
+COLUMNS = ("model", "engine", "size", "smaller by", "ms", "faster by", "drop", "agreement", "gates")
+
+
+def command(
+    target: Annotated[Path, typer.Argument(help="A folder with a model.toml, or a .keras file.", show_default=False)],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Where the card's [dataset] finds its tables.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")] = Path(
+        "dist"
+    ),
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make every variant and artifact anew.")] = False,
+    task: Annotated[
+        str, typer.Option("--task", help="With a .keras file: what its outputs mean (classify, segment).")
+    ] = "classify",
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="With a .keras file: its labels, one a line, in the order of its outputs."),
+    ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            "--calibration",
+            help="With a .keras file: images to quantise on; with one sub-folder a label, also to judge on.",
+        ),
+    ] = None,
+) -> None:
+    """Make what a card asks for, compare it with its Keras parent, hold the gates, and pack OUT/NAME-VERSION.edgeai.
+
+    With a card: variants (pruned, distilled, clustered), artifacts (fp32, fp16, dynamic, int8, for each engine), one
+    table of size, time, metrics with 95 % intervals and agreement; REPORT.md and report.html beside the card. What is
+    already there and still fits the card is kept.
+
+    With a .keras file and no card: a card is written for a first try, in a folder beside OUT, and built.
+
+    Exit status: 0 with a bundle; 3 when a gate fails; 2 when card, data or command cannot be used; 1 otherwise.
+
+    For example:
+
+      edgeai build models/us-head --data ~/data
+
+      edgeai build my.keras --task classify --labels labels.txt --calibration ~/pictures
+    """
+    from edgeai.build.building import build_card
+    from edgeai.build.first import first_card
+    from edgeai.cli.progress import progress_line
+
+    with progress_line() as progress:
+        folder, root = target, data
+        if target.suffix == ".keras":
+            folder, root = first_card(target, out=out, task=task, labels=labels, images=calibration, progress=progress)
+        built = build_card(
+            folder,
+            _given(root),
+            out=out,
+            rebuild=rebuild,
+            progress=progress,
+            compared=_print,
+        )
+    typer.echo(f"{built.packed.bundle}: {built.packed.bundle.stat().st_size} bytes, {built.packed.digest}")
+    typer.echo(f"report: {built.report}")
+
+
+def _given(data: Path | None) -> Path:
+    if data is None:
+        raise typer.BadParameter("a card is judged on its samples: say where they are", param_hint="--data")
+    return data
+
+
+def _print(comparison: Comparison) -> None:
+    """The table, as soon as it is known: also when a gate then fails."""
+    main = comparison.main
+    columns = (*COLUMNS[:6], *((main,) if main else ()), *COLUMNS[6:])
+    rows = [columns, *(_cells(row, main) for row in comparison.rows)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cells(row: Row, main: str) -> tuple[str, ...]:
+    figure, drop = row.figures.get(main), row.drops.get(main)
+    shown = (f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})",) if figure else (("",) if main else ())
+    fails = [verdict.gate for verdict in row.verdicts if not verdict.holds]
+    return (
+        row.id + (" *" if row.ship else ""),
+        f"{row.backend} {row.device}",
+        f"{row.bytes / 1e3:.1f} kB",
+        f"{row.size_ratio:.1f} x",
+        f"{row.ms:.3f}",
+        f"{row.speed_ratio:.2f} x",
+        *shown,
+        f"{drop.value:+.4f} (to {drop.high:+.4f})" if drop and row.id != "parent" else "",
+        f"{row.agreement:.2%}",
+        ("FAIL " + ", ".join(fails)) if fails else ("hold" if row.verdicts else ""),
+    )
