@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
 from edgeai.api.errors import EdgeaiError
+from edgeai.api.imaging import Frame
 from edgeai.api.results import Finding, Outcome, Result
 from edgeai.cli.rendering import render
-from edgeai.cli.wording import agreement_says, agreements, classes, disagrees, percent, printable
+from edgeai.cli.wording import agreement_says, agreements, classes, disagrees, percent, printable, size_says
 from edgeai.dicom.header import read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 
@@ -30,6 +32,8 @@ DIM: Final[Colour] = (150, 155, 165)
 GREEN: Final[Colour] = (95, 200, 120)
 RED: Final[Colour] = (240, 90, 80)
 AMBER: Final[Colour] = (240, 180, 70)
+OUTLINES: Final[tuple[Colour, ...]] = (GREEN, AMBER, (90, 170, 255), RED, (220, 120, 230))
+OUTLINE_WIDTH: Final = 3
 _OUTCOME_COLOURS: Final = {Outcome.COMPLETED: GREEN, Outcome.NOT_APPLICABLE: AMBER, Outcome.FAILED: RED}
 _MOST_FINDINGS: Final = 8
 
@@ -48,7 +52,9 @@ class Overlays:
             OSError: the picture cannot be written.
         """
         target = self._folder / self._name(path)
-        compose(_image(path, result), printable(path.name), result).save(target)
+        frame = _frame(path, result)
+        image = None if frame is None else _outlined(frame, result)
+        compose(image, printable(path.name), result).save(target)
         return target
 
     def _name(self, path: Path) -> str:
@@ -71,23 +77,38 @@ def compose(image: Image.Image | None, name: str, result: Result) -> Image.Image
         canvas.paste(image.convert("RGB"), (0, (canvas.height - height) // 2))
     draw = ImageDraw.Draw(canvas)
     at = _write(draw, lines, width + MARGIN)
-    for finding in _shown(result):
-        at = _bar(draw, finding, width + MARGIN, at)
+    for outline, finding in zip(cycle(OUTLINES), _shown(result)):
+        at = _bar(draw, finding, width + MARGIN, at, outline)
     return canvas
 
 
-def _image(path: Path, result: Result) -> Image.Image | None:
-    """The middle frame, decoded exactly, or ``None`` when it cannot be decoded."""
+def _frame(path: Path, result: Result) -> Frame | None:
+    """The frame that the findings lie in, else the middle one, decoded exactly; ``None`` when it cannot be decoded."""
     if result.outcome is Outcome.FAILED:
         return None
     try:
         header = read_header(path)
         middle = (max(1, header.instance.number_of_frames) + 1) // 2
-        for frame in read_frames(path, DecodeOptions(frames=(middle,)), header=header):
-            return render(frame)
+        places = [f.region.frame_number for f in _shown(result) if f.region and f.present]
+        number = next((place for place in places if place is not None), middle)
+        return next(iter(read_frames(path, DecodeOptions(frames=(number,)), header=header)), None)
     except (EdgeaiError, OSError, ValueError):
         return None
-    return None
+
+
+def _outlined(frame: Frame, result: Result) -> Image.Image:
+    """The frame with the contours that lie in it, each label in a colour of its own."""
+    image = render(frame).convert("RGB")
+    draw = ImageDraw.Draw(image)
+    scale = (image.width / frame.geometry.source_columns, image.height / frame.geometry.source_rows)
+    for colour, finding in zip(cycle(OUTLINES), _shown(result)):
+        region = finding.region
+        if region is None or region.frame_number not in (None, frame.number):
+            continue
+        for contour in region.contours:
+            points = [(x * scale[0], y * scale[1]) for x, y in contour]
+            draw.line([*points, *points[:2]], fill=colour, width=OUTLINE_WIDTH, joint="curve")
+    return image
 
 
 def _lines(name: str, result: Result) -> list[Line]:
@@ -127,13 +148,14 @@ def _write(draw: ImageDraw.ImageDraw, lines: Sequence[Line], left: int) -> int:
     return top + MARGIN // 2
 
 
-def _bar(draw: ImageDraw.ImageDraw, finding: Finding, left: int, top: int) -> int:
-    """Label, probability, and a bar with a mark at the threshold."""
+def _bar(draw: ImageDraw.ImageDraw, finding: Finding, left: int, top: int, outline: Colour) -> int:
+    """Label, size or probability, and a bar with a mark at the threshold; of an outlined label in its own colour."""
     right = left + PANEL - 2 * MARGIN
-    colour = WHITE if finding.present else DIM
+    colour = DIM if not finding.present else WHITE if finding.region is None else outline
     said = finding.label if finding.present else f"{finding.label} (not present)"
     draw.text((left, top), said, fill=colour, font=ImageFont.load_default(NORMAL))
-    number = percent(finding.probability)
+    number = size_says(finding) if finding.present else ""
+    number = number or percent(finding.probability)
     font = ImageFont.load_default(NORMAL)
     draw.text((right - draw.textlength(number, font=font), top), number, fill=colour, font=font)
     at = top + NORMAL + 8

@@ -41,9 +41,23 @@ def finding_says(result: Result) -> str:
         assert result.reason is not None
         return f"{result.reason.code}: {result.reason.message}"
     found = classes(result)
-    present = [finding.label for finding in found if finding.present]
-    said = ", ".join(present) if present else f"none present (nearest: {found[0].label})" if found else ""
+    present = [" ".join(filter(None, [finding.label, size_says(finding)])) for finding in found if finding.present]
+    said = ", ".join(present) if present else _none_says(found)
     return "; ".join(filter(None, [said, *(agreement_says(f) for f in agreements(result) if disagrees(f))]))
+
+
+def _none_says(found: tuple[Finding, ...]) -> str:
+    if found and found[0].region is not None:
+        return f"none found ({', '.join(finding.label for finding in found)})"
+    return f"none present (nearest: {found[0].label})" if found else ""
+
+
+def size_says(finding: Finding) -> str:
+    """``1525.9 mm2``, or in pixels where nothing says how large those are; empty for kinds without a place."""
+    region = finding.region
+    if region is None:
+        return ""
+    return f"{region.area_px:.0f} px" if region.area_mm2 is None else f"{region.area_mm2:.1f} mm2"
 
 
 def probability_says(result: Result) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from edgeai.api import (
     InstanceIds,
     ModelRef,
     Outcome,
+    Region,
     Result,
 )
 from edgeai.model import open_model, result_id
@@ -89,6 +91,51 @@ def test_a_full_result_fits_and_survives_the_round_trip() -> None:
     assert body["findings"][0]["concept"]["code"] == "RG"
     assert body["timings_ms"]["decode"] == 1.235
     VALIDATOR.validate(FAILED)
+
+
+REGION = Region(
+    area_px=12.0,
+    area_mm2=0.48,
+    perimeter_px=13.9,
+    perimeter_mm=2.8,
+    box=(1.0, 2.0, 5.0, 5.0),
+    centroid=(3.0, 3.5),
+    parts=1,
+    contours=(((1.0, 2.0), (5.0, 2.0), (3.0, 5.0)),),
+    frame_number=4,
+)
+SEGMENT = Finding(kind="segment", label="head", present=True, probability=0.8, threshold=0.5, region=REGION)
+
+
+def test_a_region_fits_and_survives_the_round_trip() -> None:
+    result = replace(FULL, findings=(SEGMENT, replace(SEGMENT, present=False, region=Region(area_px=0.0))))
+    body = wire(result)
+    VALIDATOR.validate(body)
+    assert Result.from_dict(body) == result
+    assert hash(Result.from_dict(body).findings) == hash(result.findings)
+
+
+def test_findings_without_a_region_look_as_they_always_did() -> None:
+    assert all("region" not in finding for finding in wire(FULL)["findings"])
+    assert Result.from_dict(wire(FULL)) == FULL
+
+
+def test_a_reader_ignores_keys_of_a_later_edgeai() -> None:
+    body = wire(replace(FULL, findings=(SEGMENT,)))
+    body["findings"][0]["colour"] = "red"
+    body["findings"][0]["region"]["volume_mm3"] = 1.0
+    assert Result.from_dict(body).findings == (SEGMENT,)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"area_px": -1}, {"box": [1, 2, 3]}, {"contours": [[[0, 0], [1, 1]]]}, {"centroid": [1]}, {"parts": -1}, {"x": 1}],
+)
+def test_a_region_that_cannot_be_does_not_fit(change: dict[str, Any]) -> None:
+    body = wire(replace(FULL, findings=(SEGMENT,)))
+    body["findings"][0]["region"] |= change
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(body)
 
 
 def test_a_message_says_where_it_comes_from() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgeai.api import Concept, Options, OptionSpec, TaskFailed
+from edgeai.api import Options, OptionSpec, TaskFailed
+from edgeai_tasks.reading import Label, Reader
 
 MODES = ("multi-class", "multi-label", "binary")
 ACTIVATIONS = ("none", "softmax", "sigmoid")
@@ -63,19 +63,12 @@ OPTIONS: tuple[OptionSpec, ...] = (
 )
 
 
+_READ = Reader("classify", OPTIONS)
+
+
 def refused(name: str, why: str) -> TaskFailed:
     """The error for an option that makes no sense."""
-    remedy = next(option.help for option in OPTIONS if option.name == name)
-    return TaskFailed(f"classify: option {name!r} {why}", code="task.options", remedy=remedy)
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One label; ``threshold`` ``None`` means that being the most probable is enough."""
-
-    label: str
-    threshold: float | None = None
-    concept: Concept | None = None
+    return _READ.refused(name, why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,81 +116,28 @@ class ClassifyOptions:
         Raises:
             TaskFailed: ``task.options``, naming the option.
         """
-        known = {option.name: option.default for option in OPTIONS}
-        for name in given:
-            if name not in known:
-                raise TaskFailed(
-                    f"classify: unknown option {name!r}", code="task.options", remedy=f"options: {', '.join(known)}"
-                )
-        values = {**known, **given}
-        mode = _choice("mode", values["mode"], MODES)
-        labels = _with_thresholds(_labels(values["labels"]), mode, values["threshold"], values["thresholds"])
+        values = _READ.values(given)
+        mode = _READ.choice("mode", values["mode"], MODES)
+        labels = _with_thresholds(_READ.labels(values["labels"]), mode, values["threshold"], values["thresholds"])
         return cls(
             mode=mode,
             activation=_activation(values["activation"], mode),
             labels=labels,
-            temperature=_temperature(values["temperature"]),
-            top_k=_whole("top_k", values["top_k"]),
-            summarise=_choice("summarise", values["summarise"], SUMMARIES),
-            per_frame=_flag("per_frame", values["per_frame"]),
+            temperature=_READ.temperature(values["temperature"]),
+            top_k=_READ.whole("top_k", values["top_k"]),
+            summarise=_READ.choice("summarise", values["summarise"], SUMMARIES),
+            per_frame=_READ.flag("per_frame", values["per_frame"]),
             expect=_expect(values["expect"], labels, mode),
-            output=None if values["output"] is None else _text("output", values["output"]),
+            output=None if values["output"] is None else _READ.text("output", values["output"]),
         )
 
 
-def _labels(value: Any) -> tuple[Label, ...]:
-    if not isinstance(value, list | tuple) or not value:
-        raise refused("labels", "must be a list of at least one label")
-    labels = tuple(_label(item) for item in value)
-    names = [label.label for label in labels]
-    if len(set(names)) != len(names):
-        raise refused("labels", f"names a label twice: {', '.join(names)}")
-    return labels
-
-
-def _label(item: Any) -> Label:
-    if isinstance(item, str):
-        return Label(_text("labels", item))
-    if not isinstance(item, Mapping) or "label" not in item or set(item) - {"label", "threshold", "concept"}:
-        raise refused("labels", f"has {item!r}, which is no label")
-    threshold = item.get("threshold")
-    return Label(
-        label=_text("labels", item["label"]),
-        threshold=None if threshold is None else _fraction("labels", threshold),
-        concept=_concept(item.get("concept")),
-    )
-
-
-def _concept(value: Any) -> Concept | None:
-    if value is None:
-        return None
-    if not isinstance(value, Mapping) or set(value) != {"code", "scheme", "meaning"}:
-        raise refused("labels", f"has concept {value!r}, which needs code, scheme and meaning")
-    return Concept(**{name: _text("labels", text) for name, text in value.items()})
-
-
 def _with_thresholds(labels: tuple[Label, ...], mode: str, common: Any, named: Any) -> tuple[Label, ...]:
-    if not isinstance(named, Mapping):
-        raise refused("thresholds", f"is {named!r}, not a table of label and threshold")
-    names = {label.label for label in labels}
-    for name, value in named.items():
-        if name not in names:
-            raise refused("thresholds", f"names {name!r}, which is no label")
-        if any(label.label == name and label.threshold is not None for label in labels):
-            raise refused("thresholds", f"gives {name!r} a threshold that its label has too")
-        _fraction("thresholds", value)
     default = None if mode == "multi-class" else 0.5
     if common is not None:
-        default = _fraction("threshold", common)
-    own = tuple(_threshold(label, named, default) for label in labels)
+        default = _READ.fraction("threshold", common)
+    own = _READ.thresholds(labels, default, named)
     return _binary(labels, own, named) if mode == "binary" else own
-
-
-def _threshold(label: Label, named: Mapping[str, Any], default: float | None) -> Label:
-    if label.threshold is not None:
-        return label
-    value = named.get(label.label)
-    return replace(label, threshold=default if value is None else float(value))
 
 
 def _binary(given: tuple[Label, ...], labels: tuple[Label, ...], named: Mapping[str, Any]) -> tuple[Label, ...]:
@@ -212,7 +152,7 @@ def _binary(given: tuple[Label, ...], labels: tuple[Label, ...], named: Mapping[
 
 
 def _activation(value: Any, mode: str) -> str:
-    activation = _choice("activation", value, ACTIVATIONS)
+    activation = _READ.choice("activation", value, ACTIVATIONS)
     if activation == ("sigmoid" if mode == "multi-class" else "softmax"):
         raise refused("activation", f"is {activation}, which does not go with mode {mode}")
     return activation
@@ -231,7 +171,7 @@ def _expect(value: Any, labels: tuple[Label, ...], mode: str) -> Expectation | N
     if not isinstance(value["values"], Mapping) or not value["values"]:
         raise refused("expect", "has values that are no table of label and attribute values")
     by_value, otherwise = _expected_values(value["values"], {label.label for label in labels})
-    threshold = _fraction("expect", value.get("threshold", 0.5))
+    threshold = _READ.fraction("expect", value.get("threshold", 0.5))
     return Expectation(attribute=attribute, by_value=by_value, otherwise=otherwise, threshold=threshold)
 
 
@@ -248,42 +188,5 @@ def _expected_values(values: Mapping[str, Any], names: set[str]) -> tuple[dict[s
         if not isinstance(listed, list | tuple) or not listed:
             raise refused("expect", f"lists no attribute values for {label!r}")
         for item in listed:
-            by_value[_text("expect", item)] = by_value.get(item, frozenset()) | {label}
+            by_value[_READ.text("expect", item)] = by_value.get(item, frozenset()) | {label}
     return by_value, otherwise
-
-
-def _choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
-    if value not in choices:
-        raise refused(name, f"is {value!r}, not one of {', '.join(choices)}")
-    return str(value)
-
-
-def _text(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise refused(name, f"has {value!r}, not a word")
-    return value
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise refused(name, f"is {value!r}, not true or false")
-    return value
-
-
-def _whole(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise refused(name, f"is {value!r}, not a whole number from 0")
-    return value
-
-
-def _fraction(name: str, value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0.0 <= value <= 1.0:
-        raise refused(name, f"has {value!r}, not a number from 0 to 1")
-    return float(value)
-
-
-def _temperature(value: Any) -> float:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or value <= 0:
-        raise refused("temperature", f"is {value!r}, not a finite number above 0")
-    return float(value)

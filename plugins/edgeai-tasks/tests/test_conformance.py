@@ -1,4 +1,4 @@
-"""Classify against the kit's rules, in each of its modes."""
+"""Each task against the kit's rules, in each of its modes."""
 
 from __future__ import annotations
 
@@ -94,3 +94,60 @@ class TestBinary(TaskConformance):
         {"labels": ["a", "b"], "mode": "binary", "activation": "softmax"},
     )
     wrong_outputs = (_output(2),)
+
+
+def _mask(channels: int, layout: str = "NHWC") -> tuple[TensorSpec, ...]:
+    shape = (None, 32, 40, channels) if layout == "NHWC" else (1, channels, 32, 40)
+    return (TensorSpec(name="mask", dtype="float32", shape=shape, layout=layout),)
+
+
+class TestSegmentOneLabel(TaskConformance):
+    plugin = "segment"
+    task = "segment"
+    engine_modules = ("contourpy",)
+    options = {
+        "labels": [{"label": "head", "concept": {"code": "69536005", "scheme": "SCT", "meaning": "Head structure"}}],
+        "largest_component": True,
+        "fill_holes": True,
+        "min_area_px": 4,
+        "per_frame": True,
+    }
+    outputs = _mask(1)
+    nonsense = (
+        {},
+        {"labels": []},
+        {"labels": ["a", "b"]},
+        {"labels": ["a"], "mode": "multi-class"},
+        {"labels": ["a"], "mode": "binary"},
+        {"labels": ["a"], "background": "a"},
+        {"labels": ["a"], "activation": "softmax"},
+        {"labels": ["a"], "threshold": 0},
+        {"labels": ["a"], "threshold": 1.5},
+        {"labels": ["a"], "thresholds": {"b": 0.5}},
+        {"labels": [{"label": "a", "threshold": 0.0}]},
+        {"labels": ["a"], "min_area_px": -1},
+        {"labels": ["a"], "min_area_mm2": "1"},
+        {"labels": ["a"], "min_area_px": float("nan")},
+        {"labels": ["a"], "max_points": 2},
+        {"labels": ["a"], "fill_holes": 1},
+        {"labels": ["a"], "output": "other"},
+    )
+    wrong_outputs = (
+        (),
+        _mask(2),
+        (TensorSpec(name="mask", dtype="float32", shape=(1, 2), layout="NC"),),
+        (*_mask(1), TensorSpec(name="more", dtype="float32", shape=(1, 3))),
+    )
+
+
+class TestSegmentLogits(TaskConformance):
+    plugin = "segment"
+    task = "segment"
+    options = {"labels": ["rest", "wall", "room"], "mode": "multi-class", "activation": "softmax", "background": "rest"}
+    outputs = _mask(3, "NCHW")
+    nonsense = (
+        {"labels": ["rest", "wall", "room"], "mode": "multi-class", "activation": "sigmoid"},
+        {"labels": ["rest", "wall", "room"], "mode": "multi-class", "background": "other"},
+        {"labels": ["rest", "wall", "wall"], "mode": "multi-class"},
+    )
+    wrong_outputs = (_mask(2, "NCHW"),)

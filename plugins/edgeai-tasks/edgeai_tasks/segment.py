@@ -1,0 +1,52 @@
+"""Segment: where in the image is each of these labels, and how large is it?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeai.api import Task, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
+from edgeai_tasks.segment_options import OPTIONS, SegmentOptions, refused
+
+EDGEAI_API = (1, 0)
+
+_LAYOUTS = {4: "NHWC", 3: "NHW"}
+"""What a rank stands for where the manifest gives no layout."""
+
+
+def _build(request: TaskRequest) -> Task:
+    options = SegmentOptions.read(request.options)
+    output = _output(options, request.outputs)
+    layout = output.layout or _LAYOUTS.get(len(output.shape), "")
+    if layout not in ("NHWC", "NCHW", "NHW"):
+        raise refused("output", f"{output.name!r} has layout {layout!r} and shape {output.shape}, which is no mask")
+    channels = output.shape[layout.index("C")] if "C" in layout else 1
+    if channels not in (None, len(options.labels)):
+        raise refused("labels", f"are {len(options.labels)}, output {output.name!r} has {channels} channels")
+    try:
+        from edgeai_tasks.segmenting import Segment
+    except ImportError as error:
+        raise TaskFailed(
+            f"segment: {error.name} is not installed",
+            code="task.extra-missing",
+            remedy="pip install 'edgeai-tasks[segment]'",
+        ) from error
+    return Segment(options, request.outputs, output=output.name, layout=layout)
+
+
+def _output(options: SegmentOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    named = [spec for spec in outputs if spec.name == options.output or (options.output is None and len(outputs) == 1)]
+    if not named:
+        names = ", ".join(spec.name for spec in outputs) or "none"
+        raise refused("output", f"is {options.output!r}, the model's outputs are: {names}")
+    return named[0]
+
+
+SPEC = TaskSpec(
+    name="segment", build=_build, options=OPTIONS, help="Where in the image is each of these labels, and how large?"
+)
+
+
+@hookimpl
+def edgeai_tasks() -> tuple[TaskSpec, ...]:
+    """The task ``segment``."""
+    return (SPEC,)

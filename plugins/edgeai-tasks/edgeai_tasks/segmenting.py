@@ -1,0 +1,228 @@
+"""The task segment itself; see ``segment`` for its registration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeai.api import (
+    Array,
+    Finding,
+    Findings,
+    FrameContext,
+    InstanceRef,
+    Region,
+    TaskFailed,
+    Tensors,
+    TensorSpec,
+    check_tensors,
+)
+from edgeai_tasks.segment_options import SegmentOptions
+from edgeai_tasks.segment_shapes import Field, Mask, Outline, Plane, common_spacing, filled, pieces, sigmoid, softmax
+
+# As for classify: an int8 softmax has steps of 1/256, and more channels round more.
+SUM_TOLERANCE = 0.03
+_SUM_A_CHANNEL = 1 / 256
+RANGE_TOLERANCE = 0.005
+_SIMPLEST = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Shape:
+    """One label in one frame: on ``plane`` its probability, by how much it is decided, and the cleaned mask."""
+
+    plane: Plane
+    probability: Field
+    margin: Field
+    mask: Mask
+    parts: int
+
+
+class Segment:
+    """See ``MaskTask``. One finding of kind ``segment`` a label, in the order of the labels."""
+
+    def __init__(self, options: SegmentOptions, outputs: tuple[TensorSpec, ...], *, output: str, layout: str) -> None:
+        self._options = options
+        self._outputs = outputs
+        self._output = output
+        self._layout = layout
+
+    def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:
+        """Where each label is in this frame; a label that is nowhere is not present, with area 0.
+
+        Raises:
+            TensorMismatch: the outputs are not those declared.
+            TaskFailed: the output is of the wrong size, not finite, or no probabilities; ``task.no-spacing``: the
+                image has no pixel spacing, and the options ask for it.
+        """
+        number = context.frame.number
+        return tuple(self._finding(index, shape, number) for index, shape in self._shapes(outputs, context))
+
+    def masks(self, outputs: Tensors, context: FrameContext) -> Mapping[str, Array]:
+        """Label -> bool array of the source image: what ``interpret`` measures. Raises as ``interpret``."""
+        labels = self._options.labels
+        return {labels[i].label: shape.plane.full(shape.mask) for i, shape in self._shapes(outputs, context)}
+
+    def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
+        """One statement a label about the instance, from the frame where it is largest; then those of each frame.
+
+        Raises:
+            TaskFailed: there are no frames, or one does not speak of every label.
+        """
+        if not frames:
+            raise TaskFailed("segment: no frame was interpreted", code="task.no-frames")
+        by_label = [self._of_frame(findings) for findings in frames]
+        summary = tuple(
+            replace(max((each[name] for each in by_label), key=_area), frame_number=None) for name in by_label[0]
+        )
+        return summary + tuple(f for findings in frames for f in findings) if self._options.per_frame else summary
+
+    def _of_frame(self, findings: Findings) -> dict[str, Finding]:
+        wanted = [self._options.labels[index].label for index in self._options.found]
+        by_label = {f.label: f for f in findings if f.kind == "segment" and f.region is not None}
+        if list(by_label) != wanted:
+            raise TaskFailed("segment: a frame's findings do not speak of every label", code="task.no-frames")
+        return by_label
+
+    def _shapes(self, outputs: Tensors, context: FrameContext) -> Iterator[tuple[int, _Shape]]:
+        maps = self._probabilities(outputs)
+        plane = Plane.of(context.frame, *maps.shape[1:])
+        spread = [plane.resample(values) for values in maps]
+        margins = self._margins(spread)
+        masks = self._masks(spread, margins, plane)
+        for index in self._options.found:
+            mask = masks[index]
+            if self._options.fill_holes:
+                # What another label has is no hole.
+                others = [m for i, m in enumerate(masks) if i not in (index, self._options.background)]
+                free = ~np.logical_or.reduce(others) if others and self._options.exclusive else plane.inside
+                mask = mask | (filled(mask) & free)
+            mask, parts = pieces(mask, least=self._least(plane), largest=self._options.largest_component)
+            yield (
+                index,
+                _Shape(plane=plane, probability=spread[index], margin=margins[index], mask=mask, parts=parts),
+            )
+
+    def _probabilities(self, outputs: Tensors) -> Field:
+        """(channels, rows, columns) of the model's map."""
+        check_tensors(self._outputs, outputs, what="output")
+        values = outputs[self._output]
+        if values.shape[0] != 1 or 0 in values.shape:
+            raise self._failed(f"has shape {values.shape}, not one map", "task.output")
+        plane = np.asarray(values[0], dtype=np.float32)
+        maps = plane[np.newaxis] if self._layout == "NHW" else plane
+        maps = np.moveaxis(maps, -1, 0) if self._layout == "NHWC" else maps
+        if len(maps) != len(self._options.labels):
+            raise self._failed(f"has {len(maps)} channels for {len(self._options.labels)} labels", "task.output")
+        if not np.isfinite(maps).all():
+            raise self._failed("holds values that are not finite", "task.not-finite")
+        if self._options.activation != "none":
+            return softmax(maps) if self._options.exclusive else sigmoid(maps)
+        self._check(maps)
+        return np.ascontiguousarray(np.clip(maps, 0.0, 1.0))
+
+    def _check(self, maps: Field) -> None:
+        low, high = float(maps.min()), float(maps.max())
+        if low < -RANGE_TOLERANCE or high > 1.0 + RANGE_TOLERANCE:
+            what = f"holds values from {low:.4g} to {high:.4g}"
+        elif self._options.exclusive and (off := float(np.abs(maps.sum(axis=0) - 1.0).max())) > max(
+            SUM_TOLERANCE, _SUM_A_CHANNEL * len(maps)
+        ):
+            what = f"has pixels whose labels sum to 1 give or take {off:.4g}"
+        else:
+            return
+        error = self._failed(f"{what}: no probabilities", "task.not-probabilities")
+        error.remedy = "set activation to sigmoid or softmax where the model gives logits"
+        raise error
+
+    def _margins(self, spread: Sequence[Field]) -> list[Field]:
+        """By how much each pixel is decided for each label: 0 or more where it has the label."""
+        labels = self._options.labels
+        margins = []
+        for index, probability in enumerate(spread):
+            threshold = labels[index].threshold
+            margin = probability - np.float32(0.0 if threshold is None else threshold)
+            if self._options.exclusive:
+                rivals = np.maximum.reduce([p for other, p in enumerate(spread) if other != index])
+                margin = np.minimum(margin, probability - rivals)
+            margins.append(margin)
+        return margins
+
+    def _masks(self, spread: Sequence[Field], margins: Sequence[Field], plane: Plane) -> list[Mask]:
+        if not self._options.exclusive:
+            return [(margin >= 0) & plane.inside for margin in margins]
+        top = np.argmax(spread, axis=0)  # of equals, which are common in int8, the first alone
+        return [(margin >= 0) & (top == index) & plane.inside for index, margin in enumerate(margins)]
+
+    def _least(self, plane: Plane) -> float:
+        """Cells of the smallest piece that counts."""
+        least = self._options.min_area_px
+        if self._options.min_area_mm2:
+            spacing = plane.geometry.spacing_mm()
+            if spacing is not None and min(spacing) > 0:
+                least = self._options.min_area_mm2 / (spacing[0] * spacing[1])
+            elif not least:
+                raise TaskFailed(
+                    "segment: min_area_mm2 needs the pixel spacing, which the image does not have",
+                    code="task.no-spacing",
+                    remedy="give min_area_px too, for images without",
+                )
+        return least / plane.step**2
+
+    def _finding(self, index: int, shape: _Shape, number: int) -> Finding:
+        label = self._options.labels[index]
+        present = bool(shape.mask.any())
+        mean = float(shape.probability[shape.mask].mean(dtype=np.float64)) if present else None
+        return Finding(
+            kind="segment",
+            label=label.label,
+            present=present,
+            probability=mean,
+            threshold=label.threshold,
+            concept=label.concept,
+            frame_number=number,
+            region=self._region(shape, number) if present else _nothing(shape.plane, number),
+        )
+
+    def _region(self, shape: _Shape, number: int) -> Region:
+        y, x = shape.plane.extents()
+        by_row = shape.mask @ np.diff(x)
+        by_column = np.diff(y) @ shape.mask
+        area = float(by_row @ np.diff(y))
+        centroid = (
+            float(by_column * np.diff(x) @ (x[1:] + x[:-1]) / 2 / area),
+            float(by_row * np.diff(y) @ (y[1:] + y[:-1]) / 2 / area),
+        )
+        rows, columns = np.flatnonzero(by_row), np.flatnonzero(by_column)
+        x0, y0, x1, y1 = (float(v) for v in (x[columns[0]], y[rows[0]], x[columns[-1] + 1], y[rows[-1] + 1]))
+        last = (max(x0, x1 - 1), max(y0, y1 - 1))
+        ends = [(x0, y0), (last[0], y0), (x0, last[1]), last]
+        spacing = common_spacing(shape.plane.geometry, [centroid, *ends])
+        outline = Outline.around(shape.mask, shape.margin, shape.plane)
+        rings = outline.simplified(self._options.max_points, finest=_SIMPLEST * shape.plane.step)
+        return Region(
+            area_px=area,
+            area_mm2=round(area * spacing[0] * spacing[1], 4) if spacing else None,
+            perimeter_px=round(outline.length(), 3),
+            perimeter_mm=round(outline.length((spacing[1], spacing[0])), 4) if spacing else None,
+            box=(x0, y0, x1, y1),
+            centroid=(round(centroid[0], 2), round(centroid[1], 2)),
+            parts=shape.parts,
+            contours=tuple(tuple((round(px, 1), round(py, 1)) for px, py in ring.tolist()) for ring in rings),
+            frame_number=number,
+        )
+
+    def _failed(self, why: str, code: str) -> TaskFailed:
+        return TaskFailed(f"segment: output {self._output!r} {why}", code=code)
+
+
+def _area(finding: Finding) -> float:
+    return finding.region.area_px if finding.region else 0.0
+
+
+def _nothing(plane: Plane, number: int) -> Region:
+    calibrated = plane.geometry.spacing_mm() is not None
+    zero = 0.0 if calibrated else None
+    return Region(area_px=0.0, area_mm2=zero, perimeter_mm=zero, frame_number=number)
