@@ -59,8 +59,9 @@ def pixels_of(path: Path) -> Array:
     Raises:
         OSError, ValueError: it does not decode, or is of a kind that edgeai has no use for.
     """
-    with Image.open(path) as image:
-        image.load()
+    with Image.open(path) as opened:
+        opened.load()
+        image: Image.Image = opened
     if image.mode in ("P", "PA"):
         image = image.convert("RGB")
     if image.mode in ("RGBA", "LA"):

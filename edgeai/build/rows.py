@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeai.api import DataRejected
 
@@ -127,7 +128,7 @@ def _check_header(table: str, header: Sequence[str], columns: Sequence[str]) -> 
             )
 
 
-def _rows(root: Path, path: Path, header: Sequence[str], reader: "csv._reader") -> list[Row]:  # noqa: UP037
+def _rows(root: Path, path: Path, header: Sequence[str], reader: Any) -> list[Row]:
     rows = []
     for values in reader:
         if not values:  # an empty line, as editors leave at the end
