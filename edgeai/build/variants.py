@@ -69,10 +69,16 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuning:
-    """What compressors are given beside the model."""
+    """What compressors are given beside the model.
+
+    Attributes:
+        train: gives what ``CompressRequest.train`` is, begun anew: a step's order of batches must not depend on how
+            many epochs the steps before it ran.
+        validation: as ``CompressRequest.validation``.
+    """
 
     objective: Objective
-    train: Callable[[], Iterable[Batch]]
+    train: Callable[[], Callable[[], Iterable[Batch]]]
     validation: Callable[[], Iterable[Batch]]
 
 
@@ -156,7 +162,7 @@ class ModelFiles:
                     model=model,
                     output=output,
                     objective=self._tuning.objective,
-                    train=self._tuning.train,
+                    train=self._tuning.train(),
                     validation=self._tuning.validation,
                     teacher=self._known[PARENT].path,
                     augment=self._card.training.augment,

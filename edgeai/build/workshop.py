@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgeai.api import ConfigError, Infer, Objective, Task, TaskRequest, Tensors, TensorSpec
 from edgeai.build.card import Card
 from edgeai.build.convert import Samples, loaded
-from edgeai.build.dataset import read_splits
+from edgeai.build.dataset import Sample, labels_of, read_folder, read_splits
 from edgeai.build.evaluation import Answers, answer, score
 from edgeai.build.prepared import Prepared, batches, prepare
 from edgeai.build.variants import FineTuning
@@ -47,9 +46,10 @@ class Workshop:
         """What compressors learn from."""
         if self.train is None or self.validation is None or self.train.targets is None:
             return None
+        prepared, seed = self.train, self.card.training.seed
         return FineTuning(
             objective=objective_of(self.card),
-            train=batches(self.train, _BATCH, seed=self.card.training.seed, shuffle=True),
+            train=lambda: batches(prepared, _BATCH, seed=seed, shuffle=True),
             validation=batches(self.validation, _BATCH, shuffle=False),
         )
 
@@ -95,8 +95,7 @@ def open_workshop(
     """Load what the card names, and prepare its samples where ``data`` is given.
 
     Raises:
-        ConfigError: ``build.no-dataset``: data, and a card that does not say what is in it.
-        DataRejected: samples that cannot be used.
+        ConfigError, DataRejected: as ``samples_of``.
         EdgeaiError: a plugin that does not load.
     """
     steps = [step.plugin for variant in card.variants for step in variant.steps]
@@ -128,16 +127,9 @@ def _prepared(
     outputs: tuple[TensorSpec, ...],
     progress: Callable[[str], None],
 ) -> Mapping[str, Prepared]:
-    if card.dataset is None:
-        raise ConfigError(
-            "the card has no [dataset], so what is below --data cannot be understood",
-            code="build.no-dataset",
-            remedy="add [dataset.train] and [dataset.validation]; see docs/reference/card.md",
-        )
     pipeline = Pipeline(card.transforms, registry.transforms, inputs[0])
-    found: dict[str, Any] = {}
-    for name, samples in read_splits(card.dataset, data, card.task).items():
-        found[name] = prepare(
+    return {
+        name: prepare(
             samples,
             pipeline,
             input=inputs[0],
@@ -145,7 +137,38 @@ def _prepared(
             task=card.task,
             progress=lambda said, name=name: progress(f"{name}: {said}"),  # type: ignore[misc]
         )
-    return found
+        for name, samples in samples_of(card, data).items()
+    }
+
+
+def samples_of(card: Card, data: Path) -> Mapping[str, tuple[Sample, ...]]:
+    """``train`` and ``validation``: by the card's tables, else by folders.
+
+    Without ``[dataset]``, ``data`` holds one sub-folder a label, and every third file of each is for validation; or
+    images without labels, which all calibrate and on all of which artifacts are held against the parent.
+
+    Raises:
+        DataRejected: samples that cannot be used.
+        ConfigError: ``build.no-dataset``: a task whose truth no folder can say.
+    """
+    if card.dataset is not None:
+        return read_splits(card.dataset, data, card.task)
+    labels = labels_of(card.task)
+    if not any((data / label).is_dir() for label in labels):
+        samples = read_folder(data)
+        return {"train": samples, "validation": samples}
+    if card.task.name != "classify":
+        raise ConfigError(
+            f"a folder cannot say what is true for task {card.task.name}",
+            code="build.no-dataset",
+            remedy="add [dataset.train] and [dataset.validation] to the card; see docs/reference/card.md",
+        )
+    found: dict[str, list[Sample]] = {"train": [], "validation": []}
+    places: dict[object, int] = {}
+    for sample in read_folder(data, labels):
+        place = places[sample.target] = places.get(sample.target, 0) + 1
+        found["validation" if place % 3 == 0 else "train"].append(sample)
+    return {name: tuple(samples) for name, samples in found.items()}
 
 
 def objective_of(card: Card) -> Objective:
