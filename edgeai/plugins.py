@@ -237,7 +237,8 @@ def _spec_complaints(spec: Any) -> list[str]:
         complaints.append(f"name {spec.name!r} is not lower-case letters, digits, - and _")
     for item in fields(spec):
         value = getattr(spec, item.name)
-        if "Callable" in str(item.type) and not callable(value):
+        optional = value is None and str(item.type).endswith("| None")
+        if "Callable" in str(item.type) and not callable(value) and not optional:
             complaints.append(f"{spec.name}.{item.name} is {type(value).__name__}, not callable")
         if item.name in ("options", "settings"):
             if not isinstance(value, tuple) or not all(isinstance(option, OptionSpec) for option in value):

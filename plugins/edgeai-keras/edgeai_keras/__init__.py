@@ -1,1 +1,61 @@
-"""What edgeai's build host does with Keras models. Importing this imports no Keras."""
+"""The ``keras`` plugin of edgeai, for the build host: compressors, and the Keras parent as a backend.
+
+Importing this module imports no Keras; each callable does when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeai.api import BackendSpec, Described, Device, OpenRequest, Session, hookimpl
+
+EDGEAI_API = (1, 0)
+
+
+def _probe() -> Sequence[Device]:
+    from edgeai_keras.backend import probe
+
+    return probe()
+
+
+def _open(request: OpenRequest) -> Session:
+    from edgeai_keras.backend.opening import open_session
+
+    return open_session(request)
+
+
+def _engine() -> str:
+    from edgeai_keras.backend import describe
+
+    return describe()
+
+
+def _explain() -> str:
+    from edgeai_keras.backend import explain
+
+    return explain()
+
+
+def _describe(artifact: Path) -> Described:
+    from edgeai_keras.backend.opening import describe_tensors
+
+    return describe_tensors(artifact)
+
+
+BACKEND = BackendSpec(
+    name="keras",
+    artifact_format="keras",
+    probe=_probe,
+    open=_open,
+    engine=_engine,
+    explain=_explain,
+    describe=_describe,
+    help="The .keras file itself on TensorFlow, for comparing artifacts with it on the build host.",
+)
+
+
+@hookimpl
+def edgeai_backends() -> tuple[BackendSpec, ...]:
+    """The ``keras`` backend."""
+    return (BACKEND,)

@@ -1,0 +1,63 @@
+"""A Keras model as one traced function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Tensors, TensorSpec, check_tensors
+from edgeai_keras.backend import CPU
+from edgeai_keras.model_file import Source
+
+
+class KerasSession:
+    """A ``Session`` over ``Source.function``; one input after another, as nothing is gained by more."""
+
+    def __init__(
+        self, tf: Any, source: Source, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], *, engine: str
+    ) -> None:
+        self._tf = tf
+        self._source: Source | None = source
+        self._inputs = inputs
+        self._outputs = outputs
+        self.engine = engine
+
+    @property
+    def device(self) -> str:
+        """``CPU``."""
+        return CPU
+
+    def warm_up(self) -> None:
+        """Run zeros, so that what cannot run shows when the model is opened."""
+        self.run({spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self._inputs})
+
+    def run(self, inputs: Tensors) -> Tensors:
+        """One inference; see ``edgeai.api.Session``."""
+        if self._source is None:
+            raise SessionClosed("keras: the session is closed", remedy="open the model again")
+        check_tensors(self._inputs, inputs)
+        if any(0 in inputs[spec.name].shape for spec in self._inputs):
+            raise TensorMismatch("input tensors do not match: an extent is 0")
+        try:
+            with self._tf.device(f"/{CPU}:0"):
+                results = self._source.function(*(self._tf.constant(inputs[spec.name]) for spec in self._inputs))
+        except self._tf.errors.OpError as error:
+            raise InferenceFailed(f"{self.engine}: {' '.join(str(error).split())[:1500]}") from error
+        outputs: dict[str, Array] = {spec.name: np.array(results[spec.name].numpy()) for spec in self._outputs}
+        try:
+            check_tensors(self._outputs, outputs, what="output")
+        except TensorMismatch as error:
+            raise InferenceFailed(f"{self.engine} gave other outputs than declared: {error}") from error
+        return outputs
+
+    def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
+        """Outputs in order."""
+        if self._source is None:
+            raise SessionClosed("keras: the session is closed", remedy="open the model again")
+        return map(self.run, iter(inputs))
+
+    def close(self) -> None:
+        """Free the weights and the traced function."""
+        self._source = None
