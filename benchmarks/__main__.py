@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import cart, images, process
+from benchmarks.cine import cine
 from benchmarks.material import built
 from benchmarks.timing import Row
 
 CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "xray": images.uncompressed,
     "jpeg2000": images.jpeg2000,
-    "cine": images.cine,
+    "cine": cine,
     "arrival": cart.arrival,
     "receive": cart.receive,
     "cold": process.cold_start,

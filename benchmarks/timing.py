@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,3 +71,34 @@ def cpu_milliseconds(action: Callable[[], object]) -> float:
     started = time.process_time()
     action()
     return (time.process_time() - started) * 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """Wall clock in milliseconds, and the share of the machine's cores that other processes used meanwhile."""
+
+    ms: float
+    others: float
+
+
+def timed(action: Callable[[], object]) -> Timed:
+    """One call. Where the system does not tell what its cores do, others are taken to be still."""
+    everybody, own, started = _cores_seconds(), _own_seconds(), time.perf_counter()
+    action()
+    took = time.perf_counter() - started
+    elsewhere = (_cores_seconds() - everybody) - (_own_seconds() - own)
+    return Timed(took * 1000.0, max(0.0, elsewhere) / (took * (os.cpu_count() or 1)))
+
+
+def _cores_seconds() -> float:
+    """What all cores have worked since the machine started (proc(5), ``/proc/stat``), waiting left out."""
+    try:
+        user, nice, system, _idle, _wait, *interrupts = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    except OSError:
+        return 0.0
+    return sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK")
+
+
+def _own_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
