@@ -8,7 +8,7 @@ import numpy as np
 
 from edgeai.api import Array, Batch, CompressionFailed, Tensors
 from edgeai_keras.frameworks import keras
-from edgeai_keras.model_file import tensor_names
+from edgeai_keras.model_file import structure_of, tensor_names
 
 
 def arranged(model: Any, batch: Batch) -> tuple[Any, Any]:
@@ -19,8 +19,8 @@ def arranged(model: Any, batch: Batch) -> tuple[Any, Any]:
     """
     inputs, targets = batch
     return (
-        _structure(model, inputs, "input", model.input),
-        _structure(model, targets, "output", model.output),
+        _structure(model, inputs, "input", structure_of(model, "input")),
+        _structure(model, targets, "output", structure_of(model, "output")),
     )
 
 
@@ -46,6 +46,6 @@ def predict(model: Any, inputs: Tensors, *, size: int = 32) -> dict[str, Array]:
     parts: list[list[Array]] = []
     for begin in range(0, count, size):
         part = {name: value[begin : begin + size] for name, value in inputs.items()}
-        answer = model(_structure(model, part, "input", model.input), training=False)
+        answer = model(_structure(model, part, "input", structure_of(model, "input")), training=False)
         parts.append([keras.ops.convert_to_numpy(value) for value in keras.tree.flatten(answer)])
     return {name: np.concatenate([part[place] for part in parts]) for place, name in enumerate(names)}

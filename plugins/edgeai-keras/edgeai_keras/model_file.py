@@ -192,17 +192,29 @@ def _frameworks() -> tuple[Any, Any]:
     return keras, tf
 
 
+def structure_of(model: Any, what: str) -> Any:
+    """The structure of a model's ``input`` or ``output``: a symbolic tensor, or a list or dict of them."""
+    keras = _frameworks()[0]
+    if not isinstance(model, keras.Sequential):
+        return getattr(model, what)
+    tensors = model.inputs if what == "input" else model.outputs  # a Sequential has lists of one, and no more
+    if not tensors:
+        raise ValueError(f"{model.name} was never built")
+    return tensors[0]
+
+
 def tensor_names(model: Any, what: str) -> list[str]:
     """The model's own names of its ``input`` or ``output`` tensors, in the order of ``model.inputs``/``.outputs``."""
     keras = _frameworks()[0]
     try:
-        structure = getattr(model, what)
+        structure = structure_of(model, what)
     except (AttributeError, ValueError):  # a subclassed model that was never called
         return []
     if isinstance(structure, dict):
         return sorted(structure)  # the order in which Keras flattens a dict
     if what == "output":
-        return [str(name) for name in model.output_names]
+        sequential = isinstance(model, keras.Sequential)
+        return [str(name) for name in ([model.layers[-1].name] if sequential else model.output_names)]
     return [str(tensor.name) for tensor in keras.tree.flatten(structure)]
 
 
@@ -227,7 +239,7 @@ def _order(
 
 
 def _traced(keras: Any, tf: Any, model: Any, request: ConvertRequest, inputs: list[int], outputs: list[int]) -> Source:
-    model_inputs, structure = list(model.inputs), model.input
+    model_inputs, structure = list(model.inputs), structure_of(model, "input")
     names = [spec.name for spec in request.outputs]
 
     def call(*arrays: Any) -> dict[str, Any]:

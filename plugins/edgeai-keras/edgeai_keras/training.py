@@ -15,6 +15,7 @@ from edgeai_keras.answers import arranged, predict
 from edgeai_keras.augment import augmented
 from edgeai_keras.frameworks import keras, tf
 from edgeai_keras.losses import loss_of
+from edgeai_keras.model_file import structure_of
 from edgeai_keras.saving import save
 
 __all__ = ["Batches", "Fold", "History", "cross_validate", "fit", "loss_of", "predict", "save", "set_seed"]
@@ -95,7 +96,7 @@ def fit(
     if trainer is None:
         trainer = model
         losses = [loss_of(objective) for _ in model.outputs]
-        loss = keras.tree.pack_sequence_as(model.output, losses)
+        loss = keras.tree.pack_sequence_as(structure_of(model, "output"), losses)
         trainer.compile(keras.optimizers.Adam(learning_rate), loss=loss, jit_compile=False)
     run = _Run(model, trainer, tuple(callbacks), epochs, learning_rate, schedule)
     return run.all(train, validation, change, patience=patience, first=min(first_epoch, epochs), progress=progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
-from edgeai_keras.model_file import check
+from edgeai_keras.model_file import check, structure_of, tensor_names
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 SCORES = TensorSpec(name="scores", dtype="float32", shape=(1, 2), layout="NC")
@@ -47,3 +47,13 @@ def test_without_this_distribution_a_converter_says_what_to_install(plugin: str)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("convert.engine-missing pip install")
     assert plugin.replace("_", "-") in done.stdout
+
+
+def test_a_sequential_model_has_names_and_a_structure_as_any_other() -> None:
+    """Keras' own ``Sequential.input`` raises: it says that the model was never called."""
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((4,), name="numbers"), keras.layers.Dense(3, name="scores")])
+    assert tensor_names(model, "input") == ["numbers"]
+    assert tensor_names(model, "output") == ["scores"]
+    assert structure_of(model, "input") is model.inputs[0]
+    assert tensor_names(keras.Sequential([keras.layers.Dense(3)]), "input") == []
