@@ -43,6 +43,18 @@ def rehearse(bundle: Bundle, artifact_id: str, infer: Callable[[Tensors], Tensor
     return answers
 
 
+def load_inputs(bundle: Bundle) -> tuple[Tensors, ...]:
+    """The inputs of every golden case.
+
+    Raises:
+        BundleRejected: ``bundle.invalid-golden``; also for a bundle that has no case.
+    """
+    if not bundle.manifest.golden:
+        raise BundleRejected("the bundle has no golden case to measure on", code="bundle.invalid-golden")
+    specs = bundle.manifest.input_specs()
+    return tuple(_load(bundle.root, case.inputs, specs, case) for case in bundle.manifest.golden)
+
+
 def _rehearse_one(
     bundle: Bundle, case: GoldenCase, artifact_id: str, infer: Callable[[Tensors], Tensors]
 ) -> GoldenAnswer:
