@@ -38,6 +38,7 @@ def checkup(config: DeviceConfig | None) -> Iterator[Check]:
     if config is None:
         return
     yield from _data_dir(config)
+    yield _trust(config)
     for deployment in config.deployments:
         yield _bundle(deployment, config)
     if config.ingest.scp.enabled:
@@ -103,12 +104,35 @@ def _data_dir(config: DeviceConfig) -> Iterator[Check]:
         yield Check(what="disk", verdict="ok", found=found)
 
 
+def _trust(config: DeviceConfig) -> Check:
+    """The keys that bundles must be signed with: whether there are enough, and that all of them are public keys."""
+    from edgeai.bundle.keys import read_keys
+
+    folder, threshold = config.trust.keys, config.trust.threshold
+    try:
+        keys = read_keys([folder])
+    except EdgeaiError as error:
+        return Check(what="trust", verdict="fail", found=str(error), remedy=error.remedy or "")
+    names = ", ".join(key.name for key in keys)
+    found = f"{len(keys)} keys in {folder}: {names}" if keys else f"no key in {folder}"
+    if not folder.exists():
+        found = f"{folder} is missing"
+    if config.trust.unsigned == "accept":
+        remedy = "before patients: put public keys there and take `unsigned` out of [trust]"
+        return Check(what="trust", verdict="warn", found=f"unsigned bundles run here; {found}", remedy=remedy)
+    if len(keys) < threshold:
+        remedy = f"put the public keys of who signs there (NAME.pub); {threshold} must have signed a bundle"
+        return Check(what="trust", verdict="fail", found=f"{found}: no bundle can run", remedy=remedy)
+    return Check(what="trust", verdict="ok", found=f"{found}; {threshold} must have signed")
+
+
 def _bundle(deployment: Deployment, config: DeviceConfig) -> Check:
     from edgeai.bundle.reader import read_manifest
+    from edgeai.bundle.trust import TrustPolicy
 
     what = f"bundle of {deployment.name}"
     try:
-        manifest, digest = read_manifest(deployment.bundle)
+        manifest, digest = read_manifest(deployment.bundle, trust=TrustPolicy.of(config.trust))
     except EdgeaiError as error:
         return Check(what=what, verdict="fail", found=str(error), remedy=error.remedy or "copy the bundle again")
     missing = [name for name in manifest.plugins if name not in config.plugins.allow]

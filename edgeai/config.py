@@ -63,6 +63,18 @@ class Plugins(Table):
     )
 
 
+class Trust(Table):
+    """Whose signatures a bundle must bear. They are checked whenever a bundle is opened."""
+
+    keys: FilePath = Field(
+        Path("trust"), description="folder of public keys (`*.pub`, `*.pem`), or one such file", validate_default=True
+    )
+    threshold: int = Field(1, ge=1, le=64, description="so many different keys of these must have signed")
+    unsigned: Literal["refuse", "accept"] = Field(
+        "refuse", description="accept: a bundle runs without these signatures too; for trials, not for patients"
+    )
+
+
 class Spool(Table):
     """The durable store, and when it refuses more."""
 
@@ -227,6 +239,7 @@ class DeviceConfig(Table):
     schema_: Literal[1] = Field(1, alias="schema", description="version of this format")
     device: Device
     plugins: Plugins = Plugins()
+    trust: Trust = Field(default_factory=dict, validate_default=True)
     spool: Spool = Spool()
     ingest: Ingest = Ingest()
     deployments: tuple[Deployment, ...] = Field((), strict=False)

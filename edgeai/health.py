@@ -34,6 +34,8 @@ class DeploymentHealth:
     state: Literal["ready", "starting", "unavailable"]
     model: str | None = None
     digest: str | None = None
+    signers: tuple[str, ...] = ()
+    """The trusted keys that signed the bundle: the name that this device gives each, and its id."""
     backend: str | None = None
     device: str | None = None
     artifact: str | None = None
@@ -120,6 +122,7 @@ def _deployment(name: str, role: RoleHealth, note: Note | None) -> DeploymentHea
         state=state,  # type: ignore[arg-type]  # just checked
         **{key: detail.get(key) for key in ("model", "digest", "backend", "device", "artifact", "why")},
         degraded=bool(detail.get("degraded")),
+        signers=tuple(detail.get("signers", ())),
         others=tuple(detail.get("others", ())),
     )
 

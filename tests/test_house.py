@@ -89,7 +89,8 @@ OWNERS = {
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},
-    "cryptography": {"checkup.py", "testing"},
+    "cryptography": {"bundle", "checkup.py", "testing"},
+    "securesystemslib": {"bundle"},
     "amqtt": {"testing"},
 }
 """Third-party library -> who in edgeai/ may import it."""

@@ -202,6 +202,7 @@ class Result:
         for finding in body["findings"]:
             if finding["region"] is None:  # so that kinds without a place look as they did before there were places
                 del finding["region"]
+        body["model"]["signers"] = list(body["model"]["signers"])
         body["timings_ms"] = {stage: round(value, 3) for stage, value in self.timings_ms.items()}
         return {"schema": RESULT_SCHEMA, **body, "outcome": str(self.outcome)}
 

@@ -1,26 +1,29 @@
 """The one file that ships: a zip that any tool can list, but of exactly one form.
 
 ``pack`` writes members stored (the artifacts hardly compress, and a stored member cannot be a bomb),
-``manifest.json`` first and the rest by name, each with the same time and mode, and nothing between or
-after them. ``Archive`` reads that form and no other: every byte of the file is accounted for before
-anything is believed, so nothing can hide in an archive, and two tools cannot see two contents.
+``manifest.json`` first (and its signatures next) and the rest by name, each with the same time and mode, and
+nothing between or after them. ``Archive`` reads that form and no other: every byte of the file is accounted for
+before anything is believed, so nothing can hide in an archive, and two tools cannot see two contents.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from edgeai.api.errors import BundleRejected
+from edgeai.api.results import SignerRef
+from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, Envelope, decode_envelope
 from edgeai.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -33,6 +36,7 @@ from edgeai.bundle.manifest import (
     encode_manifest,
 )
 from edgeai.bundle.paths import MAX_PATH_CHARS, check_paths
+from edgeai.bundle.trust import TrustPolicy
 
 SUFFIX: Final = ".edgeai"
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -70,17 +74,7 @@ def pack(folder: Path, manifest: Manifest, out: Path, *, limits: BundleLimits = 
     data = encode_manifest(manifest)
     decode_manifest(data)  # what is written can be read: the types of a Struct are checked on decoding only
     _check_size(len(declared) + 1, sum(file.bytes for file in declared.values()), limits)
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    try:
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-            archive.writestr(_member(MANIFEST_NAME), data)
-            for path in sorted(declared):
-                with (folder / path).open("rb") as source, archive.open(_member(path), "w") as target:
-                    while chunk := source.read(_CHUNK):
-                        target.write(chunk)
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
+    _write(out, [(MANIFEST_NAME, [data]), *((path, _content(folder / path)) for path in sorted(declared))])
     return digest_of(data)
 
 
@@ -104,35 +98,60 @@ def list_files(folder: Path) -> list[str]:
 
 
 class Archive:
-    """A bundle file, open, its layout and manifest checked; the content of its files is not, until read.
+    """A bundle file, open, its layout, signatures and manifest checked; the content of its files is not, until read.
+
+    Attributes:
+        envelope: its signatures, which are of this manifest; ``None`` when it has none.
+        signers: the trusted keys that signed it, asked before the manifest is parsed; none without a ``trust``.
 
     Raises:
-        BundleRejected: the codes of ``decode_manifest``, and ``bundle.not-a-bundle``,
-            ``bundle.surplus-bytes``, ``bundle.compressed``, ``bundle.encrypted``, ``bundle.link``,
-            ``bundle.too-large``, ``bundle.extra-file``, ``bundle.missing-file``, ``bundle.wrong-size``.
+        BundleRejected: the codes of ``decode_manifest``, ``decode_envelope`` and ``TrustPolicy.check``, and
+            ``bundle.not-a-bundle``, ``bundle.surplus-bytes``, ``bundle.two-contents``, ``bundle.compressed``,
+            ``bundle.encrypted``, ``bundle.link``, ``bundle.too-large``, ``bundle.extra-file``,
+            ``bundle.missing-file``, ``bundle.wrong-size``.
+        ConfigError: a trusted key cannot be read.
     """
 
-    def __init__(self, path: Path, *, limits: BundleLimits = LIMITS) -> None:
+    def __init__(self, path: Path, *, limits: BundleLimits = LIMITS, trust: TrustPolicy | None = None) -> None:
+        self._file: BinaryIO | None = None
         try:
-            size = path.stat().st_size
-            _check_end(path, size, limits)
-            self._zip = zipfile.ZipFile(path)
+            self._file = path.open("rb")
+            size = os.fstat(self._file.fileno()).st_size
+            _check_end(self._file, path.name, size, limits)
+            self._zip = zipfile.ZipFile(self._file)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            self.close()
             raise _not_a_bundle(path, getattr(error, "strerror", None) or str(error)) from error
+        except BundleRejected:
+            self.close()
+            raise
         try:
             self._members = {member.filename: member for member in self._zip.infolist()}
             _check_members(self._zip.infolist(), size)
+            for member in self._members.values():
+                _check_local(self._file, member)
             self.manifest_bytes = b"".join(self.chunks(MANIFEST_NAME, MAX_MANIFEST_BYTES))
+            self.envelope_bytes = self._read_envelope()
+            self.envelope: Envelope | None = None
+            if self.envelope_bytes is not None:
+                self.envelope = decode_envelope(self.envelope_bytes, self.manifest_bytes)
+            self.signers: tuple[SignerRef, ...] = ()
+            if trust is not None:
+                self.signers = trust.check(self.envelope, self.manifest_bytes, path.name)
             self.manifest = decode_manifest(self.manifest_bytes)
             self._check_declared()
         except BaseException:
-            self._zip.close()
+            self.close()
             raise
         self.digest = digest_of(self.manifest_bytes)
 
+    def _read_envelope(self) -> bytes | None:
+        if SIGNATURES_NAME not in self._members:
+            return None
+        return b"".join(self.chunks(SIGNATURES_NAME, MAX_ENVELOPE_BYTES))
+
     def _check_declared(self) -> None:
-        present = set(self._members) - {MANIFEST_NAME}
-        check_present(present, self.manifest)
+        check_present(set(self._members), self.manifest)
         for path, declared in self.manifest.files.items():
             if self._members[path].file_size != declared.bytes:
                 raise wrong_size(path, self._members[path].file_size, declared.bytes)
@@ -173,6 +192,20 @@ class Archive:
                 sink.flush()
                 os.fsync(sink.fileno())
         (folder / MANIFEST_NAME).write_bytes(self.manifest_bytes)
+        if self.envelope_bytes is not None:
+            (folder / SIGNATURES_NAME).write_bytes(self.envelope_bytes)
+
+    def write_signed(self, out: Path, envelope: bytes, *, limits: BundleLimits = LIMITS) -> None:
+        """Write the same bundle with these signatures instead of its own; ``out`` may be this very file.
+
+        Raises:
+            BundleRejected: ``bundle.wrong-hash``, ``bundle.too-large``; ``out`` is then as it was.
+        """
+        files = self.manifest.files
+        total = len(self.manifest_bytes) + len(envelope) + sum(file.bytes for file in files.values())
+        _check_size(len(files) + 2, total, limits)
+        content = ((path, self._hashed(path, files[path])) for path in sorted(files))
+        _write(out, [(MANIFEST_NAME, [self.manifest_bytes]), (SIGNATURES_NAME, [envelope]), *content])
 
     def _hashed(self, path: str, declared: FileDecl) -> Iterator[bytes]:
         seen = hashlib.sha256()
@@ -184,7 +217,8 @@ class Archive:
 
     def close(self) -> None:
         """Close the file. Twice is fine."""
-        self._zip.close()
+        if self._file is not None:
+            self._file.close()
 
     def __enter__(self) -> Archive:
         return self
@@ -194,19 +228,12 @@ class Archive:
 
 
 def check_present(present: set[str], manifest: Manifest) -> None:
-    """Exactly the files that the manifest names.
+    """Exactly the files that the manifest names, the manifest itself, and perhaps its signatures.
 
     Raises:
-        BundleRejected: ``bundle.extra-file``, ``bundle.missing-file``; ``bundle.needs-newer-edgeai`` for a
-            signature envelope, which this version cannot check and will not pass over.
+        BundleRejected: ``bundle.extra-file``, ``bundle.missing-file``.
     """
-    if SIGNATURES_NAME in present:
-        raise BundleRejected(
-            "the bundle is signed, and this edgeai cannot check signatures",
-            code="bundle.needs-newer-edgeai",
-            remedy="update edgeai, or take the unsigned bundle if your site allows it",
-        )
-    if extra := sorted(present - set(manifest.files)):
+    if extra := sorted(present - set(manifest.files) - {MANIFEST_NAME, SIGNATURES_NAME}):
         raise BundleRejected(f"the manifest does not name {_some(extra)}", code="bundle.extra-file")
     if missing := sorted(set(manifest.files) - present):
         raise BundleRejected(f"{_some(missing)} missing from the bundle", code="bundle.missing-file")
@@ -232,6 +259,31 @@ def wrong_size(path: str, got: int, want: int) -> BundleRejected:
     return BundleRejected(f"{path!r} has {got} bytes, the manifest says {want}", code="bundle.wrong-size")
 
 
+def _write(out: Path, members: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    """An archive of these members, in this order, on the disk; ``out`` is replaced once it is whole."""
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
+                for path, chunks in members:
+                    with archive.open(_member(path), "w") as target:
+                        for chunk in chunks:
+                            target.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        if out.exists():
+            shutil.copymode(out, partial)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _content(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            yield chunk
+
+
 def _declare(path: Path) -> FileDecl:
     return FileDecl(sha256=hash_file(path), bytes=path.stat().st_size)
 
@@ -251,19 +303,18 @@ def _check_size(files: int, total: int, limits: BundleLimits) -> None:
         )
 
 
-def _check_end(path: Path, size: int, limits: BundleLimits) -> None:
+def _check_end(file: BinaryIO, name: str, size: int, limits: BundleLimits) -> None:
     """The end record, by hand: it bounds how much of the file the zip reader will hold in memory."""
-    with path.open("rb") as file:
-        if size < _END or file.read(4) != b"PK\x03\x04":
-            raise _not_a_bundle(path, "it does not begin as a zip file")
-        file.seek(size - _END)
-        fields = struct.unpack("<4s4H2LH", file.read(_END))
+    if size < _END or file.read(4) != b"PK\x03\x04":
+        raise _not_a_bundle(name, "it does not begin as a zip file")
+    file.seek(size - _END)
+    fields = struct.unpack("<4s4H2LH", file.read(_END))
     magic, disk, first_disk, here, count, central_bytes, central_at, comment = fields
     if magic != b"PK\x05\x06" or (disk, first_disk, comment) != (0, 0, 0) or here != count:
-        raise _not_a_bundle(path, "it does not end as a bundle does (truncated, or a comment or second disk)")
+        raise _not_a_bundle(name, "it does not end as a bundle does (truncated, or a comment or second disk)")
     _check_size(count, size, limits)
     if central_at + central_bytes + _END != size or central_bytes > count * (_CENTRAL + MAX_PATH_CHARS):
-        raise BundleRejected(f"{path.name} has bytes that no member accounts for", code="bundle.surplus-bytes")
+        raise BundleRejected(f"{name} has bytes that no member accounts for", code="bundle.surplus-bytes")
 
 
 def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
@@ -295,7 +346,24 @@ def _check_member(member: zipfile.ZipInfo) -> None:
         raise BundleRejected(f"{name!r} is a link or a special file", code="bundle.link")
 
 
-def _not_a_bundle(path: Path, why: str) -> BundleRejected:
+def _check_local(file: BinaryIO, member: zipfile.ZipInfo) -> None:
+    """The header before a member says what the directory at the end says: there are tools that read only the one."""
+    year, month, day, hour, minute, second = member.date_time
+    fields = (
+        *(b"PK\x03\x04", member.extract_version, member.flag_bits, member.compress_type),
+        *(hour << 11 | minute << 5 | second // 2, (year - 1980) << 9 | month << 5 | day),
+        *(member.CRC, member.compress_size, member.file_size, len(member.filename), 0),
+    )
+    file.seek(member.header_offset)
+    if file.read(_LOCAL + len(member.filename)) != struct.pack("<4s5H3L2H", *fields) + member.filename.encode("ascii"):
+        raise BundleRejected(
+            f"{member.filename!r} is described in two ways",
+            code="bundle.two-contents",
+            remedy="do not use it; if you packed it, pack it again with edgeai",
+        )
+
+
+def _not_a_bundle(path: Path | str, why: str) -> BundleRejected:
     return BundleRejected(f"{path} is not a bundle: {why}", code="bundle.not-a-bundle")
 
 

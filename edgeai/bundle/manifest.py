@@ -9,7 +9,6 @@ pydantic: a cold ``edgeai infer`` reads one manifest and should not pay 100 ms f
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -21,11 +20,12 @@ from edgeai.api.errors import BundleRejected
 from edgeai.api.imaging import InstanceRef
 from edgeai.api.tensors import DTYPES, TensorSpec
 from edgeai.bundle.paths import check_path, check_paths
+from edgeai.bundle.strict_json import read_object
 
 MANIFEST_SCHEMA: Final = 1
 MANIFEST_NAME: Final = "manifest.json"
 SIGNATURES_NAME: Final = "signatures.json"
-"""Reserved beside the manifest for its DSSE envelope; no file of a bundle may take the name."""
+"""Beside the manifest: its DSSE envelope, if it is signed. No file of a bundle may take the name."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 
 Slug: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
@@ -291,23 +291,11 @@ def _is_folder(path: str, manifest: Manifest) -> bool:
 
 
 def _read_json(data: bytes) -> dict[str, Any]:
-    """Plain JSON, for what msgspec lets pass: a key twice, where two readers could see two manifests."""
+    """Plain JSON, for what msgspec lets pass: a key twice."""
     try:
-        body = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except (ValueError, RecursionError) as error:
-        raise _invalid(f"not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise _invalid(f"it is a JSON {type(body).__name__}, not an object")
-    return body
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    body = dict(pairs)
-    if len(body) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        raise ValueError(f"key {twice[0]!r} appears twice")
-    return body
+        return read_object(data)
+    except ValueError as error:
+        raise _invalid(str(error)) from error
 
 
 def _check_age(body: dict[str, Any]) -> None:

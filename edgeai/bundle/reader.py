@@ -1,4 +1,4 @@
-"""Open a bundle: verify first, then let anyone see it.
+"""Open a bundle: signatures first, then the manifest, then every file; only then may anyone see it.
 
 Unpacked bundles are kept by digest below a cache folder and are verified again, whole, on every open: a
 file that was changed there is never used. A bundle may also be a folder (a build in progress, an
@@ -14,10 +14,11 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeai.api.errors import BundleRejected
+from edgeai.api.results import SignerRef
 from edgeai.bundle.archive import (
     LIMITS,
     Archive,
@@ -28,70 +29,114 @@ from edgeai.bundle.archive import (
     wrong_hash,
     wrong_size,
 )
-from edgeai.bundle.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, Manifest, decode_manifest, digest_of
+from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, Envelope, decode_envelope
+from edgeai.bundle.manifest import (
+    MANIFEST_NAME,
+    MAX_MANIFEST_BYTES,
+    SIGNATURES_NAME,
+    Manifest,
+    decode_manifest,
+    digest_of,
+)
+from edgeai.bundle.trust import TrustPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A verified bundle: every file below ``root`` is what ``manifest`` says, as of when it was opened."""
+    """A verified bundle: every file below ``root`` is what ``manifest`` says, as of when it was opened.
+
+    ``signers`` are the trusted keys that signed it; none when nobody asked.
+    """
 
     manifest: Manifest
     digest: str
     root: Path
+    signers: tuple[SignerRef, ...] = ()
 
     def path(self, name: str) -> Path:
         """Where a file (or folder) that the manifest names lies."""
         return self.root / name
 
 
-def read_manifest(path: Path, *, limits: BundleLimits = LIMITS) -> tuple[Manifest, str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """A bundle whose every byte was held to its manifest; its signatures are not yet held to any key."""
+
+    manifest: Manifest
+    manifest_bytes: bytes
+    digest: str
+    envelope: Envelope | None
+
+
+def read_manifest(
+    path: Path, *, limits: BundleLimits = LIMITS, trust: TrustPolicy | None = None
+) -> tuple[Manifest, str]:
     """Manifest and digest, without unpacking or hashing the files: for routing, not for running.
 
     Raises:
         BundleRejected: as ``open_bundle``, but for ``bundle.wrong-hash``.
+        ConfigError: as ``open_bundle``.
     """
     if path.is_dir():
-        data = _read_folder_manifest(path)
-        return decode_manifest(data), digest_of(data)
-    with Archive(path, limits=limits) as archive:
+        head = _read_head(path, trust)
+        return decode_manifest(head.manifest_bytes), digest_of(head.manifest_bytes)
+    with Archive(path, limits=limits, trust=trust) as archive:
         return archive.manifest, archive.digest
 
 
-def verify_bundle(path: Path, *, limits: BundleLimits = LIMITS) -> tuple[Manifest, str]:
-    """Manifest and digest of a bundle whose every byte was checked, without unpacking it.
+def verify_bundle(path: Path, *, limits: BundleLimits = LIMITS) -> Verified:
+    """A bundle of which every byte is checked, without unpacking it, and its signatures, to be held to keys.
 
     Raises:
         BundleRejected: as ``open_bundle``.
     """
     if path.is_dir():
-        bundle = verify_folder(path)
-        return bundle.manifest, bundle.digest
+        bundle, head = verify_folder(path), _read_head(path, None)
+        return Verified(
+            manifest=bundle.manifest,
+            manifest_bytes=head.manifest_bytes,
+            digest=bundle.digest,
+            envelope=head.envelope,
+        )
     with Archive(path, limits=limits) as archive:
         archive.verify()
-        return archive.manifest, archive.digest
+        return Verified(
+            manifest=archive.manifest,
+            manifest_bytes=archive.manifest_bytes,
+            digest=archive.digest,
+            envelope=archive.envelope,
+        )
 
 
-def open_bundle(path: Path | str, *, cache_dir: Path | None = None, limits: BundleLimits = LIMITS) -> Bundle:
+def open_bundle(
+    path: Path | str,
+    *,
+    cache_dir: Path | None = None,
+    limits: BundleLimits = LIMITS,
+    trust: TrustPolicy | None = None,
+) -> Bundle:
     """Verify a bundle, unpack it if it is not yet unpacked, and say where it lies.
 
     Args:
         path: a ``.edgeai`` file, or a folder with a ``manifest.json``.
         cache_dir: where to unpack; by default ``$XDG_CACHE_HOME/edgeai/bundles``.
         limits: how large a bundle may be.
+        trust: whose signatures it must bear; without, nobody asks.
 
     Raises:
         BundleRejected: what is wrong, each with its own code; see ``docs/reference/errors.md``.
+        ConfigError: ``keys.not-public``: a trusted key cannot be read.
     """
     path = Path(path)
     if path.is_dir():
-        return verify_folder(path)
+        return verify_folder(path, trust)
     folder = default_cache_dir() if cache_dir is None else cache_dir
-    with Archive(path, limits=limits) as archive:
+    with Archive(path, limits=limits, trust=trust) as archive:
         target = folder / archive.digest.removeprefix("sha256:")
-        if target.exists():
-            with contextlib.suppress(BundleRejected):
-                return _verified(target, archive)
         try:
+            if target.exists():
+                with contextlib.suppress(BundleRejected, OSError):
+                    return _verified(target, archive)
             return _unpack(archive, target)
         except OSError as error:
             raise BundleRejected(
@@ -108,17 +153,19 @@ def default_cache_dir() -> Path:
     return root / "edgeai" / "bundles"
 
 
-def verify_folder(root: Path) -> Bundle:
+def verify_folder(root: Path, trust: TrustPolicy | None = None) -> Bundle:
     """Hold an unpacked bundle to its manifest: no file more, none less, each of the right size and content.
 
     Raises:
         BundleRejected: ``bundle.link``, ``bundle.extra-file``, ``bundle.missing-file``,
-            ``bundle.wrong-size``, ``bundle.wrong-hash``, and the codes of ``decode_manifest``.
+            ``bundle.wrong-size``, ``bundle.wrong-hash``, and the codes of ``decode_manifest``,
+            ``decode_envelope`` and ``TrustPolicy.check``.
+        ConfigError: ``keys.not-public``.
     """
-    data = _read_folder_manifest(root)
-    manifest = decode_manifest(data)
+    head = _read_head(root, trust)
+    manifest = decode_manifest(head.manifest_bytes)
     try:
-        check_present(set(list_files(root)) - {MANIFEST_NAME}, manifest)
+        check_present(set(list_files(root)), manifest)
         for name, declared in manifest.files.items():
             size = (root / name).stat().st_size
             if size != declared.bytes:
@@ -127,14 +174,28 @@ def verify_folder(root: Path) -> Bundle:
                 raise wrong_hash(name)
     except OSError as error:
         raise BundleRejected(f"{root} cannot be read: {error}", code="bundle.not-a-bundle") from error
-    return Bundle(manifest=manifest, digest=digest_of(data), root=root)
+    return Bundle(manifest=manifest, digest=digest_of(head.manifest_bytes), root=root, signers=head.signers)
 
 
 def _verified(target: Path, archive: Archive) -> Bundle:
+    """The unpacked bundle, once it is what the archive holds; who signed is the archive's to say."""
+    _renew_signatures(target, archive.envelope_bytes)
     bundle = verify_folder(target)
     if bundle.digest != archive.digest:
         raise wrong_hash(MANIFEST_NAME)
-    return bundle
+    return replace(bundle, signers=archive.signers)
+
+
+def _renew_signatures(target: Path, signatures: bytes | None) -> None:
+    """The same content signed anew has the same digest and so the same place; its signatures follow it there."""
+    path = target / SIGNATURES_NAME
+    if signatures is None:
+        path.unlink(missing_ok=True)
+    elif not (path.is_file() and path.read_bytes() == signatures):
+        descriptor, fresh = tempfile.mkstemp(prefix=".signatures-", dir=target.parent)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(signatures)
+        Path(fresh).replace(path)
 
 
 def _unpack(archive: Archive, target: Path) -> Bundle:
@@ -142,7 +203,7 @@ def _unpack(archive: Archive, target: Path) -> Bundle:
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _locked(target.parent / ".lock"):
         if target.exists():
-            with contextlib.suppress(BundleRejected):  # another process was first
+            with contextlib.suppress(BundleRejected, OSError):  # another process was first
                 return _verified(target, archive)
         fresh = Path(tempfile.mkdtemp(prefix=".unpack-", dir=target.parent))
         try:
@@ -164,12 +225,31 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _read_folder_manifest(root: Path) -> bytes:
-    path = root / MANIFEST_NAME
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """What is read of a folder before its manifest is parsed."""
+
+    manifest_bytes: bytes
+    envelope: Envelope | None
+    signers: tuple[SignerRef, ...]
+
+
+def _read_head(root: Path, trust: TrustPolicy | None) -> _Head:
+    data = _read_file(root, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+    envelope = None
+    if os.path.lexists(root / SIGNATURES_NAME):
+        envelope = decode_envelope(_read_file(root, SIGNATURES_NAME, MAX_ENVELOPE_BYTES), data)
+    signers = trust.check(envelope, data, root.name) if trust is not None else ()
+    return _Head(manifest_bytes=data, envelope=envelope, signers=signers)
+
+
+def _read_file(root: Path, name: str, max_bytes: int) -> bytes:
+    """At most one byte more than may be: whoever parses it refuses that."""
+    path = root / name
     try:
         if not stat.S_ISREG(path.lstat().st_mode):
             raise BundleRejected(f"{path} is a link or a special file", code="bundle.link")
         with path.open("rb") as file:
-            return file.read(MAX_MANIFEST_BYTES + 1)
+            return file.read(max_bytes + 1)
     except OSError as error:
         raise BundleRejected(f"{root} is not a bundle: {error}", code="bundle.not-a-bundle") from error

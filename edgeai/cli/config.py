@@ -17,14 +17,18 @@ Profile = Annotated[Path, typer.Argument(help="a TOML file as in firmware-config
 def check(profile: Profile) -> None:
     """Say every mistake of a profile at once, each with its line and the nearest right key.
 
-    Exit status 0 when there is none, 2 otherwise. Nothing is started and nothing outside the file is looked at:
-    `edgeai doctor` looks at engines, files, ports and the broker.
+    Exit status 0 when there is none, 2 otherwise. Nothing is started, and nothing outside the file is looked at but
+    the trust folder (whether it holds keys): `edgeai doctor` looks at engines, files, ports and the broker.
     """
+    from edgeai.bundle.keys import key_files
     from edgeai.config import load_config
 
     config = load_config(profile)
     names = ", ".join(deployment.name for deployment in config.deployments) or "no deployment"
     typer.echo(f"{profile}: no mistakes ({config.device.site}/{config.device.id}: {names})")
+    if config.trust.unsigned == "refuse" and not key_files(config.trust.keys):
+        state = "holds no key" if config.trust.keys.exists() else "is missing"
+        typer.echo(f"note: {config.trust.keys} {state} on this machine: no bundle would run (trust.keys)", err=True)
 
 
 @app.command()

@@ -32,6 +32,8 @@ site = "demo"
 data_dir = "data"
 [plugins]
 allow = ["tflite", "openvino", "gpu", "transforms", "classify"]
+[trust]
+unsigned = "accept"
 [spool]
 reserve_bytes = 50_000_000
 [ingest.scp]

@@ -15,6 +15,7 @@ from edgeai.api.results import Outcome, Result
 from edgeai.cli.files import Files, collect
 
 if TYPE_CHECKING:
+    from edgeai.bundle.trust import TrustPolicy
     from edgeai.model import Model
 
 Advance = Callable[[], None]
@@ -35,6 +36,11 @@ def command(
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device as the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option(min=0, max=256, help="Engine threads; 0: the engine's own default.")] = 0,
+    trust: Annotated[
+        list[Path] | None,
+        typer.Option(help="Public key, or folder of them, that must have signed the bundle.", exists=True),
+    ] = None,
+    threshold: Annotated[int, typer.Option(min=1, max=64, help="With --trust: so many keys must have signed.")] = 1,
 ) -> None:
     """Run a bundle on DICOM files, and say what it finds.
 
@@ -49,7 +55,8 @@ def command(
     files = collect(paths)
     if overlay is not None:
         _make_folder(overlay)
-    with open_model(bundle, backends=tuple(backend or ()), device=device, threads=threads) as model:
+    policy = _policy(trust, threshold)
+    with open_model(bundle, backends=tuple(backend or ()), device=device, threads=threads, trust=policy) as model:
         _say_degraded(model)
         results = _run(model, files, as_json=as_json, overlay=overlay)
     if not as_json:
@@ -59,6 +66,14 @@ def command(
     _say_left_out(files, overlay)
     if any(result.outcome is Outcome.FAILED for result in results):
         raise typer.Exit(1)
+
+
+def _policy(trust: list[Path] | None, threshold: int) -> TrustPolicy | None:
+    if not trust:
+        return None
+    from edgeai.bundle.trust import TrustPolicy
+
+    return TrustPolicy(keys=tuple(trust), threshold=threshold)
 
 
 def _run(model: Model, files: Files, *, as_json: bool, overlay: Path | None) -> list[Result]:

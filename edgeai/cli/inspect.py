@@ -21,14 +21,16 @@ def command(
     from edgeai.bundle.manifest import encode_manifest
     from edgeai.bundle.reader import verify_bundle
 
-    manifest, digest = verify_bundle(bundle)
+    found = verify_bundle(bundle)
+    key_ids = [item.keyid for item in found.envelope.signatures] if found.envelope else []
     if as_json:
-        typer.echo(json.dumps({"digest": digest, "manifest": json.loads(encode_manifest(manifest))}, indent=2))
+        manifest = json.loads(encode_manifest(found.manifest))
+        typer.echo(json.dumps({"digest": found.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
         return
-    _print(manifest, digest)
+    _print(found.manifest, found.digest, key_ids)
 
 
-def _print(manifest: Manifest, digest: str) -> None:
+def _print(manifest: Manifest, digest: str, key_ids: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -36,16 +38,18 @@ def _print(manifest: Manifest, digest: str) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in rows(manifest, digest):
+    for name, value in rows(manifest, digest, key_ids):
         table.add_row(name, Text(value))
     Console().print(table)
 
 
-def rows(manifest: Manifest, digest: str) -> Iterator[tuple[str, str]]:
+def rows(manifest: Manifest, digest: str, key_ids: list[str]) -> Iterator[tuple[str, str]]:
     """What the table holds, line by line; a name only on its first line."""
     yield "name", f"{manifest.name} {manifest.version} (release {manifest.release})"
     yield "digest", digest
-    yield "verified", f"{len(manifest.files)} files are what the manifest says; the bundle is not signed"
+    yield "verified", f"{len(manifest.files)} files are what the manifest says"
+    signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
+    yield from _listed("signatures", signed or ["not signed"])
     yield "intended use", manifest.intended_use
     yield "licence", manifest.licence
     yield "needs", f"edgeai {manifest.min_edgeai} or newer; plugins {', '.join(manifest.plugins) or 'none'}"

@@ -32,6 +32,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "plugins": "edgeai.cli.plugins",
         "build": "edgeai.cli.build",
         "pack": "edgeai.cli.pack",
+        "keys": "edgeai.cli.keys",
+        "sign": "edgeai.cli.sign",
+        "verify": "edgeai.cli.verify",
         "demo": "edgeai.cli.demo",
     }
 )

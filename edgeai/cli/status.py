@@ -99,11 +99,13 @@ def _page(config: DeviceConfig, health: Health, recent: list[Finished]) -> Rende
 def _deployments(health: Health) -> Table:
     from rich.markup import escape
 
-    table = _table("Deployments", "name", "state", "model", "backend", "device", "artifact", "why not the others")
+    columns = ("name", "state", "model", "signed by", "backend", "device", "artifact", "why not the others")
+    table = _table("Deployments", *columns)
     for item in health.deployments:
         state = f"{_MARK[item.state == 'ready']} {item.state}" + (" (degraded)" if item.degraded else "")
         why = "\n".join(item.others) or item.why or ""
-        table.add_row(item.name, state, item.model, item.backend, item.device, item.artifact, escape(why))
+        signed = escape(", ".join(signer.partition(" ")[0] for signer in item.signers))
+        table.add_row(item.name, state, item.model, signed, item.backend, item.device, item.artifact, escape(why))
     return table
 
 

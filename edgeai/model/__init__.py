@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgeai.api.specs import Options
 from edgeai.bundle.reader import Bundle, open_bundle
+from edgeai.bundle.trust import TrustPolicy
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
 from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
@@ -29,6 +30,7 @@ def open_model(
     excluded: Mapping[str, str] | None = None,
     breadcrumb: Breadcrumb = no_breadcrumb,
     cache_dir: Path | None = None,
+    trust: TrustPolicy | None = None,
 ) -> Model:
     """Open a bundle on the best engine of this machine that the wishes allow.
 
@@ -44,15 +46,16 @@ def open_model(
         excluded: backend -> why it must not be used now (quarantine). It is not even loaded.
         breadcrumb: entered around every risky step.
         cache_dir: where bundles are unpacked; ``$XDG_CACHE_HOME/edgeai/bundles`` by default.
+        trust: whose signatures the bundle must bear; without, nobody asks. Of a ``Bundle`` that was asked already.
 
     Raises:
-        BundleRejected: the bundle is not sound, or is not for this edgeai.
+        BundleRejected: the bundle is not sound, not trusted, or not for this edgeai.
         PluginError: a plugin that the manifest names is missing, incompatible or broken.
         BackendError: no engine opens it; the message lists every one, with why not.
         TransformFailed, TaskFailed, TensorMismatch: the manifest's options make no sense.
         ConfigError: wishes or settings that cannot be.
     """
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, cache_dir=cache_dir)
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, cache_dir=cache_dir, trust=trust)
     excluded = excluded or {}
     loader = Loader(breadcrumb)
     needed = registry if registry is not None else loader.registry(opened.manifest.plugins)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from edgeai.api.imaging import InstanceRef
-from edgeai.api.results import InstanceIds
+from edgeai.api.results import InstanceIds, ModelRef
+from edgeai.bundle.reader import Bundle
 
 _IDENTITY: Final = b"edgeai result 1"
 
@@ -32,6 +33,12 @@ def result_id(sop_instance_uid: str, digest: str, deployment: str) -> str:
 def now() -> str:
     """RFC 3339 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def ref_of(bundle: Bundle) -> ModelRef:
+    """Exactly which model, and who signed it."""
+    manifest = bundle.manifest
+    return ModelRef(name=manifest.name, version=manifest.version, digest=bundle.digest, signers=bundle.signers)
 
 
 def ids_of(instance: InstanceRef | None) -> InstanceIds:

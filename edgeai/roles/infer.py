@@ -17,11 +17,11 @@ from dataclasses import replace
 import edgeai
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
-from edgeai.bundle.reader import Bundle
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.model import Model, result_id
 from edgeai.model.results import now as timestamp
+from edgeai.model.results import ref_of
 from edgeai.privacy import UidMask
 from edgeai.roles.engine import Noter, bundle_of, open_deployment
 from edgeai.selection import AUTO_ORDER
@@ -128,7 +128,7 @@ class Worker:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
             with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
                 bundle = bundle_of(self._config, self._deployment)
-            self._reference = _reference(bundle)
+            self._reference = ref_of(bundle)
             self._model = open_deployment(bundle, self._config, self._deployment, self._note, self._quarantined)
             self._model.warm_up()
         except EdgeaiError as error:
@@ -300,10 +300,6 @@ class Worker:
             log.error("event.lost", kind=kind, code=error.code)
 
 
-def _reference(bundle: Bundle) -> ModelRef:
-    manifest = bundle.manifest
-    return ModelRef(name=manifest.name, version=manifest.version, digest=bundle.digest)
-
-
-def _named(reference: ModelRef) -> dict[str, str]:
-    return {"model": f"{reference.name} {reference.version}", "digest": reference.digest}
+def _named(reference: ModelRef) -> dict[str, object]:
+    signers = [f"{signer.name} {signer.key_id}" for signer in reference.signers]
+    return {"model": f"{reference.name} {reference.version}", "digest": reference.digest, "signers": signers}

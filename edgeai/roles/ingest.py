@@ -16,6 +16,7 @@ from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.api.imaging import InstanceRef
 from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.reader import read_manifest
+from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import DeviceConfig, Folder, Scp
 from edgeai.dicom.arrival import sweep
 from edgeai.dicom.folder import FolderOptions, WatchedFolder
@@ -125,12 +126,13 @@ class SpoolIntake:
 
 
 def eligibilities(config: DeviceConfig) -> tuple[dict[str, Eligibility | None], dict[str, EdgeaiError]]:
-    """Deployment -> eligibility (``None`` where the bundle cannot be read), and why those cannot."""
+    """Deployment -> eligibility (``None`` where the bundle cannot be read or trusted), and why those cannot."""
     found: dict[str, Eligibility | None] = {}
     faults: dict[str, EdgeaiError] = {}
+    trust = TrustPolicy.of(config.trust)
     for deployment in config.deployments:
         try:
-            found[deployment.name] = read_manifest(deployment.bundle)[0].eligibility
+            found[deployment.name] = read_manifest(deployment.bundle, trust=trust)[0].eligibility
         except EdgeaiError as error:
             found[deployment.name] = None
             faults[deployment.name] = error

@@ -100,7 +100,8 @@ class Cart:
         self.profile.write_text(
             'schema = 1\n[device]\nid = "cart"\nsite = "lab"\ndata_dir = "data"\n'
             f"[plugins]\nallow = {json.dumps(self.allow)}\n"
-            "[mqtt]\nenabled = false\n[health]\nenabled = false\n"
+            + ("" if "[trust]" in more else '[trust]\nunsigned = "accept"\n')
+            + "[mqtt]\nenabled = false\n[health]\nenabled = false\n"
             '[jsonl]\npath = "results.jsonl"\n'
             f'[[deployments]]\nname = "guard"\nbundle = "guard.edgeai"\nbackends = {json.dumps(list(self.backends))}\n'
             f"{deployment}\n"

@@ -76,6 +76,8 @@ schema = 1
 id = "cart"
 site = "lab"
 data_dir = "{data}"
+[trust]
+unsigned = "accept"
 [supervise]
 heartbeat_s = 0.1
 [spool]

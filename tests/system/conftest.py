@@ -112,6 +112,7 @@ class Cart:
             "schema": 1,
             "device": {"id": "cart", "site": "lab", "data_dir": str(self.data_dir)},
             "plugins": {"allow": ["fakes"]},
+            "trust": {"unsigned": "accept"},
             "spool": {"reserve_bytes": 1_000_000},
             "ingest": {"scp": {"port": self.dicom_port}},
             "mqtt": {"port": self.broker.port},

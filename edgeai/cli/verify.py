@@ -1,0 +1,84 @@
+"""``edgeai verify BUNDLE``: is it whole, who signed it, and is that enough?"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeai.bundle.reader import Verified
+    from edgeai.bundle.trust import SignatureCheck
+
+TRUST_HELP = "A public key, or a folder of them; may be given again."
+_SAYS = {
+    "good": "good     signed by",
+    "bad": "BAD      not written by",
+    "unknown": "unknown  no trusted key has the id",
+}
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
+    trust: Annotated[list[Path] | None, typer.Option(help=TRUST_HELP, exists=True, metavar="DIR|FILE")] = None,
+    threshold: Annotated[int, typer.Option(min=1, max=64, help="So many different trusted keys must have signed.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+) -> None:
+    """Check every byte of a bundle and every signature, and say who signed.
+
+    Exit status: 0 when the bundle is whole and enough trusted keys signed it; 1 when it is damaged, unsigned, not
+    trusted (without --trust nobody is) or bears a bad signature; 2 when the command or a key cannot be used.
+    """
+    from edgeai.bundle.keys import read_keys
+    from edgeai.bundle.reader import verify_bundle
+    from edgeai.bundle.trust import TrustPolicy, check_signatures
+
+    keys = read_keys(trust or ())
+    found = verify_bundle(bundle)
+    seen = check_signatures(found.envelope, found.manifest_bytes, keys) if found.envelope else ()
+    (_print_json if as_json else _print)(bundle, found, seen, threshold)
+    policy = TrustPolicy(keys=tuple(trust or ()), threshold=threshold)
+    policy.check(found.envelope, found.manifest_bytes, bundle.name)
+
+
+def _print(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
+    manifest = found.manifest
+    typer.echo(f"{bundle}: {manifest.name} {manifest.version}, {found.digest}")
+    typer.echo(f"  content    good     {len(manifest.files)} files are what the manifest says")
+    for item in seen:
+        who = f" {item.key.name} ({_comment(item)}{item.key.path})" if item.key else ""
+        typer.echo(f"  signature  {_SAYS[item.verdict]}{who} {item.key_id}")
+    good = sum(item.verdict == "good" for item in seen)
+    typer.echo(f"  trusted    {good} of {threshold} needed" + ("" if seen else "; it is not signed"))
+
+
+def _comment(item: SignatureCheck) -> str:
+    comment = item.key.comment if item.key else ""
+    return f'"{comment}", ' if item.key and comment and comment != item.key.name else ""
+
+
+def _print_json(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
+    signatures: list[dict[str, Any]] = [
+        {
+            "key_id": item.key_id,
+            "verdict": item.verdict,
+            "name": item.key.name if item.key else None,
+            "comment": item.key.comment if item.key else None,
+            "file": str(item.key.path) if item.key else None,
+        }
+        for item in seen
+    ]
+    bad = any(item.verdict == "bad" for item in seen)
+    good = sum(item.verdict == "good" for item in seen)
+    body = {
+        "bundle": str(bundle),
+        "name": found.manifest.name,
+        "version": found.manifest.version,
+        "digest": found.digest,
+        "signatures": signatures,
+        "threshold": threshold,
+        "trusted": good >= threshold and not bad,
+    }
+    typer.echo(json.dumps(body, indent=2))
