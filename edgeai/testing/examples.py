@@ -88,6 +88,12 @@ class ModelExample:
     calibration: Sequence[Tensors] = ()
     options: Options = field(default_factory=dict)
 
+    def sample(self) -> dict[str, Array]:
+        """Inputs as declared: the first golden ones, else random. Fresh arrays each time."""
+        if self.golden:
+            return {name: np.array(value, order="C") for name, value in self.golden[0][0].items()}
+        return sample_tensors(self.inputs, seed=0)
+
 
 def sample_tensors(specs: Sequence[TensorSpec], *, seed: int, like: Tensors | None = None) -> dict[str, Array]:
     """Random tensors as declared; an open extent is that of ``like``, else 1 for the batch and 8 elsewhere."""

@@ -47,11 +47,13 @@ class ConverterConformance(Suite):
     def converted(
         self, example: ModelExample, tmp_path_factory: pytest.TempPathFactory
     ) -> dict[str, tuple[ConvertRequest, Converted]]:
-        """The example in each precision, made once for the class."""
+        """The example in each precision, made once for the class; calibrated ones where it has calibration."""
 
         def convert() -> dict[str, tuple[ConvertRequest, Converted]]:
             made = {}
             for precision in self.precisions or self.spec.precisions:
+                if precision in self.spec.calibrated and not example.calibration:
+                    continue
                 request = self.request_for(example, tmp_path_factory.mktemp(f"{self.converter}-{precision}"), precision)
                 made[precision] = (request, self.spec.convert(request))
             return made
@@ -124,6 +126,40 @@ class ConverterConformance(Suite):
         request = self.request_for(example, tmp_path, self.spec.precisions[0], inputs=more)
         with pytest.raises(ConversionFailed):
             self.spec.convert(request)
+
+    @since(1, 0)
+    def test_calibrated_precisions_are_precisions(self) -> None:
+        """``calibrated`` names nothing that the spec does not make."""
+        assert set(self.spec.calibrated) <= set(self.spec.precisions)
+
+    @since(1, 0)
+    @pytest.mark.parametrize("what", ["missing", "none", "shape", "name", "dtype", "nan"])
+    def test_calibration_that_is_none_is_refused(self, example: ModelExample, tmp_path: Path, what: str) -> None:
+        """Without samples, or with one that is not the model's input, it is ConversionFailed; nothing is written."""
+        if not self.spec.calibrated:
+            pytest.skip("no precision is calibrated")
+        good = example.sample()
+        bad = {
+            "missing": None,
+            "none": (),
+            "shape": (good, {name: array[..., :-1] for name, array in good.items()}),
+            "name": (good, {f"{name}_other": array for name, array in good.items()}),
+            "dtype": (good, {name: array.astype("float64") for name, array in good.items()}),
+            "nan": (good, {name: np.full_like(array, np.nan) for name, array in good.items()}),
+        }[what]
+        request = self.request_for(
+            example, tmp_path, self.spec.calibrated[0], calibration=None if bad is None else lambda: bad
+        )
+        with pytest.raises(ConversionFailed) as caught:
+            self.spec.convert(request)
+        assert caught.value.remedy
+        assert list(tmp_path.iterdir()) == []
+
+    @since(1, 0)
+    def test_errors_of_layers_are_numbers(self, converted: dict[str, tuple[ConvertRequest, Converted]]) -> None:
+        """What the report shows of a layer is a finite number from 0."""
+        for precision, (_, made) in converted.items():
+            assert all(np.isfinite(error) and error >= 0 for error in made.layers.values()), precision
 
     @since(1, 0)
     def test_writes_an_artifact_below_the_output(self, converted: dict[str, tuple[ConvertRequest, Converted]]) -> None:

@@ -93,9 +93,22 @@ BACKEND = BackendSpec(
 CONVERTER = ConverterSpec(
     name="tflite",
     artifact_format="tflite",
-    precisions=("fp32", "fp16"),
+    precisions=("fp32", "fp16", "dynamic", "int8", "int16x8"),
     convert=_convert,
-    help="Keras to TensorFlow Lite; fp16 keeps the weights in half precision and the border in float32.",
+    calibrated=("int8", "int16x8"),
+    options=(
+        OptionSpec(
+            name="keep_float",
+            help="names of Keras layers that dynamic, int8 and int16x8 leave in float",
+            default=(),
+        ),
+        OptionSpec(
+            name="max_float_layers",
+            help="how many more layers int8 and int16x8 may leave in float so that the score's drop holds",
+            default=8,
+        ),
+    ),
+    help="Keras to TensorFlow Lite; inputs and outputs are float32 in every precision.",
 )
 
 

@@ -34,11 +34,12 @@ class TestTfliteConverter(ConverterConformance):
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
-    def example(self, keras_models, specs, cases):
+    def example(self, keras_models, specs, cases, calibration):
         return ModelExample(
             path=keras_models / "classifier.keras",
             inputs=(specs.image,),
             outputs=(specs.probabilities,),
             golden=cases,
-            tolerance={"fp32": 1e-5, "fp16": 2e-3},
+            tolerance={"fp32": 1e-5, "fp16": 2e-3, "dynamic": 2e-2, "int8": 3e-2, "int16x8": 2e-2},
+            calibration=calibration,
         )

@@ -37,7 +37,7 @@ def test_precisions_of_the_spec_are_those_of_the_converter():
 
 def test_fp16_halves_the_weights_and_says_so(request_for, tmp_path):
     sizes = {}
-    for precision in CONVERTER.precisions:
+    for precision in ("fp32", "fp16"):
         output = tmp_path / precision
         output.mkdir()
         converted = CONVERTER.convert(request_for(precision=precision, output=output))

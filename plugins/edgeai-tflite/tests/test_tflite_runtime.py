@@ -81,3 +81,34 @@ except BackendUnavailable as error:
     )
     assert done.stdout.startswith("backend.engine-missing tflite: litert is not installed")
     assert "pip install" in done.stdout
+
+
+def test_integers_are_opened_too(other_python, environment, keras_models, specs, calibration, golden, tmp_path):
+    from edgeai.api import ConvertRequest
+    from edgeai_tflite import CONVERTER
+
+    request = ConvertRequest(
+        model=keras_models / "classifier.keras",
+        output=tmp_path,
+        precision="int8",
+        inputs=(specs.image,),
+        outputs=(specs.probabilities,),
+        calibration=lambda: calibration,
+    )
+    code = f"""
+import numpy as np
+from pathlib import Path
+from edgeai.api import OpenRequest, TensorSpec
+from edgeai_tflite import BACKEND
+session = BACKEND.open(OpenRequest(
+    artifact=Path({str(CONVERTER.convert(request).artifact)!r}), device="CPU",
+    inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 16, 16, 1)),),
+    outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 3)),)))
+with np.load({str(keras_models / "classifier.npz")!r}) as known:
+    found = session.run({{"image": known["image"][:1]}})["probabilities"]
+    print(np.abs(found - known["probabilities"][:1]).max())
+"""
+    done = subprocess.run(
+        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert float(done.stdout) < 0.03

@@ -1,0 +1,266 @@
+"""Integers in TensorFlow Lite: what is inside, what stays in float and why, and what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+from edgeai_tflite import CONVERTER
+
+_VALUES = TensorSpec(name="values", dtype="float32", shape=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def request_for(keras_models, specs, calibration, tmp_path_factory):
+    """``request_for(precision=..., ...)`` -> a request that converts the classifier into a folder of its own."""
+
+    def made(**changes) -> ConvertRequest:
+        plain = ConvertRequest(
+            model=keras_models / "classifier.keras",
+            output=tmp_path_factory.mktemp("quantised"),
+            precision="int8",
+            inputs=(specs.image,),
+            outputs=(specs.probabilities,),
+            calibration=lambda: calibration,
+        )
+        return replace(plain, **changes)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(request_for):
+    """The classifier in each precision."""
+    return {name: CONVERTER.convert(request_for(precision=name)) for name in CONVERTER.precisions}
+
+
+def _contents(artifact):
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(artifact))
+    graph = model.subgraphs[0]
+    kinds = Counter(flatbuffer_utils.opcode_to_name(model, one.opcodeIndex) for one in graph.operators)
+    return model, graph, kinds
+
+
+def test_int8_is_integers_between_float_borders(made):
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    _, graph, kinds = _contents(made["int8"].artifact)
+    assert kinds["QUANTIZE"] == 1
+    assert kinds["DEQUANTIZE"] == 1
+    borders = {int(index) for index in (*graph.inputs, *graph.outputs)}
+    floats = {index for index, tensor in enumerate(graph.tensors) if tensor.type == TensorType.FLOAT32}
+    assert floats == borders
+    scales = [one.quantization.scale for one in graph.tensors if one.quantization]
+    per_channel = [scale for scale in scales if scale is not None and len(scale) > 3]
+    assert len(per_channel) >= 4  # weights and biases of both convolutions
+
+
+def test_int16x8_has_activations_of_16_bits(made):
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    _, graph, _ = _contents(made["int16x8"].artifact)
+    assert {graph.tensors[one.outputs[0]].type for one in graph.operators[:-1]} == {TensorType.INT16}
+
+
+def test_integers_are_smaller_and_say_what_they_are(made):
+    sizes = {name: one.artifact.stat().st_size for name, one in made.items()}
+    assert max(sizes[name] for name in ("dynamic", "int8", "int16x8")) < 0.6 * sizes["fp32"]
+    assert "calibrated on 32 samples" in made["int8"].notes
+    assert any("int8 per channel" in note for note in made["dynamic"].notes)
+    assert {"first", "conv2d", "probabilities"} <= set(made["int8"].layers)
+    assert 0 < made["int16x8"].layers["first"] < made["int8"].layers["first"] < 0.05
+
+
+def test_a_fresh_process_gives_the_same_bytes(made, keras_models, calibration, in_a_child, tmp_path):
+    np.savez(tmp_path / "calibration.npz", *[sample["image"] for sample in calibration])
+    code = """
+import sys, numpy as np
+from pathlib import Path
+from edgeai.api import ConvertRequest, TensorSpec
+from edgeai_tflite import CONVERTER
+with np.load(sys.argv[2]) as arrays:
+    samples = [{"image": arrays[name]} for name in arrays.files]
+for precision in CONVERTER.precisions:
+    output = Path(sys.argv[3]) / precision
+    output.mkdir()
+    CONVERTER.convert(ConvertRequest(
+        model=Path(sys.argv[1]), output=output, precision=precision, calibration=lambda: samples,
+        inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 16, 16, 1)),),
+        outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 3)),)))
+"""
+    done = in_a_child(code, keras_models / "classifier.keras", tmp_path / "calibration.npz", tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    for precision, one in made.items():
+        assert (tmp_path / precision / "model.tflite").read_bytes() == one.artifact.read_bytes(), precision
+
+
+def test_two_inputs_keep_their_names_and_order(request_for, keras_models, specs, open_artifact, golden):
+    known = golden("two_heads")
+    samples = [{"age": known["age"][n : n + 1], "image": known["image"][n : n + 1]} for n in range(4)]
+    inputs, outputs = (specs.age, specs.image), (specs.value, specs.probabilities)
+    converted = CONVERTER.convert(
+        request_for(model=keras_models / "two_heads.keras", inputs=inputs, outputs=outputs, calibration=lambda: samples)
+    )
+    found = open_artifact(converted.artifact, inputs, outputs).run(samples[1])
+    np.testing.assert_allclose(found["probabilities"], known["probabilities"][1:2], atol=0.05)
+    np.testing.assert_allclose(found["value"], known["value"][1:2], atol=0.1)
+    assert any("few" in note for note in converted.notes)
+
+
+def test_an_open_batch_stays_open(request_for, specs, open_artifact, golden):
+    converted = CONVERTER.convert(request_for(inputs=(specs.images,), outputs=(specs.many,)))
+    session = open_artifact(converted.artifact, (specs.images,), (specs.many,))
+    known = golden("classifier")
+    found = session.run({"image": known["image"]})["probabilities"]
+    np.testing.assert_allclose(found, known["probabilities"], atol=0.03)
+
+
+def test_depthwise_convolutions_stay_in_float_where_int8_weights_would_slow_them(keras, request_for, tmp_path):
+    image = keras.Input((16, 16, 1), name="image")
+    x = keras.layers.DepthwiseConv2D(3, depth_multiplier=8, name="spread")(keras.layers.Conv2D(8, 3)(image))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    keras.Model(image, keras.layers.Dense(3)(x)).save(tmp_path / "depthwise.keras")
+    converted = CONVERTER.convert(request_for(model=tmp_path / "depthwise.keras", precision="dynamic"))
+    from ai_edge_litert.schema_py_generated import TensorType
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model, graph, _ = _contents(converted.artifact)
+    weights = {
+        flatbuffer_utils.opcode_to_name(model, one.opcodeIndex): graph.tensors[one.inputs[1]].type
+        for one in graph.operators
+    }
+    assert weights["DEPTHWISE_CONV_2D"] == TensorType.FLOAT32
+    assert weights["CONV_2D"] == TensorType.INT8
+    assert any("depthwise" in note for note in converted.notes)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_a_recurrent_layer_is_refused_by_name_with_what_to_use_instead(keras, request_for, tmp_path, precision):
+    rows = keras.Input((6, 4), name="rows")
+    keras.Model(rows, keras.layers.Dense(3)(keras.layers.GRU(5, name="memory")(rows))).save(tmp_path / "gru.keras")
+    spec = TensorSpec(name="rows", dtype="float32", shape=(1, 6, 4))
+    samples = [{"rows": np.ones((1, 6, 4), "float32")}]
+    changes = {"model": tmp_path / "gru.keras", "inputs": (spec,), "calibration": lambda: samples}
+    with pytest.raises(ConversionFailed, match="'memory'") as caught:
+        CONVERTER.convert(request_for(precision=precision, **changes))
+    assert caught.value.code == "convert.layer-unsupported"
+    assert "dynamic or fp16" in (caught.value.remedy or "")
+    assert CONVERTER.convert(request_for(precision="dynamic", **changes)).artifact.exists()
+
+
+def test_an_unrolled_recurrent_layer_can_be_integers(keras, request_for, tmp_path, open_artifact):
+    rows = keras.Input((6, 4), name="rows")
+    model = keras.Model(rows, keras.layers.Dense(3)(keras.layers.GRU(5, unroll=True)(rows)))
+    model.save(tmp_path / "gru.keras")
+    spec = TensorSpec(name="rows", dtype="float32", shape=(1, 6, 4))
+    random = np.random.default_rng(4)
+    samples = [{"rows": random.random((1, 6, 4)).astype("float32")} for _ in range(20)]
+    converted = CONVERTER.convert(
+        request_for(model=tmp_path / "gru.keras", inputs=(spec,), calibration=lambda: samples)
+    )
+    found = open_artifact(converted.artifact, (spec,), (replace(_VALUES, name="probabilities"),)).run(samples[3])
+    wanted = np.asarray(model(samples[3]["rows"], training=False))
+    np.testing.assert_allclose(found["probabilities"], wanted, atol=0.1)
+
+
+# --- layers in float ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wild(keras, request_for, tmp_path_factory):
+    """``wild(**changes)`` -> a request for a model with one channel 400 times the others, and ``.score`` set."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((16, 16, 1), name="image")
+    x = image
+    for name in ("first", "wild", "after", "calm"):
+        x = keras.layers.Conv2D(8, 3, activation="relu", name=name)(x)
+    model = keras.Model(image, keras.layers.Dense(3, name="values")(keras.layers.GlobalAveragePooling2D()(x)))
+    kernel, bias = model.get_layer("wild").get_weights()
+    kernel[..., 0] = np.abs(kernel[..., 0]) * 400
+    model.get_layer("wild").set_weights([kernel, bias])
+    kernel, bias = model.get_layer("after").get_weights()
+    kernel[:, :, 0] /= 4000
+    model.get_layer("after").set_weights([kernel, bias])
+    path = tmp_path_factory.mktemp("wild") / "wild.keras"
+    model.save(path)
+    random = np.random.default_rng(0)
+    samples = [{"image": random.random((1, 16, 16, 1)).astype("float32")} for _ in range(20)]
+    wanted = np.stack([np.asarray(model(sample["image"], training=False)) for sample in samples])
+
+    def score(infer) -> float:
+        found = np.stack([infer(sample)["values"] for sample in samples])
+        return -float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+
+    def changed(**changes) -> ConvertRequest:
+        plain = {"model": path, "outputs": (_VALUES,), "calibration": lambda: samples, "score": score}
+        return request_for(**{**plain, **changes})
+
+    return changed
+
+
+def test_layers_stay_in_float_until_the_score_holds_and_are_named(wild, open_artifact, specs):
+    said = []
+    request = wild(max_drop=0.05, progress=said.append)
+    plain = CONVERTER.convert(wild())
+    held = CONVERTER.convert(request)
+    scores = {
+        name: request.score(open_artifact(one.artifact, (specs.image,), (_VALUES,)).run)
+        for name, one in (("plain", plain), ("held", held))
+    }
+    assert scores["plain"] < -0.5
+    assert scores["held"] >= -0.05
+    assert "kept in float: wild, after" in held.notes
+    assert held.layers["after"] < 0.1 < plain.layers["after"]
+    assert any("wild" in step for step in said)
+
+
+def test_a_score_that_does_hold_keeps_nothing_in_float(wild):
+    assert not [note for note in CONVERTER.convert(wild(max_drop=10.0)).notes if "float" in note]
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_drop_that_cannot_be_held_is_refused_with_the_worst_layers(wild, most):
+    with pytest.raises(ConversionFailed) as caught:
+        CONVERTER.convert(wild(max_drop=0.05, options={"max_float_layers": most}))
+    assert caught.value.code == "convert.quantisation-drop"
+    assert f"with {most} layers in float, worst: {'wild' if most else 'none'}" in str(caught.value)
+    assert "max_float_layers" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("precision", ["dynamic", "int8"])
+def test_layers_that_the_recipe_names_stay_in_float(wild, precision):
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    converted = CONVERTER.convert(wild(precision=precision, options={"keep_float": ["calm"]}))
+    _, graph, _ = _contents(converted.artifact)
+    kernels = {
+        graph.tensors[one.outputs[0]].name.decode(): graph.tensors[one.inputs[1]].type
+        for one in graph.operators
+        if len(one.inputs) == 3
+    }
+    in_float = [name for name, kind in kernels.items() if kind == TensorType.FLOAT32]
+    assert len(in_float) == 1
+    assert "calm" in in_float[0]
+    assert "kept in float: calm" in converted.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"keep_float": ["clam"]}, "convert.layer-unknown"),
+        ({"keep_float": "calm"}, "convert.options"),
+        ({"max_float_layers": -1}, "convert.options"),
+        ({"max_float_layers": 1.5}, "convert.options"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(wild, options, code):
+    with pytest.raises(ConversionFailed) as caught:
+        CONVERTER.convert(wild(options=options))
+    assert caught.value.code == code
+    assert caught.value.remedy
