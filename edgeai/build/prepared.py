@@ -12,7 +12,8 @@ from edgeai.build.dataset import Labels, Sample, TaskLike, labels_of
 from edgeai.build.targets import encoder_of, source_mask
 from edgeai.pipeline import Pipeline
 
-_SAID_EVERY = 100
+_SAID = 10
+"""Times that progress is told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -109,7 +110,7 @@ def prepare(
         contexts.append(context)
         if encode is not None:
             targets.append(encode(sample, context.frame))
-        if number % _SAID_EVERY == 0 or number == len(samples):
+        if number % max(1, len(samples) // _SAID) == 0 or number == len(samples):
             progress(f"{number} of {len(samples)} samples")
     stacked = np.stack(arrays)
     return Prepared(

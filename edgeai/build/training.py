@@ -1,0 +1,156 @@
+"""``edgeai train``: run a card's ``train.py``, and record in the card what it was made with.
+
+The script runs in a process of its own, as anyone would run it by hand. What it learnt from, and with which versions,
+is then written into ``model.toml``; comments and order stay.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from edgeai.api import ConfigError, DataRejected, EdgeaiError
+from edgeai.build.card import CARD_NAME, Card, file_digest, read_card
+from edgeai.build.dataset import digest, read_splits
+from edgeai.build.extra import needed
+
+SCRIPT = "train.py"
+RESULT = "result: "
+"""Begins a line of a script that is more than progress."""
+DISTRIBUTIONS = ("edgeai", "edgeai-keras", "keras", "tensorflow", "numpy")
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+_TAIL = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What came of it.
+
+    Attributes:
+        model: the ``.keras`` file; the old one after a cross-validation, which writes nothing.
+        digest: of it.
+        results: what the script said of the model's worth, line by line.
+    """
+
+    model: Path
+    digest: str
+    results: tuple[str, ...]
+
+
+def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str], None] = lambda step: None) -> Trained:
+    """Run ``folder``'s training script on ``data``, then record digests and versions in its card.
+
+    Args:
+        folder: with ``model.toml`` and ``train.py``.
+        data: where ``[dataset]`` of the card finds its tables.
+        folds: of a cross-validation, in place of the training that the card records; 0 for none.
+        progress: told every line of the script.
+
+    Raises:
+        ConfigError: the card; or ``build.no-script``.
+        DataRejected: samples that cannot be used, before anything is trained.
+        EdgeaiError: ``build.training-failed``, with the script's last lines.
+    """
+    card = read_card(folder)
+    script = folder / SCRIPT
+    if not script.is_file():
+        raise ConfigError(
+            f"{script}: no such file",
+            code="build.no-script",
+            remedy="write one that takes --data DIR; models/xray-view/train.py is one of 40 lines",
+        )
+    found = _data_digest(card, data, progress)
+    needed("tomlkit")
+    options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
+    results = _run(script, options, progress)
+    model = folder / card.model
+    if not model.is_file():
+        raise EdgeaiError(f"{SCRIPT} ended well, and wrote no {card.model}", code="build.training-failed")
+    if not folds:
+        record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment())
+    return Trained(model=model, digest=file_digest(model), results=results)
+
+
+def environment() -> dict[str, str]:
+    """Versions that decide the weights: of Python, and of the distributions that are installed."""
+    found = {"python": platform.python_version()}
+    for name in DISTRIBUTIONS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def record(card: Path, *, model: str, data: str | None, environment: Mapping[str, str]) -> None:
+    """Write digests and versions into a ``model.toml``; all else in it stays as it was written.
+
+    Args:
+        card: the file.
+        model: digest of the ``.keras`` file.
+        data: digest of the samples; goes to ``[[data]]`` where the card has one source alone.
+        environment: distribution -> version.
+
+    Raises:
+        ConfigError: ``build.extra-missing``.
+    """
+    tomlkit = needed("tomlkit")
+    document = tomlkit.parse(card.read_text(encoding="utf-8"))
+    document["model_digest"] = model
+    if data is not None and len(document["data"]) == 1:
+        document["data"][0]["digest"] = data
+    table = tomlkit.table()
+    table.update(dict(environment))
+    if "environment" in document["training"]:
+        document["training"]["environment"].clear()
+        document["training"]["environment"].update(dict(environment))
+    else:
+        table.add(tomlkit.nl())
+        document["training"].append("environment", table)
+    card.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def _data_digest(card: Card, data: Path, progress: Callable[[str], None]) -> str | None:
+    """Of training and validation samples, in that order; ``None`` for a card whose script reads its own way."""
+    if not data.is_dir():
+        raise DataRejected(f"{data}: no such folder", code="data.file-missing", remedy="--data names the data's folder")
+    if card.dataset is None:
+        return None
+    progress("reading the samples")
+    splits = read_splits(card.dataset, data, card.task)
+    return digest([sample for samples in splits.values() for sample in samples])
+
+
+def _run(script: Path, options: list[str], progress: Callable[[str], None]) -> tuple[str, ...]:
+    results: list[str] = []
+    tail: deque[str] = deque(maxlen=_TAIL)
+    with subprocess.Popen(
+        [sys.executable, str(script.resolve()), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**_QUIET, **os.environ},
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                tail.append(line.rstrip())
+                progress(line.strip().removeprefix(RESULT))
+                if line.startswith(RESULT):
+                    results.append(line.strip().removeprefix(RESULT))
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode:
+        raise EdgeaiError(
+            f"{script} ended with status {process.returncode}:\n" + "\n".join(tail), code="build.training-failed"
+        )
+    return tuple(results)
