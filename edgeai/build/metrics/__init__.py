@@ -1,0 +1,10 @@
+"""Figures of merit, each with its source, its unit, and what it says where it is undefined.
+
+Point values come from scikit-learn and SciPy where they have the figure; over resamples the same figure is computed
+for all of them at once, from how often each resample drew each sample (``Weights``).
+"""
+
+from edgeai.build.metrics.bootstrap import Design, Interval, Values, Weights, interval
+from edgeai.build.metrics.figure import Figure, Undefined, by_name
+
+__all__ = ["Design", "Figure", "Interval", "Undefined", "Values", "Weights", "by_name", "interval"]
