@@ -1,0 +1,486 @@
+"""Metrics: each against the library that has it, a published value, or a case worked by hand; and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as sk
+
+from edgeai.api import EvaluationFailed
+from edgeai.build.metrics import Design, Undefined, by_name, interval
+from edgeai.build.metrics import classification as cls
+from edgeai.build.metrics import detection as det
+from edgeai.build.metrics import regression as reg
+from edgeai.build.metrics import segmentation as seg
+from edgeai.build.metrics.bootstrap import two_sided_p
+from edgeai.build.metrics.classification import Classified
+from edgeai.build.metrics.paired import delong, mcnemar
+
+RNG = np.random.default_rng(7)
+
+
+def _binary(n: int = 200, ties: int = 0) -> Classified:
+    truth = RNG.random(n) < 0.3
+    p = np.clip(truth * 0.3 + RNG.random(n) * 0.7, 0, 1)
+    p = np.round(p * ties) / ties if ties else p
+    return Classified(mode="binary", truth=truth[:, None], probabilities=p[:, None], stated=p[:, None] >= 0.5)
+
+
+def _multi(n: int = 300, k: int = 4) -> Classified:
+    index = RNG.integers(0, k, n)
+    logits = RNG.normal(size=(n, k)) + 1.2 * np.eye(k)[index]
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return Classified(
+        mode="multi-class",
+        truth=np.eye(k, dtype=bool)[index],
+        probabilities=p,
+        stated=np.eye(k, dtype=bool)[p.argmax(1)],
+    )
+
+
+def _values(c: Classified) -> dict[str, float]:
+    return {figure.name: figure.value() for figure in c.figures()}
+
+
+# --- classification against scikit-learn ---------------------------------------------------------
+
+
+def test_binary_is_what_scikit_learn_says() -> None:
+    c = _binary()
+    y, p, s = c.truth[:, 0], c.probabilities[:, 0], c.stated[:, 0]
+    got = _values(c)
+    assert got == pytest.approx(
+        {
+            "auc_roc": sk.roc_auc_score(y, p),
+            "auc_pr": sk.average_precision_score(y, p),
+            "accuracy": sk.accuracy_score(y, s),
+            "sensitivity": sk.recall_score(y, s),
+            "specificity": sk.recall_score(~y, ~s),
+            "precision": sk.precision_score(y, s),
+            "recall": sk.recall_score(y, s),
+            "f1": sk.f1_score(y, s),
+            "brier": sk.brier_score_loss(y, p),
+            "ece": got["ece"],
+        }
+    )
+    assert tuple(got) == cls.NAMES
+
+
+def test_multi_class_is_the_macro_average() -> None:
+    c = _multi()
+    y, s = c.truth.argmax(axis=1), c.stated.argmax(axis=1)
+    got = _values(c)
+    assert got["auc_roc"] == pytest.approx(sk.roc_auc_score(y, c.probabilities, multi_class="ovr", average="macro"))
+    assert got["auc_pr"] == pytest.approx(sk.average_precision_score(c.truth, c.probabilities, average="macro"))
+    assert got["accuracy"] == pytest.approx(sk.accuracy_score(y, s))
+    assert got["recall"] == got["sensitivity"] == pytest.approx(sk.recall_score(y, s, average="macro"))
+    assert got["precision"] == pytest.approx(sk.precision_score(y, s, average="macro"))
+    assert got["f1"] == pytest.approx(sk.f1_score(y, s, average="macro"))
+    assert got["brier"] == pytest.approx(sk.brier_score_loss(y, c.probabilities, labels=range(4)))
+    each = [sk.recall_score(y != k, s != k) for k in range(4)]
+    assert got["specificity"] == pytest.approx(np.mean(each))
+
+
+def test_multi_label_is_the_mean_over_labels() -> None:
+    truth = RNG.random((150, 3)) < [0.5, 0.2, 0.1]
+    p = np.clip(truth * 0.2 + RNG.random((150, 3)) * 0.8, 0, 1)
+    got = _values(Classified(mode="multi-label", truth=truth, probabilities=p, stated=p >= 0.5))
+    assert got["auc_roc"] == pytest.approx(sk.roc_auc_score(truth, p, average="macro"))
+    assert got["f1"] == pytest.approx(sk.f1_score(truth, p >= 0.5, average="macro"))
+    assert got["accuracy"] == pytest.approx((truth == (p >= 0.5)).mean())
+    assert got["brier"] == pytest.approx(((truth - p) ** 2).mean())
+
+
+@pytest.mark.parametrize("make", [_binary, lambda: _binary(ties=8), _multi], ids=["binary", "ties", "multi-class"])
+def test_over_resamples_each_figure_is_itself(make: Any) -> None:
+    """What is computed for all resamples at once is what the value would be of each resample alone."""
+    c = make()
+    n = len(c.truth)
+    drawn = RNG.integers(0, n, (20, n))
+    weights = np.stack([np.bincount(each, minlength=n) for each in drawn]).astype(float)
+    for figure in c.figures():
+        at_once = figure.over(weights)
+        alone = [
+            by_name(
+                Classified(
+                    mode=c.mode, truth=c.truth[d], probabilities=c.probabilities[d], stated=c.stated[d]
+                ).figures()
+            )[figure.name].value()
+            for d in drawn
+        ]
+        assert at_once == pytest.approx(alone, abs=1e-12), figure.name
+
+
+def test_calibration_error_by_hand() -> None:
+    truth = np.array([1, 1, 0, 0, 1], bool)
+    p = np.array([0.9, 0.9, 0.9, 0.1, 0.1])
+    # Bin of 0.9: frequency 2/3, off by 0.2333 for 3 samples; of 0.1: frequency 1/2, off by 0.4 for 2.
+    assert cls.ece_over(truth, p, np.ones((1, 5)))[0] == pytest.approx((3 * (0.9 - 2 / 3) + 2 * 0.4) / 5)
+    assert cls.ece_over(truth, truth.astype(float), np.ones((1, 5)))[0] == 0.0
+
+
+def test_undecided_is_never_right() -> None:
+    truth = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
+    p = np.full((4, 3), 1 / 3)
+    stated = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
+    stated[3] = False
+    got = _values(Classified(mode="multi-class", truth=truth, probabilities=p, stated=stated))
+    assert got["accuracy"] == 0.75
+    assert got["sensitivity"] == pytest.approx((0.5 + 1 + 1) / 3)
+
+
+def test_one_class_alone_has_no_curve_and_that_is_said() -> None:
+    c = Classified(
+        mode="binary", truth=np.ones((5, 1), bool), probabilities=np.full((5, 1), 0.7), stated=np.ones((5, 1), bool)
+    )
+    figures = by_name(c.figures())
+    for name in ("auc_roc", "auc_pr"):
+        with pytest.raises(Undefined, match="one class") as caught:
+            figures[name].value()
+        assert caught.value.code == "evaluate.undefined"
+    with pytest.raises(Undefined, match="no sample is negative"):
+        figures["specificity"].value()
+    assert figures["accuracy"].value() == 1.0
+
+
+def test_nothing_stated_has_no_precision() -> None:
+    c = Classified(
+        mode="binary",
+        truth=np.array([[True], [False]]),
+        probabilities=np.full((2, 1), 0.2),
+        stated=np.zeros((2, 1), bool),
+    )
+    with pytest.raises(Undefined, match="states no positive"):
+        by_name(c.figures())["precision"].value()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_probability_that_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(EvaluationFailed) as caught:
+        Classified(
+            mode="binary",
+            truth=np.array([[True], [False]]),
+            probabilities=np.array([[0.5], [value]]),
+            stated=np.zeros((2, 1), bool),
+        )
+    assert caught.value.code == "evaluate.not-finite"
+
+
+def test_shapes_and_double_labels_are_refused() -> None:
+    with pytest.raises(EvaluationFailed):
+        Classified(
+            mode="binary", truth=np.ones((2, 1), bool), probabilities=np.ones((3, 1)), stated=np.ones((2, 1), bool)
+        )
+    with pytest.raises(EvaluationFailed):
+        Classified(
+            mode="multi-class", truth=np.ones((2, 2), bool), probabilities=np.ones((2, 2)), stated=np.ones((2, 2), bool)
+        )
+    with pytest.raises(EvaluationFailed):
+        Classified(
+            mode="binary", truth=np.ones((0, 1), bool), probabilities=np.ones((0, 1)), stated=np.ones((0, 1), bool)
+        )
+
+
+# --- bootstrap -----------------------------------------------------------------------------------
+
+
+def _mean_of(values: Any) -> Any:
+    return lambda weights: weights @ values / weights.sum(axis=-1)
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca"])
+def test_intervals_are_scipys(method: str) -> None:
+    values = RNG.exponential(size=60)
+    got = interval(_mean_of(values), Design.of([0] * 60), method=method, seed=3)
+    want = stats.bootstrap(
+        (values,), np.mean, n_resamples=1000, method="BCa" if method == "bca" else method, rng=np.random.default_rng(3)
+    ).confidence_interval
+    assert (got.low, got.high) == pytest.approx((want.low, want.high), abs=1e-9)
+
+
+def test_strata_keep_their_share_and_groups_stay_together() -> None:
+    seen: list[Any] = []
+
+    def watch(weights: Any) -> Any:
+        seen.append(weights)
+        return weights.sum(axis=-1)
+
+    strata = ["a"] * 6 + ["b"] * 4
+    interval(watch, Design.of(strata), resamples=50)
+    weights = np.vstack(seen)
+    assert (weights[:, :6].sum(axis=1) == 6).all()
+    assert (weights[:, 6:].sum(axis=1) == 4).all()
+    seen.clear()
+    groups = [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+    design = Design.of(strata, groups)
+    assert design.units == 5
+    interval(watch, design, resamples=50)
+    weights = np.vstack(seen)
+    assert (weights[:, ::2] == weights[:, 1::2]).all()
+
+
+def test_patients_with_many_images_widen_the_interval() -> None:
+    patients = np.repeat(np.arange(20), 10)
+    values = RNG.normal(size=20)[patients] + 0.1 * RNG.normal(size=200)
+    alone = interval(_mean_of(values), Design.of([0] * 200))
+    together = interval(_mean_of(values), Design.of([0] * 200, list(patients)))
+    assert together.high - together.low > 2 * (alone.high - alone.low)
+
+
+def test_a_unit_alone_in_its_stratum_is_always_drawn() -> None:
+    truth = np.array([True] + [False] * 20)
+    score = RNG.random(21)
+    got = interval(lambda w: cls.auc_roc_over(truth, score, w), Design.of(list(truth)))
+    assert np.isfinite(got.distribution).all()
+
+
+def test_an_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """Coverage of the AUC of two normal classes, whose true value is known."""
+    true_auc = float(stats.norm.cdf(1 / math.sqrt(2)))
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(60):
+        truth = np.arange(100) < 50
+        score = rng.normal(size=100) + truth
+        got = interval(lambda w, t=truth, s=score: cls.auc_roc_over(t, s, w), Design.of(list(truth)), resamples=300)
+        held += got.low <= true_auc <= got.high
+    assert 52 <= held <= 60
+
+
+def test_a_statistic_that_few_resamples_determine_has_no_interval() -> None:
+    got = interval(lambda w: np.where(w[:, 0] > 3, 1.0, np.nan), Design.of([0] * 10))
+    assert math.isnan(got.low)
+    assert math.isnan(got.high)
+    some = interval(lambda w: np.where(w[:, 0] > 0, w[:, 0], np.nan), Design.of([0] * 10))
+    assert some.low >= 1
+
+
+def test_too_few_are_refused() -> None:
+    for strata in ([], [0], [0, 1]):
+        with pytest.raises(EvaluationFailed) as caught:
+            interval(lambda w: w[:, 0], Design.of(strata))
+        assert caught.value.code == "evaluate.too-few"
+
+
+def test_p_of_a_distribution() -> None:
+    assert two_sided_p(np.linspace(-1, 1, 1001)) == pytest.approx(1.0, abs=0.01)
+    assert two_sided_p(np.linspace(0.1, 1, 999)) == pytest.approx(1 / 1000)
+    assert two_sided_p(np.zeros(100)) == 1.0
+    assert math.isnan(two_sided_p(np.full(10, np.nan)))
+
+
+# --- paired tests --------------------------------------------------------------------------------
+
+
+def test_mcnemar_is_exact() -> None:
+    right = np.array([True] * 50 + [False] * 10)
+    assert mcnemar(right, right).p == 1.0
+    one = np.array([True] * 9 + [False] + [True] * 20)
+    other = np.array([False] * 9 + [True] + [True] * 20)
+    got = mcnemar(one, other)
+    assert (got.only_one, got.only_other) == (9, 1)
+    assert got.p == pytest.approx(2 * (1 + 10) / 2**10)
+    with pytest.raises(EvaluationFailed):
+        mcnemar(right, right[:-1])
+
+
+def test_delong_is_what_its_definition_gives() -> None:
+    """By the O(mn) sums of DeLong et al. 1988, equations 2 to 6, ties included."""
+    truth = RNG.random(80) < 0.4
+    one = np.round(RNG.normal(size=80) + truth, 1)
+    other = np.round(one + RNG.normal(size=80), 1)
+    got = delong(truth, one, other)
+    parts = []
+    for score in (one, other):
+        x, y = score[truth], score[~truth]
+        psi = (x[:, None] > y[None]) + 0.5 * (x[:, None] == y[None])
+        parts.append((psi.mean(), psi.mean(axis=1), psi.mean(axis=0)))
+    m, n = truth.sum(), (~truth).sum()
+    s10 = np.cov(parts[0][1], parts[1][1])
+    s01 = np.cov(parts[0][2], parts[1][2])
+    s = s10 / m + s01 / n
+    error = math.sqrt(s[0, 0] + s[1, 1] - 2 * s[0, 1])
+    assert (got.one, got.other) == pytest.approx((sk.roc_auc_score(truth, one), sk.roc_auc_score(truth, other)))
+    assert got.standard_error == pytest.approx(error)
+    assert got.p == pytest.approx(2 * stats.norm.sf(abs(parts[0][0] - parts[1][0]) / error))
+
+
+def test_delong_of_equals_and_of_too_few() -> None:
+    truth = np.array([True, True, False, False, True])
+    score = np.array([0.9, 0.2, 0.4, 0.1, 0.5])
+    assert delong(truth, score, score).p == 1.0
+    assert delong(truth, score, 2 * score + 1).p == 1.0
+    with pytest.raises(Undefined):
+        delong(np.array([True, False, False]), score[:3], score[:3])
+    with pytest.raises(EvaluationFailed):
+        delong(truth, score, np.full(5, np.nan))
+
+
+# --- masks ---------------------------------------------------------------------------------------
+
+
+def _square(y: int, x: int, side: int = 10) -> Any:
+    mask = np.zeros((40, 50), bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def test_overlap_by_hand_and_by_scikit_learn() -> None:
+    one, other = _square(10, 10), _square(10, 15)
+    assert seg.overlap(one, other) == (0.5, pytest.approx(1 / 3))
+    assert seg.overlap(one, other)[0] == pytest.approx(sk.f1_score(one.ravel(), other.ravel()))
+    assert seg.overlap(one, other)[1] == pytest.approx(sk.jaccard_score(one.ravel(), other.ravel()))
+    assert seg.overlap(one, one) == (1.0, 1.0)
+    assert seg.overlap(one, _square(25, 25)) == (0.0, 0.0)
+
+
+def test_distances_by_hand() -> None:
+    dot, far = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    dot[3, 4], far[6, 8] = True, True
+    assert seg.distances(dot, far) == (5.0, 5.0)
+    assert seg.distances(dot, far, (2.0, 0.5)) == pytest.approx((math.hypot(6, 2),) * 2)
+    assert seg.distances(_square(10, 10), _square(10, 10)) == (0.0, 0.0)
+
+
+def test_distances_are_those_of_all_pairs_of_border_pixels() -> None:
+    one, other = RNG.random((24, 30)) < 0.2, RNG.random((24, 30)) < 0.2
+    spacing = (0.3, 0.7)
+
+    def border(mask: Any) -> Any:
+        padded = np.pad(mask, 1)
+        inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+        return np.argwhere(mask & ~inner) * spacing
+
+    a, b = border(one), border(other)
+    pairs = np.hypot(*(a[:, None] - b[None]).transpose(2, 0, 1))
+    there, back = pairs.min(axis=1), pairs.min(axis=0)
+    hd95, mean = seg.distances(one, other, spacing)
+    assert hd95 == pytest.approx(max(np.percentile(there, 95), np.percentile(back, 95)))
+    assert mean == pytest.approx(np.concatenate((there, back)).mean())
+
+
+def test_empty_masks() -> None:
+    nothing, something = np.zeros((30, 40), bool), np.zeros((30, 40), bool)
+    something[5, 5] = True
+    assert seg.overlap(nothing, nothing) == (1.0, 1.0)
+    assert seg.distances(nothing, nothing) == (0.0, 0.0)
+    for pair in ((nothing, something), (something, nothing)):
+        assert seg.overlap(*pair) == (0.0, 0.0)
+        assert seg.distances(*pair) == (50.0, 50.0)
+
+
+def test_masks_that_do_not_fit_are_refused() -> None:
+    for pair in (
+        (np.zeros((3, 3), bool), np.zeros((3, 4), bool)),
+        (np.zeros((3, 3), bool), np.zeros((3, 3), np.uint8)),
+        (np.zeros(3, bool), np.zeros(3, bool)),
+    ):
+        with pytest.raises(EvaluationFailed):
+            seg.overlap(*pair)
+        with pytest.raises(EvaluationFailed):
+            seg.distances(*pair)
+
+
+# --- boxes ---------------------------------------------------------------------------------------
+
+
+def _boxes(truth: list[list[float]], found: list[list[float]], probabilities: list[float]) -> det.Boxes:
+    return det.Boxes(
+        truth=np.reshape(truth, (-1, 4)).astype(float),
+        found=np.reshape(found, (-1, 4)).astype(float),
+        probabilities=np.array(probabilities, float),
+    )
+
+
+def test_average_precision_by_hand() -> None:
+    """Two true boxes; found by falling probability: hit, miss, hit. Precision 1 up to recall 1/2, then 2/3."""
+    images = [
+        _boxes([[0, 0, 10, 10]], [[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.8]),
+        _boxes([[0, 0, 10, 10]], [[1, 0, 11, 10]], [0.7]),
+    ]
+    assert det.average_precision(images, 0.5) == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
+    # IoU of the third is 90/110 = 0.818: it counts up to the threshold 0.80, seven of ten.
+    strict = 51 / 101
+    assert det.mean_average_precision([images]) == pytest.approx((7 * (51 + 50 * 2 / 3) / 101 + 3 * strict) / 10)
+
+
+def test_a_true_box_is_met_once() -> None:
+    twice = [_boxes([[0, 0, 10, 10]], [[0, 0, 10, 10], [0, 0, 10, 10]], [0.9, 0.8])]
+    assert det.average_precision(twice, 0.5) == 1.0
+    reversed_ = [_boxes([[0, 0, 10, 10]], [[0, 0, 4, 4], [0, 0, 10, 10]], [0.9, 0.8])]
+    assert det.average_precision(reversed_, 0.5) == pytest.approx(0.5)
+
+
+def test_nothing_found_is_0_and_nothing_true_is_undefined() -> None:
+    assert det.average_precision([_boxes([[0, 0, 1, 1]], [], [])], 0.5) == 0.0
+    empty = [_boxes([], [[0, 0, 1, 1]], [0.5])]
+    for call in (
+        lambda: det.average_precision(empty, 0.5),
+        lambda: det.mean_average_precision([empty]),
+        lambda: det.froc(empty),
+    ):
+        with pytest.raises(Undefined):
+            call()
+
+
+def test_froc_by_hand() -> None:
+    images = [
+        _boxes([[0, 0, 10, 10]], [[50, 50, 60, 60], [0, 0, 10, 10]], [0.9, 0.8]),
+        _boxes([[0, 0, 10, 10]], [[0, 0, 10, 10], [70, 70, 80, 80]], [0.7, 0.6]),
+    ]
+    reached, mean = det.froc(images, false_positives=(0.25, 0.5, 1.0))
+    assert list(reached) == [0.0, 1.0, 1.0]
+    assert mean == pytest.approx(2 / 3)
+
+
+def test_boxes_that_cannot_be_are_refused() -> None:
+    for found, probabilities in (([[5, 5, 4, 4]], [0.5]), ([[0, 0, 1, 1]], []), ([[0, 0, 1, np.nan]], [0.5])):
+        with pytest.raises(EvaluationFailed):
+            _boxes([], found, probabilities)
+
+
+# --- measured numbers ----------------------------------------------------------------------------
+
+
+def test_regression_by_scikit_learn_and_by_hand() -> None:
+    truth, found = np.array([10.0, 20.0, 30.0, 40.0]), np.array([11.0, 19.0, 33.0, 41.0])
+    assert reg.mean_absolute_error(truth, found) == 1.5
+    assert reg.root_mean_squared_error(truth, found) == pytest.approx(math.sqrt(3.0))
+    got = reg.bland_altman(truth, found)
+    spread = np.std([1, -1, 3, 1], ddof=1)
+    assert (got.bias, got.low, got.high) == pytest.approx((1.0, 1 - 1.96 * spread, 1 + 1.96 * spread))
+
+
+def test_icc_is_that_of_shrout_and_fleiss() -> None:
+    """Their table 2, six targets and four judges: ICC(2,1) is .29 (table 4)."""
+    ratings = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
+    assert reg.icc(ratings) == pytest.approx(0.29, abs=0.005)
+    assert reg.icc(np.array([[1.0, 1.0], [2.0, 2.0], [5.0, 5.0]])) == pytest.approx(1.0)
+    assert reg.icc(np.array([[1.0, 3.0], [2.0, 4.0], [5.0, 7.0]])) < 1.0
+
+
+def test_numbers_that_say_nothing_are_refused() -> None:
+    two = np.array([1.0, 2.0])
+    for truth, found in ((two, np.array([1.0])), (np.array([]), np.array([])), (two, np.array([1.0, np.nan]))):
+        for metric in (reg.mean_absolute_error, reg.root_mean_squared_error, reg.bland_altman):
+            with pytest.raises(EvaluationFailed):
+                metric(truth, found)
+    with pytest.raises(Undefined):
+        reg.bland_altman(np.array([1.0]), np.array([1.0]))
+    for ratings in (np.ones((1, 2)), np.ones((3, 1)), np.ones((3, 2))):
+        with pytest.raises(Undefined):
+            reg.icc(ratings)
+
+
+def test_all_pairs_of_scores_rank_as_mann_whitney() -> None:
+    """AUC is the share of pairs that are in order, ties half: by counting them."""
+    truth, p = np.array([0, 1, 0, 1, 1], bool), np.array([0.2, 0.2, 0.5, 0.9, 0.5])
+    pairs = list(itertools.product(p[truth], p[~truth]))
+    want = sum((a > b) + 0.5 * (a == b) for a, b in pairs) / len(pairs)
+    assert cls.auc_roc(truth, p) == pytest.approx(want)
+    assert cls.auc_roc_over(truth, p, np.ones((1, 5)))[0] == pytest.approx(want)
