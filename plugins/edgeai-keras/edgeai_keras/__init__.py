@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeai.api import BackendSpec, Described, Device, OpenRequest, Session, hookimpl
+from edgeai.api import BackendSpec, CompressorSpec, Described, Device, OpenRequest, Session, hookimpl
+from edgeai_keras.specs import COMPRESSORS
 
 EDGEAI_API = (1, 0)
 
@@ -59,3 +60,9 @@ BACKEND = BackendSpec(
 def edgeai_backends() -> tuple[BackendSpec, ...]:
     """The ``keras`` backend."""
     return (BACKEND,)
+
+
+@hookimpl
+def edgeai_compressors() -> tuple[CompressorSpec, ...]:
+    """``prune-channels``, ``prune-magnitude``, ``distil`` and ``cluster``."""
+    return COMPRESSORS

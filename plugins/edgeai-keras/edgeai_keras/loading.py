@@ -1,0 +1,34 @@
+"""Reading what a compressor begins from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeai.api import CompressionFailed, ConversionFailed
+from edgeai_keras import model_file
+
+_CODES = {
+    "convert.model-unreadable": "compress.model-unreadable",
+    "convert.layer-unsafe": "compress.layer-unsafe",
+    "convert.engine-missing": "compress.engine-missing",
+}
+
+
+def load(path: Path) -> Any:
+    """The Keras model of a ``.keras`` file, uncompiled; no code out of the file is run.
+
+    Raises:
+        CompressionFailed: ``compress.model-unreadable``, ``compress.layer-unsafe`` or ``compress.engine-missing``.
+    """
+    try:
+        model = model_file.load(path)
+    except ConversionFailed as error:
+        raise CompressionFailed(str(error), code=_CODES.get(error.code), remedy=error.remedy) from error
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise CompressionFailed(
+            f"{path.name}: {type(model).__name__} is no built functional or sequential model",
+            code="compress.model-unreadable",
+            remedy="rebuild it with keras.Model(inputs, outputs), or as a keras.Sequential with an Input",
+        )
+    return model
