@@ -1,0 +1,198 @@
+"""Samples as the model sees them, and what is true of them in the shape of its output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeai.api import Array, ConfigError, DataRejected, TensorSpec
+from edgeai.build import pictures
+from edgeai.build.dataset import Labels, MaskFile, Sample, Target
+from edgeai.build.prepared import Prepared, batches, prepare
+from edgeai.bundle.manifest import Step, TaskUse
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+
+IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
+UNIT = Step(transform="normalise", options={"mode": "full_range"})
+
+
+def _classify(mode: str, labels: list[str]) -> TaskUse:
+    return TaskUse(name="classify", options={"mode": mode, "labels": labels})
+
+
+def _output(*shape: int, layout: str = "") -> TensorSpec:
+    return TensorSpec(name="out", dtype="float32", shape=(1, *shape), layout=layout)
+
+
+def _sample(target: Target | None, number: int = 0, pixels: Array | None = None) -> Sample:
+    given = np.full((8, 8), number, np.uint8) if pixels is None else pixels
+    name = f"s{number}"
+    return Sample(id=name, group=name, frame=lambda: pictures.frame_of(given, name=name), target=target)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Callable[..., Pipeline]:
+    transforms = Registry.of(["transforms"]).transforms
+    return lambda *steps, input=IMAGE: Pipeline((*steps, UNIT), transforms, input)
+
+
+def _prepared(pipeline: Callable[..., Pipeline], samples: list[Sample], task: TaskUse, output: TensorSpec) -> Prepared:
+    return prepare(samples, pipeline(), input=IMAGE, output=output, task=task)
+
+
+@pytest.mark.parametrize(
+    ("mode", "labels", "names", "expected"),
+    [
+        ("multi-class", ["a", "b", "c"], ("b",), [0, 1, 0]),
+        ("binary", ["no", "yes"], ("yes",), [1]),
+        ("binary", ["no", "yes"], ("no",), [0]),
+        ("binary", ["yes"], (), [0]),
+        ("multi-label", ["a", "b", "c"], ("a", "c"), [1, 0, 1]),
+        ("multi-label", ["a", "b", "c"], (), [0, 0, 0]),
+    ],
+)
+def test_labels_become_what_the_output_should_be(
+    pipeline: Callable[..., Pipeline], mode: str, labels: list[str], names: tuple[str, ...], expected: list[int]
+) -> None:
+    found = _prepared(pipeline, [_sample(Labels(names))], _classify(mode, labels), _output(len(expected)))
+    assert found.targets is not None
+    assert found.targets["out"].dtype == np.float32
+    assert found.targets["out"].tolist() == [expected]
+    assert found.truth().tolist() == [[label in names for label in labels]]
+
+
+@pytest.mark.parametrize(
+    ("task", "output"),
+    [
+        (_classify("multi-class", ["a", "b"]), _output(3)),
+        (_classify("binary", ["no", "yes"]), _output(2)),
+        (TaskUse(name="segment", options={"labels": ["head"]}), _output(8, 8, 2, layout="NHWC")),
+        (TaskUse(name="segment", options={"labels": ["a", "b"]}), _output(8, 8, 2, layout="NHWC")),
+        (TaskUse(name="riddle", options={"labels": ["a"]}), _output(1)),
+    ],
+)
+def test_an_output_that_does_not_fit_the_task_is_refused(
+    pipeline: Callable[..., Pipeline], task: TaskUse, output: TensorSpec
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        _prepared(pipeline, [_sample(Labels(("a",)))], task, output)
+    assert caught.value.code == "build.no-target"
+
+
+@pytest.mark.parametrize("target", [None, Labels(()), Labels(("a", "b"))])
+def test_a_sample_without_exactly_one_class_is_refused(
+    pipeline: Callable[..., Pipeline], target: Target | None
+) -> None:
+    samples = [_sample(Labels(("a",))), _sample(target, 1)]
+    with pytest.raises(DataRejected, match="s1") as caught:
+        _prepared(pipeline, samples, _classify("multi-class", ["a", "b"]), _output(2))
+    assert caught.value.code == "data.target-missing"
+
+
+def test_without_targets_there_are_inputs_alone(pipeline: Callable[..., Pipeline]) -> None:
+    found = _prepared(pipeline, [_sample(None, 51), _sample(None, 255)], _classify("binary", ["yes"]), _output(1))
+    assert found.targets is None
+    np.testing.assert_allclose(found.inputs["image"].mean(axis=(1, 2, 3)), [0.2, 1.0], atol=1e-6)
+    with pytest.raises(DataRejected):
+        batches(found)
+
+
+def _mask_file(folder: Path, mask: Array) -> MaskFile:
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
+    return MaskFile(folder / "mask.png")
+
+
+def test_a_mask_goes_where_the_transforms_took_the_image(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    """The image is the mask, letterboxed: wherever it is bright, the target must be 1, and nowhere else."""
+    mask = np.zeros((12, 24), bool)
+    mask[3:9, 12:21] = True
+    steps = pipeline(Step(transform="letterbox", options={"rows": 8, "columns": 8}))
+    sample = _sample(_mask_file(tmp_path, mask), pixels=mask.astype(np.uint8) * 255)
+    task = TaskUse(name="segment", options={"labels": ["head"]})
+    found = prepare([sample], steps, input=IMAGE, output=_output(8, 8, 1, layout="NHWC"), task=task)
+    assert found.targets is not None
+    np.testing.assert_array_equal(found.targets["out"], found.inputs["image"] > 0.5)
+    assert found.targets["out"].sum() == 2 * 3
+    np.testing.assert_array_equal(found.mask(0), mask)
+
+
+def test_the_outputs_own_grid_layout_and_background(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), bool)
+    mask[:, 4:] = True
+    options = {"labels": ["nothing", "head"], "mode": "multi-class", "background": "nothing"}
+    task = TaskUse(name="segment", options=options)
+    output = _output(2, 4, 4, layout="NCHW")
+    found = prepare([_sample(_mask_file(tmp_path, mask))], pipeline(), input=IMAGE, output=output, task=task)
+    assert found.targets is not None
+    head = np.array([[0, 0, 1, 1]] * 4, np.float32)
+    np.testing.assert_array_equal(found.targets["out"][0], np.stack([1 - head, head]))
+
+
+def test_a_mask_of_another_extent_is_refused(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
+    sample = _sample(_mask_file(tmp_path, np.ones((8, 9), bool)))
+    task = TaskUse(name="segment", options={"labels": ["head"]})
+    with pytest.raises(DataRejected, match="8 x 9") as caught:
+        _prepared(pipeline, [sample], task, _output(8, 8, 1, layout="NHWC"))
+    assert caught.value.code == "data.mask-extent"
+
+
+def test_an_image_that_the_transforms_refuse_is_named(pipeline: Callable[..., Pipeline]) -> None:
+    sample = _sample(Labels(("yes",)), 4, pixels=np.zeros((9, 8), np.uint8))
+    with pytest.raises(DataRejected, match="s4") as caught:
+        _prepared(pipeline, [sample], _classify("binary", ["yes"]), _output(1))
+    assert caught.value.code == "data.not-transformed"
+
+
+def test_no_samples_at_all_are_refused(pipeline: Callable[..., Pipeline]) -> None:
+    with pytest.raises(DataRejected) as caught:
+        _prepared(pipeline, [], _classify("binary", ["yes"]), _output(1))
+    assert caught.value.code == "data.empty"
+
+
+@pytest.fixture
+def twelve(pipeline: Callable[..., Pipeline]) -> Prepared:
+    samples = [_sample(Labels(("yes",) if number % 3 == 0 else ()), number) for number in range(12)]
+    return _prepared(pipeline, samples, _classify("binary", ["yes"]), _output(1))
+
+
+def _orders(prepared: Prepared, seed: int, epochs: int) -> list[list[int]]:
+    epoch = batches(prepared, 5, seed=seed)
+    return [
+        [round(float(value) * 255) for inputs, _ in epoch() for value in inputs["image"][:, 0, 0, 0]]
+        for _ in range(epochs)
+    ]
+
+
+def test_each_epoch_has_every_sample_once_in_an_order_of_its_own(twelve: Prepared) -> None:
+    first, second = _orders(twelve, 1, 2)
+    assert sorted(first) == sorted(second) == list(range(12))
+    assert first != second
+    assert _orders(twelve, 1, 2) == [first, second]
+    assert _orders(twelve, 2, 1) != [first]
+
+
+def test_inputs_and_targets_stay_together_and_know_their_number(twelve: Prepared) -> None:
+    epoch = batches(twelve, 5, seed=3)()
+    assert len(epoch) == 3  # type: ignore[arg-type]
+    sizes = []
+    for inputs, targets in epoch:
+        numbers = (inputs["image"][:, 0, 0, 0] * 255).round().astype(int)
+        np.testing.assert_array_equal(targets["out"][:, 0], numbers % 3 == 0)
+        sizes.append(len(numbers))
+    assert sizes == [5, 5, 2]
+    plain = next(iter(batches(twelve, 12, shuffle=False)()))
+    np.testing.assert_allclose(plain[0]["image"], twelve.inputs["image"])
+
+
+def test_taking_a_few_spreads_them_evenly(twelve: Prepared) -> None:
+    few = twelve.take(4)
+    assert [sample.id for sample in few.samples] == ["s0", "s4", "s7", "s11"]
+    assert few.targets is not None
+    assert len(few) == len(few.contexts) == len(few.inputs["image"]) == len(few.targets["out"]) == 4
+    assert [round(float(c.frame.pixels.mean()) * 255) for c in few.contexts] == [0, 4, 7, 11]
+    assert twelve.take(99) is twelve
