@@ -26,6 +26,7 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.build.card import Card, Recipe
+from edgeai.build.tools import Tool, tools_of
 from edgeai.build.variants import ModelFile
 from edgeai.plugins import Registry
 
@@ -33,7 +34,10 @@ ARTIFACTS = "artifacts"
 
 
 class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``artifacts/<id>.json``. ``path`` is below ``artifacts/<id>/``; ``converter`` names the distribution."""
+    """``artifacts/<id>.json``. ``path`` is below ``artifacts/<id>/``; ``converter`` names the distribution.
+
+    ``tools`` is every distribution that took part, as it was installed when the artifact was made.
+    """
 
     id: str
     format: str
@@ -46,6 +50,7 @@ class Artifact(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     notes: tuple[str, ...] = ()
     layers: dict[str, float] = msgspec.field(default_factory=dict)
     calibration: str = ""
+    tools: dict[str, Tool] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +167,7 @@ def artifact_of(
             notes=made.notes,
             layers=dict(made.layers),
             calibration=samples.digest if calibrated and samples else "",
+            tools=tools_of(["edgeai", _maker(registry, spec).partition(" ")[0]]),
         )
         _keep(artifact, Path(fresh), folder)
     return artifact, True

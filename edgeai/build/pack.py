@@ -20,6 +20,7 @@ from edgeai.build.card import CARD_NAME, Card, Recipe, read_card
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, write_golden
+from edgeai.build.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
 from edgeai.build.variants import ModelFile, ModelFiles
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
@@ -149,8 +150,8 @@ def write_bundle(
     progress("packing")
     golden = made[0].model.golden
     tolerances = {one.artifact.id: one.tolerance for one in made}
-    manifest = manifest_of(card, [one.artifact for one in made], golden, tolerances)
-    bundle, digest = _write(card, folder, out, manifest, golden)
+    artifacts = [one.artifact for one in made]
+    bundle, digest = _write(card, folder, out, manifest_of(card, artifacts, golden, tolerances), golden, artifacts)
     return Packed(
         bundle=bundle,
         digest=digest,
@@ -191,7 +192,9 @@ def manifest_of(
     )
 
 
-def _write(card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden]) -> tuple[Path, str]:
+def _write(
+    card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden], artifacts: Sequence[Artifact]
+) -> tuple[Path, str]:
     out.mkdir(parents=True, exist_ok=True)
     bundle = out / f"{card.name}-{card.version}{SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="edgeai-pack-") as staging:
@@ -200,6 +203,9 @@ def _write(card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequ
         write_golden(Path(staging), golden)
         for name in (CARD_NAME, *card.attachments):
             _attach(folder / name, Path(staging) / name)
+        (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts))
+        if (text := licence_text(card, folder)) is not None:
+            (Path(staging) / LICENCE_NAME).write_bytes(text)
         digest = pack_archive(Path(staging), manifest, bundle)
     try:
         hold_size(card.gates.max_bundle_bytes, bundle.stat().st_size, bundle.name)
