@@ -78,7 +78,7 @@ class Workshop:
         judged = self.validation.take(_SCORED)
 
         def main_metric(infer: Infer) -> float:
-            found = score(judged, answer(judged, infer, self.task), task=self.card.task, resamples=0)
+            found = score(judged, answer(judged, infer, self.task), task=self.card.task, metrics=(), resamples=0)
             return found[found.main].value
 
         return main_metric
