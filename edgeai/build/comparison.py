@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,13 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         return {row.id: row.verdicts for row in self.rows if row.ship}
 
 
-class Compared(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
     """A comparison with the answers it came from, for the report's pictures."""
 
     comparison: Comparison
-    answers: dict[str, Any]
-    scores: dict[str, Any]
+    answers: Mapping[str, Answers]
+    scores: Mapping[str, Scores]
 
 
 def compare(
@@ -123,11 +125,12 @@ def compare(
         inputs = models[0].golden[0].inputs
         times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
     progress("intervals")
-    scores = {name: _scores(shop, one) for name, one in answers.items()}
+    scores = {name: _scores(shop, one) for name, one in answers.items()} if _judged(shop) else {}
     reference = _reference(made)
     table = _Table(shop, models[0], answers, scores, {name: time.median_ms for name, time in times.items()}, reference)
     rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
-    comparison = Comparison(rows=tuple(rows), samples=_count(shop), main=scores[PARENT].main, reference=reference)
+    main = scores[PARENT].main if scores else ""
+    comparison = Comparison(rows=tuple(rows), samples=_count(shop), main=main, reference=reference)
     return Compared(comparison=comparison, answers=answers, scores=scores)
 
 
@@ -180,10 +183,13 @@ class _Table:
         parent, own = self._answers[PARENT], self._answers[name]
         validation = self._shop.validation
         assert validation is not None
-        scores = self._scores[name]
-        drops = {}
-        for metric in {scores.main, *self._shop.card.gates.max_drop} & set(scores):
-            drops[metric] = _figure(drop(validation, parent, own, metric, task=self._shop.card.task))
+        scores: Mapping[str, Score] = self._scores.get(name, {})
+        wanted = [self._scores[name].main, *self._shop.card.gates.max_drop] if scores else []
+        drops = {
+            metric: _figure(drop(validation, parent, own, metric, task=self._shop.card.task))
+            for metric in dict.fromkeys(wanted)
+            if metric in scores
+        }
         return {
             "id": name,
             "bytes": size,
@@ -233,6 +239,11 @@ def _reference(made: Sequence[Made]) -> str:
     plain = [one.artifact for one in made if one.model.variant == PARENT and one.artifact.precision == FLOAT[0]]
     plain.sort(key=lambda artifact: artifact.format != "tflite")
     return plain[0].id if plain else PARENT
+
+
+def _judged(shop: Workshop) -> bool:
+    """Whether anyone says what is true of the samples."""
+    return shop.validation is not None and shop.validation.targets is not None
 
 
 def _scores(shop: Workshop, answers: Answers) -> Scores:

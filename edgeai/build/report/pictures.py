@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from edgeai.build.comparison import Compared, Comparison, Row
-from edgeai.build.extra import needed
 from edgeai.build.report import Picture
+from edgeai.build.report.classified import classified
+from edgeai.build.report.drawing import drawn
+from edgeai.build.report.segmented import segmented
 from edgeai.build.workshop import Workshop
 
 _COLOURS = {"keras": "#57606a", "tflite": "#0969da", "openvino": "#8250df", "gpu": "#1a7f37"}
@@ -26,23 +27,10 @@ def pictures_of(shop: Workshop, compared: Compared) -> list[Picture]:
     found = list(_fronts(compared.comparison))
     found += _layers(compared.comparison)
     if shop.card.task.name == "classify" and compared.scores:
-        from edgeai.build.report.classified import classified
-
         found += classified(shop, compared)
     if shop.card.task.name == "segment" and compared.scores:
-        from edgeai.build.report.segmented import segmented
-
         found += segmented(shop, compared)
     return found
-
-
-def drawn(title: str, says: str, draw: Callable[[Any], None], *, size: tuple[float, float] = (6.4, 4.2)) -> Picture:
-    """A picture of one figure, which ``draw`` is given (a ``matplotlib.figure.Figure``)."""
-    figure = needed("matplotlib.figure").Figure(figsize=size, layout="constrained")
-    draw(figure)
-    body = io.BytesIO()
-    figure.savefig(body, format="png", dpi=110, metadata={"Software": None})
-    return Picture(title=title, says=says, png=body.getvalue())
 
 
 def _fronts(comparison: Comparison) -> list[Picture]:

@@ -1,0 +1,101 @@
+"""``edgeai bench BUNDLE``: how fast each artifact is on each engine of this machine, and whether it still agrees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeai.api.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeai.model.fastest import Trial
+
+COLUMNS = (
+    *("artifact", "engine", "device", "threads", "median ms", "5 to 95 %", "x fastest"),
+    *("per second", "memory MB", "cold ms", "golden", "why not"),
+)
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="A .edgeai file or an unpacked bundle.", show_default=False)],
+    backend: Annotated[
+        list[str] | None, typer.Option("--backend", "-b", help="Only this backend; may be given more than once.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Only this device, as the engine names it.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, help="Only so many; 0 for several.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="The table as JSON on standard output.")] = False,
+) -> None:
+    """Measure every artifact of a bundle on every engine and device here; the same as `backends = ["fastest"]` does.
+
+    Each backend runs in a process of its own on the bundle's golden cases. Times are of one inference, without
+    decoding and transforms; "per second" is the throughput with as many in flight as the engine likes; "memory" the
+    growth of the process by opening and running; "cold" from starting a process to its first answer; "golden" the worst
+    golden answer as a part of what is allowed. What is above 100 % there, or dies, would never be chosen.
+
+    For example:
+
+      edgeai bench models/modality-guard/modality-guard-1.0.0.edgeai --backend tflite --threads 1
+
+    Exit status: 0 when something runs and agrees, 1 when nothing does.
+    """
+    from edgeai.bundle.reader import open_bundle
+    from edgeai.cli.progress import progress_line
+    from edgeai.model.fastest import try_all
+
+    opened = open_bundle(bundle)
+    with progress_line() as progress:
+        found = try_all(opened, _backends(backend), threads=threads, device=device, progress=progress)
+    if as_json:
+        typer.echo(json.dumps({"bundle": opened.digest, "trials": [asdict(trial) for trial in found.trials]}, indent=1))
+    else:
+        refused = [trial for trial in found.trials if trial.why_not]
+        _print([*found.admissible, *refused])
+        typer.echo(f"{opened.manifest.name} {opened.manifest.version}, {opened.digest}")
+    if not found.admissible:
+        raise typer.Exit(1)
+
+
+def _backends(named: Sequence[str] | None) -> list[tuple[str, str]]:
+    """(backend, plugin): those named, else those that edgeai knows and that are installed."""
+    from edgeai.plugins import find
+    from edgeai.selection import AUTO_ORDER
+
+    installed = {info.name for info in find()}
+    wanted = named or [name for name in AUTO_ORDER if name in installed]
+    if missing := [name for name in wanted if name not in installed]:
+        raise ConfigError(
+            f"no plugin named {missing[0]} is installed",
+            code="config.backend-missing",
+            remedy=f"installed: {', '.join(sorted(installed))}",
+        )
+    return [(name, name) for name in wanted]
+
+
+def _print(trials: Sequence[Trial]) -> None:
+    fastest = min((trial.median_ms for trial in trials if not trial.why_not), default=1.0)
+    rows = [COLUMNS, *(_cells(trial, fastest) for trial in trials)]
+    widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _cells(trial: Trial, fastest: float) -> tuple[str, ...]:
+    where = (trial.artifact, trial.engine or trial.backend, trial.device, str(trial.threads or ""))
+    if trial.why_not:
+        return (*where, "", "", "", "", "", "", "", trial.why_not)
+    return (
+        *where,
+        f"{trial.median_ms:.3f}",
+        f"{trial.p5_ms:.3f} to {trial.p95_ms:.3f}",
+        f"{trial.median_ms / fastest:.2f}",
+        f"{trial.throughput:.0f}",
+        f"{trial.memory_bytes / 1e6:.1f}",
+        f"{trial.cold_ms:.0f}",
+        f"{trial.of_tolerance:.0%}",
+        "",
+    )
