@@ -135,7 +135,7 @@ def fcn(
     for number, count in enumerate(filters, start=1):
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(_convolved(x, count, f"conv_{number}"))
         levels.append(x)
-    x = layers.Conv2D(labels, 1, name="score")(x)
+    x = layers.Conv2D(labels, 1, name="score_deep")(x)
     x = layers.Conv2DTranspose(labels, 4, strides=2, padding="same", name="grow")(x)
     if len(levels) > 1:
         x = layers.Add(name="join")([x, layers.Conv2D(labels, 1, name="score_skip")(levels[-2])])

@@ -1,0 +1,168 @@
+"""``edgeai train``: a card's script in a process of its own, and what the card then says of it."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeai.api import ConfigError, DataRejected, EdgeaiError
+from edgeai.build.card import file_digest, read_card
+from edgeai.build.training import environment, record, train
+from edgeai.cli.main import run
+
+pytest.importorskip("tomlkit")
+
+CARD = """\
+# What this card is for.
+schema = 1
+name = "tiny"
+version = "1.0.0"
+release = 1
+min_edgeai = "0.1"
+intended_use = "Tests."
+limits = ["All."]
+licence = "Apache-2.0"
+model = "tiny.keras"
+model_digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"  # of the weights
+plugins = ["classify"]
+task = { name = "classify", options = { labels = ["no", "yes"] } }
+inputs = [{ name = "image", shape = [1, 4, 4, 1], layout = "NHWC" }]
+outputs = [{ name = "logits", shape = [1, 2] }]
+recipes = [{ converter = "tflite", precision = "fp32" }]
+
+[[data]]
+name = "noise"
+source = "drawn here"
+licence = "Apache-2.0"
+use = "train and evaluate"
+
+[dataset.train]
+table = "train.csv"
+array = "data.npz:images"
+index = "place"
+label = "label"
+
+[dataset.validation]
+table = "validation.csv"
+array = "data.npz:images"
+index = "place"
+label = "label"
+
+[training]  # by hand
+command = "edgeai train tiny --data DIR"
+seed = 4
+
+[training.augment]
+noise = 0.5  # plenty
+"""
+SCRIPT = """\
+import sys
+from pathlib import Path
+print("epoch 1")
+print("result: worth", " ".join(sys.argv[1:2] + sys.argv[3:]))
+if "--cross-validate" not in sys.argv:
+    (Path(__file__).parent / "tiny.keras").write_bytes(b"new weights")
+"""
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "model.toml").write_text(CARD)
+    (folder / "train.py").write_text(SCRIPT)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    images = np.random.default_rng(1).integers(0, 256, (4, 4, 4), np.uint8)
+    np.savez(folder / "data.npz", images=images)
+    (folder / "train.csv").write_text("place,label\n0,no\n1,yes\n")
+    (folder / "validation.csv").write_text("place,label\n2,no\n3,yes\n")
+    return folder
+
+
+def test_training_is_recorded_in_the_card_and_nothing_else_of_it_changes(card: Path, data: Path) -> None:
+    said: list[str] = []
+    trained = train(card, data, progress=said.append)
+    assert trained.results == ("worth --data",)
+    assert said[-2:] == ["epoch 1", "worth --data"]
+    after = read_card(card)
+    assert after.model_digest == trained.digest == file_digest(card / "tiny.keras")
+    assert after.training.environment["python"] == platform.python_version()
+    assert after.training.environment == environment()
+    assert after.data[0].digest is not None
+    assert after.training.augment == {"noise": 0.5}
+    lines = (card / "model.toml").read_text().splitlines()
+    kept = [line for line in CARD.splitlines() if line and not line.startswith("model_digest")]
+    assert [line for line in lines if line in kept] == kept
+    assert any(line.startswith("model_digest") and line.endswith("# of the weights") for line in lines)
+
+
+def test_recording_twice_is_recording_once_and_other_samples_give_another_digest(card: Path, data: Path) -> None:
+    train(card, data)
+    first = (card / "model.toml").read_text()
+    train(card, data)
+    assert (card / "model.toml").read_text() == first
+    (data / "train.csv").write_text("place,label\n0,yes\n1,yes\n")
+    train(card, data)
+    assert (card / "model.toml").read_text() != first
+
+
+def test_a_cross_validation_writes_nothing(card: Path, data: Path) -> None:
+    (card / "tiny.keras").write_bytes(b"old weights")
+    trained = train(card, data, folds=3)
+    assert trained.results == ("worth --data --cross-validate 3",)
+    assert (card / "tiny.keras").read_bytes() == b"old weights"
+    assert (card / "model.toml").read_text() == CARD
+
+
+def test_samples_are_checked_before_anything_is_trained(card: Path, data: Path) -> None:
+    (data / "validation.csv").write_text("place,label\n1,yes\n")
+    with pytest.raises(DataRejected) as caught:
+        train(card, data)
+    assert caught.value.code == "data.split-overlap"
+    with pytest.raises(DataRejected) as caught:
+        train(card, data / "nowhere")
+    assert caught.value.code == "data.file-missing"
+    assert not (card / "tiny.keras").exists()
+    assert (card / "model.toml").read_text() == CARD
+
+
+def test_a_script_that_fails_leaves_the_card_and_shows_its_last_words(card: Path, data: Path) -> None:
+    (card / "train.py").write_text("print('epoch 1')\nraise SystemExit('out of luck')")
+    with pytest.raises(EdgeaiError, match="out of luck") as caught:
+        train(card, data)
+    assert caught.value.code == "build.training-failed"
+    (card / "train.py").write_text("print('nothing done')")
+    with pytest.raises(EdgeaiError, match=r"tiny\.keras") as caught:
+        train(card, data)
+    assert caught.value.code == "build.training-failed"
+    assert (card / "model.toml").read_text() == CARD
+    (card / "train.py").unlink()
+    with pytest.raises(ConfigError) as refused:
+        train(card, data)
+    assert refused.value.code == "build.no-script"
+
+
+def test_several_sources_keep_their_own_digests(card: Path) -> None:
+    path = card / "model.toml"
+    other = CARD[CARD.index("[[data]]") : CARD.index("[dataset.train]")].replace("noise", "other")
+    path.write_text(CARD.replace("[dataset.train]", f"{other}[dataset.train]"))
+    record(path, model=f"sha256:{'1' * 64}", data=f"sha256:{'2' * 64}", environment={"python": "3"})
+    assert [source.digest for source in read_card(card).data] == [None, None]
+
+
+def test_the_command_prints_what_the_model_is_worth(card: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(card), "--data", str(data)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("worth --data\n")
+    assert file_digest(card / "tiny.keras") in out.replace("\n", "")
+    assert run(["train", str(card), "--data", str(data / "nowhere")]) != 0
+    assert "data.file-missing" in capsys.readouterr().err
