@@ -114,7 +114,7 @@ class Model:
             TensorMismatch: outputs that are not those declared.
         """
         with self._breadcrumb(self._run_step):
-            return rehearse(self.bundle, self.engine.artifact, self._infer)
+            return rehearse(self.bundle, self.engine.artifact, self.infer)
 
     def warm_up(self) -> None:
         """Send a blank plane through the transforms, so that the first image does not wait for their libraries.
@@ -148,7 +148,23 @@ class Model:
         sides = dict(zip(self._pipeline.input.layout, self._pipeline.input.shape, strict=True))
         return DecodeOptions(fast=fast, min_rows=sides.get("H") or 0, min_columns=sides.get("W") or 0, frames=numbers)
 
-    def _infer(self, inputs: Tensors) -> Tensors:
+    @property
+    def pipeline(self) -> Pipeline:
+        """The transforms in front of the model, for whoever has the frames and wants the tensors."""
+        return self._pipeline
+
+    @property
+    def task(self) -> Task:
+        """What makes findings of the outputs."""
+        return self._task
+
+    def infer(self, inputs: Tensors) -> Tensors:
+        """One inference on tensors, its outputs held to what the manifest declares: what ``run`` does for each frame.
+
+        Raises:
+            BackendError: the engine failed.
+            TensorMismatch: inputs or outputs that are not those declared, or not finite.
+        """
         return self._checked(self._session.run(inputs))
 
     def _checked(self, outputs: Tensors) -> Tensors:
@@ -174,7 +190,7 @@ class Model:
                 return self._summary(each, run)
             run.engine = self.engine
             with self._breadcrumb(self._run_step), run.watch.stage("run"):
-                outputs = self._infer({name: ready[0]})
+                outputs = self.infer({name: ready[0]})
             each.append(self._interpret(outputs, ready[1], run))
 
     def _stream(self, shares: Sequence[Iterable[Frame]], run: _Run) -> Findings:
