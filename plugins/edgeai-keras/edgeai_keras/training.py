@@ -13,6 +13,7 @@ import numpy as np
 from edgeai.api import Array, Batch, CompressionFailed, Objective, Options, Tensors
 from edgeai_keras.answers import arranged, predict
 from edgeai_keras.augment import augmented
+from edgeai_keras.averages import averages_within
 from edgeai_keras.frameworks import keras, tf
 from edgeai_keras.losses import loss_of
 from edgeai_keras.model_file import structure_of
@@ -70,6 +71,9 @@ def fit(
     trainer: Any = None,
 ) -> History:
     """Train ``model`` with Adam, keep the weights of the epoch with the least validation loss.
+
+    Batch normalisation's averages look back half an epoch at most (``averages_within``), as otherwise a small data
+    set is over before they follow.
 
     Args:
         model: a Keras model whose inputs and outputs have the names of the batches' tensors, or as many of them.
@@ -132,17 +136,18 @@ class _Run:
             callback.set_params({"epochs": self.epochs, "steps": steps, "verbose": 0})
             callback.set_model(self.model)
         self._tell("on_train_begin")
-        for epoch in range(1, self.epochs + 1):
-            started = time.monotonic()
-            self._epoch(epoch, train, change, steps)
-            said = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
-            if validation is not None:
-                self.validation_loss.append(self._validate(validation))
-                said += f", validation {self.validation_loss[-1]:.4g}"
-            self._tell("on_epoch_end", epoch - 1)
-            progress(f"{said}, {time.monotonic() - started:.0f} s")
-            if validation is not None and self._enough(epoch, first, patience):
-                break
+        with averages_within(self.model, steps):
+            for epoch in range(1, self.epochs + 1):
+                started = time.monotonic()
+                self._epoch(epoch, train, change, steps)
+                said = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
+                if validation is not None:
+                    self.validation_loss.append(self._validate(validation))
+                    said += f", validation {self.validation_loss[-1]:.4g}"
+                self._tell("on_epoch_end", epoch - 1)
+                progress(f"{said}, {time.monotonic() - started:.0f} s")
+                if validation is not None and self._enough(epoch, first, patience):
+                    break
         self._tell("on_train_end")
         run = len(self.train_loss)
         if self.best is not None:

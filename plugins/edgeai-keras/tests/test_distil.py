@@ -90,7 +90,7 @@ def test_a_pruned_model_recovers_under_its_teacher_and_keeps_its_zeros(
     from edgeai_keras.magnitude import compress as prune
 
     pruned = prune(request_for(name, data=False, output=tmp_path / "p.keras", options={"sparsity": 0.7})).model
-    made = distilled(request_for(name, model=pruned), epochs=20, patience=20, learning_rate=0.003)
+    made = distilled(request_for(name, model=pruned), epochs=8, patience=8, learning_rate=0.003)
     assert loss_on(made.model, name) < loss_on(pruned, name)
     assert made.facts["sparsity"] == pytest.approx(made.facts["sparsity_before"], abs=1e-6)
     free = distilled(request_for(name, model=pruned), epochs=1, preserve_sparsity=False)

@@ -134,6 +134,19 @@ def test_a_line_an_epoch_says_how_far_it_is(build, classifier_data):
     assert lines[0].endswith(" s")
 
 
+def test_batch_normalisation_keeps_up_with_few_batches_and_its_own_momentum(build, classifier_data, keras):
+    model = build("classifier")
+    _fit(model, (classifier_data[0], None), epochs=6, learning_rate=0.01)  # 24 steps
+    norm = model.get_layer("norm")
+    assert norm.momentum == 0.99
+    seen = keras.Model(model.input, model.get_layer("first").output)(
+        np.concatenate([inputs["image"] for inputs, _ in classifier_data[0]()])
+    )
+    means, spreads = np.mean(seen, axis=(0, 1, 2)), np.std(seen, axis=(0, 1, 2))
+    trail = np.abs(keras.ops.convert_to_numpy(norm.moving_mean) - means) / spreads
+    assert trail.max() < 0.2
+
+
 def test_training_learns(build, classifier_data, samples):
     from edgeai_keras.training import predict
 
