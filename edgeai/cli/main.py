@@ -32,6 +32,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "plugins": "edgeai.cli.plugins",
         "train": "edgeai.cli.train",
         "build": "edgeai.cli.build",
+        "evaluate": "edgeai.cli.evaluate",
+        "compare": "edgeai.cli.compare",
         "bench": "edgeai.cli.bench",
         "pack": "edgeai.cli.pack",
         "keys": "edgeai.cli.keys",

@@ -1,0 +1,164 @@
+"""``edgeai compare A B --data DIR``: is one model better than another, or is it chance?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeai.api.errors import ConfigError
+from edgeai.cli.evaluate import check_split, counted, described, in_unit, print_table, ran_on, write_json
+
+if TYPE_CHECKING:
+    from edgeai.build.contenders import Contender, EngineWish
+    from edgeai.build.evaluation import Comparison, Difference
+
+_SEPARATOR = "#"
+_LEAST_P = 0.0001
+
+
+def command(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A bundle, BUNDLE#ARTIFACT, or a .keras file.", show_default=False)
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same; one of the two is a bundle.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", help="Where the card's [dataset] finds its tables; or a folder with one folder a label."
+        ),
+    ],
+    backend: Annotated[
+        str, typer.Option("--backend", "-b", help="The engine of bundles. Default: the first that opens.")
+    ] = "",
+    device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
+    split: Annotated[str, typer.Option("--split", help="validation or train.")] = "validation",
+    resamples: Annotated[int, typer.Option("--resamples", min=100, max=100_000, help="Of the bootstrap.")] = 1000,
+    out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
+) -> None:
+    """Hold two models against each other on the same samples: the difference, its 95 % interval, and a test.
+
+    Both are asked of every sample, and both are scored on the same resamples: what is hard for both does not widen the
+    interval. AUC is tested by DeLong, accuracy by McNemar (exact), the rest by the paired bootstrap; where several
+    samples are of one patient, all by the bootstrap of patients. A p below 0.05 means that chance does not explain the
+    difference. "no difference shown" does not mean that there is none: the interval says how large it may still be.
+    Look at the main metric (*) first: of ten metrics one may differ by chance.
+
+    For example:
+
+      edgeai compare dist/us-head-1.0.0.edgeai models/us-head/us-head.keras --data ~/data
+
+      edgeai compare my.edgeai#tflite-fp32 my.edgeai#tflite-int8 --data ~/pictures
+
+    Exit status: 0 when compared; 2 when the data or the command cannot be used; 1 otherwise.
+    """
+    from edgeai.build.contenders import EngineWish, eligible, samples_of
+    from edgeai.build.evaluation import compare
+    from edgeai.cli.progress import progress_line
+
+    check_split(split)
+    wish = EngineWish(backend=backend, device=device, threads=threads)
+    with progress_line() as progress, _opened(a, b, wish) as (one, other):
+        progress("reading the samples")
+        bundle = next(path for path, _ in (_parsed(a), _parsed(b)) if not _is_keras(path))
+        samples, source = samples_of(bundle, data, split)
+        samples, refused = eligible(samples, one.manifest, other.manifest)
+        prepared = one.prepared(samples, progress)
+        mine = one.answers(prepared, progress)
+        again = prepared if one.same_transforms(other) else other.prepared(samples, progress)
+        theirs = other.answers(again, progress)
+        progress("computing the differences")
+        found = compare(prepared, mine, theirs, task=one.manifest.task, resamples=resamples)
+    _print(one, other, found, counted(found.n, found.drawn, source, refused))
+    if out is not None:
+        sides = {"a": described(one), "b": described(other)}
+        write_json(out, {"schema": 1, **sides, "source": source, "not_eligible": refused, **found.as_dict()})
+
+
+@contextmanager
+def _opened(a: str, b: str, wish: EngineWish) -> Iterator[tuple[Contender, Contender]]:
+    """Both, the bundle first, which the ``.keras`` file borrows transforms and task from."""
+    from edgeai.build.contenders import open_contender, open_keras
+
+    sides = [_parsed(a), _parsed(b)]
+    if all(_is_keras(path) for path, _ in sides):
+        raise ConfigError(
+            "neither is a bundle: nothing says what the outputs mean",
+            code="evaluate.no-bundle",
+            remedy="compare a bundle with a .keras file, or pack one of them",
+        )
+    found: dict[int, Contender] = {}
+    with ExitStack() as stack:
+        for place, (path, artifact) in enumerate(sides):
+            if not _is_keras(path):
+                found[place] = stack.enter_context(open_contender(path, wish, artifact=artifact))
+        for place, (path, _) in enumerate(sides):
+            if place not in found:
+                found[place] = stack.enter_context(open_keras(path, found[1 - place]))
+        yield found[0], found[1]
+
+
+def _parsed(side: str) -> tuple[Path, str | None]:
+    """``BUNDLE#ARTIFACT`` -> path and artifact; a file whose own name has the sign is a file."""
+    if Path(side).exists() or _SEPARATOR not in side:
+        return Path(side), None
+    name, _, artifact = side.rpartition(_SEPARATOR)
+    return Path(name), artifact
+
+
+def _is_keras(path: Path) -> bool:
+    return path.suffix == ".keras"
+
+
+def _print(one: Contender, other: Contender, found: Comparison, counts: list[str]) -> None:
+    for line in (f"A: {ran_on(one)}", f"B: {ran_on(other)}", *counts, ""):
+        typer.echo(line)
+    head = ("metric", "A", "B", "B - A", "95 % interval", "p", "test", "")
+    main = found.main
+    rows = [_row(name + (" *" if name == main else ""), difference) for name, difference in found.differences.items()]
+    print_table([head, *rows])
+    typer.echo(f"\ndecided alike: {found.agreement:.1%} of the samples")
+    typer.echo(_sentence(main, found.differences[main]))
+
+
+def _row(name: str, found: Difference) -> tuple[str, ...]:
+    gap = found.difference
+    low, high = _signed(gap.low, gap.unit), _signed(gap.high, gap.unit)
+    return (
+        name,
+        in_unit(found.one, gap.unit),
+        in_unit(found.other, gap.unit),
+        _signed(gap.value, gap.unit),
+        f"{low} to {high}" if low and high else "",
+        _p(found.p),
+        found.test,
+        found.says,
+    )
+
+
+def _signed(value: float, unit: str) -> str:
+    shown = in_unit(abs(value), unit)
+    return ("-" if value < 0 else "+") + shown if shown else ""
+
+
+def _p(p: float) -> str:
+    if p != p:  # NaN
+        return ""
+    return f"< {_LEAST_P}" if p < _LEAST_P else f"{p:.4f}"
+
+
+def _sentence(main: str, found: Difference) -> str:
+    gap = found.difference
+    if found.shown:
+        return f"{main}: {found.says}, by {in_unit(abs(gap.value), gap.unit)}."
+    if gap.low == gap.low:
+        reach = (
+            f"; B is between {_signed(gap.low, gap.unit)} and {_signed(gap.high, gap.unit)} of A, with 95 % confidence"
+        )
+    else:
+        reach = ""
+    return f"{main}: no difference shown{reach}."

@@ -1,0 +1,162 @@
+"""``edgeai evaluate BUNDLE --data DIR``: how good is it, how sure is that, and for whom?"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgeai.api.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeai.build.contenders import Contender
+    from edgeai.build.evaluation import Scores
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="A .edgeai file or an unpacked bundle.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data", help="Where the card's [dataset] finds its tables; or a folder with one folder a label."
+        ),
+    ],
+    backend: Annotated[str, typer.Option("--backend", "-b", help="The engine. Default: the first that opens.")] = "",
+    device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
+    artifact: Annotated[
+        str | None, typer.Option("--artifact", help="This one. Default: the one that a cart would take.")
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="validation, or train to see what was learnt by heart.")] = (
+        "validation"
+    ),
+    resamples: Annotated[
+        int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")
+    ] = 1000,
+    out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
+) -> None:
+    """Judge a bundle on samples whose truth is known, exactly as a cart runs it: its transforms, its task, an engine.
+
+    Reading the table: the interval is where the metric lies with 95 % confidence, given how many samples there are; a
+    gate should ask for its lower end. A metric that these samples do not determine is listed with the reason. Samples
+    of one patient are drawn together. Subgroups are the columns that the card names.
+
+    For example:
+
+      edgeai evaluate dist/us-head-1.0.0.edgeai --data ~/data
+
+      edgeai evaluate my.edgeai --data ~/pictures --backend openvino --json scores.json
+
+    Exit status: 0 when judged; 2 when the data or the command cannot be used; 1 otherwise.
+    """
+    from edgeai.build.contenders import EngineWish, eligible, open_contender, samples_of
+    from edgeai.build.evaluation import score
+    from edgeai.cli.progress import progress_line
+
+    check_split(split)
+    wish = EngineWish(backend=backend, device=device, threads=threads)
+    with progress_line() as progress, open_contender(bundle, wish, artifact=artifact) as contender:
+        progress("reading the samples")
+        samples, source = samples_of(bundle, data, split)
+        samples, refused = eligible(samples, contender.manifest)
+        prepared = contender.prepared(samples, progress)
+        answers = contender.answers(prepared, progress)
+        progress("computing the metrics")
+        scores = score(prepared, answers, task=contender.manifest.task, resamples=resamples)
+    _print(contender, scores, source, refused)
+    if out is not None:
+        body = {**described(contender), "source": source, "not_eligible": refused, **scores.as_dict()}
+        write_json(out, body)
+
+
+def check_split(split: str) -> None:
+    """Refuse a split that no card has."""
+    from edgeai.build.contenders import SPLITS
+
+    if split not in SPLITS:
+        raise typer.BadParameter(f"one of {', '.join(SPLITS)}", param_hint="--split")
+
+
+def described(contender: Contender) -> dict[str, Any]:
+    """Which model on which engine, for JSON."""
+    return {"schema": 1, "model": contender.name, "digest": contender.digest, "engine": asdict(contender.engine)}
+
+
+def write_json(path: Path, body: dict[str, Any]) -> None:
+    """Write a file of JSON.
+
+    Raises:
+        ConfigError: ``config.unwritable``.
+    """
+    try:
+        path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", code="config.unwritable") from error
+
+
+def ran_on(contender: Contender) -> str:
+    """``xray-view 1.0.0 on tflite CPU, int8 (tflite-int8)``."""
+    engine = contender.engine
+    return f"{contender.name} on {engine.backend} {engine.device}, {engine.precision} ({engine.artifact})"
+
+
+def counted(n: int, drawn: int, source: str, refused: dict[str, int]) -> list[str]:
+    """How many samples, of how many groups, and which were left out."""
+    groups = f" of {drawn} groups" if drawn < n else ""
+    lines = [f"{n} samples{groups}, {source}"]
+    return lines + [f"{count} left out: {why}" for why, count in refused.items()]
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Aligned columns, the first row above the others."""
+    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def in_unit(value: float, unit: str) -> str:
+    """Shares with four digits, lengths with three and their unit; empty when it is not known."""
+    if value != value:  # NaN
+        return ""
+    return f"{value:.3f} {unit}" if unit else f"{value:.4f}"
+
+
+def _print(contender: Contender, scores: Scores, source: str, refused: dict[str, int]) -> None:
+    for line in (ran_on(contender), *counted(scores.n, scores.drawn, source, refused), ""):
+        typer.echo(line)
+    print_table([("metric", "value", "95 % interval"), *_rows(scores)])
+    for name, why in scores.undefined.items():
+        typer.echo(f"{name}: not determined. {why}")
+    if scores.confusion is not None:
+        typer.echo("\nTrue (rows), stated (columns)")
+        grid = scores.confusion
+        counts = zip(grid.true, grid.counts, strict=True)
+        print_table([("", *grid.stated), *((name, *map(str, row)) for name, row in counts)])
+    if scores.by_label:
+        typer.echo("\nBy label, against the rest")
+        names = list(dict.fromkeys(name for found in scores.by_label.values() for name in found))
+        rows = [
+            (label, *(in_unit(found.get(name, float("nan")), "") for name in names))
+            for label, found in scores.by_label.items()
+        ]
+        print_table([("label", *names), *rows])
+    if scores.subgroups:
+        typer.echo("\nSubgroups")
+        print_table([("subgroup", "samples", "metric", "value", "95 % interval"), *_subgroup_rows(scores)])
+
+
+def _rows(scores: Scores) -> list[tuple[str, ...]]:
+    return [(name + (" *" if name == scores.main else ""), *_cells(scores, name)) for name in scores]
+
+
+def _subgroup_rows(scores: Scores) -> list[tuple[str, ...]]:
+    return [(name, str(part.n), part.main, *_cells(part, part.main)) for name, part in scores.subgroups.items()]
+
+
+def _cells(scores: Scores, name: str) -> tuple[str, str]:
+    found = scores[name]
+    low, high = in_unit(found.low, found.unit), in_unit(found.high, found.unit)
+    return in_unit(found.value, found.unit), f"{low} to {high}" if low and high else ""
