@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from edgeai.api import Compressed, CompressionFailed, CompressorSpec, CompressRequest, OptionSpec
+from edgeai_keras.channels import SPEC as PRUNE_CHANNELS
 from edgeai_keras.tuning import WHICH, options
 
 PRUNE_OPTIONS = (
@@ -73,6 +74,7 @@ def _lazily(module: str) -> Callable[[CompressRequest], Compressed]:
 
 
 COMPRESSORS = (
+    PRUNE_CHANNELS,
     CompressorSpec(
         name="prune-magnitude",
         compress=_lazily("magnitude"),
