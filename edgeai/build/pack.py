@@ -27,6 +27,10 @@ from edgeai.bundle.archive import pack as pack_archive
 from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance
 from edgeai.plugins import Registry
 
+REPORT = "REPORT.md"
+BUNDLED_REPORT = "bundle-report.md"
+"""The report without times, so that two builds are the same bytes; in the bundle it is REPORT.md."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
@@ -203,6 +207,8 @@ def _write(
         write_golden(Path(staging), golden)
         for name in (CARD_NAME, *card.attachments):
             _attach(folder / name, Path(staging) / name)
+        if REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
+            _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
         (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts))
         if (text := licence_text(card, folder)) is not None:
             (Path(staging) / LICENCE_NAME).write_bytes(text)

@@ -103,5 +103,5 @@ def _cells(row: Row, main: str) -> tuple[str, ...]:
         *shown,
         f"{drop.value:+.4f} (to {drop.high:+.4f})" if drop and row.id != "parent" else "",
         f"{row.agreement:.2%}",
-        ("FAIL " + ", ".join(fails)) if fails else ("hold" if row.verdicts else ""),
+        f"{'FAIL' if row.ship else 'would fail'} {', '.join(fails)}" if fails else ("hold" if row.verdicts else ""),
     )

@@ -17,8 +17,8 @@ from edgeai.build.card import Card
 from edgeai.build.comparison import Comparison, Figure, Row
 from edgeai.build.extra import needed
 from edgeai.build.gates import Verdict
+from edgeai.build.pack import BUNDLED_REPORT, REPORT
 
-REPORT = "REPORT.md"
 PAGE = "report.html"
 _TEMPLATES = Path(__file__).parent / "templates"
 _ENGINES = ("keras", "tensorflow", "ai-edge-litert", "openvino", "nncf", "litert-quantizer", "numpy")
@@ -40,12 +40,14 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 def write_report(
     folder: Path, card: Card, comparison: Comparison, pictures: Sequence[Picture], *, command: str
 ) -> None:
-    """Write ``REPORT.md`` and ``report.html`` below ``folder``.
+    """Write ``REPORT.md``, ``report.html`` and the bundle's copy below ``folder``.
 
     Raises:
         ConfigError: ``build.extra-missing``.
     """
     (folder / REPORT).write_text(markdown(card, comparison, command=command), encoding="utf-8")
+    still = markdown(card, comparison, command=command, timed=False)
+    (folder / BUNDLED_REPORT).write_text(still, encoding="utf-8")
     page = _rendered("report.html.j2", card, comparison, command=command, timed=True, pictures=pictures)
     (folder / PAGE).write_text(page, encoding="utf-8")
 
@@ -77,6 +79,7 @@ def _rendered(
         pictures=pictures,
         failed=_failed(comparison),
         layers=_layers(comparison),
+        gates=lambda row: _held(row, timed=timed),
         engines=_engines() if timed else {},
         machine=f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}" if timed else "",
     )
@@ -90,7 +93,17 @@ def _metrics(comparison: Comparison) -> list[str]:
 
 
 def _failed(comparison: Comparison) -> list[tuple[Row, Verdict]]:
-    return [(row, verdict) for row in comparison.rows for verdict in row.verdicts if not verdict.holds]
+    """What keeps the bundle from being made."""
+    shipped = [row for row in comparison.rows if row.ship]
+    return [(row, verdict) for row in shipped for verdict in row.verdicts if not verdict.holds]
+
+
+def _held(row: Row, *, timed: bool) -> str:
+    """One word for all gates of a row; without times, what was measured of time does not count either."""
+    verdicts = [verdict for verdict in row.verdicts if timed or verdict.gate != "max_latency_ratio"]
+    if not verdicts:
+        return ""
+    return "hold" if all(verdict.holds for verdict in verdicts) else ("FAIL" if row.ship else "would fail")
 
 
 def _layers(comparison: Comparison) -> Mapping[str, list[tuple[str, float]]]:

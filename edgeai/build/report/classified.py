@@ -32,9 +32,11 @@ def _confusion(name: str, compared: Compared) -> Iterable[Picture]:
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        axes.imshow(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), cmap="Blues", vmin=0, vmax=1)
+        shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), count in np.ndenumerate(counts):
-            axes.text(column, row, str(count), ha="center", va="center", fontsize=9)
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=10, color=colour)
         axes.set_xticks(range(len(grid.stated)), grid.stated, rotation=30, ha="right")
         axes.set_yticks(range(len(grid.true)), grid.true)
         axes.set_xlabel("stated")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgeai.build.comparison import Compared, Comparison, Row
+from edgeai.build.extra import needed
 from edgeai.build.report import Picture
 from edgeai.build.report.classified import classified
 from edgeai.build.report.drawing import drawn
@@ -65,12 +66,17 @@ def _front(figure: Any, comparison: Comparison, cost: Callable[[Row], float], un
             elinewidth=0.7,
             alpha=0.9,
         )
-        axes.annotate(row.id, (cost(row), value.value), xytext=(5, 4), textcoords="offset points", fontsize=7)
+        axes.annotate(
+            row.id, (cost(row), value.value), xytext=(4, 4), textcoords="offset points", fontsize=7, rotation=30
+        )
     front = pareto(rows, cost, lambda row: row.figures[comparison.main].value)
     axes.plot(
         [cost(row) for row in front], [row.figures[comparison.main].value for row in front], "--", color="#8888", lw=1
     )
     axes.set_xscale("log")
+    axes.margins(x=0.18)
+    axes.xaxis.set_major_formatter(needed("matplotlib.ticker").FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(needed("matplotlib.ticker").NullFormatter())
     axes.set_xlabel(unit)
     axes.set_ylabel(comparison.main)
     axes.grid(visible=True, alpha=0.2)
