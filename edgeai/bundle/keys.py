@@ -122,7 +122,11 @@ def make_keys(name: str, folder: Path, *, comment: str = "", passphrase: bytes |
         _write(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, protection), 0o600)
         _write(public, public_pem(key.public_key(), comment or name), 0o644)
     except OSError as error:
-        raise ConfigError(f"keys cannot be written to {folder}: {error.strerror}", code="keys.unwritable") from error
+        raise ConfigError(
+            f"keys cannot be written to {folder}: {error.strerror}",
+            code="keys.unwritable",
+            remedy="choose another folder",
+        ) from error
     return KeyPair(private=private, public=read_public_key(public))
 
 

@@ -124,7 +124,9 @@ def _read_pin(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: the PIN cannot be read: {error}", code="keys.token") from error
+        raise ConfigError(
+            f"{path}: the PIN cannot be read: {error}", code="keys.token", remedy="name a file with it as pin-source"
+        ) from error
 
 
 def _bad_uri(uri: str, why: str) -> ConfigError:

@@ -95,7 +95,11 @@ def sign_bundle(path: Path, signer: Signer) -> Signed:
             try:
                 archive.write_signed(path, encode_envelope(archive.manifest_bytes, present))
             except OSError as error:
-                raise ConfigError(f"{path} cannot be written: {error.strerror}", code="keys.unwritable") from error
+                raise ConfigError(
+                    f"{path} cannot be written: {error.strerror}",
+                    code="keys.unwritable",
+                    remedy="free space there, or sign a copy elsewhere; the bundle is as it was",
+                ) from error
         return Signed(
             name=archive.manifest.name,
             version=archive.manifest.version,
