@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks import cart, images, process
 from benchmarks.cine import cine
 from benchmarks.material import built
+from benchmarks.pruning import pruning
 from benchmarks.timing import Row
 
 CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
@@ -27,6 +28,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "receive": cart.receive,
     "cold": process.cold_start,
     "memory": cart.memory,
+    "pruning": pruning,
 }
 
 

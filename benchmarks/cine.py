@@ -65,7 +65,7 @@ class _Cine:
         self._others = f"{len(quiet)} of {rounds} rounds were quiet" + (
             "" if self._rounds is quiet else ", too few, so that all count"
         )
-        self._both_ms, self._cpu = (cpu["decode"] + cpu["every"]) / CORES, cpu
+        self._cpu = cpu
 
     def rows(self, notes: tuple[str, ...]) -> Iterator[Row]:
         """Against the cores shared out, and against every core for each."""
@@ -75,8 +75,9 @@ class _Cine:
             f"slower of libjpeg-turbo on 1 core, engine on {max(1, CORES - 1)}",
             (*notes, self._others, f"{spent} engine {self._a_frame('every')} when alone"),
         )
-        slower_ms = max(self._median("decode"), self._median("every"))
-        most = min(1.0, slower_ms / self._both_ms)
+        # Processor time, since it tells the same when others are at work too.
+        decode_ms, engine_ms = self._cpu["decode"], self._cpu["every"]
+        most = min(1.0, max(decode_ms, engine_ms / CORES) / ((decode_ms + engine_ms) / CORES))
         yield self._row(
             "every",
             f"slower of libjpeg-turbo, engine, each alone on {CORES}",
