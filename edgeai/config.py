@@ -150,7 +150,9 @@ class Deployment(Table):
 
     name: Slug = Field(description="appears in topics and results; lower case, digits, hyphens")
     bundle: FilePath = Field(description="a `.edgeai` file")
-    backends: tuple[str, ...] = Field((), strict=False, description="wishes, best first; any allowed one when empty")
+    backends: tuple[str, ...] = Field(
+        (), strict=False, description="wishes, best first; any allowed one when empty; `fastest` alone measures all"
+    )
     device: str | None = Field(None, description="as the engine names it; the engine's best when absent")
     threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for the engine's own default")
     deadline_s: Seconds = Field(30.0, description="a job that runs longer is ended and counted as a fault")

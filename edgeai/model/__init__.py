@@ -8,9 +8,11 @@ from pathlib import Path
 from edgeai.api.specs import Options
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.bundle.trust import TrustPolicy
+from edgeai.model.fastest import FASTEST
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
 from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
+from edgeai.model.ranking import fastest_first
 from edgeai.model.results import result_id
 from edgeai.model.running import Model
 from edgeai.model.steps import Breadcrumb, Step, no_breadcrumb
@@ -31,13 +33,14 @@ def open_model(
     breadcrumb: Breadcrumb = no_breadcrumb,
     cache_dir: Path | None = None,
     trust: TrustPolicy | None = None,
+    trials: Path | None = None,
 ) -> Model:
     """Open a bundle on the best engine of this machine that the wishes allow.
 
     Args:
         bundle: a ``.edgeai`` file, an unpacked bundle's folder, or what ``open_bundle`` gave.
         backends: wishes, best first, by name; a plugin of that name provides it. None: those that edgeai
-            knows, smallest first.
+            knows, smallest first. ``fastest``, alone: every one is measured on the golden cases (``fastest``).
         device: as the engine names it; the engine's best when not given.
         threads: engine threads; 0 for the engine's own default.
         settings: backend -> its own plumbing.
@@ -46,6 +49,7 @@ def open_model(
         excluded: backend -> why it must not be used now (quarantine). It is not even loaded.
         breadcrumb: entered around every risky step.
         cache_dir: where bundles are unpacked; ``$XDG_CACHE_HOME/edgeai/bundles`` by default.
+        trials: where ``fastest`` keeps what it measured, so that it measures once.
         trust: whose signatures the bundle must bear; without, nobody asks. Of a ``Bundle`` that was asked already.
 
     Raises:
@@ -61,14 +65,20 @@ def open_model(
     needed = registry if registry is not None else loader.registry(opened.manifest.plugins)
     pipeline = build_pipeline(opened, needed)
     task = build_task(opened, needed)
+    use = EngineUse(threads=threads, settings=settings or {})
+    wishes = wishes_of(backends, device)
+    if FASTEST in backends:
+        more = loader if registry is None else None
+        wishes, use = fastest_first(
+            opened, backends, device, needed, more, use, trials, excluded=excluded, breadcrumb=breadcrumb
+        )
     offers = Offers(
-        wishes_of(backends, device),
+        wishes,
         registry=needed,
         loader=loader if registry is None else None,
         excluded=excluded,
         formats=tuple(artifact.format for artifact in opened.manifest.artifacts),
         breadcrumb=breadcrumb,
     )
-    use = EngineUse(threads=threads, settings=settings or {})
     engine = Opening(opened, offers, excluded, use, breadcrumb).open()
     return Model(opened, engine, pipeline, task, breadcrumb=breadcrumb)

@@ -28,7 +28,7 @@ from edgeai.selection import Wish
 
 FASTEST: Final = "fastest"
 _SCHEMA: Final = 1
-_DEADLINE_S: Final = 300.0
+_DEADLINE_S: Final = 180.0
 """For all trials of one backend; what hangs in there is left out."""
 
 

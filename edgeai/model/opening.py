@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgeai.api.errors import BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
 from edgeai.api.results import Degradation, EngineRef
@@ -35,10 +35,16 @@ class OpenEngine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineUse:
-    """The device's plumbing for a session: threads, and settings by backend."""
+    """The device's plumbing for a session: threads, and settings by backend; ``measured`` threads win where known."""
 
     threads: int = 0
     settings: Mapping[str, Options]
+    measured: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """(backend, device, artifact) -> threads."""
+
+    def threads_of(self, taken: Candidate) -> int:
+        """How many threads this candidate runs on; 0 for the engine's own default."""
+        return self.measured.get((taken.backend, taken.device, taken.artifact), self.threads)
 
 
 def build_pipeline(bundle: Bundle, registry: Registry) -> Pipeline:
@@ -143,7 +149,7 @@ class Opening:
             device=taken.device,
             inputs=manifest.input_specs(),
             outputs=manifest.output_specs(),
-            threads=self._use.threads,
+            threads=self._use.threads_of(taken),
             options=artifact.options,
             settings=self._use.settings.get(taken.backend, {}),
             cache_dir=None,  # a compiled copy would be covered by no hash of the manifest

@@ -17,6 +17,9 @@ from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Quarantine, Station
 
+MEASURE_DEADLINE_S = 1800.0
+"""For ``backends = ["fastest"]``: each backend's own process has a deadline of minutes, and is ended by it."""
+
 
 class Noter:
     """A breadcrumb that writes the role's note; opening has a deadline a step, running the deadline of its job.
@@ -35,6 +38,8 @@ class Noter:
         if step == "run":
             self.last_run = step
         deadline_s = self._open_deadline_s if step in ("load", "probe", "open") else 0.0
+        if step == "measure":
+            deadline_s = MEASURE_DEADLINE_S
         return self._station.step(
             str(step), deadline_s=deadline_s, plugin=step.plugin or "", version=step.version or ""
         )
@@ -81,6 +86,7 @@ def open_deployment(
         registry=registry,
         excluded=opening.excluded,
         breadcrumb=note,
+        trials=config.device.data_dir / "trials" / f"{deployment.name}.json",
     )
 
 

@@ -1,0 +1,63 @@
+"""What ``backends = ["fastest"]`` wishes for: the trials of this machine, in the order that they came out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from edgeai.api.errors import ConfigError
+from edgeai.bundle.reader import Bundle
+from edgeai.model.fastest import FASTEST, try_all
+from edgeai.model.loading import Loader
+from edgeai.model.opening import EngineUse
+from edgeai.model.steps import Breadcrumb, Step
+from edgeai.plugins import Registry, find
+from edgeai.selection import AUTO_ORDER, Wish
+
+
+def fastest_first(
+    bundle: Bundle,
+    backends: Sequence[str],
+    device: str | None,
+    registry: Registry,
+    loader: Loader | None,
+    use: EngineUse,
+    keep: Path | None,
+    *,
+    excluded: Mapping[str, str],
+    breadcrumb: Breadcrumb,
+) -> tuple[tuple[Wish, ...], EngineUse]:
+    """The wishes, fastest first, and the threads that each was fastest with.
+
+    Args:
+        bundle: verified.
+        backends: ``fastest`` and nothing else.
+        device: only this one.
+        registry: plugins at hand; all their backends are tried.
+        loader: whether more may be loaded: then those that edgeai knows are tried where they are installed.
+        use: the device's own plumbing; a number of threads there is the only one tried.
+        keep: where the trials are kept.
+        excluded: backends that must not be touched; they are wished for first, so that they are passed over aloud.
+        breadcrumb: entered around the measuring.
+
+    Raises:
+        ConfigError: ``config.fastest-alone``.
+        BackendUnavailable: ``backend.no-candidate``: nothing runs and agrees.
+    """
+    if list(backends) != [FASTEST]:
+        raise ConfigError(
+            f"{FASTEST} measures every backend and stands alone, here beside {', '.join(backends)}",
+            code="config.fastest-alone",
+            remedy=f'write backends = ["{FASTEST}"], or name backends in order',
+        )
+    providers = {name: registry.provider(spec).name for name, spec in registry.backends.items()}
+    if loader is not None:
+        installed = {info.name for info in find()}
+        providers = {name: name for name in AUTO_ORDER if name in installed} | providers
+    tried = sorted((name, plugin) for name, plugin in providers.items() if name not in excluded)
+    with breadcrumb(Step("measure")):
+        found = try_all(bundle, tried, keep=keep, threads=use.threads, device=device, settings=use.settings).best()
+    measured = {(trial.backend, trial.device, trial.artifact): trial.threads for trial in found}
+    barred = tuple(Wish(backend=name) for name in sorted(providers.keys() & excluded.keys()))
+    return (*barred, *(trial.wish for trial in found)), replace(use, measured=measured)
