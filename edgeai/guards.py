@@ -1,7 +1,7 @@
 """What stands between the host and a plugin's callables: faults get a name, options are held to what is declared.
 
-A spec's callables are wrapped once, when the plugin is loaded, and a session's methods once, when it is
-opened. What is left per call is one Python frame and a ``try`` that costs nothing until something is raised.
+Callables are wrapped once: a spec's when the plugin is loaded, a session's when it is opened. Per call that leaves one
+Python frame and a ``try``, which costs nothing until something is raised.
 """
 
 from __future__ import annotations
@@ -256,8 +256,7 @@ class _GuardedSource:
 
 
 def _opened(info: PluginInfo, step: str, thing: Any, methods: Sequence[str]) -> None:
-    lacking = [name for name in methods if not callable(getattr(thing, name, None))]
-    if lacking:
+    if lacking := [name for name in methods if not callable(getattr(thing, name, None))]:
         raise _broken(info, step, f"returned {type(thing).__name__}, which has no {', '.join(lacking)}")
 
 
@@ -290,7 +289,7 @@ def _backend(info: PluginInfo, spec: BackendSpec) -> BackendSpec:
         open=open_checked,
         engine=_call(info, f"{what}: engine", spec.engine),
         explain=_call(info, f"{what}: explain", spec.explain),
-        describe=_call(info, f"{what}: describe", spec.describe) if spec.describe is not None else None,
+        describe=spec.describe and _call(info, f"{what}: describe", spec.describe),
     )
 
 
