@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgeai.build.contenders import Contender, EngineWish
     from edgeai.build.evaluation import Comparison, Difference
 
+Side: TypeAlias = tuple[Path, str | None]
+"""A file, and the artifact of it that is meant."""
 _SEPARATOR = "#"
 _LEAST_P = 0.0001
 
@@ -27,9 +29,7 @@ def command(
     b: Annotated[str, typer.Argument(metavar="B", help="The same; one of the two is a bundle.", show_default=False)],
     data: Annotated[
         Path,
-        typer.Option(
-            "--data", help="Where the card's [dataset] finds its tables; or a folder with one folder a label."
-        ),
+        typer.Option("--data", help="Folder with the tables that the bundle's card names; or with one folder a label."),
     ],
     backend: Annotated[
         str, typer.Option("--backend", "-b", help="The engine of bundles. Default: the first that opens.")
@@ -62,28 +62,26 @@ def command(
 
     check_split(split)
     wish = EngineWish(backend=backend, device=device, threads=threads)
-    with progress_line() as progress, _opened(a, b, wish) as (one, other):
-        progress("reading the samples")
-        bundle = next(path for path, _ in (_parsed(a), _parsed(b)) if not _is_keras(path))
-        samples, source = samples_of(bundle, data, split)
-        samples, refused = eligible(samples, one.manifest, other.manifest)
-        prepared = one.prepared(samples, progress)
-        mine = one.answers(prepared, progress)
-        again = prepared if one.same_transforms(other) else other.prepared(samples, progress)
-        theirs = other.answers(again, progress)
-        progress("computing the differences")
-        found = compare(prepared, mine, theirs, task=one.manifest.task, resamples=resamples)
+    sides = _sides(a, b)
+    with progress_line() as progress:
+        progress("reading the tables")
+        samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), data, split)
+        with _opened(sides, wish) as (one, other):
+            progress(f"reading {len(samples)} samples")
+            samples, refused = eligible(samples, one.manifest, other.manifest)
+            prepared = one.prepared(samples, progress)
+            mine = one.answers(prepared, progress)
+            again = prepared if one.same_transforms(other) else other.prepared(samples, progress)
+            theirs = other.answers(again, progress)
+            progress("computing the differences")
+            found = compare(prepared, mine, theirs, task=one.manifest.task, resamples=resamples)
     _print(one, other, found, counted(found.n, found.drawn, source, refused))
     if out is not None:
-        sides = {"a": described(one), "b": described(other)}
-        write_json(out, {"schema": 1, **sides, "source": source, "not_eligible": refused, **found.as_dict()})
+        models = {"a": described(one), "b": described(other)}
+        write_json(out, {"schema": 1, **models, "source": source, "not_eligible": refused, **found.as_dict()})
 
 
-@contextmanager
-def _opened(a: str, b: str, wish: EngineWish) -> Iterator[tuple[Contender, Contender]]:
-    """Both, the bundle first, which the ``.keras`` file borrows transforms and task from."""
-    from edgeai.build.contenders import open_contender, open_keras
-
+def _sides(a: str, b: str) -> list[Side]:
     sides = [_parsed(a), _parsed(b)]
     if all(_is_keras(path) for path, _ in sides):
         raise ConfigError(
@@ -91,6 +89,17 @@ def _opened(a: str, b: str, wish: EngineWish) -> Iterator[tuple[Contender, Conte
             code="evaluate.no-bundle",
             remedy="compare a bundle with a .keras file, or pack one of them",
         )
+    for path, _ in sides:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file", code="evaluate.no-file")
+    return sides
+
+
+@contextmanager
+def _opened(sides: list[Side], wish: EngineWish) -> Iterator[tuple[Contender, Contender]]:
+    """Both, bundles first: a ``.keras`` file borrows transforms and task of the bundle beside it."""
+    from edgeai.build.contenders import open_contender, open_keras
+
     found: dict[int, Contender] = {}
     with ExitStack() as stack:
         for place, (path, artifact) in enumerate(sides):
@@ -102,7 +111,7 @@ def _opened(a: str, b: str, wish: EngineWish) -> Iterator[tuple[Contender, Conte
         yield found[0], found[1]
 
 
-def _parsed(side: str) -> tuple[Path, str | None]:
+def _parsed(side: str) -> Side:
     """``BUNDLE#ARTIFACT`` -> path and artifact; a file whose own name has the sign is a file."""
     if Path(side).exists() or _SEPARATOR not in side:
         return Path(side), None

@@ -13,16 +13,14 @@ from edgeai.api.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeai.build.contenders import Contender
-    from edgeai.build.evaluation import Scores
+    from edgeai.build.evaluation import Score, Scores
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file or an unpacked bundle.", show_default=False)],
     data: Annotated[
         Path,
-        typer.Option(
-            "--data", help="Where the card's [dataset] finds its tables; or a folder with one folder a label."
-        ),
+        typer.Option("--data", help="Folder with the tables that the bundle's card names; or with one folder a label."),
     ],
     backend: Annotated[str, typer.Option("--backend", "-b", help="The engine. Default: the first that opens.")] = "",
     device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
@@ -58,14 +56,16 @@ def command(
 
     check_split(split)
     wish = EngineWish(backend=backend, device=device, threads=threads)
-    with progress_line() as progress, open_contender(bundle, wish, artifact=artifact) as contender:
-        progress("reading the samples")
+    with progress_line() as progress:
+        progress("reading the tables")
         samples, source = samples_of(bundle, data, split)
-        samples, refused = eligible(samples, contender.manifest)
-        prepared = contender.prepared(samples, progress)
-        answers = contender.answers(prepared, progress)
-        progress("computing the metrics")
-        scores = score(prepared, answers, task=contender.manifest.task, resamples=resamples)
+        with open_contender(bundle, wish, artifact=artifact) as contender:
+            progress(f"reading {len(samples)} samples")
+            samples, refused = eligible(samples, contender.manifest)
+            prepared = contender.prepared(samples, progress)
+            answers = contender.answers(prepared, progress)
+            progress("computing the metrics")
+            scores = score(prepared, answers, task=contender.manifest.task, resamples=resamples)
     _print(contender, scores, source, refused)
     if out is not None:
         body = {**described(contender), "source": source, "not_eligible": refused, **scores.as_dict()}
@@ -124,6 +124,14 @@ def in_unit(value: float, unit: str) -> str:
     return f"{value:.3f} {unit}" if unit else f"{value:.4f}"
 
 
+def interval_says(found: Score) -> str:
+    """The interval; in words where it would look like certainty that these samples cannot give."""
+    low, high = in_unit(found.low, found.unit), in_unit(found.high, found.unit)
+    if found.low == found.high:
+        return "all resamples alike"
+    return f"{low} to {high}" if low and high else "not determined"
+
+
 def _print(contender: Contender, scores: Scores, source: str, refused: dict[str, int]) -> None:
     for line in (ran_on(contender), *counted(scores.n, scores.drawn, source, refused), ""):
         typer.echo(line)
@@ -158,5 +166,4 @@ def _subgroup_rows(scores: Scores) -> list[tuple[str, ...]]:
 
 def _cells(scores: Scores, name: str) -> tuple[str, str]:
     found = scores[name]
-    low, high = in_unit(found.low, found.unit), in_unit(found.high, found.unit)
-    return in_unit(found.value, found.unit), f"{low} to {high}" if low and high else ""
+    return in_unit(found.value, found.unit), interval_says(found)

@@ -1,0 +1,269 @@
+"""``edgeai evaluate`` and ``compare`` as processes, on fake engines: what an engineer reads, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeai.bundle.archive import pack
+from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse
+from edgeai.bundle.reader import open_bundle
+from edgeai.testing.distributions import write_fakes
+from edgeai.testing.fakes import Misbehaviour
+
+Make = Callable[..., Path]
+CARD = (Path(__file__).parents[2] / "models" / "xray-pneumonia" / "model.toml").read_text(encoding="utf-8")
+TASK = TaskUse(name="classify", options={"mode": "multi-class", "labels": ["bright", "dark"]})
+PLUGINS = ("fakes", "classify")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command in a process of its own, with the fakes installed."""
+    write_fakes(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment |= {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+
+    def running(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgeai", *map(str, arguments)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    return running
+
+
+@pytest.fixture
+def bundle(make_bundle: Make) -> Callable[..., Path]:
+    """A bundle of two artifacts whose fake engine tells bright images from dark ones."""
+
+    def make(**changes: Any) -> Path:
+        artifacts = tuple(
+            ArtifactDecl(id=name, format="fake", precision=name[-4:], path="model.json")
+            for name in ("fake-fp32", "fake-int8")
+        )
+        return make_bundle(**{"task": TASK, "plugins": PLUGINS, "artifacts": artifacts, "golden": False, **changes})
+
+    return make
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Twelve bright and eight dark pictures, of which two bright ones are not."""
+    rng = np.random.default_rng(0)
+    for label, levels in (("bright", [30, 40, *rng.integers(170, 250, 10)]), ("dark", rng.integers(5, 80, 8))):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number, level in enumerate(levels):
+            pixels = np.clip(rng.normal(int(level), 3, (16, 20)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
+    return tmp_path / "data"
+
+
+def _rows(stdout: str) -> dict[str, list[str]]:
+    """First column -> the others, of lines with two or more."""
+    split = [re.split(r"\s{2,}", line.strip()) for line in stdout.splitlines()]
+    return {cells[0]: cells[1:] for cells in split if len(cells) > 1}
+
+
+# --- evaluate ---------------------------------------------------------------------------------
+
+
+def test_a_folder_of_folders_is_judged(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works", "--json", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[:2] == [
+        "tiny 1.0.0 on fake-works CPU, fp32 (fake-fp32)",
+        "20 samples, one folder a label",
+    ]
+    rows = _rows(done.stdout)
+    assert rows["accuracy"][0] == "0.9000"
+    assert re.fullmatch(r"0\.\d{4} to \d\.\d{4}", rows["accuracy"][1])
+    assert rows["bright"] == ["10", "2"]
+    assert rows["dark"] == ["0", "8"]
+    assert "auc_roc *" in rows
+    body = json.loads(out.read_text())
+    assert (body["samples"], body["main"], body["engine"]["artifact"]) == (20, "auc_roc", "fake-fp32")
+    assert body["metrics"]["accuracy"]["value"] == 0.9
+    assert body["metrics"]["accuracy"]["low"] < 0.9 < body["metrics"]["accuracy"]["high"]
+    assert body["confusion"]["counts"] == [[10, 2], [0, 8]]
+    assert body["digest"].startswith("sha256:")
+
+
+def test_the_artifact_that_is_asked_for(run: Any, bundle: Make, pictures: Path) -> None:
+    path = bundle()
+    done = run(
+        "evaluate", path, "--data", pictures, "--backend", "fake-works", "--artifact", "fake-int8", "--resamples", 0
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tiny 1.0.0 on fake-works CPU, int8 (fake-int8)\n")
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works", "--artifact", "other")
+    assert done.returncode == 2
+    assert "error[evaluate.no-artifact]" in done.stderr
+    assert "fake-fp32, fake-int8" in done.stderr
+
+
+def test_what_cannot_be_drawn_is_no_certainty(run: Any, bundle: Make, pictures: Path) -> None:
+    for name in ("0", "1"):
+        (pictures / "bright" / f"{name}.png").unlink()
+    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works")
+    assert _rows(done.stdout)["accuracy"] == ["1.0000", "all resamples alike"]
+
+
+def test_a_metric_that_is_not_determined_has_its_reason(run: Any, bundle: Make, pictures: Path) -> None:
+    for path in (pictures / "dark").iterdir():
+        path.unlink()
+    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^auc_roc: not determined\. .*one class", done.stdout, re.MULTILINE)
+    assert "accuracy *" in _rows(done.stdout)
+
+
+@pytest.fixture
+def with_card(bundle: Make, tmp_path: Path) -> Callable[[str], Path]:
+    """A bundle whose card has this ``[dataset.validation]``."""
+
+    def make(validation: str) -> Path:
+        opened = open_bundle(bundle(), cache_dir=tmp_path / "unpacked")
+        head, _, tail = CARD.partition("[dataset.validation]")
+        card = f"{head}[dataset.validation]\n{validation}\n[training]{tail.partition('[training]')[2]}"
+        folder = tmp_path / "with-card"
+        folder.mkdir()
+        for name in ("model.json",):
+            (folder / name).write_bytes((opened.root / name).read_bytes())
+        (folder / "model.toml").write_text(card, encoding="utf-8")
+        out = tmp_path / "with-card.edgeai"
+        pack(folder, opened.manifest, out)
+        return out
+
+    return make
+
+
+def test_the_bundles_own_card_says_where_the_samples_are(run: Any, with_card: Any, pictures: Path) -> None:
+    rows = ["picture,what,device,patient"]
+    for label in ("bright", "dark"):
+        for number, path in enumerate(sorted((pictures / label).iterdir())):
+            rows.append(f"{label}/{path.name},{label[0]},{'old' if number % 2 else 'new'},{label}{number // 2}")
+    (pictures / "val.csv").write_text("\n".join(rows) + "\n")
+    path = with_card(
+        'table = "val.csv"\nimage = "picture"\nlabel = "what"\nvalues = { b = "bright", d = "dark" }\n'
+        'modality = "DX"\nsubgroups = ["device"]\ngroup = "patient"\n'
+    )
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == "20 samples of 10 groups, validation (val.csv)"
+    assert _rows(done.stdout)["device=new"][:2] == ["10", "auc_roc"]
+
+
+def test_samples_that_it_is_not_meant_for_are_left_out_and_counted(
+    run: Any, with_card: Any, pictures: Path, make_dicom: Make
+) -> None:
+    for number in range(3):
+        make_dicom(f"data/us{number}.dcm", level=200, Modality="US")
+        make_dicom(f"data/dx{number}.dcm", level=20 + 90 * number, Modality="DX")
+    lines = [f"{kind}{n}.dcm,{'dark' if n == 0 else 'bright'}" for kind in ("us", "dx") for n in range(3)]
+    (pictures / "val.csv").write_text("\n".join(["file,what", *lines]) + "\n")
+    path = with_card('table = "val.csv"\nimage = "file"\nlabel = "what"\n')
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("3 samples, ")
+    assert done.stdout.splitlines()[2].startswith("3 left out: ")
+    lines = [line for line in lines if line.startswith("us")]
+    (pictures / "val.csv").write_text("\n".join(["file,what", *lines]) + "\n")
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 1
+    assert "error[evaluate.none-eligible]" in done.stderr
+
+
+def test_a_folder_that_has_nothing_to_do_with_it(run: Any, bundle: Make, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run("evaluate", bundle(), "--data", tmp_path / "empty", "--backend", "fake-works")
+    assert "error[data.no-dataset]" in done.stderr
+    assert "bright, dark" in done.stderr
+    done = run("evaluate", bundle(), "--data", tmp_path / "empty", "--split", "test")
+    assert done.returncode == 2
+
+
+def test_a_sample_that_the_model_fails_on_is_named(run: Any, bundle: Make, pictures: Path) -> None:
+    path = bundle(misbehave=Misbehaviour(how="raise", mean_above=0.6))
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 1
+    assert re.match(r"(?s).*error\[[a-z.-]+\]: bright/\d+\.png: ", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_is_written_where_nothing_can_be(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
+    done = run(
+        "evaluate", bundle(), "--data", pictures, "--backend", "fake-works", "--json", tmp_path / "no" / "x.json"
+    )
+    assert done.returncode == 2
+    assert "error[config.unwritable]" in done.stderr
+
+
+# --- compare ----------------------------------------------------------------------------------
+
+
+def test_two_artifacts_of_a_bundle(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
+    path, out = bundle(), tmp_path / "compared.json"
+    sides = (f"{path}#fake-fp32", f"{path}#fake-int8")
+    done = run("compare", *sides, "--data", pictures, "--backend", "fake-works", "--json", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "A: tiny 1.0.0 on fake-works CPU, fp32 (fake-fp32)"
+    rows = _rows(done.stdout)
+    assert rows["auc_roc *"][5:] == ["DeLong", "no difference shown"]
+    assert rows["accuracy"][5] == "McNemar, exact"
+    assert "decided alike: 100.0% of the samples" in done.stdout
+    assert "auc_roc: no difference shown" in done.stdout.splitlines()[-1]
+    body = json.loads(out.read_text())
+    assert [body[side]["engine"]["artifact"] for side in "ab"] == ["fake-fp32", "fake-int8"]
+    assert body["metrics"]["accuracy"]["p"] == 1.0
+
+
+def test_a_better_model_is_said_to_be_better(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
+    good = open_bundle(bundle(), cache_dir=tmp_path / "unpacked")
+    folder = tmp_path / "worse"
+    folder.mkdir()
+    body = json.loads((good.root / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**body, "weights": [-w for w in body["weights"]], "bias": [2, -2]}))
+    worse = tmp_path / "worse.edgeai"
+    pack(folder, msgspec.structs.replace(good.manifest, name="worse"), worse)
+    done = run("compare", worse, good.root, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 0, done.stderr
+    rows = _rows(done.stdout)
+    assert rows["auc_roc *"][-1] == rows["accuracy"][-1] == "B is better"
+    assert done.stdout.splitlines()[-1].startswith("auc_roc: B is better, by 0.")
+    done = run("compare", good.root, worse, "--data", pictures, "--backend", "fake-works")
+    assert _rows(done.stdout)["auc_roc *"][-1] == "A is better"
+
+
+def test_bundles_of_other_labels_are_not_compared(run: Any, bundle: Make, pictures: Path) -> None:
+    other = bundle(task=TaskUse(name="classify", options={"mode": "multi-class", "labels": ["light", "night"]}))
+    done = run("compare", bundle(), other, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode != 0
+    assert "error[data." in done.stderr or "error[evaluate.other-labels]" in done.stderr
+
+
+def test_only_samples_that_both_are_meant_for(run: Any, bundle: Make, pictures: Path) -> None:
+    strict = bundle(eligibility=Eligibility(min_rows=100))
+    done = run("compare", bundle(), strict, "--data", pictures, "--backend", "fake-works")
+    assert done.returncode == 1
+    assert "error[evaluate.none-eligible]" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("sides", "code"),
+    [(("a.keras", "b.keras"), "evaluate.no-bundle"), (("none.edgeai", "b.keras"), "evaluate.no-file")],
+)
+def test_what_cannot_be_compared(run: Any, pictures: Path, sides: tuple[str, str], code: str) -> None:
+    done = run("compare", *sides, "--data", pictures)
+    assert done.returncode == 2
+    assert f"error[{code}]" in done.stderr
