@@ -117,7 +117,7 @@ class Archive:
         try:
             self._file = path.open("rb")
             size = os.fstat(self._file.fileno()).st_size
-            _check_end(self._file, path.name, size, limits)
+            count = _check_end(self._file, path.name, size, limits)
             self._zip = zipfile.ZipFile(self._file)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             self.close()
@@ -127,7 +127,7 @@ class Archive:
             raise
         try:
             self._members = {member.filename: member for member in self._zip.infolist()}
-            _check_members(self._zip.infolist(), size)
+            _check_members(self._zip.infolist(), count, size)
             for member in self._members.values():
                 _check_local(self._file, member)
             self.manifest_bytes = b"".join(self.chunks(MANIFEST_NAME, MAX_MANIFEST_BYTES))
@@ -303,8 +303,8 @@ def _check_size(files: int, total: int, limits: BundleLimits) -> None:
         )
 
 
-def _check_end(file: BinaryIO, name: str, size: int, limits: BundleLimits) -> None:
-    """The end record, by hand: it bounds how much of the file the zip reader will hold in memory."""
+def _check_end(file: BinaryIO, name: str, size: int, limits: BundleLimits) -> int:
+    """The end record, by hand: it bounds how much of the file the zip reader will hold in memory. How many members."""
     if size < _END or file.read(4) != b"PK\x03\x04":
         raise _not_a_bundle(name, "it does not begin as a zip file")
     file.seek(size - _END)
@@ -315,10 +315,13 @@ def _check_end(file: BinaryIO, name: str, size: int, limits: BundleLimits) -> No
     _check_size(count, size, limits)
     if central_at + central_bytes + _END != size or central_bytes > count * (_CENTRAL + MAX_PATH_CHARS):
         raise BundleRejected(f"{name} has bytes that no member accounts for", code="bundle.surplus-bytes")
+    return int(count)
 
 
-def _check_members(members: list[zipfile.ZipInfo], size: int) -> None:
+def _check_members(members: list[zipfile.ZipInfo], count: int, size: int) -> None:
     """Names, kinds and places of all members; together they are every byte of the file."""
+    if len(members) != count:
+        raise BundleRejected(f"the archive says {count} files and has {len(members)}", code="bundle.not-a-bundle")
     if not members or members[0].filename != MANIFEST_NAME:
         raise BundleRejected(f"the first file of a bundle is {MANIFEST_NAME}", code="bundle.not-a-bundle")
     check_paths(member.orig_filename for member in members)

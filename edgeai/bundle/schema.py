@@ -29,7 +29,7 @@ def json_schema() -> dict[str, Any]:
 
 def _portable(node: Any) -> Any:
     """Python's anchors as those of ECMA 262, which the standard asks for; docstrings as running text."""
-    if isinstance(node, list):
+    if isinstance(node, list | tuple):
         return [_portable(item) for item in node]
     if not isinstance(node, dict):
         return node

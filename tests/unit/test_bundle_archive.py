@@ -6,6 +6,8 @@ import io
 import os
 import stat
 import struct
+import subprocess
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -247,3 +249,111 @@ def test_the_manifest_in_the_archive_is_the_canonical_one(packed: Path) -> None:
         data = archive.read("manifest.json")
     assert encode_manifest(decode_manifest(data)) == data
     assert io.BytesIO(data).getvalue() == data
+
+
+def described_otherwise(data: bytes, at: int, field: str, offset: int, value: int) -> bytes:
+    """A field of the header before a member (not of the directory at the end) changed."""
+    changed = bytearray(data)
+    struct.pack_into(f"<{field}", changed, at + offset, value)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("field", "offset", "value"),
+    [("H", 4, 45), ("H", 6, 8), ("H", 8, 8), ("H", 10, 1), ("H", 12, 0x22), ("L", 14, 0), ("L", 18, 1), ("L", 22, 1)],
+    ids=["version", "flags", "method", "time", "date", "sum", "stored size", "size"],
+)
+def test_a_member_that_is_described_in_two_ways(
+    packed: Path, tmp_path: Path, field: str, offset: int, value: int
+) -> None:
+    """A reader that goes from front to back would see something else than one that reads the directory."""
+    with zipfile.ZipFile(packed) as archive:
+        at = archive.infolist()[1].header_offset
+    packed.write_bytes(described_otherwise(packed.read_bytes(), at, field, offset, value))
+    assert zipfile.ZipFile(packed).testzip() is None, "the zip reader sees nothing wrong"
+    assert code_of(packed, tmp_path / "cache") == "bundle.two-contents"
+
+
+def test_a_member_with_another_name_in_front_of_it(packed: Path, tmp_path: Path) -> None:
+    data = packed.read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        at = archive.infolist()[1].header_offset + 30
+    assert data[at : at + 7] == b"CARD.md"
+    packed.write_bytes(data[:at] + b"card.py" + data[at + 7 :])
+    assert code_of(packed, tmp_path / "cache") == "bundle.two-contents"
+
+
+def test_an_extra_field_in_front_of_a_member(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        at = archive.infolist()[1].header_offset
+    packed.write_bytes(described_otherwise(packed.read_bytes(), at, "H", 28, 4))
+    assert code_of(packed, tmp_path / "cache") == "bundle.two-contents"
+
+
+def test_members_that_overlap(packed: Path, tmp_path: Path) -> None:
+    """How a small archive of stored members holds far more than its own size."""
+    data = bytearray(packed.read_bytes())
+    with zipfile.ZipFile(packed) as archive:
+        at = archive.start_dir
+        first, second = archive.infolist()[:2]
+    struct.pack_into("<L", data, at + 46 + len(first.filename) + 42, first.header_offset)
+    assert second.header_offset != first.header_offset
+    packed.write_bytes(data)
+    assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
+
+
+def test_a_count_of_members_that_is_not_theirs(packed: Path, tmp_path: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    struct.pack_into("<HH", data, len(data) - 14, 60_000, 60_000)
+    packed.write_bytes(data)
+    assert code_of(packed, tmp_path / "cache") == "bundle.too-large"
+    struct.pack_into("<HH", data, len(data) - 14, 9, 9)
+    packed.write_bytes(data)
+    assert code_of(packed, tmp_path / "cache") == "bundle.not-a-bundle"
+
+
+def test_sixty_five_thousand_empty_members_are_not_looked_at(packed: Path, tmp_path: Path) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        members.update({f"e/{number}": b"" for number in range(20_000)})
+
+    assert code_of(rewrite(packed, change), tmp_path / "cache") == "bundle.too-large"
+
+
+def test_a_size_that_is_only_claimed_allocates_nothing(packed: Path, tmp_path: Path) -> None:
+    data = bytearray(packed.read_bytes())
+    with zipfile.ZipFile(packed) as archive:
+        at = archive.start_dir
+    struct.pack_into("<LL", data, at + 20, 0x7FFF0000, 0x7FFF0000)
+    packed.write_bytes(data)
+    assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
+
+
+def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_path: Path) -> None:
+    """Whatever their umask, locale, time zone, hash seed, and order of files on the disk, and when these were made."""
+    code = (
+        "import os, sys, msgspec; from pathlib import Path; from edgeai.bundle.archive import pack;"
+        "from edgeai.bundle.manifest import Manifest; os.umask(int(sys.argv[4], 8));"
+        "pack(Path(sys.argv[1]), msgspec.json.decode(sys.argv[3], type=Manifest), Path(sys.argv[2]))"
+    )
+    said = set()
+    for number, (umask, seed, locale, zone) in enumerate(
+        [
+            ("077", "1", "C", "UTC"),
+            ("000", "2", "de_DE.UTF-8", "Asia/Tokyo"),
+            ("022", "random", "tr_TR", "America/Lima"),
+        ]
+    ):
+        copy = tmp_path / f"copy-{number}"
+        (copy / "artifacts").mkdir(parents=True)
+        names = ["CARD.md", "artifacts/m.tflite"]
+        for name in names if number else reversed(names):
+            (copy / name).write_bytes((folder / name).read_bytes())
+            os.utime(copy / name, (number * 1e9, number * 1e9))
+        out = tmp_path / f"out-{number}.edgeai"
+        subprocess.run(
+            [sys.executable, "-c", code, str(copy), str(out), msgspec.json.encode(MANIFEST).decode(), umask],
+            env={**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
+            check=True,
+        )
+        said.add(out.read_bytes())
+    assert said == {packed.read_bytes()}

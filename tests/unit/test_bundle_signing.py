@@ -193,6 +193,17 @@ def test_a_bundle_that_is_not_sound_is_not_signed_and_not_touched(bundle: Path, 
     assert len(list(bundle.parent.glob("*tiny*"))) == 1
 
 
+def test_a_key_that_signed_a_bundle_says_nothing_of_one_that_was_damaged_since(bundle: Path, key: Any) -> None:
+    pair = key("release")
+    sign(bundle, pair)
+    data = bytearray(bundle.read_bytes())
+    data[data.index(b"weightsweights")] ^= 1
+    bundle.write_bytes(data)
+    with pytest.raises(BundleRejected) as caught:
+        sign(bundle, pair)
+    assert caught.value.code == "bundle.wrong-hash"
+
+
 def test_a_link_to_a_bundle_stays_a_link(bundle: Path, key: Any, tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to(bundle)
     sign(tmp_path / "current", key("release"))

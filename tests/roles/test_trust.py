@@ -1,0 +1,60 @@
+"""A running cart and signatures: it runs what is signed, fails aloud what is not, and every result says who signed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from edgeai.bundle.keys import KeyPair, make_keys
+from edgeai.bundle.signing import sign_bundle, signer_of
+from edgeai.config import load_config
+from edgeai.health import read_health
+from edgeai.roles.ingest import eligibilities
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "edgeai" / "schemas"
+
+
+@pytest.fixture
+def pair(cart: Any) -> KeyPair:
+    """A key, trusted by the cart, whose profile refuses what is not signed."""
+    made = make_keys("release", cart.folder / "made")
+    (cart.folder / "trust").mkdir()
+    (cart.folder / "trust" / "release.pub").write_bytes(made.public.path.read_bytes())
+    cart.configure(more="[trust]\nthreshold = 1\n")
+    return made
+
+
+def test_an_unsigned_bundle_fails_every_job_and_runs_once_it_is_signed(cart: Any, pair: KeyPair, until: Any) -> None:
+    cart.start()
+    result = cart.result_of(cart.admit())
+    assert (result["outcome"], result["reason"]["code"]) == ("failed", "bundle.unsigned")
+    [event] = until(lambda: cart.events("deployment.unavailable"))
+    assert event["facts"]["code"] == "bundle.unsigned"
+    sign_bundle(cart.folder / "guard.edgeai", signer_of(str(pair.private), str))
+    cart.ready()  # it tries again by itself, with a pause that doubles
+    result = cart.result_of(cart.admit())
+    assert result["outcome"] == "completed"
+    assert result["model"]["signers"] == [{"name": "release", "key_id": pair.public.key_id}]
+    Draft202012Validator(json.loads((SCHEMAS / "result-1.json").read_text())).validate(result)
+    [deployment] = read_health(cart.spool, load_config(cart.profile)).deployments
+    assert deployment.signers == (f"release {pair.public.key_id}",)
+    status = json.loads((SCHEMAS / "status-1.json").read_text())
+    assert status["properties"]["deployments"]["items"]["properties"]["signers"]["type"] == "array"
+
+
+def test_ingest_knows_no_eligibility_of_a_bundle_that_is_not_trusted(cart: Any, pair: KeyPair) -> None:
+    """So that its instances become jobs, which fail aloud, and none is passed over by a stranger's word."""
+    config = load_config(cart.profile)
+    rules, faults = eligibilities(config)
+    assert rules == {"guard": None}
+    assert faults["guard"].code == "bundle.unsigned"
+    sign_bundle(cart.folder / "guard.edgeai", signer_of(str(pair.private), str))
+    rules, faults = eligibilities(config)
+    assert rules["guard"] is not None
+    assert not faults
+    (cart.folder / "trust" / "junk.pem").write_text("junk")
+    assert eligibilities(config)[1]["guard"].code == "keys.not-public"
