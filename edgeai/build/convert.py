@@ -18,6 +18,7 @@ import msgspec
 from edgeai.api import (
     BackendSpec,
     ConversionFailed,
+    Converted,
     ConverterSpec,
     ConvertRequest,
     EdgeaiError,
@@ -141,36 +142,40 @@ def artifact_of(
         )
     (folder / ARTIFACTS).mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder / ARTIFACTS) as fresh:
-        made = spec.convert(
-            ConvertRequest(
-                model=model.path,
-                output=Path(fresh),
-                precision=recipe.precision,
-                inputs=inputs,
-                outputs=outputs,
-                calibration=samples.calibration if calibrated and samples else None,
-                score=samples.score if calibrated and samples else None,
-                max_drop=recipe.max_drop,
-                options=recipe.options,
-                progress=progress,
-            )
-        )
-        artifact = Artifact(
-            id=recipe.id,
-            format=spec.artifact_format,
+        request = ConvertRequest(
+            model=model.path,
+            output=Path(fresh),
             precision=recipe.precision,
-            path=_below(made.artifact, Path(fresh), spec),
-            parent=model.digest,
-            recipe=_recipe(recipe),
-            converter=_maker(registry, spec),
-            options=dict(made.options),
-            notes=made.notes,
-            layers=dict(made.layers),
-            calibration=samples.digest if calibrated and samples else "",
-            tools=tools_of(["edgeai", _maker(registry, spec).partition(" ")[0]]),
+            inputs=inputs,
+            outputs=outputs,
+            calibration=samples.calibration if calibrated and samples else None,
+            score=samples.score if calibrated and samples else None,
+            max_drop=recipe.max_drop,
+            options=recipe.options,
+            progress=progress,
         )
+        made = spec.convert(request)
+        artifact = _note(recipe, model, spec, made, root=Path(fresh), by=_maker(registry, spec))
+        if calibrated and samples:
+            artifact = msgspec.structs.replace(artifact, calibration=samples.digest)
         _keep(artifact, Path(fresh), folder)
     return artifact, True
+
+
+def _note(recipe: Recipe, model: ModelFile, spec: ConverterSpec, made: Converted, *, root: Path, by: str) -> Artifact:
+    return Artifact(
+        id=recipe.id,
+        format=spec.artifact_format,
+        precision=recipe.precision,
+        path=_below(made.artifact, root, spec),
+        parent=model.digest,
+        recipe=_recipe(recipe),
+        converter=by,
+        options=dict(made.options),
+        notes=made.notes,
+        layers=dict(made.layers),
+        tools=tools_of(["edgeai", by.partition(" ")[0]]),
+    )
 
 
 def bytes_of(artifact: Artifact, folder: Path) -> int:

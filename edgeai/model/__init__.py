@@ -60,25 +60,17 @@ def open_model(
         ConfigError: wishes or settings that cannot be.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle, cache_dir=cache_dir, trust=trust)
-    excluded = excluded or {}
     loader = Loader(breadcrumb)
     needed = registry if registry is not None else loader.registry(opened.manifest.plugins)
-    pipeline = build_pipeline(opened, needed)
-    task = build_task(opened, needed)
+    more = loader if registry is None else None
+    pipeline, task = build_pipeline(opened, needed), build_task(opened, needed)
     use = EngineUse(threads=threads, settings=settings or {})
-    wishes = wishes_of(backends, device)
+    wishes, excluded = wishes_of(backends, device), excluded or {}
     if FASTEST in backends:
-        more = loader if registry is None else None
         wishes, use = fastest_first(
             opened, backends, device, needed, more, use, trials, excluded=excluded, breadcrumb=breadcrumb
         )
-    offers = Offers(
-        wishes,
-        registry=needed,
-        loader=loader if registry is None else None,
-        excluded=excluded,
-        formats=tuple(artifact.format for artifact in opened.manifest.artifacts),
-        breadcrumb=breadcrumb,
-    )
+    formats = tuple(artifact.format for artifact in opened.manifest.artifacts)
+    offers = Offers(wishes, registry=needed, loader=more, excluded=excluded, formats=formats, breadcrumb=breadcrumb)
     engine = Opening(opened, offers, excluded, use, breadcrumb).open()
     return Model(opened, engine, pipeline, task, breadcrumb=breadcrumb)
