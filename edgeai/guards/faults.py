@@ -1,0 +1,100 @@
+"""Faults of plugins get the plugin's name: whatever is not of our own tree becomes ``PluginFault``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, TypeVar
+
+from edgeai.api import EdgeaiError, PluginFault, Tensors
+
+HOSTS_OWN = (EdgeaiError, KeyboardInterrupt, GeneratorExit)
+"""What passes a guard as it is: our own tree, the user's Ctrl-C, and Python's own way of closing a generator."""
+
+_S = TypeVar("_S")
+
+
+@dataclass(frozen=True, slots=True)
+class PluginInfo:
+    """A plugin as its metadata names it. ``str`` of it is how messages call it."""
+
+    name: str
+    module: str
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        origin = f"{self.distribution} {self.version}".strip() or f"module {self.module}"
+        return f"plugin {self.name!r} ({origin})"
+
+
+class _Guard:
+    __slots__ = ("_code", "_info", "_step")
+
+    def __init__(self, info: PluginInfo, step: str, code: str) -> None:
+        self._info, self._step, self._code = info, step, code
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, HOSTS_OWN):
+            raise fault(self._info, self._step, error, self._code) from error
+
+
+def guard(info: PluginInfo, step: str, *, code: str = "plugin.fault") -> _Guard:
+    """A context in which whatever is not an ``EdgeaiError`` becomes ``PluginFault`` naming plugin and step.
+
+    ``SystemExit`` too: a plugin does not end its host. ``KeyboardInterrupt`` passes.
+    """
+    return _Guard(info, step, code)
+
+
+def fault(info: PluginInfo, step: str, error: BaseException, code: str = "plugin.fault") -> PluginFault:
+    """What a plugin raised at a step, under its name."""
+    said = " ".join(str(error).split())
+    return PluginFault(f"{info}, {step}: {type(error).__name__}: {said}".removesuffix(": "), code=code)
+
+
+def broken(info: PluginInfo, step: str, what: str) -> PluginFault:
+    """A plugin that does not do what its spec promises."""
+    return PluginFault(f"{info}, {step}: {what}", code="plugin.contract")
+
+
+def guarded_call(info: PluginInfo, step: str, function: Callable[..., _S]) -> Callable[..., _S]:
+    """``function``, guarded. Only for calls that answer with a value, not with an iterator."""
+
+    def guarded(*args: Any) -> _S:
+        try:
+            return function(*args)
+        except HOSTS_OWN:
+            raise
+        except BaseException as error:
+            raise fault(info, step, error) from error
+
+    return guarded
+
+
+class Feed:
+    """The host's own iterable on its way through a plugin, so that its errors are not laid on the plugin."""
+
+    __slots__ = ("_iterator", "error")
+
+    def __init__(self, items: Iterable[Tensors]) -> None:
+        self._iterator = iter(items)
+        self.error: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Tensors]:
+        return self
+
+    def __next__(self) -> Tensors:
+        try:
+            return next(self._iterator)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.error = error
+            raise
