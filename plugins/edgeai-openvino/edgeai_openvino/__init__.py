@@ -92,9 +92,36 @@ BACKEND = BackendSpec(
 CONVERTER = ConverterSpec(
     name="openvino",
     artifact_format="openvino",
-    precisions=("fp32", "fp16"),
+    precisions=("fp32", "fp16", "int8"),
     convert=_convert,
-    help="Keras to OpenVINO IR (.xml and .bin); fp16 keeps the weights in half precision and the border in float32.",
+    calibrated=("int8",),
+    options=(
+        OptionSpec(
+            name="preset",
+            help="activations of int8: symmetric ranges (performance), or asymmetric ones where they are not (mixed)",
+            default="performance",
+            choices=("performance", "mixed"),
+        ),
+        OptionSpec(
+            name="model_type",
+            help="what NNCF should know of the model; transformer for attention",
+            default="",
+            choices=("", "transformer"),
+        ),
+        OptionSpec(
+            name="fast_bias_correction",
+            help="correct biases layer by layer; false takes longer and is more accurate",
+            default=True,
+            choices=(True, False),
+        ),
+        OptionSpec(name="keep_float", help="names of Keras layers that int8 leaves in float", default=()),
+        OptionSpec(
+            name="max_float_layers",
+            help="how many more operations int8 may leave in float so that the score's drop holds",
+            default=8,
+        ),
+    ),
+    help="Keras to OpenVINO IR (.xml and .bin); inputs and outputs are float32 in every precision.",
 )
 
 

@@ -5,40 +5,48 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from edgeai.api import BackendUnavailable, ConversionFailed, Converted, ConvertRequest
+from edgeai.api import BackendUnavailable, ConversionFailed, Converted, ConvertRequest, EdgeaiError
+from edgeai_keras.calibration import Samples, check_calibration
 from edgeai_keras.model_file import Source, check, failed, read
 from edgeai_openvino.engine import describe, load, without
+from edgeai_openvino.quantise import OPTIONS, Quantised, quantise
 
 _COUNTED = re.compile(r"[A-Z][A-Za-z0-9]*_\d+")
 """A node's name where nobody gave it one: its kind, or that of the node it replaces, and a running number."""
 
 
-def _fp32(ov: Any, model: Any, path: Path, request: ConvertRequest) -> tuple[str, ...]:
-    ov.save_model(model, path, compress_to_fp16=False)
-    return ()
+CALIBRATED: Final = ("int8",)
 
 
-def _fp16(ov: Any, model: Any, path: Path, request: ConvertRequest) -> tuple[str, ...]:
-    ov.save_model(model, path, compress_to_fp16=True)
-    return ("weights in float16; inputs, outputs and, with precision = f32, arithmetic in float32",)
+def _fp32(ov: Any, model: Any, request: ConvertRequest, source: Source, samples: Samples) -> Quantised:
+    return Quantised(model)
 
 
-PRECISIONS: Mapping[str, Callable[[Any, Any, Path, ConvertRequest], tuple[str, ...]]] = {"fp32": _fp32, "fp16": _fp16}
-"""Precision -> how the model is changed and saved; gives the notes. The spec's ``precisions`` are these."""
+def _fp16(ov: Any, model: Any, request: ConvertRequest, source: Source, samples: Samples) -> Quantised:
+    return Quantised(model, ("weights in float16; inputs, outputs and, with precision = f32, arithmetic in float32",))
+
+
+PRECISIONS: Mapping[str, Callable[[Any, Any, ConvertRequest, Source, Samples], Quantised]] = {
+    "fp32": _fp32,
+    "fp16": _fp16,
+    "int8": quantise,
+}
+"""Precision -> how the model is changed. The spec's ``precisions`` are these."""
 
 
 def convert(request: ConvertRequest) -> Converted:
     """Write ``model.xml`` and ``model.bin`` below ``request.output``; the artifact is the ``.xml``.
 
-    Inputs and outputs have the names and the order asked for. An extent of ``None`` stays open.
+    Inputs and outputs have the names and the order asked for, and are float32. An extent of ``None`` stays open.
 
     Raises:
-        ConversionFailed: with OpenVINO's own words, and the layer they speak of where they name one.
+        ConversionFailed: with OpenVINO's own words, and the layer they speak of where they name one; or
+            ``convert.calibration-missing``, ``convert.calibration-invalid``, ``convert.quantisation-drop``.
     """
-    check(request, "openvino", precisions=PRECISIONS)
+    check(request, "openvino", precisions=PRECISIONS, options=OPTIONS)
+    samples = check_calibration(request, calibrated=CALIBRATED)
     try:
         ov = load()
     except BackendUnavailable as error:
@@ -46,10 +54,14 @@ def convert(request: ConvertRequest) -> Converted:
     source = read(request)
     artifact = request.output / "model.xml"
     try:
-        notes = PRECISIONS[request.precision](ov, _model(request, source), artifact, request)
-    except Exception as error:  # the front end raises many kinds, none documented
+        made = PRECISIONS[request.precision](ov, _model(request, source), request, source, samples)
+        _number(made.model)
+        ov.save_model(made.model, artifact, compress_to_fp16=request.precision == "fp16")
+    except EdgeaiError:
+        raise
+    except Exception as error:  # the front end and NNCF raise many kinds, none documented
         raise failed(request, source, error, describe()) from error
-    return Converted(artifact=artifact, notes=notes)
+    return Converted(artifact=artifact, notes=made.notes, layers=made.layers)
 
 
 def _model(request: ConvertRequest, source: Source) -> Any:

@@ -114,6 +114,13 @@ def golden(keras_models):
     return load
 
 
+@pytest.fixture(scope="session")
+def calibration() -> list[dict[str, np.ndarray]]:
+    """Inputs of the classifier, one sample at a time, over the range that its golden ones have."""
+    random = np.random.default_rng(21)
+    return [{"image": (2 * random.random((1, 16, 16, 1))).astype("float32")} for _ in range(32)]
+
+
 @pytest.fixture
 def open_artifact(artifacts):
     """``open_artifact("classifier", inputs, outputs, ...)`` -> a session, closed at the end."""

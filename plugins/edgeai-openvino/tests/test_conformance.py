@@ -40,11 +40,12 @@ class TestOpenvinoConverter(ConverterConformance):
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
-    def example(self, keras_models, specs, cases):
+    def example(self, keras_models, specs, cases, calibration):
         return ModelExample(
             path=keras_models / "classifier.keras",
             inputs=(specs.image,),
             outputs=(specs.probabilities,),
             golden=cases,
-            tolerance={"fp32": 1e-5, "fp16": 2e-3},
+            tolerance={"fp32": 1e-5, "fp16": 2e-3, "int8": 3e-2},
+            calibration=calibration,
         )

@@ -132,6 +132,7 @@ def _static(request: ConvertRequest, source: Source, samples: Samples, activatio
             )
         else:
             content = quantised(())
+        _refuse_floats(request, content, (*named, *found))
         as_infer(content, request)(some[0])  # LiteRT refuses some of what its quantiser makes
         request.progress("measuring the error of each layer")
         measured = errors(content, model, layers, some)
@@ -150,6 +151,19 @@ def _refuse_loops(request: ConvertRequest, scopes: tuple[str, ...], layers: Any)
             "activations cannot be calibrated",
             code="convert.layer-unsupported",
             remedy=f"use dynamic or fp16, or build {name!r} with unroll=True",
+        )
+
+
+def _refuse_floats(request: ConvertRequest, content: bytes, kept: tuple[str, ...]) -> None:
+    """An artifact must be what its precision says, in one operation at least."""
+    from edgeai_tflite.quantise import operations_of
+
+    if not any(one.kind == "QUANTIZE" for one in operations_of(content)):
+        raise ConversionFailed(
+            f"{request.model.name}: nothing of it is left to be {request.precision}; "
+            f"in float: {', '.join(kept) or 'all'}",
+            code="convert.quantisation-drop",
+            remedy="use fp16; or calibrate on more samples, or allow a greater drop",
         )
 
 

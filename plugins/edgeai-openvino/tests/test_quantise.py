@@ -1,0 +1,200 @@
+"""OpenVINO in int8: what is inside, what stays in float and why, what is refused; and that nothing is sent anywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+from edgeai_openvino import CONVERTER
+
+_VALUES = TensorSpec(name="values", dtype="float32", shape=(1, 3))
+
+
+@pytest.fixture(scope="module")
+def request_for(keras_models, specs, calibration, tmp_path_factory):
+    """``request_for(precision=..., ...)`` -> a request that converts the classifier into a folder of its own."""
+
+    def made(**changes) -> ConvertRequest:
+        plain = ConvertRequest(
+            model=keras_models / "classifier.keras",
+            output=tmp_path_factory.mktemp("quantised"),
+            precision="int8",
+            inputs=(specs.image,),
+            outputs=(specs.probabilities,),
+            calibration=lambda: calibration,
+        )
+        return replace(plain, **changes)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def int8(request_for):
+    """The classifier in int8."""
+    return CONVERTER.convert(request_for())
+
+
+def test_weights_are_int8_between_float_borders(int8, artifacts, request_for):
+    import openvino as ov
+
+    model = ov.Core().read_model(int8.artifact)
+    assert [port.get_element_type().to_string() for port in (*model.inputs, *model.outputs)] == ["f32", "f32"]
+    assert [port.get_any_name() for port in (*model.inputs, *model.outputs)] == ["image", "probabilities"]
+    kinds = [node.get_type_name() for node in model.get_ordered_ops()]
+    assert kinds.count("FakeQuantize") >= 3
+    weights = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]
+    assert sum(node.get_element_type().to_string() == "i8" for node in weights) == 3
+    assert (
+        int8.artifact.with_suffix(".bin").stat().st_size
+        < 0.4 * artifacts["classifier"].with_suffix(".bin").stat().st_size
+    )
+
+
+def test_the_report_has_samples_and_errors_by_keras_layer(int8):
+    assert int8.notes == ("calibrated on 32 samples",)
+    assert {"first", "conv2d", "probabilities"} <= set(int8.layers)
+    assert 0 < int8.layers["first"] < 0.05
+
+
+def test_a_fresh_process_gives_the_same_bytes_and_has_no_telemetry(
+    int8, keras_models, calibration, in_a_child, tmp_path
+):
+    np.savez(tmp_path / "calibration.npz", *[sample["image"] for sample in calibration])
+    code = """
+import socket, sys
+def refuse(*args, **kwargs):
+    raise SystemExit("the network was asked for")
+socket.getaddrinfo = refuse
+import numpy as np
+from pathlib import Path
+from edgeai.api import ConvertRequest, TensorSpec
+from edgeai_openvino import CONVERTER
+with np.load(sys.argv[2]) as arrays:
+    samples = [{"image": arrays[name]} for name in arrays.files]
+CONVERTER.convert(ConvertRequest(
+    model=Path(sys.argv[1]), output=Path(sys.argv[3]), precision="int8", calibration=lambda: samples,
+    inputs=(TensorSpec(name="image", dtype="float32", shape=(1, 16, 16, 1)),),
+    outputs=(TensorSpec(name="probabilities", dtype="float32", shape=(1, 3)),)))
+from nncf.telemetry.wrapper import NNCFTelemetry, telemetry
+print("openvino_telemetry" in sys.modules, isinstance(telemetry, NNCFTelemetry))
+"""
+    output = tmp_path / "out"
+    output.mkdir()
+    done = in_a_child(code, keras_models / "classifier.keras", tmp_path / "calibration.npz", output)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines()[-1] == "False False"
+    for suffix in (".xml", ".bin"):
+        assert (output / "model").with_suffix(suffix).read_bytes() == int8.artifact.with_suffix(suffix).read_bytes()
+
+
+def test_two_inputs_keep_their_names_and_order(request_for, keras_models, specs, open_artifact, golden):
+    known = golden("two_heads")
+    samples = [{"age": known["age"][n : n + 1], "image": known["image"][n : n + 1]} for n in range(4)]
+    inputs, outputs = (specs.age, specs.image), (specs.value, specs.probabilities)
+    converted = CONVERTER.convert(
+        request_for(model=keras_models / "two_heads.keras", inputs=inputs, outputs=outputs, calibration=lambda: samples)
+    )
+    found = open_artifact(converted.artifact, inputs, outputs).run(samples[1])
+    np.testing.assert_allclose(found["probabilities"], known["probabilities"][1:2], atol=0.05)
+    np.testing.assert_allclose(found["value"], known["value"][1:2], atol=0.1)
+
+
+def test_an_open_batch_stays_open(request_for, specs, open_artifact, golden):
+    converted = CONVERTER.convert(request_for(inputs=(specs.images,), outputs=(specs.many,)))
+    known = golden("classifier")
+    found = open_artifact(converted.artifact, (specs.images,), (specs.many,)).run({"image": known["image"]})
+    np.testing.assert_allclose(found["probabilities"], known["probabilities"], atol=0.03)
+
+
+def test_a_recurrent_layer_stays_in_float_and_the_report_says_so(keras, request_for, tmp_path):
+    rows = keras.Input((6, 4), name="rows")
+    keras.Model(rows, keras.layers.Dense(3)(keras.layers.GRU(5, name="memory")(rows))).save(tmp_path / "gru.keras")
+    spec = TensorSpec(name="rows", dtype="float32", shape=(1, 6, 4))
+    random = np.random.default_rng(4)
+    samples = [{"rows": random.random((1, 6, 4)).astype("float32")} for _ in range(4)]
+    converted = CONVERTER.convert(
+        request_for(model=tmp_path / "gru.keras", inputs=(spec,), calibration=lambda: samples)
+    )
+    assert "in float, since they run as loops: memory" in converted.notes
+
+
+# --- layers in float ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wild(keras, request_for, tmp_path_factory):
+    """``wild(**changes)`` -> a request for a model with one channel 400 times the others, and ``.score`` set."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((16, 16, 1), name="image")
+    x = image
+    for name in ("first", "wild", "after", "calm"):
+        x = keras.layers.Conv2D(8, 3, activation="relu", name=name)(x)
+    model = keras.Model(image, keras.layers.Dense(3, name="values")(keras.layers.GlobalAveragePooling2D()(x)))
+    kernel, bias = model.get_layer("wild").get_weights()
+    kernel[..., 0] = np.abs(kernel[..., 0]) * 400
+    model.get_layer("wild").set_weights([kernel, bias])
+    kernel, bias = model.get_layer("after").get_weights()
+    kernel[:, :, 0] /= 4000
+    model.get_layer("after").set_weights([kernel, bias])
+    path = tmp_path_factory.mktemp("wild") / "wild.keras"
+    model.save(path)
+    random = np.random.default_rng(0)
+    samples = [{"image": random.random((1, 16, 16, 1)).astype("float32")} for _ in range(20)]
+    wanted = np.stack([np.asarray(model(sample["image"], training=False)) for sample in samples])
+
+    def score(infer) -> float:
+        found = np.stack([infer(sample)["values"] for sample in samples])
+        return -float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+
+    def changed(**changes) -> ConvertRequest:
+        plain = {"model": path, "outputs": (_VALUES,), "calibration": lambda: samples, "score": score}
+        return request_for(**{**plain, **changes})
+
+    return changed
+
+
+def test_the_layer_that_matters_goes_back_to_float_and_is_named(wild, open_artifact, specs):
+    request = wild(max_drop=0.1)
+    plain, held = CONVERTER.convert(wild()), CONVERTER.convert(request)
+    scores = {
+        name: request.score(open_artifact(one.artifact, (specs.image,), (_VALUES,)).run)
+        for name, one in (("plain", plain), ("held", held))
+    }
+    assert scores["plain"] < -0.5
+    assert scores["held"] >= -0.1
+    assert "kept in float: after" in held.notes
+    assert held.layers["after"] < 0.1 < plain.layers["after"]
+
+
+@pytest.mark.parametrize(("allowed", "most"), [(0.1, 0), (1e-9, 8)])
+def test_a_drop_that_cannot_be_held_is_refused(wild, allowed, most):
+    with pytest.raises(ConversionFailed) as caught:
+        CONVERTER.convert(wild(max_drop=allowed, options={"max_float_layers": most}))
+    assert caught.value.code == "convert.quantisation-drop"
+    assert caught.value.remedy
+
+
+def test_layers_that_the_recipe_names_stay_in_float(wild):
+    converted = CONVERTER.convert(wild(options={"keep_float": ["calm"], "fast_bias_correction": False}))
+    assert "kept in float: calm" in converted.notes
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        ({"keep_float": ["clam"]}, "convert.layer-unknown"),
+        ({"keep_float": "calm"}, "convert.options"),
+        ({"max_float_layers": True}, "convert.options"),
+        ({"preset": "fast"}, "convert.options"),
+        ({"fast_bias_correction": 1}, "convert.options"),
+        ({"ignored": []}, "convert.option-unknown"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(wild, options, code):
+    with pytest.raises(ConversionFailed) as caught:
+        CONVERTER.convert(wild(options=options))
+    assert caught.value.code == code
+    assert caught.value.remedy
