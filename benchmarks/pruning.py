@@ -40,7 +40,7 @@ def pruning(folder: Path, bundle: Path, rounds: int) -> Iterator[Row]:
             for engine in ENGINES:
                 ours = _opened(registry, engine, small.model, folder / f"{engine}-{name}-{scope}", image, answer)
                 limit = _opened(registry, engine, parent, folder / f"{engine}-{name}-{scope}-parent", image, answer)
-                inputs = {image.name: np.random.default_rng(0).random(image.shape, np.float32)}
+                inputs = {image.name: np.random.default_rng(0).random([size or 1 for size in image.shape], np.float32)}
                 taken = paired(lambda: ours.run(inputs), lambda: limit.run(inputs), rounds=rounds)  # noqa: B023
                 low, high = taken.spread
                 yield Row(

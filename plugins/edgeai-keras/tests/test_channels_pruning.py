@@ -79,6 +79,11 @@ def test_channels_are_counted_in_multiples_and_never_too_few(request_of: Any) ->
     assert {widths[name] % 8 for name in ("one", "two", "three")} == {0}
     assert min(widths[name] for name in ("one", "two", "three", "hidden")) >= 8
     assert widths["hidden"] in (8, 16, 20), "all of an odd number, or a multiple"
+    wide = prune(network(64), plan_of({"flops": 0.5, "keep": ["hidden"]}), _nothing())
+    assert {left % 16 for _, left in wide.widths.values()} == {0}, "by itself as coarse as the target allows"
+    narrow = prune(network(8), plan_of({"flops": 0.5}), _nothing())
+    assert any(left % 8 for _, left in narrow.widths.values())
+    assert 0.45 < narrow.after.macs / narrow.before.macs <= 0.5
     assert Limits(4, 4).counts(18) == [18, 16, 12, 8, 4]
     assert Limits(5, 4).counts(3) == [3]
 

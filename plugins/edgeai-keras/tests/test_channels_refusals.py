@@ -125,7 +125,7 @@ def test_a_subclassed_model_is_refused() -> None:
         ({"flops": 0.5, "importance": "luck"}, "compress.options"),
         ({"flops": 0.5, "scope": "both"}, "compress.options"),
         ({"flops": 0.5, "unknown": "guess"}, "compress.options"),
-        ({"flops": 0.5, "round_to": 0}, "compress.options"),
+        ({"flops": 0.5, "round_to": -1}, "compress.options"),
         ({"flops": 0.5, "min_channels": 1.5}, "compress.options"),
         ({"flops": 0.5, "steps": 0}, "compress.options"),
         ({"flops": 0.5, "keep": "stem"}, "compress.options"),

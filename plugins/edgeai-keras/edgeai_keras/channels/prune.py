@@ -18,6 +18,10 @@ from edgeai_keras.channels.surgery import remove
 from edgeai_keras.channels.trace import Trace, follow
 from edgeai_keras.tuning import tuned, tuned_note
 
+_MULTIPLES = (16, 8, 4, 2, 1)
+_NEAR = 0.93
+"""A coarser multiple of channels may come to this much of the target before a finer one is tried."""
+
 _MOST_TRIALS = 7
 _CLOSE = 0.02
 """A latency this much below the target is near enough to stop looking for a dearer model."""
@@ -110,8 +114,28 @@ def _round(model: Any, plan: Plan, request: CompressRequest, target: Target) -> 
     trace, groups, _ = _followed(model, plan)
     figures = importance(model, trace, groups, plan.importance, objective=request.objective, train=request.train)
     sizes = Sizes(trace, int(model.count_params()))
-    choosing = Choosing(groups, figures, sizes, target, Limits(plan.min_channels, plan.round_to))
-    return remove(model, trace, choosing.globally() if plan.scope == "global" else choosing.by_layer())
+    return remove(model, trace, _chosen(plan, groups, figures, sizes, target))
+
+
+def _chosen(
+    plan: Plan, groups: Sequence[Group], importance: Mapping[int, float], sizes: Sizes, target: Target
+) -> set[int]:
+    """By the multiple that was asked for, or by the greatest that meets the target without going far below it."""
+    found: list[tuple[int, set[int]]] = []
+    multiples = (plan.round_to,) if plan.round_to else _MULTIPLES
+    for multiple in multiples:
+        choosing = Choosing(groups, importance, sizes, target, Limits(plan.min_channels, multiple))
+        try:
+            gone = choosing.globally() if plan.scope == "global" else choosing.by_layer()
+        except CompressionFailed:
+            if multiple == multiples[-1] and not found:
+                raise
+            continue
+        left = target.cost(sizes) - target.saved(sizes, gone)
+        found.append((left, gone))
+        if left >= _NEAR * target.most:
+            break
+    return max(found, key=lambda one: one[0])[1]
 
 
 def _for_latency(
