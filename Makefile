@@ -10,6 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 PINS := -c .ci/constraints.txt
 RUNTIME_VENV := .venv-tflite-runtime
 DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
+BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e plugins/edgeai-tasks -e plugins/edgeai-gpu -e plugins/edgeai-keras
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
@@ -56,7 +57,7 @@ $(VENV)/.demo: $(VENV)/.base $(PROJECTS)
 
 $(VENV)/.dev: $(VENV)/.base $(PROJECTS)
 	@echo "Installing edgeai with every plugin and the test tools into $(VENV) (a few minutes, once)"
-	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(DEVICE_PLUGINS) -e plugins/edgeai-gpu -e plugins/edgeai-keras
+	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(BUILD_PLUGINS)
 	@touch $@ $(VENV)/.demo
 
 # tflite-runtime ends at Python 3.11 and needs numpy 1: it is tested in an environment of its own.
