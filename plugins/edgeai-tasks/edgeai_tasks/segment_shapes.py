@@ -21,6 +21,8 @@ Ring: TypeAlias = npt.NDArray[np.float64]
 
 _LEAST = np.float32(1e-6)
 _COARSER = 1.5
+_FINE = 0.3
+_SAME_AREA = 0.02
 _POINTS_A_RING = 8
 _SAME_SCALE = 0.01
 
@@ -36,19 +38,22 @@ class Plane:
         step: source pixels along a cell's side.
         inside: (rows, columns) of the plane: cells that the model saw. Elsewhere nothing is claimed.
         matrix: index of a cell -> index in the model's map, 2 x 3, as OpenCV wants it.
+        grain: cells that a pixel of the model's map covers, along x and along y.
     """
 
     geometry: Geometry
     step: int
     inside: Mask
     matrix: npt.NDArray[np.float64]
+    grain: tuple[float, float]
 
     @classmethod
     def of(cls, frame: Frame, rows: int, columns: int) -> Plane:
         """The plane for a map of ``rows`` x ``columns`` that covers ``frame``, as the model saw it."""
         map_geometry = frame.geometry.scaled(frame.columns / columns, frame.rows / rows)
         a, b, _, d, e, _ = map_geometry.affine
-        step = max(1, round(min(math.hypot(a, d), math.hypot(b, e)) / 2))
+        grain = (math.hypot(a, d), math.hypot(b, e))
+        step = max(1, round(min(grain) / 2))
         corners = map_geometry.from_source(np.array([(0.5, 0.5), (1.5, 0.5), (0.5, 1.5)]) * step) - 0.5
         matrix = np.stack((corners[1] - corners[0], corners[2] - corners[0], corners[0]), axis=1)
         source = frame.geometry
@@ -56,7 +61,13 @@ class Plane:
         inside = cv2.warpAffine(
             np.ones((rows, columns), np.uint8), matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
         )
-        return cls(geometry=source, step=step, inside=inside.astype(bool), matrix=matrix)
+        return cls(
+            geometry=source,
+            step=step,
+            inside=inside.astype(bool),
+            matrix=matrix,
+            grain=(grain[0] / step, grain[1] / step),
+        )
 
     def resample(self, values: Field) -> Field:
         """A map of the model, bilinear, on this plane; beyond its edge its outermost values go on."""
@@ -107,12 +118,25 @@ class Outline:
 
     @classmethod
     def around(cls, mask: Mask, margin: Field, plane: Plane) -> Outline:
-        """The line where ``margin`` (above 0 inside) crosses 0, kept to where the mask was cleaned to.
+        """The line where ``margin`` (above 0 inside) crosses 0, as the mask was cleaned.
 
-        Along the border of the image the line is the border.
+        Models answer almost 0 or almost 1, so that the line would follow the stairs of their pixels and be 6 % too
+        long; a blur by one such pixel takes the stairs away. Where it takes more than those (threads, specks), the line
+        goes between the mask's own pixels. Along the border of the image the line is the border.
         """
-        least = np.where(mask, np.maximum(margin, _LEAST), np.minimum(margin, -_LEAST))
-        field = np.pad(least, 1, mode="edge")
+        sharp = np.where(mask, np.maximum(margin, _LEAST), -np.maximum(np.abs(margin), _LEAST))
+        if min(plane.grain) > _FINE:
+            sigma_x, sigma_y = plane.grain
+            soft = cv2.GaussianBlur(sharp, (0, 0), sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REPLICATE)
+            smooth = cls._of(soft, plane)
+            area = float(np.count_nonzero(mask)) * plane.step**2
+            if abs(smooth.enclosed() - area) < _SAME_AREA * area:
+                return smooth
+        return cls._of(sharp, plane)
+
+    @classmethod
+    def _of(cls, values: Field, plane: Plane) -> Outline:
+        field = np.pad(values, 1, mode="edge")
         for edge in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
             field[edge] = -np.abs(field[edge])
         generator = contour_generator(z=field, name="serial", line_type=LineType.ChunkCombinedOffset)
@@ -123,6 +147,10 @@ class Outline:
         source = (points - 0.5) * plane.step  # the padding is one cell, and a centre half of one
         limits = (plane.geometry.source_columns, plane.geometry.source_rows)
         return cls(points=np.clip(source, 0.0, limits), starts=offsets[:-1].astype(np.intp))
+
+    def enclosed(self) -> float:
+        """Area inside, in square pixels; holes run the other way round and count against it."""
+        return abs(float(self._areas().sum()))
 
     def length(self, scale: tuple[float, float] = (1.0, 1.0)) -> float:
         """Of all rings together; ``scale`` is the size of a pixel along x and y."""
@@ -149,12 +177,19 @@ class Outline:
             tolerance *= _COARSER
 
     def _largest(self, most: int) -> list[Ring]:
-        x, y = self.points.T
-        dx, dy = self._steps().T
-        areas = np.abs(np.add.reduceat(x * dy - y * dx, self.starts))
+        areas = np.abs(self._areas())
         ends = np.append(self.starts[1:], len(self.points))
         order = np.argsort(-areas, kind="stable")[:most]
         return [self.points[self.starts[i] : ends[i] - 1] for i in order]  # the last point repeats the first
+
+    def _areas(self) -> npt.NDArray[np.float64]:
+        """Signed, of each ring."""
+        if not len(self.starts):
+            return np.zeros(0)
+        x, y = self.points.T
+        dx, dy = self._steps().T
+        areas: npt.NDArray[np.float64] = np.add.reduceat(x * dy - y * dx, self.starts) / 2
+        return areas
 
     def _steps(self) -> Ring:
         """From each point to the next of its ring; 0 from a ring's last, which repeats its first."""

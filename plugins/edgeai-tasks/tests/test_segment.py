@@ -114,6 +114,19 @@ def test_an_ellipse_keeps_its_size_through_every_resize(rows: int, columns: int)
     assert region.centroid == pytest.approx((columns / 2, rows / 2), abs=0.51)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(128, 128), (270, 400), (1500, 2000)])
+def test_a_perimeter_does_not_climb_the_stairs_of_a_saturated_map(rows: int, columns: int) -> None:
+    """Counted along the pixels of an answer of 0 and 1, a circle is 6 % too long."""
+    geometry = Geometry(source_rows=rows, source_columns=columns).scaled(columns / SIDE, columns / SIDE)
+    radius = 0.3 * min(SIDE, rows * SIDE / columns)
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5
+    middle = (columns / 2, rows / 2)
+    inside = np.hypot(x - SIDE / 2, y - rows * SIDE / columns / 2) < radius
+    _, region = _one(_task(), _out(inside.astype(float)), _context(geometry))
+    assert region.perimeter_px == pytest.approx(2 * math.pi * radius * columns / SIDE, rel=0.01)
+    assert region.centroid == pytest.approx(middle, abs=0.6 * columns / SIDE)
+
+
 def test_crop_and_scale_lead_back_to_the_source() -> None:
     geometry = Geometry(source_rows=500, source_columns=700).cropped(100, 50).scaled(2.0, 3.0)
     _, region = _one(_task(), _out(_box(10, 20, 30, 60)), _context(geometry))
@@ -210,7 +223,7 @@ def test_holes_and_pieces() -> None:
     assert _one(_task(fill_holes=True, largest_component=True), _out(speck))[1].area_px == 1600
     holed = _one(_task(), _out(ring))[1]
     assert (holed.parts, len(holed.contours)) == (1, 2)
-    assert holed.perimeter_px == pytest.approx(4 * 40 + 4 * 10, rel=0.03)
+    assert holed.perimeter_px == pytest.approx(4 * 40 + 4 * 10, rel=0.05)
 
 
 def test_a_bay_at_the_border_is_no_hole() -> None:
