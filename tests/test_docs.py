@@ -128,7 +128,7 @@ def test_the_integrators_profile_has_no_mistake(tmp_path: Path) -> None:
     assert load_config(tmp_path / "profile.toml").deployments[0].name == "guard"
 
 
-@pytest.mark.parametrize("page", ["integrator", "plugin-author"])
+@pytest.mark.parametrize("page", ["integrator", "plugin-author", "signing"])
 def test_fragments_of_profiles_have_keys_that_there_are(page: str) -> None:
     fragments = re.findall(r"```toml\n(.*?)```", _text(f"guides/{page}.md"), re.DOTALL)
     assert fragments, "the guide no longer shows any"
@@ -144,6 +144,21 @@ def test_alerts_and_log_events_of_the_operations_guide_exist() -> None:
     assert used <= set(metrics)
     logged = text.split("| log event |")[1]
     assert [kind for kind in re.findall(r"`([a-z]+\.[a-z-]+)`", logged) if f'"{kind}"' not in SOURCE] == []
+
+
+def test_the_bundles_page_has_every_refusal_and_every_bound_and_every_field() -> None:
+    from edgeai.bundle.archive import LIMITS
+    from edgeai.bundle.envelope import MAX_SIGNATURES, PAYLOAD_TYPE
+    from edgeai.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
+    from edgeai.bundle.paths import MAX_DEPTH, MAX_PATH_CHARS
+
+    page = _text("reference/bundle.md")
+    codes = set(re.findall(r"^\| `(bundle\.[a-z-]+)` \|", _text("reference/errors.md"), re.MULTILINE))
+    assert set(re.findall(r"^\| `(bundle\.[a-z-]+)` \|", page, re.MULTILINE)) == codes - {"bundle.rejected"}
+    assert [name for name in Manifest.__struct_fields__ if f"`{name}`" not in page] == []
+    assert (LIMITS.max_bytes, MAX_MANIFEST_BYTES) == (2 * 1024**3 - 1, 4 * 1024**2)
+    for said in (f"{LIMITS.max_files:,}", f"| {MAX_SIGNATURES} |", f"{MAX_PATH_CHARS}, {MAX_DEPTH}", PAYLOAD_TYPE):
+        assert said in page, said
 
 
 def test_every_decision_is_in_the_index_and_has_a_number_of_its_own() -> None:
