@@ -100,10 +100,15 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Described:
-    """The tensors that an artifact itself names, in its own order; their layouts are empty, since no file says them."""
+    """The tensors that an artifact itself names, in its own order; their layouts are empty, since no file says them.
+
+    ``scales`` has, for tensors of whole numbers that stand for real ones, ``(scale, zero point)`` by name: the real
+    value is ``scale * (whole - zero point)``.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
 
 
 def _nothing_to_explain() -> str:

@@ -6,6 +6,7 @@ Importing this module imports no engine; each callable does when it is called.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from edgeai.api import (
     BackendSpec,
@@ -13,6 +14,7 @@ from edgeai.api import (
     Converted,
     ConverterSpec,
     ConvertRequest,
+    Described,
     Device,
     OpenRequest,
     OptionSpec,
@@ -47,6 +49,12 @@ def _explain() -> str:
     return explain()
 
 
+def _describe(artifact: Path) -> Described:
+    from edgeai_openvino.describing import describe_tensors
+
+    return describe_tensors(artifact)
+
+
 def _convert(request: ConvertRequest) -> Converted:
     try:
         from edgeai_openvino.convert import convert
@@ -66,6 +74,7 @@ BACKEND = BackendSpec(
     open=_open,
     engine=_engine,
     explain=_explain,
+    describe=_describe,
     settings=(
         OptionSpec(
             name="hint",

@@ -89,7 +89,7 @@ class Classify:
             raise TaskFailed(
                 f"classify: output {self._output.name!r} holds values that are not finite", code="task.not-finite"
             )
-        return flat
+        return self._options.scale * (flat - self._options.zero_point)
 
     def _per_label(self, values: Probabilities) -> Probabilities:
         # One output and two labels: the negative first.

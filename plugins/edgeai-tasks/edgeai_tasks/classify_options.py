@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,6 +61,10 @@ OPTIONS: tuple[OptionSpec, ...] = (
         "others}, threshold (0.5)}; not for multi-label",
     ),
     OptionSpec(name="output", help="which output of the model; needed where it has several"),
+    OptionSpec(
+        name="dequantise",
+        help="of a model that gives whole numbers: [scale, zero point], so that scale * (whole - zero point) is meant",
+    ),
 )
 
 
@@ -98,6 +103,8 @@ class ClassifyOptions:
     per_frame: bool
     expect: Expectation | None
     output: str | None
+    scale: float
+    zero_point: float
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,6 +125,7 @@ class ClassifyOptions:
         """
         values = _READ.values(given)
         mode = _READ.choice("mode", values["mode"], MODES)
+        scale, zero_point = _dequantise(values["dequantise"])
         labels = _with_thresholds(_READ.labels(values["labels"]), mode, values["threshold"], values["thresholds"])
         return cls(
             mode=mode,
@@ -129,6 +137,8 @@ class ClassifyOptions:
             per_frame=_READ.flag("per_frame", values["per_frame"]),
             expect=_expect(values["expect"], labels, mode),
             output=None if values["output"] is None else _READ.text("output", values["output"]),
+            scale=scale,
+            zero_point=zero_point,
         )
 
 
@@ -149,6 +159,18 @@ def _binary(given: tuple[Label, ...], labels: tuple[Label, ...], named: Mapping[
         raise refused("labels", f"give {given[0].label!r} a threshold; in binary it is what the positive's leaves")
     positive = labels[1]
     return (replace(labels[0], threshold=1.0 - (positive.threshold or 0.0)), positive)
+
+
+def _dequantise(value: Any) -> tuple[float, float]:
+    """(scale, zero point); 1 and 0 where the outputs are meant as they are."""
+    if value is None:
+        return 1.0, 0.0
+    numbers = list(value) if isinstance(value, list | tuple) else []
+    if len(numbers) != 2 or any(isinstance(n, bool) or not isinstance(n, int | float) for n in numbers):
+        raise refused("dequantise", f"is {value!r}")
+    if not (math.isfinite(numbers[0]) and math.isfinite(numbers[1]) and numbers[0] > 0):
+        raise refused("dequantise", f"is {value!r}; the scale must be above 0")
+    return float(numbers[0]), float(numbers[1])
 
 
 def _activation(value: Any, mode: str) -> str:
