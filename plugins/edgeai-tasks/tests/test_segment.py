@@ -147,6 +147,9 @@ def test_what_the_model_did_not_see_is_not_claimed() -> None:
     _, region = _one(task, everywhere, _context(geometry))
     assert region.box == (100, 100, 100 + SIDE, 100 + SIDE)
     assert region.area_px == SIDE * SIDE
+    exclusive = _task(2, labels=["a", "b"], mode="multi-class")
+    both = exclusive.interpret(_out(np.full((SIDE, SIDE), 0.9), np.full((SIDE, SIDE), 0.1)), _context(geometry))
+    assert _region(both).area_px == SIDE * SIDE
     padded = Geometry(source_rows=100, source_columns=60).cropped(-20, -10)
     _, region = _one(task, everywhere, _context(padded))
     assert (region.box, region.area_px) == ((0, 0, 60, 100), 6000.0)
