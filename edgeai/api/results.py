@@ -216,7 +216,12 @@ class Result:
         if body.get("schema") != RESULT_SCHEMA:
             raise ValueError(f"result schema {body.get('schema')!r}, this edgeai reads {RESULT_SCHEMA}")
         known: dict[str, Any] = {name: body[name] for name in cls.__slots__ if name in body}
-        nested = {"model": _model, "instance": InstanceIds, "reason": Failure, "engine": EngineRef}
+        nested: dict[str, Callable[..., Any]] = {
+            "model": _model,
+            "instance": InstanceIds,
+            "reason": Failure,
+            "engine": EngineRef,
+        }
         for name, kind in nested.items():
             known[name] = kind(**known[name]) if known.get(name) else None
         if known.get("degraded"):
