@@ -17,13 +17,11 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import msgspec
 
 from edgeai.api.errors import BundleRejected
-from edgeai.api.results import SignerRef
-from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, Envelope, decode_envelope
 from edgeai.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -36,7 +34,11 @@ from edgeai.bundle.manifest import (
     encode_manifest,
 )
 from edgeai.bundle.paths import MAX_PATH_CHARS, check_paths
-from edgeai.bundle.trust import TrustPolicy
+
+if TYPE_CHECKING:  # a start without signatures pays for none of it
+    from edgeai.api.results import SignerRef
+    from edgeai.bundle.envelope import Envelope
+    from edgeai.bundle.trust import TrustPolicy
 
 SUFFIX: Final = ".edgeai"
 _FIXED_TIME: Final = (1980, 1, 1, 0, 0, 0)
@@ -131,10 +133,10 @@ class Archive:
             for member in self._members.values():
                 _check_local(self._file, member)
             self.manifest_bytes = b"".join(self.chunks(MANIFEST_NAME, MAX_MANIFEST_BYTES))
-            self.envelope_bytes = self._read_envelope()
+            self.envelope_bytes: bytes | None = None
             self.envelope: Envelope | None = None
-            if self.envelope_bytes is not None:
-                self.envelope = decode_envelope(self.envelope_bytes, self.manifest_bytes)
+            if SIGNATURES_NAME in self._members:
+                self._read_envelope()
             self.signers: tuple[SignerRef, ...] = ()
             if trust is not None:
                 self.signers = trust.check(self.envelope, self.manifest_bytes, path.name)
@@ -145,10 +147,11 @@ class Archive:
             raise
         self.digest = digest_of(self.manifest_bytes)
 
-    def _read_envelope(self) -> bytes | None:
-        if SIGNATURES_NAME not in self._members:
-            return None
-        return b"".join(self.chunks(SIGNATURES_NAME, MAX_ENVELOPE_BYTES))
+    def _read_envelope(self) -> None:
+        from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, decode_envelope
+
+        self.envelope_bytes = b"".join(self.chunks(SIGNATURES_NAME, MAX_ENVELOPE_BYTES))
+        self.envelope = decode_envelope(self.envelope_bytes, self.manifest_bytes)
 
     def _check_declared(self) -> None:
         check_present(set(self._members), self.manifest)

@@ -16,9 +16,9 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeai.api.errors import BundleRejected
-from edgeai.api.results import SignerRef
 from edgeai.bundle.archive import (
     LIMITS,
     Archive,
@@ -29,7 +29,6 @@ from edgeai.bundle.archive import (
     wrong_hash,
     wrong_size,
 )
-from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, Envelope, decode_envelope
 from edgeai.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -38,7 +37,11 @@ from edgeai.bundle.manifest import (
     decode_manifest,
     digest_of,
 )
-from edgeai.bundle.trust import TrustPolicy
+
+if TYPE_CHECKING:  # a start without signatures pays for none of it
+    from edgeai.api.results import SignerRef
+    from edgeai.bundle.envelope import Envelope
+    from edgeai.bundle.trust import TrustPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +241,8 @@ def _read_head(root: Path, trust: TrustPolicy | None) -> _Head:
     data = _read_file(root, MANIFEST_NAME, MAX_MANIFEST_BYTES)
     envelope = None
     if os.path.lexists(root / SIGNATURES_NAME):
+        from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, decode_envelope
+
         envelope = decode_envelope(_read_file(root, SIGNATURES_NAME, MAX_ENVELOPE_BYTES), data)
     signers = trust.check(envelope, data, root.name) if trust is not None else ()
     return _Head(manifest_bytes=data, envelope=envelope, signers=signers)

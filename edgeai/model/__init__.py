@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeai.api.specs import Options
 from edgeai.bundle.reader import Bundle, open_bundle
-from edgeai.bundle.trust import TrustPolicy
 from edgeai.model.fastest import FASTEST
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
@@ -17,6 +17,9 @@ from edgeai.model.results import result_id
 from edgeai.model.running import Model
 from edgeai.model.steps import Breadcrumb, Step, no_breadcrumb
 from edgeai.plugins import Registry
+
+if TYPE_CHECKING:
+    from edgeai.bundle.trust import TrustPolicy
 
 __all__ = ["Breadcrumb", "GoldenAnswer", "Model", "Step", "open_model", "result_id"]
 

@@ -415,10 +415,12 @@ def test_cryptography_is_imported_only_to_hold_a_signature_to_a_key(
 ) -> None:
     code = (
         "import sys; from pathlib import Path; from edgeai.bundle.reader import open_bundle;"
-        "from edgeai.bundle.trust import TrustPolicy; a = sys.argv[1:];"
-        "policy = TrustPolicy(keys=(Path(a[2]),), unsigned=a[3]) if a[3] != 'none' else None;"
+        "a = sys.argv[1:]; policy = None\n"
+        "if a[3] != 'none':\n"
+        "    from edgeai.bundle.trust import TrustPolicy\n"
+        "    policy = TrustPolicy(keys=(Path(a[2]),), unsigned=a[3])\n"
         "open_bundle(a[0], cache_dir=Path(a[1]), trust=policy);"
-        "print(sorted({'cryptography', 'securesystemslib'} & set(sys.modules)))"
+        "print(sorted({'cryptography', 'securesystemslib', 'edgeai.bundle.envelope'} & set(sys.modules)))"
     )
 
     def imported(unsigned: str, folder: str = "trust") -> str:
@@ -427,10 +429,11 @@ def test_cryptography_is_imported_only_to_hold_a_signature_to_a_key(
         return done.stdout.strip()
 
     pair = key("release")
-    assert imported("none") == imported("accept") == "[]"
+    assert imported("none") == "[]", "an unsigned bundle pays for nothing"
+    assert imported("accept") == "['edgeai.bundle.envelope']"
     sign(bundle, pair)
-    assert imported("none") == imported("accept", "no-such-folder") == "[]"
-    assert imported("refuse") == "['cryptography', 'securesystemslib']"
+    assert imported("none") == imported("accept", "no-such-folder") == "['edgeai.bundle.envelope']"
+    assert imported("refuse") == "['cryptography', 'edgeai.bundle.envelope', 'securesystemslib']"
 
 
 def test_verdicts_of_single_signatures(bundle: Path, key: Any) -> None:
