@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api import CompressionFailed, ConversionFailed
-from edgeai_keras import model_file
+from edgeai_keras import importing, model_file
 
 _CODES = {
     "convert.model-unreadable": "compress.model-unreadable",
@@ -16,14 +16,17 @@ _CODES = {
 
 
 def load(path: Path) -> Any:
-    """The Keras model of a ``.keras`` file, uncompiled; no code out of the file is run.
+    """The Keras model of a ``.keras`` file (or what ``importing`` reads), uncompiled; no code out of it is run.
 
     Raises:
+        ConversionFailed: ``import.*``: an HDF5 file or SavedModel that cannot be read.
         CompressionFailed: ``compress.model-unreadable``, ``compress.layer-unsafe`` or ``compress.engine-missing``.
     """
     try:
-        model = model_file.load(path)
+        model = importing.open_model(path)[0] if importing.is_foreign(path) else model_file.load(path)
     except ConversionFailed as error:
+        if error.code.startswith("import."):
+            raise
         raise CompressionFailed(str(error), code=_CODES.get(error.code), remedy=error.remedy) from error
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise CompressionFailed(

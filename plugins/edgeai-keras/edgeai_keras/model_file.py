@@ -16,7 +16,7 @@ from typing import Any
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
 
-_UNSAFE = ("Lambda",)
+_UNSAFE = ("Lambda", "__lambda__")
 # What a TensorFlow signature keeps as it is; other input names come back altered, or not at all (measured).
 _INPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
@@ -93,7 +93,7 @@ def load(path: Path) -> Any:
         ConversionFailed: ``convert.model-unreadable``, ``convert.layer-unsafe`` or ``convert.engine-missing``.
     """
     _refuse_code(path)
-    keras, _ = _frameworks()
+    keras, _ = frameworks()
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the file makes it raise
@@ -115,7 +115,7 @@ def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None =
         ConversionFailed: not a ``.keras`` file, a Lambda layer, unknown classes, or other tensors than asked for.
     """
     model = load(request.model)
-    keras, tf = _frameworks()
+    keras, tf = frameworks()
     if prepare is not None:
         model = prepare(keras, model)
     inputs = _order(request.inputs, tensor_names(model, "input"), model.inputs, request, "input")
@@ -149,7 +149,7 @@ def _refuse_code(path: Path) -> None:
         raise ConversionFailed(
             f"{path.name}: its config.json cannot be read: {error}", code="convert.model-unreadable", remedy=remedy
         ) from error
-    for kind, name in _layers(config):
+    for kind, name in layers_in(config):
         if kind in _UNSAFE:
             raise ConversionFailed(
                 f"{path.name}: layer {name!r} is a {kind} layer, whose code would run from the file",
@@ -158,20 +158,21 @@ def _refuse_code(path: Path) -> None:
             )
 
 
-def _layers(node: Any) -> Iterator[tuple[str, str]]:
+def layers_in(node: Any) -> Iterator[tuple[str, str]]:
     """(class name, layer name) of everything in a Keras configuration."""
     if isinstance(node, dict):
         kind, config = node.get("class_name"), node.get("config")
         if isinstance(kind, str):
             yield kind, str(config.get("name", "?")) if isinstance(config, dict) else "?"
         for value in node.values():
-            yield from _layers(value)
+            yield from layers_in(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _layers(value)
+            yield from layers_in(value)
 
 
-def _frameworks() -> tuple[Any, Any]:
+def frameworks() -> tuple[Any, Any]:
+    """Keras and TensorFlow, imported now; or ``ConversionFailed``, ``convert.engine-missing``."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     try:
@@ -194,7 +195,7 @@ def _frameworks() -> tuple[Any, Any]:
 
 def structure_of(model: Any, what: str) -> Any:
     """The structure of a model's ``input`` or ``output``: a symbolic tensor, or a list or dict of them."""
-    keras = _frameworks()[0]
+    keras = frameworks()[0]
     if not isinstance(model, keras.Sequential):
         return getattr(model, what)
     tensors = model.inputs if what == "input" else model.outputs  # a Sequential has lists of one, and no more
@@ -205,7 +206,7 @@ def structure_of(model: Any, what: str) -> Any:
 
 def tensor_names(model: Any, what: str) -> list[str]:
     """The model's own names of its ``input`` or ``output`` tensors, in the order of ``model.inputs``/``.outputs``."""
-    keras = _frameworks()[0]
+    keras = frameworks()[0]
     try:
         structure = structure_of(model, what)
     except (AttributeError, ValueError):  # a subclassed model that was never called
