@@ -36,9 +36,53 @@ ARTIFACT = Artifact(
 )
 
 
+CARD = f"""
+schema = 1
+name = "double"
+version = "2.1.0"
+release = 4
+min_edgeai = "0.1"
+intended_use = "a test"
+limits = ["everything"]
+licence = "Apache-2.0"
+model = "double.keras"
+model_digest = "{DIGEST}"
+plugins = []
+task = {{ name = "classify" }}
+inputs = [{{ name = "x", shape = [1, 3] }}]
+outputs = [{{ name = "y", shape = [1, 3] }}]
+recipes = [{{ converter = "tflite", precision = "int8" }}]
+
+[[data]]
+name = "films"
+source = "an archive of films, with an umlaut: Köln"
+licence = "CC-BY-4.0"
+use = "train"
+digest = "{DIGEST}"
+
+[[data]]
+name = "phantoms"
+source = "drawn"
+licence = "as their makers say: anything (2026)"
+use = "evaluate"
+
+[training]
+command = "true"
+seed = 1
+environment = {{ keras = "3.15.0" }}
+"""
+
+
 @pytest.fixture
-def card(repo_root: Path) -> Card:
-    return read_card(repo_root / "models/modality-guard")
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "double").mkdir()
+    (tmp_path / "double" / "model.toml").write_text(CARD, encoding="utf-8")
+    return tmp_path / "double"
+
+
+@pytest.fixture
+def card(folder: Path) -> Card:
+    return read_card(folder)
 
 
 def body(card: Card, *artifacts: Artifact) -> dict[str, Any]:
@@ -67,7 +111,9 @@ def test_it_names_model_data_artifact_and_tools(card: Card) -> None:
         model["bom-ref"],
         *(f"pkg:pypi/{t}" for t in ("numpy@2.0", "tensorflow@2.21.0")),
     }
-    assert f"data:{card.data[0].name}" in needs[model["bom-ref"]]
+    assert set(needs[model["bom-ref"]]) == {"data:films", "data:phantoms", "pkg:pypi/keras@3.15.0"}
+    assert parts["data:films"]["licenses"] == [{"license": {"id": "CC-BY-4.0"}}]
+    assert parts["data:phantoms"]["licenses"] == [{"license": {"name": "as their makers say: anything (2026)"}}]
 
 
 def test_two_versions_of_one_tool_are_two(card: Card) -> None:
@@ -83,14 +129,14 @@ def test_an_artifact_of_unknown_tools_still_names_its_converter(card: Card) -> N
     assert "pkg:pypi/edgeai-tflite@0.1.0" in refs
 
 
-def test_other_processes_write_the_same_bytes(card: Card, repo_root: Path) -> None:
+def test_other_processes_write_the_same_bytes(card: Card, folder: Path) -> None:
     code = (
         "import sys, msgspec; from pathlib import Path; from edgeai.build.card import read_card;"
         "from edgeai.build.convert import Artifact; from edgeai.build.sbom import sbom_of;"
         "artifact = msgspec.json.decode(sys.argv[2], type=Artifact);"
         "sys.stdout.buffer.write(sbom_of(read_card(Path(sys.argv[1])), [artifact]))"
     )
-    arguments = [str(repo_root / "models/modality-guard"), msgspec.json.encode(ARTIFACT).decode()]
+    arguments = [str(folder), msgspec.json.encode(ARTIFACT).decode()]
     said = {
         subprocess.run(
             [sys.executable, "-c", code, *arguments],
