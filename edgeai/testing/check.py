@@ -28,7 +28,8 @@ from edgeai.plugins import KINDS, Plugin, load
 
 _STALL_S = 300.0
 _CLASSES = {
-    kind: f"{kind.capitalize()}Conformance" for kind in ("backend", "transform", "task", "sink", "source", "converter")
+    kind: f"{kind.capitalize()}Conformance"
+    for kind in ("backend", "transform", "task", "sink", "source", "converter", "compressor")
 }
 
 

@@ -9,7 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from edgeai.api import Array, Frame, Geometry, Grayscale, InstanceRef, Options, Tensors, TensorSpec
+from edgeai.api import (
+    Array,
+    Batch,
+    Frame,
+    Geometry,
+    Grayscale,
+    InstanceRef,
+    Objective,
+    Options,
+    Tensors,
+    TensorSpec,
+)
 
 Golden = tuple[Tensors, Tensors]
 """Inputs, and the outputs that they must give."""
@@ -93,6 +104,27 @@ class ModelExample:
         if self.golden:
             return {name: np.array(value, order="C") for name, value in self.golden[0][0].items()}
         return sample_tensors(self.inputs, seed=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressionExample:
+    """A ``.keras`` file for a compressor, in a folder of its own, with data to fine-tune it.
+
+    Attributes:
+        path: the ``.keras`` file; it is its own teacher.
+        inputs, outputs: its tensors, the batch open (``None``).
+        objective: what its training minimises.
+        train, validation: batches; few and small ones, since most rules train.
+        options: for ``CompressRequest``.
+    """
+
+    path: Path
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    objective: Objective
+    train: Sequence[Batch]
+    validation: Sequence[Batch] = ()
+    options: Options = field(default_factory=dict)
 
 
 def sample_tensors(specs: Sequence[TensorSpec], *, seed: int, like: Tensors | None = None) -> dict[str, Array]:

@@ -5,8 +5,17 @@
 
 from __future__ import annotations
 
-from edgeai.api import BackendSpec, ConverterSpec, SinkSpec, SourceSpec, TaskSpec, TransformSpec, hookimpl
-from edgeai.testing import fake_parts, fakes
+from edgeai.api import (
+    BackendSpec,
+    CompressorSpec,
+    ConverterSpec,
+    SinkSpec,
+    SourceSpec,
+    TaskSpec,
+    TransformSpec,
+    hookimpl,
+)
+from edgeai.testing import fake_compressor, fake_parts, fakes
 
 EDGEAI_API = (1, 0)
 
@@ -57,3 +66,11 @@ def edgeai_converters() -> tuple[ConverterSpec, ...]:
     """``fake-unpack`` works."""
     ways = ("litters", "disagrees")
     return (fake_parts.converter("fake-unpack"), *(fake_parts.converter(f"fake-{how}", how) for how in ways))
+
+
+@hookimpl
+def edgeai_compressors() -> tuple[CompressorSpec, ...]:
+    """``fake-round`` works."""
+    ways = ("litters", "drifts", "gullible")
+    names = ((f"fake-round-{how}", how) for how in ways)
+    return (fake_compressor.compressor("fake-round"), *(fake_compressor.compressor(name, how) for name, how in names))

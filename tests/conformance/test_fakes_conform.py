@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeai.api import TensorSpec
+from edgeai.api import Objective, TensorSpec
 from edgeai.testing.conformance import (
     ArtifactExample,
     BackendConformance,
+    CompressionExample,
+    CompressorConformance,
     ConverterConformance,
     ModelExample,
     SinkConformance,
@@ -102,4 +104,17 @@ class TestConverter(ConverterConformance):
         path = write_fake_model(folder / "model.keras", INPUTS, OUTPUTS)
         return ModelExample(
             path=path, inputs=INPUTS, outputs=OUTPUTS, golden=(golden(0.25), golden(0.75)), tolerance={"fp32": 1e-6}
+        )
+
+
+class TestCompressor(CompressorConformance):
+    module = "edgeai.testing.fakes_plugin"
+    compressor = "fake-round"
+    nonsense = ({"digits": -1}, {"digits": "one"})
+
+    def model(self, folder: Path) -> CompressionExample:
+        path = write_fake_model(folder / "model.keras", INPUTS, OUTPUTS)
+        objective = Objective(loss="categorical-crossentropy")
+        return CompressionExample(
+            path=path, inputs=INPUTS, outputs=OUTPUTS, objective=objective, train=(golden(0.25), golden(0.75))
         )

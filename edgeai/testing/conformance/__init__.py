@@ -23,21 +23,24 @@ from __future__ import annotations
 import pytest
 
 # Before the classes are imported, so that a failed rule shows the values it compared.
-for _kind in ("backend", "converter", "session", "sink", "source", "suite", "task", "transform"):
+for _kind in ("backend", "compressor", "converter", "session", "sink", "source", "suite", "task", "transform"):
     pytest.register_assert_rewrite(f"edgeai.testing.conformance.{_kind}")
 
 from edgeai.testing.conformance.backend import BackendConformance
+from edgeai.testing.conformance.compressor import CompressorConformance
 from edgeai.testing.conformance.converter import ConverterConformance
 from edgeai.testing.conformance.sink import SinkConformance
 from edgeai.testing.conformance.source import SourceConformance
 from edgeai.testing.conformance.suite import Suite, since
 from edgeai.testing.conformance.task import TaskConformance
 from edgeai.testing.conformance.transform import TransformConformance
-from edgeai.testing.examples import ArtifactExample, ModelExample, example_frame, instance_ref
+from edgeai.testing.examples import ArtifactExample, CompressionExample, ModelExample, example_frame, instance_ref
 
 __all__ = [
     "ArtifactExample",
     "BackendConformance",
+    "CompressionExample",
+    "CompressorConformance",
     "ConverterConformance",
     "ModelExample",
     "SinkConformance",

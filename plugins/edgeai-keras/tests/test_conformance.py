@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from edgeai.api import TensorSpec
-from edgeai.testing.conformance import ArtifactExample, BackendConformance
+from edgeai.api import Objective, TensorSpec
+from edgeai.testing.conformance import ArtifactExample, BackendConformance, CompressionExample, CompressorConformance
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 16, 16, 1), layout="NHWC")
+STUDENT = {"size": 16, "filters": [4], "units": 4, "labels": 3, "head": "softmax"}
 PROBABILITIES = TensorSpec(name="probabilities", dtype="float32", shape=(1, 3))
 
 
@@ -26,3 +30,53 @@ class TestKeras(BackendConformance):
         pictures = [inputs["image"][place : place + 1] for place in places]
         golden = tuple(({"image": one}, {"probabilities": np.asarray(model(one, training=False))}) for one in pictures)
         return ArtifactExample(path=path, inputs=(IMAGE,), outputs=(PROBABILITIES,), golden=golden, tolerance=1e-5)
+
+
+class Compressor(CompressorConformance):
+    """What the four have in common."""
+
+    __test__ = False
+    plugin = "keras"
+    backend = "keras"
+    engine_modules = ("tensorflow", "keras", "h5py", "sklearn")
+    options: Mapping[str, object] = {}
+
+    @pytest.fixture(scope="class")
+    def example(self, trained, samples, batches):
+        return CompressionExample(
+            path=trained("classifier"),
+            inputs=(replace(IMAGE, shape=(None, 16, 16, 1)),),
+            outputs=(replace(PROBABILITIES, shape=(None, 3)),),
+            objective=Objective(loss="categorical-crossentropy"),
+            train=tuple(batches(*samples("classifier", 32, 1))()),
+            validation=tuple(batches(*samples("classifier", 16, 2))()),
+            options={"epochs": 1, **self.options},
+        )
+
+
+class TestPruneMagnitude(Compressor):
+    __test__ = True
+    compressor = "prune-magnitude"
+    options = {"sparsity": 0.6}
+    nonsense = ({"sparsity": 2}, {"begin": 1.0}, {"layers": ["none"]}, {"learning_rate": -1}, {"patience": 0})
+
+
+class TestPruneChannels(Compressor):
+    __test__ = True
+    compressor = "prune-channels"
+    options = {"flops": 0.6}
+    nonsense = ({"flops": 2}, {"flops": 0.5, "parameters": 0.5}, {"keep": ["none"]}, {"epochs": -1})
+
+
+class TestDistil(Compressor):
+    __test__ = True
+    compressor = "distil"
+    options = {"student": "cnn", "student_options": STUDENT}
+    nonsense = ({"student": "none"}, {"temperature": 0}, {"alpha": 2}, {"student_options": {"size": 8}})
+
+
+class TestCluster(Compressor):
+    __test__ = True
+    compressor = "cluster"
+    options = {"clusters": 4}
+    nonsense = ({"clusters": 1}, {"init": "none"}, {"keep": ["none"]}, {"epochs": 0.5})
