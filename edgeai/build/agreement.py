@@ -60,7 +60,10 @@ def measure(
         artifact=artifact, device=device, inputs=tuple(inputs), outputs=tuple(outputs), threads=1, options=options
     )
     worst, share, where = 0.0, 0.0, ""
-    session = backend.open(request)
+    try:
+        session = backend.open(request)
+    except BackendUnavailable as error:
+        raise _no_device(backend, str(error)) from error
     try:
         for case in golden:
             found = session.run(case.inputs)
@@ -102,9 +105,14 @@ def device_of(backend: BackendSpec) -> str:
         BackendUnavailable: it finds none here.
     """
     names = [device.name for device in backend.probe()]
-    if not names:
-        raise BackendUnavailable(
-            f"backend {backend.name}: no device to measure agreement on: {backend.explain()}",
-            remedy=f"install the engine of {backend.name} on this build host",
-        )
-    return "CPU" if "CPU" in names else names[0]
+    if not names and not backend.engine():
+        raise _no_device(backend, backend.explain())
+    # TensorFlow without CUDA offers no device, so that no cart lands on it, and takes its CPU where that is named.
+    return "CPU" if "CPU" in names or not names else names[0]
+
+
+def _no_device(backend: BackendSpec, why: str) -> BackendUnavailable:
+    return BackendUnavailable(
+        f"backend {backend.name}: no device to measure agreement on: {why}",
+        remedy=f"install the engine of {backend.name} on this build host",
+    )

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeai.build.card import PARENT, Card, read_card
+from edgeai.api import ConfigError
+from edgeai.build.card import AS_IS, PARENT, Card, read_card
 from edgeai.build.comparison import Comparison, compare, judged_digests
 from edgeai.build.gates import hold, keep_judgement
 from edgeai.build.pack import Made, Packed, make, models_of, write_bundle
@@ -51,6 +52,7 @@ def build_card(
         ConfigError, DataRejected, CompressionFailed, ConversionFailed, BackendError: as each step raises them.
     """
     card = read_card(folder)
+    _refuse_foreign(card, folder)
     shop = open_workshop(card, folder, data, progress=progress)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     made = _made(shop, models, rebuild=rebuild, progress=progress)
@@ -95,3 +97,12 @@ def _wanted(card: Card, models: ModelFiles) -> list[ModelFile]:
     """The parent, and every variant that a recipe converts, in the card's order."""
     used = {recipe.variant for recipe in card.recipes}
     return [models.get(PARENT), *(models.get(variant.name) for variant in card.variants if variant.name in used)]
+
+
+def _refuse_foreign(card: Card, folder: Path) -> None:
+    if any(recipe.converter == AS_IS for recipe in card.recipes):
+        raise ConfigError(
+            f"{card.name} is taken as it came: there is no Keras parent to compare it with",
+            code="build.foreign-model",
+            remedy=f"edgeai pack {folder}, then edgeai evaluate on the bundle",
+        )

@@ -26,6 +26,8 @@ from edgeai.toml_lines import key_lines, line_of
 CARD_NAME = "model.toml"
 PARENT = "parent"
 """The variant that the card's `.keras` file is."""
+AS_IS = "as-is"
+"""In place of a converter: the model is an artifact already, and is taken as it comes."""
 FLOAT = ("fp32", "fp16")
 """Precisions whose arithmetic is close to the parent's, so that one tolerance fits all models."""
 
@@ -98,7 +100,9 @@ class Variant(Table):
 class Recipe(Table):
     """``[[recipes]]``: one artifact to make."""
 
-    converter: Slug = Field(description="name of a ConverterSpec")
+    converter: Slug = Field(
+        description="name of a ConverterSpec; `as-is` where `model` is an artifact that someone else made"
+    )
     plugin: Slug | None = Field(None, description="the plugin that provides it; by default the converter's own name")
     precision: Slug = Field(description="one that the converter offers")
     variant: Slug = Field(PARENT, description="the model that is converted: `parent` or a name of `[[variants]]`")
@@ -118,7 +122,7 @@ class Recipe(Table):
     @property
     def id(self) -> str:
         """The artifact's id in the manifest."""
-        made = f"{self.converter}-{self.precision}"
+        made = f"{self.plugin if self.converter == AS_IS and self.plugin else self.converter}-{self.precision}"
         return made if self.variant == PARENT else f"{self.variant}-{made}"
 
     @property
@@ -189,7 +193,9 @@ class Card(Table):
     intended_use: Sentence = Field(description="what it is for, and for whom")
     limits: tuple[Sentence, ...] = Field(strict=False, min_length=1, description="what it is not for, or fails at")
     licence: Sentence = Field(description="SPDX identifier of the weights")
-    model: Relative = Field(description="the `.keras` file")
+    model: Relative = Field(
+        description="the `.keras` file; with `as-is` a `.tflite`, an OpenVINO `.xml` or a SavedModel folder"
+    )
     model_digest: Digest = Field(description="of that file; a file with another is refused")
     plugins: tuple[Slug, ...] = Field(strict=False, description="plugins that the device needs beside a backend")
     attachments: tuple[Relative, ...] = Field((), strict=False, description="files that ship in the bundle as they are")
@@ -279,8 +285,19 @@ def read_card(path: Path) -> Card:
 
 
 def file_digest(path: Path) -> str:
-    """``sha256:<hex>`` of a file's bytes."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    """``sha256:<hex>`` of a file's bytes; of a folder, or an ``.xml`` with its ``.bin``, of all files by name."""
+    parts = [path]
+    if path.is_dir():
+        parts = sorted(part for part in path.rglob("*") if part.is_file())
+    elif path.suffix == ".xml" and path.with_suffix(".bin").is_file():
+        parts = [path, path.with_suffix(".bin")]
+    if parts == [path]:
+        return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    lines = [
+        f"{part.relative_to(path.parent).as_posix()} {hashlib.sha256(part.read_bytes()).hexdigest()}\n"
+        for part in parts
+    ]
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
 
 
 def check_model(card: Card, folder: Path) -> Path:
@@ -290,7 +307,7 @@ def check_model(card: Card, folder: Path) -> Path:
         ConfigError: ``config.card-model-missing`` or ``config.card-model-changed``.
     """
     path = folder / card.model
-    if not path.is_file():
+    if not path.exists():
         raise ConfigError(f"{path}: no such file", code="config.card-model-missing", remedy=card.training.command)
     found = file_digest(path)
     if found != card.model_digest:

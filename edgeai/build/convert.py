@@ -26,7 +26,8 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
-from edgeai.build.card import Card, Recipe
+from edgeai.build.as_is import copied, format_of
+from edgeai.build.card import AS_IS, Card, Recipe
 from edgeai.build.tools import Tool, tools_of
 from edgeai.build.variants import ModelFile
 from edgeai.plugins import Registry
@@ -123,6 +124,8 @@ def artifact_of(
         ConversionFailed: the converter refused; it has no such precision (``convert.no-precision``); or it needs
             samples to calibrate with, and there are none (``convert.no-samples``).
     """
+    if recipe.converter == AS_IS:
+        return _as_it_is(recipe, model, folder, rebuild=rebuild)
     spec = registry.spec("converter", recipe.converter)
     assert isinstance(spec, ConverterSpec)
     if recipe.precision not in spec.precisions:
@@ -158,6 +161,30 @@ def artifact_of(
         artifact = _note(recipe, model, spec, made, root=Path(fresh), by=_maker(registry, spec))
         if calibrated and samples:
             artifact = msgspec.structs.replace(artifact, calibration=samples.digest)
+        _keep(artifact, Path(fresh), folder)
+    return artifact, True
+
+
+def _as_it_is(recipe: Recipe, model: ModelFile, folder: Path, *, rebuild: bool) -> tuple[Artifact, bool]:
+    """The model itself, which is an artifact already; the recipe's options are its own, for whoever opens it."""
+    kept = None if rebuild else _kept(recipe, model, folder, None)
+    if kept is not None:
+        return kept, False
+    (folder / ARTIFACTS).mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".convert-", dir=folder / ARTIFACTS) as fresh:
+        path = copied(model.path, Path(fresh))
+        artifact = Artifact(
+            id=recipe.id,
+            format=format_of(model.path),
+            precision=recipe.precision,
+            path=path.relative_to(fresh).as_posix(),
+            parent=model.digest,
+            recipe=_recipe(recipe),
+            converter=AS_IS,
+            options=recipe.options,
+            notes=("as it came; the golden answers are its own",),
+            tools=tools_of(["edgeai"], extras=()),
+        )
         _keep(artifact, Path(fresh), folder)
     return artifact, True
 

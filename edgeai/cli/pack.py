@@ -1,13 +1,14 @@
-"""``edgeai pack CARD_FOLDER``: the card, its artifacts and golden cases, as one bundle."""
+"""``edgeai pack CARD_FOLDER|MODEL``: the card, its artifacts and golden cases, as one bundle."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from edgeai.cli.progress import progress_line
 
 if TYPE_CHECKING:
     from edgeai.build.agreement import Agreement
@@ -15,29 +16,83 @@ if TYPE_CHECKING:
 COLUMNS = ("artifact", "", "measured on", "furthest from parent", "of what is allowed")
 
 
-def command(
-    card_folder: Annotated[Path, typer.Argument(help="A folder with a model.toml.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")] = Path(
-        "dist"
+Target = Annotated[
+    Path,
+    typer.Argument(
+        help="A folder with a model.toml; or a model that someone else made: a .tflite file, an OpenVINO .xml, "
+        "a SavedModel folder.",
+        show_default=False,
     ),
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Convert every artifact anew.")] = False,
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Convert every artifact anew.")]
+Name = Annotated[str, typer.Option("--name", help="Foreign: the bundle's name; the file's without.")]
+Task = Annotated[str, typer.Option("--task", help="Foreign: what its outputs mean (classify, segment).")]
+Labels = Annotated[
+    Path | None, typer.Option("--labels", help="Foreign: its labels, one a line, in the order of its outputs.")
+]
+Images = Annotated[
+    Path | None, typer.Option("--images", help="Foreign: pictures and DICOM files; some become golden cases.")
+]
+Inputs = Annotated[
+    Path | None, typer.Option("--inputs", help="Foreign: an .npz of golden inputs; the first axis counts cases.")
+]
+Values = Annotated[
+    tuple[float, float], typer.Option("--values", help="Foreign: what black and white are to a float input: -1 1.")
+]
+
+
+def command(
+    target: Target,
+    out: Out = Path("dist"),
+    rebuild: Rebuild = False,
+    name: Name = "",
+    task: Task = "classify",
+    labels: Labels = None,
+    images: Images = None,
+    inputs: Inputs = None,
+    values: Values = (0.0, 1.0),
 ) -> None:
     """Make what a card asks for, hold it against the Keras parent, and pack it into OUT/NAME-VERSION.edgeai.
 
     Artifacts that are there and come from this .keras file by this recipe are kept. Each is run on the golden cases on
     this machine; one that is further from the parent than the card allows, or a gate that fails, ends without a bundle.
 
-    Exit status: 0 with a bundle; 2 when the card's folder cannot be used as it stands or a gate fails; 1 otherwise.
+    With a model that someone else made: writes OUT/NAME/ with a card, a copy of the model and golden cases that it
+    answers itself, and packs that. Nothing is converted. Correct the card, and pack the folder again.
+
+    Exit status: 0 with a bundle; 2 when the target cannot be used as it stands; 3 when a gate fails; 1 otherwise.
+
+    For example:
+
+      edgeai pack models/modality-guard
+
+      edgeai pack theirs.tflite --labels labels.txt --images ~/pictures --values -1 1
     """
     from edgeai.build.pack import pack_card
 
-    with _progress() as progress:
-        packed = pack_card(card_folder, out=out, rebuild=rebuild, progress=progress)
+    known = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs, "values": values}
+    with progress_line() as progress:
+        folder = target if _is_card(target) else _foreign(target, out, known, progress)
+        packed = pack_card(folder, out=out, rebuild=rebuild, progress=progress)
     rows = [COLUMNS, *(_row(one, made=one.artifact in packed.made) for one in packed.agreements)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     typer.echo(f"{packed.bundle}: {packed.bundle.stat().st_size} bytes, {packed.digest}")
+    if folder != target:
+        typer.echo(f"card: {folder / 'model.toml'}: check its transforms, task and labels, then: edgeai pack {folder}")
+
+
+def _is_card(target: Path) -> bool:
+    """Whether the target is a card's folder, or one that should have been; all else is a foreign model."""
+    return (target / "model.toml").exists() or (target.is_dir() and not (target / "saved_model.pb").exists())
+
+
+def _foreign(target: Path, out: Path, known: Mapping[str, Any], progress: Callable[[str], None]) -> Path:
+    from edgeai.build.foreign import Foreign, foreign_card
+
+    return foreign_card(target, out=out, known=Foreign(**known), progress=progress)
 
 
 def _row(agreement: Agreement, *, made: bool) -> tuple[str, ...]:
@@ -48,16 +103,3 @@ def _row(agreement: Agreement, *, made: bool) -> tuple[str, ...]:
         f"{agreement.worst:.2e}",
         f"{agreement.share:.1%}",
     )
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """A line on a terminal's stderr that says what is being done; nothing in a pipe."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda step: None
-        return
-    with console.status("reading the card") as status:
-        yield status.update

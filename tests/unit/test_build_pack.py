@@ -124,6 +124,8 @@ class Engine:
 
     def open(self, request: OpenRequest) -> Session:
         assert request.device == "CPU"
+        if not self.devices:
+            raise BackendUnavailable("scale has no CPU here", code="backend.unknown-device")
         return Scaling(request)
 
     def registry(self) -> Registry:
@@ -251,7 +253,7 @@ def test_a_converter_that_writes_elsewhere_is_refused(folder: Path, engine: Engi
 
 def test_an_engine_without_a_device_is_no_agreement(folder: Path, engine: Engine, tmp_path: Path) -> None:
     engine.devices = ()
-    with pytest.raises(BackendUnavailable, match="no device to measure agreement on"):
+    with pytest.raises(BackendUnavailable, match=r"no device to measure agreement on.*has no CPU here"):
         pack_card(folder, out=tmp_path)
 
 

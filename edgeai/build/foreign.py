@@ -1,0 +1,353 @@
+"""A card for a model that someone else made: the file as it is, and golden cases that it answers itself.
+
+Nothing is converted and nothing is judged. The golden cases hold a cart's engine to what the engine answered here;
+whether that is right, they do not say: samples with known truth do (``edgeai evaluate``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeai.api import (
+    Array,
+    BackendSpec,
+    ConfigError,
+    Described,
+    OpenRequest,
+    TaskRequest,
+    TensorMismatch,
+    Tensors,
+    TensorSpec,
+    check_tensors,
+)
+from edgeai.build.agreement import device_of
+from edgeai.build.as_is import PLUGINS, copied, format_of
+from edgeai.build.card import AS_IS, CARD_NAME, TransformUse, file_digest
+from edgeai.build.convert import backend_of, loaded
+from edgeai.build.dataset import read_folder
+from edgeai.build.extra import needed
+from edgeai.build.golden import Golden, write_golden
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+
+TASKS = ("classify", "segment")
+_CASES = 4
+_MOST_CASES = 16
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreign:
+    """What its packer knows of the model.
+
+    Attributes:
+        task: ``classify`` or ``segment``.
+        name: of the bundle; by default the file's.
+        labels: a file of labels, one a line; numbered without.
+        images: pictures and DICOM files, some of which become golden cases through the card's transforms.
+        inputs: an ``.npz`` of golden inputs, one array an input, whose first axis counts cases; without both, the
+            golden inputs are random.
+        values: what the least and the greatest stored value of a picture are to a float32 input.
+    """
+
+    task: str = "classify"
+    name: str = ""
+    labels: Path | None = None
+    images: Path | None = None
+    inputs: Path | None = None
+    values: tuple[float, float] = (0.0, 1.0)
+
+
+def foreign_card(
+    model: Path, *, out: Path, known: Foreign, progress: Callable[[str], None] = lambda step: None
+) -> Path:
+    """Write ``out``/NAME/ with a copy of the model, a card and golden cases; ``pack_card`` takes it from there.
+
+    Raises:
+        ConfigError: ``build.foreign-model``: no such model, or what is known of it does not fit it.
+        BackendUnavailable: the engine that opens it is not installed.
+        ModelRejected: the engine cannot read or run it.
+        DataRejected: images that cannot be used.
+    """
+    kind = format_of(model)
+    if known.task not in TASKS:
+        raise refused(f"task {known.task}: its options cannot be guessed", "write a card: docs/reference/card.md")
+    name = known.name or re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-._")[:64] or "model"
+    folder = out / name
+    if (folder / CARD_NAME).exists():
+        raise refused(f"{folder / CARD_NAME} is there already", f"edgeai pack {folder}, or another --name")
+    registry = loaded(("transforms", known.task, PLUGINS[kind]))
+    backend = backend_of(registry, kind)
+    progress("reading the model")
+    found = _described(backend, model)
+    inputs = _inputs(found, pictures=known.images is not None)
+    outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
+    steps = _steps(inputs, known.values)
+    cases = _cases(known, inputs, steps, registry)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = copied(model, folder, name)
+    progress("asking the model")
+    golden, engine = _answered(backend, path, inputs, outputs, cases)
+    options = _options(known, outputs[0], several=len(outputs) > 1, scale=found.scales, golden=golden)
+    registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
+    digest = file_digest(path)
+    write_golden(folder, golden, parent=digest)
+    body = _card(name, path.name, digest, kind, known.task, options, steps, inputs, outputs)
+    text = _head(engine, known) + needed("tomlkit").dumps(body)
+    (folder / CARD_NAME).write_text(text, encoding="utf-8")
+    return folder
+
+
+def refused(why: str, remedy: str) -> ConfigError:
+    """``build.foreign-model``."""
+    return ConfigError(why, code="build.foreign-model", remedy=remedy)
+
+
+# --- its tensors ----------------------------------------------------------------------------------
+
+
+def _described(backend: BackendSpec, model: Path) -> Described:
+    if backend.describe is None:
+        raise refused(f"backend {backend.name} cannot say what {model.name} takes", "write a card for it")
+    found = backend.describe(model)
+    if not found.inputs or not found.outputs:
+        raise refused(f"{model.name} has no inputs or no outputs", "export it with a serving signature")
+    return found
+
+
+def _inputs(found: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
+    """Its inputs for a batch of one; an only one that can be a picture has the layout of one."""
+    specs = [_batch_of_one(spec) for spec in found.inputs]
+    if len(specs) == 1:
+        spec = specs[0]
+        layout = _layout(spec.shape, pictures=pictures)
+        specs = [TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape, layout=layout)]
+    if pictures and not specs[0].layout:
+        shape = "x".join(str(extent or "any") for extent in specs[0].shape)
+        raise refused(f"input {specs[0].name!r} is {shape}, no picture", "leave --images out, and give --inputs")
+    return tuple(specs)
+
+
+def _layout(shape: Sequence[int | None], *, pictures: bool) -> str:
+    """Rows and columns of a fixed extent; without channels only where pictures are said to go in."""
+    if None in shape[1:] or shape[0] != 1:
+        return ""
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return "NHWC"
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "NCHW"
+    return "NHW" if len(shape) == 3 and pictures else ""
+
+
+def _batch_of_one(spec: TensorSpec) -> TensorSpec:
+    if not spec.shape or spec.shape[0] is not None:
+        return spec
+    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(1, *spec.shape[1:]))
+
+
+def _steps(inputs: Sequence[TensorSpec], values: tuple[float, float]) -> list[TransformUse]:
+    """From a picture to the input; none where it takes no picture, or whole numbers other than bytes."""
+    spec = inputs[0]
+    if not spec.layout or spec.dtype not in ("uint8", "float32", "float16", "float64"):
+        return []
+    extent = dict(zip(spec.layout, spec.shape, strict=True))
+    resize = TransformUse(transform="resize", options={"rows": extent["H"], "columns": extent["W"]})
+    colour = extent.get("C") == 3
+    steps = [resize, TransformUse(transform="invert"), TransformUse(transform="rgb")]
+    if not colour:
+        steps = [TransformUse(transform="grey"), resize, TransformUse(transform="invert")]
+    if spec.dtype != "uint8":
+        steps.append(TransformUse(transform="normalise", options={"mode": "full_range", "to": list(values)}))
+    elif not colour:
+        window = {"mode": "voi", "on_missing": "full_range", "output": "uint8"}
+        steps.append(TransformUse(transform="window", options=window))
+    return steps
+
+
+# --- golden cases ---------------------------------------------------------------------------------
+
+
+def _cases(
+    known: Foreign, inputs: tuple[TensorSpec, ...], steps: Sequence[TransformUse], registry: Registry
+) -> list[Tensors]:
+    if known.inputs is not None:
+        return _from_file(known.inputs, inputs)
+    if known.images is not None:
+        pipeline = Pipeline(steps, registry.transforms, inputs[0])
+        samples = read_folder(known.images)
+        places = np.unique(np.linspace(0, len(samples) - 1, min(_CASES, len(samples))).round().astype(int))
+        return [{inputs[0].name: pipeline.prepare(samples[place].load()[0])[0]} for place in places]
+    random = np.random.default_rng(_SEED)
+    return [{spec.name: _random(spec, random, known.values) for spec in inputs} for _ in range(_CASES)]
+
+
+def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            given = {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise refused(f"{path}: {error}", "an .npz file, one array an input") from error
+    if len(inputs) == 1 and inputs[0].name not in given:
+        only = "input" if "input" in given else next(iter(given)) if len(given) == 1 else ""
+        given |= {inputs[0].name: given[only]} if only else {}
+    missing = [spec.name for spec in inputs if spec.name not in given]
+    if missing:
+        raise refused(f"{path} has no {', '.join(missing)}; it has {', '.join(given)}", "one array an input, by name")
+    number = min(_MOST_CASES, *(len(given[spec.name]) for spec in inputs))
+    cases = [{spec.name: given[spec.name][place : place + 1] for spec in inputs} for place in range(number)]
+    try:
+        for case in cases:
+            check_tensors(inputs, case)
+    except TensorMismatch as error:
+        raise refused(f"{path}: {error}", "the first axis counts cases, the others are the input's") from error
+    if not cases:
+        raise refused(f"{path} holds no case", "the first axis counts cases")
+    return cases  # type: ignore[return-value]
+
+
+def _random(spec: TensorSpec, random: np.random.Generator, values: tuple[float, float]) -> Array:
+    shape = tuple(extent or 8 for extent in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return random.uniform(*values, shape).astype(dtype)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return random.integers(max(limits.min, -128), min(limits.max, 255), shape, endpoint=True).astype(dtype)
+
+
+def _answered(
+    backend: BackendSpec,
+    model: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    cases: Sequence[Tensors],
+) -> tuple[list[Golden], str]:
+    """The cases with the model's own answers, and the engine that gave them."""
+    device = device_of(backend)
+    request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
+    session = backend.open(request)
+    try:
+        golden = [
+            Golden(id=f"case-{number}", inputs=case, outputs=session.run(case)) for number, case in enumerate(cases, 1)
+        ]
+    finally:
+        session.close()
+    return golden, f"{backend.engine()} on {device}"
+
+
+# --- the card -------------------------------------------------------------------------------------
+
+
+def _options(
+    known: Foreign,
+    output: TensorSpec,
+    *,
+    several: bool,
+    scale: Mapping[str, tuple[float, int]],
+    golden: Sequence[Golden],
+) -> dict[str, Any]:
+    """The task's options: labels, and what turns the outputs into probabilities, seen from the golden answers."""
+    values = np.concatenate([case.outputs[output.name].reshape(-1).astype(np.float64) for case in golden])
+    whole = np.dtype(output.dtype).kind in "iu"
+    factor, zero = scale.get(output.name, (1.0, 0)) if whole else (1.0, 0)
+    real = factor * (values - zero)
+    width = int(output.shape[-1] or 1) if output.shape else 1
+    several_labels = known.task == "classify" and width > 1
+    probabilities = bool(((real >= -1e-3) & (real <= 1 + 1e-3)).all())
+    activation = "none" if probabilities else "softmax" if several_labels else "sigmoid"
+    options: dict[str, Any] = {"labels": _labels(known, width), "activation": activation}
+    if known.task == "classify":
+        options["mode"] = "multi-class" if several_labels else "binary"
+        if output.name in scale and whole:
+            options["dequantise"] = [factor, zero]
+    if several:
+        options["output"] = output.name
+    return options
+
+
+def _labels(known: Foreign, width: int) -> list[str]:
+    binary = known.task == "classify" and width == 1
+    wanted = 2 if binary else width
+    if known.labels is None:
+        return [f"label-{number}" for number in range(wanted)]
+    try:
+        lines = [line.strip() for line in known.labels.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise refused(f"{known.labels}: {error}", "a text file with one label a line") from error
+    if len(lines) != wanted:
+        raise refused(f"{known.labels} has {len(lines)} labels, the output wants {wanted}", "one label a line")
+    seen: dict[str, int] = {}
+    words = []
+    for line in lines:  # ImageNet has two kinds of crane
+        seen[line] = seen.get(line, 0) + 1
+        words.append(line if seen[line] == 1 else f"{line} ({seen[line]})")
+    return words
+
+
+def _card(
+    name: str,
+    file: str,
+    digest: str,
+    kind: str,
+    task: str,
+    options: dict[str, Any],
+    steps: Sequence[TransformUse],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+) -> dict[str, Any]:
+    whole = any(np.dtype(spec.dtype).kind in "iu" for spec in outputs)
+    # Engines round whole numbers otherwise by a few steps, and add floats in another order.
+    tolerance = {"absolute": 3.0, "relative": 0.0} if whole else {"absolute": 1e-3, "relative": 1e-3}
+    quantised = whole or any(np.dtype(spec.dtype).kind in "iu" for spec in inputs)
+    recipe = {"converter": AS_IS, "plugin": PLUGINS[kind], "precision": "int8" if quantised else "fp32", **tolerance}
+    return {
+        "schema": 1,
+        "name": name,
+        "version": "0.1.0",
+        "release": 0,
+        "min_edgeai": "0.1",
+        "intended_use": "A foreign model; say here what it is for, and for whom.",
+        "limits": ["Nobody has said yet what this model is not for."],
+        "licence": "LicenseRef-unknown",
+        "model": file,
+        "model_digest": digest,
+        "plugins": ["transforms", task] if steps else [task],
+        "transforms": [{"transform": step.transform, "options": step.options} for step in steps],
+        "task": {"name": task, "options": options},
+        "inputs": [_tensor(spec) for spec in inputs],
+        "outputs": [_tensor(spec) for spec in outputs],
+        "recipes": [recipe],
+        "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
+        "training": {"command": "unknown: trained by someone else", "seed": 0},
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "dtype": spec.dtype,
+        "shape": [extent or 0 for extent in spec.shape],
+        "layout": spec.layout,
+    }
+
+
+def _head(engine: str, known: Foreign) -> str:
+    if known.inputs is not None:
+        inputs = f"are from {known.inputs.name}"
+    elif known.images is not None:
+        inputs = f"are pictures out of {known.images.name}"
+    else:
+        inputs = f"are random numbers (seed {_SEED})"
+    return (
+        f"# Written for a model that someone else made. The golden inputs {inputs};\n"
+        f"# the answers are the model's own, by {engine}.\n"
+        "# Check the transforms, the task and the labels, then: edgeai pack FOLDER\n"
+        "# Reference: docs/reference/card.md.\n\n"
+    )
