@@ -328,6 +328,18 @@ def test_a_size_that_is_only_claimed_allocates_nothing(packed: Path, tmp_path: P
     assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
 
 
+def test_members_are_in_the_order_of_their_names_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+    """Not as a file system lists them: there what lies in a folder comes after the files beside it."""
+    for name in ("z", "b", "a.txt", "artifacts/a", "artifacts-2"):
+        (folder / name).write_text(name)
+    pack(folder, MANIFEST, tmp_path / "out.edgeai")
+    with zipfile.ZipFile(tmp_path / "out.edgeai") as archive:
+        first, *others = archive.namelist()
+    assert first == "manifest.json"
+    assert others == sorted(others)
+    assert others != [*(name for name in others if "/" not in name), *(name for name in others if "/" in name)]
+
+
 def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_path: Path) -> None:
     """Whatever their umask, locale, time zone, hash seed, and order of files on the disk, and when these were made."""
     code = (

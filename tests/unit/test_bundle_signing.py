@@ -45,6 +45,7 @@ MANIFEST = Manifest(
 def bundle(tmp_path: Path) -> Path:
     (tmp_path / "content").mkdir()
     (tmp_path / "content" / "m.tflite").write_bytes(b"weights" * 300)
+    (tmp_path / "content" / "CARD.md").write_text("A card.")
     pack(tmp_path / "content", MANIFEST, tmp_path / "tiny.edgeai")
     return tmp_path / "tiny.edgeai"
 
@@ -97,7 +98,7 @@ def with_signatures(path: Path, data: bytes) -> Path:
     """The same archive, with other bytes as signatures.json; in our own form, so that only they can be at fault."""
     content = members(path) | {"signatures.json": data}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in ("manifest.json", "signatures.json", "m.tflite"):
+        for name in ("manifest.json", "signatures.json", "CARD.md", "m.tflite"):
             member = zipfile.ZipInfo(name)
             member.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(member, content[name])
@@ -121,7 +122,7 @@ def test_signing_changes_neither_the_manifest_nor_the_digest_nor_any_file(
     after = members(bundle)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"signatures.json"}
-    assert list(after)[:2] == ["manifest.json", "signatures.json"]
+    assert list(after) == ["manifest.json", "signatures.json", "CARD.md", "m.tflite"]
     assert (done.digest, done.added, done.key_ids) == (digest, True, (pair.public.key_id,))
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o640
     opened = open_bundle(bundle, trust=trust(), cache_dir=tmp_path / "cache")
