@@ -27,12 +27,14 @@ class ConverterConformance(Suite):
         converter: ``ConverterSpec.name``.
         backend: ``BackendSpec.name`` of the same plugin that opens the artifacts; empty when it has none.
         precisions: precisions to try; by default all of the spec's.
+        device: where to open artifacts; by default the backend's best device here.
     """
 
     kind: ClassVar[str] = "converter"
     converter: ClassVar[str] = ""
     backend: ClassVar[str] = ""
     precisions: ClassVar[Sequence[str]] = ()
+    device: ClassVar[str] = ""
 
     def model(self, folder: Path) -> ModelExample:
         """Write a small ``.keras`` file below ``folder`` (or point at one), and say what it answers."""
@@ -190,13 +192,13 @@ class ConverterConformance(Suite):
     ) -> None:
         """The plugin's backend opens each artifact under the declared names, and it agrees with the model."""
         backend = self._backend()
-        devices = backend.probe()
+        devices = [self.device] if self.device else [device.name for device in backend.probe()]
         require(self.backend, bool(devices), f"backend {self.backend} has no device here: {backend.explain()}")
         for precision, (_, made) in converted.items():
             session = backend.open(
                 OpenRequest(
                     artifact=made.artifact,
-                    device=devices[0].name,
+                    device=devices[0],
                     inputs=example.inputs,
                     outputs=example.outputs,
                     options=made.options,

@@ -40,6 +40,7 @@ class TestSavedModelConverter(ConverterConformance):
     plugin = "gpu"
     converter = "savedmodel"
     backend = "gpu"
+    device = "CPU"  # XLA compiles for it too
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
