@@ -80,30 +80,33 @@ class Sizes:
         other.parameters, other.macs = self.parameters, self.macs
         return other
 
-    def saved(self, classes: Iterable[int]) -> tuple[int, int]:
-        """(multiply-accumulates, parameters) that removing these would save now."""
-        macs = parameters = 0
-        for key, shape in self._after(classes).items():
-            fewer = math.prod(self._shapes[key]) - math.prod(shape)
-            macs += self._work.get(key, 0) * fewer
-            parameters += fewer
-        return macs, parameters
+    def saved(self, classes: Iterable[int], *, back: bool = False) -> tuple[int, int]:
+        """(multiply-accumulates, parameters) that removing these would save now; or giving them back, less than 0."""
+        return self._difference(self._after(classes, back=back))
 
-    def remove(self, classes: Iterable[int]) -> None:
-        """Take these away."""
-        classes = tuple(classes)
-        macs, parameters = self.saved(classes)
+    def remove(self, classes: Iterable[int], *, back: bool = False) -> None:
+        """Take these away, or give them back."""
+        shapes = self._after(classes, back=back)
+        macs, parameters = self._difference(shapes)
         self.macs -= macs
         self.parameters -= parameters
-        self._shapes |= self._after(classes)
+        self._shapes |= shapes
 
     def touched(self, classes: Iterable[int]) -> set[int]:
         """Identities of the weights that lose elements with these."""
         return {key for one in classes for key, _ in self._places.get(one, {})}
 
-    def _after(self, classes: Iterable[int]) -> dict[int, list[int]]:
+    def _difference(self, shapes: Mapping[int, list[int]]) -> tuple[int, int]:
+        macs = parameters = 0
+        for key, shape in shapes.items():
+            fewer = math.prod(self._shapes[key]) - math.prod(shape)
+            macs += self._work.get(key, 0) * fewer
+            parameters += fewer
+        return macs, parameters
+
+    def _after(self, classes: Iterable[int], *, back: bool) -> dict[int, list[int]]:
         shapes: dict[int, list[int]] = {}
         for one in classes:
             for (key, axis), count in self._places.get(one, {}).items():
-                shapes.setdefault(key, list(self._shapes[key]))[axis] -= count
+                shapes.setdefault(key, list(self._shapes[key]))[axis] += count if back else -count
         return shapes

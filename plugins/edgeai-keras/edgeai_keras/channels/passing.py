@@ -106,6 +106,11 @@ def permute(call: Call) -> Label | None:
     return Label(place - rank, label.atoms)
 
 
+def normalised(call: Call) -> Label | None:
+    """Layer, RMS and unit normalisation: what is left of the channels would have other statistics."""
+    return None if call.input.label is None else call.refused("it normalises over the channels")
+
+
 def pooled(call: Call) -> Label | None:
     """Global pooling: the channels are what is left."""
     label = spatial(call)
@@ -172,6 +177,7 @@ _NAMED: dict[Rule, tuple[str, ...]] = {
         *("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D"),
         *("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
     ),
+    normalised: ("LayerNormalization", "RMSNormalization", "UnitNormalization"),
     activation: ("Activation",),
     softmax: ("Softmax",),
     rescaling: ("Rescaling",),

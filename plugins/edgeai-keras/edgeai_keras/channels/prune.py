@@ -80,10 +80,8 @@ def prune(
         history = plan.tuning.run(small, request, ())
         facts |= tuned(history)
         notes.append(tuned_note(history) if plan.steps == 1 else f"round {step}: {tuned_note(history)}")
-    after = follow(small, rule_of)
-    changed = {
-        layer: (count, new) for layer, count in widest.items() if (new := widths(after).get(layer, count)) != count
-    }
+    left = widths(follow(small, rule_of))
+    changed = {layer: (count, left[layer]) for layer, count in widest.items() if left[layer] != count}
     return Pruned(small, before, cost(small), changed, tuple(notes), facts)
 
 
