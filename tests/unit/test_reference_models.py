@@ -1,0 +1,83 @@
+"""The models that ``edgeai train`` made: what lies in their folders is what their cards say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeai.api import Array, OpenRequest
+from edgeai.build import pictures
+from edgeai.build.card import Card, check_model, read_card
+from edgeai.build.dataset import digest, read_splits
+from edgeai.build.drawings import chest, head
+from edgeai.build.golden import Golden, read_golden
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+
+MODELS = {"xray-pneumonia": chest, "xray-view": chest, "us-head": head}
+LARGEST = 4_000_000
+
+
+@pytest.fixture(params=MODELS)
+def folder(request: pytest.FixtureRequest, repo_root: Path) -> Path:
+    return repo_root / "models" / str(request.param)
+
+
+def _golden(card: Card, folder: Path) -> tuple[Golden, ...]:
+    shared = card.for_manifest()
+    inputs, outputs = ([tensor.spec() for tensor in shared[what]] for what in ("inputs", "outputs"))
+    return read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
+
+
+def test_the_weights_are_those_of_the_card_and_small_enough_to_commit(folder: Path) -> None:
+    card = read_card(folder)
+    assert check_model(card, folder).stat().st_size < LARGEST
+    assert {"python", "keras", "tensorflow", "numpy"} <= set(card.training.environment)
+
+
+def test_golden_inputs_are_drawings_and_no_patients(folder: Path) -> None:
+    card = read_card(folder)
+    spec = card.for_manifest()["inputs"][0].spec()
+    pipeline = Pipeline(card.transforms, Registry.of(["transforms"]).transforms, spec)
+    cases = _golden(card, folder)
+    assert len(cases) == 4
+    for number, case in enumerate(cases):
+        drawn, _ = pipeline.prepare(pictures.frame_of(MODELS[folder.name](number), name="drawing"))
+        np.testing.assert_allclose(case.inputs[spec.name], drawn, atol=1e-6)
+
+
+def test_the_parent_answers_its_golden_cases_as_recorded(folder: Path) -> None:
+    pytest.importorskip("keras")
+    card = read_card(folder)
+    shared = card.for_manifest()
+    inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
+    request = OpenRequest(artifact=folder / card.model, device="CPU", inputs=inputs, outputs=outputs, threads=1)
+    session = Registry.of(["keras"]).backends["keras"].open(request)
+    try:
+        for case in _golden(card, folder):
+            found = session.run(case.inputs)
+            for name, answer in case.outputs.items():
+                np.testing.assert_allclose(found[name], answer, atol=1e-3, rtol=1e-3)
+    finally:
+        session.close()
+
+
+def test_the_card_names_the_very_samples_of_the_data_kit(folder: Path, data_kit: Path) -> None:
+    card = read_card(folder)
+    assert card.dataset is not None
+    splits = read_splits(card.dataset, data_kit, card.task)
+    found = digest([sample for samples in splits.values() for sample in samples])
+    assert [source.digest for source in card.data] == [found]
+
+
+@pytest.mark.parametrize("draw", [chest, head])
+def test_a_drawing_is_the_same_each_time_and_another_for_each_number(draw: Callable[..., Array]) -> None:
+    first, again, other = draw(1), draw(1), draw(2)
+    assert first.dtype == np.uint8
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).mean() > 0.2
+    assert first.std() > 20
+    assert draw(1, rows=30, columns=20).shape == (30, 20)
