@@ -43,7 +43,7 @@ class MaskFile:
             pixels = pictures.pixels_of(self.path)
         except (OSError, ValueError, SyntaxError) as error:
             raise DataRejected(f"{self.path}: cannot be read: {error}", code="data.file-unreadable") from error
-        mask: Array = pixels.reshape(*pixels.shape[:2], -1).any(axis=2)
+        mask: Array = np.asarray(pixels.reshape(*pixels.shape[:2], -1).any(axis=2))
         return mask
 
 

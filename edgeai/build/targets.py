@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -63,7 +64,8 @@ class _Masks:
         inside = _sampled(mask, frame, self._rows, self._columns)
         planes = np.stack([inside if label == self._found else ~inside for label in self._labels]).astype(np.float32)
         if "C" not in self._axes:
-            return planes[0]
+            plane: Array = planes[0]
+            return plane
         return np.ascontiguousarray(planes.transpose(["CHW".index(axis) for axis in self._axes]))
 
 
@@ -97,7 +99,10 @@ def _sampled(mask: Array, frame: Frame, rows: int, columns: int) -> Array:
     return found.reshape(rows, columns)
 
 
-def _wanted(sample: Sample, kind: type[Labels] | type[MaskFile]) -> Labels | MaskFile:
+_Kind = TypeVar("_Kind", Labels, MaskFile)
+
+
+def _wanted(sample: Sample, kind: type[_Kind]) -> _Kind:
     if not isinstance(sample.target, kind):
         what = "label" if kind is Labels else "mask"
         raise _target(sample, f"has no {what}", remedy=f"name its column in [dataset]: {what}")
