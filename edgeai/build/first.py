@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -62,19 +63,23 @@ def first_card(
     progress("reading the model")
     source, target = _tensors(model, registry)
     words = _labels(labels, target, task)
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(model, folder / f"{name}.keras")
     steps = _steps(source)
     cases = _golden(_some(read_folder(images)), steps, registry, source)
-    progress("asking the model")
-    answered = _answered(folder / f"{name}.keras", registry, source, target, cases)
-    digest = file_digest(folder / f"{name}.keras")
-    write_golden(folder, answered, parent=digest)
-    activation = _activation([case.outputs[target.name] for case in answered], task)
-    binary = task == "classify" and target.shape[-1] == 1
-    named = Named(name=task, options=_options(task, words, activation, binary=binary))
-    text = _text(name, digest, steps, named, source, target)
-    (folder / CARD_NAME).write_text(text, encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".first-", dir=out) as partial:  # there is a whole folder, or none
+        fresh = Path(partial) / name
+        fresh.mkdir()
+        shutil.copyfile(model, fresh / f"{name}.keras")
+        progress("asking the model")
+        answered = _answered(fresh / f"{name}.keras", registry, source, target, cases)
+        digest = file_digest(fresh / f"{name}.keras")
+        write_golden(fresh, answered, parent=digest)
+        activation = _activation([case.outputs[target.name] for case in answered], task)
+        binary = task == "classify" and target.shape[-1] == 1
+        named = Named(name=task, options=_options(task, words, activation, binary=binary))
+        text = _text(name, digest, steps, named, source, target)
+        (fresh / CARD_NAME).write_text(text, encoding="utf-8")
+        fresh.rename(folder)
     return folder, images
 
 

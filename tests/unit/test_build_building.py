@@ -1,0 +1,220 @@
+"""``edgeai build``, whole: a first try without a card, then variants, gates that hold and gates that do not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeai.build.card import read_card
+from edgeai.build.variants import VARIANTS
+from edgeai.bundle.reader import open_bundle
+from edgeai.cli.main import run
+from edgeai.model import open_model
+from edgeai.testing.require import require
+
+SIDE, EACH = 16, 24
+RECIPES = """
+[[recipes]]
+converter = "tflite"
+precision = "fp32"
+ship = false
+
+[[recipes]]
+converter = "tflite"
+precision = "int8"
+variant = "small"
+
+[[variants]]
+name = "small"
+steps = [{ compressor = "prune-channels", options = { parameters = 0.6, epochs = 2 } }]
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained ``stripes.keras``, pictures of two labels, and what a first try built of them."""
+    require("tensorflow", _has("tensorflow"), "TensorFlow is not installed")
+    require("tflite", _has("ai_edge_litert"), "LiteRT is not installed")
+    require("openvino", _has("openvino"), "OpenVINO is not installed")
+    root = tmp_path_factory.mktemp("build")
+    images, labels = _pictures(root / "pictures")
+    _train(root / "stripes.keras", images, labels)
+    (root / "labels.txt").write_text("lying\nstanding\n")
+    command = ["build", str(root / "stripes.keras"), "--labels", str(root / "labels.txt")]
+    assert run([*command, "--calibration", str(root / "pictures"), "--out", str(root / "dist")]) == 0
+    return root
+
+
+def _has(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
+def _pictures(folder: Path) -> tuple[Any, Any]:
+    """Lying and standing stripes of random phase and strength, with noise."""
+    random = np.random.default_rng(3)
+    images, labels = [], []
+    for label in (0, 1):
+        (folder / ("lying", "standing")[label]).mkdir(parents=True)
+        for number in range(EACH):
+            wave = np.sin(np.arange(SIDE) * random.uniform(0.6, 1.2) + random.uniform(0, 6))
+            plane = np.tile(wave, (SIDE, 1)) if label else np.tile(wave[:, None], (1, SIDE))
+            plane = plane * random.uniform(0.4, 1.0) + random.normal(0, 0.4, plane.shape)
+            picture = np.clip((plane + 2) * 64, 0, 255).astype(np.uint8)
+            Image.fromarray(picture).save(folder / ("lying", "standing")[label] / f"{number:02}.png")
+            images.append(picture)
+            labels.append(label)
+    return np.array(images), np.array(labels)
+
+
+def _train(path: Path, images: Any, labels: Any) -> None:
+    import keras
+
+    keras.utils.set_random_seed(5)
+    image = keras.Input((SIDE, SIDE, 1), name="image")
+    x = keras.layers.Conv2D(8, 3, activation="relu")(image)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(image, keras.layers.Dense(2, name="logits")(x))
+    model.compile(keras.optimizers.Adam(0.02), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    low, high = np.percentile(images, (1, 99), axis=(1, 2), keepdims=True)
+    model.fit(np.clip((images - low) / (high - low), 0, 1)[..., None], labels, epochs=25, batch_size=8, verbose=0)
+    model.save(path)
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """The card's folder of the first try, to be changed."""
+    shutil.copytree(made / "dist" / "stripes", tmp_path / "stripes")
+    return tmp_path / "stripes"
+
+
+@pytest.fixture
+def build(made: Path, tmp_path: Path) -> Callable[..., int]:
+    def command(folder: Path, *more: str) -> int:
+        return run(["build", str(folder), "--data", str(made / "pictures"), "--out", str(tmp_path / "dist"), *more])
+
+    return command
+
+
+def _recipes(folder: Path, *, gates: str = "") -> None:
+    """Give the card other recipes, and gates."""
+    path = folder / "model.toml"
+    text = path.read_text()
+    before, rest = text.split("[[recipes]]", 1)
+    path.write_text(before + RECIPES + "\n[[data]]" + rest.split("[[data]]", 1)[1] + gates)
+
+
+def test_a_first_try_ends_with_a_bundle_that_runs_and_a_card_to_go_on_from(made: Path, tmp_path: Path) -> None:
+    card = read_card(made / "dist" / "stripes")
+    assert [recipe.precision for recipe in card.shipped].count("int8") == 2
+    with open_model(made / "dist" / "stripes-0.1.0.edgeai", cache_dir=tmp_path, backends=["tflite"]) as model:
+        assert model.rehearse()
+        assert model.bundle.manifest.task.options["labels"] == ["lying", "standing"]
+    assert (made / "dist" / "stripes" / "report.html").stat().st_size > 50_000
+
+
+def test_the_report_holds_every_artifact_with_its_interval(made: Path) -> None:
+    text = (made / "dist" / "stripes" / "REPORT.md").read_text()
+    for name in ("parent", "tflite-fp32", "tflite-dynamic", "tflite-int8", "openvino-fp16", "openvino-int8"):
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}`"))
+        assert " to " in row
+    assert "16 validation samples" in text
+
+
+def test_a_second_first_try_does_not_overwrite_the_card(made: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    command = ["build", str(made / "stripes.keras"), "--calibration", str(made / "pictures")]
+    assert run([*command, "--out", str(made / "dist")]) == 2
+    assert "build.first-try" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ([], "--calibration"),
+        (["--calibration", "nowhere"], "data.file-missing"),
+        (["--calibration", "PICTURES", "--labels", "THREE"], "has 3 labels, the output logits wants 2"),
+    ],
+)
+def test_what_is_missing_for_a_first_try_is_said(
+    made: Path, tmp_path: Path, options: list[str], says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    three = tmp_path / "three.txt"
+    three.write_text("a\nb\nc\n")
+    words = {"PICTURES": str(made / "pictures"), "THREE": str(three)}
+    given = [words.get(option, option) for option in options]
+    assert run(["build", str(made / "stripes.keras"), "--out", str(tmp_path / "dist"), *given]) == 2
+    assert says in capfd.readouterr().err
+    assert not (tmp_path / "dist" / "stripes").exists()
+
+
+def test_a_variant_is_smaller_is_kept_and_packs_to_the_same_bytes_without_data(
+    folder: Path, build: Callable[..., int], tmp_path: Path
+) -> None:
+    _recipes(folder, gates="\n[gates]\nmax_size_ratio = 0.9\n")
+    assert build(folder) == 0
+    note = json.loads((folder / VARIANTS / "small" / "variant.json").read_text())
+    assert note["facts"]["parameters"] < 0.6 * note["facts"]["parameters_before"] + 1
+    first = (tmp_path / "dist" / "stripes-0.1.0.edgeai").read_bytes()
+    assert b"small-tflite-int8" in first
+    assert run(["pack", str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "stripes-0.1.0.edgeai").read_bytes() == first
+    assert build(folder, "--rebuild") == 0
+    assert (tmp_path / "dist" / "stripes-0.1.0.edgeai").read_bytes() == first
+
+
+def test_golden_answers_of_a_bundle_are_its_own_variants(
+    folder: Path, build: Callable[..., int], tmp_path: Path
+) -> None:
+    _recipes(folder)
+    assert build(folder) == 0
+    bundle = open_bundle(tmp_path / "dist" / "stripes-0.1.0.edgeai", cache_dir=tmp_path / "cache")
+    case = bundle.manifest.golden[0]
+    shipped = np.load(bundle.path(case.outputs["logits"]))
+    parents = np.load(folder / "golden" / case.id / "outputs" / "logits.npy")
+    assert not np.array_equal(shipped, parents)
+
+
+def test_a_gate_that_fails_leaves_a_report_and_no_bundle(
+    folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _recipes(folder, gates="\n[gates]\nfloors = { auc_roc = 1.01 }\n")
+    assert build(folder) == 3
+    said = capfd.readouterr()
+    assert "error[gate.failed]" in said.err
+    assert "small-tflite-int8: floors.auc_roc" in said.err
+    assert "FAIL floors.auc_roc" in said.out
+    assert "There is no bundle" in (folder / "REPORT.md").read_text()
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
+
+
+def test_gates_that_nobody_judged_cannot_be_packed(folder: Path, tmp_path: Path) -> None:
+    path = folder / "model.toml"
+    path.write_text(path.read_text() + "\n[gates]\nmin_agreement = 0.5\n")
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3
+
+
+def test_a_variant_that_is_not_there_needs_data(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    _recipes(folder)
+    assert run(["pack", str(folder)]) == 2
+    assert "build.variant-missing" in capfd.readouterr().err
+
+
+def test_a_variant_that_was_changed_is_refused(
+    folder: Path, build: Callable[..., int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    _recipes(folder)
+    assert build(folder) == 0
+    shutil.copyfile(folder / "stripes.keras", folder / VARIANTS / "small" / "model.keras")
+    assert build(folder) == 1
+    assert "compress.changed" in capfd.readouterr().err
