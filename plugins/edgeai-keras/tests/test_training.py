@@ -98,6 +98,21 @@ def test_a_saved_model_answers_as_before_and_carries_no_optimizer(keras, build, 
     assert [p.name for p in tmp_path.iterdir()] == ["m.keras"]
 
 
+def test_addresses_of_objects_are_not_in_a_file(keras, tmp_path):
+    """Keras numbers what occurs twice (a layer in two models, its dtype policy) by its address."""
+    from edgeai_keras.training import save
+
+    kept = []  # or the second would have the addresses of the first
+    for number in range(2):
+        keras.utils.set_random_seed(1)
+        tied, rows = keras.layers.Dense(4, name="tied"), keras.Input((4,), name="rows")
+        inner = [keras.Sequential([keras.Input((4,), name=f"in_{n}"), tied], name=f"inner_{n}") for n in range(2)]
+        model = keras.Model(rows, keras.layers.Add(name="sum")([part(rows) for part in inner]), name="twice")
+        save(model, tmp_path / f"{number}.keras")
+        kept.append(model)
+    assert (tmp_path / "0.keras").read_bytes() == (tmp_path / "1.keras").read_bytes()
+
+
 def test_the_best_weights_are_kept_and_patience_ends_it(build, classifier_data, samples, batches):
     from edgeai_keras.training import loss_of, predict
 
