@@ -112,6 +112,19 @@ CONVERTER = ConverterSpec(
             choices=("performance", "mixed"),
         ),
         OptionSpec(
+            name="ranges",
+            help="of activations in int8: the extremes of all samples (min-max), or the mean of each sample's (mean)",
+            default="min-max",
+            choices=("min-max", "mean"),
+        ),
+        OptionSpec(
+            name="overflow_fix",
+            help="half the range of int8 weights, so that a CPU without VNNI cannot overflow: where (first-layer, all,"
+            " none); none is the most accurate",
+            default="first-layer",
+            choices=("first-layer", "all", "none"),
+        ),
+        OptionSpec(
             name="model_type",
             help="what NNCF should know of the model; transformer for attention",
             default="",

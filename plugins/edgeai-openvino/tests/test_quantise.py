@@ -177,6 +177,28 @@ def test_a_drop_that_cannot_be_held_is_refused(wild, allowed, most):
     assert caught.value.remedy
 
 
+def test_a_bright_image_among_many_is_not_cut_off(keras, request_for, tmp_path, specs, open_artifact):
+    image = keras.Input((16, 16, 1), name="image")
+    x = keras.layers.Conv2D(4, 3, activation="relu", kernel_initializer="ones")(image)
+    model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3)(x)))
+    model.save(tmp_path / "mean.keras")
+    dark = [{"image": np.full((1, 16, 16, 1), 0.1, "float32")} for _ in range(19)]
+    bright = {"image": np.full((1, 16, 16, 1), 1.0, "float32")}
+    off = {}
+    for ranges in ("min-max", "mean"):
+        request = request_for(
+            model=tmp_path / "mean.keras",
+            output=tmp_path / ranges,
+            outputs=(_VALUES,),
+            calibration=lambda: [*dark, bright],
+            options={"ranges": ranges},
+        )
+        request.output.mkdir()
+        found = open_artifact(CONVERTER.convert(request).artifact, (specs.image,), (_VALUES,)).run(bright)["values"]
+        off[ranges] = np.abs(found - np.asarray(model(bright["image"], training=False))).max()
+    assert off["min-max"] < 0.1 * off["mean"]
+
+
 def test_layers_that_the_recipe_names_stay_in_float(wild):
     converted = CONVERTER.convert(wild(options={"keep_float": ["calm"], "fast_bias_correction": False}))
     assert "kept in float: calm" in converted.notes
@@ -189,6 +211,8 @@ def test_layers_that_the_recipe_names_stay_in_float(wild):
         ({"keep_float": "calm"}, "convert.options"),
         ({"max_float_layers": True}, "convert.options"),
         ({"preset": "fast"}, "convert.options"),
+        ({"ranges": ["min-max"]}, "convert.options"),
+        ({"overflow_fix": "no"}, "convert.options"),
         ({"fast_bias_correction": 1}, "convert.options"),
         ({"ignored": []}, "convert.option-unknown"),
     ],
