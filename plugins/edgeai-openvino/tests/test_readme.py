@@ -28,6 +28,15 @@ def test_every_option_and_setting_is_in_its_table_with_its_default():
                 assert f"`{shown}`" in rows[option.name]
 
 
+def test_every_option_of_the_converter_is_in_its_table_with_its_choices():
+    rows = _rows("Recipe options")
+    assert set(rows) == {option.name for option in CONVERTER.options}
+    for option in CONVERTER.options:
+        for choice in option.choices:
+            shown = str(choice).lower() if isinstance(choice, bool) else str(choice)
+            assert not shown or f"`{shown}`" in rows[option.name]
+
+
 def test_every_precision_is_named():
     assert set(_rows("Precisions")) == set(CONVERTER.precisions)
 
