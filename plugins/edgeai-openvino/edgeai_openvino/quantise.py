@@ -19,6 +19,7 @@ from edgeai_keras.model_file import Source
 from edgeai_keras.scopes import Scopes, layer_names, whole_number
 from edgeai_openvino.engine import without
 from edgeai_openvino.naming import WITH_WEIGHTS, Names, compiled_in_float32, kind_of, name_of, names_of, tapped
+from edgeai_openvino.sound import is_sound, suspects
 
 OPTIONS: Final = (
     "preset",
@@ -71,7 +72,7 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
     """The model in int8, weights per channel, between float32 borders; ``model`` is left as it is.
 
     Raises:
-        ConversionFailed: an option, or ``convert.quantisation-drop``.
+        ConversionFailed: an option, ``convert.quantisation-drop`` or ``convert.arithmetic``.
         Exception: whatever NNCF raises, of many kinds.
     """
     kept = layer_names(request.options, "keep_float")
@@ -82,16 +83,28 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
     some = samples.first(_MEASURED)
     names = names_of(ov, model, source, request, some[0])
     settings["ignored_scope"] = _ignored(nncf, names, kept)
-    request.progress("calibrating")
     settings["subset_size"] = len(samples)
     data = nncf.Dataset(samples)
     judged = request.score is not None and request.max_drop is not None
     shown = samples.first(_JUDGED) if judged else []
-    with _quiet():
-        if judged and most:
-            made = _controlled(ov, nncf, model, data, request, shown, settings)
-        else:
-            made = nncf.quantize(model.clone(), data, **settings)
+
+    def calibrated() -> Any:
+        with _quiet():
+            if judged and most:
+                return _controlled(ov, nncf, model, data, request, shown, settings)
+            return nncf.quantize(model.clone(), data, **settings)
+
+    request.progress("calibrating")
+    made = calibrated()
+    for more in suspects(model):
+        if is_sound(ov, made, some):
+            break
+        request.progress("calibrating again: OpenVINO's int8 arithmetic is wrong for layers in a row")
+        settings["ignored_scope"] = _ignored(nncf, names, kept, more)
+        made = calibrated()
+    else:
+        if not is_sound(ov, made, some):
+            raise _unsound(request)
     found = [name for name in _in_float(made, names) if name not in kept]
     if judged:
         _hold(ov, made, model, request, found)
@@ -143,7 +156,7 @@ def _chosen(options: Mapping[str, Any], name: str, choices: Mapping[Any, Any]) -
     return choices[value]
 
 
-def _ignored(nncf: Any, names: Names, kept: Sequence[str]) -> Any:
+def _ignored(nncf: Any, names: Names, kept: Sequence[str], more: Sequence[str] = ()) -> Any:
     """NNCF's scope of what stays in float; ``None`` for nothing."""
     for layer in kept:
         if not names.operations([layer]):
@@ -152,7 +165,7 @@ def _ignored(nncf: Any, names: Names, kept: Sequence[str]) -> Any:
                 code="convert.layer-unknown",
                 remedy=f"use one of {', '.join(dict.fromkeys(names.layers.values()))}",
             )
-    operations = names.operations(kept)
+    operations = [*names.operations(kept), *more]
     return nncf.IgnoredScope(names=operations, validate=False) if operations else None
 
 
@@ -217,6 +230,14 @@ def _hold(ov: Any, made: Any, model: Any, request: ConvertRequest, in_float: Seq
             code="convert.quantisation-drop",
             remedy="raise max_float_layers, set fast_bias_correction = false, calibrate on more samples, or use fp16",
         )
+
+
+def _unsound(request: ConvertRequest) -> ConversionFailed:
+    return ConversionFailed(
+        f"{request.model.name}: OpenVINO's int8 arithmetic gives other numbers here than the quantised model says",
+        code="convert.arithmetic",
+        remedy="use fp16, or int8 on another engine; keep_float can leave the layers in float that it happens to",
+    )
 
 
 def _nothing_left(request: ConvertRequest, in_float: Sequence[str]) -> ConversionFailed:

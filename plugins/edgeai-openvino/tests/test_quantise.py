@@ -222,3 +222,27 @@ def test_options_that_mean_nothing_are_refused(wild, options, code):
         CONVERTER.convert(wild(options=options))
     assert caught.value.code == code
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_dense_layers_in_a_row_are_right_with_any_number_of_threads(
+    keras, request_for, tmp_path, specs, open_artifact, threads
+):
+    """OpenVINO 2026.4 answers some of them with constants when it has one thread: such layers stay in float."""
+    keras.utils.set_random_seed(11)
+    image = keras.Input((16, 16, 1), name="image")
+    x = keras.layers.Flatten()(keras.layers.Conv2D(16, 3, strides=4, padding="same", activation="relu")(image))
+    x = keras.layers.Dense(64, activation="relu")(x)
+    model = keras.Model(image, keras.layers.Dense(3, name="values")(x))
+    model.save(tmp_path / "row.keras")
+    random = np.random.default_rng(5)
+    samples = [{"image": random.random((1, 16, 16, 1), np.float32) * bright} for bright in (0.2, 0.6, 1.0) * 3]
+    output = tmp_path / "row"
+    output.mkdir()
+    request = request_for(
+        model=tmp_path / "row.keras", output=output, outputs=(_VALUES,), calibration=lambda: iter(samples)
+    )
+    session = open_artifact(CONVERTER.convert(request).artifact, (specs.image,), (_VALUES,), threads=threads)
+    found = np.concatenate([session.run(sample)["values"] for sample in samples])
+    wanted = np.concatenate([np.asarray(model(sample["image"], training=False)) for sample in samples])
+    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
