@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgeai.api import ConversionFailed
-from edgeai_keras.model_file import Source
+from edgeai.api import ConversionFailed, ConvertRequest
+from edgeai_keras.model_file import Source, tensor_names
 
 _NUMBER = re.compile(r"_\d+$")
 
@@ -24,6 +24,7 @@ class Scopes:
         self._layers: dict[str, Any] = {
             str(layer.name): layer for layer in source.model._flatten_layers(include_self=False)
         }
+        self._model = source.model
         graph = source.function.get_concrete_function().graph
         parts = {part for node in _nodes(graph) for part in node.split("/")[:-1]}
         self._numbered = any(part not in self._layers and _NUMBER.sub("", part) in self._layers for part in parts)
@@ -48,6 +49,12 @@ class Scopes:
         with_kernel = (name for name in layers if any(len(w.shape) > 1 for w in self._layers[name].weights))
         return next(with_kernel, layers[0] if layers else "")
 
+    def givers(self, request: ConvertRequest) -> dict[str, str]:
+        """Each of the request's outputs -> the layer that gives it."""
+        own, wanted = tensor_names(self._model, "output"), [spec.name for spec in request.outputs]
+        places = [own.index(name) for name in wanted] if set(own) == set(wanted) else range(len(wanted))
+        return {name: _giver(self._model.outputs[place]) for name, place in zip(wanted, places, strict=True)}
+
     def check(self, names: Sequence[str], option: str) -> None:
         """Refuse names that no layer has.
 
@@ -62,6 +69,14 @@ class Scopes:
                     code="convert.layer-unknown",
                     remedy=f"use one of {', '.join(near or list(self._layers)[:10])}",
                 )
+
+
+def _giver(tensor: Any) -> str:
+    """The layer of a tensor, the inner one where that is a model."""
+    history = tensor._keras_history
+    while getattr(history.operation, "layers", None):
+        history = history.operation.outputs[history.tensor_index]._keras_history
+    return str(history.operation.name)
 
 
 def _nodes(graph: Any) -> Iterable[str]:

@@ -38,8 +38,9 @@ def _dynamic(request: ConvertRequest, source: Source, samples: Samples) -> _Made
     from edgeai_tflite.quantise import FloatModel
 
     model = FloatModel(_flatbuffer(request, source))
-    layers, kept = Layers(Scopes(source), model.operations), layer_names(request.options, "keep_float")
-    layers.scopes.check(kept, "keep_float")
+    scopes, kept = Scopes(source), layer_names(request.options, "keep_float")
+    layers = Layers(scopes, model.operations, scopes.givers(request))
+    layers.check(kept, "keep_float")
     request.progress("quantising the weights")
     depthwise = any(one.kind == "DEPTHWISE_CONV_2D" for one in model.operations)
     more = "; depthwise convolutions in float" if depthwise else ""
@@ -107,8 +108,9 @@ def _static(request: ConvertRequest, source: Source, samples: Samples, activatio
     named = layer_names(request.options, "keep_float")
     most = whole_number(request.options, "max_float_layers", 8)
     model = FloatModel(_flatbuffer(request, source))
-    layers = Layers(Scopes(source), model.operations)
-    layers.scopes.check(named, "keep_float")
+    scopes = Scopes(source)
+    layers = Layers(scopes, model.operations, scopes.givers(request))
+    layers.check(named, "keep_float")
     _refuse_loops(request, model.control_flow, layers)
     request.progress("calibrating")
     some = samples.first(_MEASURED)

@@ -23,10 +23,27 @@ class Layers:
 
     scopes: Scopes
     operations: tuple[Operation, ...]
+    givers: Mapping[str, str]
+    """Output of the model -> the layer that gives it."""
+
+    def check(self, names: Sequence[str], option: str) -> None:
+        """Refuse names of layers that there are not, or of which no operation is left.
+
+        Raises:
+            ConversionFailed: ``convert.layer-unknown``.
+        """
+        self.scopes.check(names, option)
+        for name in names:
+            if not self.scopes_of([name]):
+                raise ConversionFailed(
+                    f"{option}: layer {name!r} has no operation of its own in the converted model",
+                    code="convert.layer-unknown",
+                    remedy=f"use one of {', '.join(self.named())}",
+                )
 
     def name(self, operation: Operation) -> str:
-        """The Keras layer; else that of the operation before it, as the last one is named after the output."""
-        return self.scopes.main(operation.scope) or self.scopes.main(operation.before) or operation.kind
+        """The Keras layer; what gives an output of the model bears that output's name alone."""
+        return self.scopes.main(operation.scope) or self.givers.get(operation.gives, "") or operation.kind
 
     def named(self) -> dict[str, tuple[Operation, ...]]:
         """Layer -> its operations, in the order they run."""

@@ -30,14 +30,14 @@ class Operation:
         kind: as TensorFlow Lite names it, ``CONV_2D``.
         scope: names of what it gives, by which the quantiser's recipes find it.
         output: name of its first output tensor.
-        before: scope of the operation that gave its first input; empty at an input of the model.
+        gives: the output of the model that it gives; empty for most. Such an operation's scope names no layer.
         idle: whether it has an output that nobody reads.
     """
 
     kind: str
     scope: str
     output: str
-    before: str
+    gives: str
     idle: bool
 
 
@@ -121,16 +121,16 @@ def operations_of(content: bytes) -> tuple[Operation, ...]:
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     graph = model.subgraphs[0]
     read = {int(index) for one in graph.operators for index in one.inputs} | {int(index) for index in graph.outputs}
+    signature = model.signatureDefs[0].outputs if model.signatureDefs else []
+    given = {int(one.tensorIndex): one.name.decode() for one in signature}
     found = []
-    givers: dict[int, str] = {}
     for operator in graph.operators:
         names = [graph.tensors[index].name.decode() for index in operator.outputs if index >= 0]
         scope = "".join(f"{name};" for name in names)
-        before = next((givers[index] for index in operator.inputs if index in givers), "")
         kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
         outputs = {int(index) for index in operator.outputs}
-        found.append(Operation(kind, scope, names[0] if names else "", before, not outputs <= read))
-        givers.update(dict.fromkeys(outputs, scope))
+        gives = next((given[index] for index in outputs if index in given), "")
+        found.append(Operation(kind, scope, names[0] if names else "", gives, not outputs <= read))
     return tuple(found)
 
 

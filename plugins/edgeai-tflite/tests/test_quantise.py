@@ -77,6 +77,23 @@ def test_integers_are_smaller_and_say_what_they_are(made):
     assert 0 < made["int16x8"].layers["first"] < made["int8"].layers["first"] < 0.05
 
 
+def test_layers_have_their_keras_names_although_tensorflow_numbers_them(keras, request_for, tmp_path):
+    keras.backend.clear_session(free_memory=False)
+    image = keras.Input((16, 16, 1), name="image")
+    x = image
+    for filters in (4, 5, 6):  # conv2d, conv2d_1, conv2d_2, which TensorFlow calls conv2d_1, conv2d_1_2, conv2d_2_1
+        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(keras.layers.Conv2D(filters, 3)(x)))
+    model = keras.Model(image, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    model.save(tmp_path / "unnamed.keras")
+    converted = CONVERTER.convert(request_for(model=tmp_path / "unnamed.keras"))
+    assert {"conv2d", "conv2d_1", "conv2d_2", "global_average_pooling2d", "dense"} <= set(converted.layers)
+    kept = CONVERTER.convert(request_for(model=tmp_path / "unnamed.keras", options={"keep_float": ["re_lu_1"]}))
+    assert kept.layers["conv2d"] == converted.layers["conv2d"]
+    assert kept.layers["conv2d_1"] < converted.layers["conv2d_1"]
+    last = CONVERTER.convert(request_for(model=tmp_path / "unnamed.keras", options={"keep_float": ["dense"]}))
+    assert last.layers["dense"] < converted.layers["dense"]
+
+
 def test_a_fresh_process_gives_the_same_bytes(made, keras_models, calibration, in_a_child, tmp_path):
     np.savez(tmp_path / "calibration.npz", *[sample["image"] for sample in calibration])
     code = """
@@ -254,6 +271,7 @@ def test_layers_that_the_recipe_names_stay_in_float(wild, precision):
     ("options", "code"),
     [
         ({"keep_float": ["clam"]}, "convert.layer-unknown"),
+        ({"keep_float": ["image"]}, "convert.layer-unknown"),
         ({"keep_float": "calm"}, "convert.options"),
         ({"max_float_layers": -1}, "convert.options"),
         ({"max_float_layers": 1.5}, "convert.options"),
