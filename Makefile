@@ -10,7 +10,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 PINS := -c .ci/constraints.txt
 RUNTIME_VENV := .venv-tflite-runtime
 DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
-BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment]" -e plugins/edgeai-gpu -e "plugins/edgeai-keras[test]"
+BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment]" -e plugins/edgeai-gpu -e plugins/edgeai-keras tf_keras
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
