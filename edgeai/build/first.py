@@ -118,14 +118,13 @@ def _labels(path: Path | None, target: TensorSpec, task: str) -> list[str]:
 
 def _steps(source: TensorSpec) -> list[TransformUse]:
     rows, columns, samples = source.shape[1:]
+    resize = TransformUse(transform="resize", options={"rows": rows, "columns": columns})
+    invert = TransformUse(transform="invert")
+    if samples == 3:  # a window takes grey values alone
+        to_unit = TransformUse(transform="normalise", options={"mode": "full_range"})
+        return [resize, invert, TransformUse(transform="rgb"), to_unit]
     window = {"mode": "percentile", "low": 1.0, "high": 99.0, "output": "unit"}
-    grey = [TransformUse(transform="grey")] if samples == 1 else [TransformUse(transform="rgb")]
-    return [
-        *grey,
-        TransformUse(transform="resize", options={"rows": rows, "columns": columns}),
-        TransformUse(transform="invert"),
-        TransformUse(transform="window", options=window),
-    ]
+    return [TransformUse(transform="grey"), resize, invert, TransformUse(transform="window", options=window)]
 
 
 def _some(samples: Sequence[Sample]) -> list[Sample]:
