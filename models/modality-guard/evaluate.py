@@ -60,35 +60,38 @@ def by_source(title: str, results: Iterable[tuple[str, str, npt.NDArray[np.float
 
 
 def held_out(data: Path) -> None:
-    """Each fold's network on the sources that it never saw, and the shipped one on the kit's validation split."""
+    """Each source judged by the head without its origin, and the shipped network on the validation split."""
     import keras
-    from guard import dataset
+    from guard import dataset, network
 
     prepare = dataset.Preparation(read_card(HERE))
+    shipped = keras.models.load_model(HERE / "modality-guard.keras", compile=False)
+    trunk = keras.Model(shipped.inputs[0], shipped.get_layer("pooled").output)
+    heads = np.load(HERE / "folds" / "held-out.npz")
     everything = [dataset.sources(data, split) for split in ("train", "val")]
-    rows = []
-    for fold in (0, 1):
-        network = keras.models.load_model(HERE / "folds" / f"fold-{fold}.keras", compile=False)
-        # Phantoms and wheel pictures have no splits: they count once.
-        unseen = [s for s in everything[0] if s.fold == fold] + [
-            s for s in everything[1] if s.fold == fold and s.in_kit
-        ]
-        found: dict[tuple[str, str], list[npt.NDArray[np.floating]]] = defaultdict(list)
-        for source, images in dataset.evaluation_sets(unseen, prepare, seed=1000 + fold):
-            found[source.name, source.label].append(network.predict(images, batch_size=256, verbose=0))
-        rows += [(f"{name} (fold {fold})", label, np.concatenate(parts)) for (name, label), parts in found.items()]
-    by_source("Sources held out of training", rows)
-    save_temperature(rows)
+    # Phantoms and wheel pictures have no splits: they count once.
+    unseen = [*everything[0], *(source for source in everything[1] if source.in_kit)]
+    found: dict[tuple[str, str, bool], list[npt.NDArray[np.floating]]] = defaultdict(list)
+    for source, images in dataset.evaluation_sets(unseen, prepare, seed=1000):
+        logits = network.scores(heads[source.origin], network.features(trunk, images))
+        found[source.name, source.label, bool(source.whole)].append(logits)
+    for title, real in (("Origins held out of training: real images", True), ("Kinds of phantom held out", False)):
+        rows = [(name, label, np.concatenate(z)) for (name, label, is_real), z in found.items() if is_real == real]
+        by_source(title, rows)
+        if real:
+            print_temperature(rows)
 
-    network = keras.models.load_model(HERE / "modality-guard.keras", compile=False)
     validation = dataset.evaluation_sets(everything[1], prepare, seed=2000)
-    results = ((s.name, s.label, network.predict(i, batch_size=256, verbose=0)) for s, i in validation if not s.shared)
+    final = np.vstack([shipped.get_layer("logits").bias, shipped.get_layer("logits").kernel])
+    results = (
+        (s.name, s.label, network.scores(final, network.features(trunk, i))) for s, i in validation if not s.shared
+    )
     by_source("The shipped network on the validation split (and on phantoms drawn afresh)", results)
 
 
-def save_temperature(rows: Sequence[tuple[str, str, npt.NDArray[np.floating]]]) -> None:
+def print_temperature(rows: Sequence[tuple[str, str, npt.NDArray[np.floating]]]) -> None:
     """Print the temperature that makes held-out probabilities honest: least log loss, sources weighing alike."""
-    best = min(np.arange(0.4, 3.01, 0.05), key=lambda t: np.mean([_loss(z / t, label) for _, label, z in rows]))
+    best = min(np.arange(0.1, 3.01, 0.05), key=lambda t: np.mean([_loss(z / t, label) for _, label, z in rows]))
     print(f"\nTemperature of least held-out log loss: {best:.2f}")
 
 

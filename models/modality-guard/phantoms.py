@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from guard import ordinary, radiograph, slices, ultrasound
+from guard import natural, ordinary, radiograph, slices, ultrasound
 
 ROWS = (
     radiograph.phantom,
@@ -16,6 +16,7 @@ ROWS = (
     slices.nuclear,
     ordinary.document,
     ordinary.pattern,
+    natural.dead_leaves,
 )
 SIDE, COLUMNS = 96, 10
 

@@ -78,7 +78,10 @@ def test_the_wheels_ct_and_mr_are_neither(guard: Model, name: str) -> None:
 
 
 def test_every_file_of_the_wheel_that_decodes_is_told_right(guard: Model) -> None:
-    """Also secondary captures, a segmentation and test patterns: what nobody listed above, but for one known miss."""
+    """Also secondary captures, a segmentation and test patterns: what nobody listed above, but for one known miss.
+
+    No answer is a mere plurality.
+    """
     wrong, completed = [], 0
     for path in sorted(WHEEL.rglob("*")):
         if not path.is_file():
@@ -90,7 +93,8 @@ def test_every_file_of_the_wheel_that_decodes_is_told_right(guard: Model) -> Non
         label, agreement = _statements(result)
         modality = result.instance.modality
         # A header without a Modality has nothing to agree with.
-        if label.label != LABEL_OF.get(modality, "other") or agreement.present != bool(modality):
+        right = label.label == LABEL_OF.get(modality, "other") and agreement.present == bool(modality)
+        if not right or (label.probability or 0.0) < 0.5:
             wrong.append((path.name, modality, label.label, label.probability, agreement.present))
     assert {name for name, *_ in wrong} == BONE_SCAN, wrong
     assert not any(agreement for *_, agreement in wrong), "a miss disagrees with its header, so nothing goes on unseen"

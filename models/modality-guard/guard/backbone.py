@@ -29,19 +29,19 @@ class _Reader:
         # The photographs were scaled to -1..1.
         self._tensors = {self._interpreter.get_input_details()[0]["index"]: layers.Rescaling(2.0, -1.0)(image)}
 
-    def blocks(self, wanted: tuple[int, ...]) -> list[keras.KerasTensor]:
-        """What the blocks of these numbers give; block 0 is the first that ends in a linear convolution."""
-        ends: list[keras.KerasTensor] = []
+    def after(self, wanted: int) -> keras.KerasTensor:
+        """What the first layer after block ``wanted`` gives; block 0 is the first that ends in a linear convolution.
+
+        That layer widens the planes before the next block's depthwise convolution.
+        """
+        ended = 0
         for operation in self._interpreter._get_ops_details():
             made, is_end = self._layer(operation["op_name"], operation["inputs"], operation["outputs"][0])
             self._tensors[operation["outputs"][0]] = made
-            if operation["op_name"] == "ADD":
-                ends[-1] = made
-            elif is_end:
-                ends.append(made)
-            if len(ends) > max(wanted) + 1:
-                break
-        return [ends[number] for number in wanted]
+            if ended > wanted and operation["op_name"] != "ADD":
+                return made
+            ended += is_end
+        raise ValueError(f"{FILE} has no block {wanted + 1}")
 
     def _layer(self, kind: str, inputs: Any, output: int) -> tuple[keras.KerasTensor, bool]:
         if kind == "ADD":
@@ -69,8 +69,7 @@ class _Reader:
         return np.asarray((stored - scale["zero_points"][0]) * scale["scales"][0], np.float32)
 
 
-def halves(path: Path, rows: int, columns: int, *, frozen: int, last: int) -> tuple[keras.Model, keras.Model]:
-    """(image in 0 to 1 -> end of block ``frozen``, that -> end of block ``last``)."""
+def widened(path: Path, rows: int, columns: int, last: int) -> keras.Model:
+    """Image in 0 to 1 -> what the layer after block ``last`` makes of it."""
     image = keras.Input((rows, columns, 1), name="image")
-    middle, end = _Reader(path, image).blocks((frozen, last))
-    return keras.Model(image, middle, name="low"), keras.Model(middle, end, name="high")
+    return keras.Model(image, _Reader(path, image).after(last), name="trunk")

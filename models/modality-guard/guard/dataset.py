@@ -13,12 +13,12 @@ import numpy.typing as npt
 from edgeai.api import Frame, Geometry, InstanceRef, Transform
 from edgeai.build.card import Card
 from edgeai.plugins import Registry
-from guard import ordinary, pictures, radiograph, slices, ultrasound
+from guard import natural, ordinary, pictures, radiograph, slices, ultrasound
 from guard.distort import distort, stored
 from guard.fields import Plane, rescale, smooth_field, warp
 
 LABELS = ("radiograph", "ultrasound", "other")
-SHARES = (0.27, 0.29, 0.44)
+SHARES = (0.24, 0.26, 0.5)
 """Of the training images; the last is the most varied."""
 Draw = Callable[[np.random.Generator], Plane]
 Then = Callable[[np.random.Generator, Plane], Plane]
@@ -30,14 +30,14 @@ class Source:
 
     Attributes:
         weight: share within its label when training.
-        fold: the fold that holds it out, or ``None`` for phantoms of a label whose real images are held out anyway.
+        origin: what is held out together with it: its scanners, its package, or the kind of phantom.
         whole: the images as they are, for evaluation; empty for phantoms, which draw afresh.
     """
 
     name: str
     label: str
     weight: float
-    fold: int | None
+    origin: str
     draw: Draw
     whole: Sequence[pictures.Grey] = ()
     in_kit: bool = False
@@ -62,6 +62,8 @@ def _square(image: Plane, size: int = 256) -> Plane:
 
 
 def _scan(rng: np.random.Generator, image: Plane) -> Plane:
+    """Zoomed in or not, on a scanner's screen or not."""
+    image = _piece(rng, image) if rng.random() < 0.4 else image
     return ultrasound.scanner_screen(rng, _square(image)) if rng.random() < 0.5 else image
 
 
@@ -92,21 +94,27 @@ def _captured(draw: Draw) -> Draw:
 
 
 def sources(data: Path, split: str) -> tuple[Source, ...]:
-    """All sources, with the data kit's ``train`` or ``val`` pictures. HC18 is in the kit twice, and held out as one."""
+    """All sources, with the data kit's ``train`` or ``val`` pictures. HC18 is in the kit twice, with one origin."""
     return (*_radiographs(data, split), *_ultrasound(data, split), *_pictures(), *_phantoms())
 
 
-def _kit(name: str, label: str, weight: float, fold: int, images: Sequence[pictures.Grey], then: Then) -> Source:
-    draw = _one_of(images, then)
-    return Source(name=name, label=label, weight=weight, fold=fold, draw=draw, whole=images, in_kit=True)
+def _kit(
+    name: str, label: str, weight: float, images: Sequence[pictures.Grey], then: Then, origin: str | None = None
+) -> Source:
+    draw, origin = _one_of(images, then), origin or name
+    return Source(name=name, label=label, weight=weight, origin=origin, draw=draw, whole=images, in_kit=True)
+
+
+def _phantom(name: str, label: str, weight: float, draw: Draw) -> Source:
+    return Source(name=name, label=label, weight=weight, origin=name, draw=draw)
 
 
 def _radiographs(data: Path, split: str) -> tuple[Source, ...]:
     chest, tiny = pictures.kit_images(data, "xray_view", split), pictures.kit_pneumonia(data, split)
     return (
-        _kit("hannover", "radiograph", 0.45, 1, chest, _dressed),
-        _kit("kermany-28", "radiograph", 0.15, 0, tiny, lambda _, image: _square(image)),  # 28x28: a weak source
-        Source(name="phantom-projection", label="radiograph", weight=0.4, fold=None, draw=radiograph.phantom),
+        _kit("hannover", "radiograph", 0.3, chest, _dressed),
+        _kit("kermany-28", "radiograph", 0.25, tiny, lambda _, image: _square(image)),
+        _phantom("phantom-projection", "radiograph", 0.45, radiograph.phantom),
     )
 
 
@@ -115,45 +123,47 @@ def _ultrasound(data: Path, split: str) -> tuple[Source, ...]:
         return _scan(rng, ultrasound.phantom(rng))
 
     return (
-        _kit("busi", "ultrasound", 0.3, 1, pictures.kit_images(data, "us_breast", split), _scan),
-        _kit("hc18", "ultrasound", 0.25, 0, pictures.kit_images(data, "us_head", split), _scan),
-        _kit("hc18-cine", "ultrasound", 0.1, 0, pictures.kit_cine(data, split), _scan),
-        Source(name="phantom-speckle", label="ultrasound", weight=0.35, fold=None, draw=phantom),
+        _kit("busi", "ultrasound", 0.28, pictures.kit_images(data, "us_breast", split), _scan),
+        _kit("hc18", "ultrasound", 0.25, pictures.kit_images(data, "us_head", split), _scan),
+        _kit("hc18-cine", "ultrasound", 0.12, pictures.kit_cine(data, split), _scan, "hc18"),
+        _phantom("phantom-speckle", "ultrasound", 0.35, phantom),
     )
 
 
 def _pictures() -> tuple[Source, ...]:
-    """Photographs and one MR slice out of Python wheels."""
+    """Photographs, a few drawings and one MR slice, out of Python wheels."""
 
-    def other(name: str, weight: float, fold: int, images: Sequence[pictures.Grey], then: Then) -> Source:
+    def other(name: str, weight: float, images: Sequence[pictures.Grey], then: Then) -> Source:
         draw = _captured(_one_of(images, then))
-        return Source(name=name, label="other", weight=weight, fold=fold, draw=draw, whole=images)
+        return Source(name=name, label="other", weight=weight, origin=name, draw=draw, whole=images)
 
-    found = [picture for _, picture in sorted(pictures.wheel_pictures().items())]
+    found = pictures.wheel_pictures()
     return (
-        other("pictures-a", 0.1, 0, found[::2], _piece),
-        other("pictures-b", 0.1, 1, found[1::2], _piece),
-        other("real-mr", 0.12, 1, [pictures.wheel_mr()], _reshaped),
+        other("scikit-image", 0.35, found["scikit-image"], _piece),
+        other("scikit-learn", 0.08, found["scikit-learn"], _piece),
+        other("matplotlib", 0.08, found["matplotlib"], _piece),
+        other("real-mr", 0.1, [pictures.wheel_mr()], _reshaped),
     )
 
 
 def _phantoms() -> tuple[Source, ...]:
     """Whatever else is neither radiograph nor ultrasound, drawn."""
-    drawn: tuple[tuple[str, float, int, Draw], ...] = (
-        ("phantom-ct", 0.22, 0, _captured(slices.ct)),
-        ("phantom-mr", 0.32, 1, _captured(slices.mr)),
-        ("phantom-nuclear", 0.2, 0, _captured(slices.nuclear)),
-        ("masks", 0.03, 1, slices.mask),
-        ("documents", 0.05, 0, ordinary.document),
-        ("charts", 0.04, 1, ordinary.chart),
-        ("patterns", 0.08, 0, ordinary.pattern),
-        ("textures", 0.09, 1, ordinary.texture),
-        ("empty", 0.03, 0, ordinary.empty),
-        ("shapes", 0.04, 1, _captured(ordinary.shapes)),
+    drawn: tuple[tuple[str, float, Draw], ...] = (
+        ("phantom-ct", 0.2, _captured(slices.ct)),
+        ("phantom-mr", 0.18, _captured(slices.mr)),
+        ("phantom-nuclear", 0.12, _captured(slices.nuclear)),
+        ("masks", 0.03, slices.mask),
+        ("documents", 0.04, ordinary.document),
+        ("charts", 0.04, ordinary.chart),
+        ("patterns", 0.06, ordinary.pattern),
+        ("textures", 0.07, ordinary.texture),
+        ("empty", 0.03, ordinary.empty),
+        ("shapes", 0.04, _captured(ordinary.shapes)),
+        ("dead-leaves", 0.08, _captured(natural.dead_leaves)),
+        ("spectrum", 0.04, _captured(natural.spectrum)),
+        ("scenes", 0.06, _captured(natural.scene)),
     )
-    return tuple(
-        Source(name=name, label="other", weight=weight, fold=fold, draw=draw) for name, weight, fold, draw in drawn
-    )
+    return tuple(_phantom(name, "other", weight, draw) for name, weight, draw in drawn)
 
 
 def _dressed(rng: np.random.Generator, image: Plane) -> Plane:
@@ -214,14 +224,14 @@ def training_set(
 def evaluation_sets(
     found: Sequence[Source], prepare: Preparation, seed: int, drawn: int = 200
 ) -> Iterator[tuple[Source, npt.NDArray[np.float32]]]:
-    """Each source with its images as they are; a phantom draws ``drawn`` afresh, undistorted."""
+    """Each source with its images (n, rows, columns) as they are; a phantom draws ``drawn`` afresh, undistorted."""
     rng = np.random.default_rng(seed)
     for source in found:
         if source.whole:
             images = [prepare(image) for image in source.whole]
         else:
             images = [prepare((rescale(source.draw(rng)) * 255).round().astype(np.uint8)) for _ in range(drawn)]
-        yield source, np.stack(images)[..., np.newaxis]
+        yield source, np.stack(images)
 
 
 def provenance(data: Path) -> Mapping[str, str]:

@@ -54,7 +54,7 @@ def _tone(rng: np.random.Generator, image: Plane) -> Plane:
 
 def _grain(rng: np.random.Generator, image: Plane) -> Plane:
     """Coarse sampling, blur, noise, JPEG."""
-    if rng.random() < 0.35:
+    if rng.random() < 0.45:
         high = int(np.exp(rng.uniform(np.log(24), np.log(128))))
         wide = high if rng.random() < 0.6 else int(np.exp(rng.uniform(np.log(24), np.log(128))))
         small = cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA)

@@ -59,15 +59,22 @@ def _package(name: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def wheel_pictures() -> dict[str, Grey]:
-    """Name -> picture, of scikit-image, scikit-learn and matplotlib."""
-    found = {f"skimage/{name}": _grey(_package("skimage") / "data" / name) for name in SCIKIT_IMAGE}
-    images = _package("sklearn") / "datasets" / "images"
-    found |= {f"sklearn/{name}": _grey(images / name) for name in ("china.jpg", "flower.jpg")}
-    samples = _package("matplotlib") / "mpl-data" / "sample_data"
-    for name in ("grace_hopper.jpg", "logo2.png", "Minduka_Present_Blue_Pack.png"):
-        found[f"matplotlib/{name}"] = _grey(samples / name)
-    return found
+def wheel_pictures() -> dict[str, list[Grey]]:
+    """Package -> pictures, of scikit-image, scikit-learn and matplotlib; two of the last are maps of heights."""
+    images, samples = _package("sklearn") / "datasets" / "images", _package("matplotlib") / "mpl-data" / "sample_data"
+    photographs = ("grace_hopper.jpg", "logo2.png", "Minduka_Present_Blue_Pack.png")
+    heights = (("topobathy.npz", "topo"), ("jacksboro_fault_dem.npz", "elevation"))
+    return {
+        "scikit-image": [_grey(_package("skimage") / "data" / name) for name in SCIKIT_IMAGE],
+        "scikit-learn": [_grey(images / name) for name in ("china.jpg", "flower.jpg")],
+        "matplotlib": [_grey(samples / name) for name in photographs]
+        + [_stretched(np.load(samples / name)[key]) for name, key in heights],
+    }
+
+
+def _stretched(plane: npt.NDArray[np.generic]) -> Grey:
+    values = plane.astype(np.float64)
+    return np.asarray((values - values.min()) / np.ptp(values) * 255).round().astype(np.uint8)
 
 
 def wheel_mr() -> Grey:
