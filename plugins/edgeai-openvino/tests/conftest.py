@@ -32,7 +32,7 @@ def _classifier(keras):
     x = keras.layers.Conv2D(8, 3, activation="relu", name="first")(image)
     x = keras.layers.BatchNormalization()(x)
     x = keras.layers.MaxPooling2D()(x)
-    x = keras.layers.Conv2D(16, 3, activation="relu")(x)
+    x = keras.layers.Conv2D(16, 3, activation="relu", name="second")(x)
     x = keras.layers.Flatten()(x)
     return keras.Model(image, keras.layers.Dense(3, activation="softmax", name="probabilities")(x))
 

@@ -55,7 +55,7 @@ def test_weights_are_int8_between_float_borders(int8, artifacts, request_for):
 
 def test_the_report_has_samples_and_errors_by_keras_layer(int8):
     assert int8.notes == ("calibrated on 32 samples",)
-    assert {"first", "conv2d", "probabilities"} <= set(int8.layers)
+    assert {"first", "second", "probabilities"} <= set(int8.layers)
     assert 0 < int8.layers["first"] < 0.05
 
 

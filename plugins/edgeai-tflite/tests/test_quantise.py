@@ -73,7 +73,7 @@ def test_integers_are_smaller_and_say_what_they_are(made):
     assert max(sizes[name] for name in ("dynamic", "int8", "int16x8")) < 0.6 * sizes["fp32"]
     assert "calibrated on 32 samples" in made["int8"].notes
     assert any("int8 per channel" in note for note in made["dynamic"].notes)
-    assert {"first", "conv2d", "probabilities"} <= set(made["int8"].layers)
+    assert {"first", "second", "probabilities"} <= set(made["int8"].layers)
     assert 0 < made["int16x8"].layers["first"] < made["int8"].layers["first"] < 0.05
 
 
