@@ -26,7 +26,7 @@ demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in 
 	$(PY) -m edgeai demo --backend $(BACKEND) $(ARGS)
 
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
-	$(RUNTIME_PYTHON) $(PY) -m pytest -n 2 --dist loadfile -m "not system" $(ARGS)
+	$(RUNTIME_PYTHON) $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not system" $(ARGS)
 	$(PY) -m pytest -m system $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
