@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -134,30 +133,47 @@ class Fleet:
         self._another = another
         self._release = release
         self._count = len(lanes)
-        self._idle: SimpleQueue[Lane] = SimpleQueue()
-        for lane in lanes:
-            self._idle.put(lane)
+        self._idle = list(lanes)
+        self._closed = False
+        self._changed = threading.Condition()
 
     def grow(self, wanted: int) -> None:
         """Have as many as that, or as many as there may be."""
         while self._count < min(wanted, self.most):
-            self._idle.put(self._another())
+            lane = self._another()
             self._count += 1
+            self._put_back(lane)
 
     def run(self, inputs: Tensors) -> Tensors:
-        """One inference, on whichever interpreter is free, or the next to be."""
-        idle = self._idle
-        lane = idle.get()
+        """One inference, on whichever interpreter is free, or the next to be.
+
+        Raises:
+            SessionClosed: ``close`` was called before an interpreter was free.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._idle or self._closed)
+            if self._closed:
+                raise closed()
+            lane = self._idle.pop()
         try:
             return lane.run(inputs)
         finally:
-            idle.put(lane)
+            self._put_back(lane)
 
     def close(self) -> None:
-        """Let go of all of them; those at work are gone when they are done."""
-        self._idle = SimpleQueue()
+        """Let go of all of them; those at work are gone when they are done, and nobody waits for them any longer."""
+        with self._changed:
+            self._closed = True
+            self._idle.clear()
+            self._changed.notify_all()
         self._count = self.most
         self._release()
+
+    def _put_back(self, lane: Lane) -> None:
+        with self._changed:
+            if not self._closed:
+                self._idle.append(lane)
+                self._changed.notify()
 
 
 class LiteSession:
@@ -198,7 +214,7 @@ class LiteSession:
 
     def _open(self) -> Lane:
         if self._lane is None:
-            raise SessionClosed("tflite: the session is closed", remedy="open the model again")
+            raise closed()
         return self._lane
 
     def _streamed(self, inputs: Iterator[Tensors]) -> Iterator[Tensors]:
@@ -245,6 +261,11 @@ def _hold(specs: tuple[TensorSpec, ...], outputs: Tensors) -> None:
         check_tensors(specs, outputs, what="output")
     except TensorMismatch as error:
         raise InferenceFailed(f"the engine gave other outputs than declared: {error}") from error
+
+
+def closed() -> SessionClosed:
+    """Somebody asks after ``close``."""
+    return SessionClosed("tflite: the session is closed", remedy="open the model again")
 
 
 def words(error: BaseException) -> str:

@@ -79,6 +79,7 @@ def test_integers_are_smaller_and_say_what_they_are(made):
 
 def test_layers_have_their_keras_names_although_tensorflow_numbers_them(keras, request_for, tmp_path):
     keras.backend.clear_session(free_memory=False)
+    keras.utils.set_random_seed(5)
     image = keras.Input((16, 16, 1), name="image")
     x = image
     for filters in (4, 5, 6):  # conv2d, conv2d_1, conv2d_2, which TensorFlow calls conv2d_1, conv2d_1_2, conv2d_2_1
@@ -91,7 +92,8 @@ def test_layers_have_their_keras_names_although_tensorflow_numbers_them(keras, r
     assert kept.layers["conv2d"] == converted.layers["conv2d"]
     assert kept.layers["conv2d_1"] < converted.layers["conv2d_1"]
     last = CONVERTER.convert(request_for(model=tmp_path / "unnamed.keras", options={"keep_float": ["dense"]}))
-    assert last.layers["dense"] < converted.layers["dense"]
+    changed = {name for name, error in last.layers.items() if error != converted.layers[name]}
+    assert changed == {"dense"}
 
 
 def test_a_fresh_process_gives_the_same_bytes(made, keras_models, calibration, in_a_child, tmp_path):

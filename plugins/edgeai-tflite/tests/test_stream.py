@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -126,6 +127,27 @@ def test_a_session_closed_in_the_middle_says_so_and_leaves_no_thread(many, golde
         next(stream)
     with pytest.raises(SessionClosed):
         many.stream(_images(golden, 1))
+    assert not _engine_threads()
+
+
+def test_inputs_that_wait_for_an_interpreter_when_it_is_closed_do_not_wait_for_ever(many, golden, monkeypatch):
+    from edgeai_tflite.session import Lane
+
+    may_end, usual, count = threading.Event(), Lane.run, itertools.count()
+
+    def held(self, inputs):
+        if next(count) > 0:
+            may_end.wait(20)
+        return usual(self, inputs)
+
+    monkeypatch.setattr(Lane, "run", held)
+    stream = many.stream(_images(golden, 20))
+    next(stream)  # two or three are at work now, and others wait
+    many.close()
+    may_end.set()
+    time.sleep(0.3)  # those that waited have had their turn before anybody asks for an answer
+    with pytest.raises(SessionClosed):
+        next(stream)
     assert not _engine_threads()
 
 
