@@ -147,10 +147,10 @@ def test_alerts_and_log_events_of_the_operations_guide_exist() -> None:
 
 
 def test_the_bundles_page_has_every_refusal_and_every_bound_and_every_field() -> None:
-    from edgeai.bundle.archive import LIMITS
     from edgeai.bundle.envelope import MAX_SIGNATURES, PAYLOAD_TYPE
     from edgeai.bundle.manifest import MAX_MANIFEST_BYTES, Manifest
     from edgeai.bundle.paths import MAX_DEPTH, MAX_PATH_CHARS
+    from edgeai.bundle.zip_form import LIMITS
 
     page = _text("reference/bundle.md")
     codes = set(re.findall(r"^\| `(bundle\.[a-z-]+)` \|", _text("reference/errors.md"), re.MULTILINE))

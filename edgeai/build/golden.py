@@ -8,15 +8,18 @@ can hold an artifact against its parent without Keras. A variant has the same in
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from edgeai.api.errors import ConfigError, TensorMismatch
 from edgeai.api.tensors import Array, Tensors, TensorSpec, check_tensors
+from edgeai.bundle.manifest import Tolerance
 
 GOLDEN = "golden"
 PARENT = "parent"
@@ -75,6 +78,36 @@ def read_golden(
         Golden(id=name, inputs=_read(root / name / "inputs", inputs), outputs=_read(root / name / "outputs", outputs))
         for name in names
     )
+
+
+def rounded(
+    cases: Sequence[Golden], tolerances: Mapping[str, Tolerance]
+) -> tuple[tuple[Golden, ...], dict[str, Tolerance]]:
+    """The cases with shorter answers, and the tolerances with what that can cost added.
+
+    The answers of a dense output are most of a small bundle, and digits far below the tolerance tell nobody
+    anything. They are rounded to a power of two that is at most an eighth of the least absolute tolerance.
+    """
+    step = _step(min((each.absolute for each in tolerances.values()), default=0.0))
+    if step == 0.0:
+        return tuple(cases), dict(tolerances)
+    shorter = tuple(
+        replace(case, outputs={name: _to_step(array, step) for name, array in case.outputs.items()}) for case in cases
+    )
+    wider = {name: structs.replace(each, absolute=each.absolute + step / 2) for name, each in tolerances.items()}
+    return shorter, wider
+
+
+def _step(absolute: float) -> float:
+    return 2.0 ** math.floor(math.log2(absolute / 8)) if 0.0 < absolute < math.inf else 0.0
+
+
+def _to_step(array: Array, step: float) -> Array:
+    if array.dtype.kind != "f":
+        return array
+    # In the tensor's own precision a great value may have no digit at the step; it then stays as it is.
+    near: Array = (np.round(array.astype(np.float64) / step) * step).astype(array.dtype)
+    return near
 
 
 def write_answers(folder: Path, cases: Sequence[Golden]) -> None:

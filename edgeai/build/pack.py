@@ -19,7 +19,7 @@ from edgeai.build.agreement import Agreement, measure
 from edgeai.build.card import CARD_NAME, Card, Recipe, read_card
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_judgement, hold_size
-from edgeai.build.golden import Golden, read_golden, write_golden
+from edgeai.build.golden import Golden, read_golden, rounded, write_golden
 from edgeai.build.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
 from edgeai.build.variants import ModelFile, ModelFiles
 from edgeai.bundle.archive import SUFFIX
@@ -152,8 +152,7 @@ def write_bundle(
         card, folder, {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
     )
     progress("packing")
-    golden = made[0].model.golden
-    tolerances = {one.artifact.id: one.tolerance for one in made}
+    golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
     artifacts = [one.artifact for one in made]
     bundle, digest = _write(card, folder, out, manifest_of(card, artifacts, golden, tolerances), golden, artifacts)
     return Packed(

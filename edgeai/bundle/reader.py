@@ -20,9 +20,7 @@ from typing import TYPE_CHECKING
 
 from edgeai.api.errors import BundleRejected
 from edgeai.bundle.archive import (
-    LIMITS,
     Archive,
-    BundleLimits,
     check_present,
     hash_file,
     list_files,
@@ -37,6 +35,7 @@ from edgeai.bundle.manifest import (
     decode_manifest,
     digest_of,
 )
+from edgeai.bundle.zip_form import LIMITS, BundleLimits
 
 if TYPE_CHECKING:  # a start without signatures pays for none of it
     from edgeai.api.results import SignerRef

@@ -58,14 +58,15 @@ def code_of(path: Path, cache: Path) -> str:
     return caught.value.code
 
 
-def rewrite(path: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+def rewrite(path: Path, change: Callable[[dict[str, bytes]], None], *, method: int = zipfile.ZIP_STORED) -> Path:
     """The same form of archive, with other content: what an attacker with our own packer could make."""
     with zipfile.ZipFile(path) as old:
         members = {name: old.read(name) for name in old.namelist()}
     change(members)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as new:
+    with zipfile.ZipFile(path, "w") as new:
         for name, data in members.items():
             member = zipfile.ZipInfo(name)
+            member.compress_type = method
             member.external_attr = (stat.S_IFREG | 0o644) << 16
             new.writestr(member, data)
     return path
@@ -140,10 +141,73 @@ def test_a_name_twice(packed: Path, tmp_path: Path) -> None:
     assert code_of(packed, tmp_path / "cache") == "bundle.duplicate-path"
 
 
-def test_compressed_members_are_refused_so_no_bomb_can_be_built(packed: Path, tmp_path: Path) -> None:
+def in_the_last_member(packed: Path, *, size: int = 0, behind: bytes = b"") -> None:
+    """Say another size of what the last member holds, or put bytes behind the end of its deflate stream."""
+    data = bytearray(packed.read_bytes())
+    with zipfile.ZipFile(packed) as archive:
+        at, last, count = archive.start_dir, archive.infolist()[-1], len(archive.infolist())
+    entry = len(data) - 22 - 46 - len(last.filename)
+    assert last.compress_type == zipfile.ZIP_DEFLATED
+    assert count == 3
+    for offset in (last.header_offset + 18, entry + 20):
+        struct.pack_into("<LL", data, offset, last.compress_size + len(behind), last.file_size + size)
+    struct.pack_into("<L", data, len(data) - 6, at + len(behind))
+    packed.write_bytes(data[:at] + behind + data[at:])
+
+
+def test_any_other_compression_is_refused(packed: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr(zipfile.ZipInfo("bomb"), b"\0" * (8 << 20), compress_type=zipfile.ZIP_LZMA)
+    assert code_of(packed, tmp_path / "cache") == "bundle.compressed"
+
+
+def test_a_bomb_is_refused_by_what_it_would_unpack_to(packed: Path) -> None:
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr(zipfile.ZipInfo("bomb"), b"\0" * (8 << 20), compress_type=zipfile.ZIP_DEFLATED)
-    assert code_of(packed, tmp_path / "cache") == "bundle.compressed"
+    assert packed.stat().st_size < 20_000
+    with pytest.raises(BundleRejected) as caught:
+        Archive(packed, limits=BundleLimits(max_bytes=1 << 20))
+    assert caught.value.code == "bundle.too-large"
+
+
+def test_a_member_that_holds_more_than_it_says(packed: Path, tmp_path: Path) -> None:
+    def change(members: dict[str, bytes]) -> None:
+        declared = f'"bytes":{len(WEIGHTS)}'.encode()
+        assert declared in members["manifest.json"]
+        members["manifest.json"] = members["manifest.json"].replace(declared, f'"bytes":{len(WEIGHTS) - 5}'.encode())
+
+    rewrite(packed, change, method=zipfile.ZIP_DEFLATED)
+    in_the_last_member(packed, size=-5)
+    assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
+
+
+@pytest.mark.parametrize("behind", [b"HIDDEN", b"\0"])
+def test_bytes_behind_the_end_of_a_deflate_stream(packed: Path, tmp_path: Path, behind: bytes) -> None:
+    """Python's zip reader does not look at them; another may."""
+    in_the_last_member(packed, behind=behind)
+    assert zipfile.ZipFile(packed).testzip() is None
+    assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
+
+
+def test_a_deflate_stream_that_is_damaged_or_ends_early(packed: Path, tmp_path: Path) -> None:
+    whole = packed.read_bytes()
+    with zipfile.ZipFile(packed) as archive:
+        last = archive.infolist()[-1]
+    begin = last.header_offset + 30 + len(last.filename)
+    for at in range(begin, begin + last.compress_size - 1):  # the last byte has bits that mean nothing
+        packed.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        assert code_of(packed, tmp_path / "cache") in {"bundle.wrong-hash", "bundle.surplus-bytes"}
+
+
+def test_stored_members_are_read_as_well(packed: Path, tmp_path: Path) -> None:
+    digest = read_manifest(packed)[1]
+    assert open_bundle(rewrite(packed, lambda members: None), cache_dir=tmp_path / "cache").digest == digest
+
+
+def test_what_compresses_is_smaller_in_the_bundle(folder: Path, packed: Path, tmp_path: Path) -> None:
+    (folder / "zeros").write_bytes(b"\0" * 100_000)
+    pack(folder, MANIFEST, tmp_path / "more.edgeai")
+    assert (tmp_path / "more.edgeai").stat().st_size < packed.stat().st_size + 500
 
 
 def test_encrypted_members_are_refused(packed: Path, tmp_path: Path) -> None:
@@ -260,7 +324,7 @@ def described_otherwise(data: bytes, at: int, field: str, offset: int, value: in
 
 @pytest.mark.parametrize(
     ("field", "offset", "value"),
-    [("H", 4, 45), ("H", 6, 8), ("H", 8, 8), ("H", 10, 1), ("H", 12, 0x22), ("L", 14, 0), ("L", 18, 1), ("L", 22, 1)],
+    [("H", 4, 45), ("H", 6, 8), ("H", 8, 0), ("H", 10, 1), ("H", 12, 0x22), ("L", 14, 0), ("L", 18, 1), ("L", 22, 1)],
     ids=["version", "flags", "method", "time", "date", "sum", "stored size", "size"],
 )
 def test_a_member_that_is_described_in_two_ways(
@@ -291,7 +355,7 @@ def test_an_extra_field_in_front_of_a_member(packed: Path, tmp_path: Path) -> No
 
 
 def test_members_that_overlap(packed: Path, tmp_path: Path) -> None:
-    """How a small archive of stored members holds far more than its own size."""
+    """How a small archive holds far more than its own size."""
     data = bytearray(packed.read_bytes())
     with zipfile.ZipFile(packed) as archive:
         at = archive.start_dir

@@ -21,7 +21,7 @@ def bundles(repo_root: Path) -> Path:
     return repo_root / "tests" / "golden" / "bundles"
 
 
-@pytest.mark.parametrize("name", ["good-unsigned-1", "good-signed-1"])
+@pytest.mark.parametrize("name", ["good-unsigned-1", "good-deflated-1", "good-signed-1"])
 def test_a_bundle_of_schema_1_is_what_it_was(bundles: Path, tmp_path: Path, name: str) -> None:
     bundle = open_bundle(bundles / f"{name}.edgeai", cache_dir=tmp_path)
     manifest = bundle.manifest
@@ -52,4 +52,4 @@ def test_signatures_of_every_kind_still_hold(bundles: Path, tmp_path: Path) -> N
 
 
 def test_every_bundle_here_is_opened_by_a_test(bundles: Path) -> None:
-    assert {path.stem for path in bundles.glob("*.edgeai")} == {"good-unsigned-1", "good-signed-1"}
+    assert {path.stem for path in bundles.glob("*.edgeai")} == {"good-unsigned-1", "good-deflated-1", "good-signed-1"}

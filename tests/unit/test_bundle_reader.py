@@ -107,8 +107,10 @@ def test_a_spoiled_folder_is_refused(packed: Path, cache: Path, spoil, code: str
 
 def test_an_archive_that_was_changed_is_never_served_from_the_cache(packed: Path, cache: Path) -> None:
     first = open_bundle(packed, cache_dir=cache)
-    packed.write_bytes(packed.read_bytes().replace(b"Tests.", b"Other."))
-    with pytest.raises(BundleRejected):  # the zip's own CRC of the manifest no longer holds
+    data = bytearray(packed.read_bytes())
+    data[100] ^= 1  # in the manifest
+    packed.write_bytes(data)
+    with pytest.raises(BundleRejected):
         open_bundle(packed, cache_dir=cache)
     assert verify_folder(first.root) == first
 

@@ -1,0 +1,54 @@
+"""Golden answers are shortened, and nothing that agreed is refused for it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from edgeai.build.golden import Golden, rounded
+from edgeai.bundle.manifest import Tolerance
+
+ANSWERS = arrays.arrays(np.float32, 20, elements=st.floats(-3e6, 3e6, width=32))
+ABSOLUTE = st.floats(1e-6, 10.0)
+
+
+def one(answers: np.ndarray) -> Golden:
+    return Golden(id="a", inputs={"image": np.ones((1, 2), np.float32)}, outputs={"scores": answers})
+
+
+def test_answers_lose_the_digits_that_the_tolerance_does_not_ask_for() -> None:
+    answers = np.random.default_rng(1).normal(0, 3, (1, 64, 64, 1)).astype(np.float32)
+    [case], tolerances = rounded([one(answers)], {"fp32": Tolerance(absolute=0.9), "int8": Tolerance(absolute=0.5)})
+    step = 0.0625  # an eighth of the least
+    assert np.array_equal(case.outputs["scores"], np.round(answers / step) * step)
+    assert case.outputs["scores"].dtype == np.float32
+    assert case.inputs["image"].tolist() == [[1.0, 1.0]]
+    assert {name: each.absolute for name, each in tolerances.items()} == {"fp32": 0.93125, "int8": 0.53125}
+
+
+@settings(max_examples=200)
+@given(answers=ANSWERS, absolute=ABSOLUTE, off=arrays.arrays(np.float64, 20, elements=st.floats(-1, 1)))
+def test_whatever_agreed_before_agrees_after(answers: np.ndarray, absolute: float, off: np.ndarray) -> None:
+    got = answers.astype(np.float64) + off * absolute
+    [case], tolerances = rounded([one(answers)], {"a": Tolerance(absolute=absolute)})
+    away = np.abs(got - case.outputs["scores"].astype(np.float64))
+    assert (away <= tolerances["a"].absolute * (1 + 1e-9)).all()
+    assert tolerances["a"].absolute <= absolute * (1 + 1 / 16)
+
+
+@pytest.mark.parametrize("absolute", [0.0, math.inf])
+def test_without_a_bound_nothing_is_rounded(absolute: float) -> None:
+    answers = np.array([1.234567], np.float32)
+    [case], tolerances = rounded([one(answers)], {"a": Tolerance(absolute=absolute)})
+    assert case.outputs["scores"].tolist() == answers.tolist()
+    assert tolerances["a"].absolute == absolute
+
+
+def test_whole_numbers_stay() -> None:
+    [case], _ = rounded([one(np.array([1, 2, 3], np.int64))], {"a": Tolerance(absolute=40.0)})
+    assert case.outputs["scores"].tolist() == [1, 2, 3]
