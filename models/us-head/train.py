@@ -15,8 +15,8 @@ from edgeai_keras.architectures import build
 from edgeai_keras.training import cross_validate, fit, predict, save, set_seed
 
 SIZE, BATCH = 256, 8
-HALF = {"epochs": 30, "patience": 30, "learning_rate": 2e-3}
-WHOLE = {"epochs": 8, "patience": 8, "learning_rate": 5e-4}
+HALF = {"epochs": 40, "patience": 40, "learning_rate": 2e-3}
+WHOLE = {"epochs": 16, "patience": 16, "learning_rate": 5e-4}
 
 
 def network(size: int = SIZE) -> Any:
@@ -57,7 +57,7 @@ def main() -> None:
     model.set_weights(small.get_weights())
     fit(model, **batches, **settings, **WHOLE)
     save(model, reference.model)
-    reference.finish(lambda inputs: predict(model, inputs), [head(number) for number in range(4)])
+    reference.finish(lambda inputs: predict(model, inputs), [head(number) for number in range(2)])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,14 @@ def edgeai_backends():
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
-    """What ``condition`` gives once it is true."""
+    """What ``condition`` gives once it is true; a KeyError is a role's note that is not there yet."""
     end = time.monotonic() + timeout_s
-    while not (found := condition()):
+    while True:
+        with suppress(KeyError):
+            if found := condition():
+                return found
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
-    return found
 
 
 class Cart:
