@@ -168,6 +168,7 @@ class Gates(Table):
 
     max_keras_bytes: int | None = Field(None, gt=0, description="size of the `.keras` file")
     max_bundle_bytes: int | None = Field(None, gt=0, description="size of the bundle")
+    max_bundle_ratio: Real | None = Field(None, description="bytes of the bundle / bytes of the `.keras` file")
     floors: dict[str, float] = Field(
         default_factory=dict, description="metric -> least value on the validation samples"
     )

@@ -91,6 +91,22 @@ def hold_size(most: int | None, found: int, what: str) -> None:
         raise GateFailed(f"{what} has {found} bytes, the card allows {most}", code="gate.too-large")
 
 
+def hold_bundle(gates: Gates, bundle: Path, parent_bytes: int) -> None:
+    """Nothing, when the bundle is as small as the gates want it.
+
+    Raises:
+        GateFailed: ``gate.too-large``.
+    """
+    found = bundle.stat().st_size
+    hold_size(gates.max_bundle_bytes, found, bundle.name)
+    if gates.max_bundle_ratio is not None and found > gates.max_bundle_ratio * parent_bytes:
+        raise GateFailed(
+            f"{bundle.name} has {found} bytes, {found / parent_bytes:.3g} of its Keras parent's {parent_bytes}; "
+            f"the card allows {gates.max_bundle_ratio:g}",
+            code="gate.too-large",
+        )
+
+
 def asks_for_samples(gates: Gates) -> bool:
     """Whether any bound can be judged only with data."""
     ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)

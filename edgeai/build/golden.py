@@ -24,6 +24,8 @@ from edgeai.bundle.manifest import Tolerance
 GOLDEN = "golden"
 PARENT = "parent"
 ANSWERS = "answers"
+_DENSE = 1024
+"""Values of an output from which on it is worth to shorten them: a mask, a map, not a few scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -83,13 +85,13 @@ def read_golden(
 def rounded(
     cases: Sequence[Golden], tolerances: Mapping[str, Tolerance]
 ) -> tuple[tuple[Golden, ...], dict[str, Tolerance]]:
-    """The cases with shorter answers, and the tolerances with what that can cost added.
+    """The cases with shorter answers where they are dense, and the tolerances with what that can cost added.
 
     The answers of a dense output are most of a small bundle, and digits far below the tolerance tell nobody
     anything. They are rounded to a power of two that is at most an eighth of the least absolute tolerance.
     """
     step = _step(min((each.absolute for each in tolerances.values()), default=0.0))
-    if step == 0.0:
+    if step == 0.0 or not any(_is_dense(array) for case in cases for array in case.outputs.values()):
         return tuple(cases), dict(tolerances)
     shorter = tuple(
         replace(case, outputs={name: _to_step(array, step) for name, array in case.outputs.items()}) for case in cases
@@ -102,8 +104,12 @@ def _step(absolute: float) -> float:
     return 2.0 ** math.floor(math.log2(absolute / 8)) if 0.0 < absolute < math.inf else 0.0
 
 
+def _is_dense(array: Array) -> bool:
+    return array.dtype.kind == "f" and array.size >= _DENSE
+
+
 def _to_step(array: Array, step: float) -> Array:
-    if array.dtype.kind != "f":
+    if not _is_dense(array):
         return array
     # In the tensor's own precision a great value may have no digit at the step; it then stays as it is.
     near: Array = (np.round(array.astype(np.float64) / step) * step).astype(array.dtype)

@@ -18,7 +18,7 @@ from edgeai.api.errors import ConfigError
 from edgeai.build.agreement import Agreement, measure
 from edgeai.build.card import CARD_NAME, Card, Recipe, read_card
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
-from edgeai.build.gates import digest_of_folder, hold_judgement, hold_size
+from edgeai.build.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, rounded, write_golden
 from edgeai.build.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
 from edgeai.build.variants import ModelFile, ModelFiles
@@ -41,6 +41,14 @@ class Packed:
     agreements: tuple[Agreement, ...]
     made: tuple[str, ...]
     """Ids of the artifacts that were converted now; the others were there."""
+    parent: Path
+    """What the card's ``model`` names."""
+
+    def __str__(self) -> str:
+        """One line for people: where it lies, how large it is, its digest."""
+        size, parent = self.bundle.stat().st_size, bytes_of(self.parent)
+        smaller = f" ({parent / size:.1f} x smaller than {self.parent.name})" if parent > size else ""
+        return f"{self.bundle}: {size} bytes{smaller}, {self.digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,6 +168,7 @@ def write_bundle(
         digest=digest,
         agreements=tuple(one.agreement for one in made),
         made=tuple(one.artifact.id for one in made if one.fresh),
+        parent=folder / card.model,
     )
 
 
@@ -213,11 +222,16 @@ def _write(
             (Path(staging) / LICENCE_NAME).write_bytes(text)
         digest = pack_archive(Path(staging), manifest, bundle)
     try:
-        hold_size(card.gates.max_bundle_bytes, bundle.stat().st_size, bundle.name)
+        hold_bundle(card.gates, bundle, bytes_of(folder / card.model))
     except GateFailed:
         bundle.unlink()
         raise
     return bundle, digest
+
+
+def bytes_of(model: Path) -> int:
+    """Size of a model's file, or of all files where the format is a folder."""
+    return sum(path.stat().st_size for path in (model.rglob("*") if model.is_dir() else (model,)) if path.is_file())
 
 
 def _attach(source: Path, target: Path) -> None:

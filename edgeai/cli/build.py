@@ -69,7 +69,7 @@ def command(
             progress=progress,
             compared=_print,
         )
-    typer.echo(f"{built.packed.bundle}: {built.packed.bundle.stat().st_size} bytes, {built.packed.digest}")
+    typer.echo(str(built.packed))
     typer.echo(f"report: {built.report}")
 
 

@@ -79,7 +79,7 @@ def command(
     widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    typer.echo(f"{packed.bundle}: {packed.bundle.stat().st_size} bytes, {packed.digest}")
+    typer.echo(str(packed))
     if folder != target:
         typer.echo(f"card: {folder / 'model.toml'}: check its transforms, task and labels, then: edgeai pack {folder}")
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as arrays
 from edgeai.build.golden import Golden, rounded
 from edgeai.bundle.manifest import Tolerance
 
-ANSWERS = arrays.arrays(np.float32, 20, elements=st.floats(-3e6, 3e6, width=32))
+ANSWERS = arrays.arrays(np.float32, 1024, elements=st.floats(-3e6, 3e6, width=32))
 ABSOLUTE = st.floats(1e-6, 10.0)
 
 
@@ -32,7 +32,7 @@ def test_answers_lose_the_digits_that_the_tolerance_does_not_ask_for() -> None:
 
 
 @settings(max_examples=200)
-@given(answers=ANSWERS, absolute=ABSOLUTE, off=arrays.arrays(np.float64, 20, elements=st.floats(-1, 1)))
+@given(answers=ANSWERS, absolute=ABSOLUTE, off=arrays.arrays(np.float64, 1024, elements=st.floats(-1, 1)))
 def test_whatever_agreed_before_agrees_after(answers: np.ndarray, absolute: float, off: np.ndarray) -> None:
     got = answers.astype(np.float64) + off * absolute
     [case], tolerances = rounded([one(answers)], {"a": Tolerance(absolute=absolute)})
@@ -43,12 +43,14 @@ def test_whatever_agreed_before_agrees_after(answers: np.ndarray, absolute: floa
 
 @pytest.mark.parametrize("absolute", [0.0, math.inf])
 def test_without_a_bound_nothing_is_rounded(absolute: float) -> None:
-    answers = np.array([1.234567], np.float32)
+    answers = np.linspace(0, 1.234567, 2000, dtype=np.float32)
     [case], tolerances = rounded([one(answers)], {"a": Tolerance(absolute=absolute)})
     assert case.outputs["scores"].tolist() == answers.tolist()
     assert tolerances["a"].absolute == absolute
 
 
-def test_whole_numbers_stay() -> None:
-    [case], _ = rounded([one(np.array([1, 2, 3], np.int64))], {"a": Tolerance(absolute=40.0)})
-    assert case.outputs["scores"].tolist() == [1, 2, 3]
+@pytest.mark.parametrize("answers", [np.arange(3000, dtype=np.int64), np.linspace(0, 1, 1023, dtype=np.float32)])
+def test_whole_numbers_and_a_few_scores_stay(answers: np.ndarray) -> None:
+    [case], tolerances = rounded([one(answers)], {"a": Tolerance(absolute=40.0)})
+    assert np.array_equal(case.outputs["scores"], answers)
+    assert tolerances["a"].absolute == 40.0
