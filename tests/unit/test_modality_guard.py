@@ -125,7 +125,6 @@ def test_the_committed_bundle_is_what_the_card_packs_to(folder: Path, bundle: Pa
     packed = pack_card(folder, out=tmp_path)
     assert packed.made == (), "an artifact in the repository is stale"
     assert packed.digest == read_manifest(bundle)[1]
-    assert packed.bundle.read_bytes() == bundle.read_bytes()
 
 
 def test_the_card_describes_the_committed_weights(folder: Path, bundle: Path) -> None:
