@@ -70,6 +70,38 @@ def make_dicom(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="session")
+def tiny() -> Manifest:
+    """Of a bundle that is packed, signed and opened, and never run; its artifact is ``artifacts/m.tflite``."""
+    return Manifest(
+        name="tiny",
+        version="1.0.0",
+        release=1,
+        min_edgeai="0.1",
+        intended_use="Tests.",
+        licence="Apache-2.0",
+        plugins=(),
+        task=TaskUse(name="classify"),
+        inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
+        outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
+        artifacts=(ArtifactDecl(id="a", format="tflite", precision="fp32", path="artifacts/m.tflite"),),
+    )
+
+
+@pytest.fixture
+def write_tiny(tmp_path: Path) -> Callable[[bytes], Path]:
+    """``write_tiny(weights)`` -> the folder that ``tiny`` is the manifest of: its artifact, and a card."""
+
+    def write(weights: bytes) -> Path:
+        folder = tmp_path / "content"
+        (folder / "artifacts").mkdir(parents=True, exist_ok=True)
+        (folder / "artifacts" / "m.tflite").write_bytes(weights)
+        (folder / "CARD.md").write_text("A card.")
+        return folder
+
+    return write
+
+
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Pack a bundle for the fake backends; keywords change the manifest, ``misbehave`` goes to the artifact."""

@@ -18,37 +18,20 @@ import pytest
 
 from edgeai.api import BundleRejected
 from edgeai.bundle.archive import Archive, BundleLimits, pack
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, decode_manifest, encode_manifest
+from edgeai.bundle.manifest import Manifest, decode_manifest, encode_manifest
 from edgeai.bundle.reader import default_cache_dir, open_bundle, read_manifest
 
-MANIFEST = Manifest(
-    name="tiny",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1",
-    intended_use="Tests.",
-    licence="Apache-2.0",
-    plugins=(),
-    task=TaskUse(name="classify"),
-    inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
-    outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
-    artifacts=(ArtifactDecl(id="a", format="tflite", precision="fp32", path="artifacts/m.tflite"),),
-)
 WEIGHTS = b"weights" * 300
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "content"
-    (folder / "artifacts").mkdir(parents=True)
-    (folder / "artifacts" / "m.tflite").write_bytes(WEIGHTS)
-    (folder / "CARD.md").write_text("A card.")
-    return folder
+def folder(write_tiny: Callable[[bytes], Path]) -> Path:
+    return write_tiny(WEIGHTS)
 
 
 @pytest.fixture
-def packed(folder: Path, tmp_path: Path) -> Path:
-    pack(folder, MANIFEST, tmp_path / "tiny.edgeai")
+def packed(folder: Path, tmp_path: Path, tiny: Manifest) -> Path:
+    pack(folder, tiny, tmp_path / "tiny.edgeai")
     return tmp_path / "tiny.edgeai"
 
 
@@ -72,10 +55,10 @@ def rewrite(path: Path, change: Callable[[dict[str, bytes]], None], *, method: i
     return path
 
 
-def test_two_packs_are_byte_identical(folder: Path, packed: Path, tmp_path: Path) -> None:
+def test_two_packs_are_byte_identical(folder: Path, packed: Path, tmp_path: Path, tiny: Manifest) -> None:
     os.utime(folder / "CARD.md", (time.time() + 5000, time.time() + 5000))
     (folder / "CARD.md").chmod(0o600)
-    digest = pack(folder, MANIFEST, tmp_path / "again.edgeai")
+    digest = pack(folder, tiny, tmp_path / "again.edgeai")
     assert (tmp_path / "again.edgeai").read_bytes() == packed.read_bytes()
     assert read_manifest(packed)[1] == digest
     assert not list(tmp_path.glob("*.partial"))
@@ -204,9 +187,9 @@ def test_stored_members_are_read_as_well(packed: Path, tmp_path: Path) -> None:
     assert open_bundle(rewrite(packed, lambda members: None), cache_dir=tmp_path / "cache").digest == digest
 
 
-def test_what_compresses_is_smaller_in_the_bundle(folder: Path, packed: Path, tmp_path: Path) -> None:
+def test_what_compresses_is_smaller_in_the_bundle(folder: Path, packed: Path, tmp_path: Path, tiny: Manifest) -> None:
     (folder / "zeros").write_bytes(b"\0" * 100_000)
-    pack(folder, MANIFEST, tmp_path / "more.edgeai")
+    pack(folder, tiny, tmp_path / "more.edgeai")
     assert (tmp_path / "more.edgeai").stat().st_size < packed.stat().st_size + 500
 
 
@@ -263,7 +246,7 @@ def test_a_missing_file_is_no_bundle(tmp_path: Path) -> None:
     assert code_of(tmp_path, tmp_path) == "bundle.not-a-bundle"
 
 
-def test_too_large_is_refused_on_both_ways(folder: Path, packed: Path, tmp_path: Path) -> None:
+def test_too_large_is_refused_on_both_ways(folder: Path, packed: Path, tmp_path: Path, tiny: Manifest) -> None:
     few = BundleLimits(max_files=2)
     small = BundleLimits(max_bytes=1000)
     for limits in (few, small):
@@ -271,12 +254,12 @@ def test_too_large_is_refused_on_both_ways(folder: Path, packed: Path, tmp_path:
             Archive(packed, limits=limits)
         assert caught.value.code == "bundle.too-large"
         with pytest.raises(BundleRejected) as caught:
-            pack(folder, MANIFEST, tmp_path / "no.edgeai", limits=limits)
+            pack(folder, tiny, tmp_path / "no.edgeai", limits=limits)
         assert caught.value.code == "bundle.too-large"
     assert not (tmp_path / "no.edgeai").exists()
 
 
-def test_packing_refuses_what_reading_would(folder: Path, tmp_path: Path) -> None:
+def test_packing_refuses_what_reading_would(folder: Path, tmp_path: Path, tiny: Manifest) -> None:
     out = tmp_path / "no.edgeai"
     reserved = folder / "signatures.json"
     cases = [
@@ -290,16 +273,16 @@ def test_packing_refuses_what_reading_would(folder: Path, tmp_path: Path) -> Non
     for spoil, mend, code in cases:
         spoil()
         with pytest.raises(BundleRejected) as caught:
-            pack(folder, MANIFEST, out)
+            pack(folder, tiny, out)
         assert caught.value.code == code
         assert not out.exists()
         mend()
 
 
-def test_packing_refuses_values_that_reading_would(folder: Path, tmp_path: Path) -> None:
+def test_packing_refuses_values_that_reading_would(folder: Path, tmp_path: Path, tiny: Manifest) -> None:
     for change in ({"name": "Not A Slug"}, {"min_edgeai": "99.0"}, {"intended_use": ""}):
         with pytest.raises(BundleRejected):
-            pack(folder, msgspec.structs.replace(MANIFEST, **change), tmp_path / "no.edgeai")
+            pack(folder, msgspec.structs.replace(tiny, **change), tmp_path / "no.edgeai")
 
 
 def test_packing_again_from_an_unpacked_bundle_changes_nothing(packed: Path, tmp_path: Path) -> None:
@@ -392,11 +375,13 @@ def test_a_size_that_is_only_claimed_allocates_nothing(packed: Path, tmp_path: P
     assert code_of(packed, tmp_path / "cache") == "bundle.surplus-bytes"
 
 
-def test_members_are_in_the_order_of_their_names_wherever_they_lie(folder: Path, tmp_path: Path) -> None:
+def test_members_are_in_the_order_of_their_names_wherever_they_lie(
+    folder: Path, tmp_path: Path, tiny: Manifest
+) -> None:
     """Not as a file system lists them: there what lies in a folder comes after the files beside it."""
     for name in ("z", "b", "a.txt", "artifacts/a", "artifacts-2"):
         (folder / name).write_text(name)
-    pack(folder, MANIFEST, tmp_path / "out.edgeai")
+    pack(folder, tiny, tmp_path / "out.edgeai")
     with zipfile.ZipFile(tmp_path / "out.edgeai") as archive:
         first, *others = archive.namelist()
     assert first == "manifest.json"
@@ -404,7 +389,7 @@ def test_members_are_in_the_order_of_their_names_wherever_they_lie(folder: Path,
     assert others != [*(name for name in others if "/" not in name), *(name for name in others if "/" in name)]
 
 
-def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_path: Path) -> None:
+def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_path: Path, tiny: Manifest) -> None:
     """Whatever their umask, locale, time zone, hash seed, and order of files on the disk, and when these were made."""
     code = (
         "import os, sys, msgspec; from pathlib import Path; from edgeai.bundle.archive import pack;"
@@ -427,7 +412,7 @@ def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_pat
             os.utime(copy / name, (number * 1e9, number * 1e9))
         out = tmp_path / f"out-{number}.edgeai"
         subprocess.run(
-            [sys.executable, "-c", code, str(copy), str(out), msgspec.json.encode(MANIFEST).decode(), umask],
+            [sys.executable, "-c", code, str(copy), str(out), msgspec.json.encode(tiny).decode(), umask],
             env={**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
             check=True,
         )

@@ -5,37 +5,22 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgeai.api import BundleRejected
 from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl
+from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import Bundle, open_bundle, verify_folder
 
-MANIFEST = Manifest(
-    name="tiny",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1",
-    intended_use="Tests.",
-    licence="Apache-2.0",
-    plugins=(),
-    task=TaskUse(name="classify"),
-    inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
-    outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
-    artifacts=(ArtifactDecl(id="a", format="tflite", precision="fp32", path="artifacts/m.tflite"),),
-)
 WEIGHTS = b"weights" * 5000
 
 
 @pytest.fixture
-def packed(tmp_path: Path) -> Path:
-    folder = tmp_path / "content"
-    (folder / "artifacts").mkdir(parents=True)
-    (folder / "artifacts" / "m.tflite").write_bytes(WEIGHTS)
-    pack(folder, MANIFEST, tmp_path / "tiny.edgeai")
+def packed(write_tiny: Callable[[bytes], Path], tiny: Manifest, tmp_path: Path) -> Path:
+    pack(write_tiny(WEIGHTS), tiny, tmp_path / "tiny.edgeai")
     return tmp_path / "tiny.edgeai"
 
 

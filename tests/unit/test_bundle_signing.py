@@ -21,32 +21,15 @@ from edgeai.api import BundleRejected, ConfigError, SignerRef
 from edgeai.bundle.archive import pack
 from edgeai.bundle.envelope import PAYLOAD_TYPE
 from edgeai.bundle.keys import KeyPair, make_keys
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl
+from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import open_bundle, read_manifest, verify_bundle
 from edgeai.bundle.signing import Signed, public_key_of, sign_bundle, signer_of
 from edgeai.bundle.trust import TrustPolicy, check_signatures
 
-MANIFEST = Manifest(
-    name="tiny",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1",
-    intended_use="Tests.",
-    licence="Apache-2.0",
-    plugins=(),
-    task=TaskUse(name="classify"),
-    inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
-    outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
-    artifacts=(ArtifactDecl(id="a", format="tflite", precision="fp32", path="m.tflite"),),
-)
-
 
 @pytest.fixture
-def bundle(tmp_path: Path) -> Path:
-    (tmp_path / "content").mkdir()
-    (tmp_path / "content" / "m.tflite").write_bytes(b"weights" * 300)
-    (tmp_path / "content" / "CARD.md").write_text("A card.")
-    pack(tmp_path / "content", MANIFEST, tmp_path / "tiny.edgeai")
+def bundle(write_tiny: Callable[[bytes], Path], tiny: Manifest, tmp_path: Path) -> Path:
+    pack(write_tiny(b"weights" * 300), tiny, tmp_path / "tiny.edgeai")
     return tmp_path / "tiny.edgeai"
 
 
@@ -98,7 +81,7 @@ def with_signatures(path: Path, data: bytes) -> Path:
     """The same archive, with other bytes as signatures.json; in our own form, so that only they can be at fault."""
     content = members(path) | {"signatures.json": data}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name in ("manifest.json", "signatures.json", "CARD.md", "m.tflite"):
+        for name in ("manifest.json", "signatures.json", "CARD.md", "artifacts/m.tflite"):
             member = zipfile.ZipInfo(name)
             member.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(member, content[name])
@@ -122,7 +105,7 @@ def test_signing_changes_neither_the_manifest_nor_the_digest_nor_any_file(
     after = members(bundle)
     assert {name: after[name] for name in before} == before
     assert set(after) - set(before) == {"signatures.json"}
-    assert list(after) == ["manifest.json", "signatures.json", "CARD.md", "m.tflite"]
+    assert list(after) == ["manifest.json", "signatures.json", "CARD.md", "artifacts/m.tflite"]
     assert (done.digest, done.added, done.key_ids) == (digest, True, (pair.public.key_id,))
     assert stat.S_IMODE(bundle.stat().st_mode) == 0o640
     opened = open_bundle(bundle, trust=trust(), cache_dir=tmp_path / "cache")
@@ -296,11 +279,13 @@ def test_where_unsigned_is_accepted_a_stranger_signs_in_vain_and_a_bad_signature
     assert refusal(bundle, trust(unsigned="accept"), tmp_path / "cache").code == "bundle.bad-signature"
 
 
-def test_signatures_of_another_manifest_do_not_serve(bundle: Path, key: Any, trust: Any, tmp_path: Path) -> None:
+def test_signatures_of_another_manifest_do_not_serve(
+    bundle: Path, key: Any, trust: Any, tmp_path: Path, tiny: Manifest
+) -> None:
     """Neither with the payload that was signed nor with that of the bundle that they are put into."""
     pair = key("release")
-    (tmp_path / "content" / "m.tflite").write_bytes(b"other weights")
-    pack(tmp_path / "content", MANIFEST, tmp_path / "other.edgeai")
+    (tmp_path / "content" / "artifacts" / "m.tflite").write_bytes(b"other weights")
+    pack(tmp_path / "content", tiny, tmp_path / "other.edgeai")
     sign(bundle, pair)
     stolen, payload = envelope(bundle), base64.b64encode(members(tmp_path / "other.edgeai")["manifest.json"])
     other = with_signatures(tmp_path / "other.edgeai", json.dumps(stolen).encode())
@@ -406,12 +391,12 @@ def test_the_cache_says_nothing_about_trust(bundle: Path, key: Any, trust: Any, 
     with pytest.raises(BundleRejected) as caught:
         open_bundle(unsigned, trust=trust(), cache_dir=cache)
     assert caught.value.code == "bundle.unsigned"
-    weights = signed.path("m.tflite").stat().st_ino
+    weights = signed.path("artifacts/m.tflite").stat().st_ino
     assert open_bundle(unsigned, cache_dir=cache).root == signed.root
     assert not (signed.root / "signatures.json").exists()
     assert open_bundle(bundle, trust=trust(), cache_dir=cache) == signed
     assert (signed.root / "signatures.json").read_bytes() == members(bundle)["signatures.json"]
-    assert signed.path("m.tflite").stat().st_ino == weights
+    assert signed.path("artifacts/m.tflite").stat().st_ino == weights
     assert {path.name for path in cache.iterdir()} == {signed.root.name, ".lock"}
 
 
