@@ -8,15 +8,6 @@ from edgeai.api import Device
 from edgeai.testing.conformance import ArtifactExample, BackendConformance, ConverterConformance, ModelExample
 
 
-@pytest.fixture(scope="session")
-def cases(golden):
-    """Two inputs with Keras's own outputs."""
-    known = golden("classifier")
-    return tuple(
-        ({"image": known["image"][n : n + 1]}, {"probabilities": known["probabilities"][n : n + 1]}) for n in range(2)
-    )
-
-
 class TestGpu(BackendConformance):
     plugin = "gpu"
     backend = "gpu"

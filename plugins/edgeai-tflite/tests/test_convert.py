@@ -8,25 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+from edgeai.api import ConversionFailed, TensorSpec
 from edgeai_tflite import CONVERTER
-
-
-@pytest.fixture
-def request_for(keras_models, specs, tmp_path):
-    """``request_for(model=..., precision=...)`` -> a request that converts the classifier."""
-
-    def made(**changes) -> ConvertRequest:
-        plain = ConvertRequest(
-            model=keras_models / "classifier.keras",
-            output=tmp_path,
-            precision="fp32",
-            inputs=(specs.image,),
-            outputs=(specs.probabilities,),
-        )
-        return replace(plain, **changes)
-
-    return made
 
 
 def test_precisions_of_the_spec_are_those_of_the_converter():

@@ -4,30 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
-from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+from edgeai.api import ConversionFailed, TensorSpec
+from edgeai.testing.keras_models import VALUES, classifier_request, wild_changes
 from edgeai_tflite import CONVERTER
-
-_VALUES = TensorSpec(name="values", dtype="float32", shape=(1, 3))
 
 
 @pytest.fixture(scope="module")
-def request_for(keras_models, specs, calibration, tmp_path_factory):
+def request_for(keras_models, calibration, tmp_path_factory):
     """``request_for(precision=..., ...)`` -> a request that converts the classifier into a folder of its own."""
 
-    def made(**changes) -> ConvertRequest:
-        plain = ConvertRequest(
-            model=keras_models / "classifier.keras",
-            output=tmp_path_factory.mktemp("quantised"),
-            precision="int8",
-            inputs=(specs.image,),
-            outputs=(specs.probabilities,),
-            calibration=lambda: calibration,
-        )
-        return replace(plain, **changes)
+    def made(**changes):
+        usual = {"precision": "int8", "calibration": lambda: calibration}
+        return classifier_request(keras_models, tmp_path_factory.mktemp("quantised"), **{**usual, **changes})
 
     return made
 
@@ -183,7 +176,7 @@ def test_an_unrolled_recurrent_layer_can_be_integers(keras, request_for, tmp_pat
     converted = CONVERTER.convert(
         request_for(model=tmp_path / "gru.keras", inputs=(spec,), calibration=lambda: samples)
     )
-    found = open_artifact(converted.artifact, (spec,), (replace(_VALUES, name="probabilities"),)).run(samples[3])
+    found = open_artifact(converted.artifact, (spec,), (replace(VALUES, name="probabilities"),)).run(samples[3])
     wanted = np.asarray(model(samples[3]["rows"], training=False))
     np.testing.assert_allclose(found["probabilities"], wanted, atol=0.1)
 
@@ -194,33 +187,7 @@ def test_an_unrolled_recurrent_layer_can_be_integers(keras, request_for, tmp_pat
 @pytest.fixture(scope="module")
 def wild(keras, request_for, tmp_path_factory):
     """``wild(**changes)`` -> a request for a model with one channel 400 times the others, and ``.score`` set."""
-    keras.utils.set_random_seed(1)
-    image = keras.Input((16, 16, 1), name="image")
-    x = image
-    for name in ("first", "wild", "after", "calm"):
-        x = keras.layers.Conv2D(8, 3, activation="relu", name=name)(x)
-    model = keras.Model(image, keras.layers.Dense(3, name="values")(keras.layers.GlobalAveragePooling2D()(x)))
-    kernel, bias = model.get_layer("wild").get_weights()
-    kernel[..., 0] = np.abs(kernel[..., 0]) * 400
-    model.get_layer("wild").set_weights([kernel, bias])
-    kernel, bias = model.get_layer("after").get_weights()
-    kernel[:, :, 0] /= 4000
-    model.get_layer("after").set_weights([kernel, bias])
-    path = tmp_path_factory.mktemp("wild") / "wild.keras"
-    model.save(path)
-    random = np.random.default_rng(0)
-    samples = [{"image": random.random((1, 16, 16, 1)).astype("float32")} for _ in range(20)]
-    wanted = np.stack([np.asarray(model(sample["image"], training=False)) for sample in samples])
-
-    def score(infer) -> float:
-        found = np.stack([infer(sample)["values"] for sample in samples])
-        return -float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
-
-    def changed(**changes) -> ConvertRequest:
-        plain = {"model": path, "outputs": (_VALUES,), "calibration": lambda: samples, "score": score}
-        return request_for(**{**plain, **changes})
-
-    return changed
+    return partial(request_for, **wild_changes(keras, tmp_path_factory.mktemp("wild")))
 
 
 def test_layers_stay_in_float_until_the_score_holds_and_are_named(wild, open_artifact, specs):
@@ -229,7 +196,7 @@ def test_layers_stay_in_float_until_the_score_holds_and_are_named(wild, open_art
     plain = CONVERTER.convert(wild())
     held = CONVERTER.convert(request)
     scores = {
-        name: request.score(open_artifact(one.artifact, (specs.image,), (_VALUES,)).run)
+        name: request.score(open_artifact(one.artifact, (specs.image,), (VALUES,)).run)
         for name, one in (("plain", plain), ("held", held))
     }
     assert scores["plain"] < -0.5
