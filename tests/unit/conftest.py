@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -27,6 +27,9 @@ from edgeai.guards import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
 from edgeai.testing.fakes import answer_of, write_fake_artifact
+
+if TYPE_CHECKING:
+    from edgeai.testing.dicom_peers import Receiving
 
 INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 OUTPUT = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
@@ -68,6 +71,16 @@ def make_dicom(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Iterator[Receiving]:
+    """An SCP with a real spool, not yet listening; closed when the test ends."""
+    from edgeai.testing.dicom_peers import Receiving  # here, since few unit tests need pynetdicom
+
+    made = Receiving(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

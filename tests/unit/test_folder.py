@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,6 @@ class Watch:
 
     def names(self, below: str = "") -> list[str]:
         return sorted(str(p.relative_to(self.path / below)) for p in (self.path / below).rglob("*") if p.is_file())
-
-
-@pytest.fixture
-def station(tmp_path: Path) -> Iterator[Receiving]:
-    made = Receiving(tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_settled_file_is_taken_and_moved(station: Receiving, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import random
 import re
 import struct
 import subprocess
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -46,14 +45,6 @@ from edgeai.testing.dicom_peers import (
     store_pdus,
     wait_until,
 )
-
-
-@pytest.fixture
-def station(tmp_path: Path) -> Iterator[Receiving]:
-    made = Receiving(tmp_path)
-    yield made
-    made.close()
-
 
 # --- accepted -----------------------------------------------------------------------------------
 

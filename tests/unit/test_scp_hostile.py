@@ -9,7 +9,6 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
@@ -38,14 +37,6 @@ from edgeai.testing.dicom_peers import (
     store_pdus,
     wait_until,
 )
-
-
-@pytest.fixture
-def station(tmp_path: Path) -> Iterator[Receiving]:
-    made = Receiving(tmp_path)
-    yield made
-    made.close()
-
 
 # --- what breaks off, and what is no DICOM ------------------------------------------------------
 
