@@ -8,6 +8,16 @@ from pathlib import Path
 
 from edgeai.api import ENTRY_POINT_GROUP
 
+_BACKEND = """
+from edgeai.api import hookimpl
+from edgeai.testing import fakes
+EDGEAI_API = (1, 0)
+{prelude}
+@hookimpl
+def edgeai_backends():
+    return (fakes.backend({name!r}, how={how!r}, at={at!r}),)
+"""
+
 
 def write_fake_distribution(
     folder: Path,
@@ -43,6 +53,26 @@ def write_fake_distribution(
     info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
     info.joinpath("entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return info
+
+
+def write_fake_backend(
+    folder: Path, *, name: str, how: str | None = None, at: str = "run", version: str = "1.0", prelude: str = ""
+) -> Path:
+    """Install a plugin with one fake backend by way of ``folder``; plugin and backend are both called ``name``.
+
+    Args:
+        folder: as in ``write_fake_distribution``.
+        name: such that it is a module's name too, but for hyphens.
+        how: of ``fakes.WAYS``: how it misbehaves with every artifact; by default it works.
+        at: ``open`` or ``run``: when it does.
+        version: of the distribution.
+        prelude: Python that the module runs when it is imported.
+
+    Returns:
+        The ``.dist-info`` folder.
+    """
+    source = _BACKEND.format(name=name, how=how, at=at, prelude=prelude)
+    return write_fake_distribution(folder, name=name, version=version, module_source=source)
 
 
 def write_fakes(folder: Path) -> Path:

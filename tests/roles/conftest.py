@@ -16,29 +16,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
 from edgeai.config import load_config
 from edgeai.spool import Spool
-from edgeai.testing.distributions import write_fake_distribution, write_fakes
-from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
+from edgeai.testing.bundles import pack_fake_bundle
+from edgeai.testing.distributions import write_fake_backend, write_fakes
+from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.phantoms import Phantom, write_instance
-
-INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
-OUTPUT = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
 
 DULL, BRIGHT = 60, 250
 """Pixel levels below and above what a poisonous artifact reacts to."""
-
-_BACKEND = """
-from edgeai.api import hookimpl
-from edgeai.testing import fakes
-EDGEAI_API = (1, 0)
-{prelude}
-@hookimpl
-def edgeai_backends():
-    return (fakes.backend({name!r}, how={how!r}, at={at!r}),)
-"""
 
 
 def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
@@ -72,34 +58,12 @@ class Cart:
         self, name: str, how: str | None = None, at: str = "run", version: str = "1.0", prelude: str = ""
     ) -> None:
         """A plugin with one backend, both called ``name``."""
-        write_fake_distribution(
-            self.plugins,
-            name=name,
-            version=version,
-            module_source=_BACKEND.format(name=name, how=how, at=at, prelude=prelude),
-        )
+        write_fake_backend(self.plugins, name=name, how=how, at=at, version=version, prelude=prelude)
         self.allow.append(name)
 
     def configure(self, misbehave: Misbehaviour | None = None, more: str = "", deployment: str = "") -> None:
         """Write bundle and profile."""
-        content = self.folder / "content"
-        content.mkdir(exist_ok=True)
-        write_fake_artifact(content / "model.fake", [INPUT.spec()], [OUTPUT.spec()], misbehave=misbehave)
-        manifest = Manifest(
-            name="guard-model",
-            version="1.0.0",
-            release=1,
-            min_edgeai="0.1.0",
-            intended_use="Tests.",
-            licence="Apache-2.0",
-            plugins=("fakes",),
-            task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
-            transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
-            inputs=(INPUT,),
-            outputs=(OUTPUT,),
-            artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
-        )
-        pack(content, manifest, self.folder / "guard.edgeai")
+        pack_fake_bundle(self.folder / "content", self.folder / "guard.edgeai", name="guard-model", misbehave=misbehave)
         self.profile.write_text(
             'schema = 1\n[device]\nid = "cart"\nsite = "lab"\ndata_dir = "data"\n'
             f"[plugins]\nallow = {json.dumps(self.allow)}\n"

@@ -26,28 +26,15 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
 from edgeai.testing.broker import Mosquitto, free_port
-from edgeai.testing.distributions import write_fake_distribution, write_fakes
-from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
+from edgeai.testing.bundles import pack_fake_bundle
+from edgeai.testing.distributions import write_fake_backend, write_fakes
+from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.mqtt_peers import BreakingWire, Subscriber
 from edgeai.testing.phantoms import Phantom, write_instance
 
 ROOT = Path(__file__).resolve().parents[2]
 DULL, BRIGHT = 60, 250
-INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
-OUTPUT = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
-
-_BACKEND = """
-from edgeai.api import hookimpl
-from edgeai.testing import fakes
-EDGEAI_API = (1, 0)
-{prelude}
-@hookimpl
-def edgeai_backends():
-    return (fakes.backend({name!r}, how={how!r}, at={at!r}),)
-"""
 
 
 def until(true: Callable[[], Any], timeout_s: float = 40.0, what: str = "it") -> Any:
@@ -130,31 +117,13 @@ class Cart:
         **more: Any,
     ) -> None:
         """Add a deployment of a model on fake engines."""
-        content = self.folder / f"content-{name}"
-        content.mkdir()
-        write_fake_artifact(content / "model.fake", [INPUT.spec()], [OUTPUT.spec()], misbehave=misbehave)
-        manifest = Manifest(
-            name=f"{name}-model",
-            version="1.0.0",
-            release=1,
-            min_edgeai="0.1.0",
-            intended_use="Tests.",
-            licence="Apache-2.0",
-            plugins=("fakes",),
-            task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
-            transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
-            inputs=(INPUT,),
-            outputs=(OUTPUT,),
-            artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
-        )
         bundle = self.folder / f"{name}.edgeai"
-        pack(content, manifest, bundle)
+        pack_fake_bundle(self.folder / f"content-{name}", bundle, name=f"{name}-model", misbehave=misbehave)
         self.profile["deployments"].append({"name": name, "bundle": str(bundle), "backends": list(backends), **more})
 
     def add_backend(self, name: str, how: str | None = None, *, at: str = "run", prelude: str = "") -> str:
         """Install and allow a plugin with one backend, both called ``name``."""
-        source = _BACKEND.format(name=name, how=how, at=at, prelude=prelude)
-        write_fake_distribution(self.plugins, name=name, module_source=source)
+        write_fake_backend(self.plugins, name=name, how=how, at=at, prelude=prelude)
         self.profile["plugins"]["allow"].append(name)
         return name
 

@@ -1,0 +1,48 @@
+"""A bundle for the fake engines: what a device serves in tests that need no model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeai.bundle.archive import pack
+from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
+from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
+
+_IMAGE = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
+_SCORES = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
+
+
+def pack_fake_bundle(folder: Path, out: Path, *, name: str, misbehave: Misbehaviour | None = None) -> str:
+    """Pack a model that calls an image ``dull`` or ``bright``, for the backends of the plugin ``fakes`` and their like.
+
+    It takes any image of 8 x 8 pixels or more and looks at every n-th of them.
+
+    Args:
+        folder: for the bundle's content; made if it is not there, and what lies in it is packed too.
+        out: the bundle.
+        name: of the model, as in a manifest.
+        misbehave: what every backend does with this artifact, and to which images.
+
+    Returns:
+        The bundle's digest.
+
+    Raises:
+        BundleRejected: ``name`` is no name for a model, or ``folder`` holds what no bundle may.
+    """
+    folder.mkdir(exist_ok=True)
+    write_fake_artifact(folder / "model.fake", [_IMAGE.spec()], [_SCORES.spec()], misbehave=misbehave)
+    manifest = Manifest(
+        name=name,
+        version="1.0.0",
+        release=1,
+        min_edgeai="0.1.0",
+        intended_use="Tests.",
+        licence="Apache-2.0",
+        plugins=("fakes",),
+        task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
+        transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
+        inputs=(_IMAGE,),
+        outputs=(_SCORES,),
+        artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
+    )
+    return pack(folder, manifest, out)
