@@ -88,7 +88,7 @@ def rounded(
     """The cases with shorter answers where they are dense, and the tolerances with what that can cost added.
 
     The answers of a dense output are most of a small bundle, and digits far below the tolerance tell nobody
-    anything. They are rounded to a power of two that is at most an eighth of the least absolute tolerance.
+    anything. They are rounded to a power of two that is at most a quarter of the least absolute tolerance.
     """
     step = _step(min((each.absolute for each in tolerances.values()), default=0.0))
     if step == 0.0 or not any(_is_dense(array) for case in cases for array in case.outputs.values()):
@@ -101,7 +101,7 @@ def rounded(
 
 
 def _step(absolute: float) -> float:
-    return 2.0 ** math.floor(math.log2(absolute / 8)) if 0.0 < absolute < math.inf else 0.0
+    return 2.0 ** math.floor(math.log2(absolute / 4)) if 0.0 < absolute < math.inf else 0.0
 
 
 def _is_dense(array: Array) -> bool:

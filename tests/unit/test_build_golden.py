@@ -24,11 +24,11 @@ def one(answers: np.ndarray) -> Golden:
 def test_answers_lose_the_digits_that_the_tolerance_does_not_ask_for() -> None:
     answers = np.random.default_rng(1).normal(0, 3, (1, 64, 64, 1)).astype(np.float32)
     [case], tolerances = rounded([one(answers)], {"fp32": Tolerance(absolute=0.9), "int8": Tolerance(absolute=0.5)})
-    step = 0.0625  # an eighth of the least
+    step = 0.125  # a quarter of the least
     assert np.array_equal(case.outputs["scores"], np.round(answers / step) * step)
     assert case.outputs["scores"].dtype == np.float32
     assert case.inputs["image"].tolist() == [[1.0, 1.0]]
-    assert {name: each.absolute for name, each in tolerances.items()} == {"fp32": 0.93125, "int8": 0.53125}
+    assert {name: each.absolute for name, each in tolerances.items()} == {"fp32": 0.9625, "int8": 0.5625}
 
 
 @settings(max_examples=200)
@@ -38,7 +38,7 @@ def test_whatever_agreed_before_agrees_after(answers: np.ndarray, absolute: floa
     [case], tolerances = rounded([one(answers)], {"a": Tolerance(absolute=absolute)})
     away = np.abs(got - case.outputs["scores"].astype(np.float64))
     assert (away <= tolerances["a"].absolute * (1 + 1e-9)).all()
-    assert tolerances["a"].absolute <= absolute * (1 + 1 / 16)
+    assert tolerances["a"].absolute <= absolute * (1 + 1 / 8)
 
 
 @pytest.mark.parametrize("absolute", [0.0, math.inf])
