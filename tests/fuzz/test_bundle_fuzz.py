@@ -22,7 +22,6 @@ FUZZ = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-PLACE = st.integers(0, len(SIGNED) - 1)
 
 
 @pytest.fixture(scope="module")
@@ -48,15 +47,22 @@ def members() -> list[tuple[str, bytes]]:
 MEMBERS = members()
 
 
-def packed(entries: list[tuple[str, bytes]]) -> bytes:
+def packed(entries: list[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
     """An archive in our own form of whatever members, twice the same name included."""
     out = BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+    with zipfile.ZipFile(out, "w") as archive:
         for name, data in entries:
             member = zipfile.ZipInfo(name)
+            member.compress_type = method
             member.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(member, data)
     return out.getvalue()
+
+
+DEFLATED = packed(MEMBERS)
+FORMS = st.sampled_from([SIGNED, DEFLATED])
+PLACE = st.floats(0, 1, exclude_max=True)
+"""Where in an archive, whatever its length."""
 
 
 def check(target: ModuleType, data: bytes, wanted: dict[str, bytes]) -> str:
@@ -68,34 +74,37 @@ def check(target: ModuleType, data: bytes, wanted: dict[str, bytes]) -> str:
 
 def test_the_bundle_itself_is_trusted(target: ModuleType, wanted: dict[str, bytes]) -> None:
     assert check(target, SIGNED, wanted) == "ok"
-    assert check(target, packed(MEMBERS), wanted) == "ok"
+    assert check(target, packed(MEMBERS, zipfile.ZIP_STORED), wanted) == "ok"
+    assert check(target, DEFLATED, wanted) == "ok"
 
 
 @FUZZ
-@given(st.lists(st.tuples(PLACE, st.integers(1, 255)), min_size=1, max_size=4))
-def test_bytes_changed_anywhere(target: ModuleType, wanted: dict[str, bytes], changes: list[tuple[int, int]]) -> None:
-    data = bytearray(SIGNED)
+@given(FORMS, st.lists(st.tuples(PLACE, st.integers(1, 255)), min_size=1, max_size=4))
+def test_bytes_changed_anywhere(
+    target: ModuleType, wanted: dict[str, bytes], good: bytes, changes: list[tuple[float, int]]
+) -> None:
+    data = bytearray(good)
     for at, mask in changes:
-        data[at] ^= mask
+        data[int(at * len(good))] ^= mask
     check(target, bytes(data), wanted)
 
 
 @FUZZ
-@given(PLACE, PLACE, st.sampled_from(["cut", "drop", "repeat", "swap", "insert"]), st.binary(max_size=60))
+@given(FORMS, PLACE, PLACE, st.sampled_from(["cut", "drop", "repeat", "swap", "insert"]), st.binary(max_size=60))
 def test_stretches_cut_dropped_repeated_and_inserted(
-    target: ModuleType, wanted: dict[str, bytes], one: int, other: int, kind: str, more: bytes
+    target: ModuleType, wanted: dict[str, bytes], good: bytes, one: float, other: float, kind: str, more: bytes
 ) -> None:
-    first, second = sorted((one, other))
+    first, second = sorted((int(one * len(good)), int(other * len(good))))
     middle = (first + second) // 2
     data = {
-        "cut": SIGNED[:first],
-        "drop": SIGNED[:first] + SIGNED[second:],
-        "repeat": SIGNED[:second] + SIGNED[first:],
-        "swap": SIGNED[:first] + SIGNED[middle:second] + SIGNED[first:middle] + SIGNED[second:],
-        "insert": SIGNED[:first] + more + SIGNED[first:],
+        "cut": good[:first],
+        "drop": good[:first] + good[second:],
+        "repeat": good[:second] + good[first:],
+        "swap": good[:first] + good[middle:second] + good[first:middle] + good[second:],
+        "insert": good[:first] + more + good[first:],
     }[kind]
     said = check(target, data, wanted)
-    assert said != "ok" or data == SIGNED
+    assert said != "ok" or data == good
 
 
 @FUZZ
