@@ -1,7 +1,9 @@
-"""A bundle for the fake engines: what a device serves in tests that need no model."""
+"""Bundles for tests: one for the fake engines, which needs no model, and any with another content than was packed."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeai.bundle.archive import pack
@@ -46,3 +48,19 @@ def pack_fake_bundle(folder: Path, out: Path, *, name: str, misbehave: Misbehavi
         artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
     )
     return pack(folder, manifest, out)
+
+
+def change_member(bundle: Path, name: str, change: Callable[[bytes], bytes]) -> None:
+    """Another content of one file, in an archive that is sound in itself: what whoever has a zip program could make.
+
+    Args:
+        bundle: the archive; it is written anew.
+        name: the member; its manifest's entry stays as it was.
+        change: from what was in it to what is to be.
+    """
+    with zipfile.ZipFile(bundle) as old:
+        members = {each: old.read(each) for each in old.namelist()}
+    members[name] = change(members[name])
+    with zipfile.ZipFile(bundle, "w") as new:
+        for each, data in members.items():
+            new.writestr(zipfile.ZipInfo(each), data)

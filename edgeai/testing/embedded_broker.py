@@ -10,6 +10,7 @@ from typing import Any
 from edgeai.testing.broker import free_port, wait_for_port
 
 _START_TIMEOUT_S = 10.0
+_STOP_TIMEOUT_S = 5.0
 
 
 class EmbeddedBroker:
@@ -37,7 +38,13 @@ class EmbeddedBroker:
     def stop(self) -> None:
         """Close every connection. Twice is fine."""
         if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop).result(timeout=10)
+            done = asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop)
+            try:
+                done.result(timeout=_STOP_TIMEOUT_S)
+            except (
+                TimeoutError
+            ):  # amqtt may wait for the task of a client that is gone
+                done.cancel()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=10)
 

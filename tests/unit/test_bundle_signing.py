@@ -25,6 +25,7 @@ from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import open_bundle, read_manifest, verify_bundle
 from edgeai.bundle.signing import Signed, public_key_of, sign_bundle, signer_of
 from edgeai.bundle.trust import TrustPolicy, check_signatures
+from edgeai.testing.bundles import change_member
 
 
 @pytest.fixture
@@ -167,13 +168,7 @@ def test_signing_again_with_a_key_changes_no_byte(
 
 
 def damage(bundle: Path) -> None:
-    """Another content of the weights, in an archive that is sound in itself."""
-    content = members(bundle)
-    weights = next(name for name in content if name.endswith(".tflite"))
-    content[weights] = b"W" + content[weights][1:]
-    with zipfile.ZipFile(bundle, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(zipfile.ZipInfo(name), data)
+    change_member(bundle, "artifacts/m.tflite", lambda weights: b"W" + weights[1:])
 
 
 def test_a_bundle_that_is_not_sound_is_not_signed_and_not_touched(bundle: Path, key: Any) -> None:

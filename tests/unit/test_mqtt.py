@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import queue
 import socket
@@ -90,6 +91,15 @@ def test_an_embedded_broker_that_hangs_on_mqtt_5_with_a_will_is_spoken_to_in_3_1
         sink.put(_messages(20))
         assert [json.loads(body)["n"] for _, body in subscriber.take(20)] == list(range(20))
         sink.close()
+
+
+def test_an_embedded_broker_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeai.testing.embedded_broker._STOP_TIMEOUT_S", 0.2)
+    embedded = EmbeddedBroker().start()
+    ending = asyncio.Event()
+    monkeypatch.setattr(embedded._broker, "shutdown", ending.wait)
+    embedded.stop()
+    assert not embedded._thread.is_alive()
 
 
 def test_no_broker_is_one_clear_error() -> None:
