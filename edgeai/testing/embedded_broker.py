@@ -41,9 +41,7 @@ class EmbeddedBroker:
             done = asyncio.run_coroutine_threadsafe(self._broker.shutdown(), self._loop)
             try:
                 done.result(timeout=_STOP_TIMEOUT_S)
-            except (
-                TimeoutError
-            ):  # amqtt may wait for the task of a client that is gone
+            except TimeoutError:  # amqtt may wait for the task of a client that is gone
                 done.cancel()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(timeout=10)
