@@ -6,6 +6,9 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Operations side by side end in another order each time, and on large planes gradients then differ in their last bits,
+# TensorFlow's deterministic operations or not. Threads within an operation are many as before.
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 import keras
 import tensorflow as tf

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -283,3 +285,33 @@ def test_grey_levels_change_by_the_pictures_own_range_and_targets_do_not(blobs):
     inputs, _ = Augmentation({"gamma": 0.5, "contrast": 0.2, "noise": 0.02}, 1)(({"image": pictures}, {}))
     assert np.isfinite(inputs["image"]).all()
     assert not np.allclose(inputs["image"], pictures, atol=0.01)
+
+
+_LARGE_PLANES = """
+import hashlib
+import numpy as np
+from edgeai.api import Objective
+from edgeai_keras.architectures import build
+from edgeai_keras.training import fit, set_seed
+
+set_seed(3)
+planes = np.random.default_rng(0).random((16, 256, 256, 1), dtype=np.float32)
+masks = (planes > 0.5).astype(np.float32)
+batches = [({"image": planes[at : at + 8]}, {"logits": masks[at : at + 8]}) for at in (0, 8)]
+model = build("unet", size=256, filters=16, depth=4, most=96)
+objective = Objective(loss="dice-binary-crossentropy", from_logits=True)
+fit(model, objective=objective, train=lambda: batches, epochs=2, patience=2, learning_rate=1e-3, seed=3)
+print(hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_a_training_on_large_planes_gives_the_same_weights_in_another_process():
+    """There, operations side by side gave gradients that differed in their last bits."""
+    children = [
+        subprocess.Popen([sys.executable, "-c", _LARGE_PLANES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        for _ in range(2)
+    ]
+    digests = [child.communicate(timeout=200)[0] for child in children]
+    assert len(digests[0]) > 60
+    assert digests[0] == digests[1]
