@@ -1,0 +1,108 @@
+"""Whose an error code is: who has to do something before the same image can give a result.
+
+One table for all who ask: holding (what is not the image's is cured, and its jobs wait), blame, health and what a
+resend means. ``docs/reference/errors.md`` says the same, and a test holds the two together.
+
+A plugin from elsewhere may use narrower codes of its own; they belong to whom their area belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Owner = Literal["image", "device", "bundle", "plugin"]
+"""``image``: what was sent cannot be used, and stays so until something else is sent. ``device``: the installation, its
+configuration, disk, network or edgeai itself. ``bundle``: what was packed, signed or declared. ``plugin``: an engine or
+another plugin that is installed and does not do what it promises."""
+
+AREAS: Final[Mapping[str, Owner]] = {
+    "input": "image",
+    "dicom": "image",
+    "pixels": "image",
+    "tensor": "bundle",
+    "transform": "image",
+    "task": "bundle",
+    "backend": "plugin",
+    "bundle": "bundle",
+    "keys": "device",
+    "plugin": "plugin",
+    "job": "plugin",
+    "spool": "device",
+    "ingest": "device",
+    "mqtt": "device",
+    "sink": "device",
+    "run": "device",
+    "role": "device",
+    "health": "device",
+    "config": "device",
+    "convert": "bundle",
+    "build": "bundle",
+    "import": "bundle",
+    "compress": "bundle",
+    "gate": "bundle",
+    "data": "bundle",
+    "evaluate": "bundle",
+    "demo": "device",
+    "scu": "device",
+    "edgeai": "device",
+}
+"""Area -> whose its codes are, but for those in ``CODES``. Those of the build host speak of a bundle in the making."""
+
+_DEVICE: Final = (
+    "input.unreadable",
+    "transform.memory",
+    "task.extra-missing",
+    "backend.unavailable",
+    "backend.engine-missing",
+    "backend.engine-broken",
+    "backend.unknown-device",
+    "backend.no-candidate",
+    "bundle.needs-newer-edgeai",
+    "bundle.unknown-schema",
+    "bundle.cache-unwritable",
+    "plugin.not-found",
+    "plugin.not-allowed",
+    "plugin.conflict",
+    "job.interrupted",
+    "convert.engine-missing",
+    "compress.engine-missing",
+    "build.extra-missing",
+)
+_BUNDLE: Final = (
+    "transform.options",
+    "backend.model-rejected",
+    "backend.artifact-missing",
+    "backend.artifact-damaged",
+    "backend.artifact-unsafe",
+    "backend.op-unsupported",
+    "backend.tensors-differ",
+    "backend.option-unknown",
+    "backend.options",
+    "config.card-unreadable",
+    "config.card-syntax",
+    "config.card-invalid",
+    "config.card-model-missing",
+    "config.card-model-changed",
+    "config.card-attachment-missing",
+    "config.card-metric-unknown",
+    "config.golden-missing",
+    "config.golden-stale",
+    "config.golden-invalid",
+    "config.augment",
+)
+_IMAGE: Final = ("task.no-frames", "task.no-spacing")
+_PLUGIN: Final = ("convert.outside", "convert.nothing")
+
+CODES: Final[Mapping[str, Owner]] = {
+    **dict.fromkeys(_DEVICE, "device"),
+    **dict.fromkeys(_BUNDLE, "bundle"),
+    **dict.fromkeys(_IMAGE, "image"),
+    **dict.fromkeys(_PLUGIN, "plugin"),
+}
+"""Codes that belong to another than their area does."""
+
+
+def owner_of(code: str) -> Owner:
+    """Whose this code is; ``device`` for an area that nobody knows, so that no image is blamed for it."""
+    return CODES.get(code) or AREAS.get(code.partition(".")[0], "device")
