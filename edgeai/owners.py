@@ -79,6 +79,8 @@ _BUNDLE: Final = (
     "backend.tensors-differ",
     "backend.option-unknown",
     "backend.options",
+    "backend.stateful",
+    "backend.random",
     "config.card-unreadable",
     "config.card-syntax",
     "config.card-invalid",

@@ -24,14 +24,21 @@ class GoldenAnswer:
 
 
 def rehearse(bundle: Bundle, artifact_id: str, infer: Callable[[Tensors], Tensors]) -> tuple[GoldenAnswer, ...]:
-    """Run every golden case of the bundle.
+    """Ask every golden case of the bundle twice, the second time in another order; each answer is the worse of two.
+
+    An engine or a model that keeps something of one image for the next then says something else.
 
     Raises:
-        InferenceFailed: ``backend.golden-mismatch``, naming every case outside its tolerance.
+        InferenceFailed: ``backend.stateful``, naming every case whose second answer is another than its first;
+            ``backend.golden-mismatch``, naming every case outside its tolerance.
         BundleRejected: ``bundle.invalid-golden``, a case that cannot be read.
         BackendError, TensorMismatch: as ``infer`` raises them.
     """
-    answers = tuple(_rehearse_one(bundle, case, artifact_id, infer) for case in bundle.manifest.golden)
+    cases = [_Case(bundle, case, artifact_id) for case in bundle.manifest.golden]
+    for case in (*cases, *reversed(cases)):
+        case.ask(infer)
+    _hold_to_the_first(cases)
+    answers = tuple(case.judged() for case in cases)
     wrong = [answer for answer in answers if answer.of_tolerance > 1.0]
     if wrong:
         said = "; ".join(f"{answer.case}: off by {answer.difference:.4g}" for answer in wrong)
@@ -41,6 +48,21 @@ def rehearse(bundle: Bundle, artifact_id: str, infer: Callable[[Tensors], Tensor
             remedy="take another backend on this device, or build the bundle for this one",
         )
     return answers
+
+
+def drift(first: Tensors, second: Tensors, tolerance: Tolerance) -> float:
+    """How far the second answer to the same tensors is from the first; 0 where it is what an engine's rounding gives.
+
+    A tenth of the tolerance, or a hundred thousandth of the largest value, is left to engines that add in a varying
+    order. Of whole numbers without a tolerance, nothing is.
+    """
+    worst = 0.0
+    for name, wanted in first.items():
+        size = float(np.abs(wanted.astype(np.float64)).max(initial=0.0)) if wanted.dtype.kind == "f" else 0.0
+        noise = Tolerance(absolute=max(tolerance.absolute / 10, size * 1e-5), relative=tolerance.relative / 10)
+        away, part = _compare(second[name], wanted, noise)
+        worst = max(worst, away) if part > 1.0 else worst
+    return worst
 
 
 def load_inputs(bundle: Bundle) -> tuple[Tensors, ...]:
@@ -55,19 +77,49 @@ def load_inputs(bundle: Bundle) -> tuple[Tensors, ...]:
     return tuple(_load(bundle.root, case.inputs, specs, case) for case in bundle.manifest.golden)
 
 
-def _rehearse_one(
-    bundle: Bundle, case: GoldenCase, artifact_id: str, infer: Callable[[Tensors], Tensors]
-) -> GoldenAnswer:
-    inputs = _load(bundle.root, case.inputs, bundle.manifest.input_specs(), case)
-    golden = _load(bundle.root, case.outputs, bundle.manifest.output_specs(), case)
-    outputs = infer(inputs)
-    tolerance = case.tolerance_for(artifact_id)
-    compared = [_compare(outputs[name], golden[name], tolerance) for name in golden]
-    return GoldenAnswer(
-        case=case.id,
-        difference=max(difference for difference, _ in compared),
-        of_tolerance=max(part for _, part in compared),
-    )
+class _Case:
+    """A golden case, and what was answered to it so far."""
+
+    def __init__(self, bundle: Bundle, case: GoldenCase, artifact_id: str) -> None:
+        self.id = case.id
+        self.tolerance = case.tolerance_for(artifact_id)
+        self._inputs = _load(bundle.root, case.inputs, bundle.manifest.input_specs(), case)
+        self._golden = _load(bundle.root, case.outputs, bundle.manifest.output_specs(), case)
+        self._answers: list[Tensors] = []
+
+    def ask(self, infer: Callable[[Tensors], Tensors]) -> None:
+        """Once more."""
+        self._answers.append(infer(self._inputs))
+
+    def drift(self) -> float:
+        """How far the second answer is from the first."""
+        first, second = self._answers
+        return drift(first, second, self.tolerance)
+
+    def judged(self) -> GoldenAnswer:
+        """The answers against the golden one."""
+        compared = [
+            _compare(answer[name], golden, self.tolerance)
+            for answer in self._answers
+            for name, golden in self._golden.items()
+        ]
+        return GoldenAnswer(
+            case=self.id,
+            difference=max(difference for difference, _ in compared),
+            of_tolerance=max(part for _, part in compared),
+        )
+
+
+def _hold_to_the_first(cases: Sequence[_Case]) -> None:
+    moved = [(case.id, away) for case in cases if (away := case.drift())]
+    if moved:
+        said = "; ".join(f"{case}: by {away:.4g}" for case, away in moved)
+        raise InferenceFailed(
+            f"{len(moved)} of {len(cases)} golden cases are answered otherwise the second time ({said}): something of "
+            "one image is kept for the next, or the answer is drawn at random",
+            code="backend.stateful",
+            remedy="take another backend on this device, or build the bundle from a model that keeps no state",
+        )
 
 
 def _load(root: Path, paths: Mapping[str, str], specs: Sequence[TensorSpec], case: GoldenCase) -> dict[str, Array]:
@@ -82,8 +134,8 @@ def _load(root: Path, paths: Mapping[str, str], specs: Sequence[TensorSpec], cas
 
 
 def _compare(got: Array, want: Array, tolerance: Tolerance) -> tuple[float, float]:
-    """(largest difference, largest part of the tolerance) over all elements; another shape is all wrong."""
-    if got.shape != want.shape:
+    """(largest difference, largest part of the tolerance) of all; another shape, or no number, is all wrong."""
+    if got.shape != want.shape or not np.isfinite(got.astype(np.float64)).all():
         return float("inf"), float("inf")
     if got.size == 0:
         return 0.0, 0.0

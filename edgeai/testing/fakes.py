@@ -58,6 +58,9 @@ WAYS = {
     "drop": "answers only every second input of a stream",
     "open-again": "runs although it was closed",
     "careless": "takes whatever inputs it is given",
+    "remembers": "answers as if a quarter of the image before lay over this one; opens what keeps state",
+    "remembers-in-streams": "does so in a stream alone",
+    "remembers-between": "does so in a stream alone, of what was run between two of its answers",
 }
 """Ways to misbehave, for ``Misbehaviour.how``."""
 
@@ -110,10 +113,12 @@ def write_fake_artifact(
     bias: Sequence[float] = (-2.0, 2.0),
     softmax: bool = True,
     misbehave: Misbehaviour | None = None,
+    stateful: bool = False,
 ) -> Path:
     """Write an artifact that answers, in each output, ``softmax(weights * mean(first input) + bias)``.
 
-    ``weights`` and ``bias`` are repeated to the number of elements of the output.
+    ``weights`` and ``bias`` are repeated to the number of elements of the output. A ``stateful`` one is refused by
+    every fake but those that remember.
     """
     content = {
         "format": FORMAT,
@@ -123,6 +128,7 @@ def write_fake_artifact(
         "bias": list(bias),
         "softmax": softmax,
         "misbehave": asdict(misbehave) if misbehave else None,
+        "stateful": stateful,
     }
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
@@ -174,6 +180,8 @@ def _open(request: OpenRequest, devices: Sequence[Device], always: Misbehaviour 
         if [[spec.dtype, list(spec.shape)] for spec in want] != have and not gullible:
             raise ModelRejected(f"{request.artifact.name} has tensors {have}, the manifest declares {want}")
     misbehave = always or (Misbehaviour(**content["misbehave"]) if content["misbehave"] else None)
+    if content.get("stateful") and not (misbehave and misbehave.how.startswith("remembers")):
+        raise ModelRejected(f"{request.artifact.name} keeps state between images", code="backend.stateful")
     if misbehave is not None and misbehave.applies("open"):
         _die(misbehave.how)
     return FakeSession(request, content, misbehave)
@@ -214,6 +222,7 @@ class FakeSession:
         self._how = misbehave.how if misbehave else ""
         self._open = True
         self._shared: dict[str, Array] = {}
+        self._before = self._between = 0.0
         self.device = request.device
         if self._how == "elsewhere":
             self.device = next(device.name for device in DEVICES if device.name != request.device)
@@ -226,6 +235,10 @@ class FakeSession:
             check_tensors(self._request.inputs, inputs)
         first = next(iter(inputs.values()), np.zeros(1))
         mean = float(np.mean(first, dtype=np.float64))
+        if self._how == "remembers":
+            mean, self._before = mean + self._before / 4, mean
+        if self._how == "remembers-between":
+            self._between = mean
         if self._misbehave is None or not self._misbehave.applies("run", mean):
             return self._answers(mean)
         _die(self._how)
@@ -263,8 +276,17 @@ class FakeSession:
         if self._how == "eager":
             inputs = [item for item, _ in zip(inputs, range(10_000), strict=False)]
         for number, item in enumerate(inputs):
-            if self._how != "drop" or number % 2 == 0:
+            if self._how.startswith("remembers-"):
+                yield self._remembered(item)
+            elif self._how != "drop" or number % 2 == 0:
                 yield self.run(item)
+
+    def _remembered(self, inputs: Tensors) -> Tensors:
+        """What a stream answers that keeps something of its own inputs, or of what was run between its answers."""
+        kept = self._before if self._how == "remembers-in-streams" else self._between
+        right = self.run(inputs)
+        self._before, self._between = float(np.mean(next(iter(inputs.values())), dtype=np.float64)), 0.0
+        return {name: array * np.asarray(1 + kept, array.dtype) for name, array in right.items()}
 
     def close(self) -> None:
         """Nothing to free."""

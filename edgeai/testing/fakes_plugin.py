@@ -17,7 +17,7 @@ from edgeai.api import (
 )
 from edgeai.testing import fake_compressor, fake_parts, fakes
 
-EDGEAI_API = (1, 0)
+EDGEAI_API = (1, 1)
 
 
 @hookimpl

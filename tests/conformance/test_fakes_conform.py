@@ -46,6 +46,10 @@ class TestBackend(BackendConformance):
             path=path, inputs=INPUTS, outputs=OUTPUTS, golden=(golden(0.25), golden(0.75)), tolerance=1e-6
         )
 
+    def stateful(self, folder: Path) -> ArtifactExample:
+        path = write_fake_artifact(folder / "model.fake.json", INPUTS, OUTPUTS, stateful=True)
+        return ArtifactExample(path=path, inputs=INPUTS, outputs=OUTPUTS)
+
 
 class TestAbsentBackend(BackendConformance):
     module = "edgeai.testing.fakes_plugin"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeai.api import API_VERSION
 from edgeai.testing.check import RuleOutcome, run_tests
 
 BACKENDS = {
@@ -28,6 +29,9 @@ BACKENDS = {
     "drop": ("test_stream_equals_run", "fail"),
     "open-again": ("test_run_after_close_is_refused", "fail"),
     "careless": ("test_wrong_input_is_refused[dtype]", "fail"),
+    "remembers": ("test_runs_leave_nothing_behind", "fail"),
+    "remembers-in-streams": ("test_streams_leave_nothing_behind", "fail"),
+    "remembers-between": ("test_runs_and_streams_leave_each_other_nothing", "fail"),
 }
 OTHERS = {
     ("transform", "forgets-geometry"): "test_a_spot_is_where_the_geometry_says[0.4-0.45]",
@@ -97,6 +101,14 @@ def test_an_abort_is_told_by_its_signal_and_the_rest_goes_on(backends):
     assert len(backends) == len(BACKENDS)
 
 
+def test_a_backend_that_keeps_the_state_of_an_artifact_is_caught(tmp_path):
+    rule = "test_state_of_an_artifact_is_not_kept"
+    ways = ("remembers", "remembers-in-streams", "remembers-between", "works")
+    outcomes = run(tmp_path, [("backend", how, rule) for how in ways])
+    assert {outcome.test for outcome in outcomes.values()} == {rule}
+    assert [outcomes["backend", f"fake-{how}"].outcome for how in ways] == ["fail", "fail", "fail", "pass"]
+
+
 def test_a_backend_that_hangs_is_given_up(tmp_path):
     wanted = [("backend", how, "test_outputs_are_as_declared") for how in ("hang", "hang-holding-the-gil", "works")]
     outcomes = {how: outcome.outcome for (_, how), outcome in run(tmp_path, wanted, stall_s=3).items()}
@@ -119,7 +131,7 @@ def test_every_rule_says_what_it_is_and_since_when():
     assert len(rules) > 40
     for rule, function in rules.items():
         assert function.__doc__, rule
-        assert getattr(function, "edgeai_since", None) == (1, 0), rule
+        assert (1, 0) <= getattr(function, "edgeai_since", (0, 0)) <= API_VERSION, rule
 
 
 def test_a_plugin_is_not_held_to_a_newer_api(tmp_path, monkeypatch):

@@ -23,7 +23,7 @@ from __future__ import annotations
 import pytest
 
 # Before the classes are imported, so that a failed rule shows the values it compared.
-for _kind in ("backend", "compressor", "converter", "session", "sink", "source", "suite", "task", "transform"):
+for _kind in ("backend", "compressor", "converter", "session", "sink", "source", "state", "suite", "task", "transform"):
     pytest.register_assert_rewrite(f"edgeai.testing.conformance.{_kind}")
 
 from edgeai.testing.conformance.backend import BackendConformance

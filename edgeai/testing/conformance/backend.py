@@ -17,14 +17,14 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.testing.conformance.damage import CASES, Opening, open_damaged
-from edgeai.testing.conformance.session import SessionRules
+from edgeai.testing.conformance.state import StateRules
 from edgeai.testing.conformance.suite import info_of, since
 from edgeai.testing.examples import ArtifactExample
 
 _NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cpu ")
 
 
-class BackendConformance(SessionRules):
+class BackendConformance(StateRules):
     """Subclass it once for each backend and give an ``artifact``; without one, most rules are skipped.
 
     Attributes:

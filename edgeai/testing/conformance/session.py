@@ -107,7 +107,7 @@ class SessionRules(Suite):
         for device in present:
             session = self.open(example, device.name)
             for inputs, wanted in example.golden:
-                _assert_close(session.run(inputs), wanted, example.tolerance)
+                assert_close(session.run(inputs), wanted, example.tolerance)
             session.close()
 
     @since(1, 0)
@@ -121,45 +121,45 @@ class SessionRules(Suite):
     @since(1, 0)
     def test_same_input_same_output(self, example: ArtifactExample, opened: Session) -> None:
         """Running the same input again gives the same output, whatever ran between."""
-        first = _copy(opened.run(example.sample(0)))
+        first = copy_of(opened.run(example.sample(0)))
         opened.run(example.sample(1))
-        _assert_close(opened.run(example.sample(0)), first, example.repeat_tolerance)
+        assert_close(opened.run(example.sample(0)), first, example.repeat_tolerance)
 
     @since(1, 0)
     def test_caller_owns_the_outputs(self, example: ArtifactExample, opened: Session) -> None:
         """Outputs stay as they were when the session runs again or closes, and may be written to."""
         kept = opened.run(example.sample(0))
-        copy = _copy(kept)
+        copy = copy_of(kept)
         opened.run(example.sample(1))
-        _assert_close(kept, copy, 0.0)
+        assert_close(kept, copy, 0.0)
         for array in kept.values():
             array[...] = 0
-        _assert_close(opened.run(example.sample(0)), copy, example.repeat_tolerance)
+        assert_close(opened.run(example.sample(0)), copy, example.repeat_tolerance)
         again = opened.run(example.sample(0))
         opened.close()
         gc.collect()
-        _assert_close(again, copy, example.repeat_tolerance)
+        assert_close(again, copy, example.repeat_tolerance)
 
     @since(1, 0)
     def test_leaves_its_inputs_alone(self, example: ArtifactExample, opened: Session) -> None:
         """Inputs are not written to, and may be read-only or strided."""
         inputs = example.sample()
-        wanted = _copy(opened.run(inputs))
-        _assert_close(inputs, example.sample(), 0.0)
+        wanted = copy_of(opened.run(inputs))
+        assert_close(inputs, example.sample(), 0.0)
         for array in inputs.values():
             array.flags.writeable = False
-        _assert_close(opened.run(inputs), wanted, example.repeat_tolerance)
+        assert_close(opened.run(inputs), wanted, example.repeat_tolerance)
         strided = {name: np.repeat(array, 2, axis=-1)[..., ::2] for name, array in inputs.items() if array.ndim}
-        _assert_close(opened.run({**inputs, **strided}), wanted, example.repeat_tolerance)
+        assert_close(opened.run({**inputs, **strided}), wanted, example.repeat_tolerance)
 
     @since(1, 0)
     @pytest.mark.parametrize("what", ["missing", "surplus", "dtype", "rank", "extent", "not an array"])
     def test_wrong_input_is_refused(self, example: ArtifactExample, opened: Session, what: str) -> None:
         """Inputs that are not those declared are TensorMismatch, and the session goes on as before."""
-        wanted = _copy(opened.run(example.sample()))
+        wanted = copy_of(opened.run(example.sample()))
         with pytest.raises(TensorMismatch):
             opened.run(_wrong_inputs(example, what))
-        _assert_close(opened.run(example.sample()), wanted, example.repeat_tolerance)
+        assert_close(opened.run(example.sample()), wanted, example.repeat_tolerance)
 
     # --- streaming
 
@@ -167,12 +167,12 @@ class SessionRules(Suite):
     def test_stream_equals_run(self, example: ArtifactExample, opened: Session) -> None:
         """Stream gives, in the order of its inputs, what run gives one by one; each output is the caller's."""
         samples = [example.sample(number) for number in range(12)]
-        wanted = [_copy(opened.run(sample)) for sample in samples]
+        wanted = [copy_of(opened.run(sample)) for sample in samples]
         outputs = list(opened.stream(iter(samples)))
         assert len(outputs) == len(wanted)
         for got, want in zip(outputs, wanted, strict=True):
             check_tensors(example.outputs, got, what="output")
-            _assert_close(got, want, max(example.repeat_tolerance, 1e-6))
+            assert_close(got, want, max(example.repeat_tolerance, 1e-6))
 
     @since(1, 0)
     def test_stream_is_lazy(self, example: ArtifactExample, opened: Session) -> None:
@@ -201,10 +201,10 @@ class SessionRules(Suite):
     @since(1, 0)
     def test_wrong_input_in_a_stream_is_refused(self, example: ArtifactExample, opened: Session) -> None:
         """A wrong input among right ones is TensorMismatch, and the session goes on as before."""
-        wanted = _copy(opened.run(example.sample()))
+        wanted = copy_of(opened.run(example.sample()))
         with pytest.raises(TensorMismatch):
             list(opened.stream([example.sample(), _wrong_inputs(example, "missing"), example.sample()]))
-        _assert_close(opened.run(example.sample()), wanted, example.repeat_tolerance)
+        assert_close(opened.run(example.sample()), wanted, example.repeat_tolerance)
 
     @since(1, 0)
     def test_an_error_of_the_feed_comes_through(self, example: ArtifactExample, opened: Session) -> None:
@@ -241,15 +241,15 @@ class SessionRules(Suite):
     @since(1, 0)
     def test_another_thread_may_run(self, example: ArtifactExample, opened: Session) -> None:
         """A session opened in one thread runs in another, with the same answer."""
-        wanted = _copy(opened.run(example.sample()))
+        wanted = copy_of(opened.run(example.sample()))
         with ThreadPoolExecutor(1) as pool:
-            _assert_close(pool.submit(opened.run, example.sample()).result(), wanted, example.repeat_tolerance)
+            assert_close(pool.submit(opened.run, example.sample()).result(), wanted, example.repeat_tolerance)
 
     @since(1, 0)
     def test_two_sessions_at_once(self, example: ArtifactExample, present: tuple[Device, ...]) -> None:
         """Two sessions run side by side without hearing of each other; closing one leaves the other."""
         sessions = [self.open(example, present[0].name) for _ in range(2)]
-        wanted = [_copy(sessions[0].run(example.sample(number))) for number in range(2)]
+        wanted = [copy_of(sessions[0].run(example.sample(number))) for number in range(2)]
         start = threading.Barrier(2)
 
         def work(number: int) -> list[Tensors]:
@@ -259,9 +259,9 @@ class SessionRules(Suite):
         with ThreadPoolExecutor(2) as pool:
             for number, answers in enumerate(pool.map(work, range(2))):
                 for answer in answers:
-                    _assert_close(answer, wanted[number], example.repeat_tolerance)
+                    assert_close(answer, wanted[number], example.repeat_tolerance)
         sessions[0].close()
-        _assert_close(sessions[1].run(example.sample(1)), wanted[1], example.repeat_tolerance)
+        assert_close(sessions[1].run(example.sample(1)), wanted[1], example.repeat_tolerance)
         sessions[1].close()
 
     @since(1, 0)
@@ -307,11 +307,13 @@ def _wrong_inputs(example: ArtifactExample, what: str) -> dict[str, Any]:
     return inputs
 
 
-def _copy(tensors: Tensors) -> dict[str, Array]:
+def copy_of(tensors: Tensors) -> dict[str, Array]:
+    """The same values in arrays of their own."""
     return {name: np.array(array) for name, array in tensors.items()}
 
 
-def _assert_close(got: Tensors, want: Tensors, tolerance: float) -> None:
+def assert_close(got: Tensors, want: Tensors, tolerance: float) -> None:
+    """The same names, and no value further off than ``tolerance``."""
     assert set(got) == set(want)
     for name, wanted in want.items():
         np.testing.assert_allclose(
