@@ -84,7 +84,17 @@ class Spool(Table):
         100_000, gt=0, description="unfinished jobs and unpublished messages above which nothing more is accepted"
     )
     keep_files: Literal["never", "failed", "always"] = Field(
-        "never", description="which DICOM files stay after their jobs are done"
+        "failed", description="which DICOM files stay after their jobs are done; `edgeai rerun` needs those that failed"
+    )
+    max_failed_bytes: Bytes = Field(
+        5_000_000_000, description="how much the files of failed jobs may take; the oldest go first"
+    )
+    max_held: int = Field(
+        10_000, gt=0, description="jobs that a deployment which cannot run holds before instances for it get 0xA700"
+    )
+    max_held_bytes: Bytes = Field(20_000_000_000, description="how much the files of those jobs may take")
+    max_set_aside: int = Field(
+        1000, gt=0, description="messages of one lane that a sink refused for good: above it the oldest events go"
     )
     keep_rows_days: int = Field(
         30, gt=0, description="how long an instance is remembered, so that a second copy makes no second job"
@@ -157,6 +167,9 @@ class Deployment(Table):
     threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for the engine's own default")
     deadline_s: Seconds = Field(30.0, description="a job that runs longer is ended and counted as a fault")
     open_deadline_s: Seconds = Field(120.0, description="the same for loading and opening the model")
+    when_unavailable: Literal["hold", "fail"] = Field(
+        "hold", description="while it cannot run: hold its jobs until it can, or fail them at once"
+    )
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per backend: its own settings")
 
 
@@ -192,6 +205,14 @@ class Sink(Table):
 
     kind: str = Field(description="the sink's name, as `edgeai plugins list` prints it")
     settings: dict[str, Any] = Field(default_factory=dict, description="what the sink's own documentation lists")
+
+
+class Results(Table):
+    """How results are written."""
+
+    schema_: Literal[1, 2] = Field(
+        2, alias="schema", description="number of their JSON form; 1 for subscribers that do not read 2 yet"
+    )
 
 
 class Privacy(Table):
@@ -248,6 +269,7 @@ class DeviceConfig(Table):
     mqtt: Mqtt = Mqtt()
     jsonl: Jsonl | None = None
     sinks: dict[str, Sink] = Field(default_factory=dict)
+    results: Results = Results()
     privacy: Privacy = Privacy()
     health: Health = Health()
     log: Log = Log()

@@ -54,8 +54,8 @@ class UidMask:
             return uid
         return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()
 
-    def ids(self, instance: InstanceRef) -> InstanceIds:
-        """The identifiers of a result."""
+    def ids(self, instance: InstanceRef, content: str = "") -> InstanceIds:
+        """The identifiers of a result; ``content`` is masked as UIDs are, since it names the image as they do."""
         return InstanceIds(
             sop_class_uid=self.uid(instance.sop_class_uid),
             sop_instance_uid=self.uid(instance.sop_instance_uid),
@@ -63,6 +63,7 @@ class UidMask:
             study_instance_uid=self.uid(instance.study_instance_uid),
             modality=instance.modality,
             hashed=self._key is not None,
+            content=self.uid(content),
         )
 
     def text(self, sentence: str, instance: InstanceRef) -> str:

@@ -6,15 +6,18 @@ constructors hold that, so no caller can build a misleading result by accident.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, TypeAlias
 
 from edgeai.api.errors import EdgeaiError
 
-RESULT_SCHEMA = 1
-"""Number of the JSON form; ``edgeai/schemas/result-1.json`` describes it."""
+RESULT_SCHEMA = 2
+"""Number of the JSON form; ``edgeai/schemas/result-2.json`` describes it."""
+
+READABLE_SCHEMAS = (1, 2)
+"""Numbers of the JSON forms that ``Result.from_dict`` reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +63,25 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """A number that belongs to a finding.
+
+    Attributes:
+        name: what was measured, in the model's word.
+        value: the number.
+        unit: as UCUM writes it (``mm``, ``mm2``, ``1`` for a plain number).
+        interval: (low, high) in the same unit, where the model states one; its coverage stands in the report.
+        concept: what was measured, as a code, where the card gives one.
+    """
+
+    name: str
+    value: float
+    unit: str
+    interval: tuple[float, float] | None = None
+    concept: Concept | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One statement about an instance or one of its frames.
 
@@ -73,6 +95,7 @@ class Finding:
         concept: the label's code, where the card gives one.
         frame_number: from 1, or ``None`` when the statement is about the whole instance.
         region: where, of a kind that says so; the JSON form leaves it out where there is none.
+        measurements: numbers that belong to it; the JSON form leaves them out where there are none.
     """
 
     kind: str
@@ -83,16 +106,21 @@ class Finding:
     concept: Concept | None = None
     frame_number: int | None = None
     region: Region | None = None
+    measurements: tuple[Measurement, ...] = ()
 
 
 Findings: TypeAlias = tuple[Finding, ...]
 
 
 class Outcome(StrEnum):
-    """How a run ended. Only ``COMPLETED`` carries findings."""
+    """How a run ended. Only ``COMPLETED`` carries findings.
+
+    ``INDETERMINATE`` means that the model ran and makes no statement; it is no negative.
+    """
 
     COMPLETED = "completed"
     NOT_APPLICABLE = "not-applicable"
+    INDETERMINATE = "indeterminate"
     FAILED = "failed"
 
 
@@ -108,6 +136,55 @@ class Failure:
     def of(cls, error: EdgeaiError) -> Failure:
         """The same three facts that the error carries."""
         return cls(code=error.code, message=str(error), remedy=error.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something that a reader of the result should know and that did not stop the run.
+
+    Attributes:
+        code: stable, ``<area>.<what>``; ``docs/reference/errors.md`` lists the codes.
+        text: one sentence without patient data.
+    """
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardFigure:
+    """What a check in front of the model measured, whether it let the image pass or not.
+
+    Attributes:
+        check: which check (``content``, ``guard-model``, ``distance``, ``abstention``).
+        name: the figure's name.
+        value: the figure.
+        threshold: the bound that it was held to, or ``None``.
+        withheld: whether this figure kept the model from speaking.
+    """
+
+    check: str
+    name: str
+    value: float
+    threshold: float | None = None
+    withheld: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """A file that a result carries, named by its content.
+
+    Attributes:
+        digest: ``sha256:<hex>`` of its bytes.
+        name: what it is called.
+        media_type: as RFC 6838 has it (``image/png``).
+        size_bytes: its length.
+    """
+
+    digest: str
+    name: str
+    media_type: str
+    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +230,12 @@ class Degradation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceIds:
-    """The identifiers that leave the device: the UIDs themselves, or an HMAC of each."""
+    """The identifiers that leave the device: the UIDs themselves, or an HMAC of each.
+
+    Attributes:
+        content: ``sha256:<hex>`` over the transfer syntax UID and the data set's bytes, or its HMAC; empty where it
+            was not computed (``edgeai infer``, and images that were received by edgeai 0.1).
+    """
 
     sop_class_uid: str
     sop_instance_uid: str
@@ -161,6 +243,7 @@ class InstanceIds:
     study_instance_uid: str
     modality: str = ""
     hashed: bool = False
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +251,14 @@ class Result:
     """All of a run.
 
     Attributes:
-        result_id: the same for every retry of the same (instance, bundle, deployment).
+        result_id: the same for every retry of the same (instance, content, bundle, deployment).
+        attempt: from 1; an image that failed and is done again keeps the result id and raises this. Receivers
+            deduplicate by (``result_id``, ``attempt``); the highest attempt counts.
+        notes: what a reader should know beside the findings, or beside the reason.
+        frames_total, frames_run: how many frames the instance has, and how many of them the model saw; ``None``
+            where that is not known (its header could not be read).
+        guard: figures of the checks in front of the model.
+        attachments: files that belong to the result.
         timings_ms: stage -> milliseconds of wall clock; ``total`` is first to last.
         created_at: RFC 3339, UTC.
 
@@ -183,13 +273,21 @@ class Result:
     instance: InstanceIds
     created_at: str
     edgeai_version: str
+    attempt: int = 1
     findings: Findings = ()
     reason: Failure | None = None
+    notes: tuple[Note, ...] = ()
+    frames_total: int | None = None
+    frames_run: int | None = None
+    guard: tuple[GuardFigure, ...] = ()
+    attachments: tuple[Attachment, ...] = ()
     engine: EngineRef | None = None
     degraded: Degradation | None = None
     timings_ms: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.attempt < 1:
+            raise ValueError("attempts are counted from 1")
         if self.outcome is Outcome.COMPLETED:
             if not self.findings or self.reason is not None or self.engine is None:
                 raise ValueError("a completed result has findings and an engine, and no reason")
@@ -202,50 +300,80 @@ class Result:
         for finding in body["findings"]:
             if finding["region"] is None:  # so that kinds without a place look as they did before there were places
                 del finding["region"]
+            if not finding["measurements"]:
+                del finding["measurements"]
+        for name in ("findings", "notes", "guard", "attachments"):
+            body[name] = list(body[name])
+        if body["degraded"] is not None:
+            body["degraded"]["because"] = list(body["degraded"]["because"])
         body["model"]["signers"] = list(body["model"]["signers"])
         body["timings_ms"] = {stage: round(value, 3) for stage, value in self.timings_ms.items()}
         return {"schema": RESULT_SCHEMA, **body, "outcome": str(self.outcome)}
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Result:
-        """What ``as_dict`` made, or a message that holds it; keys that are not ours are ignored.
+        """What ``as_dict`` made, now or in an earlier schema, or a message that holds it. Unknown keys are ignored.
 
         Raises:
-            ValueError: another schema, or a result that the constructor refuses.
+            ValueError: a schema that is not known, or a result that the constructor refuses.
         """
-        if body.get("schema") != RESULT_SCHEMA:
-            raise ValueError(f"result schema {body.get('schema')!r}, this edgeai reads {RESULT_SCHEMA}")
-        known: dict[str, Any] = {name: body[name] for name in cls.__slots__ if name in body}
-        nested: dict[str, Callable[..., Any]] = {
+        if body.get("schema") not in READABLE_SCHEMAS:
+            raise ValueError(f"result schema {body.get('schema')!r}, this edgeai reads {READABLE_SCHEMAS}")
+        known = {name: value for name, value in body.items() if name in cls.__slots__}
+        readers: dict[str, Callable[[Any], Any]] = {
+            "outcome": Outcome,
             "model": _model,
-            "instance": InstanceIds,
-            "reason": Failure,
-            "engine": EngineRef,
+            "instance": _reader(InstanceIds),
+            "reason": _optional(_reader(Failure)),
+            "engine": _optional(_reader(EngineRef)),
+            "degraded": _optional(lambda item: Degradation(wished=item["wished"], because=tuple(item["because"]))),
+            "findings": _each(_finding),
+            "notes": _each(_reader(Note)),
+            "guard": _each(_reader(GuardFigure)),
+            "attachments": _each(_reader(Attachment)),
         }
-        for name, kind in nested.items():
-            known[name] = kind(**known[name]) if known.get(name) else None
-        if known.get("degraded"):
-            degraded = known["degraded"]
-            known["degraded"] = Degradation(wished=degraded["wished"], because=tuple(degraded["because"]))
-        known["outcome"] = Outcome(known["outcome"])
-        known["findings"] = tuple(_finding(item) for item in known.get("findings", ()))
-        return cls(**known)
+        return cls(**{name: readers[name](value) if name in readers else value for name, value in known.items()})
 
 
-def _model(signers: Sequence[Mapping[str, Any]] = (), **known: Any) -> ModelRef:
-    return ModelRef(signers=tuple(SignerRef(**signer) for signer in signers), **known)
+def _known(kind: Any, body: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``body`` the dataclass knows: a later version may say more."""
+    return {name: body[name] for name in kind.__slots__ if name in body}
+
+
+def _reader(kind: Any) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda body: kind(**_known(kind, body))
+
+
+def _optional(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else read(value)
+
+
+def _each(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda values: tuple(read(value) for value in values)
+
+
+def _model(body: Mapping[str, Any]) -> ModelRef:
+    known = _known(ModelRef, body)
+    return ModelRef(**{**known, "signers": _each(_reader(SignerRef))(known.get("signers", ()))})
 
 
 def _finding(body: Mapping[str, Any]) -> Finding:
-    known: dict[str, Any] = {name: body[name] for name in Finding.__slots__ if name in body}
-    concept, region = known.get("concept"), known.get("region")
-    known["concept"] = Concept(**concept) if concept else None
-    known["region"] = _region(region) if region else None
+    known = _known(Finding, body)
+    known["concept"] = _optional(_reader(Concept))(known.get("concept"))
+    known["region"] = _optional(_region)(known.get("region"))
+    known["measurements"] = _each(_measurement)(known.get("measurements", ()))
     return Finding(**known)
 
 
+def _measurement(body: Mapping[str, Any]) -> Measurement:
+    known = _known(Measurement, body)
+    known["concept"] = _optional(_reader(Concept))(known.get("concept"))
+    known["interval"] = _optional(tuple)(known.get("interval"))
+    return Measurement(**known)
+
+
 def _region(body: Mapping[str, Any]) -> Region:
-    known: dict[str, Any] = {name: body[name] for name in Region.__slots__ if name in body}
+    known = _known(Region, body)
     for name in ("box", "centroid"):
         known[name] = tuple(known[name]) if known.get(name) else None
     known["contours"] = tuple(tuple((x, y) for x, y in contour) for contour in known.get("contours", ()))

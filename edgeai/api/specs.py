@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from edgeai.api.imaging import Frame, InstanceRef
 from edgeai.api.results import Findings
@@ -229,21 +229,45 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One thing to publish: ``body`` is UTF-8 JSON; ``key`` is stable over retries (the result id)."""
+    """One thing to publish: ``body`` is UTF-8 JSON; (``key``, ``attempt``) is stable over retries."""
 
     key: str
+    """The result id, or an identifier of the event's own."""
     channel: str
     """``result/<deployment>``, ``event`` or ``status``."""
     body: bytes
     sequence: int = 0
     """Rises by one a message of this device; order within a channel is order of this."""
+    attempt: int = 1
+    """Of a result: receivers deduplicate by (result id, attempt), and the highest attempt counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one message of a ``put``.
+
+    Attributes:
+        sequence: the message's own.
+        verdict: ``delivered``: it is safe on the other side; ``refused``: the other side will never take it;
+            ``later``: offer it again after a pause.
+        code: stable; why it was not delivered.
+        reason: the same in one sentence.
+    """
+
+    sequence: int
+    verdict: Literal["delivered", "refused", "later"]
+    code: str = ""
+    reason: str = ""
 
 
 class Sink(Protocol):
-    """Where results go. ``put`` returns only when the message is safe on the other side."""
+    """Where results go. ``put`` returns only when it is known of each message what became of it."""
 
-    def put(self, messages: Sequence[Message]) -> None:
+    def put(self, messages: Sequence[Message]) -> Sequence[Receipt] | None:
         """Deliver all, in order, each at least once.
+
+        Returns:
+            A receipt for each message; one without a receipt is offered again. ``None`` means that all were delivered.
 
         Raises:
             SinkFailed: nothing is assumed delivered; all are offered again, after a pause.

@@ -6,12 +6,14 @@ import ctypes
 import os
 import sys
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from struct import Struct
 from typing import Final, Protocol
 
 from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import InstanceRef
+from edgeai.dicom.content import ContentDigest
 from edgeai.dicom.header import read_header
 from edgeai.dicom.storage import image_classes
 
@@ -37,15 +39,31 @@ class Intake(Protocol):
         """Raises ``SpoolFull`` when nothing more may be accepted."""
         ...
 
-    def admit(self, instance: InstanceRef, received: Path, *, source: str) -> bool:
-        """Keep it for good; ``received`` is gone afterwards. False when the instance was known already."""
+    def admit(self, instance: InstanceRef, received: Path, *, content: Callable[[], str], source: str) -> bool:
+        """Keep it for good; ``received`` is gone afterwards. False when this very instance was known already.
+
+        ``content`` gives ``sha256:<hex>`` of its content, and may still be computing it.
+        """
         ...
 
 
 def take(
-    intake: Intake, received: Path, *, source: str, sop_class_uid: str = "", sop_instance_uid: str = ""
+    intake: Intake,
+    received: Path,
+    *,
+    source: str,
+    sop_class_uid: str = "",
+    sop_instance_uid: str = "",
+    digest: ContentDigest | None = None,
 ) -> tuple[InstanceRef, bool]:
     """Read the header of a file in ``intake.tmp``, hold it against what was announced, and admit it.
+
+    Args:
+        intake: where it goes.
+        received: the file.
+        source: where it came from, for the spool's row.
+        sop_class_uid, sop_instance_uid: what was announced; empty when nothing was.
+        digest: of its content, where that was begun while it arrived.
 
     Returns:
         The instance, and whether it is new. Whatever happens, ``received`` is gone.
@@ -68,9 +86,12 @@ def take(
                 code="dicom.not-an-image",
                 remedy="send images only; reports, plans and presentation states have nothing to infer from",
             )
-        return instance, intake.admit(instance, received, source=source)
+        digest = digest or ContentDigest.of_file(received)
+        return instance, intake.admit(instance, received, content=digest.result, source=source)
     finally:
         received.unlink(missing_ok=True)
+        if digest is not None:
+            digest.close()
 
 
 def new_file(tmp: Path) -> Path:
@@ -95,7 +116,7 @@ class ReceivedFile:
         OSError: the disk failed.
     """
 
-    def __init__(self, intake: Intake, meta: bytes, *, max_bytes: int) -> None:
+    def __init__(self, intake: Intake, meta: bytes, *, max_bytes: int, transfer_syntax_uid: str) -> None:
         intake.check_room()
         self.path = new_file(intake.tmp)
         self.size = 0
@@ -105,7 +126,8 @@ class ReceivedFile:
         self._written = 0
         self._sent_to_disk = 0
         self._views: list[memoryview | bytes] = [meta]
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.digest = ContentDigest(os.dup(self._file), transfer_syntax_uid, start=len(meta))
 
     def add(self, view: memoryview) -> None:
         """Take the next bytes. The view must stay valid until ``flush``."""
@@ -135,11 +157,13 @@ class ReceivedFile:
         if self._written - self._sent_to_disk >= _WRITE_BACK_BYTES:
             _begin_write_back(self._file, self._sent_to_disk, self._written - self._sent_to_disk)
             self._sent_to_disk = self._written
+        self.digest.reach(self._written)
 
     def close(self) -> Path:
         """Write the rest; the file, complete but not yet durable: admitting it makes it so."""
         try:
             self.flush()
+            self.digest.finish(self._written)
         finally:
             os.close(self._file)
             self._file = -1
@@ -151,6 +175,7 @@ class ReceivedFile:
             os.close(self._file)
             self._file = -1
         self._views = []
+        self.digest.close()
         self.path.unlink(missing_ok=True)
 
 

@@ -15,16 +15,25 @@ from edgeai.api.results import InstanceIds, ModelRef
 from edgeai.bundle.reader import Bundle
 
 _IDENTITY: Final = b"edgeai result 1"
+_IDENTITY_WITH_CONTENT: Final = b"edgeai result 2"
 
 
-def result_id(sop_instance_uid: str, digest: str, deployment: str) -> str:
-    """The identity of the one result of (instance, bundle, deployment): a name-based UUID.
+def result_id(sop_instance_uid: str, digest: str, deployment: str, content: str = "") -> str:
+    """The identity of the one result of (instance, content, bundle, deployment): a name-based UUID.
 
-    A UUID of version 8 (RFC 9562 section 5.8) whose bits are SHA-256 of the three, so a retry, a second
-    copy of the instance or another process all give the same.
+    A UUID of version 8 (RFC 9562 section 5.8) whose bits are SHA-256 of them all, so a retry, a second copy of the
+    instance or another process all give the same. Without ``content`` it is the id that edgeai 0.1 gave:
+    `edgeai infer` leaves the content out, since it hashes no files, and instances that 0.1 received keep their ids.
     """
-    named = b"\0".join((_IDENTITY, sop_instance_uid.encode(), digest.encode(), deployment.encode()))
-    bits = int.from_bytes(hashlib.sha256(named).digest()[:16])
+    parts = [_IDENTITY, sop_instance_uid.encode(), digest.encode(), deployment.encode()]
+    if content:
+        parts = [_IDENTITY_WITH_CONTENT, *parts[1:], content.encode()]
+    return uuid_of(hashlib.sha256(b"\0".join(parts)).digest())
+
+
+def uuid_of(named: bytes) -> str:
+    """A UUID of version 8 out of the first 16 bytes of a hash."""
+    bits = int.from_bytes(named[:16])
     bits = bits & ~(0xF << 76) | (8 << 76)
     bits = bits & ~(0x3 << 62) | (2 << 62)
     return str(uuid.UUID(int=bits))

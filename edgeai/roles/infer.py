@@ -1,7 +1,7 @@
 """The infer role, one process a deployment: claim, run, and a result for every job whatever happens.
 
-The model is opened once. A model that cannot be opened fails every job aloud, with the code that says why, and is
-tried again now and then. What kills this process is the supervisor's to judge; what does not kill it, but makes
+The model is opened once. While it cannot be opened its jobs are held, aloud, and it is tried again now and then; or they
+fail at once where the profile says so. What kills this process is the supervisor's to judge; what does not kill it, but makes
 job after job fail in the engine, is judged here.
 """
 
@@ -17,19 +17,22 @@ from dataclasses import replace
 import edgeai
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
+from edgeai.bundle.stamps import Stamps, stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.model import Model, result_id
 from edgeai.model.results import now as timestamp
 from edgeai.model.results import ref_of
+from edgeai.model.schema1 import as_schema_1
+from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.roles.engine import Noter, bundle_of, open_deployment
 from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Job, Quarantine, Spool, owner_name
 
 REOPEN_MIN_S = 5.0
-REOPEN_MAX_S = 300.0
-"""Pauses between attempts to open a model that did not open; they double."""
+REOPEN_MAX_S = 60.0
+"""Pauses between attempts to open a model that did not open; they double, and end when its files change."""
 
 TROUBLE_PAUSE_S = 1.0
 """Between attempts to write to a spool that does not take it (a full disk)."""
@@ -89,6 +92,7 @@ class Worker:
         self._quarantined: list[Quarantine] = []
         self._reopen_at = 0.0
         self._reopen_pause_s = REOPEN_MIN_S
+        self._files: Stamps = ()
         self._strikes = 0
         self._looked_at = 0.0
 
@@ -116,13 +120,17 @@ class Worker:
     # --- the model --------------------------------------------------------------------------------
 
     def _is_opening_due(self) -> bool:
-        if self._model is None:
-            return time.monotonic() >= self._reopen_at
-        return False
+        if self._model is not None:
+            return False
+        return time.monotonic() >= self._reopen_at or self._files != self._stamps()
+
+    def _stamps(self) -> Stamps:
+        return stamps(self._deployment.bundle, self._config.trust.keys)
 
     def _open(self) -> None:
         """Open the model, or know why not."""
         self._station.beat("starting", model=None)
+        self._files = self._stamps()
         self._quarantined = self._spool.quarantined(self._deployment.name)
         try:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
@@ -137,6 +145,7 @@ class Worker:
         self._trouble = None
         self._strikes = 0
         self._reopen_pause_s = REOPEN_MIN_S
+        self._spool.lift(self._deployment.name)
         self._say_ready(self._model)
 
     def _not_tried(self, model: Model) -> list[str]:
@@ -147,13 +156,17 @@ class Worker:
         return [f"{name}: not tried, {model.engine.backend} comes first" for name in allowed]
 
     def _not_opened(self, error: EdgeaiError) -> None:
-        first = self._trouble is None or self._trouble.code != error.code
+        is_news = self._trouble is None or self._trouble.code != error.code
         self._trouble = error
         self._reopen_at = time.monotonic() + self._reopen_pause_s
         self._reopen_pause_s = min(self._reopen_pause_s * 2, REOPEN_MAX_S)
         self._station.beat("unavailable", why=str(error), code=error.code, **_named(self._reference))
         log.error("deployment.unavailable", code=error.code, message=str(error), remedy=error.remedy)
-        if first:
+        if self._deployment.when_unavailable == "hold":
+            self._spool.hold(self._deployment.name, error)
+            return
+        self._spool.lift(self._deployment.name)
+        if is_news:
             self._event("deployment.unavailable", str(error), code=error.code, remedy=error.remedy)
 
     def _say_ready(self, model: Model) -> None:
@@ -178,6 +191,8 @@ class Worker:
     def _next(self) -> bool:
         """Do one job, or give the result of one that was given up; False when there is nothing to do."""
         name = self._deployment.name
+        if self._is_holding():
+            return False
         job = self._spool.condemned(name, self._owner)
         if job is not None:
             self._finish(job, self._failed(job, JobFailed(job.reason, code=job.code or None)))
@@ -185,21 +200,37 @@ class Worker:
         job = self._spool.claim(name, self._owner)
         if job is None:
             return False
-        if not job.path.is_file():
+        if job.code:
+            self._finish(job, self._failed(job, SpoolError(job.reason, code=job.code)))
+        elif not job.path.is_file():
             gone = SpoolError("the received file is gone from the spool", code="spool.file-missing")
             self._finish(job, self._failed(job, gone))
         elif self._model is None:
             self._finish(job, self._failed(job, self._trouble or JobFailed("the model is not open")))
         else:
-            result = self._run(self._model, job)
-            self._finish(job, result)
-            self._judge(result)
+            self._do(self._model, job)
         return True
+
+    def _is_holding(self) -> bool:
+        """What the device lacks is no verdict on the image: while the model cannot be opened, jobs wait."""
+        return self._model is None and self._deployment.when_unavailable == "hold"
+
+    def _do(self, model: Model, job: Job) -> None:
+        result = self._run(model, job)
+        code = result.reason.code if result.reason and result.outcome is Outcome.FAILED else ""
+        attempts = self._config.supervise.job_attempts
+        if _may_pass(code) and self._spool.give_back(job, max_attempts=attempts):
+            log.warning("job.given-back", job=job.id, code=code)
+            self._close_model()  # memory, or a device of the engine's that is gone: opening anew tells
+            self._pause()
+            return
+        self._finish(job, result)
+        self._judge(result)
 
     def _run(self, model: Model, job: Job) -> Result:
         with self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id):
             # After a death one thing happens at a time, so that the note names for certain what does it.
-            return model.run_file(job.path, deployment=self._deployment.name, overlap=job.attempts == 0)
+            return model.run_file(job.path, deployment=self._deployment.name, overlap=job.deaths == 0)
 
     def _failed(self, job: Job, error: EdgeaiError) -> Result:
         return Result(
@@ -207,7 +238,7 @@ class Worker:
             deployment=self._deployment.name,
             outcome=Outcome.FAILED,
             model=self._reference,
-            instance=self._mask.ids(job.instance),
+            instance=self._mask.ids(job.instance, job.content),
             created_at=timestamp(),
             edgeai_version=edgeai.__version__,
             reason=Failure.of(error),
@@ -223,7 +254,8 @@ class Worker:
         final = self._signed_for(job, result)
         device = self._config.device
         envelope = {"site": device.site, "device_id": device.id}
-        body = json.dumps({**final.as_dict(), **envelope}, allow_nan=False).encode()
+        form = as_schema_1(final) if self._config.results.schema_ == 1 else final.as_dict()
+        body = json.dumps({**form, **envelope}, allow_nan=False).encode()
         while True:
             try:
                 kept = self._spool.finish(job, final, body)
@@ -245,9 +277,11 @@ class Worker:
             reason = replace(reason, message=self._mask.text(reason.message, job.instance))
         return replace(
             result,
-            result_id=result_id(uid, result.model.digest, self._deployment.name),
-            instance=self._mask.ids(job.instance),
+            result_id=result_id(uid, result.model.digest, self._deployment.name, self._mask.uid(job.identity)),
+            attempt=job.attempt,
+            instance=self._mask.ids(job.instance, job.content),
             reason=reason,
+            notes=tuple(replace(note, text=self._mask.text(note.text, job.instance)) for note in result.notes),
             timings_ms={"queue": job.queue_ms, **result.timings_ms},
         )
 
@@ -298,6 +332,11 @@ class Worker:
             self._spool.event(kind, message, deployment=self._deployment.name, **facts)
         except SpoolError as error:
             log.error("event.lost", kind=kind, code=error.code)
+
+
+def _may_pass(code: str) -> bool:
+    """Whether the device failed this image for want of something that it may have in a moment."""
+    return bool(code) and owner_of(code) == "device" and code.partition(".")[0] != "edgeai"
 
 
 def _named(reference: ModelRef) -> dict[str, object]:

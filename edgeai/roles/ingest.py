@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.api.imaging import InstanceRef
 from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.reader import read_manifest
+from edgeai.bundle.stamps import stamps
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import DeviceConfig, Folder, Scp
 from edgeai.dicom.arrival import sweep
@@ -33,6 +34,7 @@ QUIET_S = 10.0
 """Of one kind of event with one code, one in so many seconds: a port scan must not fill the spool."""
 SPOOL_THREADS = 4
 
+Rules: TypeAlias = Mapping[str, Eligibility | None]
 _T = TypeVar("_T")
 log = Log("edgeai.ingest")
 
@@ -73,22 +75,21 @@ class SpoolIntake:
     """The spool as arriving images see it: which deployments an instance is for is decided here.
 
     Args:
-        deployments: name -> eligibility; ``None`` where the bundle cannot be read, and then every instance
-            becomes a job, so that it fails aloud in infer and does not just vanish.
+        rules: gives deployment -> eligibility; ``None`` where the bundle cannot be read, and then every instance
+            becomes a job, which is held until it can.
         mask: what the log shows of UIDs.
     """
 
-    def __init__(
-        self, spool: Spool, deployments: Mapping[str, Eligibility | None], mask: UidMask | None = None
-    ) -> None:
+    def __init__(self, spool: Spool, rules: Callable[[], Rules], mask: UidMask | None = None) -> None:
         self.tmp: Path = spool.tmp
         self._spool = spool
-        self._deployments = deployments
+        self._rules = rules
         self._mask = mask or UidMask()
         # The spool keeps a connection a thread; associations come and go, so they borrow these threads.
         self._threads = ThreadPoolExecutor(SPOOL_THREADS, thread_name_prefix="spool")
         self.report = Reporter(spool, self._run)
-        self._was_full = False
+        self.refusing: Mapping[str, str] | None = None
+        """Why nothing is accepted at present: code and sentence."""
         self.received = 0
 
     def _run(self, work: Callable[[], _T]) -> _T:
@@ -98,45 +99,86 @@ class SpoolIntake:
         """Raises ``SpoolFull``; says once when there is room again."""
         try:
             self._run(lambda: self._spool.check_room(extra_bytes))
-        except EdgeaiError:
-            self._was_full = True
+        except EdgeaiError as error:
+            self.refusing = {"code": error.code, "why": str(error)}
             raise
-        if self._was_full and extra_bytes == 0:
-            self._was_full = False
+        if self.refusing is not None and extra_bytes == 0:
+            self.refusing = None
             self.report.say("spool.room", "there is room again; images are accepted", {})
 
-    def admit(self, instance: InstanceRef, received: Path, *, source: str) -> bool:
+    def admit(self, instance: InstanceRef, received: Path, *, content: Callable[[], str], source: str) -> bool:
         """Keep the instance, with a job for every deployment that it is eligible for."""
-        reasons = {name: rule.why_not(instance) if rule else None for name, rule in self._deployments.items()}
+        rules = self._rules()
+        reasons = {name: rule.why_not(instance) if rule else None for name, rule in rules.items()}
         eligible = [name for name, why in reasons.items() if why is None]
-        new = self._run(lambda: self._spool.admit(instance, received, deployments=eligible, source=source))
-        if new:
+        # A result that said "not eligible" is done again where the rule that is read now says otherwise.
+        again = ("input.not-eligible",) if all(rules[name] for name in eligible) else ()
+        admitted = self._run(
+            lambda: self._spool.admit(
+                instance, received, content=content, deployments=eligible, source=source, again=again
+            )
+        )
+        if admitted.is_new:
             self.received += 1
-        if new and not eligible:
+        if admitted.is_new and not eligible:
             why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "there are no deployments"
             facts = {"modality": instance.modality, "sop_class_uid": instance.sop_class_uid, "why": why}
             self.report.say("instance.not-eligible", "an instance that no deployment is meant for", facts)
         uid = self._mask.uid(instance.sop_instance_uid)
-        log.debug("instance.admitted", sop_instance_uid=uid, new=new, jobs=len(eligible))
-        return new
+        log.debug("instance.admitted", sop_instance_uid=uid, kind=admitted.kind, jobs=len(admitted.jobs))
+        return admitted.is_new
+
+    def count_refused(self, code: str) -> None:
+        """Count an arrival that was refused; a spool that cannot count it now is no reason to stop."""
+        try:
+            self._run(lambda: self._spool.count_refused(code))
+        except EdgeaiError as error:
+            log.error("count.lost", code=error.code)
 
     def close(self) -> None:
         """Let go of the threads."""
         self._threads.shutdown()
 
 
-def eligibilities(config: DeviceConfig) -> tuple[dict[str, Eligibility | None], dict[str, EdgeaiError]]:
+class Eligible:
+    """Which instance each deployment is meant for, read again whenever a bundle or a trusted key changes."""
+
+    def __init__(self, config: DeviceConfig, say: Callable[[str, EdgeaiError], None]) -> None:
+        self._config = config
+        self._say = say
+        self._seen: object = None
+        self._rules: Rules = {}
+        self._faults: Mapping[str, EdgeaiError] = {}
+
+    def __call__(self) -> Rules:
+        """The rules as they were last read."""
+        return self._rules
+
+    def refresh(self) -> None:
+        """Look whether the files changed, and read them again if so; what cannot be read is said once a reason."""
+        stamp = stamps(self._config.trust.keys, *(deployment.bundle for deployment in self._config.deployments))
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        before = {name: error.code for name, error in self._faults.items()}
+        self._rules, self._faults = eligibilities(self._config)
+        for name, error in self._faults.items():
+            if before.get(name) != error.code:
+                self._say(name, error)
+
+
+def eligibilities(config: DeviceConfig) -> tuple[Rules, dict[str, EdgeaiError]]:
     """Deployment -> eligibility (``None`` where the bundle cannot be read or trusted), and why those cannot."""
-    found: dict[str, Eligibility | None] = {}
+    rules: dict[str, Eligibility | None] = {}
     faults: dict[str, EdgeaiError] = {}
-    trust = TrustPolicy.of(config.trust)
     for deployment in config.deployments:
         try:
-            found[deployment.name] = read_manifest(deployment.bundle, trust=trust)[0].eligibility
+            trust = TrustPolicy.of(config.trust)
+            rules[deployment.name] = read_manifest(deployment.bundle, trust=trust)[0].eligibility
         except EdgeaiError as error:
-            found[deployment.name] = None
+            rules[deployment.name] = None
             faults[deployment.name] = error
-    return found, faults
+    return rules, faults
 
 
 def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
@@ -188,20 +230,22 @@ class Ingest:
     """The role's parts, from start to stop."""
 
     def __init__(self, config: DeviceConfig, spool: Spool) -> None:
-        rules, faults = eligibilities(config)
         self._config = config
         self._spool = spool
-        self._intake = SpoolIntake(spool, rules, UidMask.of(config.privacy))
+        self._eligible = Eligible(config, self._say_unreadable)
+        self._intake = SpoolIntake(spool, self._eligible, UidMask.of(config.privacy))
+        self._eligible.refresh()
         self._stopping = threading.Event()
         self._scp: StorageScp | None = None
         if config.ingest.scp.enabled:
             options = scp_options(config.ingest.scp, config.spool.max_instance_bytes)
             self._scp = StorageScp(options, self._intake, self._intake.report)
         self._folders = [self._watcher(folder) for folder in config.ingest.folders]
-        for name, error in faults.items():
-            log.error("deployment.bundle-unreadable", deployment=name, code=error.code, why=str(error))
-            facts = {"deployment": name, "code": error.code}
-            self._intake.report.say("deployment.bundle-unreadable", f"{name}: {error}", facts)
+
+    def _say_unreadable(self, name: str, error: EdgeaiError) -> None:
+        log.error("deployment.bundle-unreadable", deployment=name, code=error.code, why=str(error))
+        facts = {"deployment": name, "code": error.code}
+        self._intake.report.say("deployment.bundle-unreadable", f"{name}: {error}", facts)
 
     def _watcher(self, folder: Folder) -> threading.Thread:
         if folder.path.is_relative_to(self._config.device.data_dir):
@@ -235,8 +279,15 @@ class Ingest:
             dead.append("scp")
         if dead:
             raise RuntimeError(f"died: {', '.join(dead)}")  # the supervisor starts a new one
-        connections = self._scp.connections if self._scp else 0
-        self._spool.beat(ROLE, "ready", connections=connections, received=self._intake.received)
+        self._eligible.refresh()
+        self._spool.beat(
+            ROLE,
+            "ready",
+            connections=self._scp.connections if self._scp else 0,
+            rejections=dict(self._scp.rejections) if self._scp else {},
+            received=self._intake.received,
+            refusing=dict(self._intake.refusing) if self._intake.refusing else None,
+        )
 
     def stop(self) -> None:
         """No new associations; what is arriving may arrive."""

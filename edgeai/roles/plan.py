@@ -32,6 +32,10 @@ class Plan:
     reserve_bytes: int
     max_backlog: int
     keep_files: Literal["never", "failed", "always"]
+    max_failed_bytes: int
+    max_held: int
+    max_held_bytes: int
+    max_set_aside: int
     keep_rows_days: int
     heartbeat_s: float
     silent_s: float
@@ -89,7 +93,7 @@ def _summary(config_path: Path) -> dict[str, Any]:
     supervise = config.supervise.model_dump(
         include={"heartbeat_s", "silent_s", "restart_min_s", "restart_max_s", "quarantine_after", "job_attempts"}
     )
-    spool = config.spool.model_dump(include={"reserve_bytes", "max_backlog", "keep_files", "keep_rows_days"})
+    spool = config.spool.model_dump(exclude={"max_instance_bytes"})
     return {
         "data_dir": str(config.device.data_dir),
         "site": config.device.site,

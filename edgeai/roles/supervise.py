@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from edgeai import logs, systemd
-from edgeai.api.errors import SpoolError
+from edgeai.api.errors import ConfigError, SpoolError
 from edgeai.logs import Log
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
-from edgeai.spool import SWEEP_ROWS, Spool, Station
+from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Spool, Station
 
 ROLE = "supervise"
 STOP_ROLES_S = 15.0
@@ -84,6 +84,7 @@ def _begin(spool: Spool, plan: Plan) -> None:
         if f"infer:{deployment}" not in plan.roles:
             told = f"{waiting} jobs wait for {deployment}, which the profile no longer has"
             spool.event("deployment.removed", told, deployment=deployment, jobs=waiting)
+            spool.hold(deployment, ConfigError(told, code=NOT_DEPLOYED, remedy="put it back into the profile"))
 
 
 class Supervisor:

@@ -5,7 +5,9 @@ What each part promises stands in its own module:
 
 ========== ==================================================================================================
 `Intake`   ``check_room`` ``admit`` ``knows`` ``event`` ``backlog``            ingest
-`Work`     ``claim`` ``condemned`` ``finish`` ``release`` ``blame``            infer, supervise
+`Work`     ``claim`` ``condemned`` ``finish`` ``give_back`` ``release`` ``blame``  infer, supervise
+`Holding`  ``hold`` ``lift`` ``holds``                                         infer, ``edgeai status``
+`Again`    ``failed`` ``do_again`` ``unfinished_of``                           ``edgeai rerun``
 `Outbox`   ``enable_sinks`` ``pending`` ``published``                          publish
 `Metrics`  ``histograms`` ``counters`` ``count``                               publish, ``edgeai status``
 `Faults`   ``fault`` ``faults`` ``quarantined`` ``pardon``                     supervise, infer
@@ -22,8 +24,11 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeai.spool.admission import Admission
+from edgeai.spool.again import Again, FailedJobs, Selection
 from edgeai.spool.faults import Faults, Quarantine
 from edgeai.spool.history import Finished, History
+from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
 from edgeai.spool.intake import Intake
 from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
@@ -38,15 +43,20 @@ if TYPE_CHECKING:
 __all__ = [
     "BUCKETS_MS",
     "EVENT_SCHEMA",
+    "NOT_DEPLOYED",
     "SWEEP_ROWS",
+    "Admission",
     "Cause",
     "Counter",
+    "FailedJobs",
     "Finished",
     "Histogram",
+    "Hold",
     "Job",
     "Limits",
     "Note",
     "Quarantine",
+    "Selection",
     "Spool",
     "Station",
     "Step",
@@ -57,7 +67,7 @@ __all__ = [
 ]
 
 
-class Spool(Intake, Work, Outbox, Metrics, Faults, Upkeep, History):
+class Spool(Intake, Work, Holding, Again, Outbox, Metrics, Faults, Upkeep, History):
     """The store of one device. Safe in several threads and processes at once.
 
     Args:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import IO
 
 from edgeai.api.errors import SpoolError, SpoolFull
-from edgeai.spool.schema import SCHEMA_VERSION, TABLES
+from edgeai.spool.migration import downgrade, migrate, obstacles, statements
+from edgeai.spool.schema import LEGACY_VERSION, MAJOR, MINOR, MINOR_STEPS, SCHEMA_VERSION, TABLES
 
 BUSY_TIMEOUT_S = 20.0
 """How long a writer waits for another. Transactions take milliseconds; only a stuck disk gets here."""
@@ -68,23 +69,61 @@ class Database:
             self._create()
 
     def _create(self) -> None:
-        db = self.connection()
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            with self.write():
-                # Another process may have made them while this one waited for the lock.
-                if db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                    for statement in TABLES.split(";"):
-                        if statement.strip():
-                            db.execute(statement)
-                    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        """Make the tables, or bring them to the schema of this version; a newer minor is opened as it is."""
+        if self._version() < SCHEMA_VERSION:
+            with self._without_foreign_keys(), self.write() as db:
+                # Another process may have done it while this one waited for the lock.
+                self._bring_forward(db, self._version())
+        version = self._version()
+        if version // 1000 != MAJOR:
             raise SpoolError(
-                f"{self.path} has schema {version}, this edgeai reads {SCHEMA_VERSION}",
+                f"{self.path} has schema {_dotted(version)}, this edgeai reads {_dotted(SCHEMA_VERSION)}",
                 code="spool.schema",
-                remedy="start the edgeai version that wrote it, let it finish its jobs, then update",
+                remedy="use the edgeai version that wrote it, or have that version take it back: edgeai spool downgrade",
             )
+
+    def _version(self) -> int:
+        return int(self.connection().execute("PRAGMA user_version").fetchone()[0])
+
+    def _bring_forward(self, db: sqlite3.Connection, version: int) -> None:
+        if version == 0:
+            for statement in statements(TABLES):
+                db.execute(statement)
+        elif version == LEGACY_VERSION:
+            migrate(db, self.path.parent)
+        elif version // 1000 == MAJOR:
+            for minor in range(version % 1000 + 1, MINOR + 1):
+                for statement in statements(MINOR_STEPS[minor]):
+                    db.execute(statement)
+        else:
+            return
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
+
+    def take_back(self) -> None:
+        """Rewrite the spool in the schema of edgeai 0.1. This object is of no use afterwards.
+
+        Raises:
+            SpoolError: ``spool.cannot-downgrade`` when it holds what that schema cannot.
+        """
+        with translated("taking the spool back"), self._without_foreign_keys(), self.write() as db:
+            reasons = obstacles(db)
+            if reasons:
+                raise SpoolError(
+                    "the spool cannot go back: " + "; ".join(reasons),
+                    code="spool.cannot-downgrade",
+                    remedy="let the jobs run to their ends, and retry or drop what is set aside (`edgeai messages`)",
+                )
+            downgrade(db)
+
+    @contextmanager
+    def _without_foreign_keys(self) -> Iterator[None]:
+        """SQLite takes the switch only outside a transaction; tables are rebuilt without their watch."""
+        db = self.connection()
+        db.execute("PRAGMA foreign_keys = OFF")
+        try:
+            yield
+        finally:
+            db.execute("PRAGMA foreign_keys = ON")
 
     def connection(self) -> sqlite3.Connection:
         """This thread's own connection."""
@@ -159,3 +198,7 @@ class Database:
             while self._open:
                 self._open.pop().close()
         self._local = threading.local()
+
+
+def _dotted(version: int) -> str:
+    return f"{version // 1000}.{version % 1000}" if version >= 1000 else f"{version}"

@@ -84,7 +84,10 @@ class Faults(Store):
     @staticmethod
     def _quarantine(db: sqlite3.Connection, row: tuple[object, ...]) -> bool:
         """Whether it was not in quarantine before."""
-        return db.execute("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?)", row).rowcount == 1
+        return db.execute(
+            "INSERT OR IGNORE INTO quarantine (plugin, version, deployment, step, cause, since) VALUES (?, ?, ?, ?, ?, ?)",
+            row,
+        ).rowcount == 1
 
     def faults(self, *, plugin: str, version: str, deployment: str, step: str) -> int:
         """How many count at present."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sqlite3
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeai.api.errors import SpoolFull
+from edgeai.spool.admission import Admission, Arrival, admit_row, plan
 from edgeai.spool.database import translated
+from edgeai.spool.files import drop_kept
+from edgeai.spool.metrics import add_count
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 
@@ -42,7 +42,8 @@ class Intake(Store):
         """
         with translated("asking for free disk"):
             free = shutil.disk_usage(self.folder).free
-        if free - extra_bytes < self.limits.reserve_bytes:
+        lacking = self.limits.reserve_bytes - (free - extra_bytes)
+        if lacking > 0 and not self._make_room(lacking):
             raise SpoolFull(
                 f"{free} bytes free on disk, {self.limits.reserve_bytes} are kept in reserve",
                 code="spool.disk-reserve",
@@ -56,6 +57,17 @@ class Intake(Store):
                 remedy="see `edgeai status`: is the broker away, or an engine too slow?",
             )
 
+    def _make_room(self, lacking: int) -> bool:
+        """Give up files that stay only so that failed jobs can be done again; whether that was enough."""
+        with self.db.read() as db:
+            kept = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM instances WHERE kept = 1").fetchone()[0]
+        if kept < lacking:
+            return False
+        with self.db.write() as db:
+            dropped = drop_kept(db, at_most=kept - lacking)
+        self.remove_files(dropped)
+        return True
+
     def _recent_backlog(self) -> int:
         # Counted at most twice a second: between counts at most what arrives meanwhile is missed.
         now = time.monotonic()
@@ -65,56 +77,112 @@ class Intake(Store):
         return self._backlog
 
     def backlog(self) -> tuple[int, int]:
-        """Unfinished jobs, messages that some sink still lacks."""
+        """Unfinished jobs that are not held, messages that some sink still lacks and has not refused."""
         with self.db.read() as db:
             row = db.execute(
-                "SELECT (SELECT COUNT(*) FROM jobs WHERE state <> 'done'), (SELECT COUNT(*) FROM messages)"
+                "SELECT (SELECT COUNT(*) FROM jobs WHERE state <> 'done'"
+                " AND deployment NOT IN (SELECT deployment FROM holds)),"
+                " (SELECT COUNT(*) FROM messages) - (SELECT COUNT(DISTINCT sequence) FROM set_aside)"
             ).fetchone()
         return int(row[0]), int(row[1])
 
-    def admit(self, instance: InstanceRef, received: Path, *, deployments: Sequence[str], source: str) -> bool:
+    def admit(
+        self,
+        instance: InstanceRef,
+        received: Path,
+        *,
+        content: Callable[[], str],
+        deployments: Sequence[str],
+        source: str,
+        again: Container[str] = ("input.not-eligible",),
+    ) -> Admission:
         """Take a received file for good. When this returns, no crash and no power cut loses the instance.
 
         fsync of the file, rename to ``instances/``, fsync of the folder, then one transaction with the
         instance's row and a job a deployment. ``received`` is a file in ``tmp``; it is gone afterwards. With no
         deployment the instance is only remembered.
 
-        Returns:
-            False when the instance was known already: a second copy makes no second job.
+        An instance is its UID and its content. What completed is not done again; what failed is, and so is what no
+        deployment was eligible for and one is now. Other content under a known UID is an instance of its own.
+
+        Args:
+            instance: from the header.
+            received: the file.
+            content: gives ``sha256:<hex>`` of transfer syntax and data set; may still be computing.
+            deployments: for whom.
+            source: where it came from.
+            again: codes of results that were no answer to this image, beside failures.
 
         Raises:
-            SpoolFull: no room; nothing was kept.
+            SpoolFull: no room, ``spool.held`` for this instance alone; nothing was kept.
             SpoolError: the disk or the database failed; nothing was kept.
         """
+        arrival = Arrival(instance=instance, deployments=tuple(deployments), source=source, again=again)
         if self.knows(instance.sop_instance_uid):
-            received.unlink(missing_ok=True)
-            return False
+            with self.db.read() as db:
+                wanted = plan(db, arrival, content())
+            if wanted.kind == "known":
+                received.unlink(missing_ok=True)
+                self._count("known")
+                return Admission(kind="known")
+        self._check_held(deployments)
         keep = bool(deployments) or self.limits.keep_files == "always"
         name = f"{uuid.uuid4().hex}.dcm" if keep else None
         target = self.instances / name if name else None
         try:
+            size = received.stat().st_size if name else 0
             with translated(f"keeping {received.name}"):
                 if target:
                     _move_durably(received, target)
             with self.db.write() as db:
-                added = _insert(db, instance, name, deployments, source)
+                admitted = admit_row(self, db, arrival, content(), name, size)
         except BaseException:
             for path in (received, target):
                 if path:
                     path.unlink(missing_ok=True)
             raise
         received.unlink(missing_ok=True)
-        if not added and target:
+        if not admitted.took_file and target:
             target.unlink(missing_ok=True)
-        for deployment in deployments:
+        self.remove_files(admitted.dropped)
+        for deployment in admitted.jobs:
             self.bells.ring(f"infer:{deployment}")
-        return added
+        if admitted.kind == "differs":
+            self.bells.ring("publish")
+        return admitted
+
+    def _check_held(self, deployments: Sequence[str]) -> None:
+        """A deployment that cannot run holds its jobs up to a bound; only instances for it are refused there."""
+        with self.db.read() as db:
+            for deployment in deployments:
+                if db.execute("SELECT 1 FROM holds WHERE deployment = ?", (deployment,)).fetchone() is None:
+                    continue
+                jobs, held_bytes = db.execute(
+                    "SELECT COUNT(*), COALESCE(SUM(i.bytes), 0) FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
+                    " WHERE j.deployment = ? AND j.state <> 'done'",
+                    (deployment,),
+                ).fetchone()
+                if jobs >= self.limits.max_held or held_bytes >= self.limits.max_held_bytes:
+                    raise SpoolFull(
+                        f"{deployment} cannot run and holds {jobs} jobs ({held_bytes} bytes)",
+                        code="spool.held",
+                        remedy="`edgeai status` says what it lacks; or raise spool.max_held and spool.max_held_bytes",
+                    )
+
+    def _count(self, outcome: str) -> None:
+        with self.db.write(durable=False) as db:
+            add_count(db, "instances", outcome=outcome, code="")
+
+    def count_refused(self, code: str) -> None:
+        """Count an arrival that was refused."""
+        with self.db.write(durable=False) as db:
+            add_count(db, "instances", outcome="refused", code=code)
 
     def knows(self, sop_instance_uid: str) -> bool:
-        """Whether this instance was taken within ``keep_rows_days``."""
+        """Whether an instance of this UID was taken within ``keep_rows_days``, with whatever content."""
         with self.db.read() as db:
-            found = db.execute("SELECT 1 FROM instances WHERE sop_instance_uid = ?", (sop_instance_uid,)).fetchone()
-        return found is not None
+            row = db.execute("SELECT 1 FROM instances WHERE sop_instance_uid = ?", (sop_instance_uid,)).fetchone()
+        return row is not None
 
     def event(self, kind: str, message: str, **facts: object) -> None:
         """Queue something ops should know for every sink, on channel ``event``.
@@ -138,19 +206,3 @@ def _move_durably(received: Path, target: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _insert(
-    db: sqlite3.Connection, instance: InstanceRef, name: str | None, deployments: Sequence[str], source: str
-) -> bool:
-    row = db.execute(
-        "INSERT OR IGNORE INTO instances (sop_instance_uid, ref, file, source, received_at) VALUES (?, ?, ?, ?, ?)"
-        " RETURNING id",
-        (instance.sop_instance_uid, json.dumps(asdict(instance)), name, source, time.time()),
-    ).fetchone()
-    if row is None:
-        return False
-    db.executemany(
-        "INSERT INTO jobs (instance, deployment) VALUES (?, ?)", [(row[0], deployment) for deployment in deployments]
-    )
-    return True

@@ -42,20 +42,22 @@ def add_duration(db: sqlite3.Connection, deployment: str, stage: str, duration_m
     """Count one duration in a transaction that is under way."""
     bucket = bisect.bisect_left(BUCKETS_MS, duration_ms)
     db.execute(
-        "INSERT INTO stage_counts VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
+        "INSERT INTO stage_counts (deployment, stage, bucket, count) VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
         (deployment, stage, bucket),
     )
     db.execute(
-        "INSERT INTO stage_sums VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET sum_ms = sum_ms + excluded.sum_ms",
+        "INSERT INTO stage_sums (deployment, stage, sum_ms) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET sum_ms = sum_ms + excluded.sum_ms",
         (deployment, stage, duration_ms),
     )
 
 
-def add_count(db: sqlite3.Connection, name: str, **labels: str) -> None:
-    """Count one in a transaction that is under way."""
+def add_count(db: sqlite3.Connection, name: str, step: int = 1, /, **labels: str) -> None:
+    """Count one, or ``step``, in a transaction that is under way."""
     db.execute(
-        "INSERT INTO counters VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET value = value + 1",
-        (name, json.dumps(labels, sort_keys=True)),
+        "INSERT INTO counters (name, labels, value) VALUES (?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET value = value + excluded.value",
+        (name, json.dumps(labels, sort_keys=True), step),
     )
 
 
@@ -66,9 +68,12 @@ class Metrics(Store):
         """Every stage of every deployment: ``queue``, those of ``Result.timings_ms``, and ``publish-<sink>``."""
         counts: dict[tuple[str, str], list[int]] = {}
         with self.db.read() as db:
-            for deployment, stage, bucket, count in db.execute("SELECT * FROM stage_counts"):
+            for deployment, stage, bucket, count in db.execute(
+                "SELECT deployment, stage, bucket, count FROM stage_counts WHERE bucket BETWEEN 0 AND ?",
+                (len(BUCKETS_MS),),
+            ):
                 counts.setdefault((deployment, stage), [0] * (len(BUCKETS_MS) + 1))[bucket] = count
-            sums = {(row[0], row[1]): float(row[2]) for row in db.execute("SELECT * FROM stage_sums")}
+            sums = {(row[0], row[1]): float(row[2]) for row in db.execute("SELECT deployment, stage, sum_ms FROM stage_sums")}
         return [
             Histogram(deployment=key[0], stage=key[1], counts=tuple(found), sum_ms=sums.get(key, 0.0))
             for key, found in sorted(counts.items())

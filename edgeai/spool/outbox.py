@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from edgeai.api.errors import SpoolError
-from edgeai.spool.metrics import add_duration
+from edgeai.spool.metrics import add_count, add_duration
 from edgeai.spool.store import Store
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 EVENT_SCHEMA = 1
 """Number of the JSON form; ``edgeai/schemas/event-1.json`` describes it."""
 
+LANES = ("result", "event")
+"""Kinds of messages that do not wait for one another."""
+
+_UNWANTED = (
+    "NOT EXISTS (SELECT 1 FROM pending WHERE pending.sequence = messages.sequence)"
+    " AND NOT EXISTS (SELECT 1 FROM set_aside WHERE set_aside.sequence = messages.sequence)"
+)
 _SCALARS = (str, int, float, bool, type(None))
 
 
@@ -39,13 +46,24 @@ def queue_event(store: Store, db: sqlite3.Connection, kind: str, message: str, *
     queue_message(db, f"event-{identifier}", "event", json.dumps(body).encode())
 
 
-def queue_message(db: sqlite3.Connection, key: str, channel: str, body: bytes) -> bool:
-    """Add a message to a transaction that is under way; False when its key is queued already."""
-    done = db.execute(
-        "INSERT OR IGNORE INTO messages (key, channel, body, created_at) VALUES (?, ?, ?, ?)",
-        (key, channel, body, time.time()),
-    )
-    return done.rowcount == 1
+def queue_message(db: sqlite3.Connection, key: str, channel: str, body: bytes, *, attempt: int = 1) -> bool:
+    """Add a message for every sink to a transaction that is under way; False when (key, attempt) is queued already."""
+    lane = "result" if channel.startswith("result/") else "event"
+    row = db.execute(
+        "INSERT OR IGNORE INTO messages (key, attempt, channel, lane, body, created_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " RETURNING sequence",
+        (key, attempt, channel, lane, body, time.time()),
+    ).fetchone()
+    if row is None:
+        return False
+    for (sink,) in db.execute("SELECT name FROM sinks").fetchall():
+        _queue_for(db, sink, lane, row[0])
+    return True
+
+
+def _queue_for(db: sqlite3.Connection, sink: str, lane: str, sequence: int) -> None:
+    db.execute("INSERT INTO pending (sink, lane, sequence) VALUES (?, ?, ?)", (sink, lane, sequence))
+    add_count(db, "messages_queued", sink=sink, lane=lane)
 
 
 class Outbox(Store):
@@ -54,76 +72,81 @@ class Outbox(Store):
     def enable_sinks(self, names: Iterable[str]) -> None:
         """Say which sinks there are. One that is new starts with the oldest message still kept.
 
-        A message is deleted once every enabled sink has it; a sink no longer named holds nothing back.
+        A message is deleted once no sink waits for it; a sink no longer named holds nothing back.
         """
         wanted = set(names)
         with self.db.write() as db:
             known = {row[0] for row in db.execute("SELECT name FROM sinks")}
-            db.executemany("DELETE FROM sinks WHERE name = ?", [(name,) for name in known - wanted])
-            db.executemany("INSERT INTO sinks (name) VALUES (?)", [(name,) for name in sorted(wanted - known)])
-            _forget(db)
+            for name in known - wanted:
+                db.execute("DELETE FROM sinks WHERE name = ?", (name,))
+            for name in sorted(wanted - known):
+                db.execute("INSERT INTO sinks (name) VALUES (?)", (name,))
+                for sequence, lane in db.execute("SELECT sequence, lane FROM messages ORDER BY sequence").fetchall():
+                    _queue_for(db, name, lane, sequence)
+            if wanted:  # with no sink enabled messages wait for one
+                db.execute(f"DELETE FROM messages WHERE {_UNWANTED}")  # noqa: S608
 
-    def pending(self, limit: int, after_sequence: int = 0, *, sink: str) -> list[Message]:
+    def pending(self, limit: int, after_sequence: int = 0, *, sink: str, lane: str = "") -> list[Message]:
         """At most ``limit`` messages that ``sink`` has not got, above ``after_sequence``, in order.
+
+        Args:
+            limit: how many at most.
+            after_sequence: only messages with a higher number.
+            sink: for whom.
+            lane: ``result`` or ``event``; both when empty.
 
         Raises:
             SpoolError: ``spool.unknown-sink`` when it was not enabled.
         """
         from edgeai.api.specs import Message
 
+        lanes = (lane,) if lane else LANES
         with self.db.read() as db:
-            done_to = _done_to(db, sink)
-            rows = db.execute(
-                "SELECT key, channel, body, sequence FROM messages AS m WHERE sequence > ?"
-                " AND NOT EXISTS (SELECT 1 FROM acks WHERE sink = ? AND acks.sequence = m.sequence)"
-                " ORDER BY sequence LIMIT ?",
-                (max(done_to, after_sequence), sink, limit),
-            ).fetchall()
-        return [Message(key=key, channel=channel, body=body, sequence=number) for key, channel, body, number in rows]
+            _known_sink(db, sink)
+            rows = [
+                row
+                for each in lanes
+                for row in db.execute(
+                    "SELECT m.key, m.attempt, m.channel, m.body, m.sequence FROM pending AS p"
+                    " JOIN messages AS m ON m.sequence = p.sequence"
+                    " WHERE p.sink = ? AND p.lane = ? AND p.sequence > ? ORDER BY p.sequence LIMIT ?",
+                    (sink, each, after_sequence, limit),
+                )
+            ]
+        rows.sort(key=lambda row: int(row[4]))
+        return [
+            Message(key=key, attempt=attempt, channel=channel, body=body, sequence=number)
+            for key, attempt, channel, body, number in rows[:limit]
+        ]
 
     def published(self, sink: str, sequences: Sequence[int]) -> None:
         """``sink`` has these messages, in whatever order its acknowledgements came.
 
-        A message leaves the spool when every enabled sink has it. Losing this record (a power cut) only means
-        that messages are offered again.
+        A message leaves the spool when no sink waits for it. Losing this record (a power cut) only means that messages
+        are offered again.
         """
         now = time.time()
         with self.db.write(durable=False) as db:
-            done_to = _done_to(db, sink)
+            _known_sink(db, sink)
             for sequence in sequences:
-                row = db.execute("SELECT channel, created_at FROM messages WHERE sequence = ?", (sequence,)).fetchone()
-                if row is None or sequence <= done_to:
+                row = db.execute(
+                    "SELECT channel, lane, created_at FROM messages WHERE sequence = ?", (sequence,)
+                ).fetchone()
+                if row is None:
                     continue
-                fresh = db.execute("INSERT OR IGNORE INTO acks (sink, sequence) VALUES (?, ?)", (sink, sequence))
-                area, _, deployment = row[0].partition("/")
-                if fresh.rowcount and area == "result":
-                    add_duration(db, deployment, f"publish-{sink}", max(0.0, now - row[1]) * 1000.0)
-            _advance(db, sink, done_to)
-            _forget(db)
+                channel, lane, created_at = row
+                fresh = db.execute(
+                    "DELETE FROM pending WHERE sink = ? AND lane = ? AND sequence = ?", (sink, lane, sequence)
+                )
+                if not fresh.rowcount:
+                    continue
+                add_count(db, "messages_delivered", sink=sink, lane=lane)
+                if lane == "result":
+                    deployment = channel.partition("/")[2]
+                    add_duration(db, deployment, f"publish-{sink}", max(0.0, now - created_at) * 1000.0)
+                db.execute(f"DELETE FROM messages WHERE sequence = ? AND {_UNWANTED}", (sequence,))  # noqa: S608
 
 
-def _done_to(db: sqlite3.Connection, sink: str) -> int:
-    row = db.execute("SELECT done_to FROM sinks WHERE name = ?", (sink,)).fetchone()
-    if row is None:
+def _known_sink(db: sqlite3.Connection, sink: str) -> None:
+    if db.execute("SELECT 1 FROM sinks WHERE name = ?", (sink,)).fetchone() is None:
         raise SpoolError(f"sink {sink!r} was not enabled", code="spool.unknown-sink")
-    return int(row[0])
-
-
-def _advance(db: sqlite3.Connection, sink: str, done_to: int) -> None:
-    """Move the sink's mark over every message that it has, and drop the acknowledgements below it."""
-    missing = db.execute(
-        "SELECT MIN(sequence) FROM messages AS m WHERE sequence > ?"
-        " AND NOT EXISTS (SELECT 1 FROM acks WHERE sink = ? AND acks.sequence = m.sequence)",
-        (done_to, sink),
-    ).fetchone()[0]
-    if missing is None:
-        mark = db.execute("SELECT MAX(?, COALESCE(MAX(sequence), 0)) FROM messages", (done_to,)).fetchone()[0]
-    else:
-        mark = missing - 1
-    db.execute("UPDATE sinks SET done_to = ? WHERE name = ?", (mark, sink))
-    db.execute("DELETE FROM acks WHERE sink = ? AND sequence <= ?", (sink, mark))
-
-
-def _forget(db: sqlite3.Connection) -> None:
-    # With no sink enabled the minimum is NULL and nothing is deleted: messages wait for a sink.
-    db.execute("DELETE FROM messages WHERE sequence <= (SELECT MIN(done_to) FROM sinks)")

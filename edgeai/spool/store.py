@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -10,7 +11,7 @@ from edgeai.spool.database import Database, translated
 
 
 class Limits(Protocol):
-    """``config.Spool``, or anything with the same four facts."""
+    """``config.Spool``, or anything with the same facts."""
 
     @property
     def reserve_bytes(self) -> int:
@@ -25,6 +26,22 @@ class Limits(Protocol):
         """Which DICOM files stay after their jobs are done."""
 
     @property
+    def max_failed_bytes(self) -> int:
+        """How much the files of failed jobs may take; the oldest go first."""
+
+    @property
+    def max_held(self) -> int:
+        """Jobs that one deployment which cannot run may hold before instances for it are refused."""
+
+    @property
+    def max_held_bytes(self) -> int:
+        """How much the files of those jobs may take."""
+
+    @property
+    def max_set_aside(self) -> int:
+        """Messages of one lane that a sink may have refused for good before the oldest go, or intake refuses."""
+
+    @property
     def keep_rows_days(self) -> int:
         """How long an instance is remembered."""
 
@@ -34,7 +51,11 @@ class DefaultLimits:
 
     reserve_bytes: int = 1_000_000_000
     max_backlog: int = 100_000
-    keep_files: Literal["never", "failed", "always"] = "never"
+    keep_files: Literal["never", "failed", "always"] = "failed"
+    max_failed_bytes: int = 5_000_000_000
+    max_held: int = 10_000
+    max_held_bytes: int = 20_000_000_000
+    max_set_aside: int = 1000
     keep_rows_days: int = 30
 
 
@@ -55,6 +76,11 @@ class Store:
             folder.chmod(0o700)  # images lie here
         self.bells = Bells(folder / "bells")
         self.db = Database(folder / "spool.sqlite")
+
+    def remove_files(self, names: Iterable[str]) -> None:
+        """Remove received files that no row names any more."""
+        for name in names:
+            (self.instances / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close connections and bells. Twice is fine."""

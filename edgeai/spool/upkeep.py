@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from edgeai.spool.faults import FAULT_AGE_S
+from edgeai.spool.files import drop_kept
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.station import is_held
 from edgeai.spool.store import Store
@@ -65,7 +66,9 @@ class Upkeep(Store):
                 (oldest, SWEEP_ROWS),
             ).fetchall()
             db.execute("DELETE FROM faults WHERE at < ?", (time.time() - 30 * FAULT_AGE_S,))
-        for (file,) in rows:
-            if file:
-                (self.instances / file).unlink(missing_ok=True)
+            spent = [file for (file,) in rows if file]
+            if self.limits.keep_files != "always":
+                bound = self.limits.max_failed_bytes if self.limits.keep_files == "failed" else 0
+                spent += drop_kept(db, at_most=bound)
+        self.remove_files(spent)
         return len(rows)

@@ -1,15 +1,15 @@
-"""The infer side: claim a job, finish it, or give it back."""
+"""The infer side: claim a job, finish it, give it back, or hold all that wait while the deployment cannot run."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from edgeai.spool.files import spend_file
 from edgeai.spool.metrics import add_count, add_duration
 from edgeai.spool.outbox import queue_message
 from edgeai.spool.store import Store
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from edgeai.api.imaging import InstanceRef
     from edgeai.api.results import Result
 
-Cause = Literal["crashed", "deadline", "interrupted"]
-"""How the role that held a job ended: by its own doing, killed at its deadline, or by nobody's fault here."""
+Cause = Literal["crashed", "deadline", "memory", "interrupted"]
+"""How the role that held a job ended: by its own doing, killed at a bound, or by nobody's fault here."""
 
 GIVEN_UP: Mapping[Cause, str] = {
     "crashed": "job.crashed",
     "deadline": "job.deadline",
+    "memory": "job.memory",
     "interrupted": "job.interrupted",
 }
 """Cause -> the code of the failed result of a job that was given up for it."""
 
 MAX_INTERRUPTIONS = 100
 """Deaths that were not the job's doing (``kill -9``, out of memory, power) before it is given up all the same."""
+
+UNREADABLE = "spool.row-unreadable"
+"""Code of a job whose row does not say which instance it is about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,10 @@ class Job:
 
     Attributes:
         path: the DICOM file; it may be missing, which is a result to give too.
-        attempts: how often a role died on it by its own doing.
+        content: ``sha256:<hex>`` of what arrived; empty for what edgeai 0.1 received.
+        identity: the content as the result id covers it; empty where an id of edgeai 0.1 is kept.
+        attempt: from 1; rises each time the job is done again after it had failed.
+        deaths: how often a role died on this attempt by its own doing.
         received_at, claimed_at: seconds since the epoch.
         code, reason: why it was given up; empty while there is hope.
     """
@@ -48,7 +55,10 @@ class Job:
     path: Path
     instance: InstanceRef
     owner: str
-    attempts: int
+    content: str = ""
+    identity: str = ""
+    attempt: int = 1
+    deaths: int = 0
     received_at: float
     claimed_at: float
     code: str = ""
@@ -61,10 +71,13 @@ class Job:
 
 
 _SELECT = (
-    "SELECT j.id, j.deployment, i.file, i.ref, j.attempts, i.received_at, j.code, j.reason"
-    " FROM jobs AS j JOIN instances AS i ON i.id = j.instance WHERE j.deployment = ? AND j.state = ?"
-    " ORDER BY j.id LIMIT 1"
+    "SELECT j.id, j.deployment, i.file, i.sop_instance_uid, i.ref, i.content, i.identity, j.attempt, j.deaths,"
+    " j.created_at, j.code, j.reason FROM jobs AS j LEFT JOIN instances AS i ON i.id = j.instance"
+    " WHERE j.deployment = ? AND j.state {state} ORDER BY j.id LIMIT 1"
 )
+# The state stands in the statement and not among its parameters, so that the partial index is used.
+_WAITING = _SELECT.format(state="= 'waiting' AND j.state <> 'done'")
+_CONDEMNED = _SELECT.format(state="= 'condemned' AND j.state <> 'done'")
 
 
 class Work(Store):
@@ -72,42 +85,53 @@ class Work(Store):
 
     def claim(self, deployment: str, owner: str) -> Job | None:
         """Take the oldest waiting job, or None. ``owner`` must be unique to this process's life."""
-        return self._take(deployment, "waiting", "claimed", owner)
+        return self._take(_WAITING, deployment, "claimed", owner)
 
     def condemned(self, deployment: str, owner: str) -> Job | None:
         """Take the oldest job that was given up, to write its failed result; None when there is none."""
-        return self._take(deployment, "condemned", "condemned", owner)
+        return self._take(_CONDEMNED, deployment, "condemned", owner)
 
-    def _take(self, deployment: str, state: str, becomes: str, owner: str) -> Job | None:
+    def _take(self, select: str, deployment: str, becomes: str, owner: str) -> Job | None:
         with self.db.read() as db:  # a look first: an idle role takes no write lock
-            if db.execute(_SELECT, (deployment, state)).fetchone() is None:
+            if db.execute(select, (deployment,)).fetchone() is None:
                 return None
         with self.db.write(durable=False) as db:
-            row = db.execute(_SELECT, (deployment, state)).fetchone()
+            row = db.execute(select, (deployment,)).fetchone()
             if row is None:
                 return None
             db.execute("UPDATE jobs SET state = ?, owner = ? WHERE id = ?", (becomes, owner, row[0]))
         return self._job(row, owner)
 
-    def _job(self, row: tuple[object, ...], owner: str) -> Job:
-        from edgeai.api.imaging import InstanceRef
-
-        identifier, deployment, file, ref, attempts, received_at, code, reason = row
+    def _job(self, row: tuple[Any, ...], owner: str) -> Job:
+        identifier, deployment, file, uid, ref, content, identity, attempt, deaths, created_at, code, reason = row
+        instance = _instance(uid, ref)
+        if instance is None:
+            # Never an exception: a role that stops at a row would stop at it again at each start.
+            code, reason = UNREADABLE, "its row in the spool does not say which instance it is about"
         return Job(
-            id=int(str(identifier)),
+            id=identifier,
             deployment=str(deployment),
             path=self.instances / str(file),
-            instance=InstanceRef(**json.loads(str(ref))),
+            instance=instance or _nameless(uid),
             owner=owner,
-            attempts=int(str(attempts)),
-            received_at=float(str(received_at)),
+            content=str(content or ""),
+            identity=str(identity or ""),
+            attempt=_whole(attempt, 1),
+            deaths=_whole(deaths, 0),
+            received_at=float(created_at) if isinstance(created_at, int | float) else time.time(),
             claimed_at=time.time(),
             code=str(code or ""),
             reason=str(reason or ""),
         )
 
-    def finish(self, job: Job, result: Result, body: bytes) -> bool:
+    def finish(self, job: Job, result: Result, body: bytes, *, channel: str = "") -> bool:
         """Job done and message queued, in one transaction; then the DICOM file goes, when nothing needs it.
+
+        Args:
+            job: as ``claim`` or ``condemned`` gave it.
+            result: its end.
+            body: the result as it leaves.
+            channel: where to; ``result/<deployment>`` when empty.
 
         Returns:
             False when the job was taken away meanwhile (its claim released): nothing was written, and whoever
@@ -122,32 +146,31 @@ class Work(Store):
             )
             if done.rowcount != 1:
                 return False
-            queue_message(db, result.result_id, f"result/{job.deployment}", body)
+            queue_message(db, result.result_id, channel or f"result/{job.deployment}", body, attempt=job.attempt)
             for stage, duration_ms in result.timings_ms.items():
                 add_duration(db, job.deployment, stage, duration_ms)
             backend = result.engine.backend if result.engine else ""
             add_count(db, "results", deployment=job.deployment, outcome=str(result.outcome), code=code, backend=backend)
-            spent = self._spend_file(db, job.id)
+            add_count(db, "jobs_finished", deployment=job.deployment)
+            spent = spend_file(db, self.limits, job.id)
         self.bells.ring("publish")
-        if spent:
-            # After the commit: a crash in between leaves a file without a row, which recover() removes.
-            (self.instances / spent).unlink(missing_ok=True)
+        self.remove_files(spent)
         return True
 
-    def _spend_file(self, db: sqlite3.Connection, job_id: int) -> str | None:
-        """Forget the instance's file if no job needs it any more; its name, to be removed after the commit."""
-        if self.limits.keep_files == "always":
-            return None
-        instance, file, needed = db.execute(
-            "SELECT i.id, i.file, EXISTS (SELECT 1 FROM jobs WHERE instance = i.id"
-            " AND (state <> 'done' OR (?2 AND outcome = 'failed')))"
-            " FROM instances AS i JOIN jobs AS j ON j.instance = i.id WHERE j.id = ?1",
-            (job_id, self.limits.keep_files == "failed"),
-        ).fetchone()
-        if needed or file is None:
-            return None
-        db.execute("UPDATE instances SET file = NULL WHERE id = ?", (instance,))
-        return str(file)
+    def give_back(self, job: Job, *, max_attempts: int) -> bool:
+        """A claim back to waiting since the device could not do it now; False when that was the last time.
+
+        The last time the job stays claimed, and its failed result is the caller's to give.
+        """
+        if job.deaths + 1 >= max_attempts:
+            return False
+        with self.db.write() as db:
+            db.execute(
+                "UPDATE jobs SET state = 'waiting', owner = NULL, deaths = deaths + 1"
+                " WHERE id = ? AND owner = ? AND state = 'claimed'",
+                (job.id, job.owner),
+            )
+        return True
 
     def release(self, deployment: str | None = None, *, owner: str | None = None) -> int:
         """Claims back to waiting, without blame: a role that stops cleanly, or was killed from outside.
@@ -158,17 +181,18 @@ class Work(Store):
             deployment: only its claims; all when None.
             owner: only this owner's.
         """
-        told = f"its role was ended from outside {MAX_INTERRUPTIONS} times"
+        reason = f"its role was ended from outside {MAX_INTERRUPTIONS} times"
         with self.db.write() as db:
             done = db.execute(
                 "UPDATE jobs SET state = 'waiting', owner = NULL, interruptions = interruptions + 1"
-                " WHERE state = 'claimed' AND (?1 IS NULL OR deployment = ?1) AND (?2 IS NULL OR owner = ?2)",
+                " WHERE state = 'claimed' AND state <> 'done' AND (?1 IS NULL OR deployment = ?1)"
+                " AND (?2 IS NULL OR owner = ?2)",
                 (deployment, owner),
             )
             db.execute(
                 "UPDATE jobs SET state = 'condemned', code = ?1, reason = ?2"
-                " WHERE state = 'waiting' AND interruptions >= ?3",
-                (GIVEN_UP["interrupted"], told, MAX_INTERRUPTIONS),
+                " WHERE state = 'waiting' AND state <> 'done' AND interruptions >= ?3",
+                (GIVEN_UP["interrupted"], reason, MAX_INTERRUPTIONS),
             )
         return done.rowcount
 
@@ -177,12 +201,12 @@ class Work(Store):
 
         Returns:
             True when it was the last: the job is condemned, and infer gives its failed result
-            (``job.crashed`` or ``job.deadline``).
+            (``job.crashed``, ``job.deadline`` or ``job.memory``).
         """
         with self.db.write() as db:
             row = db.execute(
-                "UPDATE jobs SET attempts = attempts + 1, state = 'waiting', owner = NULL"
-                " WHERE id = ? AND state = 'claimed' RETURNING attempts",
+                "UPDATE jobs SET deaths = deaths + 1, state = 'waiting', owner = NULL"
+                " WHERE id = ? AND state = 'claimed' RETURNING deaths",
                 (job_id,),
             ).fetchone()
             if row is None or row[0] < max_attempts:
@@ -198,3 +222,29 @@ class Work(Store):
         with self.db.read() as db:
             rows = db.execute("SELECT deployment, COUNT(*) FROM jobs WHERE state <> 'done' GROUP BY deployment")
             return {str(name): int(count) for name, count in rows}
+
+
+def _instance(uid: object, ref: object) -> InstanceRef | None:
+    """The instance as it was admitted; None when the row cannot be read. Keys of a later version are ignored."""
+    from edgeai.api.imaging import InstanceRef
+
+    try:
+        body = json.loads(ref) if isinstance(ref, str | bytes) else None
+        known = {field.name for field in fields(InstanceRef)}
+        instance = InstanceRef(**{name: value for name, value in body.items() if name in known}) if body else None
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return instance if instance and instance.sop_instance_uid == uid else None
+
+
+def _nameless(uid: object) -> InstanceRef:
+    from edgeai.api.imaging import InstanceRef
+
+    return InstanceRef(sop_class_uid="", sop_instance_uid=uid if isinstance(uid, str) else "")
+
+
+def _whole(value: object, default: int) -> int:
+    return value if isinstance(value, int) and value >= default else default
+
+
+__all__ = ["GIVEN_UP", "MAX_INTERRUPTIONS", "UNREADABLE", "Cause", "Job", "Work"]

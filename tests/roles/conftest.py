@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from edgeai.config import load_config
+from edgeai.dicom.content import ContentDigest
 from edgeai.spool import Spool
 from edgeai.testing.bundles import pack_fake_bundle
 from edgeai.testing.distributions import write_fake_backend, write_fakes
@@ -130,7 +131,11 @@ class Cart:
         pixels = facts.pop("pixels", np.full((16, 16), level, np.uint8))
         path = self.spool.tmp / f"{time.monotonic_ns()}.dcm"
         phantom = write_instance(path, pixels, **facts)
-        assert self.spool.admit(phantom.instance, path, deployments=deployments, source="test")
+        digest = ContentDigest.of_file(path)
+        admitted = self.spool.admit(
+            phantom.instance, path, content=digest.result, deployments=deployments, source="test"
+        )
+        assert admitted.is_new
         return phantom
 
     def messages(self) -> list[dict[str, Any]]:

@@ -14,22 +14,27 @@ import jsonschema
 import pytest
 
 from edgeai.api import (
+    Attachment,
     Concept,
     Degradation,
     EngineRef,
     Failure,
     Finding,
+    GuardFigure,
     InstanceIds,
+    Measurement,
     ModelRef,
+    Note,
     Outcome,
     Region,
     Result,
 )
 from edgeai.model import open_model, result_id
+from edgeai.model.schema1 import as_schema_1
 from edgeai.plugins import Registry
 from edgeai.testing.fakes import Misbehaviour
 
-SCHEMA = json.loads((files("edgeai") / "schemas" / "result-1.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((files("edgeai") / "schemas" / "result-2.json").read_text(encoding="utf-8"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 ENGINE = EngineRef(backend="tflite", engine="ai-edge-litert 2.3.0", device="CPU", artifact="a", precision="fp32")
 FULL = Result(
@@ -71,23 +76,24 @@ def wire(result: Result) -> dict[str, Any]:
     return body
 
 
-def test_the_schema_is_a_schema_and_closed() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+@pytest.mark.parametrize("name", ["result-1", "result-2", "event-1", "status-1"])
+def test_the_schemas_are_schemas_and_open(name: str) -> None:
+    schema = json.loads((files("edgeai") / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
 
-    def closed(node: Any) -> None:
+    def is_open(node: Any) -> None:
         if isinstance(node, dict):
-            if node.get("type") == "object":
-                assert "additionalProperties" in node
+            assert node.get("additionalProperties") is not False
             for value in node.values():
-                closed(value)
+                is_open(value)
 
-    closed(SCHEMA)
+    is_open(schema)
 
 
 def test_a_full_result_fits_and_survives_the_round_trip() -> None:
     body = wire(FULL)
     VALIDATOR.validate(body)
-    assert body == FULL.as_dict() | {"findings": list(body["findings"]), "degraded": body["degraded"]}
+    assert Result.from_dict(body) == replace(FULL, timings_ms=body["timings_ms"])
     assert body["findings"][0]["concept"]["code"] == "RG"
     assert body["timings_ms"]["decode"] == 1.235
     VALIDATOR.validate(FAILED)
@@ -130,13 +136,88 @@ def test_a_reader_ignores_keys_of_a_later_edgeai() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"area_px": -1}, {"box": [1, 2, 3]}, {"contours": [[[0, 0], [1, 1]]]}, {"centroid": [1]}, {"parts": -1}, {"x": 1}],
+    [{"area_px": -1}, {"box": [1, 2, 3]}, {"contours": [[[0, 0], [1, 1]]]}, {"centroid": [1]}, {"parts": -1}],
 )
 def test_a_region_that_cannot_be_does_not_fit(change: dict[str, Any]) -> None:
     body = wire(replace(FULL, findings=(SEGMENT,)))
     body["findings"][0]["region"] |= change
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(body)
+
+
+RICH = replace(
+    FULL,
+    attempt=3,
+    findings=(
+        replace(
+            SEGMENT,
+            measurements=(
+                Measurement(name="axis", value=31.5, unit="mm", interval=(30.0, 33.0)),
+                Measurement(name="ratio", value=0.8, unit="1", concept=Concept(code="1", scheme="DCM", meaning="r")),
+            ),
+        ),
+    ),
+    notes=(Note(code="input.frames-sampled", text="16 of 60 frames were run"),),
+    frames_total=60,
+    frames_run=16,
+    guard=(GuardFigure(check="content", name="grey levels", value=200.0, threshold=16.0),),
+    attachments=(Attachment(digest="sha256:" + "a" * 64, name="mask", media_type="image/png", size_bytes=10),),
+    timings_ms={"total": 2.0},
+)
+
+
+def test_all_that_schema_2_brings_fits_and_survives_the_round_trip() -> None:
+    VALIDATOR.validate(wire(RICH))
+    assert Result.from_dict(wire(RICH)) == RICH
+
+
+def test_indeterminate_is_no_completed_result() -> None:
+    body = wire(replace(RICH, outcome=Outcome.INDETERMINATE, findings=(), reason=Failure(code="guard.x", message="?")))
+    VALIDATOR.validate(body)
+    assert Result.from_dict(body).outcome is Outcome.INDETERMINATE
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(body | {"findings": wire(FULL)["findings"]})
+
+
+def test_a_reader_of_schema_1_reads_what_it_knows_and_never_takes_indeterminate_for_a_negative() -> None:
+    old = jsonschema.Draft202012Validator(
+        json.loads((files("edgeai") / "schemas" / "result-1.json").read_text(encoding="utf-8"))
+    )
+    unsure = replace(RICH, outcome=Outcome.INDETERMINATE, findings=(), reason=Failure(code="guard.x", message="?"))
+    for result in (FULL, RICH, unsure):
+        body = json.loads(json.dumps(as_schema_1(result)))
+        old.validate(body)
+        assert Result.from_dict(body).model == result.model
+    assert as_schema_1(unsure)["outcome"] == "failed"
+    with pytest.raises(jsonschema.ValidationError):
+        old.validate(wire(RICH))  # the number tells an old reader that it does not know this form
+
+
+def test_in_schema_1_each_attempt_has_an_id_of_its_own_since_its_readers_know_no_attempts() -> None:
+    ids = [as_schema_1(replace(RICH, attempt=attempt))["result_id"] for attempt in (1, 2, 2, 3)]
+    assert ids[0] == RICH.result_id
+    assert ids[1] == ids[2]
+    assert len(set(ids)) == 3
+
+
+def test_keys_that_nobody_knows_are_ignored_everywhere() -> None:
+    body = wire(RICH)
+
+    def add_keys(node: Any) -> None:
+        for value in node.values() if isinstance(node, dict) else node:
+            if isinstance(value, dict | list):
+                add_keys(value)
+        if isinstance(node, dict) and node is not body.get("timings_ms"):
+            node["of-a-later-version"] = {"x": 1}
+
+    add_keys(body)
+    VALIDATOR.validate(body)
+    assert Result.from_dict(body) == RICH
+
+
+def test_a_schema_that_is_not_known_is_refused() -> None:
+    with pytest.raises(ValueError, match="schema 3"):
+        Result.from_dict(wire(FULL) | {"schema": 3})
 
 
 def test_a_message_says_where_it_comes_from() -> None:
@@ -154,20 +235,26 @@ def test_a_message_says_where_it_comes_from() -> None:
         {"engine": None},
         {"outcome": "failed"},
         {"outcome": "negative"},
-        {"schema": 2},
+        {"schema": 1},
+        {"attempt": 0},
+        {"attempt": "1"},
+        {"notes": [{"code": "input.frames-sampled"}]},
+        {"notes": [{"code": "no point", "text": "x"}]},
+        {"frames_run": -1},
+        {"attachments": [{"digest": "latest", "name": "mask", "media_type": "image/png", "size_bytes": 3}]},
+        {"guard": [{"check": "content", "name": "levels", "value": "many", "threshold": None, "withheld": False}]},
         {"schema": "1"},
-        {"patient_name": "Secret"},
         {"created_at": "2026-01-02 03:04:05"},
         {"created_at": "2026-01-02T03:04:05+01:00"},
         {"result_id": "1.2.3"},
         {"findings": [{**FULL.as_dict()["findings"][0], "probability": 1.2}]},
         {"findings": [{**FULL.as_dict()["findings"][0], "frame_number": 0}]},
-        {"findings": [{**FULL.as_dict()["findings"][0], "colour": "red"}]},
+        {"findings": [{**FULL.as_dict()["findings"][0], "measurements": [{"name": "axis", "value": 3}]}]},
         {"model": {"name": "m", "version": "1", "digest": "latest"}},
         {"degraded": {"wished": "x", "because": []}},
         {"timings_ms": {"total": -1}},
         {"timings_ms": {"Total": 1}},
-        {"instance": {**FULL.as_dict()["instance"], "patient_id": "7"}},
+        {"instance": {**FULL.as_dict()["instance"], "content": "sha256:short"}},
     ],
 )
 def test_what_a_completed_result_may_not_be(change: dict[str, Any]) -> None:

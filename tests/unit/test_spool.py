@@ -32,7 +32,10 @@ def arrive(spool: Spool, number: int = 1, deployments: tuple[str, ...] = ("guard
     received = spool.tmp / f"{number}-{threading.get_ident()}"
     received.write_bytes(b"DICOM" * 100)
     instance = instance_ref(sop_instance_uid=f"2.25.{number}")
-    return spool.admit(instance, received, deployments=deployments, source="test")
+    content = f"sha256:{number:064x}"
+    return spool.admit(
+        instance, received, content=lambda: content, deployments=deployments, source="test"
+    ).is_new
 
 
 def result_of(job: Job, outcome: Outcome = Outcome.FAILED, code: str = "pixels.rejected") -> Result:
@@ -109,7 +112,7 @@ def test_two_senders_of_one_instance_at_once_make_one_job(spool: Spool) -> None:
 def test_an_instance_for_nobody_is_remembered_without_its_file(spool: Spool) -> None:
     assert arrive(spool, deployments=())
     assert spool.knows("2.25.1")
-    assert not arrive(spool)
+    assert not arrive(spool, deployments=())
     assert not list(spool.instances.iterdir())
     assert not list(spool.tmp.iterdir())
 
@@ -244,7 +247,7 @@ def test_blame_uses_up_attempts_and_then_condemns(spool: Spool) -> None:
     arrive(spool)
     for attempt in range(2):
         job = take(spool)
-        assert job.attempts == attempt
+        assert job.deaths == attempt
         assert not spool.blame(job.id, "crashed", "it died", max_attempts=3)
         assert spool.condemned("guard", "me") is None
     assert spool.blame(take(spool).id, "crashed", "it died", max_attempts=3)
@@ -260,7 +263,7 @@ def test_interruptions_are_no_attempts_and_yet_have_an_end(spool: Spool, monkeyp
     monkeypatch.setattr("edgeai.spool.work.MAX_INTERRUPTIONS", 5)
     arrive(spool)
     for _ in range(5):
-        assert take(spool).attempts == 0
+        assert take(spool).deaths == 0
         spool.release("guard")
     assert spool.claim("guard", "me") is None
     given_up = spool.condemned("guard", "me")
@@ -354,7 +357,8 @@ def test_durations_and_counts_survive_a_restart(spool: Spool, tmp_path: Path) ->
     assert stages["run"].sum_ms == pytest.approx(6.0)
     assert stages["run"].counts[BUCKETS_MS.index(5.0)] == 2
     assert stages["total"].counts[-1] == 2
-    found = {(item.labels["outcome"], item.labels["code"]): item.value for item in again.counters()}
+    results = [item for item in again.counters() if item.name == "results"]
+    found = {(item.labels["outcome"], item.labels["code"]): item.value for item in results}
     assert found == {("completed", ""): 1, ("failed", "pixels.rejected"): 1}
     again.close()
 
@@ -476,7 +480,7 @@ db.execute("CREATE TEMP TRIGGER t AFTER " + where + " BEGIN SELECT die(); END")
 if where.startswith("INSERT ON jobs"):
     received = spool.tmp / "x"
     received.write_bytes(b"DICOM")
-    spool.admit(instance_ref(), received, deployments=["guard"], source="test")
+    spool.admit(instance_ref(), received, content=lambda: "sha256:0", deployments=["guard"], source="test")
 else:
     import edgeai.api as api
     job = spool.claim("guard", "child")

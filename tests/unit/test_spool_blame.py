@@ -26,7 +26,8 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
 def job(spool: Spool, tmp_path: Path) -> int:
     phantom = write_instance(tmp_path / "one.dcm")
     received = Path(shutil.copy(phantom.path, spool.tmp / "one.dcm"))
-    assert spool.admit(phantom.instance, received, deployments=["guard"], source="test")
+    content = phantom.instance.sop_instance_uid
+    assert spool.admit(phantom.instance, received, content=lambda: content, deployments=["guard"], source="test").jobs
     claimed = spool.claim("guard", "me")
     assert claimed is not None
     return claimed.id

@@ -1,0 +1,43 @@
+"""Which received files stay: those that a job needs, and within a bound those of failed jobs, to be done again."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from edgeai.spool.store import Limits
+
+
+def spend_file(db: sqlite3.Connection, limits: Limits, job_id: int) -> list[str]:
+    """Forget what no job needs any more, now that this one is done; names of files to remove after the commit.
+
+    A crash between commit and removal leaves a file without a row, which ``recover`` removes.
+    """
+    if limits.keep_files == "always":
+        return []
+    row = db.execute(
+        "SELECT i.id, i.file, EXISTS (SELECT 1 FROM jobs WHERE instance = i.id AND state <> 'done'),"
+        " EXISTS (SELECT 1 FROM jobs WHERE instance = i.id AND outcome = 'failed')"
+        " FROM instances AS i JOIN jobs AS j ON j.instance = i.id WHERE j.id = ?",
+        (job_id,),
+    ).fetchone()
+    if row is None or row[1] is None or row[2]:
+        return []
+    if row[3] and limits.keep_files == "failed":
+        db.execute("UPDATE instances SET kept = 1 WHERE id = ?", (row[0],))
+        return drop_kept(db, at_most=limits.max_failed_bytes)
+    db.execute("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", (row[0],))
+    return [str(row[1])]
+
+
+def drop_kept(db: sqlite3.Connection, *, at_most: int) -> list[str]:
+    """Forget kept files, the oldest first, until no more than ``at_most`` bytes are kept; their names."""
+    excess = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM instances WHERE kept = 1").fetchone()[0] - at_most
+    dropped: list[str] = []
+    while excess > 0:
+        identifier, file, size = db.execute(
+            "SELECT id, file, bytes FROM instances WHERE kept = 1 ORDER BY received_at LIMIT 1"
+        ).fetchone()
+        db.execute("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", (identifier,))
+        dropped += [str(file)] if file else []
+        excess -= size
+    return dropped
