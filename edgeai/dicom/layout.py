@@ -37,6 +37,7 @@ class PixelLayout:
         file_bytes: size of the file when the header was read.
         deflated_from: where in the file a deflated data set begins.
         tag: of Pixel Data (7FE0,0010), or of its float sisters.
+        palette_fault: why there is no palette although the header has one.
         extended_offsets: Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8-9), in bytes.
     """
 
@@ -58,6 +59,7 @@ class PixelLayout:
     swapped_words: bool = False
     deflated_from: int = 0
     palette: Palette | None = None
+    palette_fault: str = ""
     extended_offsets: tuple[Array, Array] | None = None
 
     @property
@@ -77,7 +79,7 @@ class PixelLayout:
     @property
     def stored_bits(self) -> int:
         """Bits that one frame takes in native Pixel Data; 4:2:2 stores two samples a pixel (C.7.6.3.1.2)."""
-        native_422 = self.syntax.codec == "native" and self.photometric_interpretation == "YBR_FULL_422"
+        native_422 = self.syntax.uncompressed and self.photometric_interpretation == "YBR_FULL_422"
         samples = 2 if native_422 else self.samples
         return self.rows * self.columns * samples * self.bits_allocated
 
@@ -95,10 +97,7 @@ def check(layout: PixelLayout, limits: PixelLimits) -> None:
             code="pixels.unsupported-syntax",
             remedy="have the sender propose an uncompressed or a still-image transfer syntax",
         )
-    if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
-        raise PixelsRejected(
-            f"{layout.frames} frames of {layout.rows}x{layout.columns} is no image", code="pixels.dimensions"
-        )
+    check_extent(layout)
     _check_size(layout, limits)
     _check_samples(layout)
     _check_bits(layout)
@@ -108,6 +107,18 @@ def check(layout: PixelLayout, limits: PixelLimits) -> None:
         raise PixelsRejected(
             "Pixel Data is encapsulated in a native transfer syntax, or native in an encapsulated one",
             code="pixels.encapsulation",
+        )
+
+
+def check_extent(layout: PixelLayout) -> None:
+    """Refuse what has no pixel at all. To be asked before anything is decided by rows or columns.
+
+    Raises:
+        PixelsRejected: ``pixels.dimensions``.
+    """
+    if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
+        raise PixelsRejected(
+            f"{layout.frames} frames of {layout.rows}x{layout.columns} is no image", code="pixels.dimensions"
         )
 
 
@@ -147,12 +158,12 @@ def _check_samples(layout: PixelLayout) -> None:
     ybr_422 = layout.photometric_interpretation == "YBR_FULL_422"
     if (
         ybr_422
-        and layout.syntax.codec == "native"
+        and layout.syntax.uncompressed
         and (layout.columns % 2 or layout.planar or layout.bits_allocated != 8)
     ):
         raise PixelsRejected("4:2:2 needs an even number of columns of 8-bit pixels", code="pixels.photometric")
     if layout.photometric_interpretation == "PALETTE COLOR" and layout.palette is None:
-        raise PixelsRejected("PALETTE COLOR without a palette", code="pixels.palette")
+        raise PixelsRejected(layout.palette_fault or "PALETTE COLOR without a palette", code="pixels.palette")
 
 
 def _check_bits(layout: PixelLayout) -> None:
@@ -170,7 +181,7 @@ def _check_bits(layout: PixelLayout) -> None:
             f"High Bit {layout.high_bit} do not go together",
             code="pixels.bits",
         )
-    if layout.bits_allocated == 1 and (layout.samples != 1 or layout.syntax.codec != "native" or layout.signed):
-        raise PixelsRejected("single bits must be native, unsigned and grey", code="pixels.bits")
+    if layout.bits_allocated == 1 and (layout.samples != 1 or not layout.syntax.uncompressed or layout.signed):
+        raise PixelsRejected("single bits must be uncompressed, unsigned and grey", code="pixels.bits")
     if layout.samples == 3 and (layout.signed or layout.bits_allocated not in (8, 16)):
         raise PixelsRejected("colour must be unsigned, 8 or 16 bits a sample", code="pixels.bits")

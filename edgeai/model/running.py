@@ -13,20 +13,21 @@ from typing import Final
 
 import numpy as np
 
-import edgeai
 from edgeai.api.errors import EdgeaiError, InferenceFailed, InputRejected, TensorMismatch
 from edgeai.api.imaging import Frame, Geometry, InstanceRef
-from edgeai.api.results import Degradation, EngineRef, Failure, Findings, ModelRef, Outcome, Result
+from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
 from edgeai.api.specs import FrameContext, Session, Task
 from edgeai.api.tensors import Array, Tensors, check_tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
+from edgeai.guards.faults import Feed
 from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, rehearse
 from edgeai.model.opening import OpenEngine
-from edgeai.model.results import Stopwatch, ids_of, now, ref_of, result_id
-from edgeai.model.steps import Breadcrumb, Step
+from edgeai.model.progress import Run
+from edgeai.model.results import Stopwatch, ref_of
+from edgeai.model.steps import Breadcrumb, RunStep, Step
 from edgeai.pipeline import Pipeline
 from edgeai.selection import Choice
 
@@ -34,6 +35,7 @@ _DEPTH: Final = 8
 """Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
 _MOST_DECODERS: Final = 4
 _DECODE: Final = Step("decode")
+_INTERPRET: Final = Step("interpret")
 
 
 class Model:
@@ -44,6 +46,7 @@ class Model:
         engine: what computes it here.
         degraded: what was wished for and not taken, with the reasons; ``None`` when the wish was met.
         choice: every candidate, and why not.
+        failed_step: where the last run failed, known for certain; ``None`` when it did not.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Model:
         self.engine: EngineRef = opened.engine
         self.degraded: Degradation | None = opened.degraded
         self.choice: Choice = opened.choice
+        self.failed_step: RunStep | None = None
         self._session: Session = opened.session
         self._run_step = Step("run", opened.provider)
         self._pipeline = pipeline
@@ -74,15 +78,13 @@ class Model:
                 breadcrumb names for certain what a process died of.
         """
         path = Path(path)
-        watch = Stopwatch()
-        run = _Run(self, watch, deployment, fallback=path.absolute().as_uri())
+        run = Run(self, Stopwatch(), deployment, fallback=path.absolute().as_uri())
 
         def work() -> Findings:
-            with watch.stage("header"):
+            with run.at("header"):
                 found = header or _header_of(path)
-            run.instance = found.instance
-            run.refuse_ineligible()
-            numbers = self.bundle.manifest.frames.numbers(max(1, found.instance.number_of_frames))
+            run.admit(found.instance, found)
+            numbers = self.bundle.manifest.frames.numbers(found.instance.number_of_frames)
             if not overlap or len(numbers) == 1:
                 with closing(_frames_of(path, found, self._decode_options(numbers))) as frames:
                     return self._one_by_one(islice(frames, len(numbers)), run)
@@ -90,20 +92,24 @@ class Model:
             shares = [self._decode_options(numbers[first::count]) for first in range(count)]
             return self._stream([_frames_of(path, found, share) for share in shares], run)
 
-        return run.result(work)
+        return self._ended(run, work)
 
     def run(self, frames: Iterable[Frame], instance: InstanceRef, *, deployment: str = "") -> Result:
         """One instance whose frames are already decoded (or come from a generator). Never raises, as ``run_file``."""
-        run = _Run(self, Stopwatch(), deployment, fallback="")
-        run.instance = instance
+        run = Run(self, Stopwatch(), deployment, fallback="")
 
         def work() -> Findings:
-            run.refuse_ineligible()
+            run.admit(instance)
             if isinstance(frames, Sequence) and len(frames) <= 1:
                 return self._one_by_one(iter(frames), run)
             return self._stream([frames], run)
 
-        return run.result(work)
+        return self._ended(run, work)
+
+    def _ended(self, run: Run, work: Callable[[], Findings]) -> Result:
+        result = run.result(work)
+        self.failed_step = run.failed_step
+        return result
 
     def rehearse(self) -> tuple[GoldenAnswer, ...]:
         """Run the bundle's golden cases here, on this engine; ``()`` when it has none.
@@ -179,51 +185,77 @@ class Model:
                 raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
         return outputs
 
-    def _one_by_one(self, frames: Iterator[Frame], run: _Run) -> Findings:
+    def _one_by_one(self, frames: Iterator[Frame], run: Run) -> Findings:
         """Decode, transform and run in turn, on this thread: the way of a single frame."""
         name = self._pipeline.input.name
         each: list[Findings] = []
         while True:
             with self._breadcrumb(_DECODE):
-                ready = self._next(frames, run.watch)
+                ready = self._next(frames, run, run.watch)
             if ready is None:
                 return self._summary(each, run)
             run.engine = self.engine
-            with self._breadcrumb(self._run_step), run.watch.stage("run"):
+            with self._breadcrumb(self._run_step), run.at("run"):
                 outputs = self.infer({name: ready[0]})
+            run.frames_run += 1
             each.append(self._interpret(outputs, ready[1], run))
 
-    def _stream(self, shares: Sequence[Iterable[Frame]], run: _Run) -> Findings:
+    def _stream(self, shares: Sequence[Iterable[Frame]], run: Run) -> Findings:
         """Many frames, prepared on threads that take them in turn, and fed to the engine as fast as it takes them.
 
         ``decode`` and ``transform`` are then the sum over the threads, and ``run`` the time that was neither
         spent waiting for frames nor on findings.
         """
-        waiting: deque[Frame] = deque()
         idle, watches = Stopwatch(), [Stopwatch() for _ in shares]
-        prepared = [self._prepared(share, watch) for share, watch in zip(shares, watches, strict=True)]
+        prepared = [self._prepared(share, run, watch) for share, watch in zip(shares, watches, strict=True)]
         each: list[Findings] = []
-        run.engine = self.engine
         with (
             in_turn(prepared, depth=_DEPTH) as ahead,
             self._breadcrumb(self._run_step),
-            _ended(self._session.stream(self._feed(ahead, waiting, idle))) as answers,
+            closing(self._answers(ahead, run, idle)) as answers,
         ):
-            for outputs in answers:
-                if not waiting:
-                    raise _miscounted("more")
-                checked, seen = self._checked(outputs), waiting.popleft()
+            for outputs, seen in answers:
                 with idle.stage("findings"):
-                    each.append(self._interpret(checked, seen, run))
-        if waiting:
-            raise _miscounted("fewer")
+                    each.append(self._interpret(outputs, seen, run))
         for watch in watches:
             run.watch.include(watch)
         spent = idle.total()
         run.watch.add("run", max(0.0, spent["total"] - spent.get("frames", 0.0) - spent.get("findings", 0.0)) / 1e3)
         return self._summary(each, run)
 
-    def _feed(self, ahead: Iterator[tuple[Array, Frame]], waiting: deque[Frame], idle: Stopwatch) -> Iterator[Tensors]:
+    def _answers(
+        self, ahead: Iterator[tuple[Array, Frame]], run: Run, idle: Stopwatch
+    ) -> Generator[tuple[Tensors, Frame], None, None]:
+        """What the engine makes of the frames, in order: all that can go wrong in here is its own doing.
+
+        Except what its feed raises. Whatever an engine makes of that (an error of its own, an early end), it is the
+        feed's error that is raised here, and it stays laid on the step that it comes from.
+        """
+        waiting: deque[Frame] = deque()
+        fed = Feed(self._feed(ahead, waiting, run, idle))
+        try:
+            with _ended(self._session.stream(fed)) as answers:
+                for outputs in answers:
+                    if not waiting:
+                        raise _miscounted("more")
+                    checked = self._checked(outputs)
+                    run.frames_run += 1
+                    yield checked, waiting.popleft()
+            if fed.error is None and (waiting or next(fed, None) is not None):
+                raise _miscounted("fewer")
+        except GeneratorExit:
+            raise  # the findings failed, and nobody waits for more
+        except BaseException as error:
+            if fed.error is None:
+                run.lay("run", error)
+                raise
+            raise fed.error from None
+        if fed.error is not None:
+            raise fed.error
+
+    def _feed(
+        self, ahead: Iterator[tuple[Array, Frame]], waiting: deque[Frame], run: Run, idle: Stopwatch
+    ) -> Iterator[Tensors]:
         """What the engine takes; the frames of what it has taken and not yet answered are in ``waiting``."""
         name = self._pipeline.input.name
         while True:
@@ -231,96 +263,34 @@ class Model:
                 ready = next(ahead, None)
             if ready is None:
                 return
+            run.engine = self.engine
             waiting.append(ready[1])
             yield {name: ready[0]}
 
-    def _prepared(self, frames: Iterable[Frame], watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
+    def _prepared(self, frames: Iterable[Frame], run: Run, watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
         """A thread's share of the frames, decoded and transformed."""
         each = iter(frames)
         with self._breadcrumb(_DECODE):
-            while (ready := self._next(each, watch)) is not None:
+            while (ready := self._next(each, run, watch)) is not None:
                 yield ready
 
-    def _next(self, frames: Iterator[Frame], watch: Stopwatch) -> tuple[Array, Frame] | None:
-        with watch.stage("decode"):
+    def _next(self, frames: Iterator[Frame], run: Run, watch: Stopwatch) -> tuple[Array, Frame] | None:
+        with run.at("decode", watch):
             frame = next(frames, None)
         if frame is None:
             return None
-        with watch.stage("transform"):
+        with run.at("transform", watch):
             return self._pipeline.prepare(frame)
 
-    def _interpret(self, outputs: Tensors, seen: Frame, run: _Run) -> Findings:
-        with run.watch.stage("interpret"):
+    def _interpret(self, outputs: Tensors, seen: Frame, run: Run) -> Findings:
+        with self._breadcrumb(_INTERPRET), run.at("interpret"):
             return self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
 
-    def _summary(self, each: Sequence[Findings], run: _Run) -> Findings:
+    def _summary(self, each: Sequence[Findings], run: Run) -> Findings:
         if not each:
             raise InputRejected("the instance has no frames", code="input.no-frames")
-        with run.watch.stage("interpret"):
+        with self._breadcrumb(_INTERPRET), run.at("summarise"):
             return self._task.summarise(each, run.known)
-
-
-class _Run:
-    """One run: what is known so far, and the Result that comes of it whatever happens."""
-
-    def __init__(self, model: Model, watch: Stopwatch, deployment: str, *, fallback: str) -> None:
-        self._model = model
-        self._deployment = deployment
-        self._fallback = fallback
-        self.watch = watch
-        self.instance: InstanceRef | None = None
-        self.engine: EngineRef | None = None
-
-    @property
-    def known(self) -> InstanceRef:
-        """The instance, once its header has been read."""
-        assert self.instance is not None
-        return self.instance
-
-    def refuse_ineligible(self) -> None:
-        """Stop here when the manifest does not mean this instance.
-
-        Raises:
-            _NotApplicable: with the reason.
-        """
-        why = self._model.bundle.manifest.eligibility.why_not(self.known)
-        if why is not None:
-            raise _NotApplicable(why, code="input.not-eligible")
-
-    def result(self, work: Callable[[], Findings]) -> Result:
-        """Do the work and say how it ended."""
-        try:
-            return self._result(Outcome.COMPLETED, findings=work())
-        except _NotApplicable as error:
-            return self._result(Outcome.NOT_APPLICABLE, reason=Failure.of(error))
-        except EdgeaiError as error:
-            return self._result(Outcome.FAILED, reason=Failure.of(error))
-        except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for "nothing found", nor stop the rest
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-            failure = EdgeaiError(said, code="edgeai.internal", remedy="report this with the file's attributes")
-            return self._result(Outcome.FAILED, reason=Failure.of(failure))
-
-    def _result(self, outcome: Outcome, *, findings: Findings = (), reason: Failure | None = None) -> Result:
-        model = self._model
-        identity = self.instance.sop_instance_uid if self.instance else self._fallback
-        return Result(
-            result_id=result_id(identity, model.bundle.digest, self._deployment),
-            deployment=self._deployment,
-            outcome=outcome,
-            model=model.reference,
-            instance=ids_of(self.instance),
-            created_at=now(),
-            edgeai_version=edgeai.__version__,
-            findings=findings,
-            reason=reason,
-            engine=self.engine,
-            degraded=model.degraded,
-            timings_ms=self.watch.total(),
-        )
-
-
-class _NotApplicable(InputRejected):
-    """The instance is sound, and not what the model is meant for."""
 
 
 def _header_of(path: Path) -> Header:
@@ -341,14 +311,17 @@ def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[
 def _ended(answers: Iterator[Tensors]) -> Iterator[Iterator[Tensors]]:
     """A session's stream that is over when the context is.
 
-    Otherwise an engine might still be at work on what nobody waits for when the next instance comes.
+    Otherwise an engine might still be at work on what nobody waits for when the next instance comes. What it says
+    when it is stopped half-way does not hide why it was.
     """
+    close = getattr(answers, "close", None) or (lambda: None)  # a generator has it; any iterator may be a stream
     try:
         yield answers
-    finally:
-        close = getattr(answers, "close", None)  # a generator has it; any iterator may be a stream
-        if close is not None:
+    except BaseException:
+        with suppress(Exception):
             close()
+        raise
+    close()
 
 
 def _decoders(header: Header, frames: int) -> int:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from edgeai.guards import PluginInfo
 
+RunStep: TypeAlias = Literal["header", "decode", "transform", "run", "interpret", "summarise"]
+"""Where a run can fail. Only ``run`` is the engine's own; what its feed raises while it pulls frames is not."""
+
 
 class Step(str):
-    """``load``, ``probe``, ``open``, ``decode`` or ``run``; with the plugin it is laid on, where there is one."""
+    """``load``, ``probe``, ``open``, ``decode`` (and transform), ``run`` or ``interpret`` (and summarise).
+
+    With the plugin it is laid on, where there is one.
+    """
 
     __slots__ = ("plugin", "version")
 
@@ -26,8 +32,8 @@ class Step(str):
 
 
 Breadcrumb: TypeAlias = Callable[[Step], AbstractContextManager[None]]
-"""Entered before a step and left after it, on the thread that does it: ``decode`` runs beside ``run`` when
-the frames of one instance are worked on ahead of the engine."""
+"""Entered before a step and left after it, on the thread that does it. When the frames of one instance are worked on
+ahead of the engine, ``decode`` runs beside ``run``, and ``interpret`` lies inside it: the innermost is under way."""
 
 
 def no_breadcrumb(step: Step) -> AbstractContextManager[None]:

@@ -29,7 +29,11 @@ OWN_DOING = frozenset(
 """Signals that a process brings on itself."""
 
 PLUGIN_STEPS = frozenset({"load", "probe", "open", "run"})
-"""Steps that a plugin answers for. A death while decoding is the image's doing."""
+"""Steps that a plugin answers for: an engine's, and whatever loads."""
+
+IMAGE_STEPS = frozenset({"decode", "interpret"})
+"""Steps that no engine answers for: decoding with its transforms, and what is made of the outputs. A death in there is
+laid on the job alone."""
 
 DeathCause = Literal["crashed", "deadline", "silent", "interrupted", "ended"]
 
@@ -90,7 +94,7 @@ def _how(status: int) -> str:
 
 def _blamed(steps: Sequence[Step], thread: int | None) -> Step | None:
     """The innermost risky step of the one thread that can have done it."""
-    risky = [step for step in steps if step.step in PLUGIN_STEPS or step.step == "decode"]
+    risky = [step for step in steps if step.step in PLUGIN_STEPS or step.step in IMAGE_STEPS]
     threads = {step.thread for step in risky}
     if thread in threads:
         return [step for step in risky if step.thread == thread][-1]

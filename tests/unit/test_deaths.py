@@ -60,6 +60,18 @@ def test_a_death_while_decoding_is_the_images_doing() -> None:
     assert (death.step, death.job_id) == (None, 7)
 
 
+@pytest.mark.parametrize("killed", [None, "deadline"])
+def test_a_death_while_the_outputs_are_interpreted_is_not_the_engines(killed: Any) -> None:
+    """With many frames at a time the engine's step goes on around it."""
+    status = -signal.SIGKILL if killed else -signal.SIGSEGV
+    for steps in ([JOB, step("interpret")], [JOB, step("run"), step("interpret")]):
+        death = judge(status, note(*steps), killed=killed)
+        assert (death.step, death.job_id) == (None, 7)
+    report = f"Fatal Python error: Aborted\n\nCurrent thread 0x{MAIN:016x} (most recent"
+    death = judge(status, note(JOB, step("run"), step("decode", AHEAD), step("interpret")), crash_report=report)
+    assert (death.step, death.job_id) == (None, 7)
+
+
 def test_two_threads_at_work_and_no_evidence_blames_the_job_alone() -> None:
     death = judge(-signal.SIGSEGV, note(JOB, step("run"), step("decode", AHEAD)))
     assert (death.step, death.job_id) == (None, 7)

@@ -1,0 +1,154 @@
+"""How far a run came, at which step it failed, and the ``Result`` that comes of it whatever happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
+
+import edgeai
+from edgeai.api.errors import EdgeaiError, InputRejected
+from edgeai.api.results import EngineRef, Failure, Findings, Note, Outcome, Result
+from edgeai.dicom.layout import check_extent
+from edgeai.model.results import Stopwatch, ids_of, now, result_id
+
+if TYPE_CHECKING:
+    from edgeai.api.imaging import InstanceRef
+    from edgeai.dicom.header import Header
+    from edgeai.model.running import Model
+    from edgeai.model.steps import RunStep
+
+_STAGES: Final[dict[RunStep, str]] = {"summarise": "interpret"}
+"""Steps that are timed under another's name."""
+
+
+class Run:
+    """One run of a model.
+
+    Attributes:
+        engine: what computed it; ``None`` until an engine has seen something of it.
+        frames_run: how many frames the engine has answered.
+        failed_step: where it failed; ``None`` when it did not, or when no step was at fault.
+    """
+
+    def __init__(self, model: Model, watch: Stopwatch, deployment: str, *, fallback: str) -> None:
+        self._model = model
+        self._deployment = deployment
+        self._fallback = fallback
+        self._notes: tuple[Note, ...] = ()
+        self._raised: list[tuple[BaseException, RunStep]] = []
+        self.watch = watch
+        self.instance: InstanceRef | None = None
+        self.engine: EngineRef | None = None
+        self.frames_run = 0
+        self.failed_step: RunStep | None = None
+
+    @property
+    def known(self) -> InstanceRef:
+        """The instance, once its header has been read."""
+        assert self.instance is not None
+        return self.instance
+
+    def at(self, step: RunStep, watch: Stopwatch | None = None) -> At:
+        """A context in which that step is under way: it is timed, and an error from inside is laid on it."""
+        return At(self, step, self.watch if watch is None else watch)
+
+    def lay(self, step: RunStep, error: BaseException) -> None:
+        """Remember where an error comes from. What was laid on one step is not laid on another that it passes."""
+        if not any(known is error for known, _ in self._raised):
+            self._raised.append((error, step))
+
+    def admit(self, instance: InstanceRef, header: Header | None = None) -> None:
+        """Take an instance, unless it is no image, or not one that the model is meant for.
+
+        Whether it is an image at all is asked first: what has no rows is not "smaller than the model wants".
+
+        Raises:
+            PixelsRejected: ``pixels.dimensions``.
+            NotApplicable: with the reason.
+        """
+        self.instance = instance
+        if header is not None:
+            self._notes = tuple(getattr(header, "notes", ()))
+            if header.pixels is not None:
+                with self.at("header"):
+                    check_extent(header.pixels)
+        why = self._model.bundle.manifest.eligibility.why_not(instance)
+        if why is not None:
+            raise NotApplicable(why, code="input.not-eligible")
+
+    def result(self, work: Callable[[], Findings]) -> Result:
+        """Do the work and say how it ended."""
+        try:
+            return self._result(Outcome.COMPLETED, findings=work())
+        except NotApplicable as error:
+            return self._result(Outcome.NOT_APPLICABLE, reason=Failure.of(error))
+        except EdgeaiError as error:
+            return self._failed(error, error)
+        except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for "nothing found", nor stop the rest
+            said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+            failure = EdgeaiError(said, code="edgeai.internal", remedy="report this with the file's attributes")
+            return self._failed(error, failure)
+
+    def _failed(self, error: BaseException, told: EdgeaiError) -> Result:
+        self.failed_step = next((step for known, step in self._raised if known is error), None)
+        if self.failed_step == "run":
+            self.engine = self._model.engine  # it may have failed before it took anything
+        return self._result(Outcome.FAILED, reason=Failure.of(told))
+
+    def _result(self, outcome: Outcome, *, findings: Findings = (), reason: Failure | None = None) -> Result:
+        model = self._model
+        identity = self.instance.sop_instance_uid if self.instance else self._fallback
+        total = self._frames_total()
+        return Result(
+            result_id=result_id(identity, model.bundle.digest, self._deployment),
+            deployment=self._deployment,
+            outcome=outcome,
+            model=model.reference,
+            instance=ids_of(self.instance),
+            created_at=now(),
+            edgeai_version=edgeai.__version__,
+            findings=findings,
+            reason=reason,
+            notes=(*self._notes, *self._sampled(outcome, total)),
+            frames_total=total,
+            frames_run=None if total is None else self.frames_run,
+            engine=self.engine,
+            degraded=model.degraded,
+            timings_ms=self.watch.total(),
+        )
+
+    def _frames_total(self) -> int | None:
+        """As its header says; at least what was run, of frames that came without a file."""
+        if self.instance is None:
+            return None
+        return max(0, self.instance.number_of_frames, self.frames_run)
+
+    def _sampled(self, outcome: Outcome, total: int | None) -> tuple[Note, ...]:
+        """That the findings do not speak of every frame."""
+        if outcome is not Outcome.COMPLETED or total is None or self.frames_run >= total:
+            return ()
+        return (Note(code="input.frames-sampled", text=f"{self.frames_run} of {total} frames were run"),)
+
+
+class At:
+    """See ``Run.at``."""
+
+    __slots__ = ("_began", "_run", "_step", "_watch")
+
+    def __init__(self, run: Run, step: RunStep, watch: Stopwatch) -> None:
+        self._run, self._step, self._watch = run, step, watch
+        self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._watch.add(_STAGES.get(self._step, self._step), time.perf_counter() - self._began)
+        if error is not None:
+            self._run.lay(self._step, error)
+
+
+class NotApplicable(InputRejected):
+    """The instance is sound, and not what the model is meant for."""
