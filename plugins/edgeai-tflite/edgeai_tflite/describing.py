@@ -11,6 +11,7 @@ from edgeai.api import Described, ModelRejected, TensorMismatch, TensorSpec
 from edgeai_tflite.engine import load
 from edgeai_tflite.flatbuffer import verify
 from edgeai_tflite.session import ENGINE_ERRORS
+from edgeai_tflite.state import kept_by, refuse_random
 
 
 def describe_tensors(artifact: Path) -> Described:
@@ -18,7 +19,8 @@ def describe_tensors(artifact: Path) -> Described:
 
     Raises:
         BackendUnavailable: no runtime is installed.
-        ModelRejected: missing, damaged, with a dtype that no manifest has, or with an operator that is lacking.
+        ModelRejected: missing, damaged, with a dtype that no manifest has, with an operator that is lacking, or
+            with random numbers.
     """
     runtime, module = load()
     fault = verify(artifact, deep=True) if artifact.is_file() else ""
@@ -33,6 +35,7 @@ def describe_tensors(artifact: Path) -> Described:
     except ENGINE_ERRORS as error:
         words = " ".join(str(error).split())
         raise ModelRejected(f"{artifact.name}: {runtime.described} refuses it: {words}") from error
+    refuse_random(artifact, kept_by(artifact))
     keys = _keys(interpreter)
     details = (*interpreter.get_input_details(), *interpreter.get_output_details())
     return Described(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,8 @@ import numpy as np
 from edgeai.api import BackendUnavailable, ConfigError, InferenceFailed, ModelRejected, OpenRequest, TensorSpec
 from edgeai_tflite.engine import MOST_UNASKED, Runtime, available_cores, load
 from edgeai_tflite.flatbuffer import verify
-from edgeai_tflite.session import ENGINE_ERRORS, Fleet, Lane, LiteSession, Port, Ports, words
+from edgeai_tflite.session import ENGINE_ERRORS, Fleet, Lane, LiteSession, Port, Ports, closed, words
+from edgeai_tflite.state import Kept, kept_by, refuse_random
 
 _MISSING_OP = (
     "didn't find op for builtin opcode",
@@ -25,7 +30,8 @@ def open_session(request: OpenRequest) -> LiteSession:
 
     Raises:
         BackendUnavailable: no runtime, or a device other than ``CPU``.
-        ModelRejected: missing, damaged, with an operator that the runtime lacks, or with other tensors than declared.
+        ModelRejected: missing, damaged, with an operator that the runtime lacks, with other tensors than declared, or
+            with random numbers.
         ConfigError: a setting with a value that it cannot have.
     """
     wish, xnnpack = _settings(request)
@@ -48,9 +54,11 @@ def _session(request: OpenRequest, runtime: Runtime, source: _Source) -> LiteSes
         interpreter = source.interpreter(request.threads)
     except ENGINE_ERRORS as error:
         raise _rejected(request.artifact, runtime, error) from error
+    kept = source.kept()
+    refuse_random(request.artifact, kept)
     inputs, outputs = _ports(interpreter, request)
-    ports = Ports(inputs=inputs, outputs=outputs, engine=runtime.described)
-    lane = Lane(interpreter, ports)
+    ports = Ports(inputs=inputs, outputs=outputs, kept=kept, engine=runtime.described)
+    lane = Lane(lambda: source.interpreter(request.threads), ports, interpreter=interpreter)
     try:
         lane.prepare()
     except ENGINE_ERRORS as error:
@@ -72,28 +80,52 @@ class _Source:
 
     def __init__(self, module: Any, artifact: Path, *, xnnpack: bool) -> None:
         self._module = module
+        self._artifact = artifact
         self._file = artifact.open("rb")
-        held = Path(f"/proc/self/fd/{self._file.fileno()}")
-        self._path = held if held.exists() else artifact
+        self._turn = threading.Lock()
         self._arguments: dict[str, Any] = {}
         if not xnnpack:
             resolver = module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
             self._arguments["experimental_op_resolver_type"] = resolver
 
     def interpreter(self, threads: int) -> Any:
-        """One more; 0 threads for the engine's own number, which is one."""
+        """One more; 0 threads for the engine's own number, which is one.
+
+        Raises:
+            SessionClosed: after ``close``.
+        """
         some = {"num_threads": threads} if threads > 0 else {}
-        return self._module.Interpreter(model_path=str(self._path), **self._arguments, **some)
+        with self._held() as path:
+            return self._module.Interpreter(model_path=str(path), **self._arguments, **some)
+
+    def kept(self) -> Kept:
+        """What the model keeps from run to run."""
+        with self._held() as path:
+            return kept_by(path, name=self._artifact.name)
 
     def close(self) -> None:
         """No more of them. Twice is fine."""
-        self._file.close()
+        with self._turn:
+            self._file.close()
+
+    @contextmanager
+    def _held(self) -> Iterator[Path]:
+        """The file under a name that stays its own until the block ends, whoever closes this meanwhile."""
+        with self._turn:
+            if self._file.closed:
+                raise closed()
+            number = os.dup(self._file.fileno())
+        try:
+            held = Path(f"/proc/self/fd/{number}")
+            yield held if held.exists() else self._artifact
+        finally:
+            os.close(number)
 
 
 def _another(source: _Source, ports: Ports) -> Lane:
     """An interpreter of one thread, ready to run."""
     try:
-        lane = Lane(source.interpreter(1), ports)
+        lane = Lane(lambda: source.interpreter(1), ports)
         lane.prepare()
     except ENGINE_ERRORS as error:
         raise InferenceFailed(f"{ports.engine}: no further interpreter: {words(error)}") from error

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Tensors, TensorSpec, check_tensors
+from edgeai_tflite.state import Kept
 
 ENGINE_ERRORS = (ValueError, RuntimeError, MemoryError, OverflowError)
 """What an interpreter raises; NotImplementedError is a RuntimeError."""
@@ -32,10 +33,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """All declared tensors of an artifact, and what the engine is called in errors."""
+    """All declared tensors of an artifact, what it keeps from run to run, and what the engine is called in errors."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    kept: Kept
     engine: str
 
     @property
@@ -50,13 +52,22 @@ class Ports:
 
 
 class Lane:
-    """One interpreter, and the shapes it has planned for. Outputs are copies; ``invoke`` releases the GIL."""
+    """One interpreter, and the shapes it has planned for. Outputs are copies; ``invoke`` releases the GIL.
 
-    def __init__(self, interpreter: Any, ports: Ports) -> None:
-        self._interpreter: Any = interpreter
+    Args:
+        make: opens the interpreter; called again before each further run where only that forgets the run before.
+        ports: the declared tensors.
+        interpreter: one that ``make`` gave already.
+    """
+
+    def __init__(self, make: Callable[[], Any], ports: Ports, *, interpreter: Any = None) -> None:
+        self._make = make
+        self._interpreter: Any = make() if interpreter is None else interpreter
         self._ports = ports
         self.input_specs, self._output_specs = ports.input_specs, ports.output_specs
         self._any_size = any(port.any_size for port in ports.outputs)
+        self._clears, self._renews = ports.kept.tensors, ports.kept.resources
+        self._is_fresh = True
         self._shapes: dict[int, tuple[int, ...]] = {}
         self._turn = threading.Lock()  # a run may come between two answers of a stream
 
@@ -67,6 +78,8 @@ class Lane:
     def run(self, inputs: Tensors) -> Tensors:
         """One inference; see ``edgeai.api.Session``."""
         with self._turn:
+            if self._renews and not self._is_fresh:
+                self._begin_anew()
             self._admit(inputs)
             try:
                 outputs = self._invoked(inputs)
@@ -81,11 +94,22 @@ class Lane:
         interpreter = self._interpreter
         for port in self._ports.inputs:
             interpreter.set_tensor(port.index, inputs[port.spec.name])
-        # A recurrent layer keeps its state in the interpreter: one image must not answer for the next.
-        interpreter.reset_all_variables()
+        if self._clears:
+            interpreter.reset_all_variables()
+        self._is_fresh = False
         interpreter.invoke()
         outputs: dict[str, Array] = {port.spec.name: interpreter.get_tensor(port.index) for port in self._ports.outputs}
         return outputs
+
+    def _begin_anew(self) -> None:
+        """Another interpreter: what a run assigned to resource variables goes with the one that it ran on."""
+        self._shapes.clear()
+        self._interpreter = None  # its memory is free before the next takes some
+        try:
+            self._interpreter = self._make()
+        except ENGINE_ERRORS as error:
+            raise InferenceFailed(f"{self._ports.engine}: no fresh interpreter: {words(error)}") from error
+        self._is_fresh = True
 
     def _admit(self, inputs: Tensors) -> None:
         """Raise ``TensorMismatch`` unless the inputs are those declared; plan memory again for another size."""

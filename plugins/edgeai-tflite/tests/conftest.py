@@ -43,6 +43,22 @@ def _newer(artifact: Path, target: Path) -> None:
     flatbuffer_utils.write_model(model, str(target))
 
 
+def _stateful(target: Path) -> None:
+    """A model of ``rows`` that adds them up in a resource variable, which begins at 3."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.total = tf.Variable(tf.fill((1, 4), 3.0))
+    function = tf.function(
+        lambda rows: {"answer": module.total.assign_add(rows)},
+        input_signature=[tf.TensorSpec((1, 4), tf.float32, name="rows")],
+        autograph=False,
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], module)
+    converter.experimental_enable_resource_variables = True
+    target.write_bytes(converter.convert())
+
+
 @pytest.fixture(scope="session")
 def artifacts(request, tmp_path_factory) -> Path:
     """A folder with the .tflite files and golden .npz files."""
@@ -57,6 +73,7 @@ def artifacts(request, tmp_path_factory) -> Path:
     for name in ("classifier", "two_heads"):
         (folder / f"{name}.npz").write_bytes((source / f"{name}.npz").read_bytes())
     _newer(folder / "classifier.tflite", folder / "newer.tflite")
+    _stateful(folder / "stateful.tflite")
     return folder
 
 

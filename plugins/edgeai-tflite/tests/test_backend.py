@@ -267,6 +267,17 @@ def test_a_failing_run_keeps_the_engines_words(open_artifact, specs, golden):
     assert session.run({"image": golden("classifier")["image"][:1]})["probabilities"].shape == (1, 3)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_variable_is_forgotten_before_the_next_run(open_artifact, threads):
+    rows, answer = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("rows", "answer"))
+    session = open_artifact("stateful.tflite", (rows,), (answer,), threads=threads)
+    inputs = [{"rows": np.full((1, 4), value, np.float32)} for value in (0.25, 0.25, 8.0, 0.25, 8.0)]
+    wanted = [3.25, 3.25, 11.0, 3.25, 11.0]
+    for _ in range(3):
+        assert [session.run(one)["answer"][0, 0] for one in inputs] == wanted
+        assert [outputs["answer"][0, 0] for outputs in session.stream(inputs)] == wanted
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v2_orange", "mnist_trained_lstm"])
 def test_foreign_models_give_their_reference(open_artifact, data_kit, engine_name, name):
     # The reference is LiteRT's; tflite-runtime 2.14 rounds quantised layers otherwise, by up to 3 of 255 (measured).

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from edgeai.api import TensorSpec
 from edgeai.testing.conformance import ArtifactExample, BackendConformance, ConverterConformance, ModelExample
 
 
@@ -16,6 +18,15 @@ class TestTflite(BackendConformance):
     def example(self, artifacts, specs, cases):
         path = artifacts / "classifier.tflite"
         return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=cases)
+
+    @pytest.fixture(scope="class")
+    def stateful_example(self, artifacts):
+        rows, answer = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("rows", "answer"))
+        inputs = [np.full((1, 4), value, np.float32) for value in (0.25, 8.0)]
+        golden = tuple(({"rows": one}, {"answer": 3 + one}) for one in inputs)
+        return ArtifactExample(
+            path=artifacts / "stateful.tflite", inputs=(rows,), outputs=(answer,), golden=golden, threads=2
+        )
 
 
 class TestTfliteConverter(ConverterConformance):
