@@ -27,6 +27,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "inspect": "edgeai.cli.inspect",
         "run": "edgeai.cli.run",
         "status": "edgeai.cli.status",
+        "rerun": "edgeai.cli.rerun",
+        "spool": "edgeai.cli.spool",
         "doctor": "edgeai.cli.doctor",
         "config": "edgeai.cli.config",
         "plugins": "edgeai.cli.plugins",

@@ -131,6 +131,8 @@ class Database:
         if found is None:
             # check_same_thread=False only so that close() may close them all.
             found = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+            # A damaged text must not make its row unreadable: who reads it says so, and goes on to the next.
+            found.text_factory = lambda text: text.decode("utf-8", "replace")
             found.execute("PRAGMA journal_mode = WAL")
             found.execute("PRAGMA foreign_keys = ON")
             found.execute("PRAGMA journal_size_limit = 16777216")

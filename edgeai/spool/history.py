@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
+from edgeai.spool.rows import json_object
 from edgeai.spool.store import Store
 
 
@@ -36,7 +36,7 @@ class History(Store):
             Finished(
                 deployment=deployment,
                 sop_instance_uid=uid,
-                modality=json.loads(ref).get("modality", ""),
+                modality=str((json_object(ref) or {}).get("modality", "")),
                 outcome=outcome or "",
                 code=code or "",
                 finished_at=finished_at or 0.0,

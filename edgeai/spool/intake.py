@@ -118,37 +118,49 @@ class Intake(Store):
             SpoolError: the disk or the database failed; nothing was kept.
         """
         arrival = Arrival(instance=instance, deployments=tuple(deployments), source=source, again=again)
-        if self.knows(instance.sop_instance_uid):
-            with self.db.read() as db:
-                wanted = plan(db, arrival, content())
-            if wanted.kind == "known":
-                received.unlink(missing_ok=True)
-                self._count("known")
+        try:
+            if self._is_known(arrival, content):
                 return Admission(kind="known")
-        self._check_held(deployments)
-        keep = bool(deployments) or self.limits.keep_files == "always"
+            self._check_held(deployments)
+            admitted = self._keep(arrival, received, content)
+        finally:
+            received.unlink(missing_ok=True)
+        self.remove_files(admitted.dropped)
+        for role in (*(f"infer:{deployment}" for deployment in admitted.jobs), "publish"):
+            self.bells.ring(role)
+        return admitted
+
+    def _is_known(self, arrival: Arrival, content: Callable[[], str]) -> bool:
+        """Whether nothing is to be done; a look that costs no fsync."""
+        if not self.knows(arrival.instance.sop_instance_uid):
+            return False
+        digest = content()
+        with self.db.read() as db:
+            is_known = plan(db, arrival, digest).kind == "known"
+        if is_known:
+            with self.db.write(durable=False) as db:
+                add_count(db, "instances", outcome="known", code="")
+        return is_known
+
+    def _keep(self, arrival: Arrival, received: Path, content: Callable[[], str]) -> Admission:
+        """File and rows, durably; nothing of either when that fails."""
+        keep = bool(arrival.deployments) or self.limits.keep_files == "always"
         name = f"{uuid.uuid4().hex}.dcm" if keep else None
         target = self.instances / name if name else None
         try:
-            size = received.stat().st_size if name else 0
+            size = received.stat().st_size
             with translated(f"keeping {received.name}"):
                 if target:
                     _move_durably(received, target)
+            digest = content()  # it was computing while the disk was busy
             with self.db.write() as db:
-                admitted = admit_row(self, db, arrival, content(), name, size)
+                admitted = admit_row(self, db, arrival, digest, name, size)
         except BaseException:
-            for path in (received, target):
-                if path:
-                    path.unlink(missing_ok=True)
+            if target:
+                target.unlink(missing_ok=True)
             raise
-        received.unlink(missing_ok=True)
-        if not admitted.took_file and target:
+        if target and not admitted.took_file:
             target.unlink(missing_ok=True)
-        self.remove_files(admitted.dropped)
-        for deployment in admitted.jobs:
-            self.bells.ring(f"infer:{deployment}")
-        if admitted.kind == "differs":
-            self.bells.ring("publish")
         return admitted
 
     def _check_held(self, deployments: Sequence[str]) -> None:
@@ -168,10 +180,6 @@ class Intake(Store):
                         code="spool.held",
                         remedy="`edgeai status` says what it lacks; or raise spool.max_held and spool.max_held_bytes",
                     )
-
-    def _count(self, outcome: str) -> None:
-        with self.db.write(durable=False) as db:
-            add_count(db, "instances", outcome=outcome, code="")
 
     def count_refused(self, code: str) -> None:
         """Count an arrival that was refused."""

@@ -76,12 +76,16 @@ class Ledger:
     """Both sums at one moment, and what the spool holds beside them.
 
     Attributes:
+        messages_waiting: messages that some sink lacks, or that no sink is there for, and that none has refused.
+        messages_aside: messages that some sink refused for good.
         kept_files, kept_bytes: of failed jobs, kept so that they can be done again.
         held_bytes: deployment -> what the files of its held jobs take.
     """
 
     jobs: tuple[JobsEntry, ...] = ()
     messages: tuple[MessagesEntry, ...] = ()
+    messages_waiting: int = 0
+    messages_aside: int = 0
     kept_files: int = 0
     kept_bytes: int = 0
     held_bytes: Mapping[str, int] = field(default_factory=dict)
@@ -110,10 +114,15 @@ def read_ledger(database: Database) -> Ledger:
     with _snapshot(database) as db:
         counters = _counters(db)
         held = {str(row[0]) for row in db.execute("SELECT deployment FROM holds")}
+        total, aside = db.execute(
+            "SELECT (SELECT COUNT(*) FROM messages), (SELECT COUNT(DISTINCT sequence) FROM set_aside)"
+        ).fetchone()
         kept = db.execute("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM instances WHERE kept = 1").fetchone()
         return Ledger(
             jobs=tuple(_jobs(db, counters, held)),
             messages=tuple(_messages(db, counters)),
+            messages_waiting=int(total) - int(aside),
+            messages_aside=int(aside),
             kept_files=int(kept[0]),
             kept_bytes=int(kept[1]),
             held_bytes={name: _held_bytes(db, name) for name in sorted(held)},

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgeai.spool.rows import json_object
 from edgeai.spool.store import Store
 
 BUCKETS_MS = (0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0)
@@ -83,7 +84,11 @@ class Metrics(Store):
         """``results`` (deployment, outcome, code, backend), ``faults`` (plugin, step, cause), ``restarts`` (role)."""
         with self.db.read() as db:
             rows = db.execute("SELECT name, labels, value FROM counters ORDER BY name, labels").fetchall()
-        return [Counter(name=name, labels=json.loads(labels), value=value) for name, labels, value in rows]
+        return [
+            Counter(name=name, labels=read, value=value)
+            for name, labels, value in rows
+            if (read := json_object(labels)) is not None and isinstance(value, int)
+        ]
 
     def count(self, name: str, **labels: str) -> None:
         """Add one to a counter."""

@@ -31,6 +31,8 @@ INSERT INTO pending (sink, lane, sequence)
     WHERE NOT EXISTS (SELECT 1 FROM acks_1 AS a WHERE a.sink = s.name AND a.sequence = m.sequence);
 INSERT INTO quarantine (plugin, version, deployment, step, cause, since)
     SELECT plugin, version, deployment, step, cause, since FROM quarantine_1;
+DELETE FROM counters WHERE name IN ('jobs_acknowledged', 'jobs_finished', 'messages_queued', 'messages_delivered',
+    'messages_dropped');
 INSERT INTO counters (name, labels, value)
     SELECT 'jobs_acknowledged', '{"deployment": ' || json_quote(deployment) || '}', COUNT(*) FROM jobs GROUP BY deployment;
 INSERT INTO counters (name, labels, value)

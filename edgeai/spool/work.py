@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeai.spool.files import spend_file
 from edgeai.spool.metrics import add_count, add_duration
 from edgeai.spool.outbox import queue_message
+from edgeai.spool.rows import instance_of, nameless, seconds, whole
 from edgeai.spool.store import Store
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Work(Store):
 
     def _job(self, row: tuple[Any, ...], owner: str) -> Job:
         identifier, deployment, file, uid, ref, content, identity, attempt, deaths, created_at, code, reason = row
-        instance = _instance(uid, ref)
+        instance = instance_of(uid, ref)
         if instance is None:
             # Never an exception: a role that stops at a row would stop at it again at each start.
             code, reason = UNREADABLE, "its row in the spool does not say which instance it is about"
@@ -112,13 +112,13 @@ class Work(Store):
             id=identifier,
             deployment=str(deployment),
             path=self.instances / str(file),
-            instance=instance or _nameless(uid),
+            instance=instance or nameless(uid),
             owner=owner,
             content=str(content or ""),
             identity=str(identity or ""),
-            attempt=_whole(attempt, 1),
-            deaths=_whole(deaths, 0),
-            received_at=float(created_at) if isinstance(created_at, int | float) else time.time(),
+            attempt=whole(attempt, 1),
+            deaths=whole(deaths, 0),
+            received_at=seconds(created_at, time.time()),
             claimed_at=time.time(),
             code=str(code or ""),
             reason=str(reason or ""),
@@ -222,29 +222,6 @@ class Work(Store):
         with self.db.read() as db:
             rows = db.execute("SELECT deployment, COUNT(*) FROM jobs WHERE state <> 'done' GROUP BY deployment")
             return {str(name): int(count) for name, count in rows}
-
-
-def _instance(uid: object, ref: object) -> InstanceRef | None:
-    """The instance as it was admitted; None when the row cannot be read. Keys of a later version are ignored."""
-    from edgeai.api.imaging import InstanceRef
-
-    try:
-        body = json.loads(ref) if isinstance(ref, str | bytes) else None
-        known = {field.name for field in fields(InstanceRef)}
-        instance = InstanceRef(**{name: value for name, value in body.items() if name in known}) if body else None
-    except (ValueError, TypeError, AttributeError):
-        return None
-    return instance if instance and instance.sop_instance_uid == uid else None
-
-
-def _nameless(uid: object) -> InstanceRef:
-    from edgeai.api.imaging import InstanceRef
-
-    return InstanceRef(sop_class_uid="", sop_instance_uid=uid if isinstance(uid, str) else "")
-
-
-def _whole(value: object, default: int) -> int:
-    return value if isinstance(value, int) and value >= default else default
 
 
 __all__ = ["GIVEN_UP", "MAX_INTERRUPTIONS", "UNREADABLE", "Cause", "Job", "Work"]

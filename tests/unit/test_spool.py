@@ -197,7 +197,7 @@ def test_the_file_stays_while_another_deployment_needs_it(spool: Spool) -> None:
     job = finish(spool)
     assert job.path.exists()
     last = take(spool, deployment="other")
-    assert spool.finish(last, result_of(last), b"{}")
+    assert spool.finish(last, result_of(last, Outcome.COMPLETED), b"{}")
     assert not job.path.exists()
 
 

@@ -1,0 +1,139 @@
+"""``edgeai rerun``: failed jobs done again, once what they failed of is cured."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from edgeai.spool import FailedJobs, Spool
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LOOK_EVERY_S = 0.5
+
+
+def command(
+    profile: Annotated[Path, typer.Argument(help="the profile that the device runs with", show_default=False)],
+    code: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="only jobs that failed with this code; may be repeated")
+    ] = None,
+    deployment: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="only jobs of this deployment; may be repeated")
+    ] = None,
+    instance: Annotated[
+        list[str] | None, typer.Option(metavar="UID", help="only this SOP Instance UID; may be repeated")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="only jobs that failed since: 90m, 12h, 2d, or 2026-01-31T08:00")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="count, and change nothing")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay and show progress until they have ended")] = True,
+) -> None:
+    """Do failed jobs again, as further attempts: the result id stays, ``attempt`` rises.
+
+    It needs the files of those jobs, which the device keeps within ``spool.max_failed_bytes``; what has none any more can
+    only be sent again. Jobs that are held need no rerun: they run by themselves once their deployment can.
+
+    Example: after an update of a plugin that failed since yesterday:
+
+    edgeai rerun cart.toml --code plugin.fault --since 1d --dry-run
+    """
+    from edgeai.cli.device import existing_spool
+    from edgeai.config import load_config
+    from edgeai.spool import Selection
+
+    config = load_config(profile)
+    spool = existing_spool(config)
+    names = [item.name for item in config.deployments]
+    selection = Selection(
+        codes=tuple(code or ()),
+        deployments=tuple(_known(deployment, names) if deployment else names),
+        instances=tuple(instance or ()),
+        since=_seconds(since) if since else None,
+    )
+    groups = spool.failed(selection)
+    numbers = [number for group in groups for number in group.numbers]
+    _tell(groups, numbers)
+    if dry_run or not numbers:
+        raise typer.Exit(0)
+    count = spool.do_again(numbers)
+    typer.echo(f"{count} put back")
+    if wait:
+        _follow(spool, numbers)
+        after = spool.failed(Selection(deployments=selection.deployments))
+        failed = len(set(numbers) & {number for group in after for number in group.numbers})
+        typer.echo(f"{count - failed} ended well, {failed} failed again")
+
+
+def _known(wanted: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+    from edgeai.api.errors import ConfigError
+
+    for name in wanted:
+        if name not in names:
+            raise ConfigError(
+                f"the profile has no deployment {name!r}",
+                code="config.no-deployment",
+                remedy=f"it has: {', '.join(names) or 'none'}",
+            )
+    return wanted
+
+
+def _seconds(text: str) -> float:
+    """``2d`` before now, or a date and time (local where it names no zone), in seconds since the epoch."""
+    from edgeai.api.errors import ConfigError
+
+    span = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if span:
+        return time.time() - float(span[1]) * _UNITS[span[2]]
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).timestamp()
+    except ValueError as error:
+        raise ConfigError(
+            f"--since {text!r} is no time",
+            code="config.usage",
+            remedy="say how long ago (90m, 12h, 2d), or when (2026-01-31T08:00)",
+        ) from error
+
+
+def _tell(groups: Sequence[FailedJobs], numbers: Sequence[int]) -> None:
+    if not groups:
+        typer.echo("no failed job matches")
+        return
+    width = max(len(group.deployment) for group in groups)
+    for group in groups:
+        lost = f", {group.without_file} without a file: send those again" if group.without_file else ""
+        typer.echo(f"{group.deployment:{width}}  {group.code:24}  {group.jobs} failed{lost}")
+    typer.echo(f"{len(numbers)} can be done again")
+
+
+def _follow(spool: Spool, numbers: Sequence[int]) -> None:
+    """A bar until all have ended; Ctrl-C leaves them to the device."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("doing again"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=len(numbers))
+            while left := spool.unfinished_of(numbers):
+                progress.update(task, completed=len(numbers) - left)
+                _say_if_nobody_works(spool)
+                time.sleep(_LOOK_EVERY_S)
+            progress.update(task, completed=len(numbers))
+    except KeyboardInterrupt:
+        typer.echo("they go on without this command", err=True)
+        raise typer.Exit(0) from None
+
+
+def _say_if_nobody_works(spool: Spool) -> None:
+    from edgeai.spool import is_held
+
+    if not is_held(spool.roles / "supervise.note"):
+        typer.echo("the device is not running: they are done when it is (`edgeai run PROFILE`)", err=True)
+        raise typer.Exit(0)

@@ -1,0 +1,232 @@
+"""A spool that edgeai 0.1.0 left behind ``kill -9``: opened, carried on with, and taken back; what is newer or broken."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from edgeai.api import ConfigError, Failure, InstanceIds, ModelRef, Outcome, Result, SpoolError
+from edgeai.spool import Job, Selection, Spool, Station
+from edgeai.spool.schema import MAJOR, MINOR, SCHEMA_VERSION
+
+ARCHIVE = Path(__file__).parents[1] / "golden" / "spools" / "0.1.0.tar.xz"
+COMPLETED, SHORT, WAITING = "2.25.99000902", "2.25.99000901", "2.25.99000503"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "spool"
+
+
+def failed(job: Job) -> Result:
+    return Result(
+        result_id=f"{job.instance.sop_instance_uid}/{job.deployment}",
+        deployment=job.deployment,
+        outcome=Outcome.FAILED,
+        model=ModelRef(name="m", version="1", digest="sha256:0"),
+        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
+        created_at="",
+        edgeai_version="",
+        reason=Failure(code="pixels.short", message="no"),
+    )
+
+
+def ask(folder: Path, sql: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(folder / "spool.sqlite") as db:
+        return db.execute(sql).fetchall()
+
+
+def arrive(spool: Spool, uid: str, content: str, body: bytes = b"DICOM") -> str:
+    received = spool.tmp / "one"
+    received.write_bytes(body)
+    job = spool.claim("probe", "reader")
+    assert job is not None
+    spool.release(owner="reader")
+    instance = type(job.instance)(sop_class_uid="1.2", sop_instance_uid=uid)
+    return spool.admit(instance, received, content=lambda: content, deployments=["probe"], source="test").kind
+
+
+def test_every_row_is_there_after_the_migration(folder: Path) -> None:
+    spool = Spool(folder)
+    assert ask(folder, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    assert ask(folder, "PRAGMA integrity_check") == [("ok",)]
+    assert ask(folder, "PRAGMA foreign_key_check") == []
+    assert spool.backlog() == (4, 9)
+    assert spool.queue_lengths() == {"probe": 4}
+    assert [message.sequence for message in spool.pending(100, sink="mqtt")] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert [message.sequence for message in spool.pending(100, sink="jsonl")] == [5, 6, 7, 8, 9]
+    assert [message.sequence for message in spool.pending(100, sink="mqtt", lane="result")] == [2, 3, 4]
+    [held] = spool.quarantined()
+    assert (held.plugin, held.step) == ("openvino", "open")
+    assert [item.code for item in spool.recent(10)] == ["pixels.dimensions", "pixels.short", ""]
+    spool.close()
+
+
+def test_waiting_jobs_run_to_their_ends_and_the_ledger_adds_up(folder: Path) -> None:
+    spool = Spool(folder)
+    spool.recover()
+    ended = 0
+    while job := spool.claim("probe", "me"):
+        assert job.path.is_file()
+        assert (job.attempt, job.identity) == (1, "")  # its result id is the one that 0.1 would have given
+        assert spool.finish(job, failed(job), b"{}")
+        ended += 1
+    assert ended == 4
+    counters = {item.name: item.value for item in spool.counters() if item.name.startswith("jobs_")}
+    assert counters == {"jobs_acknowledged": 7, "jobs_finished": 7}
+    spool.close()
+
+
+def test_what_completed_is_known_whatever_its_content_and_what_failed_is_done_again(folder: Path) -> None:
+    spool = Spool(folder)
+    assert arrive(spool, COMPLETED, "sha256:a") == "known"
+    assert arrive(spool, WAITING, "sha256:a") == "known"
+    assert arrive(spool, SHORT, "sha256:a", b"whole now") == "redone"
+    again = next(job for _ in range(9) if (job := spool.claim("probe", "me")) and job.instance.sop_instance_uid == SHORT)
+    assert again.attempt == 2
+    assert again.path.read_bytes() == b"whole now"  # not the file that was kept: nobody knows what that one holds
+    assert again.identity == ""
+    assert again.content == "sha256:a"
+    spool.close()
+
+
+def test_numbers_of_messages_go_on_rising(folder: Path) -> None:
+    with sqlite3.connect(folder / "spool.sqlite") as db:
+        db.executescript("DELETE FROM messages; UPDATE sqlite_sequence SET seq = 500 WHERE name = 'messages'")
+    spool = Spool(folder)
+    spool.event("test.event", "one")
+    assert [message.sequence for message in spool.pending(9, sink="mqtt")] == [501]
+    spool.close()
+
+
+def test_an_older_edgeai_that_still_runs_is_not_robbed_of_its_tables(folder: Path) -> None:
+    (folder / "roles").mkdir(exist_ok=True)
+    held = Station(folder / "roles", "infer:probe")
+    with pytest.raises(SpoolError) as refused:
+        Spool(folder)
+    assert refused.value.code == "spool.in-use"
+    assert ask(folder, "PRAGMA user_version") == [(1,)]
+    held.close()
+    Spool(folder).close()
+
+
+def test_a_migration_that_dies_half_way_has_changed_nothing(folder: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from edgeai.spool import Spool, migration\n"
+        "migration._measure_files = lambda *_: os.kill(os.getpid(), 9)\n"
+        f"Spool(Path({str(folder)!r}))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -9
+    assert ask(folder, "PRAGMA user_version") == [(1,)]
+    assert ask(folder, "SELECT COUNT(*) FROM jobs WHERE attempts = 0") == [(7,)]
+    spool = Spool(folder)
+    assert spool.backlog() == (4, 9)
+    spool.close()
+
+
+def test_a_spool_that_was_taken_back_is_what_0_1_wrote_with_what_happened_since(folder: Path) -> None:
+    before = {table: ask(folder, f"SELECT * FROM {table} ORDER BY 1, 2") for table in ("instances", "messages", "acks")}
+    marks = ask(folder, "SELECT name, done_to FROM sinks")
+    layout = ask(folder, "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name")
+    spool = Spool(folder)
+    spool.db.take_back()
+    spool.close()
+    assert {table: ask(folder, f"SELECT * FROM {table} ORDER BY 1, 2") for table in before} == before
+    assert ask(folder, "SELECT name, done_to FROM sinks") == marks
+    assert ask(folder, "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name") == layout
+    assert ask(folder, "PRAGMA user_version") == [(1,)]
+    Spool(folder).close()  # and forward again
+
+
+def test_what_0_1_cannot_hold_keeps_the_spool_from_going_back(folder: Path) -> None:
+    spool = Spool(folder)
+    spool.hold("probe", ConfigError("no key", code="bundle.untrusted"))
+    with pytest.raises(SpoolError, match="4 jobs are held") as refused:
+        spool.db.take_back()
+    assert refused.value.code == "spool.cannot-downgrade"
+    spool.lift("probe")
+    spool.close()
+    spool = Spool(folder)
+    spool.db.take_back()
+    spool.close()
+
+
+# --- newer and broken ---------------------------------------------------------------------------
+
+
+def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> None:
+    Spool(tmp_path / "spool").close()
+    newer = SCHEMA_VERSION + 7
+    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+        db.executescript(
+            "ALTER TABLE jobs ADD COLUMN mood TEXT NOT NULL DEFAULT 'fine'; CREATE TABLE later (x);"
+            "ALTER TABLE stage_counts ADD COLUMN y INTEGER DEFAULT 1; ALTER TABLE counters ADD COLUMN z INTEGER DEFAULT 1;"
+            "ALTER TABLE quarantine ADD COLUMN w INTEGER DEFAULT 1; ALTER TABLE faults ADD COLUMN v INTEGER DEFAULT 1;"
+            f"PRAGMA user_version = {newer}"
+        )
+    spool = Spool(tmp_path / "spool")
+    spool.enable_sinks(["a"])
+    received = spool.tmp / "one"
+    received.write_bytes(b"DICOM")
+    from edgeai.testing.examples import instance_ref
+
+    spool.admit(instance_ref(), received, content=lambda: "sha256:1", deployments=["guard"], source="test")
+    job = spool.claim("guard", "me")
+    assert job is not None
+    assert spool.finish(job, failed(job), b"{}")
+    spool.fault(plugin="p", version="1", deployment="guard", step="run", cause="x", quarantine_after=1)
+    assert [item.plugin for item in spool.quarantined()] == ["p"]
+    assert spool.histograms() == []
+    assert len(spool.pending(9, sink="a", lane="result")) == 1
+    assert ask(tmp_path / "spool", "PRAGMA user_version") == [(newer,)]
+    spool.close()
+
+
+def test_a_newer_major_is_refused_with_a_way_back(tmp_path: Path) -> None:
+    Spool(tmp_path / "spool").close()
+    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+        db.execute(f"PRAGMA user_version = {(MAJOR + 1) * 1000}")
+    with pytest.raises(SpoolError, match=f"schema {MAJOR + 1}.0, this edgeai reads {MAJOR}.{MINOR}") as refused:
+        Spool(tmp_path / "spool")
+    assert refused.value.code == "spool.schema"
+    assert "downgrade" in (refused.value.remedy or "")
+
+
+@pytest.mark.parametrize(
+    "ref", ["", "not json", "[]", "7", '{"sop_instance_uid": "2.25.99000503", "rows": {}, "sop_class_uid": []', b"\xff\xfe", "cast"]
+)
+def test_a_row_that_cannot_be_read_fails_by_itself(folder: Path, ref: object) -> None:
+    spool = Spool(folder)
+    value = "CAST(x'ff7bfe' AS TEXT)" if ref == "cast" else "?"
+    parameters = (WAITING,) if ref == "cast" else (ref, WAITING)
+    spool.db.connection().execute(f"UPDATE instances SET ref = {value} WHERE sop_instance_uid = ?", parameters)
+    codes = []
+    while job := spool.claim("probe", "me"):
+        codes.append(job.code)
+        assert job.instance.sop_instance_uid
+        assert spool.finish(job, failed(job), json.dumps({}).encode())
+    assert codes == ["spool.row-unreadable", "", "", ""]
+    assert spool.recent(10)
+    assert [group.jobs for group in spool.failed(Selection())]
+    spool.close()
+
+
+def test_a_job_without_its_instance_fails_by_itself(folder: Path) -> None:
+    spool = Spool(folder)
+    db = spool.db.connection()
+    db.execute("PRAGMA foreign_keys = OFF")
+    db.execute("DELETE FROM instances WHERE sop_instance_uid = ?", (WAITING,))
+    job = spool.claim("probe", "me")
+    assert job is not None
+    assert job.code == "spool.row-unreadable"
+    assert spool.finish(job, failed(job), b"{}")
+    assert spool.claim("probe", "me") is not None
+    spool.close()
