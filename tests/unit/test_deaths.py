@@ -68,7 +68,9 @@ def test_a_death_while_the_outputs_are_interpreted_is_not_the_engines(killed: An
         death = judge(status, note(*steps), killed=killed)
         assert (death.step, death.job_id) == (None, 7)
     report = f"Fatal Python error: Aborted\n\nCurrent thread 0x{MAIN:016x} (most recent"
-    death = judge(status, note(JOB, step("run"), step("decode", AHEAD), step("interpret")), crash_report=report)
+    death = judge(
+        status, note(JOB, step("run"), step("decode", AHEAD), step("interpret")), killed=killed, crash_report=report
+    )
     assert (death.step, death.job_id) == (None, 7)
 
 
