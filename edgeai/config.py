@@ -131,7 +131,10 @@ class Scp(Table):
     port: Port = Field(11112, description="TCP port")
     require_called_ae_title: bool = Field(False, description="refuse associations that call another AE title")
     peers: tuple[Peer, ...] = Field((), strict=False, description="who may send; anyone when empty")
-    max_associations: int = Field(10, ge=1, le=200, description="associations at a time; more are rejected")
+    max_associations: int = Field(
+        10, ge=1, le=200, description="associations at a time; one for each peer with a `host` is kept, up to half"
+    )
+    max_associations_per_host: int = Field(8, ge=1, le=200, description="of these, from one address")
     idle_timeout_s: Seconds = Field(60.0, description="an association silent for this long is aborted")
     tls: Tls | None = Field(None, description="TLS (PS3.15 B.9); `ca` set means client certificates are required")
 

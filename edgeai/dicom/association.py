@@ -1,29 +1,29 @@
 """One association, from its first PDU to its end, on the thread that owns it.
 
 pynetdicom's acceptor needs two polling threads, decodes every fragment three times, and cannot bound a
-peer that stays silent in the middle of a PDU. Its PDUs and its negotiation are used; the loop is this one.
+peer that stays silent in the middle of a PDU.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import re
 import socket
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pynetdicom.pdu import A_ABORT_RQ, A_RELEASE_RP
-
 from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolError, SpoolFull
 from edgeai.dicom.arrival import Intake, ReceivedFile, file_meta, take
 from edgeai.dicom.dimse import MAX_COMMAND_BYTES, Command, Field, Status, read_command, response
-from edgeai.dicom.negotiation import MAX_REQUEST_BYTES, Accepted, AssociationRules, Rejected, negotiate
+from edgeai.dicom.door import Door, Place
+from edgeai.dicom.negotiation import WHY, Accepted, AssociationRules, Reason, Rejected, negotiate
 from edgeai.dicom.pdus import (
+    ABORT,
     ASSOCIATE_RQ,
     HEADER,
     INVALID_PARAMETER,
@@ -34,11 +34,16 @@ from edgeai.dicom.pdus import (
     Pdv,
     p_data,
 )
+from edgeai.dicom.proposal import MAX_REQUEST_BYTES
 from edgeai.dicom.storage import VERIFICATION
 from edgeai.logs import Log
 
 _LINGER_S: Final = 2.0
 _LINGER_BYTES: Final = 16 * 1024 * 1024
+_MAX_CANCELS: Final = 100
+"""C-CANCEL requests in a row. None is answered, so nothing else slows down who sends them without end."""
+_RELEASE_RP: Final = HEADER.pack(6, 4) + bytes(4)
+_SERVICE_PROVIDER: Final = 2
 _UID: Final = re.compile(r"[0-9.]{1,64}")
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _log = Log(__name__)
@@ -49,48 +54,46 @@ Report = Callable[[str, str, dict[str, object]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What every association of a server shares; ``slots`` holds as many as may be established at once."""
+    """What every association of a server shares; ``door`` says how many there may be."""
 
     intake: Intake
     rules: AssociationRules
     report: Report
-    slots: threading.Semaphore
+    door: Door
     idle_timeout_s: float
-    negotiation_timeout_s: float
     max_instance_bytes: int
+
+    def refuse(self, reason: Reason, address: str, calling_ae_title: str = "?") -> None:
+        """Count one that did not come in, and say it."""
+        self.door.refuse(reason)
+        facts: dict[str, object] = {"reason": str(reason), "calling_ae_title": calling_ae_title, "address": address}
+        self.report("association.rejected", f"association rejected: {WHY[reason]}", facts)
 
 
 class Association:
-    """Serves C-STORE and C-ECHO on one connection."""
+    """Serves C-STORE and C-ECHO on one connection, which has until ``negotiated_by`` to say what it wants."""
 
-    def __init__(self, connection: socket.socket, address: str, service: Service) -> None:
+    def __init__(self, place: Place, service: Service, *, negotiated_by: float) -> None:
         self.busy = False
         self.closing = False
-        self._has_slot = False
-        self._connection = connection
-        self._address = address
+        self._place = place
+        self._connection = place.connection
         self._service = service
-        self._stream = PduStream(connection, idle_timeout_s=service.idle_timeout_s)
+        self._negotiated_by = negotiated_by
+        self._cancels = 0
+        self._stream = PduStream(place.connection, idle_timeout_s=service.idle_timeout_s)
         self._terms: Accepted | None = None
 
     @property
     def peer(self) -> str:
         """Calling AE title and address, for logs."""
-        return f"{self._terms.calling_ae_title if self._terms else '?'}@{self._address}"
+        return f"{self._terms.calling_ae_title if self._terms else '?'}@{self._place.address}"
 
     def wake(self) -> None:
         """From another thread: end now if idle, else after the instance that is arriving."""
         self.closing = True
         if not self.busy:
-            self.cut(socket.SHUT_RD)
-
-    def cut(self, how: int = socket.SHUT_RDWR) -> None:
-        """From another thread: no more bytes."""
-        try:
-            # Not SSLSocket's own, which would turn the owner's next read into one of ciphertext.
-            socket.socket.shutdown(self._connection, how)
-        except OSError as error:
-            _log.debug("association.already-disconnected", why=str(error))
+            self._service.door.cut(self._place, socket.SHUT_RD)
 
     def serve(self) -> None:
         """Run to the end. Closing the connection is the caller's."""
@@ -102,52 +105,69 @@ class Association:
         except AssociationEnded as end:
             with contextlib.suppress(AssociationEnded):
                 self._end(end)
-        finally:
-            if self._has_slot:
-                self._service.slots.release()
 
     def _end(self, end: AssociationEnded) -> None:
         say = _log.debug if end.orderly else _log.warning
         say("association.ended", peer=self.peer, why=str(end))
         if end.orderly and self._terms:
-            self._send(A_RELEASE_RP().encode())
+            self._send(_RELEASE_RP)
         elif self.closing or end.abort_reason is not None:
-            abort = A_ABORT_RQ()
-            abort.source, abort.reason_diagnostic = 2, end.abort_reason or 0
-            self._send(abort.encode())
+            self._send(HEADER.pack(ABORT, 4) + bytes([0, 0, _SERVICE_PROVIDER, end.abort_reason or 0]))
         else:
             return
         self._linger()
 
     def _negotiate(self) -> None:
-        self._stream.expect(self._service.negotiation_timeout_s)
+        self._stream.until(self._negotiated_by)
+        try:
+            outcome = negotiate(
+                self._request(),
+                self._service.rules,
+                address=self._place.address,
+                hosts=self._service.door.hosts,
+                admit=lambda: self._service.door.admit(self._place),
+            )
+        except AssociationEnded as end:
+            reason = self._reason(end)
+            if reason is not None:
+                self._service.refuse(reason, self._place.address)
+            raise
+        if isinstance(outcome, Rejected):
+            self._service.refuse(outcome.reason, self._place.address, outcome.calling_ae_title)
+            self._send(outcome.answer)
+            self._linger()
+            raise AssociationEnded(f"rejected {outcome.calling_ae_title!r}: {WHY[outcome.reason]}")
+        self._send(outcome.answer)
+        self._terms = outcome
+        self._stream.until(math.inf)
+        _log.debug("association.established", peer=self.peer, contexts=len(outcome.contexts))
+
+    def _reason(self, end: AssociationEnded) -> Reason | None:
+        """Why it did not come about; none for who hung up: a look whether the port is open is no fault."""
+        if self._place.is_evicted:
+            return Reason.EVICTED
+        if end.timed_out:
+            return Reason.TIMED_OUT
+        return None if end.abort_reason is None else Reason.MALFORMED
+
+    def _request(self) -> bytes:
         kind, length = self._stream.header()
         if kind != ASSOCIATE_RQ:
             reason = UNEXPECTED_PDU if kind in range(1, 8) else UNRECOGNISED_PDU
             raise AssociationEnded("it does not begin with an A-ASSOCIATE-RQ", abort_reason=reason)
         if length > MAX_REQUEST_BYTES:
             raise AssociationEnded(f"an A-ASSOCIATE-RQ of {length} bytes", abort_reason=INVALID_PARAMETER)
-        request = HEADER.pack(kind, length) + self._stream.take(length)
-        self._has_slot = self._service.slots.acquire(blocking=False)
-        outcome = negotiate(request, self._service.rules, address=self._address, full=not self._has_slot)
-        self._send(outcome.answer)
-        if isinstance(outcome, Rejected):
-            self._linger()
-            self._service.report(
-                "association.rejected",
-                f"association rejected: {outcome.why}",
-                {"calling_ae_title": outcome.calling_ae_title, "address": self._address},
-            )
-            raise AssociationEnded(f"rejected {outcome.calling_ae_title!r}: {outcome.why}")
-        self._terms = outcome
-        _log.debug("association.established", peer=self.peer, contexts=len(outcome.contexts))
+        return HEADER.pack(kind, length) + self._stream.take(length)
 
     def _serve_one(self) -> None:
+        self._stream.begin()
         first = self._stream.pdv()
         self.busy = True
         try:
+            self._stream.expect()
             command = self._command(first)
-            if command.field == Field.C_CANCEL:
+            self._cancels = self._cancels + 1 if command.field == Field.C_CANCEL else 0
+            if 0 < self._cancels <= _MAX_CANCELS:
                 return
             assert self._terms is not None
             sop_class, syntax = self._terms.contexts[first.context_id]
@@ -189,7 +209,12 @@ class Association:
             assert self._terms is not None
             meta = file_meta(sop_class, command.sop_instance_uid, syntax, self._terms.calling_ae_title)
             try:
-                file = ReceivedFile(self._service.intake, meta, max_bytes=self._service.max_instance_bytes)
+                file = ReceivedFile(
+                    self._service.intake,
+                    meta,
+                    max_bytes=self._service.max_instance_bytes,
+                    transfer_syntax_uid=syntax,
+                )
             except (EdgeaiError, OSError) as error:
                 refusal = error
         try:
@@ -209,6 +234,7 @@ class Association:
     def _receive(self, context_id: int, file: ReceivedFile | None) -> Exception | None:
         """Read the data set, into the file while that goes well; what went wrong with it, if anything."""
         target = _Target(file)
+        self._stream.begin()
         self._stream.before_refill = target.flush
         while True:
             pdv = self._stream.pdv()
@@ -233,6 +259,7 @@ class Association:
                 source=f"dicom:{self.peer}",
                 sop_class_uid=sop_class,
                 sop_instance_uid=command.sop_instance_uid,
+                digest=file.digest,
             )
         except Exception as error:  # noqa: BLE001 - the sender must hear of any failure, and never of a success
             return error
@@ -271,7 +298,8 @@ class Association:
         self._send(p_data(context_id, response(command, status, comment), self._terms.max_length))
 
     def _send(self, data: bytes) -> None:
-        self._connection.settimeout(self._service.idle_timeout_s)
+        left = self._service.idle_timeout_s if self._terms else self._negotiated_by - time.monotonic()
+        self._connection.settimeout(max(left, 0.1))
         try:
             self._connection.sendall(data)
             self._stream.acknowledge_soon()

@@ -2,11 +2,12 @@
 
 pynetdicom reads 4 KiB at a time into growing arrays, polls every millisecond, and waits for ever for the
 rest of a PDU. Here one buffer is filled with whatever the kernel has, the fragments in it are handed out
-as views, and silence ends the association.
+as views, and silence, or fragments that never come to anything, end the association.
 """
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,11 @@ HEADER: Final = Struct(">BxL")
 _PDV: Final = Struct(">LBB")
 _BUFFER_BYTES: Final = 256 * 1024
 _MAX_OTHER_PDU_BYTES: Final = 1024
-_PROGRESS_BYTES: Final = 64 * 1024
+_PROGRESS_BYTES: Final = 4096
+"""What must come within the idle timeout while a message arrives."""
+_FREE_FRAGMENTS: Final = 4096
+_MEAN_FRAGMENT_BYTES: Final = 16
+"""A message may have so many fragments, and one more for each so many bytes: empty ones never end otherwise."""
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 UNRECOGNISED_PDU: Final = 1
@@ -37,12 +42,16 @@ class AssociationEnded(Exception):
     Attributes:
         abort_reason: the provider's reason for the A-ABORT to send (PS3.8 table 9-26), or ``None`` to send none.
         orderly: the peer released the association, or closed it between messages.
+        timed_out: the peer did not send in time what it had to.
     """
 
-    def __init__(self, why: str, *, abort_reason: int | None = None, orderly: bool = False) -> None:
+    def __init__(
+        self, why: str, *, abort_reason: int | None = None, orderly: bool = False, timed_out: bool = False
+    ) -> None:
         super().__init__(why)
         self.abort_reason = abort_reason
         self.orderly = orderly
+        self.timed_out = timed_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +81,25 @@ class PduStream:
         self._end = 0
         self._left_in_pdu = 0
         self._deadline = 0.0
+        self._latest = math.inf
         self._since_progress = 0
-        self.expect(idle_timeout_s)
+        self._fragments = 0
+        self._data_bytes = 0
+        self.expect()
 
-    def expect(self, within_s: float) -> None:
-        """The next PDU, or the next 64 KiB of it, must arrive within so many seconds."""
-        self._deadline = time.monotonic() + within_s
+    def expect(self) -> None:
+        """From now on the peer must send 4 KiB within the idle timeout, or all that is still awaited."""
+        self._deadline = time.monotonic() + self._idle_timeout_s
         self._since_progress = 0
+
+    def until(self, latest: float) -> None:
+        """Nothing is read after this moment (``time.monotonic``), however much still comes; ``inf``: no such moment."""
+        self._latest = latest
+
+    def begin(self) -> None:
+        """A message begins, or is waited for: its fragments are counted from here."""
+        self._fragments = self._data_bytes = 0
+        self.expect()
 
     def header(self) -> tuple[int, int]:
         """Type and length of the next PDU.
@@ -115,7 +136,6 @@ class PduStream:
             AssociationEnded: released, aborted, closed, silent for too long, or not the protocol.
         """
         if self._left_in_pdu == 0:
-            self.expect(self._idle_timeout_s)
             kind, length = self.header()
             if kind != P_DATA:
                 self._end_of_data(kind, length)
@@ -126,6 +146,10 @@ class PduStream:
         if not 2 <= length <= self._left_in_pdu - 4:
             raise AssociationEnded("a PDV that does not fit into its PDU", abort_reason=INVALID_PARAMETER)
         self._left_in_pdu -= 4 + length
+        self._fragments += 1
+        self._data_bytes += length - 2
+        if self._fragments > _FREE_FRAGMENTS + self._data_bytes // _MEAN_FRAGMENT_BYTES:
+            raise AssociationEnded("fragments of next to nothing, without end", abort_reason=INVALID_PARAMETER)
         return Pdv(context_id, length - 2, bool(control & 1), bool(control & 2))
 
     def _end_of_data(self, kind: int, length: int) -> None:
@@ -148,13 +172,16 @@ class PduStream:
 
     def _refill(self) -> None:
         self.before_refill()
-        left = self._deadline - time.monotonic()
+        now = time.monotonic()
+        left = min(self._deadline, self._latest) - now
+        if now >= self._latest:
+            raise AssociationEnded("not done in time", abort_reason=0, timed_out=True)
         try:
             self._connection.settimeout(max(left, 0.001))
             count = self._connection.recv_into(self._buffer)
             self.acknowledge_soon()
         except TimeoutError as error:
-            raise AssociationEnded("silent for too long", abort_reason=0) from error
+            raise AssociationEnded("silent for too long", abort_reason=0, timed_out=True) from error
         except OSError as error:
             raise AssociationEnded(f"the connection broke: {error}") from error
         if count == 0:
@@ -162,7 +189,7 @@ class PduStream:
         self._start, self._end = 0, count
         self._since_progress += count
         if self._since_progress >= _PROGRESS_BYTES:
-            self.expect(self._idle_timeout_s)
+            self.expect()
 
 
 def p_data(context_id: int, command: bytes, max_length: int) -> bytes:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,13 +15,14 @@ from typing import Final
 from edgeai.api.errors import ConfigError
 from edgeai.dicom.arrival import Intake
 from edgeai.dicom.association import Association, Report, Service
-from edgeai.dicom.negotiation import AssociationRules
+from edgeai.dicom.door import Door, Place
+from edgeai.dicom.negotiation import AssociationRules, Reason
 from edgeai.logs import Log
 
 _log = Log(__name__)
-_SPARE_CONNECTIONS: Final = 16
-"""Connections beyond ``max_associations`` that may negotiate, so that one too many is told so and not just dropped."""
 _ACCEPT_POLL_S: Final = 0.5
+_END_S: Final = 3.0
+"""For connections that were cut to end."""
 _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
@@ -32,6 +34,7 @@ class ScpOptions:
     host: str = "127.0.0.1"
     port: int = 11112
     max_associations: int = 10
+    max_associations_per_host: int = 8
     idle_timeout_s: float = 60.0
     negotiation_timeout_s: float = 10.0
     max_instance_bytes: int = 2_000_000_000
@@ -43,20 +46,23 @@ class StorageScp:
 
     def __init__(self, options: ScpOptions, intake: Intake, report: Report) -> None:
         self._options = options
+        self._hosts = options.rules.hosts()
+        self._door = Door(
+            max_associations=options.max_associations,
+            max_per_address=options.max_associations_per_host,
+            hosts=self._hosts,
+        )
         self._service = Service(
             intake=intake,
             rules=options.rules,
             report=report,
-            slots=threading.Semaphore(options.max_associations),
+            door=self._door,
             idle_timeout_s=options.idle_timeout_s,
-            negotiation_timeout_s=options.negotiation_timeout_s,
             max_instance_bytes=options.max_instance_bytes,
         )
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self._stopping = threading.Event()
-        self._lock = threading.Lock()
-        self._open: dict[threading.Thread, Association | None] = {}
 
     def __enter__(self) -> StorageScp:
         self.start()
@@ -79,8 +85,12 @@ class StorageScp:
     @property
     def connections(self) -> int:
         """How many connections are open, negotiating ones included."""
-        with self._lock:
-            return len(self._open)
+        return len(self._door.places())
+
+    @property
+    def rejections(self) -> Mapping[str, int]:
+        """Reason (``negotiation.Reason``) -> how many did not come in since the start; every reason is there."""
+        return self._door.refusals
 
     def start(self) -> None:
         """Listen, and accept on a thread of its own.
@@ -99,6 +109,7 @@ class StorageScp:
                 remedy="is another service on that port, or the address not this machine's? see ingest.scp",
             ) from error
         self._listener.settimeout(_ACCEPT_POLL_S)
+        self._hosts.start()
         self._acceptor = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)
         self._acceptor.start()
 
@@ -112,23 +123,22 @@ class StorageScp:
             self._acceptor.join()
         if self._listener is not None:
             self._listener.close()
+        self._hosts.stop()
         deadline = time.monotonic() + grace_s
-        for association in self._associations():
-            association.wake()
-        for thread in self._threads():
-            thread.join(max(0.0, deadline - time.monotonic()))
-        for association in self._associations():
-            association.cut()
-        for thread in self._threads():
-            thread.join(3.0)
+        for place in self._door.places():
+            if place.wake is not None:
+                place.wake()
+            else:
+                self._door.cut(place)
+        self._join(deadline)
+        for place in self._door.places():
+            self._door.cut(place)
+        self._join(time.monotonic() + _END_S)
 
-    def _associations(self) -> list[Association]:
-        with self._lock:
-            return [association for association in self._open.values() if association is not None]
-
-    def _threads(self) -> list[threading.Thread]:
-        with self._lock:
-            return list(self._open)
+    def _join(self, deadline: float) -> None:
+        for place in self._door.places():
+            if place.thread is not None:
+                place.thread.join(max(0.0, deadline - time.monotonic()))
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -144,53 +154,62 @@ class StorageScp:
                 _log.warning("connection.not-accepted", why=str(error))
                 self._stopping.wait(0.1)
                 continue
-            if self.connections >= self._options.max_associations + _SPARE_CONNECTIONS:
-                _log.warning("connection.too-many", address=address[0])
-                connection.close()
-                continue
             self._spawn(connection, str(address[0]))
 
     def _spawn(self, connection: socket.socket, address: str) -> None:
-        thread = threading.Thread(target=self._serve, args=(connection, address), name=f"dicom-{address}", daemon=True)
-        with self._lock:
-            self._open[thread] = None
+        place = self._door.enter(connection, address)
+        if place is None:
+            _log.warning("connection.too-many", address=address)
+            connection.close()
+            self._service.refuse(Reason.TOO_MANY, address)
+            return
+        place.thread = threading.Thread(target=self._serve, args=(place,), name=f"dicom-{address}", daemon=True)
         try:
-            thread.start()
+            place.thread.start()
         except RuntimeError as error:  # no more threads to be had
             _log.warning("connection.not-served", address=address, why=str(error))
+            self._door.leave(place)
             connection.close()
-            with self._lock:
-                del self._open[thread]
+            self._service.refuse(Reason.TOO_MANY, address)
 
-    def _serve(self, connection: socket.socket, address: str) -> None:
+    def _serve(self, place: Place) -> None:
         try:
-            connection = self._secured(connection)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            association = Association(connection, address, self._service)
-            with self._lock:
-                self._open[threading.current_thread()] = association
+            negotiated_by = time.monotonic() + self._options.negotiation_timeout_s
+            if not self._secured(place):
+                return
+            place.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            association = Association(place, self._service, negotiated_by=negotiated_by)
+            place.wake = association.wake
             if self._stopping.is_set():
                 association.wake()
             association.serve()
         except OSError as error:
-            _log.warning("connection.broke", address=address, why=str(error))
+            _log.warning("connection.broke", address=place.address, why=str(error))
         except Exception:  # noqa: BLE001 - one connection's bug must not end the service
-            _log.error("ingest.failed", address=address, trace=True)
+            _log.error("ingest.failed", address=place.address, trace=True)
         finally:
-            connection.close()
-            with self._lock:
-                del self._open[threading.current_thread()]
+            self._door.leave(place)
+            place.connection.close()
 
-    def _secured(self, connection: socket.socket) -> socket.socket:
+    def _secured(self, place: Place) -> bool:
+        """Whether the connection is as secure as it has to be; a handshake that fails is said."""
         # On this connection's own thread: a peer that never finishes its handshake holds up nobody else.
-        connection.settimeout(self._options.negotiation_timeout_s)
-        if self._options.tls is None:
-            return connection
+        tls = self._options.tls
+        place.connection.settimeout(self._options.negotiation_timeout_s)
+        if tls is None:
+            return True
         try:
-            return self._options.tls.wrap_socket(connection, server_side=True)
-        except OSError:
-            connection.close()
-            raise
+            secured = self._door.wrap(
+                place, lambda plain: tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+            )
+            secured.do_handshake()  # all of it within the timeout
+            return True
+        except OSError as error:
+            reason = Reason.TIMED_OUT if isinstance(error, TimeoutError) else Reason.TLS
+            _log.warning("connection.broke", address=place.address, why=str(error))
+            if not self._stopping.is_set():
+                self._service.refuse(Reason.EVICTED if place.is_evicted else reason, place.address)
+            return False
 
 
 def server_tls(certificate: Path, key: Path, ca: Path | None = None) -> ssl.SSLContext:
@@ -202,6 +221,7 @@ def server_tls(certificate: Path, key: Path, ca: Path | None = None) -> ssl.SSLC
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_TLS12_CIPHERS)
+    context.options |= ssl.OP_NO_RENEGOTIATION  # one handshake a connection: more only cost this side
     try:
         context.load_cert_chain(certificate, key)
         if ca is not None:

@@ -51,7 +51,7 @@ class Reporter:
 
     def __call__(self, kind: str, message: str, facts: dict[str, object]) -> None:
         """Queue the event, or count it to the next of its kind."""
-        key = (kind, facts.get("code"))
+        key = (kind, facts.get("code", facts.get("reason")))
         with self._guard:
             now = time.monotonic()
             if now - self._last.get(key, -QUIET_S) < QUIET_S:
@@ -206,6 +206,7 @@ def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
         host=scp.host,
         port=scp.port,
         max_associations=scp.max_associations,
+        max_associations_per_host=scp.max_associations_per_host,
         idle_timeout_s=scp.idle_timeout_s,
         max_instance_bytes=max_instance_bytes,
         tls=tls,

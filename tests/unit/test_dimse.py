@@ -53,7 +53,7 @@ def test_a_damaged_request_is_answered_or_ends_the_association(data: st.DataObje
         request[data.draw(st.integers(0, len(request) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(request)))
     try:
-        outcome = negotiate(bytes(request[:cut]), RULES, address="127.0.0.1", full=False)
+        outcome = negotiate(bytes(request[:cut]), RULES, address="127.0.0.1", hosts=RULES.hosts())
     except AssociationEnded:
         return
     assert isinstance(outcome, Accepted | Rejected)

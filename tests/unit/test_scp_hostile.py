@@ -9,6 +9,8 @@ import struct
 import subprocess
 import threading
 import time
+from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 
 import pydicom
@@ -128,25 +130,85 @@ def test_many_connections_that_say_nothing_hold_up_nobody(station: Receiving) ->
         idler.close()
 
 
-def drip(wire: Wire, data: bytes) -> None:
-    for byte in data:
-        wire.socket.sendall(bytes([byte]))
+def drip(wire: Wire, pieces: Iterable[bytes]) -> None:
+    """A piece every 20 ms, for as long as the other side takes them and at most 20 s."""
+    until = time.monotonic() + 20
+    for piece in pieces:
+        assert time.monotonic() < until, "it takes this for ever"
+        wire.socket.sendall(piece)
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("then", ["silence", "drip"])
+def fragment(data: bytes, *, is_command: bool, context_id: int = 1) -> bytes:
+    """A P-DATA-TF PDU with one fragment that is not the last."""
+    return struct.pack(">BxLLBB", 4, len(data) + 6, len(data) + 2, context_id, int(is_command)) + data
+
+
+@pytest.mark.parametrize("then", ["silence", "drip", "drip of whole fragments", "drip of command fragments"])
 def test_a_sender_that_falls_asleep_is_aborted(station: Receiving, then: str) -> None:
     station.start(idle_timeout_s=0.4)
     wire = Wire(station.port)
     pdus = store_pdus(generate_uid(), body_of(radiograph(side=512)), fragment=0)
-    wire.socket.sendall(pdus[0] + pdus[1][:1000])
-    if then == "drip":
-        with pytest.raises(OSError):
-            drip(wire, pdus[1][1000:2000])
-    else:
+    if then != "drip of command fragments":
+        wire.socket.sendall(pdus[0])
+    if then in ("silence", "drip"):
+        wire.socket.sendall(pdus[1][:1000])
+    if then == "silence":
         assert wire.pdu()[0] == 7
+    else:
+        tiny = fragment(b"\0", is_command=then == "drip of command fragments")
+        with pytest.raises(OSError):
+            drip(wire, (bytes([byte]) for byte in pdus[1][1000:5000]) if then == "drip" else repeat(tiny))
     wire.close()
     station.wait_for_quiet()
+
+
+def _endless() -> dict[str, tuple[bytes, bytes]]:
+    """Name -> what comes first, and what then comes again and again; no message ever ends."""
+    command = store_pdus("1.2.3", b"1234")[0]
+    empty = struct.pack(">LBB", 2, 1, 0)
+    cancel = _cancel()
+    return {
+        "empty command fragments": (b"", fragment(b"", is_command=True)),
+        "empty command fragments after a beginning": (
+            fragment(command[12:60], is_command=True),
+            fragment(b"", is_command=True),
+        ),
+        "command fragments of one byte": (b"", fragment(b"\0", is_command=True)),
+        "empty data fragments": (command, fragment(b"", is_command=False)),
+        "empty data fragments, 1000 a PDU": (command, struct.pack(">BxL", 4, 6000) + empty * 1000),
+        "data fragments of one byte": (command, fragment(b"\0", is_command=False)),
+        "cancel requests": (b"", struct.pack(">BxLLBB", 4, len(cancel) + 6, len(cancel) + 2, 1, 3) + cancel),
+    }
+
+
+def _cancel() -> bytes:
+    elements = ((0x0100, 0x0FFF), (0x0120, 1), (0x0800, 0x0101))
+    return b"".join(struct.pack("<HHLH", 0, number, 2, value) for number, value in elements)
+
+
+@pytest.mark.parametrize("name", sorted(_endless()))
+def test_what_never_comes_to_anything_is_aborted(station: Receiving, name: str) -> None:
+    station.start()
+    wire = Wire(station.port)
+    first, again = _endless()[name]
+    wire.socket.sendall(first + again * (2_000_000 // len(again)))
+    assert wire.pdu()[0] == 7  # and not a wait for more
+    wire.close()
+    station.wait_for_quiet()
+
+
+def test_a_data_set_of_many_small_fragments_and_an_empty_last_one_is_taken(station: Receiving) -> None:
+    station.start()
+    body = body_of(dataset := radiograph(side=256))
+    wire = Wire(station.port)
+    *pdus, last = store_pdus(dataset.SOPInstanceUID, body, fragment=16 + 6)
+    assert len(pdus) > 4096  # more than come for nothing
+    wire.socket.sendall(b"".join(pdus) + fragment(last[12:], is_command=False))
+    wire.socket.sendall(struct.pack(">BxLLBB", 4, 6, 2, 1, 2))
+    assert wire.status().Status == SUCCESS
+    assert station.files[0].read_bytes().endswith(body)
+    wire.close()
 
 
 def test_stop_lets_an_instance_arrive_and_ends_who_is_idle(station: Receiving) -> None:
