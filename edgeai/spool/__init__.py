@@ -11,6 +11,7 @@ What each part promises stands in its own module:
 `Outbox`   ``enable_sinks`` ``pending`` ``published``                          publish
 `Metrics`  ``histograms`` ``counters`` ``count``                               publish, ``edgeai status``
 `Faults`   ``fault`` ``faults`` ``quarantined`` ``pardon``                     supervise, infer
+`Trials`   ``trial_due`` ``trial_failed`` ``release_plugin``                   supervise, trial
 `Upkeep`   ``recover`` ``sweep``                                               supervise
 `History`  ``recent``                                                          ``edgeai status``
 `Spool`    all of them, and ``station`` / ``beat`` / ``notes``, ``bells``      every role
@@ -34,6 +35,7 @@ from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.station import Note, Station, Step, is_held, read_note
 from edgeai.spool.store import Limits, Store
+from edgeai.spool.trials import Trials
 from edgeai.spool.upkeep import SWEEP_ROWS, Upkeep
 from edgeai.spool.work import Cause, Job, Work
 
@@ -67,7 +69,7 @@ __all__ = [
 ]
 
 
-class Spool(Intake, Work, Holding, Again, Outbox, Metrics, Faults, Upkeep, History):
+class Spool(Intake, Work, Holding, Again, Outbox, Metrics, Faults, Trials, Upkeep, History):
     """The store of one device. Safe in several threads and processes at once.
 
     Args:
