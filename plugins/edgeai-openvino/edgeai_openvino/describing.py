@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeai.api import Described, ModelRejected, TensorMismatch, TensorSpec
 from edgeai_openvino.engine import describe, load
+from edgeai_openvino.state import kept_by, refuse_random
 
 
 def describe_tensors(artifact: Path) -> Described:
@@ -16,7 +17,7 @@ def describe_tensors(artifact: Path) -> Described:
 
     Raises:
         BackendUnavailable: OpenVINO is missing.
-        ModelRejected: missing, damaged, or with a dtype that no manifest has.
+        ModelRejected: missing, damaged, with a dtype that no manifest has, or with random numbers.
     """
     ov = load()
     for part in (artifact, artifact.with_suffix(".bin")):
@@ -27,6 +28,7 @@ def describe_tensors(artifact: Path) -> Described:
     except RuntimeError as error:
         words = " ".join(str(error).split())[:1500]
         raise ModelRejected(f"{artifact.name}: {describe()} refuses it: {words}") from error
+    refuse_random(artifact, kept_by(artifact))
     return Described(
         inputs=tuple(_spec(artifact, port) for port in model.inputs),
         outputs=tuple(_spec(artifact, port) for port in model.outputs),

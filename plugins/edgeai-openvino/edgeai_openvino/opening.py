@@ -10,7 +10,8 @@ import numpy as np
 
 from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
 from edgeai_openvino.engine import AUTO, describe, load
-from edgeai_openvino.session import Compiled, OpenvinoSession, Port, Ports
+from edgeai_openvino.session import ENGINE_ERRORS, Compiled, OpenvinoSession, Port, Ports
+from edgeai_openvino.state import cannot_reset, kept_by, refuse_random
 
 _MISSING_OP = (
     "doesn't contain the operation",
@@ -26,7 +27,8 @@ def open_session(request: OpenRequest) -> OpenvinoSession:
 
     Raises:
         BackendUnavailable: OpenVINO is missing, or lists no such device.
-        ModelRejected: missing, damaged, with an operation that OpenVINO lacks, or with other tensors than declared.
+        ModelRejected: missing, damaged, with an operation that OpenVINO lacks, with other tensors than declared, with
+            random numbers, or with state that the device cannot reset.
         ConfigError: a setting with a value that it cannot have.
     """
     settings = _settings(request)
@@ -38,6 +40,8 @@ def open_session(request: OpenRequest) -> OpenvinoSession:
         model = core.read_model(request.artifact)
     except RuntimeError as error:
         raise _rejected(request.artifact, error) from error
+    kept = kept_by(request.artifact)
+    refuse_random(request.artifact, kept)
     inputs = _ports(model.inputs, request.inputs, request.artifact, "input")
     outputs = _ports(model.outputs, request.outputs, request.artifact, "output")
 
@@ -51,12 +55,17 @@ def open_session(request: OpenRequest) -> OpenvinoSession:
         for_runs = compiled("latency", spare=1)
     except (RuntimeError, TypeError) as error:
         raise _rejected(request.artifact, error) from error
+    if kept.variables:
+        try:
+            for_runs.reset_state()
+        except ENGINE_ERRORS as error:
+            raise cannot_reset(request.artifact, request.device, error) from error
     # Twice what is at work at once: what is done need not wait until its turn to answer has come.
     is_worth_two = settings["hint"] == "auto" and _has_several_cores(request)
     return OpenvinoSession(
         ov,
         for_runs,
-        Ports(inputs=inputs, outputs=outputs),
+        Ports(inputs=inputs, outputs=outputs, keeps_state=kept.variables),
         for_streams=(lambda: compiled("throughput", spare=2)) if is_worth_two else None,
         device=request.device,
         engine=describe(),

@@ -27,10 +27,11 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """All declared tensors, and where their sizes are open."""
+    """All declared tensors, where their sizes are open, and whether runs leave something in the model's variables."""
 
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    keeps_state: bool = False
 
     @property
     def is_fixed(self) -> bool:
@@ -55,6 +56,11 @@ class Compiled:
         self.model = model
         self.flight = flight
         self.idle: list[Any] = [model.create_infer_request()]
+
+    def reset_state(self) -> None:
+        """Try whether the device can; raises one of ``ENGINE_ERRORS`` where not."""
+        for request in self.idle:
+            request.reset_state()
 
     def request(self) -> Any:
         """One that is idle, or a new one."""
@@ -93,6 +99,7 @@ class OpenvinoSession:
         self._input_specs = tuple(port.spec for port in ports.inputs)
         self._output_specs = tuple(port.spec for port in ports.outputs)
         self._fixed, self._any_size = ports.is_fixed, ports.any_size
+        self._keeps_state = ports.keeps_state
         self._device = device
         self.engine = engine
 
@@ -208,6 +215,8 @@ class OpenvinoSession:
             raise TensorMismatch("input tensors do not match: an extent is 0")
 
     def _feed(self, request: Any, inputs: Tensors) -> None:
+        if self._keeps_state:
+            request.reset_state()
         for port in self._inputs:
             array = inputs[port.spec.name]
             if self._fixed:

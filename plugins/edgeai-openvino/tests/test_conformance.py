@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from edgeai.api import TensorSpec
 from edgeai.testing.conformance import ArtifactExample, BackendConformance, ConverterConformance, ModelExample
 
 
@@ -22,6 +24,24 @@ class TestOpenvino(BackendConformance):
             golden=cases,
             files=("model.xml", "model.bin"),
         )
+
+    def stateful(self, folder):
+        import openvino as ov
+        from openvino import opset3, opset13
+
+        x = opset13.parameter([1, 4], np.float32, name="x")
+        begin = opset13.constant(np.full((1, 4), 3, np.float32))
+        total = opset13.add(opset3.read_value(begin, "total"), x)
+        y = opset13.relu(total)
+        x.output(0).set_names({"x"})
+        y.output(0).set_names({"y"})
+        model = ov.Model([opset13.result(y)], [opset3.assign(total, "total")], [x], "theirs")
+        ov.serialize(model, folder / "theirs.xml", folder / "theirs.bin")
+        source, target = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("x", "y"))
+        inputs = [np.full((1, 4), value, np.float32) for value in (0.25, 8.0)]
+        golden = tuple(({"x": one}, {"y": 3 + one}) for one in inputs)
+        path = folder / "theirs.xml"
+        return ArtifactExample(path=path, inputs=(source,), outputs=(target,), golden=golden, threads=2)
 
 
 class TestOpenvinoConverter(ConverterConformance):
