@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     ValidationError,
     ValidationInfo,
     model_validator,
@@ -170,6 +171,9 @@ class Deployment(Table):
     threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for the engine's own default")
     deadline_s: Seconds = Field(30.0, description="a job that runs longer is ended and counted as a fault")
     open_deadline_s: Seconds = Field(120.0, description="the same for loading and opening the model")
+    max_memory_bytes: Bytes = Field(
+        0, description="memory (PSS) of its process above which that is ended and counted as a fault; 0 for no bound"
+    )
     when_unavailable: Literal["hold", "fail"] = Field(
         "hold", description="while it cannot run: hold its jobs until it can, or fail them at once"
     )
@@ -237,6 +241,12 @@ class Health(Table):
     enabled: bool = Field(True, description="whether they are served")
     host: str = Field("127.0.0.1", description="address to listen on; there is no access control")
     port: Port = Field(9464, description="TCP port")
+    allow_hosts: tuple[str, ...] = Field(
+        (), strict=False, description="names that requests may use, beside localhost, `host` and this machine's address"
+    )
+    selftest_every_s: Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)] = Field(
+        0.0, ge=0, le=604_800, description="how often a phantom travels the whole way (`edgeai selftest`); 0 for never"
+    )
 
 
 class Log(Table):
@@ -257,6 +267,14 @@ class Supervise(Table):
         3, ge=1, description="deaths at one step, and not of one image alone, before a plugin is skipped"
     )
     job_attempts: int = Field(3, ge=1, description="deaths on one job before it is given up as failed")
+    trial_after_s: float = Field(
+        300.0,
+        ge=0,
+        le=86400,
+        strict=False,
+        description="a plugin in quarantine is tried on the golden cases after so long, then after pauses that double;"
+        " 0 for never",
+    )
 
 
 class DeviceConfig(Table):
@@ -277,6 +295,12 @@ class DeviceConfig(Table):
     health: Health = Health()
     log: Log = Log()
     supervise: Supervise = Supervise()
+    _source: Path | None = PrivateAttr(None)
+
+    @property
+    def source(self) -> Path | None:
+        """The file it was read from; None when it was made in memory."""
+        return self._source
 
     @model_validator(mode="after")
     def _distinct(self) -> DeviceConfig:
@@ -303,9 +327,11 @@ def load_config(path: Path) -> DeviceConfig:
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from error
     try:
-        return DeviceConfig.model_validate(values, context={"base": path.parent.resolve()})
+        config = DeviceConfig.model_validate(values, context={"base": path.parent.resolve()})
     except ValidationError as error:
         raise ConfigError("\n".join(_mistakes(path, text, error)), remedy="see firmware-configs/README.md") from error
+    config._source = path.resolve()
+    return config
 
 
 def _mistakes(path: Path, text: str, error: ValidationError) -> list[str]:

@@ -14,11 +14,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
-from edgeai import __version__
 from edgeai.api.errors import EdgeaiError
 from edgeai.api.specs import Message, Sink, SinkRequest, SinkSpec
 from edgeai.config import DeviceConfig
-from edgeai.health import Health, read_health
+from edgeai.health import StatusNews, Watch, read_health, status_body
 from edgeai.health_server import HealthServer
 from edgeai.logs import Log
 from edgeai.plugins import Registry
@@ -150,12 +149,14 @@ def _deliveries(config: DeviceConfig, spool: Spool) -> list[Delivery]:
 class Publisher:
     """The role's main loop: bells to deliveries, heartbeats, and a status whenever it changes."""
 
-    def __init__(self, config: DeviceConfig, spool: Spool) -> None:
+    def __init__(self, config: DeviceConfig, spool: Spool, watch: Watch, server: HealthServer | None) -> None:
         self._config = config
         self._spool = spool
+        self._watch = watch
+        self._server = server
         self._deliveries = _deliveries(config, spool)
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
-        self._said: dict[str, Any] = {}
+        self._news = StatusNews()
 
     def run(self, stopping: threading.Event) -> None:
         """Until ``stopping`` is set."""
@@ -169,38 +170,20 @@ class Publisher:
             if time.monotonic() < next_beat:
                 continue  # a burst of results must not be slowed by looking at the device's health
             next_beat = time.monotonic() + beat_s
-            trouble = {d.sink_name: d.trouble for d in self._deliveries if d.trouble}
-            self._spool.beat(ROLE, "ready", trouble=trouble)
+            sinks = {d.sink_name: {"up": d.trouble is None, "why": d.trouble} for d in self._deliveries}
+            health_problem = self._server.problem if self._server else None
+            self._spool.beat(ROLE, "ready", sinks=sinks, watch=self._watch.detail(), health_problem=health_problem)
             self._say_status()
         for delivery in self._deliveries:
             delivery.stop(5.0)
 
     def _say_status(self) -> None:
         body = status_body(self._config, read_health(self._spool, self._config), self._since)
-        if body == self._said:
+        if not self._news.is_news(body):
             return
-        self._said = body
         message = Message(key="status", channel="status", body=json.dumps(body).encode())
         for delivery in self._deliveries:
             delivery.say(message)
-
-
-def status_body(config: DeviceConfig, health: Health, since: str) -> dict[str, Any]:
-    """The retained MQTT status (``edgeai/schemas/status-1.json``)."""
-    # A sink's own trouble is left out: it would change with every reconnect, and reach only who sees it anyway.
-    problems = [problem for problem in health.problems if not problem.startswith("sink ")]
-    return {
-        "schema": 1,
-        "site": config.device.site,
-        "device_id": config.device.id,
-        "state": "degraded" if problems else "online",
-        "edgeai_version": __version__,
-        "since": since,
-        "problems": problems,
-        "deployments": [
-            {name: getattr(deployment, name) for name in deployment.__slots__} for deployment in health.deployments
-        ],
-    }
 
 
 def main(config: DeviceConfig) -> int:
@@ -216,9 +199,12 @@ def main(config: DeviceConfig) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     server = HealthServer(spool, config) if config.health.enabled else None
+    watch = Watch(config, spool, config.source)
+    watch.start()
     try:
-        Publisher(config, spool).run(stopping)
+        Publisher(config, spool, watch, server).run(stopping)
     finally:
+        watch.close()
         if server is not None:
             server.close()
         spool.close()

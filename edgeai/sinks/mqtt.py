@@ -73,7 +73,7 @@ class MqttSink:
 
 
 def _offline(request: SinkRequest) -> bytes:
-    body = {"schema": 1, "site": request.site, "device_id": request.device_id, "state": "offline"}
+    body = {"schema": 2, "site": request.site, "device_id": request.device_id, "state": "offline"}
     return json.dumps(body).encode()
 
 

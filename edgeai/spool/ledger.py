@@ -141,6 +141,15 @@ def _snapshot(database: Database) -> Iterator[sqlite3.Connection]:
                 db.execute("COMMIT")
 
 
+def has_finished_since(database: Database, deployment: str, at: float) -> bool:
+    """Whether a job of ``deployment`` finished after ``at``, seconds since the epoch; looks only at those that did."""
+    with database.read() as db:
+        row = db.execute(
+            "SELECT 1 FROM jobs WHERE state = 'done' AND finished_at > ? AND deployment = ? LIMIT 1", (at, deployment)
+        ).fetchone()
+    return row is not None
+
+
 _Counted = dict[tuple[str, ...], int]
 
 
@@ -217,4 +226,4 @@ def _places(db: sqlite3.Connection, table: str) -> dict[tuple[str, str], tuple[i
     return found
 
 
-__all__ = ["JobsEntry", "Ledger", "MessagesEntry", "read_ledger"]
+__all__ = ["JobsEntry", "Ledger", "MessagesEntry", "has_finished_since", "read_ledger"]

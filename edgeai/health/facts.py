@@ -1,0 +1,181 @@
+"""What the account is made of, gathered once: the roles' notes, the database, the disk, the certificates, the clock."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.config import DeviceConfig
+from edgeai.health.account import DeploymentHealth, Disk, RoleHealth, SinkHealth
+from edgeai.spool import Hold, Note, Quarantine, Spool, is_held
+from edgeai.spool.ledger import Ledger, has_finished_since, read_ledger
+
+STALLED_S: Final = 15.0
+"""A job that waits this long while its deployment is ready and idle is not waiting for its turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What the database holds.
+
+    Attributes:
+        idle: deployments on which jobs wait, nothing is under way and nothing finished for ``STALLED_S``.
+        error: why the database could not be read; then the rest is empty.
+    """
+
+    ledger: Ledger = field(default_factory=Ledger)
+    holds: tuple[Hold, ...] = ()
+    quarantined: tuple[Quarantine, ...] = ()
+    idle: frozenset[str] = frozenset()
+    error: EdgeaiError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything of one moment.
+
+    Attributes:
+        now: seconds since the epoch.
+        notes: of living roles alone: what a dead one said means nothing.
+        known_roles: every role that has said anything since the service started.
+    """
+
+    config: DeviceConfig
+    now: float
+    notes: Mapping[str, Note]
+    known_roles: frozenset[str]
+    roles: tuple[RoleHealth, ...]
+    deployments: tuple[DeploymentHealth, ...]
+    sinks: tuple[SinkHealth, ...]
+    books: Books
+    disk: Disk
+
+    def detail(self, role: str, key: str) -> Mapping[str, Any]:
+        """A table of a living role's heartbeat; empty where it said none."""
+        note = self.notes.get(role)
+        value = note.detail.get(key) if note else None
+        return value if isinstance(value, Mapping) else {}
+
+    def watched(self, key: str) -> Mapping[str, Any]:
+        """What publish looked after (``Watch.detail``); empty while it does not run."""
+        value = self.detail("publish", "watch").get(key)
+        return value if isinstance(value, Mapping) else {}
+
+
+def expected_roles(config: DeviceConfig) -> tuple[str, ...]:
+    """The processes that this profile asks for, in the order in which they start."""
+    arriving = config.ingest.scp.enabled or config.ingest.folders
+    infer = tuple(f"infer:{deployment.name}" for deployment in config.deployments)
+    return ("supervise", "publish", *infer, *(("ingest",) if arriving else ()))
+
+
+def expected_sinks(config: DeviceConfig) -> tuple[str, ...]:
+    """The sinks that this profile enables."""
+    mqtt = ("mqtt",) if config.mqtt.enabled else ()
+    jsonl = ("jsonl",) if config.jsonl is not None and config.jsonl.enabled else ()
+    return (*mqtt, *jsonl, *config.sinks)
+
+
+def gather(spool: Spool, config: DeviceConfig) -> Facts:
+    """Everything that the account needs. Never raises: what cannot be read is part of the account."""
+    now = time.time()
+    notes = spool.notes()
+    roles = tuple(_role(spool, role, notes.get(role)) for role in expected_roles(config))
+    living = {role.role: notes[role.role] for role in roles if role.alive}
+    books = _books(spool, living, now)
+    held = {hold.deployment: hold for hold in books.holds}
+    return Facts(
+        config=config,
+        now=now,
+        notes=living,
+        known_roles=frozenset(notes),
+        roles=roles,
+        deployments=tuple(
+            _deployment(item.name, living.get(f"infer:{item.name}"), held.get(item.name)) for item in config.deployments
+        ),
+        sinks=tuple(_sink(name, living.get("publish"), books.ledger, now) for name in expected_sinks(config)),
+        books=books,
+        disk=_disk(spool),
+    )
+
+
+def _books(spool: Spool, notes: Mapping[str, Note], now: float) -> Books:
+    try:
+        ledger = read_ledger(spool.db)
+        return Books(
+            ledger=ledger,
+            holds=tuple(spool.holds()),
+            quarantined=tuple(spool.quarantined()),
+            idle=_idle(spool, ledger, notes, now),
+        )
+    except EdgeaiError as error:
+        return Books(error=error)
+
+
+def _role(spool: Spool, role: str, note: Note | None) -> RoleHealth:
+    alive = note is not None and is_held(spool.roles / f"{role}.note")
+    if note is None or not alive:
+        return RoleHealth(role=role, alive=False, pid=None, state="not running", silent_s=0.0)
+    return RoleHealth(role=role, alive=True, pid=note.pid, state=note.state, silent_s=note.age_s())
+
+
+def _deployment(name: str, note: Note | None, hold: Hold | None) -> DeploymentHealth:
+    if note is None:
+        return DeploymentHealth(name=name, state="unavailable", why="its process is not running")
+    detail = note.detail
+    state = note.state if note.state in ("ready", "starting", "unavailable") else "ready"
+    if state == "unavailable" and hold is not None:
+        state = "held"
+    return DeploymentHealth(
+        name=name,
+        state=state,  # type: ignore[arg-type]  # just checked
+        **{key: detail.get(key) for key in ("model", "digest", "backend", "device", "artifact", "code", "why")},
+        degraded=bool(detail.get("degraded")),
+        signers=tuple(detail.get("signers", ())),
+        others=tuple(detail.get("others", ())),
+    )
+
+
+def _sink(name: str, publish: Note | None, ledger: Ledger, now: float) -> SinkHealth:
+    entries = [entry for entry in ledger.messages if entry.sink == name]
+    word = dict((publish.detail.get("sinks") or {}).get(name) or {}) if publish else {}
+    return SinkHealth(
+        name=name,
+        up=word.get("up"),
+        code=word.get("code") or None,
+        why=word.get("why") or None,
+        since=word.get("since") or None,
+        waiting=sum(entry.waiting for entry in entries),
+        aside=sum(entry.aside for entry in entries),
+        oldest_s={
+            entry.lane: round(max(0.0, now - entry.oldest_waiting_at), 1)
+            for entry in entries
+            if entry.oldest_waiting_at is not None
+        },
+    )
+
+
+def _idle(spool: Spool, ledger: Ledger, notes: Mapping[str, Note], now: float) -> frozenset[str]:
+    return frozenset(
+        entry.deployment
+        for entry in ledger.jobs
+        if entry.claimed == 0
+        and entry.oldest_waiting_at is not None
+        and now - entry.oldest_waiting_at > STALLED_S
+        and (note := notes.get(f"infer:{entry.deployment}")) is not None
+        and not note.steps
+        and not has_finished_since(spool.db, entry.deployment, now - STALLED_S)
+    )
+
+
+def _disk(spool: Spool) -> Disk:
+    try:
+        facts = os.statvfs(spool.folder)
+    except OSError:
+        return Disk()  # the trial of writing says why
+    inodes = facts.f_favail if facts.f_files > 0 else None
+    return Disk(free_bytes=facts.f_bavail * facts.f_frsize, free_inodes=inodes)

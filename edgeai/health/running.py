@@ -1,0 +1,103 @@
+"""Problems of processes and deployments: would an image that came in be analysed?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from edgeai.health.account import DeploymentHealth, age_s
+from edgeai.health.catalogue import Problem, Stops, problem
+from edgeai.health.facts import Facts
+
+OVERDUE_S: Final = 10.0
+"""How long after a deadline the supervisor may take to end who overran it."""
+WRITING_S: Final = 30.0
+"""How long the end of a job may take to be written."""
+
+
+def role_problems(facts: Facts) -> Iterator[Problem]:
+    """Processes that are gone or say nothing."""
+    supervised = "supervise" in facts.notes
+    for role in facts.roles:
+        stops: Stops = "delivering" if role.role == "publish" else "serving"
+        if not role.alive:
+            edited = supervised and role.role not in facts.known_roles
+            remedy = "restart the service: it was started before the profile asked for this" if edited else ""
+            yield problem(
+                "role.not-running", f"{role.role} is not running", about=role.role, stops=stops, remedy=remedy
+            )
+        elif role.silent_s > facts.config.supervise.silent_s:
+            message = f"{role.role} has said nothing for over {facts.config.supervise.silent_s:g} s"
+            yield problem("role.silent", message, about=role.role, stops=stops, silent_s=round(role.silent_s, 1))
+
+
+def deployment_problems(facts: Facts) -> Iterator[Problem]:
+    """Deployments that cannot run, are not getting on, or run on something else than their first wish."""
+    for deployment in facts.deployments:
+        role = f"infer:{deployment.name}"
+        if role not in facts.notes:
+            continue  # said of the process already
+        if deployment.state == "ready":
+            yield from _ready(facts, deployment)
+        elif deployment.state == "starting":
+            yield problem("deployment.starting", f"deployment {deployment.name} is being opened", about=deployment.name)
+        else:
+            yield _cannot_run(facts, deployment)
+    for item in facts.books.quarantined:
+        message = f"{item.plugin} {item.version} is quarantined on {item.deployment}: {item.cause} at {item.step}"
+        yield problem("plugin.quarantined", message, about=item.plugin, cause=item.cause, since=item.since)
+    yield from _orphans(facts)
+
+
+def _ready(facts: Facts, deployment: DeploymentHealth) -> Iterator[Problem]:
+    name = deployment.name
+    if deployment.degraded:
+        message = f"deployment {name} runs on its second choice: {deployment.why or ''}".rstrip(": ")
+        yield problem("deployment.degraded", message, about=name)
+    stalled = _stalled(facts, name)
+    if stalled:
+        entry = next((entry for entry in facts.books.ledger.jobs if entry.deployment == name), None)
+        jobs, oldest = (entry.waiting, age_s(entry.oldest_waiting_at, facts.now)) if entry else (0, None)
+        message = f"deployment {name} is not getting on: {stalled}"
+        yield problem("infer.stalled", message, about=name, jobs=jobs, oldest_s=oldest or 0.0)
+
+
+def _stalled(facts: Facts, name: str) -> str:
+    """Why it is not getting on; empty when it is."""
+    note = facts.notes[f"infer:{name}"]
+    for step in note.steps:
+        age = time.monotonic() - step.since
+        if step.deadline_s > 0 and age > step.deadline_s + OVERDUE_S:
+            return f"{step.step} outlived its deadline of {step.deadline_s:g} s and goes on"
+        if step.step == "finish" and age > WRITING_S:
+            return "the end of a job cannot be written"
+    return "jobs wait, and none is being run" if name in facts.books.idle else ""
+
+
+def _cannot_run(facts: Facts, deployment: DeploymentHealth) -> Problem:
+    hold = next((hold for hold in facts.books.holds if hold.deployment == deployment.name), None)
+    why = (hold.reason if hold else deployment.why) or "no reason was given"
+    message = f"deployment {deployment.name} cannot run: {why}"
+    if hold is None:
+        return problem("deployment.unavailable", message, about=deployment.name, cause=deployment.code or "")
+    return problem(
+        "deployment.held",
+        message,
+        about=deployment.name,
+        cause=hold.code,
+        since=hold.since,
+        remedy=hold.remedy,
+        jobs=hold.jobs,
+        oldest_s=age_s(hold.oldest, facts.now) or 0.0,
+    )
+
+
+def _orphans(facts: Facts) -> Iterator[Problem]:
+    """Jobs of deployments that the profile no longer has."""
+    deployed = {deployment.name for deployment in facts.deployments}
+    for entry in facts.books.ledger.jobs:
+        jobs = entry.waiting + entry.held
+        if jobs and entry.deployment not in deployed:
+            message = f"jobs wait for the deployment {entry.deployment}, which the profile does not have"
+            yield problem("jobs.orphaned", message, about=entry.deployment, jobs=jobs)

@@ -1,0 +1,83 @@
+"""The retained MQTT status: the account as the fleet sees it, and when it is news."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from edgeai import __version__
+from edgeai.config import DeviceConfig
+from edgeai.health.account import DeploymentHealth, Health, ledger_dict
+from edgeai.health.catalogue import Problem
+
+STATUS_SCHEMA: Final = 2
+"""Number of the JSON form; ``edgeai/schemas/status-2.json`` describes it."""
+
+FIGURES_EVERY_S: Final = 60.0
+"""How often figures alone (counts, ages) are worth a message."""
+
+_FIGURES: Final = ("ledger", "figures")
+_OWN_SINK: Final = "mqtt"
+
+
+def status_body(config: DeviceConfig, health: Health, since: str) -> dict[str, Any]:
+    """The status of this moment (``edgeai/schemas/status-2.json``).
+
+    Args:
+        config: the profile.
+        health: the account.
+        since: when publish started, RFC 3339.
+    """
+    # That the broker itself is away reaches only who sees it anyway, and would change with every reconnect.
+    problems = [item for item in health.problems if (item.code, item.about) != ("sink.down", _OWN_SINK)]
+    stops = {item.stops for item in problems}
+    return {
+        "schema": STATUS_SCHEMA,
+        "site": config.device.site,
+        "device_id": config.device.id,
+        "state": "degraded" if problems else "online",
+        "serving": not stops & {"serving", "both"},
+        "delivering": not stops & {"delivering", "both"},
+        "edgeai_version": __version__,
+        "since": since,
+        "problems": [_stable(item) for item in problems],
+        "warnings": [_stable(item) for item in health.warnings],
+        "deployments": [_deployment(deployment) for deployment in health.deployments],
+        "ledger": ledger_dict(health.ledger, health.read_at),
+        "figures": [
+            {"code": item.code, "about": item.about, **item.facts}
+            for item in (*problems, *health.warnings)
+            if item.facts
+        ],
+    }
+
+
+def _stable(item: Problem) -> dict[str, Any]:
+    body = item.as_dict()
+    del body["facts"]
+    return body
+
+
+def _deployment(deployment: DeploymentHealth) -> dict[str, Any]:
+    return {name: getattr(deployment, name) for name in DeploymentHealth.__slots__}
+
+
+class StatusNews:
+    """Whether a status should be said: at once when anything but figures changed, now and then for those."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, Any] = {}
+        self._said_at = 0.0
+
+    def is_news(self, body: dict[str, Any]) -> bool:
+        """Call with each status; True means that it is to be sent, and counts as sent."""
+        now = time.monotonic()
+        changed = _without_figures(body) != _without_figures(self._said)
+        if not changed and (body == self._said or now - self._said_at < FIGURES_EVERY_S):
+            return False
+        self._said, self._said_at = body, now
+        return True
+
+
+def _without_figures(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in _FIGURES}
