@@ -150,7 +150,7 @@ class Nowhere:
     def check_room(self, extra_bytes: int = 0) -> None:
         """There always is."""
 
-    def admit(self, instance: object, received: Path, *, source: str) -> bool:
+    def admit(self, instance: object, received: Path, *, content: Callable[[], str], source: str) -> bool:
         """It is new, and gone."""
         return True
 
@@ -162,7 +162,7 @@ def edgeai(pipe: Connection, folder: Path, with_spool: bool) -> None:
     from edgeai.roles.ingest import SpoolIntake
     from edgeai.spool import Spool
 
-    intake = SpoolIntake(Spool(folder / "spool"), {"bench": None}) if with_spool else Nowhere(folder)
+    intake = SpoolIntake(Spool(folder / "spool"), lambda: {"bench": None}) if with_spool else Nowhere(folder)
     options = ScpOptions(rules=AssociationRules(ae_title="EDGEAI"), port=0)
     with StorageScp(options, intake, lambda *_: None) as scp:
         pipe.send(scp.port)

@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Do failed jobs again, as further attempts: the result id stays, ``attempt`` rises.
 
-    It needs the files of those jobs, which the device keeps within ``spool.max_failed_bytes``; what has none any more can
-    only be sent again. Jobs that are held need no rerun: they run by themselves once their deployment can.
+    It needs the files of those jobs, which the device keeps within ``spool.max_failed_bytes``; what has none any more
+    can only be sent again. Jobs that are held need no rerun: they run by themselves once their deployment can.
 
     Example: after an update of a plugin that failed since yesterday:
 

@@ -21,9 +21,9 @@ def downgrade(
 ) -> None:
     """Take the spool back to what edgeai 0.1 reads, so that the older version can be installed again.
 
-    Stop the device first. It is refused while the spool holds what 0.1 cannot: held jobs, messages set aside, two contents
-    under one UID that both wait. Then let those end first. Nothing is lost either way; the older version forgets only which
-    content an instance had, and attempts.
+    Stop the device first. It is refused while the spool holds what 0.1 cannot: held jobs, messages set aside, two
+    contents under one UID that both wait. Let those end first. Nothing is lost either way; the older version only
+    forgets which content an instance had, and attempts.
     """
     from edgeai.api.errors import SpoolError
     from edgeai.cli.device import existing_spool

@@ -1,6 +1,6 @@
 """What an arrival is beside its UID: SHA-256 of its transfer syntax UID and the bytes of its data set.
 
-File Meta Information (PS3.10 7.1) is left out: each receiver writes its own, so that the same image from a folder and by
+File Meta Information (PS3.10 7.1) is left out: each receiver writes its own. So the same image from a folder and by
 C-STORE has the same digest. It is computed on threads beside the one that receives, which reads the socket meanwhile.
 """
 

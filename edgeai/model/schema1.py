@@ -1,4 +1,4 @@
-"""A result in the JSON form of schema 1, for subscribers that do not read 2 yet (``docs/guides/result-schema-2.md``)."""
+"""A result in the form of schema 1, for subscribers that do not read 2 yet (``docs/guides/result-schema-2.md``)."""
 
 from __future__ import annotations
 

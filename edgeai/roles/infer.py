@@ -1,8 +1,8 @@
 """The infer role, one process a deployment: claim, run, and a result for every job whatever happens.
 
-The model is opened once. While it cannot be opened its jobs are held, aloud, and it is tried again now and then; or they
-fail at once where the profile says so. What kills this process is the supervisor's to judge; what does not kill it, but makes
-job after job fail in the engine, is judged here.
+The model is opened once. While it cannot be opened its jobs are held, aloud, and it is tried again now and then; or
+they fail at once where the profile says so. What kills this process is the supervisor's to judge; what does not kill
+it, but makes job after job fail in the engine, is judged here (``strikes``).
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.roles.engine import Noter, bundle_of, open_deployment
+from edgeai.roles.strikes import Strikes
 from edgeai.selection import AUTO_ORDER
-from edgeai.spool import Job, Quarantine, Spool, owner_name
+from edgeai.spool import Job, Spool, owner_name
 
 REOPEN_MIN_S = 5.0
 REOPEN_MAX_S = 60.0
@@ -89,12 +90,10 @@ class Worker:
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
         self._trouble: EdgeaiError | None = None
-        self._quarantined: list[Quarantine] = []
+        self._strikes = Strikes(spool, deployment.name, config.supervise.quarantine_after)
         self._reopen_at = 0.0
         self._reopen_pause_s = REOPEN_MIN_S
         self._files: Stamps = ()
-        self._strikes = 0
-        self._looked_at = 0.0
 
     def on_stop(self, number: int, frame: object) -> None:
         """SIGTERM: finish the job at hand, then end."""
@@ -107,6 +106,8 @@ class Worker:
         self._spool.release(self._deployment.name)  # this process is the only one: whoever held them is gone
         while not self._stopping:
             try:
+                if self._strikes.is_lifted():
+                    self._close_model()
                 if self._is_opening_due():
                     self._open()
                 if not self._next():
@@ -131,19 +132,18 @@ class Worker:
         """Open the model, or know why not."""
         self._station.beat("starting", model=None)
         self._files = self._stamps()
-        self._quarantined = self._spool.quarantined(self._deployment.name)
+        quarantined = self._strikes.quarantined()
         try:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
             with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
                 bundle = bundle_of(self._config, self._deployment)
             self._reference = ref_of(bundle)
-            self._model = open_deployment(bundle, self._config, self._deployment, self._note, self._quarantined)
+            self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
             self._model.warm_up()
         except EdgeaiError as error:
             self._not_opened(error)
             return
         self._trouble = None
-        self._strikes = 0
         self._reopen_pause_s = REOPEN_MIN_S
         self._spool.lift(self._deployment.name)
         self._say_ready(self._model)
@@ -225,7 +225,8 @@ class Worker:
             self._pause()
             return
         self._finish(job, result)
-        self._judge(result)
+        if self._strikes.judge(job, model, result, self._note.last_run):
+            self._close_model()
 
     def _run(self, model: Model, job: Job) -> Result:
         with self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id):
@@ -285,41 +286,12 @@ class Worker:
             timings_ms={"queue": job.queue_ms, **result.timings_ms},
         )
 
-    def _judge(self, result: Result) -> None:
-        """An engine that fails job after job is as good as dead: quarantine it, and take the next."""
-        if result.outcome is Outcome.COMPLETED:
-            self._strikes = 0
-        code = result.reason.code if result.reason else ""
-        if result.engine is None or code.partition(".")[0] not in ("backend", "tensor", "plugin"):
-            return  # the image's fault, or the bundle's: it says nothing about the engine
-        self._strikes += 1
-        engine = self._note.last_run
-        if self._strikes < self._config.supervise.quarantine_after or engine is None:
-            return
-        plugin, version = engine.plugin or "", engine.version or ""
-        self._spool.fault(
-            plugin=plugin,
-            version=version,
-            deployment=self._deployment.name,
-            step="run",
-            cause=code,
-            quarantine_after=1,  # the strikes were counted here
-        )
-        log.error("plugin.quarantined", plugin=plugin, version=version, code=code)
-        self._close_model()
-
     # --- between jobs -----------------------------------------------------------------------------
 
     def _rest(self) -> None:
-        """Wait for the bell, and now and then look whether the quarantine was lifted."""
+        """Wait for the bell."""
         self._spool.wait(self.role, min(1.0, self._config.supervise.heartbeat_s))
         self._station.beat()
-        now = time.monotonic()
-        if now - self._looked_at > REOPEN_MIN_S:
-            self._looked_at = now
-            held = self._spool.quarantined(self._deployment.name)
-            if len(held) < len(self._quarantined):
-                self._close_model()
 
     def _pause(self) -> None:
         end = time.monotonic() + TROUBLE_PAUSE_S

@@ -34,7 +34,7 @@ from edgeai.spool.intake import Intake
 from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.station import Note, Station, Step, is_held, read_note
-from edgeai.spool.store import Limits, Store
+from edgeai.spool.store import DefaultLimits, Limits, Store
 from edgeai.spool.trials import Trials
 from edgeai.spool.upkeep import SWEEP_ROWS, Upkeep
 from edgeai.spool.work import Cause, Job, Work
@@ -50,6 +50,7 @@ __all__ = [
     "Admission",
     "Cause",
     "Counter",
+    "DefaultLimits",
     "FailedJobs",
     "Finished",
     "Histogram",

@@ -108,23 +108,19 @@ def admit_row(
     else:
         identifier = wanted.row
         took_file, dropped = _refresh(store, db, wanted, arrival, content, name, size)
-    deployments = list(wanted.fresh)
     for deployment in wanted.fresh:
         db.execute(
             "INSERT INTO jobs (instance, deployment, created_at) VALUES (?, ?, ?)", (identifier, deployment, now)
         )
         add_count(db, "jobs_acknowledged", deployment=deployment)
-    for job in wanted.redo:
-        deployments.append(do_again(db, job, now))
+    deployments = [*wanted.fresh, *(do_again(db, job, now) for job in wanted.redo)]
     if wanted.kind == "differs":
         message = "an instance arrived whose UID was known with other content; it is analysed as one of its own"
         queue_event(store, db, "instance.differs", message, source=arrival.source, jobs=len(deployments))
     return Admission(kind=wanted.kind, jobs=tuple(deployments), took_file=took_file, dropped=dropped)
 
 
-def _insert(
-    db: sqlite3.Connection, arrival: Arrival, content: str, name: str | None, size: int, now: float
-) -> int:
+def _insert(db: sqlite3.Connection, arrival: Arrival, content: str, name: str | None, size: int, now: float) -> int:
     instance = arrival.instance
     row = db.execute(
         "INSERT INTO instances (sop_instance_uid, content, identity, ref, file, bytes, source, received_at)"

@@ -71,8 +71,8 @@ class Again(Store):
         where, values = selection.where()
         with self.db.read() as db:
             rows = db.execute(
-                "SELECT j.deployment, j.code, j.id, i.file IS NOT NULL FROM jobs AS j"
-                f" JOIN instances AS i ON i.id = j.instance WHERE {where} ORDER BY j.deployment, j.code, j.id",  # noqa: S608
+                "SELECT j.deployment, j.code, j.id, i.file IS NOT NULL FROM jobs AS j"  # noqa: S608
+                f" JOIN instances AS i ON i.id = j.instance WHERE {where} ORDER BY j.deployment, j.code, j.id",
                 values,
             ).fetchall()
         groups: dict[tuple[str, str], list[tuple[int, bool]]] = {}

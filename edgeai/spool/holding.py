@@ -1,4 +1,4 @@
-"""Deployments that cannot run: their jobs are held until the device has what it lacks, and no image is blamed for it."""
+"""Deployments that cannot run: their jobs are held until the device has what it lacks; no image is blamed for it."""
 
 from __future__ import annotations
 
@@ -88,7 +88,5 @@ class Holding(Store):
 
 
 def _unfinished(db: sqlite3.Connection, deployment: str) -> int:
-    row = db.execute(
-        "SELECT COUNT(*) FROM jobs WHERE deployment = ? AND state <> 'done'", (deployment,)
-    ).fetchone()
+    row = db.execute("SELECT COUNT(*) FROM jobs WHERE deployment = ? AND state <> 'done'", (deployment,)).fetchone()
     return int(row[0])

@@ -43,7 +43,8 @@ def add_duration(db: sqlite3.Connection, deployment: str, stage: str, duration_m
     """Count one duration in a transaction that is under way."""
     bucket = bisect.bisect_left(BUCKETS_MS, duration_ms)
     db.execute(
-        "INSERT INTO stage_counts (deployment, stage, bucket, count) VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET count = count + 1",
+        "INSERT INTO stage_counts (deployment, stage, bucket, count) VALUES (?, ?, ?, 1)"
+        " ON CONFLICT DO UPDATE SET count = count + 1",
         (deployment, stage, bucket),
     )
     db.execute(
@@ -74,7 +75,10 @@ class Metrics(Store):
                 (len(BUCKETS_MS),),
             ):
                 counts.setdefault((deployment, stage), [0] * (len(BUCKETS_MS) + 1))[bucket] = count
-            sums = {(row[0], row[1]): float(row[2]) for row in db.execute("SELECT deployment, stage, sum_ms FROM stage_sums")}
+            sums = {
+                (row[0], row[1]): float(row[2])
+                for row in db.execute("SELECT deployment, stage, sum_ms FROM stage_sums")
+            }
         return [
             Histogram(deployment=key[0], stage=key[1], counts=tuple(found), sum_ms=sums.get(key, 0.0))
             for key, found in sorted(counts.items())

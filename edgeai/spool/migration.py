@@ -1,4 +1,4 @@
-"""From schema 1, which edgeai 0.1 wrote, to the present one and back. Each way is one transaction: all of it or nothing."""
+"""From schema 1, which edgeai 0.1 wrote, to the present one and back; each way is one transaction."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ INSERT INTO quarantine (plugin, version, deployment, step, cause, since)
 DELETE FROM counters WHERE name IN ('jobs_acknowledged', 'jobs_finished', 'messages_queued', 'messages_delivered',
     'messages_dropped');
 INSERT INTO counters (name, labels, value)
-    SELECT 'jobs_acknowledged', '{"deployment": ' || json_quote(deployment) || '}', COUNT(*) FROM jobs GROUP BY deployment;
+    SELECT 'jobs_acknowledged', '{"deployment": ' || json_quote(deployment) || '}', COUNT(*) FROM jobs
+    GROUP BY deployment;
 INSERT INTO counters (name, labels, value)
     SELECT 'jobs_finished', '{"deployment": ' || json_quote(deployment) || '}', COUNT(*) FROM jobs WHERE state = 'done'
     GROUP BY deployment;
 INSERT INTO counters (name, labels, value)
-    SELECT 'messages_queued', '{"lane": ' || json_quote(lane) || ', "sink": ' || json_quote(sink) || '}', COUNT(*) FROM pending GROUP BY sink, lane
+    SELECT 'messages_queued', '{"lane": ' || json_quote(lane) || ', "sink": ' || json_quote(sink) || '}', COUNT(*)
+    FROM pending GROUP BY sink, lane
 """
 
 
@@ -56,7 +58,7 @@ def migrate(db: sqlite3.Connection, folder: Path) -> None:
             code="spool.in-use",
             remedy="stop it first; then this version takes over what it left",
         )
-    ends = {name: end for name, end in db.execute("SELECT name, seq FROM sqlite_sequence")}
+    ends = dict(db.execute("SELECT name, seq FROM sqlite_sequence"))
     for name in _LEGACY_INDEXES:
         db.execute(f"DROP INDEX IF EXISTS {name}")
     for name in _REBUILT:
@@ -181,7 +183,7 @@ def obstacles(db: sqlite3.Connection) -> list[str]:
 
 def downgrade(db: sqlite3.Connection) -> None:
     """Back to schema 1; call inside a write transaction, with foreign keys off, when there are no ``obstacles``."""
-    ends = {name: end for name, end in db.execute("SELECT name, seq FROM sqlite_sequence")}
+    ends = dict(db.execute("SELECT name, seq FROM sqlite_sequence"))
     for (name,) in db.execute(
         "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND name <> 'faults_by_plugin'"
     ).fetchall():

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -25,7 +25,7 @@ from pynetdicom.presentation import build_context
 from edgeai.dicom.negotiation import AssociationRules
 from edgeai.dicom.scp import ScpOptions, StorageScp
 from edgeai.roles.ingest import SpoolIntake
-from edgeai.spool import Spool
+from edgeai.spool import DefaultLimits, Spool
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 US = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -34,14 +34,12 @@ IMPLICIT, EXPLICIT, BIG = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.1
 SUCCESS, FULL, MISMATCH, GARBAGE, INTERNAL = 0x0000, 0xA700, 0xA900, 0xC000, 0x0110
 
 
-class Limits:
+class Limits(DefaultLimits):
     """Spool limits that a test can change while the SCP runs."""
 
     def __init__(self) -> None:
         self.reserve_bytes = 0
-        self.max_backlog = 100_000
-        self.keep_files: Literal["never", "failed", "always"] = "never"
-        self.keep_rows_days = 30
+        self.keep_files = "never"
 
 
 class Receiving:
@@ -50,7 +48,7 @@ class Receiving:
     def __init__(self, folder: Path) -> None:
         self.limits = Limits()
         self.spool = Spool(folder / "spool", self.limits)
-        self.intake = SpoolIntake(self.spool, {"guard": None})
+        self.intake = SpoolIntake(self.spool, lambda: {"guard": None})
         self.events: list[tuple[str, dict[str, object]]] = []
         self.told: list[str] = []
         self.scp: StorageScp | None = None

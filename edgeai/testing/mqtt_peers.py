@@ -91,11 +91,19 @@ class Subscriber:
         return [item.body for item in list(self.received) if item.topic.split("/", 4)[4:] == [channel]]
 
     def results(self, deployment: str = "guard") -> dict[str, dict[str, Any]]:
-        """Result id -> result, each by its first delivery, in that order."""
-        found: dict[str, dict[str, Any]] = {}
+        """Result id -> result, in the order of first deliveries; of several attempts the highest counts."""
+        results: dict[str, dict[str, Any]] = {}
+        for body in self.attempts(deployment):
+            if body["attempt"] >= results.get(body["result_id"], body)["attempt"]:
+                results[body["result_id"]] = body
+        return results
+
+    def attempts(self, deployment: str = "guard") -> list[dict[str, Any]]:
+        """Every result, deduplicated by (result id, attempt), in the order of first deliveries."""
+        results: dict[tuple[str, int], dict[str, Any]] = {}
         for body in self.on(f"result/{deployment}"):
-            found.setdefault(body["result_id"], body)
-        return found
+            results.setdefault((body["result_id"], body.get("attempt", 1)), body)
+        return list(results.values())
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Events of one kind, without repeated deliveries."""

@@ -132,10 +132,8 @@ class Cart:
         path = self.spool.tmp / f"{time.monotonic_ns()}.dcm"
         phantom = write_instance(path, pixels, **facts)
         digest = ContentDigest.of_file(path)
-        admitted = self.spool.admit(
-            phantom.instance, path, content=digest.result, deployments=deployments, source="test"
-        )
-        assert admitted.is_new
+        spool, instance = self.spool, phantom.instance
+        assert spool.admit(instance, path, content=digest.result, deployments=deployments, source="test").is_new
         return phantom
 
     def messages(self) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from edgeai.testing.phantoms import PATIENT_NAME
 
 DULL, BRIGHT = 60, 250
 
-RESULT_SCHEMA = json.loads((Path(edgeai.__file__).parent / "schemas" / "result-1.json").read_text())
+RESULT_SCHEMA = json.loads((Path(edgeai.__file__).parent / "schemas" / "result-2.json").read_text())
 
 
 def assert_failed(result: dict[str, Any], code: str) -> None:
@@ -98,40 +98,68 @@ def test_a_file_that_vanished_fails_aloud(cart: Any) -> None:
     assert cart.events("spool.file-missing")
 
 
-def test_a_bundle_that_is_no_bundle_fails_every_job_and_says_so(cart: Any, until: Any) -> None:
+def test_a_bundle_that_is_no_bundle_holds_its_jobs_and_says_so(cart: Any, until: Any) -> None:
     cart.configure()
+    whole = (cart.folder / "guard.edgeai").read_bytes()
     (cart.folder / "guard.edgeai").write_bytes(b"no bundle")
     cart.start()
     jobs = [cart.admit() for _ in range(3)]
-    for job in jobs:
-        result = cart.result_of(job)
-        assert result["outcome"] == "failed"
-        assert result["reason"]["code"].startswith("bundle.")
-        Draft202012Validator(RESULT_SCHEMA).validate(result)
-    assert len({result["result_id"] for result in cart.results()}) == 3
-    assert len(until(lambda: cart.events("deployment.unavailable"))) == 1
+    assert len(until(lambda: cart.events("deployment.held"))) == 1
+    [held] = until(lambda: [item for item in cart.spool.holds() if item.jobs == 3])
+    assert held.code.startswith("bundle.")
     note = cart.spool.notes()["infer:guard"]
     assert note.state == "unavailable"
-    assert note.detail["code"].startswith("bundle.")
+    assert note.detail["code"] == held.code
+    assert cart.results() == []
+    assert len(list(cart.spool.instances.iterdir())) == 3
+    (cart.folder / "guard.edgeai").write_bytes(whole)
+    assert [cart.result_of(job)["outcome"] for job in jobs] == ["completed"] * 3
+    assert {result["attempt"] for result in cart.results()} == {1}
+    assert len(cart.events("deployment.released")) == 1
+    assert cart.spool.holds() == []
 
 
-@pytest.mark.parametrize(
-    ("setup", "code"),
-    [
-        ({"backends": ("fake-absent",)}, "backend."),
-        ({"backends": ("fake-nobody",)}, "backend."),
-        ({"backends": ("fake-works",), "allow": []}, "plugin.not-allowed"),
-    ],
-)
-def test_a_model_that_cannot_be_opened_fails_every_job(cart: Any, setup: dict[str, Any], code: str) -> None:
+UNAVAILABLE = [
+    ({"backends": ("fake-absent",)}, "backend."),
+    ({"backends": ("fake-nobody",)}, "backend."),
+    ({"backends": ("fake-works",), "allow": []}, "plugin.not-allowed"),
+]
+
+
+@pytest.mark.parametrize(("setup", "code"), UNAVAILABLE)
+def test_what_the_device_can_cure_is_no_verdict_on_the_image(
+    cart: Any, setup: dict[str, Any], code: str, until: Any
+) -> None:
+    good = {name: getattr(cart, name) for name in setup}
     for name, value in setup.items():
         setattr(cart, name, value)
     cart.configure()
+    cart.start()
+    job = cart.admit()
+    [held] = until(lambda: [item for item in cart.spool.holds() if item.jobs == 1])
+    assert held.code.startswith(code)
+    assert cart.results() == []
+    cart.stop()
+    for name, value in good.items():
+        setattr(cart, name, value)
+    cart.configure()
+    cart.start()
+    assert cart.result_of(job)["outcome"] == "completed"
+    assert cart.spool.holds() == []
+
+
+@pytest.mark.parametrize(("setup", "code"), UNAVAILABLE)
+def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any], code: str) -> None:
+    for name, value in setup.items():
+        setattr(cart, name, value)
+    cart.configure(deployment='when_unavailable = "fail"')
     cart.start()
     result = cart.result_of(cart.admit())
     assert result["outcome"] == "failed"
     assert result["reason"]["code"].startswith(code)
     assert result["model"]["name"] == "guard-model"
+    assert cart.events("deployment.unavailable")
+    assert cart.spool.holds() == []
 
 
 @pytest.mark.parametrize("how", ["wrong-shape", "nan", "raise", "wrong-names"])
@@ -172,11 +200,11 @@ def test_a_pardon_brings_the_first_wish_back(cart: Any, until: Any) -> None:
             plugin="fakes", version="1.0", deployment="guard", step="run", cause="test", quarantine_after=3
         )
     cart.start()
-    result = cart.result_of(cart.admit())
-    assert result["outcome"] == "failed"
-    assert "quarantine" in result["reason"]["message"]
+    early = cart.admit()
+    [held] = until(lambda: [item for item in cart.spool.holds() if item.jobs == 1])
+    assert "quarantine" in held.reason
     cart.spool.pardon("fakes")
-    cart.ready()
+    assert cart.result_of(early)["outcome"] == "completed"
     assert cart.result_of(cart.admit())["outcome"] == "completed"
 
 

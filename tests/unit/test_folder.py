@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,7 @@ def test_a_spool_that_fails_loses_nothing(station: Receiving, tmp_path: Path) ->
         def check_room(self, extra_bytes: int = 0) -> None:
             """There is."""
 
-        def admit(self, instance: InstanceRef, received: Path, *, source: str) -> bool:
+        def admit(self, instance: InstanceRef, received: Path, *, content: Callable[[], str], source: str) -> bool:
             raise SpoolError("the database is gone", code="spool.io")
 
     watch = Watch(station, tmp_path, after="delete")

@@ -362,7 +362,7 @@ def test_a_mistake_of_ours_is_never_a_success(station: Receiving) -> None:
         def admit(self, *_: Any, **__: Any) -> bool:
             raise RuntimeError("bug")
 
-    broken = Broken(station.spool, {"guard": None})
+    broken = Broken(station.spool, lambda: {"guard": None})
     station.start(intake=broken)
     (status,) = send(station.port, radiograph())
     broken.close()

@@ -1,4 +1,4 @@
-"""A spool that edgeai 0.1.0 left behind ``kill -9``: opened, carried on with, and taken back; what is newer or broken."""
+"""A spool that edgeai 0.1.0 left behind: opened, carried on with, and taken back; what is newer or broken."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_what_completed_is_known_whatever_its_content_and_what_failed_is_done_ag
     assert arrive(spool, COMPLETED, "sha256:a") == "known"
     assert arrive(spool, WAITING, "sha256:a") == "known"
     assert arrive(spool, SHORT, "sha256:a", b"whole now") == "redone"
-    again = next(job for _ in range(9) if (job := spool.claim("probe", "me")) and job.instance.sop_instance_uid == SHORT)
+    again = next(
+        job for _ in range(9) if (job := spool.claim("probe", "me")) and job.instance.sop_instance_uid == SHORT
+    )
     assert again.attempt == 2
     assert again.path.read_bytes() == b"whole now"  # not the file that was kept: nobody knows what that one holds
     assert again.identity == ""
@@ -168,8 +170,10 @@ def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> N
     with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
         db.executescript(
             "ALTER TABLE jobs ADD COLUMN mood TEXT NOT NULL DEFAULT 'fine'; CREATE TABLE later (x);"
-            "ALTER TABLE stage_counts ADD COLUMN y INTEGER DEFAULT 1; ALTER TABLE counters ADD COLUMN z INTEGER DEFAULT 1;"
-            "ALTER TABLE quarantine ADD COLUMN w INTEGER DEFAULT 1; ALTER TABLE faults ADD COLUMN v INTEGER DEFAULT 1;"
+            "ALTER TABLE stage_counts ADD COLUMN y INTEGER DEFAULT 1;"
+            "ALTER TABLE counters ADD COLUMN z INTEGER DEFAULT 1;"
+            "ALTER TABLE quarantine ADD COLUMN w INTEGER DEFAULT 1;"
+            "ALTER TABLE faults ADD COLUMN v INTEGER DEFAULT 1;"
             f"PRAGMA user_version = {newer}"
         )
     spool = Spool(tmp_path / "spool")
@@ -201,7 +205,16 @@ def test_a_newer_major_is_refused_with_a_way_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "ref", ["", "not json", "[]", "7", '{"sop_instance_uid": "2.25.99000503", "rows": {}, "sop_class_uid": []', b"\xff\xfe", "cast"]
+    "ref",
+    [
+        "",
+        "not json",
+        "[]",
+        "7",
+        '{"sop_instance_uid": "2.25.99000503", "rows": {}, "sop_class_uid": []',
+        b"\xff\xfe",
+        "cast",
+    ],
 )
 def test_a_row_that_cannot_be_read_fails_by_itself(folder: Path, ref: object) -> None:
     spool = Spool(folder)
