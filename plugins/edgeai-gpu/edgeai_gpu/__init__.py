@@ -22,7 +22,7 @@ from edgeai.api import (
     hookimpl,
 )
 
-EDGEAI_API = (1, 0)
+EDGEAI_API = (1, 1)
 
 
 def _probe() -> Sequence[Device]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgeai.api import Described, ModelRejected, TensorMismatch, TensorSpec
 from edgeai_gpu.engine import load
+from edgeai_gpu.state import refuse_state
 
 _SIGNATURE = "serving_default"
 
@@ -18,7 +19,8 @@ def describe_tensors(artifact: Path) -> Described:
 
     Raises:
         BackendUnavailable: TensorFlow is missing.
-        ModelRejected: no SavedModel, without that signature, or with a dtype or rank that no manifest has.
+        ModelRejected: no SavedModel, without that signature, with a dtype or rank that no manifest has, or with state
+            or random numbers in what it runs.
     """
     graph = artifact / "saved_model.pb"
     if not graph.is_file():
@@ -39,6 +41,7 @@ def describe_tensors(artifact: Path) -> Described:
             code="backend.tensors-differ",
             remedy="export it again with a serving signature: model.export(folder)",
         )
+    refuse_state(artifact, parsed, _SIGNATURE)
     found = signatures[_SIGNATURE]
     return Described(
         inputs=tuple(_spec(tf, artifact, name, found.inputs[name]) for name in sorted(found.inputs)),

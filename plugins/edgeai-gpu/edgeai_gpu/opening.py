@@ -12,6 +12,7 @@ import numpy as np
 from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
 from edgeai_gpu.engine import CPU, cuda_devices, describe, explain, load
 from edgeai_gpu.session import TensorflowSession
+from edgeai_gpu.state import refuse_state
 
 _UNSAFE = frozenset(
     {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "LoadLibrary"}
@@ -24,13 +25,14 @@ def open_session(request: OpenRequest) -> TensorflowSession:
 
     Raises:
         BackendUnavailable: TensorFlow is missing, or lists no such device.
-        ModelRejected: missing, damaged, unsafe, not compilable, or with other tensors than declared.
+        ModelRejected: missing, damaged, unsafe, not compilable, with other tensors than declared, or with state or
+            random numbers in what it runs.
         ConfigError: a setting with a value that it cannot have.
     """
     xla, tf32 = _settings(request)
     tf = load()
     _check_device(tf, request.device)
-    _check_files(tf, request.artifact)
+    _check_files(request.artifact, _signature(request))
     _set_process(tf, threads=request.threads, tf32=tf32)
     with tf.device(f"/{request.device}"):
         loaded, signature = _loaded(tf, request)
@@ -80,7 +82,11 @@ def _set_process(tf: Any, *, threads: int, tf32: bool) -> None:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
-def _check_files(tf: Any, artifact: Path) -> None:
+def _signature(request: OpenRequest) -> str:
+    return str(request.options.get("signature") or "serving_default")
+
+
+def _check_files(artifact: Path, signature: str) -> None:
     """Read the graph as data first: a damaged or unsafe one never reaches TensorFlow's loader."""
     graph = artifact / "saved_model.pb"
     if not graph.is_file():
@@ -104,6 +110,7 @@ def _check_files(tf: Any, artifact: Path) -> None:
     for name in ("variables.index", "variables.data-00000-of-00001"):
         if not (artifact / "variables" / name).is_file():
             raise _damaged(artifact, f"variables/{name} is missing")
+    refuse_state(artifact, parsed, signature)
 
 
 def _operations(parsed: Any) -> set[str]:
@@ -117,7 +124,7 @@ def _operations(parsed: Any) -> set[str]:
 
 
 def _loaded(tf: Any, request: OpenRequest) -> tuple[Any, Any]:
-    name = str(request.options.get("signature") or "serving_default")
+    name = _signature(request)
     try:
         loaded = tf.saved_model.load(str(request.artifact))
         signatures = dict(loaded.signatures)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeai.api import Device
+from edgeai.api import Device, TensorSpec
 from edgeai.testing.conformance import ArtifactExample, BackendConformance, ConverterConformance, ModelExample
 
 
@@ -17,6 +17,18 @@ class TestGpu(BackendConformance):
     def example(self, artifacts, specs, cases):
         path = artifacts["classifier"]
         return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=cases)
+
+    def stateful(self, folder):
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.total = tf.Variable(tf.fill((1, 4), 3.0))
+        module.serve = tf.function(
+            lambda x: {"y": module.total.assign_add(x)}, input_signature=[tf.TensorSpec((1, 4), name="x")]
+        )
+        tf.saved_model.save(module, str(folder / "theirs"), signatures={"serving_default": module.serve})
+        source, target = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("x", "y"))
+        return ArtifactExample(path=folder / "theirs", inputs=(source,), outputs=(target,))
 
 
 class TestGpuOnTheCpuThatIsNamed(TestGpu):
