@@ -11,7 +11,7 @@ from pathlib import Path
 from edgeai.api import BackendSpec, CompressorSpec, Described, Device, OpenRequest, Session, hookimpl
 from edgeai_keras.specs import COMPRESSORS
 
-EDGEAI_API = (1, 0)
+EDGEAI_API = (1, 1)
 
 
 def _probe() -> Sequence[Device]:

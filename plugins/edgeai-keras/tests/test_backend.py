@@ -73,6 +73,48 @@ def test_a_lambda_layer_is_refused_by_name(keras, tmp_path):
     assert refused.value.code == "backend.artifact-unsafe"
 
 
+ROWS = TensorSpec(name="rows", dtype="float32", shape=(1, 4, 3))
+TWO = TensorSpec(name="two", dtype="float32", shape=(1, 2))
+
+
+def _of_rows(keras, path, *layers):
+    rows = x = keras.Input((4, 3), batch_size=1, name="rows")
+    for layer in (*layers, keras.layers.Flatten(), keras.layers.Dense(2, name="two")):
+        x = layer(x)
+    keras.Model(rows, x).save(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "SimpleRNN"])
+def test_layers_that_keep_state_are_refused_and_those_that_do_not_are_taken(keras, tmp_path, kind):
+    layer = getattr(keras.layers, kind)
+    with pytest.raises(ModelRejected) as refused:
+        _open(_of_rows(keras, tmp_path / "kept.keras", layer(4, stateful=True)), (ROWS,), (TWO,))
+    assert refused.value.code == "backend.stateful"
+    assert "stateful=False" in refused.value.remedy
+    plain = _of_rows(keras, tmp_path / "plain.keras", keras.layers.Dropout(0.5), layer(4))
+    session = _open(plain, (ROWS,), (TWO,))
+    given = {"rows": np.random.default_rng(1).random((1, 4, 3)).astype("float32")}
+    first = session.run(given)["two"]
+    np.testing.assert_array_equal(session.run(given)["two"], first)
+
+
+def test_random_numbers_are_refused(keras, tmp_path):
+    @keras.saving.register_keras_serializable("edgeai-tests")
+    class Noisy(keras.layers.Layer):
+        def __init__(self, **more):
+            super().__init__(**more)
+            self.seeds = keras.random.SeedGenerator(3)
+
+        def call(self, x):
+            return x + keras.random.normal((1, 4, 3), seed=self.seeds)
+
+    with pytest.raises(ModelRejected, match="Random") as refused:
+        _open(_of_rows(keras, tmp_path / "noisy.keras", Noisy()), (ROWS,), (TWO,))
+    assert refused.value.code == "backend.random"
+    assert "training=True" in refused.value.remedy
+
+
 def test_a_file_says_its_own_tensors(trained, tmp_path):
     found = BACKEND.describe(trained("classifier"))
     assert found.inputs == (IMAGES,)

@@ -31,6 +31,15 @@ class TestKeras(BackendConformance):
         golden = tuple(({"image": one}, {"probabilities": np.asarray(model(one, training=False))}) for one in pictures)
         return ArtifactExample(path=path, inputs=(IMAGE,), outputs=(PROBABILITIES,), golden=golden, tolerance=1e-5)
 
+    @pytest.fixture
+    def stateful_example(self, keras, tmp_path):
+        rows = keras.Input((4, 3), batch_size=1, name="rows")
+        keras.Model(rows, keras.layers.GRU(2, stateful=True, name="two")(rows)).save(tmp_path / "gru.keras")
+        source, target = (
+            TensorSpec(name=n, dtype="float32", shape=s) for n, s in (("rows", (1, 4, 3)), ("two", (1, 2)))
+        )
+        return ArtifactExample(path=tmp_path / "gru.keras", inputs=(source,), outputs=(target,))
+
 
 class Compressor(CompressorConformance):
     """What the four have in common."""

@@ -19,6 +19,7 @@ from edgeai.api import (
 )
 from edgeai_keras.backend import CPU, describe, explain, missing
 from edgeai_keras.backend.session import KerasSession
+from edgeai_keras.backend.state import refuse_state
 from edgeai_keras.model_file import Source, load, read, tensor_names
 
 _CODES = {
@@ -33,7 +34,8 @@ def open_session(request: OpenRequest) -> KerasSession:
 
     Raises:
         BackendUnavailable: Keras is missing, or another device than ``CPU`` is asked for.
-        ModelRejected: missing, damaged, with a Lambda layer, or with other tensors than declared.
+        ModelRejected: missing, damaged, with a Lambda layer, with other tensors than declared, or with layers that keep
+            state or draw random numbers.
         ConfigError: a setting; there is none.
     """
     _check(request)
@@ -45,6 +47,7 @@ def open_session(request: OpenRequest) -> KerasSession:
     with tf.device(f"/{CPU}:0"):
         source = _read(request)
         _check_dtypes(source.model, request)
+        refuse_state(request.artifact.name, source.function)
         session = KerasSession(tf, source, request.inputs, request.outputs, engine=describe())
         try:
             session.warm_up()
