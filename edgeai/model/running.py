@@ -23,7 +23,7 @@ from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.guards.faults import Feed
 from edgeai.model.ahead import in_turn
-from edgeai.model.golden import GoldenAnswer, rehearse
+from edgeai.model.golden import GoldenAnswer, load_inputs, rehearse
 from edgeai.model.opening import OpenEngine
 from edgeai.model.progress import Run
 from edgeai.model.results import Stopwatch, ref_of
@@ -121,6 +121,33 @@ class Model:
         """
         with self._breadcrumb(self._run_step):
             return rehearse(self.bundle, self.engine.artifact, self.infer)
+
+    def prove(self) -> None:
+        """Answer as an engine must that is to be trusted again: the golden cases, or a blank plane where there is none.
+
+        One by one, and then as a stream of several.
+
+        Raises:
+            EdgeaiError: what went wrong, as ``rehearse``.
+        """
+        self.rehearse()
+        asked = load_inputs(self.bundle) if self.bundle.manifest.golden else (self._blank(),)
+        with self._breadcrumb(self._run_step):
+            for inputs in asked:
+                self.infer(inputs)
+            with _ended(self._session.stream([*asked, *asked])) as answers:
+                answered = sum(1 for outputs in answers if self._checked(outputs))
+        if answered != 2 * len(asked):
+            raise _miscounted("more" if answered > 2 * len(asked) else "fewer")
+
+    def _blank(self) -> Tensors:
+        """Zeros as the model takes them; sides that it leaves open are 64."""
+        spec = self._pipeline.input
+        shape = [
+            1 if extent is None and axis == "N" else extent or 64
+            for axis, extent in zip(spec.layout, spec.shape, strict=True)
+        ]
+        return {spec.name: np.zeros(shape, spec.dtype)}
 
     def warm_up(self) -> None:
         """Send a blank plane through the transforms, so that the first image does not wait for their libraries.

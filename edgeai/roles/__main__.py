@@ -1,4 +1,4 @@
-"""``python -m edgeai.roles ROLE --config PATH [--deployment NAME]``: become one role, and import only that one."""
+"""``python -m edgeai.roles ROLE --config PATH [--deployment NAME [--plugin NAME]]``: become one role, and only that."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.logs import Log
 from edgeai.roles import PARENT
 
-ROLES = ("ingest", "infer", "publish", "supervise")
+ROLES = {
+    "ingest": (),
+    "infer": ("--deployment",),
+    "publish": (),
+    "supervise": (),
+    "trial": ("--deployment", "--plugin"),
+}
+"""Role -> what it is given beside the profile."""
 _PR_SET_PDEATHSIG = 1
 _EX_CONFIG = 78
 _EX_SOFTWARE = 70
@@ -24,17 +31,17 @@ _EX_SOFTWARE = 70
 def main(arguments: list[str] | None = None) -> int:
     """Run a role to its end; its exit status (0 when it was asked to stop)."""
     try:
-        role, config_path, deployment = _parse(sys.argv[1:] if arguments is None else arguments)
+        role, config_path, given = _parse(sys.argv[1:] if arguments is None else arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return _EX_CONFIG
-    name = f"{role}:{deployment}" if deployment else role
+    name = f"{role}:{given[0]}" if given else role
     logs.configure(name)
     if not _bound_to_parent():
         return 0
     log = Log("edgeai.roles")
     try:
-        return _run(role, name, config_path, deployment)
+        return _run(role, name, config_path, given)
     except EdgeaiError as error:
         log.error("role.failed", code=error.code, message=str(error), remedy=error.remedy)
         return _EX_CONFIG if isinstance(error, ConfigError) else _EX_SOFTWARE
@@ -43,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _EX_SOFTWARE
 
 
-def _run(role: str, name: str, config_path: Path, deployment: str) -> int:
+def _run(role: str, name: str, config_path: Path, given: tuple[str, ...]) -> int:
     if role == "supervise":
         # It never loads the configuration's own code into its memory.
         status: int = import_module("edgeai.roles.supervise").main(config_path)
@@ -53,17 +60,16 @@ def _run(role: str, name: str, config_path: Path, deployment: str) -> int:
     config = load_config(config_path)
     logs.configure(name, level=config.log.level, form=config.log.format)
     module: Any = import_module(f"edgeai.roles.{role}")
-    return int(module.main(config, deployment) if role == "infer" else module.main(config))
+    return int(module.main(config, *given))
 
 
-def _parse(arguments: list[str]) -> tuple[str, Path, str]:
-    usage = f"usage: python -m edgeai.roles {{{'|'.join(ROLES)}}} --config PATH [--deployment NAME]"
+def _parse(arguments: list[str]) -> tuple[str, Path, tuple[str, ...]]:
+    usage = f"usage: python -m edgeai.roles {{{'|'.join(ROLES)}}} --config PATH [--deployment NAME [--plugin NAME]]"
     role, *rest = arguments or [""]
     given = dict(zip(rest[::2], rest[1::2], strict=False))
-    wanted = {"--config", "--deployment"} if role == "infer" else {"--config"}
-    if role not in ROLES or len(rest) % 2 or set(given) != wanted:
+    if role not in ROLES or len(rest) % 2 or set(given) != {"--config", *ROLES[role]}:
         raise ConfigError(usage, code="config.usage")
-    return role, Path(given["--config"]), given.get("--deployment", "")
+    return role, Path(given["--config"]), tuple(given[name] for name in ROLES[role])
 
 
 def _bound_to_parent() -> bool:

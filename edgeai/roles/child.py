@@ -7,25 +7,50 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 from edgeai.roles import PARENT
-from edgeai.roles.deaths import Death, judge
+from edgeai.roles.deaths import Death, Killed, judge
+from edgeai.roles.memory import group_bytes
 from edgeai.spool import Note, read_note
 
 INTERRUPTED_PAUSE_MAX_S = 1.0
 """Longest pause after deaths that were not the role's own doing: whoever kills roles wants to see them come back."""
+
+WEIGH_EVERY_S = 2.0
+"""How often a role with a budget of memory is weighed."""
 
 SETTLED_S = 10.0
 """A role that lived this long starts again with the shortest pause."""
 
 
 class Child:
-    """Starts, watches and ends one role's process."""
+    """Starts, watches and ends one role's process.
 
-    def __init__(self, role: str, config_path: Path, notes: Path, *, pause_min_s: float, pause_max_s: float) -> None:
+    Args:
+        role: ``publish``, or with its deployment: ``infer:<deployment>``.
+        config_path: the profile.
+        notes: the folder of its note.
+        pause_min_s, pause_max_s: between a death and its next start.
+        max_memory_bytes: what it and all that it starts may hold; 0 for no bound.
+        arguments: more of its command line.
+    """
+
+    def __init__(
+        self,
+        role: str,
+        config_path: Path,
+        notes: Path,
+        *,
+        pause_min_s: float,
+        pause_max_s: float,
+        max_memory_bytes: int = 0,
+        arguments: Sequence[str] = (),
+    ) -> None:
         self.role = role
+        self.memory_bytes = 0
+        """What it held when it was ended for holding more than it may."""
         self.restarts = 0
         self.start_at = 0.0
         """When it may start next, monotonic seconds."""
@@ -36,13 +61,10 @@ class Child:
         self._crash = notes / f"{role}.crash"
         self._pause_min_s, self._pause_max_s = pause_min_s, pause_max_s
         self._pause_s = pause_min_s
-        self._started_at = 0.0
-        self._killed: Literal["deadline", "silent"] | None = None
-
-    @property
-    def deployment(self) -> str:
-        """Whose jobs it does; empty for roles that do none."""
-        return self.role.partition(":")[2]
+        self._started_at = self._weighed_at = 0.0
+        self._max_memory_bytes = max_memory_bytes
+        self._arguments = tuple(arguments)
+        self._killed: Killed | None = None
 
     def start(self) -> None:
         """Start it, in a process group of its own so that it dies with whatever it starts."""
@@ -50,6 +72,7 @@ class Child:
         name, _, deployment = self.role.partition(":")
         command = [sys.executable, "-m", "edgeai.roles", name, "--config", str(self._config_path)]
         command += ["--deployment", deployment] if deployment else []
+        command += self._arguments
         # The child asks the kernel to die with this process, then looks whether that has happened already.
         environment = {**os.environ, PARENT: str(os.getpid())}
         environment.pop("NOTIFY_SOCKET", None)
@@ -58,6 +81,7 @@ class Child:
         self.pidfd = os.pidfd_open(self.process.pid)
         self._started_at = time.monotonic()
         self._killed = None
+        self.memory_bytes = 0
 
     def note(self) -> Note | None:
         """What this very process last said; None when it has not yet spoken."""
@@ -65,7 +89,7 @@ class Child:
         return found if found and self.process and found.pid == self.process.pid else None
 
     def check(self, now: float, *, awake_since: float, silent_s: float) -> None:
-        """End it if a step outlived its deadline, or if it has been silent between steps for too long.
+        """End it if it is too big, if a step outlived its deadline, or if it has been silent between steps too long.
 
         Args:
             now: monotonic seconds.
@@ -74,6 +98,7 @@ class Child:
         """
         if self.process is None or self._killed:
             return
+        self._weigh(now)
         note = self.note()
         since = max(self._started_at, awake_since, note.beat_at if note else 0.0)
         if note and note.steps:
@@ -85,7 +110,18 @@ class Child:
         if now - since > silent_s:
             self._end("silent")
 
-    def _end(self, why: Literal["deadline", "silent"]) -> None:
+    def _weigh(self, now: float) -> None:
+        if not self._max_memory_bytes or self.process is None or now - self._weighed_at < WEIGH_EVERY_S:
+            return
+        self._weighed_at = now
+        held = group_bytes(self.process.pid, more_than=self._max_memory_bytes)
+        if held > self._max_memory_bytes:
+            self.memory_bytes = held
+            self._end("memory")
+
+    def _end(self, why: Killed) -> None:
+        if self._killed:
+            return
         self._killed = why
         self.signal_group(signal.SIGKILL)
 

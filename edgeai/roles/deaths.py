@@ -35,7 +35,10 @@ IMAGE_STEPS = frozenset({"decode", "interpret"})
 """Steps that no engine answers for: decoding with its transforms, and what is made of the outputs. A death in there is
 laid on the job alone."""
 
-DeathCause = Literal["crashed", "deadline", "silent", "interrupted", "ended"]
+Killed = Literal["deadline", "memory", "silent"]
+"""Why the supervisor ended a role."""
+
+DeathCause = Literal["crashed", "deadline", "memory", "silent", "interrupted", "ended"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +46,9 @@ class Death:
     """A verdict.
 
     Attributes:
-        cause: ``crashed`` by its own doing; killed at a ``deadline``, or because it was ``silent``;
-            ``interrupted`` from outside; ``ended`` of itself with status 0.
-        how: ``signal-SIGABRT``, ``exit-1``, ``deadline``, ``silent``.
+        cause: ``crashed`` by its own doing; killed at a ``deadline``, over its budget of ``memory``, or because it was
+            ``silent``; ``interrupted`` from outside; ``ended`` of itself with status 0.
+        how: ``signal-SIGABRT``, ``exit-1``, ``deadline``, ``memory``, ``silent``.
         step: the plugin's step to blame, or None.
         job_id: the job that uses up an attempt, or None.
     """
@@ -56,9 +59,7 @@ class Death:
     job_id: int | None = None
 
 
-def judge(
-    status: int, note: Note | None, *, killed: Literal["deadline", "silent"] | None = None, crash_report: str = ""
-) -> Death:
+def judge(status: int, note: Note | None, *, killed: Killed | None = None, crash_report: str = "") -> Death:
     """The verdict on a role.
 
     Args:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from contextlib import AbstractContextManager
+from typing import Final
 
-from edgeai.api.errors import EdgeaiError, PluginError, PluginQuarantined
+from edgeai.api.errors import BackendError, EdgeaiError, PluginError, PluginQuarantined
 from edgeai.api.specs import BackendSpec, OpenRequest, Session
 from edgeai.api.version import API_VERSION
 from edgeai.bundle.reader import Bundle, open_bundle
@@ -13,12 +14,18 @@ from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.guards import PluginInfo
 from edgeai.model import Model, Step, open_model
+from edgeai.model.fastest import FASTEST
 from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Quarantine, Station
 
 MEASURE_DEADLINE_S = 1800.0
 """For ``backends = ["fastest"]``: each backend's own process has a deadline of minutes, and is ended by it."""
+
+_LIFT: Final = (
+    "it is tried again by itself and used again once it answers the golden cases; else update the plugin, let the"
+    " deployment use another backend, or `edgeai status PROFILE --pardon PLUGIN`"
+)
 
 
 class Noter:
@@ -57,12 +64,27 @@ def bundle_of(config: DeviceConfig, deployment: Deployment) -> Bundle:
 
 
 def open_deployment(
-    bundle: Bundle, config: DeviceConfig, deployment: Deployment, note: Noter, quarantined: Sequence[Quarantine]
+    bundle: Bundle,
+    config: DeviceConfig,
+    deployment: Deployment,
+    note: Noter,
+    quarantined: Sequence[Quarantine],
+    *,
+    only: str = "",
 ) -> Model:
     """The model, on the best engine that is allowed and not in quarantine.
 
+    Args:
+        bundle: of the deployment.
+        config: the profile.
+        deployment: what it wishes for.
+        note: entered around every risky step.
+        quarantined: who is skipped.
+        only: a plugin whose engine is meant and no other (a trial), where it provides one.
+
     Raises:
-        PluginError: ``plugin.not-allowed``, ``plugin.quarantined``, or what ``open_model`` raises.
+        PluginError: ``plugin.not-allowed``; ``plugin.quarantined`` when only engines in quarantine could run it; or
+            what ``open_model`` raises.
         EdgeaiError: as ``open_model``.
     """
     missing = [name for name in bundle.manifest.plugins if name not in config.plugins.allow]
@@ -74,20 +96,42 @@ def open_deployment(
         )
     opening = _Allowed(note, quarantined)
     registry = opening.registry(config.plugins.allow)
-    for name in bundle.manifest.plugins:
+    for name in (*bundle.manifest.plugins, only):
         if name in registry.faults:
             raise registry.faults[name]
-    return open_model(
-        bundle,
-        backends=deployment.backends,
-        device=deployment.device,
-        threads=deployment.threads,
-        settings=deployment.settings,
-        registry=registry,
-        excluded=opening.excluded,
-        breadcrumb=note,
-        trials=config.device.data_dir / "trials" / f"{deployment.name}.json",
-    )
+    backends = _of_plugin(registry, only, deployment.backends) if only else deployment.backends
+    try:
+        return open_model(
+            bundle,
+            backends=backends,
+            device=deployment.device,
+            threads=deployment.threads,
+            settings=deployment.settings,
+            registry=registry,
+            excluded=opening.excluded,
+            breadcrumb=note,
+            trials=config.device.data_dir / "trials" / f"{deployment.name}.json",
+        )
+    except BackendError as error:
+        formats = {artifact.format for artifact in bundle.manifest.artifacts}
+        if not any(_would_do(registry, name, backends, formats) for name in opening.excluded):
+            raise
+        # Not "no engine is here": there is one, and it comes back by itself once a trial passes.
+        raise PluginQuarantined(str(error), remedy=_LIFT) from error
+
+
+def _of_plugin(registry: Registry, plugin: str, wished: Sequence[str]) -> tuple[str, ...]:
+    """The backends of one plugin, in the order of the wishes; the wishes themselves when it provides none."""
+    own = [name for name, spec in registry.backends.items() if registry.provider(spec).name == plugin]
+    return tuple([name for name in wished if name in own] or own or wished)
+
+
+def _would_do(registry: Registry, backend: str, wished: Sequence[str], formats: Set[str]) -> bool:
+    """Whether a backend might have run the bundle, had it not been in quarantine."""
+    spec = registry.backends.get(backend)
+    is_meant = not wished or backend in wished or FASTEST in wished
+    # Of one that was not even loaded nobody knows the format.
+    return is_meant and (spec is None or not spec.artifact_format or spec.artifact_format in formats)
 
 
 class _Allowed:
@@ -121,7 +165,7 @@ class _Allowed:
         if held and held.step == "load":
             # What it would have provided is known only of backends, whose plugins carry their name.
             self.excluded[info.name] = why
-            raise PluginQuarantined(why, remedy="update the plugin, or `edgeai status PROFILE --pardon PLUGIN`")
+            raise PluginQuarantined(why, remedy=_LIFT)
         with self._note(Step("load", info)):
             plugin = load_from(info)
         if held:

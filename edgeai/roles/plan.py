@@ -7,11 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from edgeai.api.errors import ConfigError
+
+_SUPERVISE: Final = (
+    *("heartbeat_s", "silent_s", "restart_min_s", "restart_max_s"),
+    *("quarantine_after", "job_attempts", "trial_after_s"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,9 @@ class Plan:
     restart_max_s: float
     quarantine_after: int
     job_attempts: int
+    trial_after_s: float
+    max_memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    """Deployment -> what its role may hold; those without a bound are left out."""
 
 
 def read_plan(config_path: Path) -> Plan:
@@ -90,9 +99,8 @@ def _summary(config_path: Path) -> dict[str, Any]:
     config = load_config(config_path)
     arriving = config.ingest.scp.enabled or config.ingest.folders
     infer = [f"infer:{deployment.name}" for deployment in config.deployments]
-    supervise = config.supervise.model_dump(
-        include={"heartbeat_s", "silent_s", "restart_min_s", "restart_max_s", "quarantine_after", "job_attempts"}
-    )
+    supervise = config.supervise.model_dump(include=set(_SUPERVISE))
+    budgets = {deployment.name: deployment.max_memory_bytes for deployment in config.deployments}
     spool = config.spool.model_dump(exclude={"max_instance_bytes"})
     return {
         "data_dir": str(config.device.data_dir),
@@ -101,6 +109,7 @@ def _summary(config_path: Path) -> dict[str, Any]:
         "roles": ["publish", *infer, *(["ingest"] if arriving else [])],
         "log_level": config.log.level,
         "log_format": config.log.format,
+        "max_memory_bytes": {name: budget for name, budget in budgets.items() if budget},
         **spool,
         **supervise,
     }

@@ -19,6 +19,7 @@ from edgeai.logs import Log
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
+from edgeai.roles.trials import Trials
 from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Spool, Station
 
 ROLE = "supervise"
@@ -101,9 +102,11 @@ class Supervisor:
                 spool.roles,
                 pause_min_s=plan.restart_min_s,
                 pause_max_s=plan.restart_max_s,
+                max_memory_bytes=plan.max_memory_bytes.get(role.partition(":")[2], 0),
             )
             for role in plan.roles
         ]
+        self._trials = Trials(plan, spool)
         self._unaccounted: dict[str, Death] = {}
         self._stops = 0
         self._ready = False
@@ -144,6 +147,7 @@ class Supervisor:
                 self._account(child)
             if child.process is None and child.role not in self._unaccounted and now >= child.start_at:
                 self._start(child)
+        self._trials.look(now, awake_since=self._awake_since)
         self._tell()
         self._sweep(now)
 
@@ -171,6 +175,7 @@ class Supervisor:
             step=death.step.step if death.step else None,
             plugin=death.step.plugin if death.step else None,
             job=death.job_id,
+            memory_bytes=child.memory_bytes or None,
             restart_in_s=round(pause, 3),
         )
         report = child.crash_report()
@@ -222,8 +227,8 @@ class Supervisor:
         """Sleep until the pause is over, a role ends, or a signal comes."""
         poll = select.poll()
         poll.register(self._signals, select.POLLIN)
-        for child in self._children:
-            if child.pidfd >= 0:
+        for child in (*self._children, self._trials.child):
+            if child is not None and child.pidfd >= 0:
                 poll.register(child.pidfd, select.POLLIN)
         poll.poll(pause_s * 1000.0)
         with suppress(BlockingIOError):
@@ -235,6 +240,9 @@ class Supervisor:
         """Ingest and infer finish what they hold; then publish sends what that gave. A second signal ends all now."""
         systemd.notify("STOPPING=1")
         log.info("run.stopping")
+        if self._trials.child is not None:
+            self._trials.child.signal_group(signal.SIGKILL)
+            self._trials.child.bury()
         last = [child for child in self._children if child.role == "publish"]
         self._stop_all([child for child in self._children if child.role != "publish"], STOP_ROLES_S)
         self._stop_all(last, STOP_PUBLISH_S)
@@ -265,7 +273,7 @@ def record(spool: Spool, role: str, death: Death, plan: Plan) -> None:
         SpoolError: it could not be written; nothing is lost by doing it again.
     """
     deployment = role.partition(":")[2]
-    if death.job_id is not None and (death.cause == "crashed" or death.cause == "deadline"):
+    if death.job_id is not None and death.cause in ("crashed", "deadline", "memory"):
         reason = f"its process ended ({death.how}) {plan.job_attempts} times"
         spool.blame(death.job_id, death.cause, reason, max_attempts=plan.job_attempts)
     if deployment:
@@ -283,7 +291,10 @@ def record(spool: Spool, role: str, death: Death, plan: Plan) -> None:
         )
     spool.count("restarts", role=role, cause=death.cause)
     at = f" at {step.step} of {step.plugin}" if step else ""
-    spool.event(f"role.{death.cause}", f"{role}: {death.how}{at}", role=role, how=death.how)
+    budget = plan.max_memory_bytes.get(deployment, 0)
+    facts = {"max_memory_bytes": budget} if death.cause == "memory" else {}
+    over = f", over {budget / 1e6:.0f} MB" if facts else ""
+    spool.event(f"role.{death.cause}", f"{role}: {death.how}{over}{at}", role=role, how=death.how, **facts)
 
 
 __all__ = ["Supervisor", "main", "record"]
