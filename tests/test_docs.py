@@ -101,7 +101,7 @@ def _is_module(name: str) -> bool:
 
 def test_every_field_of_a_result_is_explained_and_the_example_is_one() -> None:
     text = _text("reference/result.md")
-    schema = json.loads((ROOT / "edgeai/schemas/result-1.json").read_text())
+    schema = json.loads((ROOT / "edgeai/schemas/result-2.json").read_text())
     names = {*schema["properties"], *schema["$defs"]["finding"]["properties"]}
     assert [name for name in sorted(names) if not re.search(rf"`\.?(?:\w+\.)?{name}(?:`|\.)", text)] == []
     example = re.search(r"<!-- example -->\n```json\n(.*?)```", text, re.DOTALL)

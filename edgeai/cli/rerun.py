@@ -33,7 +33,7 @@ def command(
         str | None, typer.Option(metavar="TIME", help="only jobs that failed since: 90m, 12h, 2d, or 2026-01-31T08:00")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="count, and change nothing")] = False,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="stay and show progress until they have ended")] = True,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="do not stay until they have ended")] = False,
 ) -> None:
     """Do failed jobs again, as further attempts: the result id stays, ``attempt`` rises.
 
@@ -64,11 +64,12 @@ def command(
         raise typer.Exit(0)
     count = spool.do_again(numbers)
     typer.echo(f"{count} put back")
-    if wait:
-        _follow(spool, numbers)
-        after = spool.failed(Selection(deployments=selection.deployments))
-        failed = len(set(numbers) & {number for group in after for number in group.numbers})
-        typer.echo(f"{count - failed} ended well, {failed} failed again")
+    if no_wait:
+        raise typer.Exit(0)
+    _follow(spool, numbers)
+    after = spool.failed(Selection(deployments=selection.deployments))
+    failed = len(set(numbers) & {number for group in after for number in group.numbers})
+    typer.echo(f"{count - failed} ended well, {failed} failed again")
 
 
 def _known(wanted: Sequence[str], names: Sequence[str]) -> Sequence[str]:

@@ -30,6 +30,8 @@ from edgeai.spool import Spool
 ROLE = "ingest"
 GRACE_S = 5.0
 """How long instances that are arriving may go on after SIGTERM."""
+REFUSALS = frozenset({"instance.refused", "spool.full"})
+"""Events of images that were not accepted."""
 QUIET_S = 10.0
 """Of one kind of event with one code, one in so many seconds: a port scan must not fill the spool."""
 SPOOL_THREADS = 4
@@ -62,6 +64,12 @@ class Reporter:
         if held_back:
             facts = {**facts, "held_back": held_back}
         self.say(kind, message, facts)
+
+    def _count(self, code: str) -> None:
+        try:
+            self._run(lambda: self._spool.count_refused(code))
+        except EdgeaiError as error:  # a spool that cannot count it now is no reason to answer otherwise
+            log.error("count.lost", code=error.code, why=str(error))
 
     def say(self, kind: str, message: str, facts: Mapping[str, object]) -> None:
         """Queue the event in any case. A spool that cannot take it is logged: the arrival goes on."""
@@ -127,13 +135,6 @@ class SpoolIntake:
         uid = self._mask.uid(instance.sop_instance_uid)
         log.debug("instance.admitted", sop_instance_uid=uid, kind=admitted.kind, jobs=len(admitted.jobs))
         return admitted.is_new
-
-    def count_refused(self, code: str) -> None:
-        """Count an arrival that was refused; a spool that cannot count it now is no reason to stop."""
-        try:
-            self._run(lambda: self._spool.count_refused(code))
-        except EdgeaiError as error:
-            log.error("count.lost", code=error.code)
 
     def close(self) -> None:
         """Let go of the threads."""

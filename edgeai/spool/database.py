@@ -69,7 +69,7 @@ class Database:
             self._create()
 
     def _create(self) -> None:
-        """Make the tables, or bring them to this version's schema; a newer minor is opened as it is."""
+        """Make the tables, or bring them to this version; a newer minor is opened as it is."""
         if self._version() < SCHEMA_VERSION:
             with self._without_foreign_keys(), self.write() as db:
                 # Another process may have done it while this one waited for the lock.

@@ -1,8 +1,8 @@
 """The tables, and the version of them that a spool was made with.
 
 ``PRAGMA user_version`` holds ``major * 1000 + minor``; edgeai 0.1 wrote a plain 1. A minor only adds tables, indexes
-and columns with defaults, so a reader of an older minor works on: statements name their columns, and values that they do
-not know are left alone. A major needs a migration (``edgeai.spool.migration``).
+and columns with defaults, so a reader of an older minor works on: statements name their columns, and values that
+they do not know are left alone. A major needs a migration (``edgeai.spool.migration``).
 """
 
 from __future__ import annotations
