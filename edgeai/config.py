@@ -7,6 +7,7 @@ the bundle. Relative paths are relative to the file they stand in. ``firmware-co
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,7 +33,14 @@ def _resolved(path: Path, info: ValidationInfo) -> Path:
     return (base / path.expanduser()).resolve()
 
 
+def _absolute(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path())
+    return Path(os.path.normpath((base / path.expanduser()).absolute()))
+
+
 FilePath = Annotated[Path, Field(strict=False), AfterValidator(_resolved)]
+PlainPath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
+"""Whoever uses it decides about links in it."""
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower case, digits, hyphens")]
 AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -146,8 +154,8 @@ class Folder(Table):
     path: FilePath = Field(description="where files appear; sub-folders are watched too")
     settle_s: Seconds = Field(2.0, description="size and time must stand still this long before a file is read")
     after: Literal["move", "leave", "delete"] = Field("move", description="what happens to a file that was taken")
-    done_dir: FilePath | None = Field(None, description="where taken files go; `done` inside the folder when absent")
-    rejected_dir: FilePath | None = Field(
+    done_dir: PlainPath | None = Field(None, description="where taken files go; `done` inside the folder when absent")
+    rejected_dir: PlainPath | None = Field(
         None, description="where refused files go; `rejected` inside the folder when absent"
     )
 

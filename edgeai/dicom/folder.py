@@ -7,17 +7,18 @@ service was down must be found in any case. Nothing is removed before the instan
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolError, SpoolFull
 from edgeai.dicom.arrival import Intake, new_file, take
+from edgeai.dicom.places import FolderLink, Placed, located, move, open_file, open_inside, opened, write_reason
 from edgeai.dicom.seen import SeenFiles, Stamp
 from edgeai.logs import Log
 
@@ -27,6 +28,8 @@ _POLL_MIN_S: Final = 0.1
 _POLL_MAX_S: Final = 2.0
 _COPY_BYTES: Final = 1024 * 1024
 _RETRY_S: Final = 10.0
+_MAX_DEPTH: Final = 32
+"""Folders within folders. Each is open while what is in it is taken."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,16 @@ class FolderOptions:
     memory: Path | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file as it was listed, in a folder that is open. ``path`` names it for us, and nothing is reached by it."""
+
+    path: Path
+    folder: int
+    name: str
+    stamp: Stamp
+
+
 class WatchedFolder:
     """Takes what settles in one folder and those below it. ``scan`` looks once; ``run`` looks until told to stop."""
 
@@ -51,8 +64,9 @@ class WatchedFolder:
         self._options = options
         self._intake = intake
         self._report = report
-        self._done = options.done_dir or options.path / "done"
-        self._rejected = options.rejected_dir or options.path / "rejected"
+        self._root = options.path.resolve()
+        self._done = located(options.done_dir, self._root) if options.done_dir else self._root / "done"
+        self._rejected = located(options.rejected_dir, self._root) if options.rejected_dir else self._root / "rejected"
         self._settling: dict[Path, tuple[Stamp, float]] = {}
         self._seen = SeenFiles(options.memory)
         self._trouble = ""
@@ -70,14 +84,14 @@ class WatchedFolder:
         taken = 0
         present: set[Path] = set()
         try:
-            for path, stamp in self._files(self._options.path):
-                present.add(path)
-                if stopping is not None and stopping.is_set():
-                    return taken
-                if not self._has_settled(path, stamp):
-                    continue
-                taken += self._handle(path, stamp)
-        except SpoolError as error:
+            with opened(self._root, readable=True) as root, closing(self._files(root, self._root)) as files:
+                for file in files:
+                    present.add(file.path)
+                    if stopping is not None and stopping.is_set():
+                        return taken
+                    if self._has_settled(file.path, file.stamp):
+                        taken += self._handle(file)
+        except (SpoolError, FolderLink) as error:
             self._say_trouble(str(error), error)
             return taken
         except OSError as error:
@@ -89,25 +103,36 @@ class WatchedFolder:
             self._trouble = ""
         return taken
 
-    def _files(self, folder: Path) -> Iterator[tuple[Path, Stamp]]:
-        """Regular files below ``folder`` with finished names; links are not followed."""
+    def _files(self, folder: int, path: Path, depth: int = 0) -> Generator[_File]:
+        """Regular files in a folder that is open, and below it, with finished names; links are not followed."""
         with os.scandir(folder) as entries:
             listed = sorted(entries, key=lambda entry: entry.name)
         for entry in listed:
-            path = Path(entry.path)
             if entry.name.startswith(".") or entry.name.lower().endswith(_UNFINISHED):
                 continue
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    if path not in (self._done, self._rejected):
-                        yield from self._files(path)
+                    if path / entry.name not in (self._done, self._rejected):
+                        yield from self._files_below(folder, path / entry.name, depth + 1)
                 elif entry.is_file(follow_symlinks=False):
                     facts = entry.stat(follow_symlinks=False)
-                    yield path, Stamp(facts.st_size, facts.st_mtime_ns)
+                    yield _File(path / entry.name, folder, entry.name, Stamp(facts.st_size, facts.st_mtime_ns))
             except FileNotFoundError:
                 continue  # gone since it was listed
+            except FolderLink as error:
+                self._say_trouble(str(error), error)  # it was a folder when it was listed
             except PermissionError as error:
                 self._say_trouble(f"something in the watched folder cannot be read: {error.strerror}")
+
+    def _files_below(self, folder: int, path: Path, depth: int) -> Generator[_File]:
+        if depth > _MAX_DEPTH:
+            self._say_trouble(f"folders within folders: nothing is taken from below the {_MAX_DEPTH}th")
+            return
+        inner = open_inside(folder, path.name, readable=True)
+        try:
+            yield from self._files(inner, path, depth)
+        finally:
+            os.close(inner)
 
     def _has_settled(self, path: Path, stamp: Stamp) -> bool:
         if self._seen.has(path, stamp):
@@ -119,57 +144,64 @@ class WatchedFolder:
             return False
         return now - since >= self._options.settle_s
 
-    def _handle(self, path: Path, stamp: Stamp) -> bool:
+    def _handle(self, file: _File) -> bool:
         """Take one file if that can be done now. Raises ``SpoolError`` when the spool itself does not work."""
         try:
-            self._intake.check_room(stamp.size)
-            copy = self._copy(path, stamp)
+            self._intake.check_room(file.stamp.size)
+            copy = self._copy(file)
             if copy is None:
-                self._settling.pop(path, None)
+                self._settling.pop(file.path, None)
                 return False
             take(self._intake, copy, source="folder")
         except InputRejected as error:
-            self._reject(path, stamp, error)
+            self._reject(file, error)
             return True
         except SpoolFull as error:
             self._say_trouble(str(error), error)  # a smaller file may still have room
             return False
+        except FolderLink as error:
+            self._say_trouble(str(error), error)
+            self._settling.pop(file.path, None)
+            return False
         except OSError as error:
             self._say_trouble(f"a file could not be taken: {error.strerror}")
-            self._later(path, stamp)
+            self._later(file)
             return False
         except SpoolError:
             raise
         except Exception as error:  # noqa: BLE001 - a bug that one file finds must not leave all others untaken
             _log.error("ingest.failed", trace=True)
             self._say_trouble(f"a file could not be taken: internal: {type(error).__name__}")
-            self._later(path, stamp)
+            self._later(file)
             return False
-        self._finish(path, stamp, self._done, delete=self._options.after == "delete")
+        self._finish(file, self._done, delete=self._options.after == "delete")
         return True
 
-    def _later(self, path: Path, stamp: Stamp) -> None:
-        self._settling[path] = (stamp, time.monotonic() + _RETRY_S)
+    def _later(self, file: _File) -> None:
+        self._settling[file.path] = (file.stamp, time.monotonic() + _RETRY_S)
 
-    def _copy(self, path: Path, stamp: Stamp) -> Path | None:
+    def _copy(self, file: _File) -> Path | None:
         """The bytes in the spool's own folder; ``None`` when the file is not as it was when it settled.
 
         Always a copy: a file that stays, or moves to ``done``, may be written to again by whoever made it.
         """
+        stamp = file.stamp
         if stamp.size > self._options.max_instance_bytes:
             raise DicomRejected(
                 f"the file is larger than {self._options.max_instance_bytes} bytes",
                 code="dicom.too-large",
                 remedy="raise spool.max_instance_bytes if such instances are expected",
             )
-        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        source = open_file(file.folder, file.name)
         target = new_file(self._intake.tmp)
         try:
             if not stat.S_ISREG(os.fstat(source).st_mode):
                 return None
             with open(target, "xb", opener=_private) as out:
-                while chunk := os.read(source, _COPY_BYTES):
+                left = stamp.size + 1  # one more would show that it grows
+                while left > 0 and (chunk := os.read(source, min(left, _COPY_BYTES))):
                     out.write(chunk)
+                    left -= len(chunk)
             facts = os.fstat(source)
             if Stamp(facts.st_size, facts.st_mtime_ns) == stamp and target.stat().st_size == stamp.size:
                 return target
@@ -181,7 +213,7 @@ class WatchedFolder:
         target.unlink(missing_ok=True)
         return None
 
-    def _reject(self, path: Path, stamp: Stamp, error: InputRejected) -> None:
+    def _reject(self, file: _File, error: InputRejected) -> None:
         _log.warning("file.refused", code=error.code, why=str(error))
         # The message may quote a UID, which leaves the device only as the configuration says; the code never does.
         self._report("instance.refused", f"a file was refused: {error.code}", {"source": "folder", "code": error.code})
@@ -189,48 +221,64 @@ class WatchedFolder:
         if self._options.after == "leave":
             # The folder is not ours to change. Where refused files have a place, the reason goes there.
             if self._options.rejected_dir is not None:
-                self._write_reason(_free_name(self._rejected / self._relative(path)), reason)
-            self._remember(path, stamp)
+                self._leave_reason(file, reason)
+            self._remember(file)
         else:
-            self._finish(path, stamp, self._rejected, reason=reason)
+            self._finish(file, self._rejected, reason=reason)
 
-    def _finish(self, path: Path, stamp: Stamp, folder: Path, *, delete: bool = False, reason: str = "") -> None:
-        """Put the file where it belongs now. It is committed, or refused: a failure here loses nothing."""
-        self._settling.pop(path, None)
+    def _leave_reason(self, file: _File, reason: str) -> None:
         try:
-            facts = path.lstat()
-            if Stamp(facts.st_size, facts.st_mtime_ns) != stamp:
-                return  # written to meanwhile: it is another file now, and will settle again
-            if delete:
-                path.unlink()
-            elif self._options.after == "leave":
-                self._remember(path, stamp)
-            else:
-                target = _free_name(folder / self._relative(path))
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, target)
-                if reason:
-                    self._write_reason(target, reason)
-        except FileNotFoundError:
-            return  # somebody was faster
-        except OSError as error:
-            self._say_trouble(f"a file that was taken cannot be moved or deleted: {error.strerror}")
-            self._remember(path, stamp)  # or it would be read for ever
-
-    def _relative(self, path: Path) -> Path:
-        return path.relative_to(self._options.path)
-
-    def _write_reason(self, target: Path, reason: str) -> None:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.with_name(target.name + ".reason").write_text(reason, encoding="utf-8")
+            with self._target(file, self._rejected) as target:
+                self._write_reason(target, file.name, reason)
+        except FolderLink as error:
+            self._say_trouble(str(error), error)
         except OSError as error:
             self._say_trouble(f"the reason of a refusal cannot be written: {error.strerror}")
 
-    def _remember(self, path: Path, stamp: Stamp) -> None:
-        self._settling.pop(path, None)
+    def _finish(self, file: _File, folder: Path, *, delete: bool = False, reason: str = "") -> None:
+        """Put the file where it belongs now. It is committed, or refused: a failure here loses nothing."""
+        self._settling.pop(file.path, None)
         try:
-            self._seen.add(path, stamp)
+            facts = os.stat(file.name, dir_fd=file.folder, follow_symlinks=False)
+            if Stamp(facts.st_size, facts.st_mtime_ns) != file.stamp:
+                return  # written to meanwhile: it is another file now, and will settle again
+            if delete:
+                os.unlink(file.name, dir_fd=file.folder)
+            elif self._options.after == "leave":
+                self._remember(file)
+            else:
+                with self._target(file, folder) as target:
+                    placed = move(file.folder, file.name, target, with_reason=bool(reason))
+                    self._note_link(placed)
+                    if reason:
+                        self._write_reason(target, placed.name, reason)
+        except FileNotFoundError:
+            return  # somebody was faster
+        except FolderLink as error:
+            self._say_trouble(str(error), error)
+            self._remember(file)
+        except OSError as error:
+            self._say_trouble(f"a file that was taken cannot be moved or deleted: {error.strerror}")
+            self._remember(file)  # or it would be read for ever
+
+    def _target(self, file: _File, folder: Path) -> AbstractContextManager[int]:
+        """Where in ``folder`` the file has its place: the same folders below it."""
+        return opened(folder / file.path.relative_to(self._root).parent, make=True)
+
+    def _write_reason(self, target: int, name: str, reason: str) -> None:
+        try:
+            self._note_link(write_reason(target, name, reason))
+        except OSError as error:
+            self._say_trouble(f"the reason of a refusal cannot be written: {error.strerror}")
+
+    def _note_link(self, placed: Placed) -> None:
+        if placed.met_link:
+            self._say_trouble(str(FolderLink()), FolderLink())
+
+    def _remember(self, file: _File) -> None:
+        self._settling.pop(file.path, None)
+        try:
+            self._seen.add(file.path, file.stamp)
         except OSError as error:
             self._say_trouble(f"what was taken cannot be noted: {error.strerror}")
 
@@ -247,12 +295,3 @@ class WatchedFolder:
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
-def _free_name(path: Path) -> Path:
-    """``path``, or the first of ``name-1.ext``, ``name-2.ext`` ... that does not exist."""
-    candidate, number = path, 0
-    while candidate.exists() or candidate.is_symlink():
-        number += 1
-        candidate = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return candidate
