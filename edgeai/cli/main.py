@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "inspect": "edgeai.cli.inspect",
         "run": "edgeai.cli.run",
         "status": "edgeai.cli.status",
+        "selftest": "edgeai.cli.selftest",
         "rerun": "edgeai.cli.rerun",
         "spool": "edgeai.cli.spool",
         "doctor": "edgeai.cli.doctor",

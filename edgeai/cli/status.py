@@ -1,4 +1,4 @@
-"""``edgeai status``: what runs on which device, why not the others, what waits, and the last results."""
+"""``edgeai status``: would an image sent now give a result that leaves, what runs on which device, and what waits."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgeai.config import DeviceConfig
-    from edgeai.health import Health
+    from edgeai.health import Health, Problem
     from edgeai.spool import Finished, Spool
 
+NOT_SERVING = 1
+NOT_DELIVERING = 3
+
 _MARK = {True: "[green]●[/]", False: "[red]●[/]"}
-_OUTCOME = {"completed": "green", "not-applicable": "yellow", "failed": "red"}
+_OUTCOME = {"completed": "green", "not-applicable": "yellow", "indeterminate": "yellow", "failed": "red"}
 
 
 def command(
@@ -32,29 +35,43 @@ def command(
 ) -> None:
     """Show what a device is doing, from its spool: the service need not be running.
 
-    Exit status 0 while it serves (images are taken, every deployment can run, results can leave), else 1.
+    Exit status 0 while an image sent now would be analysed and its result would leave, 1 while it would not be
+    analysed, 3 while only the result would not leave.
     """
     from edgeai.config import load_config
     from edgeai.health import read_health
 
     config = load_config(profile)
-    spool = _existing_spool(config)
+    spool = existing_spool(config)
     if pardon is not None:
         typer.echo(f"{spool.pardon(pardon)} quarantine(s) lifted", err=True)
     if as_json:
         health = read_health(spool, config)
-        typer.echo(json.dumps({**health.as_dict(), "last": [_finished(item) for item in spool.recent(last)]}, indent=1))
+        recent = [_finished(item) for item in _recent(spool, last)]
+        typer.echo(json.dumps({**health.as_dict(), "last": recent}, indent=1))
     elif watch:
         health = _watch(spool, config, last)
     else:
         from rich.console import Console
 
         health = read_health(spool, config)
-        Console().print(_page(config, health, spool.recent(last)))
-    raise typer.Exit(0 if health.is_serving else 1)
+        Console().print(_page(config, health, _recent(spool, last)))
+    raise typer.Exit(exit_status(health))
 
 
-def _existing_spool(config: DeviceConfig) -> Spool:
+def exit_status(health: Health) -> int:
+    """What ``edgeai status`` ends with."""
+    if not health.is_serving:
+        return NOT_SERVING
+    return 0 if health.is_delivering else NOT_DELIVERING
+
+
+def existing_spool(config: DeviceConfig) -> Spool:
+    """The spool of a device that has run before.
+
+    Raises:
+        SpoolError: ``spool.absent``, or it cannot be opened.
+    """
     from edgeai.api.errors import SpoolError
     from edgeai.spool import Spool
 
@@ -67,6 +84,16 @@ def _existing_spool(config: DeviceConfig) -> Spool:
     return Spool.of(config)
 
 
+def _recent(spool: Spool, last: int) -> list[Finished]:
+    """The last results; none from a spool that cannot be read, which the account says."""
+    from edgeai.api.errors import SpoolError
+
+    try:
+        return spool.recent(last)
+    except SpoolError:
+        return []
+
+
 def _watch(spool: Spool, config: DeviceConfig, last: int) -> Health:
     from rich.live import Live
 
@@ -74,11 +101,11 @@ def _watch(spool: Spool, config: DeviceConfig, last: int) -> Health:
 
     health = read_health(spool, config)
     try:
-        with Live(_page(config, health, spool.recent(last)), auto_refresh=False) as live:
+        with Live(_page(config, health, _recent(spool, last)), auto_refresh=False) as live:
             while True:
                 time.sleep(1.0)
                 health = read_health(spool, config)
-                live.update(_page(config, health, spool.recent(last)), refresh=True)
+                live.update(_page(config, health, _recent(spool, last)), refresh=True)
     except KeyboardInterrupt:
         return health
 
@@ -87,13 +114,41 @@ def _page(config: DeviceConfig, health: Health, recent: list[Finished]) -> Rende
     from rich.console import Group
     from rich.markup import escape
 
-    head = (
-        f"{_MARK[health.is_serving]} [bold]{config.device.site}/{config.device.id}[/] {health.state}   "
-        f"jobs waiting {health.jobs_waiting}   messages waiting {health.messages_waiting}   "
-        f"disk free {health.free_bytes / 1e9:.1f} GB"
+    words = (
+        f"{_MARK[health.is_serving]} [bold]{'serving' if health.is_serving else 'not serving'}[/]   "
+        f"{_MARK[health.is_delivering]} [bold]{'delivering' if health.is_delivering else 'not delivering'}[/]   "
+        f"{config.device.site}/{config.device.id} {health.state}"
     )
-    problems = [f"[yellow]! {escape(problem)}[/]" for problem in health.problems]
-    return Group(head, *problems, _deployments(health), _roles(health), _last(recent))
+    figures = (
+        f"jobs waiting {health.ledger.jobs_waiting}   held {health.ledger.jobs_held}   "
+        f"messages waiting {health.ledger.messages_waiting}   set aside {health.ledger.messages_aside}   "
+        f"disk free {health.disk.free_bytes / 1e9:.1f} GB"
+    )
+    told = [line for item in (*health.problems, *health.warnings) for line in _told(item, health.read_at)]
+    lines = [f"[{style}]{escape(text)}[/]" for style, text in told]
+    return Group(words, figures, *lines, _deployments(health), _sinks(health), _roles(health), _last(recent))
+
+
+def _told(item: Problem, now: float) -> list[tuple[str, str]]:
+    """A problem as lines of (style, text): what, and what to do."""
+    style = {"problem": "red" if item.stops else "yellow", "warning": "yellow"}[item.level]
+    mark = "!" if item.level == "problem" else "-"
+    figures = [f"{name.removesuffix('_s')} {_figure(name, value)}" for name, value in item.facts.items()]
+    if item.since is not None:
+        figures.insert(0, f"for {_duration(now - item.since)}")
+    more = f" ({', '.join(figures)})" if figures else ""
+    return [(style, f"{mark} {item.code}: {item.message}{more}"), ("dim", f"    {item.remedy}")]
+
+
+def _figure(name: str, value: float) -> str:
+    return _duration(value) if name.endswith("_s") else f"{value:g}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0.0, seconds):.0f} s"
 
 
 def _deployments(health: Health) -> Table:
@@ -106,6 +161,17 @@ def _deployments(health: Health) -> Table:
         why = "\n".join(item.others) or item.why or ""
         signed = escape(", ".join(signer.partition(" ")[0] for signer in item.signers))
         table.add_row(item.name, state, item.model, signed, item.backend, item.device, item.artifact, escape(why))
+    return table
+
+
+def _sinks(health: Health) -> Table:
+    table = _table("Sinks", "name", "state", "waiting", "oldest", "set aside", "delivered")
+    for sink in health.sinks:
+        state = "unknown" if sink.up is None else f"{_MARK[sink.up]} {'up' if sink.up else 'down'}"
+        oldest = max(sink.oldest_s.values(), default=None)
+        delivered = sum(entry.delivered for entry in health.ledger.messages if entry.sink == sink.name)
+        row = (str(sink.waiting), "" if oldest is None else _duration(oldest), str(sink.aside), str(delivered))
+        table.add_row(sink.name, state, *row)
     return table
 
 

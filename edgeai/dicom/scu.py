@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pynetdicom.presentation import build_context
 
 from edgeai.api.errors import DicomRejected, EdgeaiError
 
+_PATIENCE_S = 30.0
 _MAX_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
 
 
@@ -32,9 +34,15 @@ class Sent:
 
 
 def send(
-    paths: Sequence[Path], *, host: str, port: int, called_ae_title: str, calling_ae_title: str = "EDGEAI-SCU"
+    paths: Sequence[Path],
+    *,
+    host: str,
+    port: int,
+    called_ae_title: str,
+    calling_ae_title: str = "EDGEAI-SCU",
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Sent]:
-    """Send files over one association; yields each answer as it comes.
+    """Send files over one association, with TLS where a context is given; yields each answer as it comes.
 
     Raises:
         EdgeaiError: ``scu.rejected`` when no association can be made.
@@ -43,7 +51,9 @@ def send(
     contexts = {_context(path): None for path in paths}
     entity = AE(calling_ae_title)
     entity.requested_contexts = [build_context(*pair) for pair in list(contexts)[:_MAX_CONTEXTS]]
-    association = entity.associate(host, port, ae_title=called_ae_title)
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = _PATIENCE_S
+    tls_args = (tls, host) if tls is not None else None
+    association = entity.associate(host, port, ae_title=called_ae_title, tls_args=tls_args)
     if not association.is_established:
         raise EdgeaiError(
             f"{called_ae_title} at {host}:{port} takes no association",

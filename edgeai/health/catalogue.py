@@ -29,6 +29,7 @@ class Kind:
 KINDS: Final[Mapping[str, Kind]] = {
     # an image sent now would not be analysed
     "role.not-running": Kind("serving", "problem", "start the service, or read its log for why this process ends"),
+    "role.starting": Kind("serving", "problem", "wait: a process has just been started"),
     "role.silent": Kind("serving", "problem", "the supervisor ends and restarts it; if that goes on, read the log"),
     "deployment.starting": Kind("serving", "problem", "wait: a model is being verified and opened"),
     "deployment.held": Kind("serving", "problem", "give the device what it lacks; the jobs then run by themselves"),
@@ -40,6 +41,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "spool.unreadable": Kind("both", "problem", "check the disk, and that the service's user owns data_dir"),
     # a result would not leave
     "sink.down": Kind("delivering", "problem", "messages wait in the spool and leave by themselves when it is back"),
+    "sink.refusing": Kind(
+        "delivering", "problem", "let the other side take them (its access list, its bounds), then retry"
+    ),
     "sink.stuck": Kind("delivering", "problem", "look at what the sink says; `edgeai messages list` names what waits"),
     "sink.unknown": Kind("delivering", "problem", "add the sink's plugin to plugins.allow"),
     "sink.none": Kind("delivering", "problem", "enable [mqtt], [jsonl] or a sink of a plugin: results stay here"),

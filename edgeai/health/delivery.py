@@ -9,6 +9,8 @@ from edgeai.health.account import SinkHealth, age_s
 from edgeai.health.catalogue import Problem, problem
 from edgeai.health.facts import Facts
 
+RESULTS: Final = "result"
+"""The lane of results."""
 STUCK_S: Final = 60.0
 """A message that is this old while nothing left meanwhile, with a sink that says that all is well."""
 
@@ -54,6 +56,10 @@ def _sink(facts: Facts, sink: SinkHealth, word: Mapping[str, Any] | None) -> Ite
             messages=sink.waiting,
             oldest_s=oldest,
         )
+    elif RESULTS in (word.get("refusing") or {}):
+        code = str(word["refusing"][RESULTS])
+        message = f"the other side of sink {sink.name} refuses results"
+        yield problem("sink.refusing", message, about=sink.name, cause=code, messages=sink.aside)
     else:
         stuck = [lane for lane, age in sink.oldest_s.items() if age > STUCK_S and _is_still(facts, sink.name, lane)]
         if stuck:

@@ -27,6 +27,8 @@ def role_problems(facts: Facts) -> Iterator[Problem]:
             yield problem(
                 "role.not-running", f"{role.role} is not running", about=role.role, stops=stops, remedy=remedy
             )
+        elif role.role in ("ingest", "publish") and role.state == "starting":
+            yield problem("role.starting", f"{role.role} is starting", about=role.role, stops=stops)
         elif role.silent_s > facts.config.supervise.silent_s:
             message = f"{role.role} has said nothing for over {facts.config.supervise.silent_s:g} s"
             yield problem("role.silent", message, about=role.role, stops=stops, silent_s=round(role.silent_s, 1))
