@@ -11,6 +11,7 @@ import numpy as np
 from edgeai.api import BackendSpec, BackendUnavailable, OpenRequest, Options, TensorSpec, check_tensors
 from edgeai.build.golden import Golden
 from edgeai.bundle.manifest import Tolerance
+from edgeai.model.golden import drift, refuse_drift
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +49,10 @@ def measure(
     golden: Sequence[Golden],
     tolerance: Tolerance,
 ) -> Agreement:
-    """Run every golden case on the backend's CPU (or else its first device).
+    """Run every golden case on the backend's CPU (or else its first device), and again in another order.
 
     Raises:
+        InferenceFailed: ``backend.stateful``, where the second answer is another.
         BackendUnavailable: the engine finds no device here.
         BackendError: it cannot open or run the artifact.
         TensorMismatch: its outputs are not those of the card.
@@ -65,14 +67,16 @@ def measure(
     except BackendUnavailable as error:
         raise _no_device(backend, str(error)) from error
     try:
+        answers = {case.id: session.run(case.inputs) for case in golden}
         for case in golden:
-            found = session.run(case.inputs)
+            found = answers[case.id]
             check_tensors(outputs, found, what="output")
             for name, wanted in case.outputs.items():
                 away, used = _distance(found[name], wanted, tolerance)
                 worst = max(worst, away)
                 if used > share or not where:
                     share, where = used, f"{case.id}/{name}"
+        refuse_drift({case.id: drift(answers[case.id], session.run(case.inputs)) for case in reversed(golden)})
     finally:
         session.close()
     return Agreement(

@@ -33,6 +33,7 @@ from edgeai.build.convert import backend_of, loaded
 from edgeai.build.dataset import read_folder
 from edgeai.build.extra import needed
 from edgeai.build.golden import Golden, write_golden
+from edgeai.model.golden import drift, refuse_drift
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 
@@ -72,7 +73,8 @@ def foreign_card(
     Raises:
         ConfigError: ``build.foreign-model``: no such model, or what is known of it does not fit it.
         BackendUnavailable: the engine that opens it is not installed.
-        ModelRejected: the engine cannot read or run it.
+        ModelRejected: the engine cannot read or run it, or it keeps state or draws random numbers.
+        InferenceFailed: ``backend.stateful``: asked again, it answers otherwise.
         DataRejected: images that cannot be used.
     """
     kind = format_of(model)
@@ -90,12 +92,12 @@ def foreign_card(
     outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
     steps = _steps(inputs, known.values)
     cases = _cases(known, inputs, steps, registry)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = copied(model, folder, name)
     progress("asking the model")
-    golden, engine = _answered(backend, path, inputs, outputs, cases)
+    golden, engine = _answered(backend, model, inputs, outputs, cases)
     options = _options(known, outputs[0], several=len(outputs) > 1, scale=found.scales, golden=golden)
     registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = copied(model, folder, name)
     digest = file_digest(path)
     write_golden(folder, golden, parent=digest)
     body = _card(name, path.name, digest, kind, known.task, options, steps, inputs, outputs)
@@ -229,7 +231,7 @@ def _answered(
     outputs: tuple[TensorSpec, ...],
     cases: Sequence[Tensors],
 ) -> tuple[list[Golden], str]:
-    """The cases with the model's own answers, and the engine that gave them."""
+    """The cases with the model's own answers, and the engine that gave them; it is asked again in another order."""
     device = device_of(backend)
     request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
     session = backend.open(request)
@@ -237,6 +239,7 @@ def _answered(
         golden = [
             Golden(id=f"case-{number}", inputs=case, outputs=session.run(case)) for number, case in enumerate(cases, 1)
         ]
+        refuse_drift({case.id: drift(case.outputs, session.run(case.inputs)) for case in reversed(golden)})
     finally:
         session.close()
     return golden, f"{backend.engine()} on {device}"
