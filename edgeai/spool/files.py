@@ -31,13 +31,21 @@ def spend_file(db: sqlite3.Connection, limits: Limits, job_id: int) -> list[str]
 
 def drop_kept(db: sqlite3.Connection, *, at_most: int) -> list[str]:
     """Forget kept files, the oldest first, until no more than ``at_most`` bytes are kept; their names."""
-    excess = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM instances WHERE kept = 1").fetchone()[0] - at_most
     dropped: list[str] = []
+    excess = kept_bytes(db) - at_most
     while excess > 0:
-        identifier, file, size = db.execute(
-            "SELECT id, file, bytes FROM instances WHERE kept = 1 ORDER BY received_at LIMIT 1"
+        row = db.execute(
+            "SELECT id, file, MAX(0.0, bytes) FROM instances WHERE kept = 1 ORDER BY received_at LIMIT 1"
         ).fetchone()
-        db.execute("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", (identifier,))
-        dropped += [str(file)] if file else []
-        excess -= size
+        if row is None:
+            break
+        db.execute("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", (row[0],))
+        dropped += [str(row[1])] if row[1] else []
+        excess -= row[2] if isinstance(row[2], int | float) else 0.0
     return dropped
+
+
+def kept_bytes(db: sqlite3.Connection) -> float:
+    """How much the files take that stay only so that failed jobs can be done again."""
+    # TOTAL does not overflow, whatever a damaged row says.
+    return float(db.execute("SELECT TOTAL(MAX(0.0, bytes)) FROM instances WHERE kept = 1").fetchone()[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgeai.api.errors import SpoolFull
 from edgeai.spool.admission import Admission, Arrival, admit_row, plan
 from edgeai.spool.database import translated
-from edgeai.spool.files import drop_kept
+from edgeai.spool.files import drop_kept, kept_bytes
 from edgeai.spool.metrics import add_count
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
@@ -60,11 +60,11 @@ class Intake(Store):
     def _make_room(self, lacking: int) -> bool:
         """Give up files that stay only so that failed jobs can be done again; whether that was enough."""
         with self.db.read() as db:
-            kept = db.execute("SELECT COALESCE(SUM(bytes), 0) FROM instances WHERE kept = 1").fetchone()[0]
+            kept = kept_bytes(db)
         if kept < lacking:
             return False
         with self.db.write() as db:
-            dropped = drop_kept(db, at_most=kept - lacking)
+            dropped = drop_kept(db, at_most=int(kept - lacking))
         self.remove_files(dropped)
         return True
 
@@ -170,7 +170,7 @@ class Intake(Store):
                 if db.execute("SELECT 1 FROM holds WHERE deployment = ?", (deployment,)).fetchone() is None:
                     continue
                 jobs, held_bytes = db.execute(
-                    "SELECT COUNT(*), COALESCE(SUM(i.bytes), 0) FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
+                    "SELECT COUNT(*), CAST(TOTAL(MAX(0.0, i.bytes)) AS INTEGER) FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
                     " WHERE j.deployment = ? AND j.state <> 'done'",
                     (deployment,),
                 ).fetchone()

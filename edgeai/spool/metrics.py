@@ -74,7 +74,8 @@ class Metrics(Store):
                 "SELECT deployment, stage, bucket, count FROM stage_counts WHERE bucket BETWEEN 0 AND ?",
                 (len(BUCKETS_MS),),
             ):
-                counts.setdefault((deployment, stage), [0] * (len(BUCKETS_MS) + 1))[bucket] = count
+                if isinstance(deployment, str) and isinstance(stage, str) and isinstance(count, int):
+                    counts.setdefault((deployment, stage), [0] * (len(BUCKETS_MS) + 1))[bucket] = count
             sums = {
                 (row[0], row[1]): float(row[2])
                 for row in db.execute("SELECT deployment, stage, sum_ms FROM stage_sums")

@@ -43,6 +43,7 @@ class Outbox(SetAside):
         """
         wanted = set(names)
         with self.db.write() as db:
+            _forget_strays(db)
             known = {row[0] for row in db.execute("SELECT name FROM sinks")}
             for name in known - wanted:
                 _forget_sink(db, name)
@@ -123,6 +124,17 @@ class Outbox(SetAside):
             if refused:
                 self.put_aside(db, sink, refused)
             forget_unwanted(db, [*delivered, *(refusal.sequence for refusal in refused)])
+
+
+def _forget_strays(db: sqlite3.Connection) -> None:
+    """Rows that are nobody's: their sink has no name that there is, or they point at no message."""
+    for name, is_text in db.execute("SELECT CAST(name AS BLOB), typeof(name) = 'text' FROM sinks").fetchall():
+        if not is_text or name.decode("utf-8", "replace").encode() != name:
+            db.execute("DELETE FROM sinks WHERE CAST(name AS BLOB) = ?", (name,))
+    for table in ("pending", "set_aside"):
+        db.execute(
+            f"DELETE FROM {table} WHERE typeof(sequence) <> 'integer' OR sink NOT IN (SELECT name FROM sinks)"  # noqa: S608
+        )
 
 
 def _put_strays_aside(outbox: SetAside, db: sqlite3.Connection, sink: str) -> None:

@@ -52,7 +52,7 @@ def queue_message(db: sqlite3.Connection, key: str, channel: str, body: bytes, *
     ).fetchone()
     if row is None:
         return False
-    for (sink,) in db.execute("SELECT name FROM sinks").fetchall():
+    for (sink,) in db.execute("SELECT name FROM sinks WHERE typeof(name) = 'text'").fetchall():
         queue_for(db, sink, lane, row[0])
     return True
 
