@@ -15,6 +15,7 @@ import time
 from dataclasses import replace
 
 import edgeai
+from edgeai import selftest
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
 from edgeai.bundle.stamps import Stamps, stamps
@@ -253,13 +254,10 @@ class Worker:
     def _keep(self, job: Job, result: Result) -> None:
         """Write job and message, as long as it takes: a full disk must not cost a result."""
         final = self._signed_for(job, result)
-        device = self._config.device
-        envelope = {"site": device.site, "device_id": device.id}
-        form = as_schema_1(final) if self._config.results.schema_ == 1 else final.as_dict()
-        body = json.dumps({**form, **envelope}, allow_nan=False).encode()
+        channel, body = self._message(job, final)
         while True:
             try:
-                kept = self._spool.finish(job, final, body)
+                kept = self._spool.finish(job, final, body, channel=channel)
                 break
             except SpoolError as error:
                 log.error("spool.trouble", code=error.code, message=str(error))
@@ -269,6 +267,15 @@ class Worker:
         code = final.reason.code if final.reason else None
         times = {stage: round(ms, 1) for stage, ms in final.timings_ms.items()}
         log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=times)
+
+    def _message(self, job: Job, final: Result) -> tuple[str, bytes]:
+        """Channel and body of the result as it leaves; a self-test's phantom has a channel of its own."""
+        device = self._config.device
+        envelope = {"site": device.site, "device_id": device.id}
+        if selftest.is_selftest(job.instance):
+            return selftest.channel(job.deployment), selftest.body(final, **envelope)
+        form = as_schema_1(final) if self._config.results.schema_ == 1 else final.as_dict()
+        return f"result/{job.deployment}", json.dumps({**form, **envelope}, allow_nan=False).encode()
 
     def _signed_for(self, job: Job, result: Result) -> Result:
         """The result as it leaves: identity and identifiers from the admitted instance, masked as configured."""

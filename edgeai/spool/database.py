@@ -79,7 +79,7 @@ class Database:
             raise SpoolError(
                 f"{self.path} has schema {_dotted(version)}, this edgeai reads {_dotted(SCHEMA_VERSION)}",
                 code="spool.schema",
-                remedy="use the edgeai version that wrote it, or have that version take it back: edgeai spool downgrade",
+                remedy="use the edgeai version that wrote it, or have it take the spool back: edgeai spool downgrade",
             )
 
     def _version(self) -> int:

@@ -170,8 +170,8 @@ class Intake(Store):
                 if db.execute("SELECT 1 FROM holds WHERE deployment = ?", (deployment,)).fetchone() is None:
                     continue
                 jobs, held_bytes = db.execute(
-                    "SELECT COUNT(*), CAST(TOTAL(MAX(0.0, i.bytes)) AS INTEGER) FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
-                    " WHERE j.deployment = ? AND j.state <> 'done'",
+                    "SELECT COUNT(*), CAST(TOTAL(MAX(0.0, i.bytes)) AS INTEGER) FROM jobs AS j"
+                    " JOIN instances AS i ON i.id = j.instance WHERE j.deployment = ? AND j.state <> 'done'",
                     (deployment,),
                 ).fetchone()
                 if jobs >= self.limits.max_held or held_bytes >= self.limits.max_held_bytes:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EVENT_SCHEMA", "LANES", "Outbox", "Refusal", "queue_event", "queue_message"]
 
-_CHANNEL = re.compile(r"event|result/[a-z0-9][a-z0-9-]{0,62}")
+_CHANNEL = re.compile(r"event|(?:result|selftest)/[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Outbox(SetAside):
