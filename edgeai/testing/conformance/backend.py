@@ -27,6 +27,8 @@ _NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cp
 class BackendConformance(StateRules):
     """Subclass it once for each backend and give an ``artifact``; without one, most rules are skipped.
 
+    Where the engine knows variables or recurrent state, give an artifact that keeps some too: ``stateful``.
+
     Attributes:
         backend: ``BackendSpec.name``.
         devices: devices to test on; by default every one that ``probe`` gives.
