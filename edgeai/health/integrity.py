@@ -14,9 +14,9 @@ from typing import Final
 
 from edgeai.spool.soundness import quick_check, schema_differences
 
-SHORTEST_S: Final = 60.0
+SHORTEST_S: Final = 30.0
 LONGEST_S: Final = 24 * 3600.0
-_SHARE: Final = 0.002
+_SHARE: Final = 0.005
 """Of the time that checking may take."""
 
 
@@ -30,7 +30,7 @@ class Finding:
 
     @property
     def next_after_s(self) -> float:
-        """How long it holds: a small spool is looked at each minute, a large one at least once a day."""
+        """How long it holds: a small spool is looked at twice a minute, a large one at least once a day."""
         return min(LONGEST_S, max(SHORTEST_S, self.took_s / _SHARE))
 
 
