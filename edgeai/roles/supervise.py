@@ -274,7 +274,11 @@ def record(spool: Spool, role: str, death: Death, plan: Plan) -> None:
     """
     deployment = role.partition(":")[2]
     if death.job_id is not None and death.cause in ("crashed", "deadline", "memory"):
-        reason = f"its process ended ({death.how}) {plan.job_attempts} times"
+        times = f"{plan.job_attempts} times"
+        reason = f"its process ended ({death.how}) {times}"
+        if death.cause == "memory":
+            budget = plan.max_memory_bytes.get(deployment, 0)
+            reason = f"its process was ended {times} for holding over {budget} bytes (max_memory_bytes of {deployment})"
         spool.blame(death.job_id, death.cause, reason, max_attempts=plan.job_attempts)
     if deployment:
         spool.release(deployment)
