@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -36,7 +37,7 @@ class Watch:
         self.outside = folder / "outside"
         self.outside.mkdir(exist_ok=True)
         self.events: list[tuple[str, object]] = []
-        settings = FolderOptions(path=self.path, settle_s=SETTLE_S, **options)
+        settings = FolderOptions(**{"path": self.path, "settle_s": SETTLE_S, **options})
         self.watched = WatchedFolder(settings, station.intake, self._report)
 
     def _report(self, kind: str, _: str, facts: dict[str, object]) -> None:
@@ -250,36 +251,53 @@ def test_a_done_folder_swapped_while_a_file_is_taken_is_not_followed(
     assert (station.jobs, watch.codes) == (1, [LINK])
 
 
-def test_a_writer_that_swaps_folders_all_the_time_reaches_nothing_outside(station: Receiving, tmp_path: Path) -> None:
+def test_a_folder_swapped_between_listing_and_opening_is_not_followed(
+    station: Receiving, tmp_path: Path, before: Any
+) -> None:
     watch = Watch(station, tmp_path)
+    study = watch.path / "study"
+    study.mkdir()
+    save(radiograph(), watch.path / "first.dcm")
+    save(radiograph(), study / "image.dcm")
+    victim = save(radiograph(), watch.outside / "image.dcm")
+    facts = (study / "image.dcm").stat()
+    os.utime(victim, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    before("check_room", lambda: swapped(study, watch.outside))
+    assert watch.look() == 1
+    assert (station.jobs, victim.is_file(), watch.codes) == (1, True, [LINK])
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_a_writer_that_swaps_folders_all_the_time_reaches_nothing_outside(
+    station: Receiving, tmp_path: Path, after: str
+) -> None:
+    watch = Watch(station, tmp_path, after=after, settle_s=1e-9)
     victims = {f"{number}.dcm" for number in range(5)}
     for name in victims:
         (watch.outside / name).write_bytes(b"precious")
+        os.utime(watch.outside / name, ns=(10**18, 10**18))
+    study, aside, done = watch.path / "a", tmp_path / "aside", watch.path / "rejected"
+    study.mkdir()
     stop = threading.Event()
-    studies = [watch.path / "a", watch.path / "done" / "a"]
 
     def swap() -> None:
-        for number in range(1 << 30):
-            if stop.is_set():
-                return
-            for study in studies:
-                try:
-                    if study.is_symlink():
-                        study.unlink()
-                    elif study.is_dir():
-                        study.rename(tmp_path / f"aside-{study.parent.name}-{number}")
-                    if number % 2:
-                        study.symlink_to(watch.outside, target_is_directory=True)
-                    else:
-                        study.mkdir(parents=True, exist_ok=True)
-                        for name in victims if study.parent == watch.path else ():
-                            (study / name).write_bytes(b"precious")
-                except OSError:
-                    continue
+        while not stop.is_set():
+            for name in victims:
+                if not (study / name).exists():  # the same to look at, and taken now and then
+                    twin(watch.outside / name, tmp_path / "fresh").rename(study / name)
+            study.rename(aside)
+            study.symlink_to(watch.outside, target_is_directory=True)
+            time.sleep(0.0002)
+            study.unlink()
+            aside.rename(study)
+            with contextlib.suppress(OSError):
+                done.rmdir() if not done.is_symlink() else done.unlink()
+                done.symlink_to(watch.outside, target_is_directory=True)
+            time.sleep(0.0002)
 
     thread = threading.Thread(target=swap)
     thread.start()
-    until = time.monotonic() + 3
+    until = time.monotonic() + 4
     while time.monotonic() < until:
         watch.watched.scan()
     stop.set()
