@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-from edgeai.api import Finding, Frame, MaskTask, Session, Sink, Source, Task, Tensors, Transform
+from edgeai.api import Finding, Frame, MaskTask, Message, Receipt, Session, Sink, Source, Task, Tensors, Transform
 from edgeai.guards.faults import HOSTS_OWN, Feed, PluginInfo, broken, fault, guard, guarded_call
+
+VERDICTS = ("delivered", "refused", "later")
+"""What a receipt may say."""
 
 
 class GuardedSession:
@@ -97,11 +100,43 @@ def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Call
 class GuardedSink:
     """See ``Sink``."""
 
-    __slots__ = ("close", "put")
+    __slots__ = ("_info", "_sink", "_step", "close", "put")
 
     def __init__(self, info: PluginInfo, step: str, sink: Sink) -> None:
-        self.put = guarded_call(info, f"{step}: put", sink.put)
+        self._info, self._step, self._sink = info, step, sink
+        put = guarded_call(info, f"{step}: put", sink.put)
+
+        def checked(messages: Sequence[Message]) -> tuple[Receipt, ...] | None:
+            answer: Any = put(messages)
+            return None if answer is None else _receipts(info, f"{step}: put", answer, messages)
+
+        self.put: Callable[[Sequence[Message]], tuple[Receipt, ...] | None] = checked
         self.close = guarded_call(info, f"{step}: close", sink.close)
+
+    @property
+    def gives_receipts(self) -> bool:
+        """Whether ``put`` answers for each message, so that ``SinkFailed`` speaks of the sink as a whole."""
+        with guard(self._info, f"{self._step}: gives_receipts"):
+            return bool(getattr(self._sink, "gives_receipts", False))
+
+    @property
+    def verified(self) -> bool:
+        """Whether the other side says of each message if it took it; True where the sink does not say."""
+        with guard(self._info, f"{self._step}: verified"):
+            return bool(getattr(self._sink, "verified", True))
+
+
+def _receipts(info: PluginInfo, step: str, answer: Any, messages: Sequence[Message]) -> tuple[Receipt, ...]:
+    """One receipt at most for each message that was put: two could contradict one another."""
+    if not isinstance(answer, Sequence) or not all(isinstance(receipt, Receipt) for receipt in answer):
+        raise broken(info, step, f"returned {type(answer).__name__}, which is neither None nor a sequence of Receipt")
+    expected = {message.sequence for message in messages} | {0}  # 0: the status, which may be answered later
+    numbers = [receipt.sequence for receipt in answer]
+    if not set(numbers) <= expected or len(set(numbers)) < len(numbers):
+        raise broken(info, step, "returned a receipt for a message that it was not given, or two for one")
+    if any(receipt.verdict not in VERDICTS for receipt in answer):
+        raise broken(info, step, f"returned a receipt whose verdict is none of {', '.join(VERDICTS)}")
+    return tuple(answer)
 
 
 class GuardedSource:

@@ -8,36 +8,61 @@ from pathlib import Path
 
 from edgeai.api.errors import SinkFailed
 from edgeai.api.hooks import hookimpl
-from edgeai.api.specs import Message, OptionSpec, SinkRequest, SinkSpec
+from edgeai.api.specs import Message, OptionSpec, Receipt, SinkRequest, SinkSpec
 
-EDGEAI_API = (1, 0)
+EDGEAI_API = (1, 1)
+
+TRIES = 3
+"""Messages that may fail one after the other before the disk is taken to be full for all."""
 
 
 class JsonlSink:
     """Appends to a file and rotates it by size: ``x.jsonl``, ``x.jsonl.1`` (newest rotated), ``x.jsonl.2`` ..."""
+
+    gives_receipts = True
 
     def __init__(self, request: SinkRequest) -> None:
         self._path = Path(request.settings["path"])
         self._max_bytes = int(request.settings.get("max_bytes", 100_000_000))
         self._keep = int(request.settings.get("keep", 5))
 
-    def put(self, messages: Sequence[Message]) -> None:
+    def put(self, messages: Sequence[Message]) -> Sequence[Receipt]:
         """Append all and fsync. Status messages are the broker's affair and are left out.
 
         Raises:
-            SinkFailed: ``sink.disk``; a half-written line of an earlier crash is closed first.
+            SinkFailed: ``sink.disk``, nothing can be written; a half-written line of an earlier crash is closed first.
         """
         lines = [message.body + b"\n" for message in messages if message.channel != "status"]
-        if not lines:
-            return
         try:
-            self._append(b"".join(lines))
+            if lines:
+                self._append(b"".join(lines))
         except OSError as error:
-            raise SinkFailed(
-                f"cannot write {self._path}: {error}",
-                code="sink.disk",
-                remedy="free space, or check the folder's rights",
-            ) from error
+            written = self._one_by_one(messages) if len(lines) > 1 else []
+            if not written:
+                raise SinkFailed(
+                    f"cannot write {self._path}: {error}",
+                    code="sink.disk",
+                    remedy="free space, or check the folder's rights",
+                ) from error
+            return written
+        return [_delivered(message) for message in messages]
+
+    def _one_by_one(self, messages: Sequence[Message]) -> list[Receipt]:
+        """Where the disk does not hold all, one that is too long for what is left must not keep the others."""
+        receipts, failed = [], 0
+        for message in messages:
+            try:
+                if message.channel != "status":
+                    self._append(message.body + b"\n")
+                receipts.append(_delivered(message))
+                failed = 0
+            except OSError as error:
+                failed += 1
+                if failed >= TRIES:
+                    break
+                number, reason = message.sequence, f"cannot write {self._path}: {error}"
+                receipts.append(Receipt(sequence=number, verdict="later", code="sink.disk", reason=reason))
+        return receipts if any(receipt.verdict == "delivered" for receipt in receipts) else []
 
     def close(self) -> None:
         """Nothing is held open between calls."""
@@ -65,6 +90,10 @@ class JsonlSink:
             if newer.exists():
                 newer.replace(older)
         self._path.unlink(missing_ok=True)
+
+
+def _delivered(message: Message) -> Receipt:
+    return Receipt(sequence=message.sequence, verdict="delivered")
 
 
 def _last_byte(descriptor: int, size: int) -> bytes:

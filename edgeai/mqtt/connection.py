@@ -1,16 +1,13 @@
-"""MQTT: connect (TLS, last will, MQTT 5 and 3.1.1), publish until every PUBACK is in, subscribe.
-
-A ``Connection`` never reconnects by itself. When it breaks, whatever was not acknowledged raises, the
-caller opens a new one and offers its messages again: at least once, and in order. MQTT 5.0 is the OASIS
-standard of that name; section numbers below refer to it.
-"""
+"""One session with a broker: opened, published to and listened to until it breaks."""
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -21,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeai.api.errors import MqttError
+from edgeai.mqtt.client import BoundedClient
 
 ACK_TIMEOUT_S = 20.0
 """How long a broker may take for CONNACK or PUBACK before the connection counts as broken."""
@@ -35,6 +33,13 @@ _PROTOCOLS = {"5": (paho.MQTTv5,), "3.1.1": (paho.MQTTv311,), "auto": (paho.MQTT
 _UNSUPPORTED_VERSION = (0x84, 0x01)
 """CONNACK reason of MQTT 5 (section 3.2.2.2), and the return code 1 of a 3.1.1 broker."""
 _NOT_AUTHORISED = (0x86, 0x87, 0x8A)
+_NO_RETAIN = 0x9A
+_QUOTA = (0x96, 0x97)
+_GOODBYE_S = 1.0
+"""How long a broker may take to read our DISCONNECT."""
+
+_LARGEST_PACKET = 1 + 4 + 268_435_455
+"""What a fixed header can say (section 1.5.5)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,8 @@ class Broker:
     keepalive_s: int = 30
     max_inflight: int = 20
     message_expiry_s: int | None = None
+    max_incoming_bytes: int = 16 << 20
+    """Largest packet that is taken from the broker; the connection is dropped on a larger one."""
 
     @property
     def address(self) -> str:
@@ -66,6 +73,32 @@ class Outgoing:
     body: bytes
     retain: bool = False
     expires: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the broker takes, as its CONNACK says (section 3.2.2.3); MQTT 3.1.1 says none of it.
+
+    Attributes:
+        packet_bytes: largest packet, its fixed header included.
+        receive_maximum: messages that may be on their way without PUBACK.
+        retain: whether messages are retained.
+        qos: highest quality of service.
+    """
+
+    packet_bytes: int = _LARGEST_PACKET
+    receive_maximum: int = 65_535
+    retain: bool = True
+    qos: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loss:
+    """Why a connection is over. ``code`` is the reason code of the broker's own DISCONNECT, where it sent one."""
+
+    text: str
+    code: int | None = None
+    by_peer: bool = True
 
 
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
@@ -92,22 +125,40 @@ def connect(broker: Broker, *, will: Outgoing | None = None) -> Connection:
     """Open a connection; with protocol ``auto``, 3.1.1 when the broker does not speak MQTT 5.
 
     Raises:
-        MqttError: ``mqtt.unreachable``, ``mqtt.tls``, ``mqtt.refused``, ``mqtt.not-authorised`` or
-            ``mqtt.unsupported-version``, in the broker's own words.
+        MqttError: ``mqtt.unreachable``, ``mqtt.tls``, ``mqtt.refused``, ``mqtt.not-authorised``, ``mqtt.no-retain``,
+            ``mqtt.quota-exceeded``, ``mqtt.no-qos-1`` or ``mqtt.unsupported-version``, in the broker's own words.
     """
     *newer, oldest = _PROTOCOLS[broker.protocol]
     for version in newer:
         try:
-            return Connection(broker, version, will, connack_timeout_s=PROBE_TIMEOUT_S)
+            return _able(Connection(broker, version, will, connack_timeout_s=PROBE_TIMEOUT_S))
         except MqttError as error:
             # Some brokers say that they do not know MQTT 5, some hang up, and some stare at it in silence.
             if error.code not in ("mqtt.unsupported-version", "mqtt.lost"):
                 raise
-    return Connection(broker, oldest, will)
+    return _able(Connection(broker, oldest, will))
+
+
+def _able(connection: Connection) -> Connection:
+    if connection.limits.qos < 1:
+        connection.close()
+        raise MqttError(
+            "the broker takes no message at QoS 1, so nothing could be known to have arrived",
+            code="mqtt.no-qos-1",
+            remedy="let the broker take QoS 1",
+        )
+    return connection
 
 
 class Connection:
-    """One open session with a broker. Thread-safe."""
+    """One open session with a broker. Thread-safe.
+
+    Attributes:
+        protocol: ``5`` or ``3.1.1``.
+        limits: what the broker takes.
+        loss: why it is over, or ``None`` while it is not.
+        opened_at: when the broker accepted it, monotonic seconds.
+    """
 
     def __init__(
         self, broker: Broker, version: Any, will: Outgoing | None, *, connack_timeout_s: float = ACK_TIMEOUT_S
@@ -115,17 +166,63 @@ class Connection:
         self._broker = broker
         self._connack_timeout_s = connack_timeout_s
         self.protocol = "5" if version == paho.MQTTv5 else "3.1.1"
+        self.limits = Limits()
+        self.loss: Loss | None = None
         self._changed = threading.Condition()
         self._connack: ReasonCode | None = None
-        self._lost: str | None = None
         self._acks: dict[int, ReasonCode] = {}
+        self._prepared: dict[bool, tuple[Properties, int]] = {}
         self._client = self._prepare(version, will)
         self._open()
+        self.opened_at = time.monotonic()
 
     @property
     def is_open(self) -> bool:
         """Whether the broker has accepted us and the connection has not broken since."""
-        return self._lost is None and self._connack is not None
+        return self.loss is None and self._connack is not None
+
+    @property
+    def window(self) -> int:
+        """How many messages may be on their way without PUBACK."""
+        return max(1, min(self._broker.max_inflight, self.limits.receive_maximum))
+
+    def size(self, message: Outgoing) -> int:
+        """Bytes of the PUBLISH packet, its fixed header included."""
+        rest = 2 + len(message.topic.encode()) + 2 + self._properties(message)[1] + len(message.body)
+        return 1 + max(1, (rest.bit_length() + 6) // 7) + rest
+
+    def send(self, message: Outgoing) -> int:
+        """Send one message; its number, for ``answer``. The caller keeps to ``window`` and ``limits``.
+
+        Raises:
+            MqttError: ``mqtt.lost``.
+            ValueError: a topic or a body that no PUBLISH can have.
+        """
+        retain = message.retain and self.limits.retain
+        info = self._client.publish(
+            message.topic, message.body, qos=1, retain=retain, properties=self._properties(message)[0]
+        )
+        if info.rc != paho.MQTT_ERR_SUCCESS:
+            raise self._lost(paho.error_string(info.rc))
+        return int(info.mid)
+
+    def answer(self, number: int) -> ReasonCode | None:
+        """The broker's PUBACK to what ``send`` numbered so, once; ``None`` while there is none."""
+        with self._changed:
+            return self._acks.pop(number, None)
+
+    def wait(self, done: Callable[[], bool], timeout_s: float) -> bool:
+        """Block until ``done``, the connection breaks or the time is over; whether it is done.
+
+        ``done`` is asked with every PUBACK, and must not wait.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: done() or self.loss is not None, timeout_s)
+            return done()
+
+    def is_answered(self, number: int) -> bool:
+        """Whether ``answer`` would give something."""
+        return number in self._acks
 
     def publish(self, messages: Iterable[Outgoing], *, timeout_s: float = ACK_TIMEOUT_S) -> None:
         """Send all, in order, and return when each has its PUBACK.
@@ -137,8 +234,10 @@ class Connection:
         """
         mids: list[int] = []
         for message in messages:
-            self._wait_for_window(mids, timeout_s)
-            mids.append(self._send(message))
+            if len(mids) >= self.window:
+                oldest = mids[-self.window]
+                self._wait(lambda number=oldest: self.is_answered(number), timeout_s, "PUBACK")
+            mids.append(self.send(message))
         self._wait(lambda: all(mid in self._acks for mid in mids), timeout_s, "PUBACK")
         reasons = [self._acks.pop(mid) for mid in mids]
         for reason in reasons:
@@ -166,23 +265,28 @@ class Connection:
     def wait_lost(self, timeout_s: float) -> bool:
         """Block until the connection breaks, at most ``timeout_s``; whether it has."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._lost is not None, timeout_s)
+            return self._changed.wait_for(lambda: self.loss is not None, timeout_s)
 
-    def close(self) -> None:
+    def close(self, why: str = "closed by this side") -> None:
         """Say DISCONNECT, so that the broker does not send the will. Twice is fine."""
         self._client.disconnect()
+        sock = self._client.socket()
+        if not self.wait_lost(_GOODBYE_S) and sock is not None:
+            with suppress(OSError):  # it does not read what it is sent, and paho would wait until it does
+                sock.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
-        with self._changed:
-            self._lost = self._lost or "closed by this side"
+        self._end(Loss(text=why, by_peer=False))
 
     def _prepare(self, version: Any, will: Outgoing | None) -> paho.Client:
-        client = paho.Client(
+        client = BoundedClient(
             paho.CallbackAPIVersion.VERSION2,  # type: ignore[attr-defined]
             client_id=self._broker.client_id,
             protocol=version,
             reconnect_on_failure=False,
         )
-        client.max_inflight_messages_set(self._broker.max_inflight)
+        client.max_incoming = self._broker.max_incoming_bytes
+        client.on_death = lambda why: self._end(Loss(text=why))
+        client.max_inflight_messages_set(0)  # the window is kept here, so that paho queues nothing of its own
         if self._broker.username is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
         if self._broker.tls is not None:
@@ -197,7 +301,7 @@ class Connection:
     def _open(self) -> None:
         broker = self._broker
         try:
-            self._client.connect(broker.host, broker.port, keepalive=broker.keepalive_s)
+            self._client.connect(broker.host, broker.port, broker.keepalive_s, properties=self._bounds())
         except ssl.SSLError as error:
             raise MqttError(
                 f"TLS with the broker at {broker.address} failed: {error}",
@@ -221,52 +325,66 @@ class Connection:
             self._client.loop_stop()
             raise _refusal(broker, "connecting", self._connack)
 
-    def _send(self, message: Outgoing) -> int:
-        properties = None
-        if self.protocol == "5":
+    def _bounds(self) -> Properties | None:
+        if self.protocol != "5":
+            return None
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.MaximumPacketSize = self._broker.max_incoming_bytes
+        return properties
+
+    def _properties(self, message: Outgoing) -> tuple[Properties | None, int]:
+        """What a PUBLISH carries beside topic and body, and its length; made once, since paho takes long to make it."""
+        if self.protocol != "5":
+            return None, 0
+        expires = message.expires and self._broker.message_expiry_s is not None
+        if expires not in self._prepared:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.ContentType = "application/json"
             properties.PayloadFormatIndicator = 1
-            if message.expires and self._broker.message_expiry_s is not None:
+            if expires:
                 properties.MessageExpiryInterval = self._broker.message_expiry_s
-        info = self._client.publish(message.topic, message.body, qos=1, retain=message.retain, properties=properties)
-        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_QUEUE_SIZE):
-            raise MqttError(
-                f"lost the broker at {self._broker.address}: {paho.error_string(info.rc)}", code="mqtt.lost"
-            )
-        return info.mid
-
-    def _wait_for_window(self, mids: list[int], timeout_s: float) -> None:
-        """Keep at most ``max_inflight`` unacknowledged, so that paho queues nothing of its own."""
-        if len(mids) >= self._broker.max_inflight:
-            oldest = mids[-self._broker.max_inflight]
-            self._wait(lambda: oldest in self._acks, timeout_s, "PUBACK")
+            self._prepared[expires] = (properties, len(properties.pack()))  # type: ignore[no-untyped-call]
+        return self._prepared[expires]
 
     def _wait(self, done: Callable[[], bool], timeout_s: float, what: str) -> None:
-        deadline = time.monotonic() + timeout_s
-        with self._changed:
-            while not done():
-                if self._lost is not None:
-                    raise MqttError(f"lost the broker at {self._broker.address}: {self._lost}", code="mqtt.lost")
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())) and time.monotonic() >= deadline:
-                    raise MqttError(
-                        f"no {what} from the broker at {self._broker.address} within {timeout_s:g} s", code="mqtt.lost"
-                    )
+        if self.wait(done, timeout_s):
+            return
+        if self.loss is not None:
+            raise self._lost(self.loss.text)
+        raise MqttError(f"no {what} from the broker at {self._broker.address} within {timeout_s:g} s", code="mqtt.lost")
 
-    def _on_connect(self, _c: Any, _u: Any, _flags: Any, reason: ReasonCode, _p: Any) -> None:
+    def _lost(self, why: str) -> MqttError:
+        return MqttError(f"lost the broker at {self._broker.address}: {why}", code="mqtt.lost")
+
+    def _on_connect(self, _c: Any, _u: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
         with self._changed:
+            self.limits = _limits(properties)
             self._connack = reason
             self._changed.notify_all()
 
-    def _on_disconnect(self, _c: Any, _u: Any, _flags: Any, reason: ReasonCode, _p: Any) -> None:
+    def _on_disconnect(self, _c: Any, _u: Any, flags: Any, reason: ReasonCode, _p: Any) -> None:
+        told = bool(flags.is_disconnect_packet_from_server)
+        self._end(Loss(text=str(reason), code=reason.value if told else None))
+
+    def _end(self, loss: Loss) -> None:
         with self._changed:
-            self._lost = self._lost or str(reason)
+            self.loss = self.loss or loss
             self._changed.notify_all()
 
     def _on_publish(self, _c: Any, _u: Any, mid: int, reason: ReasonCode, _p: Any) -> None:
         with self._changed:
             self._acks[mid] = reason
             self._changed.notify_all()
+
+
+def _limits(properties: Any) -> Limits:
+    """What a CONNACK says; what it does not say is as if there were no bound."""
+    return Limits(
+        packet_bytes=getattr(properties, "MaximumPacketSize", 0) or _LARGEST_PACKET,
+        receive_maximum=getattr(properties, "ReceiveMaximum", 0) or 65_535,
+        retain=bool(getattr(properties, "RetainAvailable", 1)),
+        qos=getattr(properties, "MaximumQoS", 2),
+    )
 
 
 def _refusal(broker: Broker, doing: str, reason: ReasonCode) -> MqttError:
@@ -276,4 +394,8 @@ def _refusal(broker: Broker, doing: str, reason: ReasonCode) -> MqttError:
     if reason.value in _NOT_AUTHORISED:
         remedy = "check mqtt.username, the password file or client certificate, and the broker's access list"
         return MqttError(text, code="mqtt.not-authorised", remedy=remedy)
+    if reason.value == _NO_RETAIN:
+        return MqttError(text, code="mqtt.no-retain", remedy="let the broker retain messages, for the status")
+    if reason.value in _QUOTA:
+        return MqttError(text, code="mqtt.quota-exceeded", remedy="raise the broker's quota for this device")
     return MqttError(text, code="mqtt.refused")

@@ -1,0 +1,42 @@
+"""paho's client with bounds on what the other side may make it hold, and with a voice when its thread ends."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as paho
+
+MAX_UNANSWERED = 4096
+"""Packets that wait to be sent or to be completed, above which the other side gives without taking."""
+
+
+class BoundedClient(paho.Client):
+    """A ``paho.Client`` that reads no packet above ``max_incoming`` bytes, and tells ``on_death`` why its thread ended.
+
+    paho itself would take a packet of 256 MiB into memory before it looks at it, whatever was subscribed to.
+    """
+
+    max_incoming = 1 << 28
+    on_death: Callable[[str], None] = staticmethod(lambda _why: None)
+
+    def loop_forever(self, *arguments: Any, **named: Any) -> paho.MQTTErrorCode:
+        """As paho's; whatever it raises on its thread is said, since nobody waits for that thread."""
+        try:
+            return super().loop_forever(*arguments, **named)
+        except Exception as error:  # noqa: BLE001  # packets that nobody foresaw end up here
+            self.on_death(f"what the broker sent cannot be read: {type(error).__name__}: {error}")
+            return paho.MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        # paho asks for the rest of the packet at hand at once, and takes an OSError for a lost connection.
+        if bufsize > self.max_incoming:
+            self._give_up(f"the broker sent a packet of {bufsize} bytes, and {self.max_incoming} are taken")
+        if len(self._out_packet) + len(self._in_messages) > MAX_UNANSWERED:
+            self._give_up(f"the broker sends on and on, and takes no answer to more than {MAX_UNANSWERED} packets")
+        return super()._sock_recv(bufsize)
+
+    def _give_up(self, why: str) -> None:
+        self.on_death(why)
+        raise OSError(errno.EMSGSIZE, why)
