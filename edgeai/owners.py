@@ -35,6 +35,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "run": "device",
     "role": "device",
     "health": "device",
+    "selftest": "device",
     "config": "device",
     "convert": "bundle",
     "build": "bundle",

@@ -1,4 +1,4 @@
-"""What publish looks after: the clock, the spool's soundness, whether it can be written, what was refused, the timer."""
+"""What publish looks after: the clock, certificates, the spool, whether it can be written, refusals, the timer."""
 
 from __future__ import annotations
 
