@@ -148,7 +148,8 @@ class PduStream:
         self._left_in_pdu -= 4 + length
         self._fragments += 1
         self._data_bytes += length - 2
-        if self._fragments > _FREE_FRAGMENTS + self._data_bytes // _MEAN_FRAGMENT_BYTES:
+        surplus = self._fragments - _FREE_FRAGMENTS
+        if surplus > 0 and surplus * _MEAN_FRAGMENT_BYTES > self._data_bytes:
             raise AssociationEnded("fragments of next to nothing, without end", abort_reason=INVALID_PARAMETER)
         return Pdv(context_id, length - 2, bool(control & 1), bool(control & 2))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Iterator
 from io import BytesIO
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from pynetdicom.dsutils import decode
 
 from edgeai.api.errors import DicomRejected
+from edgeai.dicom import pdus
 from edgeai.dicom.dimse import Command, Field, Status, read_command, response
 from edgeai.dicom.negotiation import Accepted, AssociationRules, Rejected, negotiate
 from edgeai.dicom.pdus import AssociationEnded, PduStream, p_data
@@ -90,10 +93,10 @@ class _Tcp:
 
 @given(st.binary(min_size=1, max_size=500), st.sampled_from([0, 1, 7, 8, 64, 16384]))
 def test_a_command_comes_whole_out_of_any_maximum_length(command: bytes, max_length: int) -> None:
-    pdus = p_data(3, command, max_length)
+    encoded = p_data(3, command, max_length)
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs:
-        theirs.sendall(pdus)
+        theirs.sendall(encoded)
         theirs.shutdown(socket.SHUT_WR)
         stream = PduStream(_Tcp(ours), idle_timeout_s=5)  # type: ignore[arg-type]
         got = b""
@@ -103,3 +106,52 @@ def test_a_command_comes_whole_out_of_any_maximum_length(command: bytes, max_len
             got += stream.take(pdv.size)
             assert pdv.is_last == (len(got) == len(command))
         assert got == command
+
+
+class Slow:
+    """A sender with a clock of the test's own: ``send`` lets so many seconds pass before its bytes are there."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self._ours, self._theirs = socket.socketpair(socket.AF_UNIX)
+        monkeypatch.setattr(pdus, "time", SimpleNamespace(monotonic=lambda: self.now))
+        self.stream = PduStream(_Tcp(self._ours), idle_timeout_s=60)  # type: ignore[arg-type]
+
+    def send(self, data: bytes, *, after_s: float) -> None:
+        self.now += after_s
+        self._theirs.sendall(data)
+
+    def close(self) -> None:
+        self._ours.close()
+        self._theirs.close()
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
+    made = Slow(monkeypatch)
+    yield made
+    made.close()
+
+
+def test_a_slow_sender_that_goes_on_is_heard_to_its_end(slow: Slow) -> None:
+    slow.stream.begin()
+    for _ in range(50):
+        slow.send(p_data(1, bytes(5000), 0), after_s=55)
+        assert len(slow.stream.take(slow.stream.pdv().size)) == 5000
+    for _ in range(5):  # small messages, each after a pause
+        slow.stream.begin()
+        slow.send(p_data(1, bytes(10), 0), after_s=55)
+        assert slow.stream.pdv().size == 10
+        slow.stream.take(10)
+
+
+def test_whatever_comes_after_the_last_moment_is_not_read(slow: Slow) -> None:
+    slow.stream.until(slow.now + 10)
+    encoded = p_data(1, bytes(50_000), 0)
+    slow.send(encoded[:20_000], after_s=9)
+    slow.stream.pdv()
+    slow.stream.take(20_000 - 12)
+    slow.send(encoded[20_000:], after_s=1)
+    with pytest.raises(AssociationEnded) as caught:
+        slow.stream.take(30_000)
+    assert caught.value.timed_out
