@@ -5,12 +5,15 @@ DICOM attributes are the snake_case of their keyword (PS3.6). Nothing here carri
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from edgeai.api.errors import DicomRejected
+from edgeai.api.results import Note
 from edgeai.api.tensors import Array
 
 Points: TypeAlias = npt.NDArray[np.float64]
@@ -161,6 +164,20 @@ class Grayscale:
     voi_lut_function: str = "LINEAR"
     pixel_padding: tuple[int, int] | None = None
     """Inclusive range of stored values that are padding (0028,0120/0121)."""
+    unusable: Mapping[str, Note] = field(default_factory=dict)
+    """What the header states and cannot mean, by the field here that it would have filled. Not the same as absent."""
+
+    def require(self, *fields: str) -> None:
+        """Say so before these fields are used: where the header states one in a way that makes no sense, its value
+        here is only that of an absent one.
+
+        Raises:
+            DicomRejected: ``dicom.bad-value``, naming the attribute.
+        """
+        for name in fields:
+            if name in self.unusable:
+                what = self.unusable[name].text.partition("; ")[0]
+                raise DicomRejected(f"a step needs what the header states wrongly: {what}", code="dicom.bad-value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

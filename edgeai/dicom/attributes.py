@@ -1,26 +1,38 @@
 """Values of the few attributes that edgeai reads, out of elements that ``walk`` has found sound.
 
 Text is PS3.5 6.2 (value representations), several values are split at the backslash (6.4).
-Empty counts as absent (7.4.4). A value that is there and makes no sense is refused, never guessed.
+Empty counts as absent (7.4.4). A value that is there and makes no sense is refused, never guessed; whoever can do
+without it catches ``DicomRejected`` and keeps a note. One of the right characters that is only longer than its value
+representation allows is read, and noted.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
+from struct import unpack
 from typing import Final
 
 import numpy as np
 
 from edgeai.api.errors import DicomRejected
 from edgeai.api.tensors import Array
+from edgeai.dicom.encoding import TEXT_VRS, UNDEFINED, Element
+from edgeai.dicom.notes import IGNORED, ODD_CHARACTERS, TOO_LONG, BadValue, Notes
 from edgeai.dicom.prefix import Prefix
-from edgeai.dicom.walk import UNDEFINED, Element, Walker
+from edgeai.dicom.walk import Walker
 
-_UID: Final = re.compile(r"[0-9.]{1,64}")
-_BINARY: Final = {"US": "u2", "SS": "i2", "UL": "u4", "SL": "i4", "FL": "f4", "FD": "f8", "OV": "u8"}
+_UID: Final = re.compile(r"[0-9.]+")
+_DECIMAL: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_INTEGER: Final = re.compile(r"[+-]?[0-9]+")
+_CODE: Final = re.compile(r"[A-Z0-9 _]*")
+_MOST_CHARACTERS: Final = {"CS": 16, "DS": 16, "IS": 12, "LO": 64, "UI": 64}
+_MOST_DIGITS: Final = 400
+"""Of a number. Longer ones are not worth the time: Python's own limit is 4,300."""
+_MOST_INTEGER: Final = 2**63
+_BINARY: Final = {"US": "H", "SS": "h", "UL": "L", "SL": "l", "FL": "f", "FD": "d", "OV": "Q", "UV": "Q", "SV": "q"}
+_BYTES: Final = {"H": 2, "h": 2, "L": 4, "l": 4, "f": 4, "d": 8, "Q": 8, "q": 8}
 
 TAGS: Final[dict[str, tuple[int, str]]] = {
     "TransferSyntaxUID": (0x00020010, "UI"),
@@ -89,6 +101,12 @@ TAGS: Final[dict[str, tuple[int, str]]] = {
 """Keyword (PS3.6) -> tag and the value representation it has where the file does not say. No patient attribute."""
 
 WANTED: Final = frozenset(tag for tag, _ in TAGS.values())
+_KEYWORDS: Final = {tag: keyword for keyword, (tag, _) in TAGS.items()}
+
+
+def label(tag: int) -> str:
+    """``Keyword (gggg,eeee)`` of an attribute that stands in ``TAGS``."""
+    return f"{_KEYWORDS[tag]} ({tag >> 16:04x},{tag & 0xFFFF:04x})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +117,7 @@ class Attributes:
     walker: Walker
     found: dict[int, Element]
     big_endian: bool
+    notes: Notes
 
     def __contains__(self, keyword: str) -> bool:
         return TAGS[keyword][0] in self.found
@@ -106,67 +125,108 @@ class Attributes:
     def raw(self, keyword: str) -> bytes:
         """The value's bytes; empty when absent."""
         element = self.found.get(TAGS[keyword][0])
-        if element is None or element.length == UNDEFINED:
+        if element is None:
             return b""
-        return bytes(self.prefix.data[element.start : element.start + element.length])
+        _, _, start, length, _ = element
+        return b"" if length == UNDEFINED else bytes(self.prefix.data[start : start + length])
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The values of a text attribute, without padding; none when absent or empty."""
-        raw = self.raw(keyword).rstrip(b"\0 ")
+        raw = self.raw(keyword).strip(b"\0 ")
         if not raw:
             return ()
-        return tuple(part.strip(" \0") for part in raw.decode("latin-1").split("\\"))
+        values = tuple([part.strip(" \0") for part in raw.decode("latin-1").split("\\")])
+        most = _MOST_CHARACTERS.get(TAGS[keyword][1], len(raw))
+        if len(raw) > most and max(map(len, values)) > most:
+            self._note(TOO_LONG, keyword, f"is longer than the {most} characters of a value")
+        return values
 
-    def text(self, keyword: str) -> str:
-        """The first value of a text attribute, or an empty string."""
+    def code(self, keyword: str) -> str:
+        """The first value of a CS attribute (letters, digits, space, underscore), or an empty string.
+
+        Other characters are kept and noted while they can be printed.
+        """
         values = self.texts(keyword)
-        return values[0] if values else ""
+        if not values:
+            return ""
+        self._only_first(keyword, len(values))
+        value = values[0]
+        if _CODE.fullmatch(value) is None:
+            if not (value.isascii() and value.isprintable()):
+                self.notes.ignored(_bad(keyword, value, "a code string"))
+                return ""
+            self._note(ODD_CHARACTERS, keyword, "has characters that a code string may not have")
+        return value
 
     def long_text(self, keyword: str) -> str:
-        """A text whose repertoire Specific Character Set (0008,0005) chooses (PS3.3 C.12.1.1.2)."""
+        """An LO whose repertoire Specific Character Set (0008,0005) chooses (PS3.3 C.12.1.1.2)."""
         raw = self.raw(keyword).strip(b"\0 ")
         if raw.isascii():
-            return raw.decode("ascii")
-        from pydicom.charset import python_encoding  # only for the few that are not ASCII
+            value = raw.decode("ascii")
+        else:
+            from pydicom.charset import python_encoding  # only for the few that are not ASCII
 
-        known = python_encoding.get(self.text("SpecificCharacterSet"), "latin-1")
-        return raw.decode(known, errors="replace")
+            character_set = next(iter(self.texts("SpecificCharacterSet")), "")
+            value = raw.decode(python_encoding.get(character_set, "latin-1"), errors="replace")
+        if len(value) > _MOST_CHARACTERS["LO"]:
+            self._note(TOO_LONG, keyword, "is longer than the 64 characters of a value")
+        if value and not value.isprintable():
+            self._note(ODD_CHARACTERS, keyword, "has characters that cannot be printed")
+        return value
 
-    def uid(self, keyword: str) -> str:
+    def uid(self, keyword: str, *, identity: bool) -> str:
         """A UID (PS3.5 9.1), or an empty string.
+
+        Args:
+            keyword: which.
+            identity: whether nothing goes without it. Any other is left out where it is no UID, and noted.
 
         Raises:
             DicomRejected: ``dicom.bad-value``.
         """
-        value = self.text(keyword)
-        if value and _UID.fullmatch(value) is None:
-            raise _bad(keyword, value, "a UID")
+        raw = self.raw(keyword).strip(b"\0 ")
+        value = raw.decode("latin-1")
+        if not value:
+            return ""
+        wrong = _UID.fullmatch(value) is None
+        if identity and (wrong or len(value) > _MOST_CHARACTERS["UI"]):
+            raise _bad(keyword, "", "a UID")
+        if wrong:
+            self.notes.ignored(_bad(keyword, "", "a UID"))
+            return ""
+        if len(value) > _MOST_CHARACTERS["UI"]:
+            self._note(TOO_LONG, keyword, "is longer than the 64 characters of a UID")
         return value
 
-    def numbers(self, keyword: str) -> tuple[float, ...]:
-        """All values of a numeric attribute, whether text (DS, IS) or binary.
+    def numbers(self, keyword: str) -> tuple[float | None, ...]:
+        """All values of a numeric attribute, whether text (DS, IS) or binary; ``None`` for one that is left empty.
 
         Raises:
             DicomRejected: ``dicom.bad-value``, not a number or not finite.
         """
         tag, vr = TAGS[keyword]
         element = self.found.get(tag)
-        stated = element.vr if element is not None else ""
-        code = _BINARY.get(stated if stated in _BINARY else vr)
-        if code is not None and stated not in ("DS", "IS"):
-            return tuple(float(value) for value in self.words(keyword, code))
-        try:
-            values = tuple(float(text) for text in self.texts(keyword) if text)
-        except ValueError:
-            raise _bad(keyword, self.text(keyword), "a number") from None
-        if not all(math.isfinite(value) for value in values):
-            raise _bad(keyword, self.text(keyword), "a finite number")
-        return values
+        if element is None or element.length == 0:
+            return ()
+        kind = element.vr if element.vr in _BINARY or element.vr in TEXT_VRS else vr
+        if kind in _BINARY:
+            values = self._binary(keyword, _BINARY[kind])
+            if kind in ("FL", "FD") and not all(map(math.isfinite, values)):
+                raise _bad(keyword, "NaN or infinity", "a finite number")
+            return values
+        decimal = vr in ("DS", "FL", "FD")
+        return tuple([_number(keyword, text, decimal=decimal) for text in self.texts(keyword)])
 
     def number(self, keyword: str, default: float) -> float:
-        """The first value of a numeric attribute. Raises as ``numbers``."""
+        """The first value of a numeric attribute. Raises as ``numbers``, and where only the first one is empty."""
         values = self.numbers(keyword)
-        return values[0] if values else default
+        if not values:
+            return default
+        if len(values) > 1:
+            self._only_first(keyword, len(values))
+        if values[0] is None:
+            raise _bad(keyword, "", "a number")
+        return values[0]
 
     def integer(self, keyword: str, default: int) -> int:
         """The first value of a whole-numbered attribute.
@@ -174,8 +234,8 @@ class Attributes:
         Raises:
             DicomRejected: ``dicom.bad-value``.
         """
-        value = self.number(keyword, float(default))
-        if not value.is_integer():
+        value = self.number(keyword, default)
+        if value != int(value):
             raise _bad(keyword, str(value), "a whole number")
         return int(value)
 
@@ -183,29 +243,65 @@ class Attributes:
         """The value as an array of numpy type ``code`` (``u2``), in native byte order.
 
         Raises:
-            DicomRejected: ``dicom.bad-value``, the length is no multiple of the size of one value.
+            DicomRejected: ``dicom.bad-value``, text, or the length is no multiple of the size of one value.
         """
+        element = self.found.get(TAGS[keyword][0])
+        if element is not None and element.vr in TEXT_VRS:
+            raise _bad(keyword, element.vr, "binary")
         raw = self.raw(keyword)
         stored = np.dtype(code).newbyteorder(">" if self.big_endian else "<")
         if len(raw) % stored.itemsize:
             raise _bad(keyword, f"{len(raw)} bytes", f"a multiple of {stored.itemsize} bytes")
         values: Array = np.frombuffer(raw, dtype=stored).astype(np.dtype(code))
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise _bad(keyword, "NaN or infinity", "a finite number")
         return values
 
-    def items(self, keyword: str) -> Iterator[Attributes]:
-        """The items of a sequence; none when absent."""
+    def items(self, keyword: str) -> list[Attributes]:
+        """The items of a sequence; none when absent.
+
+        Raises:
+            DicomRejected: ``dicom.bad-value``, there is something else, or it does not hold together.
+        """
         element = self.found.get(TAGS[keyword][0])
-        if element is None or (element.vr not in ("SQ", "") and element.length != UNDEFINED):
-            return
-        implicit = element.implicit or element.vr == "UN"
-        for start, end in self.walker.items(element._replace(implicit=implicit)):
-            found, _ = self.walker.elements(start, end, implicit=implicit, wanted=WANTED)
-            yield Attributes(self.prefix, self.walker, found, self.big_endian)
+        if element is None or element.length == 0:
+            return []
+        if element.vr not in ("SQ", "UN", ""):
+            raise _bad(keyword, element.vr, "a sequence")
+        try:
+            items = self.walker.items(element, WANTED)
+        except DicomRejected as error:
+            bad = _bad(keyword, "damaged", "a sequence that holds together")
+            raise bad from error
+        return [Attributes(self.prefix, self.walker, found, self.big_endian, self.notes) for found in items]
+
+    def _binary(self, keyword: str, code: str) -> tuple[float, ...]:
+        raw, size = self.raw(keyword), _BYTES[code]
+        if len(raw) % size:
+            raise _bad(keyword, f"{len(raw)} bytes", f"a multiple of {size} bytes")
+        return unpack(f"{'>' if self.big_endian else '<'}{len(raw) // size}{code}", raw)
+
+    def _only_first(self, keyword: str, count: int) -> None:
+        if count > 1:
+            self._note(IGNORED, keyword, f"has {count} values; only the first was used")
+
+    def _note(self, code: str, keyword: str, what: str) -> None:
+        self.notes.add(code, f"{label(TAGS[keyword][0])} {what}")
 
 
-def _bad(keyword: str, value: str, wanted: str) -> DicomRejected:
-    tag = TAGS[keyword][0]
-    where = f"{keyword} ({tag >> 16:04x},{tag & 0xFFFF:04x})"
-    return DicomRejected(f"{where} is {value[:40]!r}, not {wanted}", code="dicom.bad-value")
+def _number(keyword: str, text: str, *, decimal: bool) -> float | None:
+    """PS3.5 6.2, DS or IS. Python's own grammar is wider: underscores, ``nan``, digits of other scripts."""
+    if not text:
+        return None
+    if len(text) > _MOST_DIGITS or (_DECIMAL if decimal else _INTEGER).fullmatch(text) is None:
+        raise _bad(keyword, text, "a number" if decimal else "a whole number")
+    value = float(text) if decimal else int(text)
+    if not abs(value) < (math.inf if decimal else _MOST_INTEGER):
+        raise _bad(keyword, text, "a number of a size that is possible")
+    return value
+
+
+def _bad(keyword: str, value: str, wanted: str) -> BadValue:
+    where = label(TAGS[keyword][0])
+    quoted = f"{value[:40]!r}, " if value else ""
+    error = BadValue(f"{where} is {quoted}not {wanted}", code="dicom.bad-value")
+    error.plain = f"{where} is not {wanted}"
+    return error

@@ -19,6 +19,7 @@ from edgeai.api.tensors import Array
 from edgeai.dicom.codestream import Codestream, without_marks
 from edgeai.dicom.gdcm_process import decode_gdcm
 from edgeai.dicom.layout import PixelLayout
+from edgeai.dicom.native import decode_native
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -41,6 +42,8 @@ def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) ->
     try:
         if stream is not None and layout.syntax.codec == "jpeg":
             values, photometric = _jpeg(data, layout, stream)
+        elif layout.syntax.codec == "fragments":
+            values, photometric = _stored(data, layout), layout.photometric_interpretation
         elif layout.syntax.codec == "jpeg-lossless":
             values, photometric = decode_gdcm(without_marks(data), layout), layout.photometric_interpretation
         else:
@@ -55,6 +58,16 @@ def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) ->
     if values.shape != layout.shape:
         raise PixelsRejected(f"decoded to {values.shape}, not {layout.shape}", code="pixels.codec")
     return values.astype(layout.dtype, copy=False), photometric
+
+
+def _stored(data: bytes, layout: PixelLayout) -> Array:
+    """An encapsulated uncompressed frame (PS3.5 A.4.11): native, little endian, a zero byte more where it is odd."""
+    expected = (layout.stored_bits + 7) // 8
+    if len(data) < expected:
+        raise PixelsRejected(f"a frame has {len(data)} bytes, the dimensions need {expected}", code="pixels.short")
+    if len(data) > expected + expected % 2 or any(data[expected:]):
+        raise PixelsRejected(f"a frame has {len(data)} bytes, the dimensions need {expected}", code="pixels.surplus")
+    return decode_native(np.frombuffer(data, np.uint8, expected), layout, 1)
 
 
 def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream) -> tuple[Array, str]:

@@ -78,14 +78,14 @@ def without_marks(data: bytes) -> bytes:
 
 
 def read_codestream(data: bytes, layout: PixelLayout) -> Codestream | None:
-    """Parse what comes before the entropy-coded data; ``None`` for RLE, which has no such header.
+    """Parse what comes before the entropy-coded data; ``None`` for RLE and uncompressed frames, where nothing does.
 
     Raises:
         PixelsRejected: ``pixels.codestream``, not the codestream that the transfer syntax names;
             ``pixels.mismatch``, it is sound but of another size, depth or number of components.
     """
     codec = layout.syntax.codec
-    if codec == "rle":
+    if codec in ("rle", "fragments"):
         return None
     try:
         stream = _jpeg2000(data) if codec in ("jpeg2000", "htj2k") else _jpeg(data)

@@ -11,21 +11,46 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import Geometry, Grayscale, InstanceRef
-from edgeai.api.tensors import Array
-from edgeai.dicom import calibration
-from edgeai.dicom.attributes import WANTED, Attributes
-from edgeai.dicom.layout import Palette, PixelLayout
+from edgeai.api.results import Note
+from edgeai.dicom.attributes import TAGS, WANTED, Attributes, label
+from edgeai.dicom.encoding import LONG_VRS, PIXEL_DATA_TAGS, SHORT_VRS, Element
+from edgeai.dicom.functional_groups import calibrations
+from edgeai.dicom.layout import PixelLayout
 from edgeai.dicom.limits import HeaderLimits
+from edgeai.dicom.notes import DOUBLED, REPAIRED, Notes
+from edgeai.dicom.pixel_module import instance_of, layout_of
 from edgeai.dicom.prefix import Inflater, Prefix, Reader
 from edgeai.dicom.syntaxes import TransferSyntax, transfer_syntax
-from edgeai.dicom.walk import PIXEL_DATA_TAGS, UNDEFINED, Element, Walker
+from edgeai.dicom.walk import Walker
 
-_PREAMBLE_BYTES = 132
-_DEFAULT_LIMITS = HeaderLimits()
+_PREAMBLE_BYTES: Final = 132
+_NEAR_BYTES: Final = 1024 * 1024
+_DEFAULT_LIMITS: Final = HeaderLimits()
+_ONE_OF_A_KIND: Final = frozenset(
+    TAGS[keyword][0]
+    for keyword in (
+        "TransferSyntaxUID",
+        "SOPClassUID",
+        "SOPInstanceUID",
+        "SamplesPerPixel",
+        "PhotometricInterpretation",
+        "PlanarConfiguration",
+        "NumberOfFrames",
+        "Rows",
+        "Columns",
+        "BitsAllocated",
+        "BitsStored",
+        "HighBit",
+        "PixelRepresentation",
+        "ExtendedOffsetTable",
+        "ExtendedOffsetTableLengths",
+    )
+)
+"""Of two different ones nobody can tell which instance it is, or where its pixels lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,6 +60,7 @@ class Header:
     Attributes:
         per_frame: (geometry, grayscale) of each frame, where functional groups make them differ.
         pixels: ``None`` when the instance has no Pixel Data (a plan, a report).
+        notes: what the header says amiss and what became of it, in the order in which it was found.
     """
 
     instance: InstanceRef
@@ -42,6 +68,7 @@ class Header:
     grayscale: Grayscale
     pixels: PixelLayout | None
     per_frame: Sequence[tuple[Geometry, Grayscale]] = ()
+    notes: tuple[Note, ...] = ()
 
     def of_frame(self, number: int) -> tuple[Geometry, Grayscale]:
         """Geometry and Grayscale of the frame with this number, from 1."""
@@ -51,34 +78,48 @@ class Header:
 def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT_LIMITS) -> Header:
     """Read what precedes the pixels of a DICOM file (PS3.10), and nothing more.
 
+    Only what identifies the instance and locates its pixels is refused. All else that makes no sense is noted, and
+    fails where a step or a task uses it.
+
     Raises:
         DicomRejected: the file is not DICOM, cut short, nested too deep, too long before its pixels, or
             says what cannot be; the code says which (``docs/reference/errors.md``).
         OSError: the file cannot be opened or read.
     """
+    notes = Notes()
     with Path(path).open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        meta_end, syntax = _file_meta(file, limits)
+        meta_end, syntax = _file_meta(file, size, limits, notes)
         file.seek(meta_end)
         reader: Reader = Inflater(file) if syntax.deflated else file
         prefix = Prefix(reader, limits.max_header_bytes)
-        walker = Walker(prefix, big_endian=syntax.big_endian, limits=limits)
+        length = None if syntax.deflated else size - meta_end
+        walker = Walker(prefix, big_endian=syntax.big_endian, limits=limits, size=length)
         implicit = _is_implicit(prefix, syntax)
-        found, pixel_data = walker.elements(0, None, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
-    dataset = Attributes(prefix, walker, found, syntax.big_endian)
-    return _header(dataset, syntax, pixel_data, meta_end, size)
+        found, pixel_data = walker.elements(0, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
+        dataset = Attributes(prefix, walker, found, syntax.big_endian, notes)
+        _note_walk(dataset)
+        return _header(dataset, syntax, pixel_data, meta_end, size)
 
 
-def _file_meta(file: BinaryIO, limits: HeaderLimits) -> tuple[int, TransferSyntax]:
+def data_set_start(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT_LIMITS) -> tuple[int, str]:
+    """Where the data set of a DICOM file begins, and its transfer syntax UID. Raises as ``read_header``."""
+    with Path(path).open("rb") as file:
+        start, syntax = _file_meta(file, os.fstat(file.fileno()).st_size, limits, Notes())
+    return start, syntax.uid
+
+
+def _file_meta(file: BinaryIO, size: int, limits: HeaderLimits, notes: Notes) -> tuple[int, TransferSyntax]:
     """Where the data set begins, and how it is encoded (PS3.10 section 7.1)."""
     prefix = Prefix(file, limits.max_header_bytes)
     start = bytes(prefix.data[:_PREAMBLE_BYTES])
     if start[128:] != b"DICM":
         raise _no_preamble(start)
-    walker = Walker(prefix, big_endian=False, limits=limits)
-    found, after = walker.elements(_PREAMBLE_BYTES, None, implicit=False, wanted=WANTED, stop=_NotFileMeta())
-    attributes = Attributes(prefix, walker, found, big_endian=False)
-    uid = attributes.uid("TransferSyntaxUID")
+    walker = Walker(prefix, big_endian=False, limits=limits, size=size)
+    found, after = walker.elements(_PREAMBLE_BYTES, implicit=False, wanted=WANTED, stop=_NotFileMeta())
+    attributes = Attributes(prefix, walker, found, False, notes)
+    _note_walk(attributes)
+    uid = attributes.uid("TransferSyntaxUID", identity=True)
     if after is None:
         raise DicomRejected("the file ends after its File Meta Information", code="dicom.truncated")
     if not uid:
@@ -102,22 +143,7 @@ class _NotFileMeta:
 
 def _header_start(element: Element) -> int:
     """Offset of an element's own header. File Meta is walked as explicit VR, but what follows may not be."""
-    long = not element.implicit and element.vr in (
-        "OB",
-        "OD",
-        "OF",
-        "OL",
-        "OV",
-        "OW",
-        "SQ",
-        "SV",
-        "UC",
-        "UN",
-        "UR",
-        "UT",
-        "UV",
-    )
-    return element.start - (12 if long else 8)
+    return element.start - (12 if element.vr.encode() in LONG_VRS else 8)
 
 
 def _no_preamble(start: bytes) -> DicomRejected:
@@ -132,131 +158,76 @@ def _no_preamble(start: bytes) -> DicomRejected:
 
 
 def _is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
-    """Whether the first element carries a VR. Some writers name the wrong syntax; the bytes decide, as in pydicom."""
-    if not prefix.has(8) or syntax.big_endian:
+    """Whether elements carry no VR. Some writers name the wrong syntax; the bytes decide, as in pydicom.
+
+    Raises:
+        DicomRejected: ``dicom.structure``, the bytes are in the other order.
+    """
+    if not prefix.has(8):
         return syntax.implicit_vr
-    vr = bytes(prefix.data[4:6])
-    return not (vr.isalpha() and vr.isupper())
+    data = prefix.data
+    low, high = (data[1], data[0]) if syntax.big_endian else (data[0], data[1])
+    if high and not low:  # a data set begins with a group below 256
+        raise DicomRejected(
+            "the header does not hold together: its bytes are in another order than the transfer syntax says",
+            code="dicom.structure",
+        )
+    vr = bytes(data[4:6])
+    if syntax.big_endian or vr in SHORT_VRS or vr in LONG_VRS:
+        return False
+    if syntax.implicit_vr:
+        return True
+    # Either no VR at all, or one that does not exist: the second element tells.
+    second = 8 + int.from_bytes(data[4:8], "little")
+    if second > _NEAR_BYTES or not prefix.has(second + 6):
+        return False
+    vr = bytes(prefix.data[second + 4 : second + 6])
+    return vr not in SHORT_VRS and vr not in LONG_VRS
+
+
+def _note_walk(attributes: Attributes) -> None:
+    """What did not fit and what stands twice. The first counts, unless the instance or its pixels hang on it.
+
+    Raises:
+        DicomRejected: ``dicom.structure``.
+    """
+    data = attributes.prefix.data
+    for first, second in attributes.walker.doubled:
+        values = [bytes(data[one.start : one.start + one.length]).rstrip(b"\0 ") for one in (first, second)]
+        if first.tag in _ONE_OF_A_KIND and values[0] != values[1]:
+            raise DicomRejected(
+                f"the header does not hold together: {label(first.tag)} appears twice, with different values",
+                code="dicom.structure",
+            )
+    _note_oddities(attributes)
+
+
+def _note_oddities(attributes: Attributes) -> None:
+    walker, notes = attributes.walker, attributes.notes
+    for oddity in walker.oddities:
+        notes.add(REPAIRED, f"the header does not hold together, and was read all the same: {oddity}")
+    for first, _ in walker.doubled:
+        notes.add(DOUBLED, f"{label(first.tag)} appears twice; the first was used")
 
 
 def _header(
     dataset: Attributes, syntax: TransferSyntax, pixel_data: Element | None, meta_end: int, size: int
 ) -> Header:
-    instance = _instance(dataset, syntax)
-    signed = dataset.integer("PixelRepresentation", 0) == 1
-    shared = next(dataset.items("SharedFunctionalGroupsSequence"), None)
-    rows, columns = instance.rows, instance.columns
+    instance = instance_of(dataset, syntax, pixel_data)
+    layout = None if pixel_data is None else layout_of(dataset, instance, syntax, pixel_data, meta_end, size)
+    whole, each = calibrations(
+        dataset,
+        instance.rows,
+        instance.columns,
+        instance.number_of_frames,
+        signed=layout is not None and layout.signed,
+    )
+    _note_oddities(dataset)  # once more, for those in sequences
     return Header(
         instance=instance,
-        geometry=calibration.geometry(dataset, rows, columns, shared),
-        grayscale=calibration.grayscale(dataset, signed=signed, group=shared),
-        pixels=None if pixel_data is None else _layout(dataset, instance, syntax, pixel_data, meta_end, size),
-        per_frame=_per_frame(dataset, instance, shared, signed),
+        geometry=whole[0],
+        grayscale=whole[1],
+        pixels=layout,
+        per_frame=each,
+        notes=dataset.notes.all,
     )
-
-
-def _instance(dataset: Attributes, syntax: TransferSyntax) -> InstanceRef:
-    uids = {keyword: dataset.uid(keyword) for keyword in ("SOPClassUID", "SOPInstanceUID")}
-    for keyword, uid in uids.items():
-        if not uid:
-            code = "dicom.no-sop-instance-uid" if keyword == "SOPInstanceUID" else "dicom.no-sop-class-uid"
-            raise DicomRejected(f"the data set has no {keyword}", code=code)
-    return InstanceRef(
-        sop_class_uid=uids["SOPClassUID"],
-        sop_instance_uid=uids["SOPInstanceUID"],
-        series_instance_uid=dataset.uid("SeriesInstanceUID"),
-        study_instance_uid=dataset.uid("StudyInstanceUID"),
-        modality=dataset.text("Modality"),
-        transfer_syntax_uid=syntax.uid,
-        rows=dataset.integer("Rows", 0),
-        columns=dataset.integer("Columns", 0),
-        number_of_frames=dataset.integer("NumberOfFrames", 1),
-        samples_per_pixel=dataset.integer("SamplesPerPixel", 1),
-        photometric_interpretation=dataset.text("PhotometricInterpretation"),
-        bits_stored=dataset.integer("BitsStored", 0),
-        body_part_examined=dataset.text("BodyPartExamined"),
-        view_position=dataset.text("ViewPosition"),
-        manufacturer=dataset.long_text("Manufacturer"),
-        manufacturer_model_name=dataset.long_text("ManufacturerModelName"),
-    )
-
-
-def _layout(
-    dataset: Attributes, instance: InstanceRef, syntax: TransferSyntax, element: Element, meta_end: int, size: int
-) -> PixelLayout:
-    allocated = dataset.integer("BitsAllocated", 0)
-    # Float Pixel Data has no Bits Stored, High Bit or Pixel Representation (PS3.3 C.7.6.24).
-    stored = instance.bits_stored if element.tag == 0x7FE00010 else allocated
-    return PixelLayout(
-        syntax=syntax,
-        tag=element.tag,
-        offset=element.start + (0 if syntax.deflated else meta_end),
-        value_bytes=None if element.length == UNDEFINED else element.length,
-        file_bytes=size,
-        rows=instance.rows,
-        columns=instance.columns,
-        frames=instance.number_of_frames,
-        samples=instance.samples_per_pixel,
-        photometric_interpretation=instance.photometric_interpretation,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=dataset.integer("HighBit", stored - 1),
-        signed=dataset.integer("PixelRepresentation", 0) == 1,
-        planar=dataset.integer("PlanarConfiguration", 0),
-        swapped_words=syntax.big_endian and element.vr == "OW" and allocated <= 8,
-        deflated_from=meta_end,
-        palette=_palette(dataset) if instance.photometric_interpretation == "PALETTE COLOR" else None,
-        extended_offsets=_extended_offsets(dataset),
-    )
-
-
-def _palette(dataset: Attributes) -> Palette | None:
-    signed = dataset.integer("PixelRepresentation", 0) == 1
-    colours = ("Red", "Green", "Blue")
-    if any(f"{colour}PaletteColorLookupTableDescriptor" not in dataset for colour in colours):
-        return None
-    descriptors = tuple(
-        calibration.descriptor(dataset, f"{colour}PaletteColorLookupTableDescriptor", signed) for colour in colours
-    )
-    segmented = "SegmentedRedPaletteColorLookupTableData" in dataset
-    if segmented:
-        data = tuple(dataset.words(f"Segmented{colour}PaletteColorLookupTableData", "u2") for colour in colours)
-    else:
-        data = tuple(
-            calibration.table(dataset, f"{colour}PaletteColorLookupTableData", entries, bits)
-            for colour, (entries, _, bits) in zip(colours, descriptors, strict=True)
-        )
-    return Palette(descriptors=descriptors, data=data, segmented=segmented)
-
-
-def _extended_offsets(dataset: Attributes) -> tuple[Array, Array] | None:
-    offsets = dataset.words("ExtendedOffsetTable", "u8")
-    return (offsets, dataset.words("ExtendedOffsetTableLengths", "u8")) if offsets.size else None
-
-
-def _per_frame(
-    dataset: Attributes, instance: InstanceRef, shared: Attributes | None, signed: bool
-) -> tuple[tuple[Geometry, Grayscale], ...]:
-    """What Per-Frame Functional Groups (PS3.3 C.7.6.16) say, where they say anything of use here."""
-    macros = ("PixelMeasuresSequence", "PixelValueTransformationSequence", "FrameVOILUTSequence")
-    groups = list(dataset.items("PerFrameFunctionalGroupsSequence"))
-    if not any(macro in group for group in groups for macro in macros):
-        return ()
-    if len(groups) != instance.number_of_frames:
-        raise DicomRejected(
-            f"{len(groups)} per-frame functional groups for {instance.number_of_frames} frames", code="dicom.bad-value"
-        )
-    frames = []
-    for group in groups:
-        merged = (
-            group
-            if shared is None
-            else Attributes(group.prefix, group.walker, {**shared.found, **group.found}, group.big_endian)
-        )
-        frames.append(
-            (
-                calibration.geometry(dataset, instance.rows, instance.columns, merged),
-                calibration.grayscale(dataset, signed=signed, group=merged),
-            )
-        )
-    return tuple(frames)

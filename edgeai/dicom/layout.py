@@ -156,11 +156,7 @@ def _check_samples(layout: PixelLayout) -> None:
     if layout.planar not in (0, 1):
         raise PixelsRejected(f"Planar Configuration {layout.planar} does not exist", code="pixels.photometric")
     ybr_422 = layout.photometric_interpretation == "YBR_FULL_422"
-    if (
-        ybr_422
-        and layout.syntax.uncompressed
-        and (layout.columns % 2 or layout.planar or layout.bits_allocated != 8)
-    ):
+    if ybr_422 and layout.syntax.uncompressed and (layout.columns % 2 or layout.planar or layout.bits_allocated != 8):
         raise PixelsRejected("4:2:2 needs an even number of columns of 8-bit pixels", code="pixels.photometric")
     if layout.photometric_interpretation == "PALETTE COLOR" and layout.palette is None:
         raise PixelsRejected(layout.palette_fault or "PALETTE COLOR without a palette", code="pixels.palette")

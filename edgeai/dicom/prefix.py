@@ -97,6 +97,11 @@ class Prefix:
             DicomRejected: ``dicom.truncated``, there are fewer; ``dicom.header-too-large`` as ``has``.
         """
         if not self.has(end):
-            raise DicomRejected(
-                f"the header is cut short: {end} bytes are needed, {len(self.data)} are there", code="dicom.truncated"
-            )
+            raise cut_short(end, len(self.data))
+
+
+def cut_short(needed: int, there: int) -> DicomRejected:
+    """What a header is when the file ends inside it."""
+    return DicomRejected(
+        f"the header is cut short: {needed} bytes are needed, {there} are there", code="dicom.truncated"
+    )

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Codec = Literal["native", "rle", "jpeg", "jpeg-lossless", "jpeg-ls", "jpeg2000", "htj2k", "none"]
+Codec = Literal["native", "fragments", "rle", "jpeg", "jpeg-lossless", "jpeg-ls", "jpeg2000", "htj2k", "none"]
 
 _ROOT = "1.2.840.10008.1.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferSyntax:
-    """One transfer syntax. ``codec`` is ``none`` where edgeai cannot decode the pixels (video, JPIP)."""
+    """One transfer syntax.
+
+    Attributes:
+        codec: ``native``: pixels as they are; ``fragments``: those as well, but a frame a fragment; ``none`` where
+            edgeai cannot decode the pixels (video, JPIP).
+    """
 
     uid: str
     codec: Codec
@@ -21,11 +26,17 @@ class TransferSyntax:
     deflated: bool = False
     lossless: bool = True
 
+    @property
+    def uncompressed(self) -> bool:
+        """Whether the pixels' bits are stored as they are."""
+        return self.codec in ("native", "fragments")
+
 
 def _table() -> dict[str, TransferSyntax]:
     rows = [
         TransferSyntax(uid=_ROOT, codec="native", implicit_vr=True),
         TransferSyntax(uid=f"{_ROOT}.1", codec="native"),
+        TransferSyntax(uid=f"{_ROOT}.1.98", codec="fragments"),
         TransferSyntax(uid=f"{_ROOT}.1.99", codec="native", deflated=True),
         TransferSyntax(uid=f"{_ROOT}.2", codec="native", big_endian=True),
         TransferSyntax(uid=f"{_ROOT}.5", codec="rle"),
@@ -47,14 +58,18 @@ def _table() -> dict[str, TransferSyntax]:
 SUPPORTED: dict[str, TransferSyntax] = _table()
 """Transfer Syntax UID -> what edgeai decodes."""
 
+_OTHERS = (f"{_ROOT}.4.", f"{_ROOT}.6.", f"{_ROOT}.7.", f"{_ROOT}.8.")
+"""Video, JPIP and further codecs; MIME and XML; SMPTE; frames that are deflated one by one."""
+_DEFLATED = (f"{_ROOT}.4.95", f"{_ROOT}.4.205")
+
 
 def transfer_syntax(uid: str) -> TransferSyntax | None:
     """The syntax of this UID; ``None`` for one whose header encoding is unknown.
 
     Every syntax of the Standard that is not in ``SUPPORTED`` encodes its header as Explicit VR Little
-    Endian (PS3.5 A.4), so its header can be read although its pixels cannot.
+    Endian (PS3.5 A.4), deflated or not, so its header can be read although its pixels cannot.
     """
     known = SUPPORTED.get(uid)
-    if known is None and uid.startswith(f"{_ROOT}.4."):
-        return TransferSyntax(uid=uid, codec="none", lossless=False)
+    if known is None and uid.startswith(_OTHERS):
+        return TransferSyntax(uid=uid, codec="none", lossless=False, deflated=uid in _DEFLATED)
     return known

@@ -4,68 +4,80 @@ pydicom accepts an element that the end of the file cuts short, and recurses onc
 sequence. This walk does neither: it is iterative, bounded in bytes, depth and elements, and refuses
 what does not fit (PS3.5 sections 7.1, 7.5 and A). It keeps only the elements that were asked for, so
 that no patient attribute is ever decoded.
+
+Where something does not fit and it is certain how the walk goes on, it goes on, and the oddity is kept: a delimiter of
+the wrong kind, a value representation that does not exist, a sequence of known length with rubbish in it. It was
+certain if, from there on, elements rise and the walk arrives at what it was looking for; else all is refused.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container
-from dataclasses import dataclass
-from struct import Struct
-from typing import Final, NamedTuple, NoReturn
+from typing import Final
 
 from edgeai.api.errors import DicomRejected
-from edgeai.dicom.limits import HeaderLimits
-from edgeai.dicom.prefix import Prefix
-
-UNDEFINED: Final = 0xFFFFFFFF
-PIXEL_DATA_TAGS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-_ITEM: Final = 0xFFFEE000
-_ITEM_END: Final = 0xFFFEE00D
-_SEQUENCE_END: Final = 0xFFFEE0DD
-_LONG_VRS: Final = frozenset(
-    (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
+from edgeai.dicom.encoding import (
+    BIG,
+    FRAGMENT_VRS,
+    ITEM,
+    ITEM_END,
+    LITTLE,
+    LONG_VRS,
+    PIXEL_DATA_TAGS,
+    SEQUENCE_END,
+    SHORT_VRS,
+    UNDEFINED,
+    Element,
+    Level,
+    name,
 )
+from edgeai.dicom.limits import HeaderLimits
+from edgeai.dicom.lookahead import SURE, Lookahead
+from edgeai.dicom.prefix import Prefix, cut_short
+
+_MOST_TOLD: Final = 5
+"""Oddities and doubled elements that are kept; a hostile header has as many as it likes."""
 
 
-class Element(NamedTuple):
-    """Where one element's value lies. ``vr`` is empty in implicit VR; ``length`` may be ``UNDEFINED``."""
-
-    tag: int
-    vr: str
-    start: int
-    length: int
-    implicit: bool
-
-
-@dataclass(slots=True)
-class _Level:
-    """One open data set, sequence or run of fragments."""
-
-    kind: str  # "dataset", "sequence" or "fragments"
-    end: int | None
-    implicit: bool
+class _DoesNotFit(Exception):
+    """The header does not hold together at this place."""
 
 
 class Walker:
-    """Steps through one encoded data set; ``elements`` does the work."""
+    """Steps through one encoded data set; ``elements`` does the work.
 
-    def __init__(self, prefix: Prefix, *, big_endian: bool, limits: HeaderLimits) -> None:
-        order = ">" if big_endian else "<"
+    Attributes:
+        oddities: what did not fit, the first few.
+        doubled: (the first, a later one) of wanted elements that stand twice in one data set or item.
+    """
+
+    def __init__(self, prefix: Prefix, *, big_endian: bool, limits: HeaderLimits, size: int | None = None) -> None:
         self._prefix = prefix
         self._limits = limits
-        self._tag_length = Struct(f"{order}HHL")
-        self._tag_vr_length = Struct(f"{order}HH2sH")
-        self._long = Struct(f"{order}L")
+        self._size = size
+        self._order = BIG if big_endian else LITTLE
+        self._lookahead: Lookahead | None = None
         self._steps = 0
+        self._stop: Container[int] = ()
+        self._latest = 0
+        self._rising_from: int | None = None
+        self.oddities: list[str] = []
+        self.doubled: list[tuple[Element, Element]] = []
+
+    @property
+    def _ahead(self) -> Lookahead:
+        """Only a header that does not fit, or one in implicit VR, needs it."""
+        if self._lookahead is None:
+            self._lookahead = Lookahead(self._prefix, self._order, size=self._size, count=self._count)
+        return self._lookahead
 
     def elements(
-        self, start: int, end: int | None, *, implicit: bool, wanted: Container[int], stop: Container[int] = ()
+        self, start: int, *, implicit: bool, wanted: Container[int], stop: Container[int]
     ) -> tuple[dict[int, Element], Element | None]:
         """The wanted elements of the data set at ``start``, and the first one whose tag is in ``stop``.
 
         Args:
             start: offset in the prefix.
-            end: likewise, or ``None`` up to the end of the file.
             implicit: whether elements carry no VR.
             wanted: tags to keep. All others are stepped over.
             stop: tags that end the walk, before their value.
@@ -74,150 +86,307 @@ class Walker:
             DicomRejected: ``dicom.truncated``, ``dicom.too-deep``, ``dicom.too-many-elements``,
                 ``dicom.structure``, ``dicom.header-too-large``.
         """
-        found: dict[int, Element] = {}
-        levels = [_Level("dataset", end, implicit)]
-        position = start
+        self._stop = stop
+        kept: list[dict[int, Element]] = [{}]
+        try:
+            stopped = self._walk(start, [Level("dataset", None, implicit)], kept, wanted)
+        except DicomRejected as error:
+            if self.oddities and error.code == "dicom.truncated":
+                raise _structure(self.oddities[0]) from error
+            raise
+        if self.oddities and stopped is None:
+            raise _structure(self.oddities[0])
+        return kept[0], stopped
+
+    def items(self, element: Element, wanted: Container[int]) -> list[dict[int, Element]]:
+        """The wanted elements of every item of a sequence.
+
+        Raises:
+            DicomRejected: as ``elements``. Nothing in it is stepped over that does not fit.
+        """
+        self._stop = ()
+        end = None if element.length == UNDEFINED else element.start + element.length
+        kept: list[dict[int, Element]] = []
+        implicit = element.implicit or element.vr == "UN"
+        self._walk(element.start, [Level("sequence", end, implicit, end, element.tag)], kept, wanted)
+        return kept
+
+    def _walk(
+        self, position: int, levels: list[Level], kept: list[dict[int, Element]], wanted: Container[int]
+    ) -> Element | None:
+        """Fill ``kept`` with elements of the data set, or of each item of the sequence, that ``levels`` begins with."""
+        depth = 1 if levels[0].kind == "dataset" else 2
         while levels:
             level = levels[-1]
-            if level.end is not None and position >= level.end:
-                if position > level.end:
-                    _refuse(f"a value runs past the end of its sequence or item at offset {position}")
+            if position == level.end:
                 levels.pop()
                 continue
-            if len(levels) == 1 and level.end is None and not self._prefix.has(position + 1):
+            opened = len(levels)
+            if level.kind == "dataset" and not level.implicit and self._rising_from is None:
+                position = self._run(position, level, kept[-1] if opened == depth else None, wanted)
+                if position == level.end:
+                    continue
+            if opened == 1 and depth == 1 and not self._prefix.has(position + 1):
                 break
-            self._count(levels)
-            if level.kind != "dataset":
-                position = self._item(position, levels)
-                continue
-            element = self._element(position, level.implicit)
-            if len(levels) == 1:
-                if element.tag in stop:
-                    return found, element
-                if element.tag in wanted:
-                    if element.tag in found:
-                        _refuse(f"{name(element.tag)} appears twice")
-                    found[element.tag] = element
-            position = self._enter(element, levels)
-        return found, None
+            self._count()
+            try:
+                if level.kind != "dataset":
+                    position = self._item(position, levels)
+                    if depth == 2 and opened == 1 and len(levels) == 2:
+                        kept.append({})
+                    continue
+                element = self._element(position, level)
+                if opened == depth:
+                    tag = element.tag
+                    if tag in self._stop:
+                        return element
+                    if depth == 1:
+                        self._rise(tag)
+                    if tag in wanted and kept[-1].setdefault(tag, element) is not element:
+                        self._double(kept[-1][tag], element)
+                position = self._enter(element, levels)
+            except _DoesNotFit as fault:
+                if depth == 2:
+                    raise _structure(str(fault)) from None
+                position = self._leave(levels, str(fault))
+        return None
 
-    def items(self, element: Element) -> list[tuple[int, int | None]]:
-        """(start, end) of every item of a sequence that ``elements`` has walked already."""
-        spans: list[tuple[int, int | None]] = []
-        position = element.start
-        end = None if element.length == UNDEFINED else element.start + element.length
-        while end is None or position < end:
-            tag, length = self._tag(position)
-            position += 8
-            if tag == _SEQUENCE_END:
+    def _run(self, position: int, level: Level, kept: dict[int, Element] | None, wanted: Container[int]) -> int:
+        """Step over plain elements in explicit VR, as most are, in one tight loop; where the first other one begins."""
+        data, unpack, stop = self._prefix.data, self._order.tag_vr_length.unpack_from, self._stop
+        end = len(data) if level.bound is None else min(level.bound, len(data))
+        latest = self._latest
+        while position + 8 <= end and self._steps < self._limits.max_elements:
+            group, number, vr, length = unpack(data, position)
+            short = SHORT_VRS.get(vr)
+            after = position + 8 + length
+            if short is None or after > end or group == 0xFFFE:
                 break
-            if length == UNDEFINED:
-                stopped = self.elements(position, None, implicit=element.implicit, wanted=(), stop=(_ITEM_END,))[1]
-                if stopped is None:
-                    _refuse("an item has no end")
-                spans.append((position, stopped.start - 8))
-                position = stopped.start
-            else:
-                spans.append((position, position + length))
-                position += length
-        return spans
+            tag = group << 16 | number
+            if kept is not None:
+                if tag in stop:
+                    break
+                if tag in wanted:
+                    element = Element(tag, short, position + 8, length, False)
+                    if kept.setdefault(tag, element) is not element:
+                        self._double(kept[tag], element)
+                latest = tag
+            self._steps += 1
+            position = after
+        self._latest = latest
+        return position
 
-    def _count(self, levels: list[_Level]) -> None:
+    def _rise(self, tag: int) -> None:
+        """After something that did not fit, the data set's own elements have to rise."""
+        if tag == 0 or tag >> 16 == 0xFFFE:  # zeros between elements, or a delimiter
+            return
+        self._latest = tag
+        if self._rising_from is not None:
+            if tag <= self._rising_from:
+                raise _structure(f"{self.oddities[0]}, and {name(tag)} comes after {name(self._rising_from)}")
+            self._rising_from = tag
+
+    def _double(self, first: Element, second: Element) -> None:
+        if len(self.doubled) < _MOST_TOLD and (first, second) not in self.doubled:
+            self.doubled.append((first, second))
+
+    def _count(self) -> None:
         self._steps += 1
         if self._steps > self._limits.max_elements:
             raise DicomRejected(
                 f"the header has more than {self._limits.max_elements} elements", code="dicom.too-many-elements"
             )
-        if len(levels) > 2 * self._limits.max_depth + 1:  # a sequence and its item are two levels
+
+    def _push(self, levels: list[Level], level: Level) -> None:
+        if len(levels) > 2 * self._limits.max_depth:  # a sequence and its item are two levels
             raise DicomRejected(f"sequences are nested deeper than {self._limits.max_depth}", code="dicom.too-deep")
+        levels.append(level)
 
-    def _tag(self, position: int) -> tuple[int, int]:
-        self._prefix.need(position + 8)
-        group, number, length = self._tag_length.unpack_from(self._prefix.data, position)
-        return group << 16 | number, length
+    def _odd(self, what: str) -> None:
+        """Something does not fit, and the walk goes on: from here on elements have to rise."""
+        if len(self.oddities) < _MOST_TOLD and what not in self.oddities:
+            self.oddities.append(what)
+        if self._rising_from is None:
+            self._rising_from = self._latest
 
-    def _element(self, position: int, implicit: bool) -> Element:
+    def _leave(self, levels: list[Level], fault: str) -> int:
+        """Leave the innermost sequence or item that is known to end in a sound place, whatever is in it; its end."""
+        while len(levels) > 1:
+            left = levels.pop()
+            if left.end is None:
+                continue
+            outer = levels[-1]
+            if outer.kind == "sequence" and left.end != outer.end:
+                sound = self._ahead.tag(left.end, outer.bound) in (ITEM, SEQUENCE_END)
+            else:
+                after = left.tag if left.kind == "sequence" else 0
+                sound = self._ahead.leads_on(left.end, after, outer) == SURE
+            if sound:
+                self._odd(fault)
+                return left.end
+        raise _structure(fault)
+
+    def _element(self, position: int, level: Level) -> Element:
         """The element header at ``position``, or a delimiter as an element without VR."""
-        self._prefix.need(position + 8)
-        data = self._prefix.data
-        group, number, vr, length = self._tag_vr_length.unpack_from(data, position)
+        if level.bound is not None and position + 8 > level.bound:
+            raise _DoesNotFit(f"an item or a sequence ends inside an element, at offset {position}")
+        prefix = self._prefix
+        if position + 12 > len(prefix.data):
+            prefix.need(position + 8)
+        group, number, vr, length = self._order.tag_vr_length.unpack_from(prefix.data, position)
         tag = group << 16 | number
-        if implicit or group == 0xFFFE:
-            return Element(tag, "", position + 8, self._tag_length.unpack_from(data, position)[2], True)
-        if vr in _LONG_VRS:
-            self._prefix.need(position + 12)
-            return Element(
-                tag, vr.decode(), position + 12, self._long.unpack_from(self._prefix.data, position + 8)[0], False
-            )
-        if not (b"AA" <= vr <= b"ZZ" and vr.isalpha()):
-            # Some writers switch to implicit VR in the middle; pydicom reads those in the same way.
-            return Element(tag, "", position + 8, self._tag_length.unpack_from(data, position)[2], True)
-        return Element(tag, vr.decode(), position + 8, length, False)
+        if level.implicit or group == 0xFFFE:
+            return Element(tag, "", position + 8, self._order.long.unpack_from(prefix.data, position + 4)[0], True)
+        short = SHORT_VRS.get(vr)
+        if short is not None:
+            return Element(tag, short, position + 8, length, False)
+        long = LONG_VRS.get(vr)
+        if long is not None and length == 0:
+            prefix.need(position + 12)
+            return Element(tag, long, position + 12, self._order.long.unpack_from(prefix.data, position + 8)[0], False)
+        return self._odd_element(position, tag, long, level)
 
-    def _enter(self, element: Element, levels: list[_Level]) -> int:
+    def _odd_element(self, position: int, tag: int, long: str | None, level: Level) -> Element:
+        """An element whose value representation does not exist, or has something where zeros belong."""
+        if tag in self._stop and tag not in PIXEL_DATA_TAGS:  # File Meta has ended, and with it its encoding
+            return Element(tag, "", position + 8, 0, True)
+        if long is not None:
+            self._prefix.need(position + 12)
+        chosen = self._ahead.choose(position, level, long)
+        if chosen is None:
+            raise _DoesNotFit(f"{name(tag)} has no value representation of the Standard, and its length cannot be told")
+        if long is None:
+            self._odd(f"{name(tag)} has no value representation of the Standard")
+        elif chosen.start == position + 8:
+            self._odd(f"{name(tag)} is of {long} with a length of 16 bits")
+        return chosen
+
+    def _enter(self, element: Element, levels: list[Level]) -> int:
         """Step over a plain value, or into a sequence; the next position."""
         if element.tag >> 16 == 0xFFFE:
-            if element.tag != _ITEM_END or len(levels) == 1 or levels[-1].end is not None:
-                _refuse(f"an item delimiter where none belongs, at offset {element.start - 8}")
-            levels.pop()
-            return element.start
-        kind = _kind(element)
-        end = None if element.length == UNDEFINED else element.start + element.length
-        if kind == "value":
-            if end is None:
-                _refuse(f"{name(element.tag)} has no length")
-            self._prefix.need(end)
+            return self._delimiter(element, levels)
+        if element.length == UNDEFINED:
+            return self._enter_undefined(element, levels)
+        level = levels[-1]
+        end = element.start + element.length
+        if level.bound is not None and end > level.bound:
+            raise _DoesNotFit(f"{name(element.tag)} runs past the end of its item or sequence")
+        if end > len(self._prefix.data):
+            self._need(element, end)
+        if element.vr != "SQ" and not (element.implicit and _is_sequence(element)):
             return end
-        if end is not None:
-            self._prefix.need(end)
-            outer = levels[-1].end
-            if outer is not None and end > outer:
-                _refuse(f"{name(element.tag)} runs past the end of its item")
         # PS3.5 6.2.2: a UN of undefined length holds implicit VR, whatever is around it.
-        levels.append(_Level(kind, end, element.implicit or element.vr == "UN"))
+        self._push(levels, Level("sequence", end, element.implicit, end, element.tag))
         return element.start
 
-    def _item(self, position: int, levels: list[_Level]) -> int:
+    def _need(self, element: Element, end: int) -> None:
+        if self._size is not None and end > self._size:
+            if self._ahead.pixel_data_after(element.start):
+                raise _structure(f"{name(element.tag)} says that it is longer than all that follows")
+            raise cut_short(end, self._size)
+        self._prefix.need(end)
+
+    def _enter_undefined(self, element: Element, levels: list[Level]) -> int:
+        """Step into what ends with a delimiter: a sequence, or the fragments of an icon's Pixel Data."""
+        level = levels[-1]
+        plain = element.vr not in FRAGMENT_VRS and element.vr not in ("SQ", "UN", "")
+        if element.vr != "SQ" and self._ahead.tag(element.start, level.bound) not in (ITEM, ITEM_END, SEQUENCE_END):
+            if not plain:
+                self._tag(element.start, level)  # refuses what is cut short
+            end = self._ahead.delimiter_after(element.start, level.bound)
+            if end is None:
+                raise _DoesNotFit(f"{name(element.tag)} has no length, and nothing ends it")
+            self._odd(f"{name(element.tag)} has no length")
+            return end + 8
+        if plain:
+            self._odd(f"{name(element.tag)} has no length")
+        kind = "fragments" if element.vr in FRAGMENT_VRS else "sequence"
+        self._push(levels, Level(kind, None, element.implicit or element.vr == "UN", level.bound, element.tag))
+        return element.start
+
+    def _delimiter(self, element: Element, levels: list[Level]) -> int:
+        """An item or a delimiter where an element belongs; the next position."""
+        tag, position, level = element.tag, element.start, levels[-1]
+        in_open_item = len(levels) > 1 and level.end is None
+        if tag == ITEM_END and in_open_item:
+            levels.pop()
+        elif tag == SEQUENCE_END and in_open_item:
+            self._odd(f"an item is closed by a sequence delimiter, at offset {position - 8}")
+            levels.pop()
+            outer = levels[-1]
+            if outer.end is None and self._ahead.tag(position, outer.bound) not in (ITEM, SEQUENCE_END):
+                levels.pop()
+        elif tag == ITEM and in_open_item:
+            self._odd(f"an item begins before the one before it has ended, at offset {position - 8}")
+            levels.pop()
+            return position - 8
+        elif element.length == 0:
+            self._odd(f"an item delimiter where none belongs, at offset {position - 8}")
+        else:
+            raise _DoesNotFit(f"an item delimiter where none belongs, at offset {position - 8}")
+        return position
+
+    def _tag(self, position: int, level: Level) -> tuple[int, int]:
+        if level.bound is not None and position + 8 > level.bound:
+            raise _DoesNotFit(f"a sequence ends inside an item, at offset {position}")
+        self._prefix.need(position + 8)
+        group, number, length = self._order.tag_length.unpack_from(self._prefix.data, position)
+        return group << 16 | number, length
+
+    def _item(self, position: int, levels: list[Level]) -> int:
         """The item or delimiter at ``position`` in a sequence or a run of fragments; the next position."""
         level = levels[-1]
-        tag, length = self._tag(position)
-        if tag == _SEQUENCE_END and level.end is None:
+        tag, length = self._tag(position, level)
+        start = position + 8
+        if tag == SEQUENCE_END and level.end is None:
             levels.pop()
-        elif tag != _ITEM:
-            _refuse(f"{name(tag)} where an item belongs, at offset {position}")
-        elif level.kind == "fragments":
-            if length == UNDEFINED:
-                _refuse("a fragment without a length")
-            self._prefix.need(position + 8 + length)
-            return position + 8 + length
-        else:
-            end = None if length == UNDEFINED else position + 8 + length
-            if end is not None and level.end is not None and end > level.end:
-                _refuse("an item runs past the end of its sequence")
-            levels.append(_Level("dataset", end, level.implicit))
-        return position + 8
+            return start
+        if tag != ITEM:
+            return self._no_item(position, tag, length, levels)
+        if length == UNDEFINED and level.kind == "fragments":
+            raise _DoesNotFit("a fragment without a length")
+        end = None if length == UNDEFINED else start + length
+        if end is not None and level.bound is not None and end > level.bound:
+            raise _DoesNotFit(f"an item runs past the end of its sequence, at offset {position}")
+        if level.kind == "fragments":
+            self._prefix.need(start + length)
+            return start + length
+        inner = Level("dataset", end, level.implicit, level.bound if end is None else end, level.tag)
+        if inner.implicit and start != end and self._ahead.looks_explicit(start, inner):
+            inner.implicit = False
+        self._push(levels, inner)
+        return start
+
+    def _no_item(self, position: int, tag: int, length: int, levels: list[Level]) -> int:
+        """Something else where an item belongs: a delimiter of the wrong kind, or the element after a sequence."""
+        level = levels[-1]
+        if level.kind == "sequence" and tag in (ITEM_END, SEQUENCE_END):
+            self._odd(f"a delimiter of the wrong kind, at offset {position}")
+            if level.end is None and self._ahead.tag(position + 8, level.bound) not in (ITEM, SEQUENCE_END):
+                levels.pop()
+            return position + 8
+        if level.kind == "sequence" and tag == length == 0:
+            self._odd(f"zeros where an item belongs, at offset {position}")
+            return position + 8
+        endless = level.kind == "sequence" and level.end is None and len(levels) > 1
+        if endless and self._ahead.leads_on(position, level.tag, levels[-2]) == SURE:
+            self._odd(f"the sequence {name(level.tag)} has no end")
+            levels.pop()
+            return position
+        raise _DoesNotFit(f"{name(tag)} where an item belongs, at offset {position}")
 
 
-def _kind(element: Element) -> str:
-    """Whether a value is plain, a sequence, or encapsulated fragments (an icon's Pixel Data)."""
-    if element.vr == "SQ":
-        return "sequence"
-    if element.length == UNDEFINED:
-        return {"OB": "fragments", "OW": "fragments", "UN": "sequence", "": "sequence"}.get(element.vr, "value")
-    if element.vr == "" and element.length >= 8 and not element.tag >> 16 & 1:
-        from pydicom.datadict import dictionary_VR  # heavy, and only implicit VR needs it
+def _is_sequence(element: Element) -> bool:
+    """Whether an element in implicit VR is a sequence, as the Standard's dictionary has it."""
+    if element.length < 8 or element.tag >> 16 & 1:
+        return False
+    from pydicom.datadict import dictionary_VR  # heavy, and only implicit VR needs it
 
-        try:
-            return "sequence" if dictionary_VR(element.tag) == "SQ" else "value"
-        except KeyError:
-            return "value"
-    return "value"
+    try:
+        return dictionary_VR(element.tag) == "SQ"
+    except KeyError:
+        return False
 
 
-def name(tag: int) -> str:
-    """``(gggg,eeee)`` as the Standard writes it."""
-    return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
-
-
-def _refuse(what: str) -> NoReturn:
-    raise DicomRejected(f"the header does not hold together: {what}", code="dicom.structure")
+def _structure(what: str) -> DicomRejected:
+    return DicomRejected(f"the header does not hold together: {what}", code="dicom.structure")

@@ -118,6 +118,8 @@ class WindowLevels:
             window_curve(w, grey.voi_lut_function) for w in grey.windows[self.index : self.index + 1] if _usable(w)
         ]
         first, second = (luts, windows) if self.use == "lut" else (windows, luts)
+        if not first and not second:
+            grey.require("windows", "voi_luts")  # unusable is not missing, and on_missing does not answer for it
         return next(iter(first + second), None)
 
     def _instead(self, frame: Frame, in_units: Curve) -> Curve:
@@ -135,6 +137,8 @@ class WindowLevels:
 
     def _percentile_curve(self, frame: Frame, in_units: Curve) -> Curve:
         pixels = frame.pixels
+        if frame.stored_units:
+            frame.grayscale.require("pixel_padding")
         padding = frame.grayscale.pixel_padding if frame.stored_units else None
         if padding is not None:
             kept = pixels[(pixels < padding[0]) | (pixels > padding[1])]
@@ -158,11 +162,17 @@ def _usable(window: Window) -> bool:
 
 
 def modality_curve(grey: Grayscale) -> Curve:
-    """The Modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1)."""
+    """The Modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1).
+
+    Raises:
+        DicomRejected: ``dicom.bad-value``, what the header states of them makes no sense.
+    """
+    grey.require("modality_lut")
     lut = grey.modality_lut
     if lut is not None:
         table = lut.data.astype(np.float64)
         return lambda x: table[_entries(x, lut)]
+    grey.require("rescale_slope")
     slope, intercept = grey.rescale_slope, grey.rescale_intercept
     if (slope, intercept) == (1.0, 0.0):
         return _identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from edgeai.testing.raw_dicom import raw_bytes
+from edgeai.testing.require import require
 
 Build = Callable[..., Path]
 
@@ -99,3 +103,27 @@ def pydicom_files() -> list[Path]:
     """Every DICOM file in pydicom's own wheel."""
     folder = Path(pydicom.data.__file__).parent / "test_files"
     return sorted(folder.glob("*.dcm"))
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Callable[..., Path]:
+    """raw(*elements, pixel_data=..., syntax=...) -> a file of ``raw_bytes``."""
+    made = 0
+
+    def make(*elements: bytes, **how: Any) -> Path:
+        nonlocal made
+        made += 1
+        path = tmp_path / f"raw-{made}.dcm"
+        path.write_bytes(raw_bytes(*elements, **how))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def dcm2pnm() -> str:
+    """Path of DCMTK's program that renders images."""
+    found = shutil.which("dcm2pnm")
+    require("dcmtk", found is not None, "dcm2pnm is not installed; apt-get install dcmtk")
+    assert found is not None
+    return found

