@@ -61,7 +61,8 @@ def decoded(answer: bytes) -> Any:
 def test_a_request_of_pynetdicom_is_read_as_pynetdicom_reads_it(
     proposed: list[tuple[str, set[str]]], max_length: int
 ) -> None:
-    encoded = associate_rq(tuple((abstract, sorted(syntaxes)) for abstract, syntaxes in proposed), max_length)  # type: ignore[arg-type]
+    contexts: Any = tuple((abstract, sorted(syntaxes)) for abstract, syntaxes in proposed)
+    encoded = associate_rq(contexts, max_length)
     pdu = A_ASSOCIATE_RQ()
     pdu.decode(encoded)
     theirs, ours = pdu.to_primitive(), read_proposal(encoded)

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from edgeai.dicom import hosts
 from edgeai.dicom.door import MAX_NEGOTIATING, MAX_NEGOTIATING_PER_ADDRESS, Door
 from edgeai.dicom.hosts import Hosts
 from edgeai.dicom.negotiation import AssociationRules, PeerRule, Reason
@@ -106,7 +105,7 @@ def test_handshakes_that_never_end_shut_out_no_sender(
     scp = station.start(tls=server_tls(server.certificate, server.key, authority.ca), negotiation_timeout_s=600)
     file = save(radiograph(), tmp_path / "image.dcm")
     silent = [connect(station.port, say=b"\x16\x03\x01"[: number % 4]) for number in range(40)]
-    secured = ["+tls", client.key, client.certificate, "+cf", authority.ca]
+    secured: list[str | Path] = ["+tls", client.key, client.certificate, "+cf", authority.ca]
     subprocess.run([storescu, *secured, "127.0.0.1", str(station.port), file], check=True, timeout=60)
     assert station.jobs == 1
     assert rejected(scp)["evicted"] >= 40 - MAX_NEGOTIATING_PER_ADDRESS
@@ -276,7 +275,7 @@ def test_a_name_server_that_is_away_holds_up_nobody(monkeypatch: pytest.MonkeyPa
         asked.append(name)
         raise socket.gaierror(socket.EAI_AGAIN, "away")
 
-    monkeypatch.setattr(hosts.socket, "getaddrinfo", away)
+    monkeypatch.setattr(socket, "getaddrinfo", away)
     known = Hosts(["cart.example", "192.0.2.7", "::ffff:192.0.2.8"])
     known.start()
     try:
