@@ -77,6 +77,18 @@ def _bounds(facts: Facts) -> Iterator[Problem]:
             jobs=ledger.jobs_waiting,
             messages=ledger.messages_waiting,
         )
+    for entry in ledger.messages:
+        if entry.lane == "result" and entry.aside >= spool.max_set_aside:
+            message = f"images are refused: {entry.sink} has refused as many results as may be set aside"
+            remedy = "`edgeai messages list` says why; then retry or drop them"
+            yield problem(
+                "intake.refusing",
+                message,
+                cause="spool.set-aside",
+                remedy=remedy,
+                about=entry.sink,
+                messages=entry.aside,
+            )
     for hold in facts.books.holds:
         held_bytes = ledger.held_bytes.get(hold.deployment, 0)
         if hold.jobs >= spool.max_held or held_bytes >= spool.max_held_bytes:

@@ -25,6 +25,7 @@ from edgeai.dicom.negotiation import AssociationRules, PeerRule
 from edgeai.dicom.scp import ScpOptions, StorageScp, server_tls
 from edgeai.logs import Log
 from edgeai.privacy import UidMask
+from edgeai.selftest import AE_TITLE as SELFTEST_AE_TITLE
 from edgeai.spool import Spool
 
 ROLE = "ingest"
@@ -182,6 +183,12 @@ def eligibilities(config: DeviceConfig) -> tuple[Rules, dict[str, EdgeaiError]]:
     return rules, faults
 
 
+def _own_rule(scp: Scp) -> tuple[PeerRule, ...]:
+    """Where only known peers may send, the device's own self-test may too, from its own address."""
+    own = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(scp.host, scp.host)  # noqa: S104 - not bound
+    return (PeerRule(ae_title=SELFTEST_AE_TITLE, host=own),) if scp.peers else ()
+
+
 def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
     """The configuration's table as the SCP wants it.
 
@@ -200,7 +207,7 @@ def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
     rules = AssociationRules(
         ae_title=scp.ae_title,
         require_called_ae_title=scp.require_called_ae_title,
-        peers=tuple(PeerRule(ae_title=peer.ae_title, host=peer.host) for peer in scp.peers),
+        peers=(*(PeerRule(ae_title=peer.ae_title, host=peer.host) for peer in scp.peers), *_own_rule(scp)),
     )
     return ScpOptions(
         rules=rules,

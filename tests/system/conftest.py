@@ -160,8 +160,8 @@ class Cart:
             self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Until ``/health`` says that it serves."""
-        until(lambda: self.health()[0] == 200, 60, "the cart's coming up")
+        """Until ``/health`` says that it serves; a broker need not be there."""
+        until(lambda: self.get("/health/serving")[0] == 200, 120, "the cart's coming up")
 
     def keep_running(self) -> None:
         """Start the supervisor again whenever it dies, as systemd does, until ``stop``."""
@@ -247,6 +247,10 @@ class Cart:
         """Status and body of ``/health``."""
         status, body = self.get("/health")
         return status, json.loads(body) if body else {}
+
+    def problems(self) -> dict[str, dict[str, Any]]:
+        """Code -> problem, as ``/health`` names them now."""
+        return {item["code"]: item for item in self.health()[1].get("problems", ())}
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """What the roles logged of one kind."""

@@ -61,8 +61,10 @@ def test_at_the_reserve_the_sender_keeps_its_image_until_there_is_room(cart: Any
         refused = [cart.phantom() for _ in range(3)]
         assert list(cart.store(*refused).values()) == [REFUSED] * 3
         assert until(lambda: heard.events("spool.full"))
-        assert any("spool.reserve_bytes" in problem for problem in cart.health()[1]["problems"])
-        until(lambda: any("spool.reserve_bytes" in problem for problem in heard.on("status")[-1]["problems"]))
+        refusing = cart.problems()["intake.refusing"]
+        assert (refusing["cause"], refusing["stops"]) == ("spool.disk-reserve", ["serving"])
+        until(lambda: any(item["code"] == "intake.refusing" for item in heard.on("status")[-1]["problems"]))
+        assert not heard.on("status")[-1]["serving"]
         assert list((cart.data_dir / "spool/tmp").iterdir()) == []
     finally:
         filler.unlink()

@@ -142,7 +142,7 @@ def test_a_port_that_is_taken_is_said_and_taken_over_when_it_is_free(cart: Any, 
     with socket.create_server(("127.0.0.1", cart.dicom_port)):
         cart.start(ready=False)
         health = until(lambda: (now := cart.health())[0] == 503 and now[1].get("problems") and now[1])
-        assert any("ingest" in problem for problem in health["problems"])
+        assert any(problem["about"] == "ingest" for problem in health["problems"])
         until(lambda: any(line["code"] == "config.scp-address" for line in cart.logged("role.failed")))
     cart.wait_ready()
     assert cart.result_of(cart.send()[0])
