@@ -110,7 +110,7 @@ def _streamed(session: Session, samples: list[Tensors], order: list[int]) -> lis
         for number in order:
             yield {name: np.array(array) for name, array in samples[number].items()}
 
-    answers = [copy_of(answer) for answer in session.stream(inputs())]
+    answers: list[Tensors] = [copy_of(answer) for answer in session.stream(inputs())]
     assert len(answers) == len(order)
     return answers
 
