@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgeai.spool.outbox import queue_event
+from edgeai.spool.rows import seconds
 from edgeai.spool.store import Store
 
 if TYPE_CHECKING:
@@ -51,9 +52,10 @@ class Holding(Store):
             )
             is_news = before is None or before[0] != error.code
             if is_news:
-                jobs = _unfinished(db, deployment)
+                jobs, oldest_s = _unfinished(db, deployment)
                 message = f"{deployment} cannot run, and its jobs are held until it can: {error}"
-                facts = {"deployment": deployment, "code": error.code, "remedy": error.remedy, "jobs": jobs}
+                facts = {"deployment": deployment, "code": error.code, "remedy": error.remedy}
+                facts |= {"jobs": jobs, "oldest_s": oldest_s}
                 queue_event(self, db, "deployment.held", message, **facts)
         if is_news:
             self.bells.ring("publish")
@@ -68,9 +70,10 @@ class Holding(Store):
             row = db.execute("DELETE FROM holds WHERE deployment = ? RETURNING code, since", (deployment,)).fetchone()
             if row is None:
                 return False
-            jobs, seconds = _unfinished(db, deployment), round(max(0.0, time.time() - row[1]), 1)
+            jobs, oldest_s = _unfinished(db, deployment)
+            held_s = round(max(0.0, time.time() - seconds(row[1], time.time())), 1)
             message = f"{deployment} can run again; {jobs} jobs that were held are done now"
-            facts = {"deployment": deployment, "code": row[0], "jobs": jobs, "held_s": seconds}
+            facts = {"deployment": deployment, "code": row[0], "jobs": jobs, "oldest_s": oldest_s, "held_s": held_s}
             queue_event(self, db, "deployment.released", message, **facts)
         self.bells.ring("publish")
         return True
@@ -83,10 +86,24 @@ class Holding(Store):
                 " FROM holds AS h LEFT JOIN jobs AS j ON j.deployment = h.deployment AND j.state <> 'done'"
                 " GROUP BY h.deployment ORDER BY h.deployment"
             ).fetchall()
-        names = ("deployment", "code", "reason", "remedy", "since", "jobs", "oldest")
-        return [Hold(**dict(zip(names, row, strict=True))) for row in rows]
+        return [
+            Hold(
+                deployment=str(deployment),
+                code=str(code),
+                reason=str(reason),
+                remedy=str(remedy),
+                since=seconds(since, 0.0),
+                jobs=jobs,
+                oldest=seconds(oldest, 0.0) if jobs else None,
+            )
+            for deployment, code, reason, remedy, since, jobs, oldest in rows
+        ]
 
 
-def _unfinished(db: sqlite3.Connection, deployment: str) -> int:
-    row = db.execute("SELECT COUNT(*) FROM jobs WHERE deployment = ? AND state <> 'done'", (deployment,)).fetchone()
-    return int(row[0])
+def _unfinished(db: sqlite3.Connection, deployment: str) -> tuple[int, float]:
+    """How many jobs of a deployment have not ended, and how long the oldest has waited, in seconds."""
+    jobs, oldest = db.execute(
+        "SELECT COUNT(*), MIN(created_at) FROM jobs WHERE deployment = ? AND state <> 'done'", (deployment,)
+    ).fetchone()
+    now = time.time()
+    return int(jobs), round(max(0.0, now - seconds(oldest, now)), 1)

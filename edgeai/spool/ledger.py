@@ -117,7 +117,7 @@ def read_ledger(database: Database) -> Ledger:
         total, aside = db.execute(
             "SELECT (SELECT COUNT(*) FROM messages), (SELECT COUNT(DISTINCT sequence) FROM set_aside)"
         ).fetchone()
-        kept = db.execute("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM instances WHERE kept = 1").fetchone()
+        kept = db.execute("SELECT COUNT(*), TOTAL(MAX(0.0, bytes)) FROM instances WHERE kept = 1").fetchone()
         return Ledger(
             jobs=tuple(_jobs(db, counters, held)),
             messages=tuple(_messages(db, counters)),
@@ -190,7 +190,7 @@ def _jobs(db: sqlite3.Connection, counters: _Counted, held: set[str]) -> Iterato
 
 def _held_bytes(db: sqlite3.Connection, deployment: str) -> int:
     row = db.execute(
-        "SELECT COALESCE(SUM(i.bytes), 0) FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
+        "SELECT TOTAL(MAX(0.0, i.bytes)) FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
         " WHERE j.deployment = ? AND j.state <> 'done'",
         (deployment,),
     ).fetchone()

@@ -1,5 +1,5 @@
-"""Everything at once, and the ledger adds up: kills over all roles, two senders, images that are cut, sent again or other
-than before, a broker that refuses events, and a bundle that is not trusted for a while.
+"""Everything at once, and the ledger adds up: kills over all roles, two senders, images that are cut, sent again or
+other than before, a broker that refuses events, and a bundle that is not trusted for a while.
 
 ``make torture`` runs it with 200 kills; ``make test`` with fewer.
 """

@@ -33,9 +33,7 @@ def arrive(spool: Spool, number: int = 1, deployments: tuple[str, ...] = ("guard
     received.write_bytes(b"DICOM" * 100)
     instance = instance_ref(sop_instance_uid=f"2.25.{number}")
     content = f"sha256:{number:064x}"
-    return spool.admit(
-        instance, received, content=lambda: content, deployments=deployments, source="test"
-    ).is_new
+    return spool.admit(instance, received, content=lambda: content, deployments=deployments, source="test").is_new
 
 
 def result_of(job: Job, outcome: Outcome = Outcome.FAILED, code: str = "pixels.rejected") -> Result:

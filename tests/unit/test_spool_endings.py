@@ -60,7 +60,9 @@ def end(spool: Spool, outcome: Outcome = Outcome.COMPLETED, code: str = "pixels.
         edgeai_version="",
         findings=(Finding(kind="class", label="x", present=True),) if completed else (),
         reason=None if completed else Failure(code=code, message="no"),
-        engine=EngineRef(backend="b", engine="b 1", device="CPU", artifact="a", precision="fp32") if completed else None,
+        engine=EngineRef(backend="b", engine="b 1", device="CPU", artifact="a", precision="fp32")
+        if completed
+        else None,
     )
     assert spool.finish(job, result, b"{}")
     return job

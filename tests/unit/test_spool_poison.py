@@ -14,6 +14,7 @@ import pytest
 from edgeai.api import ConfigError, Failure, InstanceIds, ModelRef, Outcome, Result
 from edgeai.config import Spool as Limits
 from edgeai.spool import Job, Selection, Spool
+from edgeai.spool.ledger import read_ledger
 from edgeai.testing.examples import instance_ref
 
 POISON: dict[str, Any] = {
@@ -130,6 +131,7 @@ def test_no_role_stops_at_a_value(spool: Spool, table: str, column: str, nullabl
     # status, metrics, sweeping
     for read in (spool.holds, spool.quarantined, spool.histograms, spool.counters, spool.backlog):
         json.dumps([str(item) for item in read()])
+    read_ledger(spool.db)
     spool.recent(100)
     spool.failed(Selection())
     spool.sweep()
