@@ -169,6 +169,7 @@ class Connection:
         self.limits = Limits()
         self.loss: Loss | None = None
         self._changed = threading.Condition()
+        self._is_over = threading.Event()
         self._connack: ReasonCode | None = None
         self._acks: dict[int, ReasonCode] = {}
         self._prepared: dict[bool, tuple[Properties, int]] = {}
@@ -198,13 +199,15 @@ class Connection:
             MqttError: ``mqtt.lost``.
             ValueError: a topic or a body that no PUBLISH can have.
         """
+        if self.loss is not None:
+            raise self._lost(self.loss.text)
         retain = message.retain and self.limits.retain
         info = self._client.publish(
             message.topic, message.body, qos=1, retain=retain, properties=self._properties(message)[0]
         )
-        if info.rc != paho.MQTT_ERR_SUCCESS:
+        if info.rc == paho.MQTT_ERR_QUEUE_SIZE:
             raise self._lost(paho.error_string(info.rc))
-        return int(info.mid)
+        return int(info.mid)  # whatever else went wrong, it may be on its way, and the loss will be seen
 
     def answer(self, number: int) -> ReasonCode | None:
         """The broker's PUBACK to what ``send`` numbered so, once; ``None`` while there is none."""
@@ -269,13 +272,13 @@ class Connection:
 
     def close(self, why: str = "closed by this side") -> None:
         """Say DISCONNECT, so that the broker does not send the will. Twice is fine."""
+        self._end(Loss(text=why, by_peer=False))
         self._client.disconnect()
         sock = self._client.socket()
-        if not self.wait_lost(_GOODBYE_S) and sock is not None:
+        if sock is not None and not self._is_over.wait(_GOODBYE_S):
             with suppress(OSError):  # it does not read what it is sent, and paho would wait until it does
                 sock.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
-        self._end(Loss(text=why, by_peer=False))
 
     def _prepare(self, version: Any, will: Outgoing | None) -> paho.Client:
         client = BoundedClient(
@@ -365,6 +368,7 @@ class Connection:
     def _on_disconnect(self, _c: Any, _u: Any, flags: Any, reason: ReasonCode, _p: Any) -> None:
         told = bool(flags.is_disconnect_packet_from_server)
         self._end(Loss(text=str(reason), code=reason.value if told else None))
+        self._is_over.set()
 
     def _end(self, loss: Loss) -> None:
         with self._changed:

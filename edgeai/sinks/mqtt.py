@@ -77,7 +77,8 @@ class MqttSink:
         Raises:
             SinkFailed: with the code of the ``MqttError`` behind it; nothing became of any of these.
         """
-        self._status = next((message for message in messages if _key(message) == _STATUS), self._status)
+        if _STATUS not in self._answered:  # what was refused is not to be kept
+            self._status = next((message for message in messages if _key(message) == _STATUS), self._status)
         connection = self._connected()
         self._send(connection, messages)
         self._hang_up_if_mute(connection)
