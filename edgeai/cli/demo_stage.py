@@ -154,7 +154,8 @@ class Stage:
             if health.get("serving"):
                 return
             time.sleep(0.1)
-        why = "; ".join(item["message"] for item in health.get("problems", ())) or self._log.read_text(errors="replace")[-2000:]
+        problems = "; ".join(item["message"] for item in health.get("problems", ()))
+        why = problems or self._log.read_text(errors="replace")[-2000:]
         raise EdgeaiError(f"the cart did not come up: {why}", code="demo.not-ready", remedy="try `edgeai doctor`")
 
     def health(self) -> dict[str, Any]:

@@ -46,7 +46,8 @@ def command(
 
     A file that cannot be used never stops the others. Files of a folder that are not DICOM are passed over and counted.
     Everything runs in this one process: a decoder or an engine that crashes ends it; the service
-    (edgeai run) is what survives that. No file is hashed: result ids leave the content out, and differ from the service's.
+    (edgeai run) is what survives that. No file is hashed: result ids leave the content out, and differ from those
+    of the service.
 
     Exit status: 0 when every run completed or was not applicable, 1 when any failed, 2 when the command is wrong.
     """

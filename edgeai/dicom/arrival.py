@@ -62,7 +62,8 @@ def take(
         intake: where it goes.
         received: the file.
         source: where it came from, for the spool's row.
-        sop_class_uid, sop_instance_uid: what was announced; empty when nothing was.
+        sop_class_uid: what was announced; empty when nothing was.
+        sop_instance_uid: the same.
         digest: of its content, where that was begun while it arrived.
 
     Returns:

@@ -34,7 +34,8 @@ class Selection:
 
     def where(self) -> tuple[str, list[Any]]:
         """As SQL over ``jobs AS j`` and ``instances AS i``, with its parameters."""
-        text, values = "j.state = 'done' AND j.outcome = 'failed'", []
+        text = "j.state = 'done' AND j.outcome = 'failed'"
+        values: list[Any] = []
         columns = {"j.code": self.codes, "j.deployment": self.deployments, "i.sop_instance_uid": self.instances}
         for column, wanted in columns.items():
             if wanted:

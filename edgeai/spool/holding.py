@@ -55,8 +55,7 @@ class Holding(Store):
                 jobs, oldest_s = _unfinished(db, deployment)
                 message = f"{deployment} cannot run, and its jobs are held until it can: {error}"
                 facts = {"deployment": deployment, "code": error.code, "remedy": error.remedy}
-                facts |= {"jobs": jobs, "oldest_s": oldest_s}
-                queue_event(self, db, "deployment.held", message, **facts)
+                queue_event(self, db, "deployment.held", message, **facts, jobs=jobs, oldest_s=oldest_s)
         if is_news:
             self.bells.ring("publish")
         return is_news

@@ -221,7 +221,7 @@ def _places(db: sqlite3.Connection, table: str) -> dict[tuple[str, str], tuple[i
     found: dict[tuple[str, str], tuple[int, float | None]] = {}
     rows = db.execute(f"SELECT sink, lane, COUNT(*), MIN(sequence) FROM {table} GROUP BY sink, lane").fetchall()  # noqa: S608
     for sink, lane, count, first in rows:
-        row = db.execute("SELECT created_at FROM messages WHERE sequence = ?", (first,)).fetchone()
+        row = db.execute("SELECT CAST(created_at AS REAL) FROM messages WHERE sequence = ?", (first,)).fetchone()
         found[(str(sink), str(lane))] = (int(count), float(row[0]) if row else None)
     return found
 
