@@ -20,7 +20,7 @@ from edgeai.api.specs import Message, OptionSpec, Receipt, SinkRequest, SinkSpec
 from edgeai.mqtt import ACK_TIMEOUT_S, Broker, Connection, Loss, Outgoing, connect, tls_context
 from edgeai.mqtt.reasons import BLAMED, PATIENCE, answer_to
 from edgeai.sinks.blame import QUIET_S, STRIKES, Blame, Twin
-from edgeai.sinks.smaller import smaller, without_contours
+from edgeai.sinks.smaller import smaller, smallest
 
 EDGEAI_API = (1, 1)
 
@@ -218,7 +218,7 @@ class MqttSink:
     def _fitting(self, connection: Connection, message: Message) -> Outgoing | None:
         """The message in a form that the broker takes; None, and refused, when there is none."""
         outgoing, limit = self._outgoing(message), connection.limits.packet_bytes
-        if self._blame.strikes(_key(message)) == STRIKES - 1 and (body := without_contours(message.body)):
+        if self._blame.strikes(_key(message)) == STRIKES - 1 and (body := smallest(message.body)):
             outgoing = replace(outgoing, body=body)  # the last try: MQTT 3.1.1 does not say what is too large
         size = connection.size(outgoing)
         if size <= limit:
