@@ -82,6 +82,8 @@ _BUNDLE: Final = (
     "backend.options",
     "backend.stateful",
     "backend.random",
+    "backend.stateful",
+    "backend.random",
     "config.card-unreadable",
     "config.card-syntax",
     "config.card-invalid",

@@ -117,7 +117,7 @@ def test_the_example_of_an_event_is_one() -> None:
 
 def test_every_event_in_the_reference_is_in_the_source() -> None:
     kinds = re.findall(r"^\| `([a-z]+\.[a-z-]+)` \|", _text("reference/events.md"), re.MULTILINE)
-    deaths = {f"role.{cause}" for cause in ("crashed", "deadline", "silent", "interrupted", "ended")}
+    deaths = {f"role.{cause}" for cause in ("crashed", "deadline", "memory", "silent", "interrupted", "ended")}
     assert [kind for kind in kinds if f'"{kind}"' not in SOURCE and kind not in deaths] == []
 
 

@@ -150,3 +150,24 @@ def test_a_result_names_the_engine_that_the_session_runs_on(
     assert opened().run_file(make_dicom()).engine.engine.startswith("fake"), "the backend's usual engine"
     monkeypatch.setattr(FakeSession, "engine", "other-engine 9.9", raising=False)
     assert opened().run_file(make_dicom()).engine.engine == "other-engine 9.9"
+
+
+# --- a trial: is it to be trusted again? ------------------------------------------------------
+
+
+@pytest.mark.parametrize("golden", [True, False])
+def test_a_sound_engine_proves_itself_with_golden_cases_or_without(opened: Any, golden: bool) -> None:
+    opened(golden=golden).prove()
+
+
+@pytest.mark.parametrize("golden", [True, False])
+@pytest.mark.parametrize("how", ["raise", "wrong-shape", "nan", "drop", "raise-base"])
+def test_an_engine_that_is_not_proves_nothing(opened: Any, how: str, golden: bool) -> None:
+    with pytest.raises(EdgeaiError):
+        opened((f"fake-{how}",), golden=golden).prove()
+
+
+def test_an_engine_that_answers_a_golden_case_wrongly_proves_nothing(opened: Any) -> None:
+    with pytest.raises(InferenceFailed, match="grey"):
+        opened(("fake-zeros",)).prove()
+    opened(("fake-zeros",), golden=False).prove()
