@@ -36,6 +36,7 @@ REFUSALS = frozenset({"instance.refused", "spool.full"})
 QUIET_S = 10.0
 """Of one kind of event with one code, one in so many seconds: a port scan must not fill the spool."""
 SPOOL_THREADS = 4
+_REFUSALS = ("instance.refused", "spool.full")
 
 Rules: TypeAlias = Mapping[str, Eligibility | None]
 _T = TypeVar("_T")
@@ -53,7 +54,9 @@ class Reporter:
         self._held_back: dict[tuple[str, object], int] = {}
 
     def __call__(self, kind: str, message: str, facts: dict[str, object]) -> None:
-        """Queue the event, or count it to the next of its kind."""
+        """Queue the event, or count it to the next of its kind; every refusal is counted in any case."""
+        if kind in _REFUSALS:
+            self._count(str(facts.get("code", "")))
         key = (kind, facts.get("code", facts.get("reason")))
         with self._guard:
             now = time.monotonic()
