@@ -69,7 +69,7 @@ class Eligibility(Record, frozen=True, kw_only=True):
             if wanted and value not in {item.strip().upper() for item in wanted}:
                 return f"{keyword} is {value or 'absent'}, the model wants {' or '.join(wanted)}"
         for keyword, least in (("rows", self.min_rows), ("columns", self.min_columns)):
-            if getattr(instance, keyword) < least:
+            if 0 < getattr(instance, keyword) < least:  # no rows at all are no small image, but a broken one
                 return f"{keyword} is {getattr(instance, keyword)}, the model wants at least {least}"
         return None
 

@@ -68,3 +68,15 @@ class Level:
 def name(tag: int) -> str:
     """``(gggg,eeee)`` as the Standard writes it."""
     return f"({tag >> 16:04x},{tag & 0xFFFF:04x})"
+
+
+def is_sequence(element: Element) -> bool:
+    """Whether an element in implicit VR is a sequence, as the Standard's dictionary has it."""
+    if element.length < 8 or element.tag >> 16 & 1:
+        return False
+    from pydicom.datadict import dictionary_VR  # heavy, and only implicit VR needs it
+
+    try:
+        return dictionary_VR(element.tag) == "SQ"
+    except KeyError:
+        return False

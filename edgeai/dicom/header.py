@@ -17,7 +17,7 @@ from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import Geometry, Grayscale, InstanceRef
 from edgeai.api.results import Note
 from edgeai.dicom.attributes import TAGS, WANTED, Attributes, label
-from edgeai.dicom.encoding import LONG_VRS, PIXEL_DATA_TAGS, SHORT_VRS, Element
+from edgeai.dicom.encoding import BIG, LITTLE, LONG_VRS, PIXEL_DATA_TAGS, SHORT_VRS, UNDEFINED, Element
 from edgeai.dicom.functional_groups import calibrations
 from edgeai.dicom.layout import PixelLayout
 from edgeai.dicom.limits import HeaderLimits
@@ -25,7 +25,7 @@ from edgeai.dicom.notes import DOUBLED, REPAIRED, Notes
 from edgeai.dicom.pixel_module import instance_of, layout_of
 from edgeai.dicom.prefix import Inflater, Prefix, Reader
 from edgeai.dicom.syntaxes import TransferSyntax, transfer_syntax
-from edgeai.dicom.walk import Walker
+from edgeai.dicom.walk import Walker, structure
 
 _PREAMBLE_BYTES: Final = 132
 _NEAR_BYTES: Final = 1024 * 1024
@@ -97,6 +97,8 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
         walker = Walker(prefix, big_endian=syntax.big_endian, limits=limits, size=length)
         implicit = _is_implicit(prefix, syntax)
         found, pixel_data = walker.elements(0, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
+        if pixel_data is not None and length is not None and pixel_data.length != UNDEFINED:
+            _check_end(file, meta_end + pixel_data.start + pixel_data.length, size, syntax, walker.oddities)
         dataset = Attributes(prefix, walker, found, syntax.big_endian, notes)
         _note_walk(dataset)
         return _header(dataset, syntax, pixel_data, meta_end, size)
@@ -168,10 +170,7 @@ def _is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
     data = prefix.data
     low, high = (data[1], data[0]) if syntax.big_endian else (data[0], data[1])
     if high and not low:  # a data set begins with a group below 256
-        raise DicomRejected(
-            "the header does not hold together: its bytes are in another order than the transfer syntax says",
-            code="dicom.structure",
-        )
+        raise structure("its bytes are in another order than the transfer syntax says")
     vr = bytes(data[4:6])
     if syntax.big_endian or vr in SHORT_VRS or vr in LONG_VRS:
         return False
@@ -185,6 +184,27 @@ def _is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
     return vr not in SHORT_VRS and vr not in LONG_VRS
 
 
+def _check_end(file: BinaryIO, end: int, size: int, syntax: TransferSyntax, oddities: list[str]) -> None:
+    """Hold what follows native Pixel Data against it: of two such elements DCMTK takes the first and pydicom the last.
+
+    After something that did not hold together, whatever follows has to, for these to be the pixels for certain.
+
+    Raises:
+        DicomRejected: ``dicom.structure``.
+    """
+    if end + 8 > size:
+        return
+    file.seek(end)
+    after = file.read(8)
+    group, number = (BIG if syntax.big_endian else LITTLE).tag.unpack(after[:4])
+    tag = group << 16 | number
+    if tag in PIXEL_DATA_TAGS:
+        raise structure("Pixel Data (7fe0,0010) appears twice")
+    sound = tag > max(PIXEL_DATA_TAGS) and (syntax.implicit_vr or after[4:6] in SHORT_VRS or after[4:6] in LONG_VRS)
+    if oddities and any(after) and not sound:
+        raise structure(oddities[0])
+
+
 def _note_walk(attributes: Attributes) -> None:
     """What did not fit and what stands twice. The first counts, unless the instance or its pixels hang on it.
 
@@ -195,10 +215,7 @@ def _note_walk(attributes: Attributes) -> None:
     for first, second in attributes.walker.doubled:
         values = [bytes(data[one.start : one.start + one.length]).rstrip(b"\0 ") for one in (first, second)]
         if first.tag in _ONE_OF_A_KIND and values[0] != values[1]:
-            raise DicomRejected(
-                f"the header does not hold together: {label(first.tag)} appears twice, with different values",
-                code="dicom.structure",
-            )
+            raise structure(f"{label(first.tag)} appears twice, with different values")
     _note_oddities(attributes)
 
 

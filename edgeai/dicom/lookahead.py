@@ -30,6 +30,7 @@ MAYBE: Final = 1
 SURE: Final = 2
 _FAR: Final = 4
 """Headers of unknown value representation looked at, one after the other, before that is enough."""
+_TRAILING_PADDING: Final = 0xFFFCFFFC
 _SEARCHED_BYTES: Final = 1024 * 1024
 
 
@@ -73,7 +74,7 @@ class Lookahead:
         for reading in readings.values():
             ranked[self._rank(reading, level)].append(reading)
         best = ranked[SURE] or ranked[MAYBE]
-        if not best:
+        if not best and ranked[NO] and ranked[NO][0].tag not in PIXEL_DATA_TAGS:
             capitals = bytes(self._prefix.data[position + 4 : position + 6]).isupper()
             best = [reading for reading in ranked[NO] if reading.implicit is not capitals]
             best = [reading for reading in best[:1] if self._fits(reading, level.bound)]
@@ -170,7 +171,9 @@ class Lookahead:
             return SURE
         end = reading.start + reading.length
         if level.tag == 0 and reading.tag in PIXEL_DATA_TAGS:
-            return SURE if end == self._size else MAYBE
+            if self._size is None:
+                return MAYBE
+            return SURE if end == self._size or self.tag(end) == _TRAILING_PADDING else NO
         return self.leads_on(end, reading.tag, level, far)
 
     def _readings(self, position: int) -> Iterator[Element]:

@@ -29,6 +29,7 @@ from edgeai.dicom.encoding import (
     UNDEFINED,
     Element,
     Level,
+    is_sequence,
     name,
 )
 from edgeai.dicom.limits import HeaderLimits
@@ -92,10 +93,10 @@ class Walker:
             stopped = self._walk(start, [Level("dataset", None, implicit)], kept, wanted)
         except DicomRejected as error:
             if self.oddities and error.code == "dicom.truncated":
-                raise _structure(self.oddities[0]) from error
+                raise structure(self.oddities[0]) from error
             raise
         if self.oddities and stopped is None:
-            raise _structure(self.oddities[0])
+            raise structure(self.oddities[0])
         return kept[0], stopped
 
     def items(self, element: Element, wanted: Container[int]) -> list[dict[int, Element]]:
@@ -147,7 +148,7 @@ class Walker:
                 position = self._enter(element, levels)
             except _DoesNotFit as fault:
                 if depth == 2:
-                    raise _structure(str(fault)) from None
+                    raise structure(str(fault)) from None
                 position = self._leave(levels, str(fault))
         return None
 
@@ -183,7 +184,7 @@ class Walker:
         self._latest = tag
         if self._rising_from is not None:
             if tag <= self._rising_from:
-                raise _structure(f"{self.oddities[0]}, and {name(tag)} comes after {name(self._rising_from)}")
+                raise structure(f"{self.oddities[0]}, and {name(tag)} comes after {name(self._rising_from)}")
             self._rising_from = tag
 
     def _double(self, first: Element, second: Element) -> None:
@@ -224,7 +225,7 @@ class Walker:
             if sound:
                 self._odd(fault)
                 return left.end
-        raise _structure(fault)
+        raise structure(fault)
 
     def _element(self, position: int, level: Level) -> Element:
         """The element header at ``position``, or a delimiter as an element without VR."""
@@ -273,16 +274,22 @@ class Walker:
             raise _DoesNotFit(f"{name(element.tag)} runs past the end of its item or sequence")
         if end > len(self._prefix.data):
             self._need(element, end)
-        if element.vr != "SQ" and not (element.implicit and _is_sequence(element)):
+        if element.vr != "SQ" and not (element.implicit and is_sequence(element)):
+            self._swallowed(element.tag, end, level)
             return end
         # PS3.5 6.2.2: a UN of undefined length holds implicit VR, whatever is around it.
         self._push(levels, Level("sequence", end, element.implicit, end, element.tag))
         return element.start
 
+    def _swallowed(self, tag: int, end: int, level: Level) -> None:
+        """Pixel Data that ends with the file are the image's, whatever they seem to lie in."""
+        if end == self._size and level.tag and tag in PIXEL_DATA_TAGS:
+            raise _DoesNotFit(f"an item of {name(level.tag)} does not end before Pixel Data")
+
     def _need(self, element: Element, end: int) -> None:
         if self._size is not None and end > self._size:
             if self._ahead.pixel_data_after(element.start):
-                raise _structure(f"{name(element.tag)} says that it is longer than all that follows")
+                raise structure(f"{name(element.tag)} says that it is longer than all that follows")
             raise cut_short(end, self._size)
         self._prefix.need(end)
 
@@ -340,6 +347,8 @@ class Walker:
         start = position + 8
         if tag == SEQUENCE_END and level.end is None:
             levels.pop()
+            if level.kind == "fragments":
+                self._swallowed(level.tag, start, levels[-1])
             return start
         if tag != ITEM:
             return self._no_item(position, tag, length, levels)
@@ -376,17 +385,6 @@ class Walker:
         raise _DoesNotFit(f"{name(tag)} where an item belongs, at offset {position}")
 
 
-def _is_sequence(element: Element) -> bool:
-    """Whether an element in implicit VR is a sequence, as the Standard's dictionary has it."""
-    if element.length < 8 or element.tag >> 16 & 1:
-        return False
-    from pydicom.datadict import dictionary_VR  # heavy, and only implicit VR needs it
-
-    try:
-        return dictionary_VR(element.tag) == "SQ"
-    except KeyError:
-        return False
-
-
-def _structure(what: str) -> DicomRejected:
+def structure(what: str) -> DicomRejected:
+    """``dicom.structure``, and what it is that does not hold together."""
     return DicomRejected(f"the header does not hold together: {what}", code="dicom.structure")

@@ -12,6 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgeai.api import EdgeaiError
+from edgeai.dicom.header import read_header
+from edgeai.dicom.pixels import read_stored
+from edgeai.testing.raw_dicom import RAW_PIXELS, raw_bytes
+
 WHEEL = Path(pydicom.data.__file__).parent / "test_files"
 SEEDS = (
     "MR_small.dcm",  # explicit
@@ -100,6 +105,37 @@ def test_rubbish_after_a_good_beginning(body: bytes, read_all: Callable) -> None
 @given(body=st.binary(max_size=2000))
 def test_rubbish(body: bytes, read_all: Callable) -> None:
     assert outcome(read_all, body) != "ok"
+
+
+PIECES = st.one_of(
+    st.sampled_from(
+        [b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0", b"\xfe\xff\x00\xe0", b"\xdf\x7f\x00\x10", b"\x08\0\x40\x11"]
+    ),
+    st.sampled_from([b"SQ\0\0", b"UN\0\0", b"OB\0\0", b"LO\4\0", b"??\4\0", b"QQ\0\0"]),
+    st.sampled_from([bytes(4), b"\xff" * 4, b"\4\0\0\0", b"\x10\0\0\0", b"abcd"]),
+    st.binary(min_size=1, max_size=6),
+)
+
+
+@settings(CHOSEN, max_examples=1500)
+@given(pieces=st.lists(PIECES, max_size=14))
+def test_whatever_stands_before_pixel_data_they_are_these_or_none(pieces: list[bytes]) -> None:
+    """What is odd may be refused or stepped over. It may never move the pixels, nor become another instance."""
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as file:
+        file.write(raw_bytes(b"\xdf\x7f\x00\x10" + b"".join(pieces)))
+        file.flush()
+        code, instance, values = "ok", None, []
+        try:
+            header = read_header(file.name)
+            instance, values = header.instance, list(read_stored(file.name, header=header))
+        except EdgeaiError as error:
+            code = error.code
+    if code == "ok":
+        assert instance is not None
+        assert (instance.sop_instance_uid, instance.modality) == ("1.2.3", "OT")
+        assert [plane.tobytes() for plane in values] == [RAW_PIXELS]
+    else:
+        assert code in ("dicom.structure", "dicom.truncated", "pixels.none")
 
 
 def test_memory_stayed_bounded(memory_before: int) -> None:

@@ -181,6 +181,14 @@ def test_eligibility(wanted: Eligibility, says: str | None) -> None:
     assert why is None if says is None else says in (why or "")
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(0, 100), (100, 0), (-1, 100)])
+def test_no_rows_or_columns_are_no_small_image_but_a_broken_one(rows: int, columns: int) -> None:
+    """It is to fail as one, with its own code; "not applicable" would say that it is sound."""
+    broken = InstanceRef(sop_class_uid="1.2", sop_instance_uid="1.2.3", rows=rows, columns=columns)
+    assert Eligibility(min_rows=64, min_columns=64).why_not(broken) is None
+    assert Eligibility(min_rows=64, min_columns=64, modality=("US",)).why_not(broken) is not None
+
+
 @pytest.mark.parametrize(
     ("use", "of", "chosen"),
     [

@@ -9,7 +9,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
-from edgeai.api import Grayscale, Lut, TransformFailed, Window
+from edgeai.api import DicomRejected, Grayscale, Lut, TransformFailed, Window
+from edgeai.api.results import Note
 
 WINDOW = Window(center=700.5, width=900.0)
 
@@ -194,3 +195,62 @@ def test_counted_percentiles_are_numpys_to_the_last_bit(step, frame_of, dtype, l
         ends = np.percentile(pixels, (low, high))
         expected = np.clip((pixels.astype(np.float64) - ends[0]) / (ends[1] - ends[0]), 0, 1).astype(np.float32)
         np.testing.assert_array_equal(after, expected)
+
+
+# --- what the header states and cannot mean -----------------------------------------------------------
+
+STEPS = {
+    "voi": ("window", {}),
+    "voi, full range where missing": ("window", {"on_missing": "full_range"}),
+    "voi, percentiles where missing": ("window", {"on_missing": "percentile", "use": "window"}),
+    "percentile": ("window", {"mode": "percentile"}),
+    "fixed": ("window", {"mode": "fixed", "center": 50.0, "width": 100.0}),
+    "modality": ("modality", {}),
+    "full range": ("normalise", {"mode": "full_range", "to": [0.0, 1.0]}),
+    "scale": ("normalise", {"mode": "scale", "scale": 0.5}),
+}
+_VOI = {name for name in STEPS if name.startswith("voi")}
+_UNITS = {*_VOI, "percentile", "fixed", "modality"}
+NEEDS = {
+    "windows": _VOI,
+    "voi_luts": _VOI,
+    "pixel_padding": {"percentile", "voi, percentiles where missing"},
+    "rescale_slope": _UNITS,
+    "modality_lut": _UNITS,
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+@pytest.mark.parametrize("field", NEEDS)
+def test_a_step_fails_on_what_it_needs_and_on_nothing_else(step, frame_of, field, name):  # type: ignore[no-untyped-def]
+    note = Note(code="dicom.ignored-value", text="TheKeyword (0028,0000) is not a number; it was not used")
+    frame = frame_of(np.arange(120, dtype=np.uint16).reshape(10, 12), grayscale=Grayscale(unusable={field: note}))
+    which, options = STEPS[name]
+    if name in NEEDS[field]:
+        with pytest.raises(DicomRejected, match=r"TheKeyword \(0028,0000\) is not a number") as refused:
+            step(which, **options).apply(frame)
+        assert refused.value.code == "dicom.bad-value"
+    elif name == "voi":
+        with pytest.raises(TransformFailed):  # nothing is missing but a window, which is another thing
+            step(which, **options).apply(frame)
+    else:
+        assert step(which, **options).apply(frame).pixels.shape == (10, 12)
+
+
+def test_a_lut_does_for_a_window_that_cannot_be_used_and_the_other_way_round(step, frame_of):  # type: ignore[no-untyped-def]
+    note = Note(code="dicom.ignored-value", text="TheKeyword (0028,0000) is not a number; it was not used")
+    lut = Lut(first=0, data=np.arange(100, dtype=np.uint16), bits=7)
+    for grey, use in (
+        (Grayscale(voi_luts=(lut,), unusable={"windows": note}), "window"),
+        (Grayscale(windows=(WINDOW,), unusable={"voi_luts": note}), "lut"),
+    ):
+        frame = frame_of(np.zeros((4, 4), np.uint16), grayscale=grey)
+        assert step("window", use=use).apply(frame).grayscale.unusable == {}
+
+
+def test_an_inverted_frame_still_says_what_is_unusable(step, frame_of):  # type: ignore[no-untyped-def]
+    note = Note(code="dicom.ignored-value", text="RescaleSlope (0028,1053) is 0; it was not used")
+    frame = frame_of(np.zeros((4, 4), np.uint16), grayscale=Grayscale(unusable={"rescale_slope": note}))
+    inverted = step("invert").apply(replace(frame, photometric_interpretation="MONOCHROME1"))
+    with pytest.raises(DicomRejected, match="RescaleSlope"):
+        step("modality").apply(inverted)

@@ -182,6 +182,8 @@ REFUSED = {
     "a value longer than the whole file": head(b"OB", 1 << 28) + b"abcd",
     "a value just longer than the file": head(b"LT"[:2], 0)[:6] + pack("<H", 60000) + b"abcd",
     "a sequence longer than the whole file": head(b"SQ", 1 << 28) + item(CODE),
+    "an item that does not end": endless(open_item(CODE)),
+    "an item in an item, and neither ends": endless(open_item(CODE + endless(open_item(CODE)))),
     "something else where an item belongs": endless(b"\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a", SEQUENCE_END),
 }
 
@@ -190,6 +192,14 @@ REFUSED = {
 def test_what_cannot_be_certain_is_refused_and_not_called_cut_short(raw: Raw, name: str) -> None:
     with pytest.raises(DicomRejected) as refused:
         read_header(raw(REFUSED[name]))
+    assert refused.value.code == "dicom.structure"
+
+
+def test_an_item_that_does_not_end_before_compressed_pixels(raw: Raw) -> None:
+    fragments = endless(item(b""), item(b"\xff\xd8\xff\xd9"), SEQUENCE_END, vr=b"OB")
+    compressed = pack("<HH", 0x7FE0, 0x0010) + fragments[4:]
+    with pytest.raises(DicomRejected, match="does not end") as refused:
+        read_header(raw(endless(open_item(CODE)), pixel_data=compressed, syntax="1.2.840.10008.1.2.4.50"))
     assert refused.value.code == "dicom.structure"
 
 
@@ -277,6 +287,26 @@ def test_two_answers_to_what_locates_the_pixels_are_none(raw: Raw, tmp_path: Pat
     header = read_header(twice(first))
     assert [note.code for note in header.notes] == ["dicom.doubled"]
     assert keyword in header.notes[0].text
+
+
+def test_after_an_oddity_what_follows_pixel_data_has_to_be_sound(raw: Raw) -> None:
+    one, odd = element(0x7FE00010, "OB", RAW_PIXELS), READ["?? with 16 bits of length"]
+    for after in (b"", bytes(500), element(0x7FE11001, "LO", "private "), element(0xFFFCFFFC, "OB", bytes(8)), b"end"):
+        assert len(list(read_stored(raw(odd, pixel_data=one + after)))) == 1
+    with pytest.raises(DicomRejected) as refused:
+        read_header(raw(odd, pixel_data=one + b"not an element"))
+    assert refused.value.code == "dicom.structure"
+    assert len(list(read_stored(raw(pixel_data=one + b"not an element")))) == 1
+
+
+def test_of_two_pixel_data_none_is_taken(raw: Raw) -> None:
+    """DCMTK takes the first, pydicom the last."""
+    one = element(0x7FE00010, "OB", RAW_PIXELS)
+    for last in (one + one, one + element(0x7FE00008, "OF", bytes(48))):
+        with pytest.raises(DicomRejected, match="appears twice") as refused:
+            read_header(raw(pixel_data=last))
+        assert refused.value.code == "dicom.structure"
+    assert len(list(read_stored(raw(pixel_data=one + element(0x7FE11001, "LO", "private "))))) == 1
 
 
 @pytest.mark.parametrize(
