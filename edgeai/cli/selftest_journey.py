@@ -165,7 +165,7 @@ class Journey:
             f"the phantom was analysed, and its end did not reach the {exit_.name}: {places or 'it has left here'}"
         )
         remedy = (
-            "see `edgeai status PROFILE`; the broker's access list must let this device read its own selftest topic"
+            "see `edgeai status PROFILE`; the broker's access list must let this device read its own self-test topic"
         )
         return Stuck(message, stage="deliver", code="selftest.undelivered", remedy=remedy)
 
