@@ -30,7 +30,7 @@ from edgeai.privacy import UidMask
 from edgeai.roles.engine import Noter, bundle_of, open_deployment
 from edgeai.roles.strikes import Strikes
 from edgeai.selection import AUTO_ORDER
-from edgeai.spool import Job, Spool, owner_name
+from edgeai.spool import Job, Spool, owner_name, read_note
 
 REOPEN_MIN_S = 5.0
 REOPEN_MAX_S = 60.0
@@ -84,6 +84,7 @@ class Worker:
         self._deployment = deployment
         self._spool = spool
         self._mask = mask
+        self._warms_up = not _died_warming_up(spool, self.role)
         self._station = spool.station(self.role)
         self._note = Noter(self._station, deployment)
         self._owner = owner_name(self.role)
@@ -140,7 +141,9 @@ class Worker:
                 bundle = bundle_of(self._config, self._deployment)
             self._reference = ref_of(bundle)
             self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
-            self._model.warm_up()
+            if self._warms_up:
+                with self._station.step("warm-up", deadline_s=self._deployment.open_deadline_s):
+                    self._model.warm_up()
         except EdgeaiError as error:
             self._not_opened(error)
             return
@@ -311,6 +314,12 @@ class Worker:
             self._spool.event(kind, message, deployment=self._deployment.name, **facts)
         except SpoolError as error:
             log.error("event.lost", kind=kind, code=error.code)
+
+
+def _died_warming_up(spool: Spool, role: str) -> bool:
+    """Whether this role's last life ended in there, for want of an image to blame: now one shall come first."""
+    last = read_note(spool.roles / f"{role}.note")
+    return last is not None and any(step.step == "warm-up" for step in last.steps)
 
 
 def _may_pass(code: str) -> bool:

@@ -313,3 +313,21 @@ def test_only_a_death_at_the_engines_own_step_is_the_engines(cart: Any, step: st
     died = cart.logged("role.died")
     blamed = ("run", "raiser") if step == "run" else (None, None)
     assert [(death["step"], death["plugin"]) for death in died] == [blamed]
+
+
+DIES = "\nPLAN['transform'] = {how}\n"
+
+
+@pytest.mark.parametrize("how", ["os.abort", "lambda: __import__('time').sleep(3600)"], ids=["aborts", "hangs"])
+def test_a_transform_that_dies_of_everything_ends_its_images_and_no_engine(cart: Any, how: str, until: Any) -> None:
+    """Of the blank plane too that goes through it before the first image."""
+    write_fake_distribution(cart.plugins, name="raiser", module_source=PLUGIN + DIES.format(how=how))
+    cart.profile.write_text(PROFILE.format(quarantine_after=3) + "deadline_s = 1.0\nopen_deadline_s = 5.0\n")
+    write_bundle(cart.folder)
+    cart.start()
+    for phantom in [cart.admit() for _ in range(4)]:
+        failed = cart.result_of(phantom)
+        assert (failed["outcome"], failed["findings"]) == ("failed", [])
+        assert failed["reason"]["code"] == ("job.crashed" if how == "os.abort" else "job.deadline")
+    assert cart.events("plugin.fault") == []
+    assert cart.spool.quarantined() == []
