@@ -287,9 +287,10 @@ class Walker:
             raise _DoesNotFit(f"an item of {name(level.tag)} does not end before Pixel Data")
 
     def _need(self, element: Element, end: int) -> None:
-        if self._size is not None and end > self._size:
-            if self._ahead.pixel_data_after(element.start):
-                raise structure(f"{name(element.tag)} says that it is longer than all that follows")
+        beyond = end > self._size if self._size is not None else not self._prefix.has(end)
+        if beyond and self._ahead.pixel_data_after(element.start):
+            raise structure(f"{name(element.tag)} says that it is longer than all that follows")
+        if beyond and self._size is not None:  # so that nothing more need be read
             raise cut_short(end, self._size)
         self._prefix.need(end)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import warnings
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
@@ -79,6 +80,7 @@ READ = {
     "an endless item in a sequence that ends": sequence(open_item(CODE)),
     "?? with 16 bits of length": short_head(b"??", 4) + b"abcd",
     "?? with 32 bits of length": head(b"??", 4) + b"abcd",
+    "?? with 32 bits of length, and a value like a header": head(b"??", 4) + b"CS\0\0",
     "?? twice": short_head(b"??", 4) + b"abcd" + short_head(b"??", 6, 0x1002) + b"abcdef",
     "?? and empty": short_head(b"??", 0),
     "lower case": head(b"ob", 4) + b"abcd",
@@ -123,6 +125,31 @@ def test_what_only_looks_odd_is_read_without_a_note(raw: Raw, name: str) -> None
     header = read_header(path)
     assert [values.tobytes() for values in read_stored(path, header=header)] == [RAW_PIXELS]
     assert header.notes == ()
+
+
+def deflated(tmp_path: Path, odd: bytes) -> Path:
+    whole = raw_bytes(odd, syntax="1.2.840.10008.1.2.1.99")
+    start = whole.index(b"\x08\0\x16\0UI")
+    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path = tmp_path / "deflated.dcm"
+    path.write_bytes(whole[:start] + engine.compress(whole[start:]) + engine.flush())
+    return path
+
+
+@pytest.mark.parametrize("name", READ)
+def test_what_is_odd_is_read_where_it_is_deflated(tmp_path: Path, name: str) -> None:
+    """There the size of the data set is not known, so that less is certain."""
+    path = deflated(tmp_path, READ[name])
+    header = read_header(path)
+    assert [values.tobytes() for values in read_stored(path, header=header)] == [RAW_PIXELS]
+    assert {note.code for note in header.notes} == {"dicom.repaired"}
+
+
+def test_a_length_that_is_wrong_where_it_is_deflated(tmp_path: Path) -> None:
+    for name in ("a value longer than the whole file", "rubbish in a sequence that does not end in a sound place"):
+        with pytest.raises(DicomRejected) as refused:
+            read_header(deflated(tmp_path, REFUSED[name]))
+        assert refused.value.code == "dicom.structure"
 
 
 def test_where_pydicom_reads_an_oddity_it_reads_the_same(raw: Raw) -> None:
@@ -175,6 +202,10 @@ REFUSED = {
     + element(0x00090010, "LO", "X"),
     "rubbish in a sequence that does not end in a sound place": head(b"SQ", 27) + b"\x01\x02\x03\x04rubbish" + NEXT,
     "a length that cannot be told": short_head(b"??", 4) + b"ab",
+    "two readings, and both lead on": pack("<HH2sH", 8, 0x9000, b"QQ", 0)
+    + element(0x00100000, "UL", bytes(4))
+    + element(0x00100010, "PN", "")
+    + element(0x00100020, "LO", "X "),
     "text without a length or an end": head(b"UT", ENDLESS) + b"no end",
     "fragments with something between": endless(item(b"\xff\xd8"), CODE, SEQUENCE_END, vr=b"OB"),
     "a fragment without a length": endless(open_item(b"\xff\xd8"), SEQUENCE_END, vr=b"OB"),
