@@ -31,7 +31,7 @@ from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.require import require
 
 Make = Callable[..., Path]
-SCHEMA = json.loads((files("edgeai") / "schemas" / "result-1.json").read_text(encoding="utf-8"))
+SCHEMA = json.loads((files("edgeai") / "schemas" / "result-2.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
