@@ -115,7 +115,8 @@ class Model:
         """Run the bundle's golden cases here, on this engine; ``()`` when it has none.
 
         Raises:
-            InferenceFailed: ``backend.golden-mismatch``, an answer outside its tolerance.
+            InferenceFailed: ``backend.golden-mismatch``, an answer outside its tolerance; ``backend.stateful``, two
+                answers to one case that are not the same.
             BackendError: the engine failed.
             TensorMismatch: outputs that are not those declared.
         """
