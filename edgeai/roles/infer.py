@@ -195,13 +195,14 @@ class Worker:
     def _next(self) -> bool:
         """Do one job, or give the result of one that was given up; False when there is nothing to do."""
         name = self._deployment.name
-        if self._is_holding():
-            return False
+        is_holding = self._is_holding()
+        if is_holding and self._reference is UNKNOWN_MODEL:
+            return False  # an end without its model could have no lasting result id
         job = self._spool.condemned(name, self._owner)
         if job is not None:
             self._finish(job, self._failed(job, JobFailed(job.reason, code=job.code or None)))
             return True
-        job = self._spool.claim(name, self._owner)
+        job = None if is_holding else self._spool.claim(name, self._owner)
         if job is None:
             return False
         if job.code:
