@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "status": "edgeai.cli.status",
         "selftest": "edgeai.cli.selftest",
         "rerun": "edgeai.cli.rerun",
+        "messages": "edgeai.cli.messages",
         "spool": "edgeai.cli.spool",
         "doctor": "edgeai.cli.doctor",
         "config": "edgeai.cli.config",
