@@ -30,6 +30,7 @@ from edgeai.api import (
     Message,
     Options,
     OptionSpec,
+    Receipt,
     SinkFailed,
     SinkRequest,
     SinkSpec,
@@ -160,7 +161,12 @@ def task(name: str, how: str = "") -> TaskSpec:
 
 
 class FakeFileSink:
-    """Appends each message to a file, one JSON line ``[channel, body]``, and flushes it to the disk."""
+    """Appends each message to a file, one JSON line ``[channel, body]``, and flushes it to the disk.
+
+    Some ways give receipts; those refuse what holds ``REFUSED``.
+    """
+
+    REFUSED = b"refuse-me"
 
     def __init__(self, request: SinkRequest, how: str = "") -> None:
         path = request.settings.get("path")
@@ -168,17 +174,33 @@ class FakeFileSink:
             raise ConfigError(f"path is the name of a file, not {path!r}")
         self._path, self._how, self._open = Path(path), how, True
         self._refuse_while = request.settings.get("refuse_while")
+        self._sulking = False
 
-    def put(self, messages: Sequence[Message]) -> None:
+    def put(self, messages: Sequence[Message]) -> Sequence[Receipt] | None:
         """Append all, or say why not."""
         if not self._open and self._how != "open-again":
             raise SinkFailed("the fake sink is closed")
         if self._refuse_while and Path(self._refuse_while).exists():
             raise SinkFailed("the fake sink was told to refuse")
-        if self._how == "forgets":
-            return
-        ordered = reversed(messages) if self._how == "reorders" else messages
-        lines = "".join(json.dumps([message.channel, message.body.decode()]) + "\n" for message in ordered)
+        if self._how in ("receipts", "boasts", "sulks"):
+            return self._answer(messages)
+        if self._how != "forgets":
+            self._write(list(reversed(messages)) if self._how == "reorders" else messages)
+        return None
+
+    def _answer(self, messages: Sequence[Message]) -> Sequence[Receipt]:
+        refused = [message for message in messages if self.REFUSED in message.body]
+        taken = [message for message in messages if message not in refused]
+        self._sulking |= bool(refused) and self._how == "sulks"
+        if self._sulking:
+            taken = []
+        if self._how != "boasts":
+            self._write(taken)
+        no = [Receipt(sequence=m.sequence, verdict="refused", code="fake.refused", reason="told to") for m in refused]
+        return [*no, *(Receipt(sequence=message.sequence, verdict="delivered") for message in taken)]
+
+    def _write(self, messages: Sequence[Message]) -> None:
+        lines = "".join(json.dumps([message.channel, message.body.decode()]) + "\n" for message in messages)
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(lines)
@@ -193,7 +215,10 @@ class FakeFileSink:
 
 
 def sink(name: str, how: str = "") -> SinkSpec:
-    """A fake sink: works, or ``forgets``, ``reorders``, or runs ``open-again`` after close."""
+    """A fake sink: works, gives ``receipts``, or ``forgets``, ``reorders``, runs ``open-again`` after close.
+
+    Of those that give receipts, one ``boasts`` of what it has not delivered, and one ``sulks`` over a refused message.
+    """
     return SinkSpec(
         name=name,
         open=lambda request: FakeFileSink(request, how),

@@ -47,8 +47,8 @@ def edgeai_tasks() -> tuple[TaskSpec, ...]:
 
 @hookimpl
 def edgeai_sinks() -> tuple[SinkSpec, ...]:
-    """``fake-file`` works."""
-    ways = ("forgets", "reorders", "open-again")
+    """``fake-file`` works, and so does ``fake-receipts``."""
+    ways = ("forgets", "reorders", "open-again", "receipts", "boasts", "sulks")
     return (fake_parts.sink("fake-file"), *(fake_parts.sink(f"fake-{how}", how) for how in ways))
 
 

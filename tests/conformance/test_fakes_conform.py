@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeai.api import Objective, TensorSpec
+from edgeai.api import Message, Objective, TensorSpec
 from edgeai.testing.conformance import (
     ArtifactExample,
     BackendConformance,
@@ -88,6 +88,13 @@ class TestSink(SinkConformance):
         file = folder / "out.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         return [(channel, body.encode()) for channel, body in map(json.loads, lines)]
+
+    def refused_message(self, folder):
+        return Message(key="no", channel="event", body=b'{"refuse-me": 1}', sequence=2)
+
+
+class TestSinkWithReceipts(TestSink):
+    sink = "fake-receipts"
 
 
 class TestSource(SourceConformance):

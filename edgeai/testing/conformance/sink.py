@@ -1,4 +1,4 @@
-"""What the host relies on in a sink: when ``put`` returns, the other side has every message."""
+"""What the host relies on in a sink: what it says of a message is so, and one that is refused delays no other."""
 
 from __future__ import annotations
 
@@ -11,12 +11,28 @@ from typing import ClassVar
 
 import pytest
 
-from edgeai.api import ConfigError, EdgeaiError, Message, Options, PluginFault, Sink, SinkFailed, SinkRequest, SinkSpec
+from edgeai.api import (
+    ConfigError,
+    EdgeaiError,
+    Message,
+    Options,
+    PluginFault,
+    Receipt,
+    Sink,
+    SinkFailed,
+    SinkRequest,
+    SinkSpec,
+)
 from edgeai.testing.conformance.suite import Suite, assert_refused, since
+
+OFFERS = 100
+"""How often a message without a receipt is offered again before it counts as never delivered."""
 
 
 class SinkConformance(Suite):
     """Subclass it once for each sink; give ``settings``, ``delivered`` and, where it can fail, ``failing_settings``.
+
+    Where the other side refuses some messages for good, ``refused_message`` is one of those.
 
     Attributes:
         sink: ``SinkSpec.name``.
@@ -39,6 +55,10 @@ class SinkConformance(Suite):
         """Settings with which nothing can be delivered (a closed port, a folder that cannot be written)."""
         pytest.skip("the author gives no settings that fail")
 
+    def refused_message(self, folder: Path) -> Message:
+        """A message that the other side will never take, with sequence 2; ``put`` gives receipts then."""
+        pytest.skip("the author gives no message that is refused")
+
     @property
     def spec(self) -> SinkSpec:
         """The spec under test."""
@@ -56,13 +76,29 @@ class SinkConformance(Suite):
         yield sink
         sink.close()
 
+    def deliver(self, sink: Sink, messages: Sequence[Message]) -> None:
+        """Put these as the host does: what has no receipt yet is offered again."""
+        waiting = list(messages)
+        for _ in range(OFFERS):
+            receipts = sink.put(waiting)
+            if receipts is None:
+                return
+            verdicts = {receipt.sequence: receipt for receipt in receipts}
+            for message in waiting:
+                said = verdicts.get(message.sequence)
+                assert said is None or said.verdict == "delivered", f"{message.key}: {said}"
+            waiting = [message for message in waiting if message.sequence not in verdicts]
+            if not waiting:
+                return
+        pytest.fail(f"{len(waiting)} messages got no receipt, however often they were offered", pytrace=False)
+
     @since(1, 0)
     def test_put_delivers(self, opened: Sink, tmp_path: Path) -> None:
-        """When put returns, the other side has the messages, in order and to the byte."""
+        """What put says it delivered, the other side has, in order and to the byte."""
         messages = example_messages(5)
-        opened.put(messages[:1])
+        self.deliver(opened, messages[:1])
         assert self.delivered(tmp_path) == _pairs(messages[:1])
-        opened.put(messages[1:])
+        self.deliver(opened, messages[1:])
         assert self.delivered(tmp_path) == _pairs(messages)
 
     @since(1, 0)
@@ -75,8 +111,8 @@ class SinkConformance(Suite):
     def test_offered_again(self, opened: Sink, tmp_path: Path) -> None:
         """Messages may be offered again (at least once): each is there, in order."""
         messages = example_messages(3)
-        opened.put(messages)
-        opened.put(messages)
+        self.deliver(opened, messages)
+        self.deliver(opened, messages)
         delivered = self.delivered(tmp_path)
         assert list(dict.fromkeys(delivered)) == _pairs(messages)
 
@@ -87,8 +123,8 @@ class SinkConformance(Suite):
             json.dumps({"n": "x" * 250_000}).encode(),
             json.dumps({"ä": "漢字 \n\t\\"}, ensure_ascii=False).encode(),
         ]
-        messages = [Message(key=f"k{n}", channel="event", body=body, sequence=n) for n, body in enumerate(bodies)]
-        opened.put(messages)
+        messages = [Message(key=f"k{n}", channel="event", body=body, sequence=n) for n, body in enumerate(bodies, 1)]
+        self.deliver(opened, messages)
         assert self.delivered(tmp_path) == _pairs(messages)
 
     @since(1, 0)
@@ -98,7 +134,7 @@ class SinkConformance(Suite):
         messages = example_messages(4)
         for batch in (messages[:2], messages[2:]):
             sink = self.open(settings)
-            sink.put(batch)
+            self.deliver(sink, batch)
             sink.close()
         assert self.delivered(tmp_path) == _pairs(messages)
 
@@ -107,8 +143,50 @@ class SinkConformance(Suite):
         """A sink opened in one thread delivers from another."""
         messages = example_messages(2)
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(opened.put, messages).result()
+            pool.submit(self.deliver, opened, messages).result()
         assert self.delivered(tmp_path) == _pairs(messages)
+
+    def receipts(self, sink: Sink, messages: Sequence[Message]) -> Sequence[Receipt]:
+        """What one ``put`` says; skips where the sink gives no receipts."""
+        receipts = sink.put(messages)
+        if receipts is None:
+            pytest.skip("the sink gives no receipts: None means that all were delivered")
+        return receipts
+
+    @since(1, 1)
+    def test_a_receipt_is_for_a_message_that_was_put(self, opened: Sink) -> None:
+        """One receipt at most for each message, none for others, and none where nothing was put."""
+        messages = example_messages(3)
+        numbers = [receipt.sequence for receipt in self.receipts(opened, messages)]
+        assert len(set(numbers)) == len(numbers)
+        assert set(numbers) <= {message.sequence for message in messages}
+        assert not opened.put([])
+
+    @since(1, 1)
+    def test_what_is_said_to_be_delivered_is_there(self, opened: Sink, tmp_path: Path) -> None:
+        """A receipt that says delivered is given when the message is safe on the other side, and not before."""
+        messages = example_messages(4)
+        said = {receipt.sequence for receipt in self.receipts(opened, messages) if receipt.verdict == "delivered"}
+        there = self.delivered(tmp_path)
+        assert [pair for pair in _pairs([m for m in messages if m.sequence in said]) if pair not in there] == []
+
+    @since(1, 1)
+    @pytest.mark.parametrize("position", range(4))
+    def test_one_that_is_refused_delays_no_other(self, opened: Sink, tmp_path: Path, position: int) -> None:
+        """A message that the other side will never take is refused with a code, and all others are delivered."""
+        refused = self.refused_message(tmp_path)
+        messages = [each for each in example_messages(4) if each.sequence != refused.sequence]
+        waiting, said = [*messages[:position], refused, *messages[position:]], dict[int, Receipt]()
+        for _ in range(OFFERS):
+            said.update({receipt.sequence: receipt for receipt in self.receipts(opened, waiting)})
+            waiting = [each for each in waiting if each.sequence not in said or said[each.sequence].verdict == "later"]
+            if not waiting:
+                break
+        assert waiting == [], "each comes to an end"
+        assert said[refused.sequence].verdict == "refused"
+        assert said[refused.sequence].code, "a refusal says why, with a code"
+        assert {said[each.sequence].verdict for each in messages} == {"delivered"}
+        assert [pair for pair in self.delivered(tmp_path) if pair in _pairs(messages)] == _pairs(messages)
 
     @since(1, 0)
     def test_failure_is_said(self, tmp_path: Path) -> None:
