@@ -31,6 +31,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "spool": "device",
     "ingest": "device",
     "mqtt": "device",
+    "result": "device",
     "sink": "device",
     "run": "device",
     "role": "device",
