@@ -4,17 +4,8 @@ A ``Connection`` never reconnects by itself. When it breaks, the caller opens a 
 acknowledged: at least once. MQTT 5.0 is the OASIS standard of that name; section numbers refer to it.
 """
 
-from edgeai.mqtt.connection import (
-    ACK_TIMEOUT_S,
-    Broker,
-    Connection,
-    Limits,
-    Listener,
-    Loss,
-    Outgoing,
-    connect,
-    tls_context,
-)
+from edgeai.mqtt.broker import Broker, Limits, Loss, Outgoing, tls_context
+from edgeai.mqtt.connection import ACK_TIMEOUT_S, Connection, Listener, connect
 
 __all__ = [
     "ACK_TIMEOUT_S",

@@ -20,6 +20,8 @@ class BoundedClient(paho.Client):
 
     max_incoming = 1 << 28
     on_death: Callable[[str], None] = staticmethod(lambda _why: None)
+    has_hung_up = False
+    """Whether the other side closed the connection in good order, and not the network in between."""
 
     def loop_forever(self, *arguments: Any, **named: Any) -> paho.MQTTErrorCode:
         """As paho's; whatever it raises on its thread is said, since nobody waits for that thread."""
@@ -35,7 +37,10 @@ class BoundedClient(paho.Client):
             self._give_up(f"the broker sent a packet of {bufsize} bytes, and {self.max_incoming} are taken")
         if len(self._out_packet) + len(self._in_messages) > MAX_UNANSWERED:
             self._give_up(f"the broker sends on and on, and takes no answer to more than {MAX_UNANSWERED} packets")
-        return super()._sock_recv(bufsize)
+        data: bytes = super()._sock_recv(bufsize)
+        if bufsize and not data:
+            self.has_hung_up = True
+        return data
 
     def _give_up(self, why: str) -> None:
         self.on_death(why)

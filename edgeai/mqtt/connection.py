@@ -8,9 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
@@ -18,6 +16,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeai.api.errors import MqttError
+from edgeai.mqtt.broker import LARGEST_PACKET, Broker, Limits, Loss, Outgoing
 from edgeai.mqtt.client import BoundedClient
 
 ACK_TIMEOUT_S = 20.0
@@ -37,88 +36,6 @@ _NO_RETAIN = 0x9A
 _QUOTA = (0x96, 0x97)
 _GOODBYE_S = 1.0
 """How long a broker may take to read our DISCONNECT."""
-
-_LARGEST_PACKET = 1 + 4 + 268_435_455
-"""What a fixed header can say (section 1.5.5)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Broker:
-    """Where the broker is, and who we are to it. Durations in seconds."""
-
-    host: str
-    port: int
-    client_id: str
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    username: str | None = None
-    password: str | None = None
-    tls: ssl.SSLContext | None = None
-    keepalive_s: int = 30
-    max_inflight: int = 20
-    message_expiry_s: int | None = None
-    max_incoming_bytes: int = 16 << 20
-    """Largest packet that is taken from the broker; the connection is dropped on a larger one."""
-
-    @property
-    def address(self) -> str:
-        """``host:port``, for messages."""
-        return f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outgoing:
-    """One PUBLISH at QoS 1. ``expires`` lets ``Broker.message_expiry_s`` apply to it."""
-
-    topic: str
-    body: bytes
-    retain: bool = False
-    expires: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What the broker takes, as its CONNACK says (section 3.2.2.3); MQTT 3.1.1 says none of it.
-
-    Attributes:
-        packet_bytes: largest packet, its fixed header included.
-        receive_maximum: messages that may be on their way without PUBACK.
-        retain: whether messages are retained.
-        qos: highest quality of service.
-    """
-
-    packet_bytes: int = _LARGEST_PACKET
-    receive_maximum: int = 65_535
-    retain: bool = True
-    qos: int = 2
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loss:
-    """Why a connection is over. ``code`` is the reason code of the broker's own DISCONNECT, where it sent one."""
-
-    text: str
-    code: int | None = None
-    by_peer: bool = True
-
-
-def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
-    """A client's context: the broker is verified against ``ca``, or the system's authorities when ``None``.
-
-    Raises:
-        MqttError: ``mqtt.tls`` when a file cannot be read or does not hold what it should.
-    """
-    try:
-        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca else None)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if certificate is not None:
-            context.load_cert_chain(str(certificate), str(key) if key else None)
-    except (OSError, ssl.SSLError) as error:
-        raise MqttError(
-            f"TLS files cannot be used ({ca}, {certificate}, {key}): {error}",
-            code="mqtt.tls",
-            remedy="check that they are PEM files that this user may read, and that key and certificate match",
-        ) from error
-    return context
 
 
 def connect(broker: Broker, *, will: Outgoing | None = None) -> Connection:
@@ -280,7 +197,7 @@ class Connection:
                 sock.shutdown(socket.SHUT_RDWR)
         self._client.loop_stop()
 
-    def _prepare(self, version: Any, will: Outgoing | None) -> paho.Client:
+    def _prepare(self, version: Any, will: Outgoing | None) -> BoundedClient:
         client = BoundedClient(
             paho.CallbackAPIVersion.VERSION2,  # type: ignore[attr-defined]
             client_id=self._broker.client_id,
@@ -367,7 +284,8 @@ class Connection:
 
     def _on_disconnect(self, _c: Any, _u: Any, flags: Any, reason: ReasonCode, _p: Any) -> None:
         told = bool(flags.is_disconnect_packet_from_server)
-        self._end(Loss(text=str(reason), code=reason.value if told else None))
+        in_order = self._client.has_hung_up
+        self._end(Loss(text=str(reason), code=reason.value if told else None, in_order=in_order))
         self._is_over.set()
 
     def _end(self, loss: Loss) -> None:
@@ -384,7 +302,7 @@ class Connection:
 def _limits(properties: Any) -> Limits:
     """What a CONNACK says; what it does not say is as if there were no bound."""
     return Limits(
-        packet_bytes=getattr(properties, "MaximumPacketSize", 0) or _LARGEST_PACKET,
+        packet_bytes=getattr(properties, "MaximumPacketSize", 0) or LARGEST_PACKET,
         receive_maximum=getattr(properties, "ReceiveMaximum", 0) or 65_535,
         retain=bool(getattr(properties, "RetainAvailable", 1)),
         qos=getattr(properties, "MaximumQoS", 2),

@@ -95,8 +95,9 @@ class Blame:
 class Twin:
     """Whether another client connects under this one's identifier, so that the broker gives the session to and fro.
 
-    MQTT 5 has a reason for it. Of MQTT 3.1.1, and of Mosquitto 2.0 in either version, there is only the sign that a broker
-    which accepts every connection closes each within seconds without a word, with nothing on its way.
+    MQTT 5 has a reason for it. Of MQTT 3.1.1, and of Mosquitto 2.0 in either version, there is only the sign that a
+    broker which accepts every connection closes each in good order within seconds, without a word and with nothing on
+    its way.
 
     Attributes:
         resume_at: when to connect again, monotonic seconds, so that two devices do not fight at full speed.
@@ -115,7 +116,7 @@ class Twin:
         if loss.code == TAKEN_OVER:
             return self._took()
         age_s = time.monotonic() - connection.opened_at
-        hurried = loss.code is None and loss.by_peer and is_idle and age_s < _HURRY_S + self._pause_s
+        hurried = loss.code is None and loss.in_order and is_idle and age_s < _HURRY_S + self._pause_s
         self._hurries = self._hurries + 1 if hurried else 0
         return self._took() if self._hurries >= _HURRIES else False
 

@@ -120,13 +120,18 @@ def test_a_wrong_password_is_refused_in_the_brokers_words(mosquitto: str, tmp_pa
     assert failure.value.code == "mqtt.not-authorised"
 
 
-def test_a_publish_that_the_access_list_denies_is_a_failure_and_not_lost(mosquitto: str, tmp_path: Path) -> None:
+def test_a_publish_that_the_access_list_denies_is_refused_and_costs_no_connection(
+    mosquitto: str, tmp_path: Path
+) -> None:
     port = free_port()
     (tmp_path / "acl").write_text("topic read #\n")
     extra = f"listener {port} 127.0.0.1\nallow_anonymous true\nacl_file {tmp_path}/acl\n"
-    with Mosquitto(tmp_path, port=port, extra=extra), pytest.raises(SinkFailed) as failure:
-        _sink(port).put(_messages(1))
-    assert failure.value.code == "mqtt.not-authorised"
+    with Mosquitto(tmp_path, port=port, extra=extra) as broker:
+        sink = _sink(port)
+        receipts = sink.put(_messages(2))
+        assert [(receipt.verdict, receipt.code) for receipt in receipts] == [("refused", "mqtt.not-authorised")] * 2
+        assert broker.log.count("New client connected") == 1
+        sink.close()
 
 
 def test_a_broker_that_dies_fails_the_batch_and_the_next_put_reconnects(broker: Mosquitto) -> None:
