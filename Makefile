@@ -17,7 +17,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
 .DEFAULT_GOAL := help
-.PHONY: demo test check lint bench clean help
+.PHONY: demo test torture check lint bench clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in 
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
 	$(RUNTIME_PYTHON) $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not system" $(ARGS)
 	$(PY) -m pytest -m system $(ARGS)
+
+torture: $(VENV)/.dev ## The long soak: descriptors and memory of a cart over 12,500 rounds; curves in var/torture/soak.csv
+	EDGEAI_SOAK=full EDGEAI_SOAK_CSV=var/torture/soak.csv $(PY) -m pytest tests/torture -s --timeout 14400 $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 	$(PY) -m ruff check .
