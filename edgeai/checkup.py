@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Literal
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import Deployment, DeviceConfig, Tls
+from edgeai.health.clock import is_synchronised
 from edgeai.plugins import Registry, find
 from edgeai.privacy import UidMask
 
@@ -226,15 +226,10 @@ def _hmac_key(config: DeviceConfig) -> Check:
 
 def _clock() -> Check:
     """Whether the kernel's clock is disciplined (NTP): times in results and certificates depend on it."""
-    unsynchronised = 0x0040  # STA_UNSYNC of <sys/timex.h>
-    try:
-        adjtimex: Callable[..., int] = ctypes.CDLL(None, use_errno=True).adjtimex
-        timex = (ctypes.c_long * 64)()
-        adjtimex(ctypes.byref(timex))
-        status = ctypes.cast(ctypes.byref(timex, 5 * ctypes.sizeof(ctypes.c_long)), ctypes.POINTER(ctypes.c_int))[0]
-    except (OSError, AttributeError):
+    synchronised = is_synchronised()
+    if synchronised is None:
         return Check(what="clock", verdict="warn", found="this system does not say", remedy="run an NTP client")
     found = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if status & unsynchronised:
+    if not synchronised:
         return Check(what="clock", verdict="warn", found=f"{found}, not synchronised", remedy="run an NTP client")
     return Check(what="clock", verdict="ok", found=f"{found}, synchronised")

@@ -21,14 +21,10 @@ CROWD: Final = 10
 def spool_problems(facts: Facts) -> Iterator[Problem]:
     """The store itself."""
     damage = facts.watched("spool").get("damage")
-    if facts.books.error is not None:
-        code = "spool.damaged" if facts.books.error.code == "spool.corrupt" else "spool.unreadable"
-        yield problem(
-            code,
-            f"the spool cannot be read: {facts.books.error}",
-            cause=facts.books.error.code,
-            remedy=facts.books.error.remedy or "",
-        )
+    error = facts.books.error
+    if error is not None:
+        kind = "spool.damaged" if error.code == "spool.corrupt" else "spool.unreadable"
+        yield problem(kind, f"the spool cannot be read: {error}", cause=error.code, remedy=error.remedy or "")
     elif damage:
         yield problem("spool.damaged", f"the spool is damaged: {damage}")
 

@@ -119,9 +119,5 @@ def test_nothing_grows_whatever_is_done_again_and_again(cart: Any, until: Any, t
     assert [entry["missing"] for entry in (*ledger["jobs"], *ledger["messages"])] == [0] * (
         len(ledger["jobs"]) + len(ledger["messages"])
     )
-    grown = [
-        item
-        for item in curves.curves()
-        if item.descriptors_rise > MOST_DESCRIPTORS or item.rss_kb_rise > MOST_KB
-    ]
+    grown = [item for item in curves.curves() if item.descriptors_rise > MOST_DESCRIPTORS or item.rss_kb_rise > MOST_KB]
     assert grown == []
