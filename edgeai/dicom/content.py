@@ -7,6 +7,7 @@ C-STORE has the same digest. It is computed on threads beside the one that recei
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,8 +18,9 @@ from typing import Final
 from edgeai.dicom.header import data_set_start
 
 _THREADS: Final = 2
-_STEP_BYTES: Final = 1024 * 1024
-"""What is hashed at a time, and so about how far the digest stays behind what arrives."""
+_LEAST_BYTES: Final = 1024 * 1024
+_MOST_BYTES: Final = 4 * 1024 * 1024
+"""What is hashed at a time: enough that threads seldom change places, little enough not to stay far behind."""
 
 
 class ContentDigest:
@@ -57,7 +59,7 @@ class ContentDigest:
         """The file has this many bytes now, and will have more."""
         with self._changed:
             self._written = written
-            if self._written - self._at >= _STEP_BYTES:
+            if self._written - self._at >= _LEAST_BYTES:
                 self._run()
 
     def finish(self, written: int) -> None:
@@ -94,23 +96,31 @@ class ContentDigest:
 
     def _follow(self) -> None:
         while (span := self._next_span()) is not None:
+            at, size = span
             try:
-                piece = os.pread(self._descriptor, span[1], span[0])
-                if not piece:
-                    raise OSError(f"the file ends before byte {sum(span)}, which was written")
-            except OSError as error:
-                self._fail(error)
+                self._hash_span(at, size)
+            except (OSError, ValueError) as error:
+                self._fail(error if isinstance(error, OSError) else OSError(f"the file ends before byte {at + size}"))
                 return
-            self._hash.update(piece)
             with self._changed:
-                self._at += len(piece)
+                self._at += size
+
+    def _hash_span(self, at: int, size: int) -> None:
+        """Straight out of the page cache: a copy would cost a sixth of the time. The file is ours; nobody cuts it."""
+        start = at - at % mmap.ALLOCATIONGRANULARITY
+        with mmap.mmap(self._descriptor, at + size - start, access=mmap.ACCESS_READ, offset=start) as pages:
+            view = memoryview(pages)
+            try:
+                self._hash.update(view[at - start :])
+            finally:
+                view.release()
 
     def _next_span(self) -> tuple[int, int] | None:
         """Offset and size of what to hash next; None when this thread is done, decided in one with saying so."""
         with self._changed:
             left = self._written - self._at
-            if left >= _STEP_BYTES or (left > 0 and self._is_finished):
-                return self._at, min(_STEP_BYTES, left)
+            if left >= _LEAST_BYTES or (left > 0 and self._is_finished):
+                return self._at, min(_MOST_BYTES, left)
             self._stop()
             return None
 
