@@ -11,16 +11,17 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from edgeai.api.errors import MqttError, SinkFailed
 from edgeai.api.hooks import hookimpl
-from edgeai.api.specs import Message, OptionSpec, Receipt, SinkRequest, SinkSpec
-from edgeai.mqtt import ACK_TIMEOUT_S, Broker, Connection, Loss, Outgoing, connect, tls_context
+from edgeai.api.specs import Message, Receipt, SinkRequest, SinkSpec
+from edgeai.mqtt import ACK_TIMEOUT_S, Connection, Loss, Outgoing, connect
 from edgeai.mqtt.reasons import BLAMED, PATIENCE, answer_to
 from edgeai.sinks.blame import QUIET_S, STRIKES, Blame, Twin
+from edgeai.sinks.mqtt_settings import SETTINGS, broker_of
 from edgeai.sinks.smaller import smaller, smallest
+
+__all__ = ["EDGEAI_API", "MqttSink", "broker_of", "edgeai_sinks"]
 
 EDGEAI_API = (1, 1)
 
@@ -63,7 +64,7 @@ class MqttSink:
         self._hang_ups = 0
         self._flights: dict[int, _Flight] = {}
         self._answered: dict[int, Receipt] = {}
-        self._acks_here = 0
+        self._acks_here = self._refusals_here = 0
         self._blame = Blame()
         self._twin = Twin()
         self.verified = True
@@ -79,16 +80,25 @@ class MqttSink:
         """
         if _STATUS not in self._answered:  # what was refused is not to be kept
             self._status = next((message for message in messages if _key(message) == _STATUS), self._status)
+        receipts, failure = self._offer(messages)
+        if failure is not None and failure.code == "mqtt.lost":
+            # Connections break, and Mosquitto 2.0 hangs up on whom it refuses a message: try once more at once.
+            receipts, failure = self._offer(messages)
+        if failure is not None:
+            raise failure
+        return receipts
+
+    def _offer(self, messages: Sequence[Message]) -> tuple[list[Receipt], SinkFailed | None]:
+        """Receipts, or why there is none."""
         connection = self._connected()
         self._send(connection, messages)
         self._hang_up_if_mute(connection)
         receipts = self._take(messages)
-        if not connection.is_open:
-            failure = self._fell(connection)
-            receipts += self._take(messages)
-            if not receipts:
-                raise failure
-        return receipts
+        if connection.is_open:
+            return receipts, None
+        failure = self._fell(connection)
+        receipts += self._take(messages)
+        return receipts, None if receipts else failure
 
     def close(self) -> None:
         """Say offline in so many words, since a clean DISCONNECT suppresses the will."""
@@ -131,7 +141,7 @@ class MqttSink:
             if error.code == "mqtt.unsupported-version" or self._hang_ups >= _HANG_UPS:
                 self._broker = replace(self._broker, protocol=self._wished)
             raise SinkFailed(str(error), code=error.code, remedy=error.remedy) from error
-        self._hang_ups = self._acks_here = 0
+        self._hang_ups = self._acks_here = self._refusals_here = 0
         self.verified = connection.protocol == "5"
         if self.verified:  # a connection that breaks at CONNECT must not make it blind to refusals
             self._broker = replace(self._broker, protocol="5")
@@ -248,6 +258,7 @@ class MqttSink:
 
     def _answer(self, connection: Connection, message: Message, value: int, words: str) -> None:
         answer, key = answer_to(value), _key(message)
+        self._refusals_here += answer.meaning != "delivered"
         text = f"the broker at {self._broker.address} answered: {words}"
         if answer.meaning == "delivered":
             self._blame.delivered(key, message.channel)
@@ -286,7 +297,8 @@ class MqttSink:
         loss = connection.loss
         assert loss is not None
         flights = list(self._flights.values())
-        is_taken = self._twin.lost(connection, is_idle=not flights)
+        # Where the broker has refused something, its hanging up is no sign of a twin, and no other message's fault.
+        is_taken = self._twin.lost(connection, is_idle=not flights and not self._refusals_here)
         if loss.by_peer and not is_taken:
             self._accuse(flights, loss)
         self._drop()
@@ -296,7 +308,7 @@ class MqttSink:
         return SinkFailed(f"lost the broker at {self._broker.address}: {loss.text}", code=code)
 
     def _accuse(self, flights: Sequence[_Flight], loss: Loss) -> None:
-        if len(flights) == 1 and flights[0].alone:
+        if len(flights) == 1 and flights[0].alone and not self._refusals_here:
             if code := BLAMED.get(loss.code or 0):
                 self._refuse(flights[0].message, code, f"the broker at {self._broker.address} hung up: {loss.text}")
             else:
@@ -332,41 +344,6 @@ def _offline(request: SinkRequest) -> bytes:
     return json.dumps(body).encode()
 
 
-def broker_of(request: SinkRequest) -> Broker:
-    """The broker that a configuration's ``[mqtt]`` table describes (``edgeai.config.Mqtt``).
-
-    Raises:
-        MqttError: ``mqtt.tls`` or ``mqtt.password-file``.
-    """
-    settings = request.settings
-    tls: dict[str, Any] | None = settings.get("tls")
-    return Broker(
-        host=settings.get("host", "127.0.0.1"),
-        port=settings.get("port", 1883),
-        client_id=settings.get("client_id") or f"edgeai-{request.site}-{request.device_id}",
-        protocol=settings.get("protocol", "auto"),
-        username=settings.get("username"),
-        password=_password(settings.get("password_file")),
-        tls=tls_context(tls.get("ca"), tls.get("certificate"), tls.get("key")) if tls is not None else None,
-        keepalive_s=settings.get("keepalive_s", 30),
-        max_inflight=settings.get("max_inflight", 20),
-        message_expiry_s=settings.get("message_expiry_s"),
-    )
-
-
-def _password(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MqttError(
-            f"the password file {path} cannot be read: {error}",
-            code="mqtt.password-file",
-            remedy="create it with one line, readable by the service's user alone",
-        ) from error
-
-
 @hookimpl
 def edgeai_sinks() -> tuple[SinkSpec, ...]:
     """The ``mqtt`` sink."""
@@ -375,18 +352,6 @@ def edgeai_sinks() -> tuple[SinkSpec, ...]:
             name="mqtt",
             open=MqttSink,
             help="an MQTT 5 or 3.1.1 broker, QoS 1",
-            settings=(
-                OptionSpec(name="host", help="host name or address", default="127.0.0.1"),
-                OptionSpec(name="port", help="TCP port", default=1883),
-                OptionSpec(name="protocol", help="protocol version", default="auto", choices=("auto", "5", "3.1.1")),
-                OptionSpec(name="client_id", help="edgeai-<site>-<device> when absent"),
-                OptionSpec(name="username", help="user name"),
-                OptionSpec(name="password_file", help="a file that holds the password"),
-                OptionSpec(name="tls", help="table of PEM files: ca, certificate, key"),
-                OptionSpec(name="keepalive_s", help="keep-alive in seconds", default=30),
-                OptionSpec(name="max_inflight", help="messages sent and not yet acknowledged", default=20),
-                OptionSpec(name="message_expiry_s", help="MQTT 5 message expiry of results in seconds"),
-                OptionSpec(name="enabled", help="whether it is used", default=True),
-            ),
+            settings=SETTINGS,
         ),
     )

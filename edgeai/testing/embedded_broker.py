@@ -55,6 +55,12 @@ class EmbeddedBroker:
         self._broker = Broker({"listeners": {"default": listener}, "plugins": anonymous}, loop=self._loop)
         self._loop.run_until_complete(self._broker.start())
         self._loop.run_forever()
+        # Whatever still waits would be thrown away half-way, and amqtt's loops complain about that at any later moment.
+        waiting = asyncio.all_tasks(self._loop)
+        for task in waiting:
+            task.cancel()
+        if waiting:
+            self._loop.run_until_complete(asyncio.wait(waiting, timeout=_STOP_TIMEOUT_S))
 
     def __enter__(self) -> EmbeddedBroker:
         return self.start()

@@ -46,9 +46,10 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Puback:
-    """Answer with a reason code; a code other than 0 is for MQTT 5."""
+    """Answer with a reason code, other than 0 in MQTT 5 alone. ``and_close``: then hang up, as Mosquitto 2.0 does."""
 
     code: int = 0
+    and_close: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,10 +187,13 @@ def _do(client: socket.socket, version: int, mid: int, move: Move) -> bool:
             client.sendall(struct.pack("!BBHB", _PUBACK, 3, mid, move.code))
         else:
             client.sendall(struct.pack("!BBH", _PUBACK, 2, mid))
-    elif isinstance(move, Raw):
+        return not move.and_close
+    if isinstance(move, Hang):
+        return True
+    if isinstance(move, Raw):
         for _ in range(move.times):
             client.sendall(move.data)
-    elif isinstance(move, Close):
+    if isinstance(move, Close):
         if move.code is not None and version == 5:
             client.sendall(bytes([_DISCONNECT, 1, move.code]))
         return False

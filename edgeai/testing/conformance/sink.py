@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -178,7 +179,8 @@ class SinkConformance(Suite):
         messages = [each for each in example_messages(4) if each.sequence != refused.sequence]
         waiting, said = [*messages[:position], refused, *messages[position:]], dict[int, Receipt]()
         for _ in range(OFFERS):
-            said.update({receipt.sequence: receipt for receipt in self.receipts(opened, waiting)})
+            with suppress(SinkFailed):  # a refusal may cost a connection; the host offers all again
+                said.update({receipt.sequence: receipt for receipt in self.receipts(opened, waiting)})
             waiting = [each for each in waiting if each.sequence not in said or said[each.sequence].verdict == "later"]
             if not waiting:
                 break
@@ -186,7 +188,7 @@ class SinkConformance(Suite):
         assert said[refused.sequence].verdict == "refused"
         assert said[refused.sequence].code, "a refusal says why, with a code"
         assert {said[each.sequence].verdict for each in messages} == {"delivered"}
-        assert [pair for pair in self.delivered(tmp_path) if pair in _pairs(messages)] == _pairs(messages)
+        assert [pair for pair in dict.fromkeys(self.delivered(tmp_path)) if pair in _pairs(messages)] == _pairs(messages)
 
     @since(1, 0)
     def test_failure_is_said(self, tmp_path: Path) -> None:
