@@ -146,7 +146,10 @@ def test_addresses_of_this_machine_and_no_others(host: str, here: str, allowed: 
 # --- who cannot hold it up ----------------------------------------------------------------------
 
 
-def test_silent_and_slow_clients_hold_up_nobody(server: HealthServer, config: DeviceConfig) -> None:
+def test_silent_and_slow_clients_hold_up_nobody(
+    server: HealthServer, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeai.health_server.CLIENT_S", 3600.0)
     silent = [socket.create_connection(("127.0.0.1", config.health.port)) for _ in range(MAX_CLIENTS + 20)]
     try:
         for number, connection in enumerate(silent):
