@@ -19,6 +19,8 @@ def test_every_channel_of_the_contract_carries_messages_that_obey_it(cart: Any, 
     assert cart.result_of(first, "other")["outcome"] == "failed"
     until(lambda: len(heard.results("other")) == 4)
     assert until(lambda: heard.events("plugin.quarantined"))
+    cart.command("selftest", str(cart.path))
+    until(lambda: heard.on("selftest/guard"))
     assert cart.stop() == 0
     until(lambda: heard.on("status")[-1]["state"] == "offline")
     channels = {contract.check(item.topic, item.body) for item in heard.received}
