@@ -30,6 +30,11 @@ class Intake(Store):
     _backlog_at = -1e9
     _backlog = 0
 
+    if TYPE_CHECKING:
+
+        def results_set_aside_full(self) -> bool:
+            """See ``SetAside``, which stands beside this in a ``Spool``."""
+
     def check_room(self, extra_bytes: int = 0) -> None:
         """Whether another instance may be accepted. Cheap enough for each C-STORE.
 
@@ -37,7 +42,7 @@ class Intake(Store):
             extra_bytes: what is about to arrive, where the sender says.
 
         Raises:
-            SpoolFull: ``spool.disk-reserve`` or ``spool.backlog``; ends by itself once there is room.
+            SpoolFull: ``spool.disk-reserve``, ``spool.backlog`` or ``spool.set-aside``; ends once there is room.
             SpoolError: the disk or the database cannot be asked.
         """
         with translated("asking for free disk"):
@@ -55,6 +60,12 @@ class Intake(Store):
                 f"{backlog} jobs and messages are waiting, spool.max_backlog is {self.limits.max_backlog}",
                 code="spool.backlog",
                 remedy="see `edgeai status`: is the broker away, or an engine too slow?",
+            )
+        if self.results_set_aside_full():
+            raise SpoolFull(
+                f"a sink has refused {self.limits.max_set_aside} results for good, and no more are kept",
+                code="spool.set-aside",
+                remedy="see `edgeai messages list`: cure the cause, then retry or drop them",
             )
 
     def _make_room(self, lacking: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edgeai.api import Message
+from edgeai.api.errors import SpoolFull
 from edgeai.spool import Spool
 from edgeai.spool.aside import Choice, Refusal
 from edgeai.spool.ledger import MessagesEntry, read_ledger
@@ -20,6 +21,7 @@ from edgeai.spool.store import DefaultLimits
 
 class Few(DefaultLimits):
     max_set_aside = 3
+    reserve_bytes = 0
 
 
 @pytest.fixture
@@ -118,11 +120,13 @@ def test_results_are_never_dropped_and_the_bound_is_said_to_intake(spool: Spool)
     assert not spool.results_set_aside_full()
     refuse(spool, "a", *numbers[2:])
     spool._full_at = -1e9
-    assert spool.results_set_aside_full()
+    with pytest.raises(SpoolFull) as full:
+        spool.check_room()
+    assert full.value.code == "spool.set-aside"
     assert len(spool.set_aside(Choice(lane="result"))) == 5
     assert entry(spool, "a", "result").dropped == 0
     spool.retry(Choice(lane="result"))
-    assert not spool.results_set_aside_full(), "there is room at once"
+    spool.check_room()
 
 
 def test_other_lanes_do_not_fill_the_bound_of_results(spool: Spool) -> None:
