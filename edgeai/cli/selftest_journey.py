@@ -162,7 +162,7 @@ class Journey:
                 return Stuck(message, stage="analyse", code="selftest.unfinished", remedy="see `edgeai status PROFILE`")
         places = ", ".join(sorted({f"{place} for {sink}" for sink, place in unsent_on(self.spool.db, "selftest/*")}))
         message = (
-            f"the phantom was analysed, and its end did not reach the {exit_.name}: {places or 'it has left here'}"
+            f"the phantom was analysed, and its end was not heard ({exit_.name}): {places or 'it has left the spool'}"
         )
         remedy = (
             "see `edgeai status PROFILE`; the broker's access list must let this device read its own self-test topic"

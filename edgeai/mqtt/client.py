@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
 
 MAX_UNANSWERED = 4096
 """Packets that wait to be sent or to be completed, above which the other side gives without taking."""
@@ -23,13 +24,22 @@ class BoundedClient(paho.Client):
     has_hung_up = False
     """Whether the other side closed the connection in good order, and not the network in between."""
 
-    def loop_forever(self, *arguments: Any, **named: Any) -> paho.MQTTErrorCode:
+    def loop_forever(self, *arguments: Any, **named: Any) -> MQTTErrorCode:
         """As paho's; whatever it raises on its thread is said, since nobody waits for that thread."""
         try:
             return super().loop_forever(*arguments, **named)
         except Exception as error:  # noqa: BLE001  # packets that nobody foresaw end up here
             self.on_death(f"what the broker sent cannot be read: {type(error).__name__}: {error}")
-            return paho.MQTTErrorCode.MQTT_ERR_PROTOCOL
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+
+    def let_go(self) -> None:
+        """End the thread and close every descriptor. Twice is fine.
+
+        paho keeps the pair of sockets that wakes its thread until the garbage is collected, which a broker that comes and
+        goes is faster than.
+        """
+        self.loop_stop()
+        self._reset_sockets()
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for the rest of the packet at hand at once, and takes an OSError for a lost connection.

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeAlias
 
 import paho.mqtt.client as paho
@@ -155,8 +156,7 @@ class Connection:
         mids: list[int] = []
         for message in messages:
             if len(mids) >= self.window:
-                oldest = mids[-self.window]
-                self._wait(lambda number=oldest: self.is_answered(number), timeout_s, "PUBACK")
+                self._wait(partial(self.is_answered, mids[-self.window]), timeout_s, "PUBACK")
             mids.append(self.send(message))
         self._wait(lambda: all(mid in self._acks for mid in mids), timeout_s, "PUBACK")
         reasons = [self._acks.pop(mid) for mid in mids]
@@ -191,11 +191,11 @@ class Connection:
         """Say DISCONNECT, so that the broker does not send the will. Twice is fine."""
         self._end(Loss(text=why, by_peer=False))
         self._client.disconnect()
-        sock = self._client.socket()
+        sock: Any = self._client.socket()
         if sock is not None and not self._is_over.wait(_GOODBYE_S):
             with suppress(OSError):  # it does not read what it is sent, and paho would wait until it does
                 sock.shutdown(socket.SHUT_RDWR)
-        self._client.loop_stop()
+        self._client.let_go()
 
     def _prepare(self, version: Any, will: Outgoing | None) -> BoundedClient:
         client = BoundedClient(
@@ -238,11 +238,11 @@ class Connection:
         try:
             self._wait(lambda: self._connack is not None, self._connack_timeout_s, "CONNACK")
         except MqttError:
-            self._client.loop_stop()
+            self._client.let_go()
             raise
         assert self._connack is not None
         if self._connack.is_failure:
-            self._client.loop_stop()
+            self._client.let_go()
             raise _refusal(broker, "connecting", self._connack)
 
     def _bounds(self) -> Properties | None:

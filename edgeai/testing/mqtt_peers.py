@@ -236,6 +236,6 @@ def _length(data: bytes) -> int | None:
 def _reset(end: socket.socket) -> None:
     with suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        end.shutdown(socket.SHUT_RD)  # wakes who reads here; the other way too it would end in good order, without a reset
+        end.shutdown(socket.SHUT_RD)  # wakes who reads here; both ways, it would end in good order before the reset
     with suppress(OSError):
         end.close()

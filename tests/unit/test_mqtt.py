@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import queue
 import socket
@@ -209,3 +210,23 @@ def test_closing_twice_is_fine(broker: Mosquitto) -> None:
     assert not connection.is_open
     with pytest.raises(MqttError):
         connection.publish([Outgoing(topic="t", body=b"{}")])
+
+
+def test_a_connection_that_is_over_keeps_no_descriptor(broker: Mosquitto) -> None:
+    """Not even until the garbage is collected: a broker that comes and goes is faster."""
+
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = descriptors()
+        for number in range(20):
+            connection = connect(Broker(host="127.0.0.1", port=broker.port, client_id=f"fd-{number}"))
+            connection.publish([Outgoing(topic="a", body=b"{}")])
+            connection.close()
+            connection.close()
+        assert descriptors() <= before + 2
+    finally:
+        gc.enable()
