@@ -35,8 +35,8 @@ class BoundedClient(paho.Client):
     def let_go(self) -> None:
         """End the thread and close every descriptor. Twice is fine.
 
-        paho keeps the pair of sockets that wakes its thread until the garbage is collected, which a broker that comes and
-        goes is faster than.
+        paho keeps the pair of sockets that wakes its thread until the garbage is collected, and a broker that comes and
+        goes is faster than that.
         """
         self.loop_stop()
         self._reset_sockets()
