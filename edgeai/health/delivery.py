@@ -17,7 +17,8 @@ STUCK_S: Final = 60.0
 
 def delivery_problems(facts: Facts) -> Iterator[Problem]:
     """Sinks that do not take what there is."""
-    if "publish" in facts.notes:
+    publish = facts.notes.get("publish")
+    if publish is not None and publish.state != "starting":  # until then it has not said anything of any sink
         words = facts.detail("publish", "sinks")
         for sink in facts.sinks:
             yield from _sink(facts, sink, words.get(sink.name))
@@ -39,8 +40,7 @@ def delivery_problems(facts: Facts) -> Iterator[Problem]:
 def _sink(facts: Facts, sink: SinkHealth, word: Mapping[str, Any] | None) -> Iterator[Problem]:
     oldest = max(sink.oldest_s.values(), default=0.0)
     if word is None:
-        if facts.detail("publish", "sinks"):
-            yield problem("sink.unknown", f"no allowed plugin provides the sink {sink.name}", about=sink.name)
+        yield problem("sink.unknown", f"no allowed plugin provides the sink {sink.name}", about=sink.name)
         return
     if word.get("taken"):
         message = f"another device uses this one's identity at the broker of sink {sink.name}"

@@ -109,7 +109,8 @@ def _outcome(output: IO[bytes] | None, status: int | None) -> dict[str, Any]:
         assert output is not None
         output.seek(0)
         body = json.loads(output.read(65_536))
-        return {name: body.get(name) for name in ("passed", "code", "stage", "message")}
-    except (ValueError, AttributeError):
+        words = {name: str(body.get(name) or "")[:500] for name in ("code", "stage", "message")}
+        return {"passed": bool(body["passed"]), **words}
+    except (ValueError, AttributeError, KeyError):
         how = "was ended at its limit" if status is None else f"ended with status {status}"
         return {"passed": False, "code": "selftest.broken", "stage": "start", "message": f"its process {how}"}

@@ -23,8 +23,10 @@ from edgeai.spool import Spool
 from edgeai.spool.soundness import try_writing
 
 BEAT_S: Final = 1.0
-PROBE_EVERY_S: Final = 5.0
+PROBE_EVERY_S: Final = 10.0
 PROBE_BYTES: Final = 4096
+LONGEST_WORDS: Final = 500
+"""Characters of somebody else's sentence: a heartbeat has bounds."""
 
 log = Log("edgeai.health")
 
@@ -73,7 +75,7 @@ class Watch:
         """For publish's heartbeat, under the key ``watch``."""
         finding, since = self._finding, self._probing_since
         return {
-            "spool": {"damage": finding.why, "checked_at": self._checked_at} if finding else {},
+            "spool": {"damage": finding.why[:LONGEST_WORDS], "checked_at": self._checked_at} if finding else {},
             "write": dict(self._trouble),
             "write_hangs_s": round(time.monotonic() - since, 1) if since is not None else 0.0,
             "traffic": self._traffic.detail(),
@@ -118,7 +120,7 @@ class Watch:
             try_writing(self._spool, PROBE_BYTES)
         except EdgeaiError as error:
             if self._trouble.get("code") != error.code:
-                self._trouble = {"code": error.code, "why": str(error), "since": time.time()}
+                self._trouble = {"code": error.code, "why": str(error)[:LONGEST_WORDS], "since": time.time()}
             self._suspect(error)
         else:
             self._trouble = {}

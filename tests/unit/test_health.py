@@ -282,6 +282,9 @@ def test_what_a_sink_says_of_itself(device: Device, word: dict[str, Any], code: 
 def test_a_sink_that_no_plugin_provides_and_no_sink_at_all(device: Device, tmp_path: Path) -> None:
     device.beat(sinks={"mqtt": UP})
     assert device.codes() == ["sink.unknown"]
+    device.beat(sinks={})
+    assert device.codes() == ["sink.unknown"] * 2
+    assert not device.health().is_delivering
     text = device.profile.read_text().replace("[jsonl]", "[jsonl]\nenabled = false")
     (tmp_path / "none.toml").write_text(f"{text}[mqtt]\nenabled = false\n")
     health = read_health(device.spool, load_config(tmp_path / "none.toml"))
