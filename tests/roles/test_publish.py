@@ -22,6 +22,7 @@ from jsonschema import Draft202012Validator
 from edgeai.config import DeviceConfig, load_config
 from edgeai.mqtt import Broker, connect
 from edgeai.spool import Spool
+from edgeai.spool.aside import Choice
 from edgeai.testing.broker import Mosquitto, free_port
 
 
@@ -205,6 +206,40 @@ def test_a_health_port_that_is_taken_is_said_and_stops_no_message(broker: Mosqui
             _until(lambda: "cannot listen" in str(cart.said("health_problem")))
     with cart.publishing():
         _until(lambda: cart.get("/health")[0] != 0)
+
+
+@pytest.mark.parametrize("position", [0, 7, 19])
+def test_a_row_that_cannot_be_read_stops_neither_the_role_nor_another_message(
+    broker: Mosquitto, tmp_path: Path, position: int
+) -> None:
+    lines = tmp_path / "events.jsonl"
+    cart = Cart(tmp_path, broker.port, more=f'[jsonl]\npath = "{lines}"\n')
+    received = _subscribe(broker.port, "edgeai/1/lab/cart/event")
+    _events(cart, 20)
+    with cart.spool.db.write() as db:
+        db.execute("UPDATE messages SET body = 'damaged' WHERE sequence = ?", (position + 1,))
+    expected = [number for number in range(20) if number != position]
+    with cart.publishing() as process:
+        assert _numbers(received, 19) == expected
+        _until(lambda: lines.exists() and lines.read_text().count("test.counted") == 19)
+        _until(lambda: len(cart.spool.set_aside(Choice(code="spool.row-unreadable"))) == 2)
+        assert process.poll() is None
+
+
+def test_the_heartbeat_says_of_each_sink_how_it_does(mosquitto: str, tmp_path: Path) -> None:
+    cart = Cart(tmp_path, free_port(), more=f'[jsonl]\npath = "{tmp_path}/lines"\n')
+    _events(cart, 1)
+    with cart.publishing():
+        _until(lambda: (cart.said("sinks") or {}).get("mqtt", {}).get("up") is False)
+        _until(lambda: cart.said("sinks")["jsonl"]["up"] is True)
+        mqtt = cart.said("sinks")["mqtt"]
+        assert mqtt["code"] == "mqtt.unreachable"
+        assert mqtt["remedy"]
+        assert time.time() - 60 < mqtt["since"] <= time.time()
+        assert not mqtt["taken"]
+        with Mosquitto(tmp_path, port=cart.config.mqtt.port):
+            _until(lambda: cart.said("sinks")["mqtt"]["up"] is True, 40)
+            assert cart.said("sinks")["mqtt"]["code"] is None
 
 
 @pytest.mark.parametrize("kind", ["absent"])
