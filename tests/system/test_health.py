@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from pynetdicom import AE
 
 from edgeai.mqtt import Broker, connect
 from edgeai.testing.certificates import Authority
+from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.require import require
 
 pytestmark = pytest.mark.system
@@ -155,6 +157,28 @@ def test_a_write_ahead_log_that_is_damaged_is_no_green(cart: Any, until: Any) ->
     assert not health.get("delivering")
     done = cart.command("status", str(cart.path), "--json")
     assert done.returncode == NOT_SERVING
+
+
+def test_a_job_that_outlives_its_deadline_while_nobody_ends_it_is_no_green(cart: Any, until: Any) -> None:
+    flag = cart.folder / "hangs"
+    flag.touch()
+    cart.deploy(misbehave=Misbehaviour(how="hang", flag=str(flag)), deadline_s=3)
+    cart.listen()
+    cart.start()
+    until(lambda: cart.health()[0] == 200)
+    supervisor = cart.processes()["supervise"]
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        cart.send()
+        until(lambda: "infer.stalled" in cart.problems(), 120)
+        assert answers(cart)["exit"] == NOT_SERVING
+        assert cart.problems()["infer.stalled"]["facts"]["jobs"] == 1
+    finally:
+        flag.unlink()
+        os.kill(supervisor, signal.SIGCONT)
+    until(lambda: cart.health()[0] == 200, 120)
+    assert len(cart.sent) == 1
+    assert cart.result_of(cart.sent[0])["outcome"] in ("completed", "failed")
 
 
 @pytest.mark.parametrize(("days", "code"), [(-1, "certificate.expired"), (5, "certificate.expiring")])
