@@ -261,7 +261,12 @@ class Receipt:
 
 
 class Sink(Protocol):
-    """Where results go. ``put`` returns only when it is known of each message what became of it."""
+    """Where results go. ``put`` says what became of each message.
+
+    Two attributes are a sink's own choice. ``gives_receipts = True``: ``SinkFailed`` speaks of the sink as a whole and
+    never of a message, and ``put([])`` asks whether the other side is there. ``verified = False``: the other side cannot
+    say that it refuses a message.
+    """
 
     def put(self, messages: Sequence[Message]) -> Sequence[Receipt] | None:
         """Deliver all, in order, each at least once.

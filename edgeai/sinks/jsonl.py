@@ -71,16 +71,17 @@ class JsonlSink:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size + len(block) > self._max_bytes:
             self._rotate()
-        with self._path.open("a+b") as file:
+        with self._path.open("a+b", buffering=0) as file:  # a buffer would be written once more when it is closed
             size = file.seek(0, os.SEEK_END)
+            if size and _last_byte(file.fileno(), size) != b"\n":
+                block = b"\n" + block
+            rest = memoryview(block)
             try:
-                if size and _last_byte(file.fileno(), size) != b"\n":
-                    block = b"\n" + block
-                file.write(block)
-                file.flush()
+                while rest:
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except OSError:
-                os.ftruncate(file.fileno(), size)  # all or nothing: the batch is offered again
+                os.ftruncate(file.fileno(), size)  # all or nothing: it is offered again
                 raise
 
     def _rotate(self) -> None:
