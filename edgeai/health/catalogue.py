@@ -57,6 +57,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deployment.degraded": Kind("", "problem", "see why its first wish was not taken: `edgeai status PROFILE`"),
     "plugin.quarantined": Kind("", "problem", "install another version, or `edgeai status PROFILE --pardon PLUGIN`"),
     "messages.set-aside": Kind("", "problem", "`edgeai messages list` says why; then retry or drop them"),
+    "spool.images-lost": Kind("", "problem", "send the files in spool/lost to this device again, then remove them"),
     "jobs.orphaned": Kind("", "problem", "put the deployment back into the profile, or let its jobs go with it"),
     "ledger.jobs": Kind("", "problem", "an image may have no end: keep the log and a copy of the spool, and report it"),
     "ledger.messages": Kind("", "problem", "a result may be lost: keep the log and a copy of the spool, and report it"),

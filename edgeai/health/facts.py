@@ -53,6 +53,7 @@ class Facts:
     sinks: tuple[SinkHealth, ...]
     books: Books
     disk: Disk
+    lost_images: int = 0
 
     def detail(self, role: str, key: str) -> Mapping[str, Any]:
         """A table of a living role's heartbeat; empty where it said none."""
@@ -100,6 +101,7 @@ def gather(spool: Spool, config: DeviceConfig) -> Facts:
         sinks=tuple(_sink(name, living.get("publish"), books.ledger, now) for name in expected_sinks(config)),
         books=books,
         disk=_disk(spool),
+        lost_images=len(list(spool.lost.glob("*.dcm"))),
     )
 
 

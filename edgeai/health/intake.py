@@ -27,6 +27,9 @@ def spool_problems(facts: Facts) -> Iterator[Problem]:
         yield problem(kind, f"the spool cannot be read: {error}", cause=error.code, remedy=error.remedy or "")
     elif damage:
         yield problem("spool.damaged", f"the spool is damaged: {damage}")
+    if facts.lost_images:
+        message = "the database was damaged, and does not know images that were received: they are kept in spool/lost"
+        yield problem("spool.images-lost", message, images=facts.lost_images)
 
 
 def intake_problems(facts: Facts) -> Iterator[Problem]:

@@ -21,6 +21,7 @@ from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
 from edgeai.roles.trials import Trials
 from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Spool, Station
+from edgeai.spool.wal import reason_to_doubt
 
 ROLE = "supervise"
 STOP_ROLES_S = 15.0
@@ -44,10 +45,11 @@ def main(config_path: Path) -> int:
     """
     plan = read_plan(config_path.resolve())
     logs.configure(ROLE, level=plan.log_level, form=plan.log_format)
+    doubt = reason_to_doubt(plan.data_dir / "spool")  # before it is opened
     spool = Spool(plan.data_dir / "spool", plan, site=plan.site, device_id=plan.device_id)
     try:
         station = _only_one(spool)
-        _begin(spool, plan)
+        _begin(spool, plan, doubt)
         return Supervisor(plan, spool, station).run()
     finally:
         spool.close()
@@ -66,8 +68,8 @@ def _only_one(spool: Spool) -> Station:
         ) from error
 
 
-def _begin(spool: Spool, plan: Plan) -> None:
-    """Put right what a former life left."""
+def _begin(spool: Spool, plan: Plan, doubt: str) -> None:
+    """Put right what a former life left. With ``doubt`` no received file is thrown away."""
     held = spool.await_silence(SILENCE_S)
     if held:
         raise SpoolError(
@@ -75,7 +77,9 @@ def _begin(spool: Spool, plan: Plan) -> None:
             code="run.roles-left",
             remedy="end them: they have `edgeai.roles` in their command line",
         )
-    spool.recover()
+    if doubt:
+        log.error("spool.commits-lost", why=doubt)
+    spool.recover(keep_strays=bool(doubt))
     released = spool.release()
     for note in spool.roles.glob("*.note"):
         if note.stem != ROLE:

@@ -70,6 +70,8 @@ class Store:
         self.tmp = folder / "tmp"
         self.instances = folder / "instances"
         self.roles = folder / "roles"
+        self.lost = folder / "lost"
+        """Received files that a damaged database knows nothing of; there only once something was lost."""
         with translated(f"creating {folder}"):
             for each in (self.tmp, self.instances, folder / "bells", self.roles):
                 each.mkdir(parents=True, exist_ok=True)

@@ -17,21 +17,34 @@ SWEEP_ROWS = 1000
 class Upkeep(Store):
     """What the supervisor calls."""
 
-    def recover(self) -> None:
+    def recover(self, *, keep_strays: bool = False) -> None:
         """Put right what a crash left: call only while no ingest runs on this spool.
 
         Files in ``tmp`` and files without a row go (they were never acknowledged); a job whose file is missing
         is condemned with ``spool.file-missing``.
+
+        Args:
+            keep_strays: the database may know less than was acknowledged: files without a row go to ``lost/``, aloud.
         """
         for path in self.tmp.iterdir():
             path.unlink(missing_ok=True)
         with self.db.read() as db:
             known = {row[0] for row in db.execute("SELECT file FROM instances WHERE file IS NOT NULL")}
         present = {path.name for path in self.instances.iterdir()}
+        if keep_strays and present - known:
+            self._keep_strays(present - known)
         for name in present - known:
             (self.instances / name).unlink(missing_ok=True)
         for name in known - present:
             self._lost(name)
+
+    def _keep_strays(self, names: set[str]) -> None:
+        self.lost.mkdir(exist_ok=True)
+        for name in names:
+            (self.instances / name).rename(self.lost / name)
+        with self.db.write() as db:
+            message = f"{len(names)} received images are not known to the spool any more; they are kept in lost/"
+            queue_event(self, db, "spool.images-lost", message, images=len(names))
 
     def _lost(self, name: str) -> None:
         with self.db.write() as db:

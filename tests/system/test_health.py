@@ -181,6 +181,39 @@ def test_a_job_that_outlives_its_deadline_while_nobody_ends_it_is_no_green(cart:
     assert cart.result_of(cart.sent[0])["outcome"] in ("completed", "failed")
 
 
+def test_a_log_that_is_damaged_while_the_cart_is_off_throws_no_acknowledged_image_away(cart: Any, until: Any) -> None:
+    flag = cart.folder / "hangs"
+    flag.touch()
+    cart.deploy(misbehave=Misbehaviour(how="hang", flag=str(flag)), deadline_s=600)
+    heard = cart.listen()
+    cart.start()
+    until(lambda: cart.health()[0] == 200)
+    cart.send(count=6)
+    spool = cart.data_dir / "spool"
+    acknowledged = {path.name: path.read_bytes() for path in (spool / "instances").iterdir()}
+    assert len(acknowledged) == 6
+    assert cart.kill("supervise")  # and the kernel takes the others along
+    until(lambda: cart.leftovers() == [])
+    log = spool / "spool.sqlite-wal"
+    with log.open("r+b") as file:
+        file.seek(log.stat().st_size // 10)
+        file.write(b"\xa5" * 5000)
+    flag.unlink()
+    cart.process.wait()
+    cart.start(ready=False)
+    until(lambda: "spool.images-lost" in cart.problems(), 120)
+    kept = {path.name: path.read_bytes() for path in (spool / "lost").iterdir()}
+    assert kept
+    assert kept.items() <= acknowledged.items()
+    [event] = until(lambda: heard.events("spool.images-lost"))
+    assert event["facts"]["images"] == len(kept)
+    # What the database still knows is done; what it forgot is sent again by whoever reads that.
+    cart.wait_ready()
+    until(lambda: len(heard.results()) == 6 - len(kept), 120)
+    assert set(cart.store(*cart.sent).values()) == {"Success"}
+    until(lambda: len(heard.results()) == 6, 120)
+
+
 @pytest.mark.parametrize(("days", "code"), [(-1, "certificate.expired"), (5, "certificate.expiring")])
 def test_the_certificate_of_the_dicom_port_is_watched(
     cart: Any, until: Any, tmp_path: Path, days: int, code: str
