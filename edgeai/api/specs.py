@@ -264,7 +264,7 @@ class Sink(Protocol):
     """Where results go. ``put`` says what became of each message.
 
     Two attributes are a sink's own choice. ``gives_receipts = True``: ``SinkFailed`` speaks of the sink as a whole and
-    never of a message, and ``put([])`` asks whether the other side is there. ``verified = False``: the other side cannot
+    never of a message, and ``put([])`` asks whether the other side is there. ``verified = False``: that side cannot
     say that it refuses a message.
     """
 
