@@ -66,7 +66,7 @@ class Hosts:
                 try:
                     entries = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
                     self._addresses[name] = frozenset(plain(str(entry[4][0])) for entry in entries)
-                except (OSError, UnicodeError) as error:
+                except (OSError, ValueError) as error:
                     self._addresses[name] = frozenset()  # a name that does not resolve is nobody's
                     pause = _AFTER_FAILURE_S
                     _log.warning("peer.not-resolved", host=name, why=str(error))

@@ -93,7 +93,8 @@ class Intake(Store):
             row = db.execute(
                 "SELECT (SELECT COUNT(*) FROM jobs WHERE state <> 'done'"
                 " AND deployment NOT IN (SELECT deployment FROM holds)),"
-                " (SELECT COUNT(*) FROM messages) - (SELECT COUNT(DISTINCT sequence) FROM set_aside)"
+                " (SELECT COUNT(*) FROM messages) - (SELECT COUNT(DISTINCT sequence) FROM set_aside"
+                " WHERE sequence NOT IN (SELECT sequence FROM pending))"
             ).fetchone()
         return int(row[0]), int(row[1])
 
