@@ -15,7 +15,7 @@ from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.cli.selftest_ways import FarEnd, OutOfSpool, WayIn, far_end, way_in
-from edgeai.config import DeviceConfig
+from edgeai.config import Deployment, DeviceConfig
 from edgeai.dicom.phantom import LEAST_SIDE, PHOTOMETRIC, Sitter, write_phantom
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
@@ -103,10 +103,11 @@ class Journey:
                 "the profile has no deployment: nothing would be analysed", stage="analyse", code="selftest.nothing"
             )
         trust = _at("analyse", lambda: TrustPolicy.of(self.config.trust))
-        return {
-            item.name: _at("analyse", lambda item=item: read_manifest(item.bundle, trust=trust)[0].eligibility)
-            for item in self.config.deployments
-        }
+
+        def rule_of(item: Deployment) -> Eligibility:
+            return _at("analyse", lambda: read_manifest(item.bundle, trust=trust)[0].eligibility)
+
+        return {item.name: rule_of(item) for item in self.config.deployments}
 
     def _check_the_road(self) -> None:
         """A road that is known to be blocked gets no further phantom: they would only queue up."""

@@ -188,7 +188,8 @@ class SinkConformance(Suite):
         assert said[refused.sequence].verdict == "refused"
         assert said[refused.sequence].code, "a refusal says why, with a code"
         assert {said[each.sequence].verdict for each in messages} == {"delivered"}
-        assert [pair for pair in dict.fromkeys(self.delivered(tmp_path)) if pair in _pairs(messages)] == _pairs(messages)
+        pairs = _pairs(messages)
+        assert [pair for pair in dict.fromkeys(self.delivered(tmp_path)) if pair in pairs] == pairs
 
     @since(1, 0)
     def test_failure_is_said(self, tmp_path: Path) -> None:
