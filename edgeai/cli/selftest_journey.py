@@ -102,7 +102,11 @@ class Journey:
             raise Stuck(
                 "the profile has no deployment: nothing would be analysed", stage="analyse", code="selftest.nothing"
             )
-        trust = _at("analyse", lambda: TrustPolicy.of(self.config.trust))
+        return _at("analyse", self._read_rules)
+
+    def _read_rules(self) -> dict[str, Eligibility]:
+        trust = TrustPolicy.of(self.config.trust)
+        return {item.name: read_manifest(item.bundle, trust=trust)[0].eligibility for item in self.config.deployments}
 
         def rule_of(item: Deployment) -> Eligibility:
             return _at("analyse", lambda: read_manifest(item.bundle, trust=trust)[0].eligibility)
