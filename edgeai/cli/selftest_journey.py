@@ -108,11 +108,6 @@ class Journey:
         trust = TrustPolicy.of(self.config.trust)
         return {item.name: read_manifest(item.bundle, trust=trust)[0].eligibility for item in self.config.deployments}
 
-        def rule_of(item: Deployment) -> Eligibility:
-            return _at("analyse", lambda: read_manifest(item.bundle, trust=trust)[0].eligibility)
-
-        return {item.name: rule_of(item) for item in self.config.deployments}
-
     def _check_the_road(self) -> None:
         """A road that is known to be blocked gets no further phantom: they would only queue up."""
         deployed = {item.name for item in self.config.deployments}
