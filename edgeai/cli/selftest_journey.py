@@ -15,7 +15,7 @@ from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.cli.selftest_ways import FarEnd, OutOfSpool, WayIn, far_end, way_in
-from edgeai.config import Deployment, DeviceConfig
+from edgeai.config import DeviceConfig
 from edgeai.dicom.phantom import LEAST_SIDE, PHOTOMETRIC, Sitter, write_phantom
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
