@@ -15,6 +15,7 @@ from edgeai.api import (
     Finding,
     Frame,
     Geometry,
+    Grayscale,
     GuardFigure,
     InstanceIds,
     InstanceRef,
@@ -26,6 +27,7 @@ from edgeai.api import (
     Result,
     SignerRef,
     UltrasoundRegion,
+    Window,
 )
 
 ENGINE = EngineRef(backend="tflite", engine="ai-edge-litert 2.3.0", device="CPU", artifact="a", precision="int8")
@@ -203,6 +205,7 @@ def frame(rows: int = 150, columns: int = 200, *, number: int = 1, level: int | 
         number=number,
         geometry=Geometry(source_rows=rows, source_columns=columns, **geometry),
         instance=InstanceRef(sop_class_uid="1.2", sop_instance_uid="1.2.3", rows=rows, columns=columns),
+        grayscale=Grayscale(windows=(Window(center=128.0, width=256.0),)),
     )
 
 
