@@ -46,7 +46,7 @@ def geometry(dataset: Attributes, rows: int, columns: int, group: Attributes | N
     and not of the anatomy, then Nominal Scanned Pixel Spacing. One that is there and makes no sense hides
     those after it: they mean something else.
     """
-    nothing: tuple[tuple[float, float] | None, str] = (None, "")
+    nothing: tuple[tuple[float, float] | None, str] = (None, _SPACINGS["PixelSpacing"])
     spacing, source = _noted(dataset, lambda: _spacing(dataset, group), nothing)
     return Geometry(
         source_rows=rows,
@@ -73,7 +73,7 @@ def _spacing(dataset: Attributes, group: Attributes | None) -> tuple[tuple[float
     for keyword, source in _SPACINGS.items():
         if spacing := _pair(dataset, keyword):
             return spacing, source
-    return None, ""
+    return None, _SPACINGS["PixelSpacing"]
 
 
 def _pair(dataset: Attributes, keyword: str) -> tuple[float, float] | None:

@@ -408,6 +408,16 @@ def test_a_region_without_units_calibrates_nothing() -> None:
     assert scale_of(shown, (512, 384)) is None
 
 
+def test_along_a_spectrum_a_pixel_is_no_length() -> None:
+    spectrum = UltrasoundRegion(min_x0=0, min_y0=80, max_x1=199, max_y1=149, spatial_format=3, data_type=4)
+    tissue = UltrasoundRegion(min_x0=0, min_y0=0, max_x1=199, max_y1=79, spatial_format=1, data_type=1)
+    spacing = {"pixel_spacing_mm": (0.5, 0.5)}
+    assert scale_of(frame(regions=(spectrum,), **spacing), (512, 384)) is None
+    scale = scale_of(frame(regions=(spectrum, tissue), **spacing), (512, 384))
+    assert scale is not None
+    assert scale.within == (0, 0, 512, 205)
+
+
 def test_unequal_spacing_is_measured_along_the_bar() -> None:
     geometry = Geometry(source_rows=100, source_columns=200, pixel_spacing_mm=(2.0, 0.5))
     scale = scale_of(replace(frame(100, 200), geometry=geometry), (512, 1024))
