@@ -18,8 +18,11 @@ _SOURCES: Final = {
     "imager-pixel-spacing": "Imager Pixel Spacing: as large as on the detector, not as in the patient",
     "nominal-scanned-pixel-spacing": "Nominal Scanned Pixel Spacing: as large as on the film",
     "region": "the ultrasound region that the header names",
-    "": "the header",
 }
+_PLANES: Final = (0, 1)
+"""Region Spatial Format: none, 2D (PS3.3 C.8.5.5.1.1)."""
+_PICTURES: Final = (0, 1, 2, 15)
+"""Region Data Type: none, tissue, colour flow, integrated backscatter (C.8.5.5.1.2)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,37 +49,40 @@ class Scale:
 
 def scale_of(frame: Frame, size: tuple[int, int]) -> Scale | None:
     """The bar for a picture of ``size`` of this frame; ``None`` where nothing says how large its pixels are."""
-    across = size[0] / frame.geometry.source_columns
-    down = size[1] / frame.geometry.source_rows
-    region = _calibrated(frame)
+    mm, region, source = _calibration(frame)
+    if mm is None:
+        return None
+    across, down = size[0] / frame.geometry.source_columns, size[1] / frame.geometry.source_rows
+    within = (0, 0, *size)
     if region is not None:
-        spacing = frame.geometry.spacing_mm((region.min_x0 + region.max_x1) / 2, (region.min_y0 + region.max_y1) / 2)
         within = (
             round(region.min_x0 * across),
             round(region.min_y0 * down),
             round((region.max_x1 + 1) * across),
             round((region.max_y1 + 1) * down),
         )
-        source = "region"
-    else:
-        spacing, within = frame.geometry.pixel_spacing_mm, (0, 0, *size)
-        source = frame.geometry.spacing_from
-    if spacing is None or spacing[1] <= 0:
-        return None
-    return _fitting(spacing[1] / across, within, _SOURCES.get(source, source))
+    return _fitting(mm / across, within, _SOURCES.get(source, source))
 
 
-def _calibrated(frame: Frame) -> UltrasoundRegion | None:
-    """The largest region whose units are known."""
-    known = [r for r in frame.geometry.regions if r.delta_x_mm is not None and r.delta_y_mm is not None]
-    return max(known, key=lambda region: region.area_px, default=None)
+def _calibration(frame: Frame) -> tuple[float | None, UltrasoundRegion | None, str]:
+    """(millimetres from column to column, where that holds if not everywhere, who says so)."""
+    geometry = frame.geometry
+    known = [r for r in geometry.regions if r.delta_x_mm is not None and r.delta_y_mm is not None]
+    if known:
+        region = max(known, key=lambda one: one.area_px)
+        return abs(region.delta_x_mm or 0.0) or None, region, "region"
+    planes = [r for r in geometry.regions if r.spatial_format in _PLANES and r.data_type in _PICTURES]
+    if geometry.pixel_spacing_mm is None or (geometry.regions and not planes):
+        return None, None, ""  # along a spectrum or in M-mode a pixel is no length
+    plane = max(planes, key=lambda one: one.area_px, default=None)
+    return geometry.pixel_spacing_mm[1] or None, plane, geometry.spacing_from
 
 
 def caption(frame: Frame, scale: Scale | None) -> str:
     """Who says how large things are, or why there is no bar."""
     if scale is not None:
         return f"Scale from {scale.source}."
-    if frame.geometry.spacing_mm() is not None:
+    if _calibration(frame)[0] is not None:
         return "No scale bar: none would fit."
     return "No scale: nothing says how large a pixel is."
 
