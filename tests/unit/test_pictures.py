@@ -370,7 +370,7 @@ def test_each_area_is_tagged_with_its_letter_in_its_colour() -> None:
         ("usual", "20 mm", "Scale from the header's Pixel Spacing."),
         ("tiny", "0.5 mm", "Imager Pixel Spacing: as large as on the detector, not as in the patient"),
         ("narrow", "20 mm", "Nominal Scanned Pixel Spacing"),
-        ("region", "5 mm", "the ultrasound region that the header names"),
+        ("region", "5 mm", "the header's ultrasound region"),
         ("large", "", "No scale: nothing says how large a pixel is."),
     ],
 )

@@ -17,7 +17,7 @@ _SOURCES: Final = {
     "pixel-spacing": "the header's Pixel Spacing",
     "imager-pixel-spacing": "Imager Pixel Spacing: as large as on the detector, not as in the patient",
     "nominal-scanned-pixel-spacing": "Nominal Scanned Pixel Spacing: as large as on the film",
-    "region": "the ultrasound region that the header names",
+    "region": "the header's ultrasound region",
 }
 _PLANES: Final = (0, 1)
 """Region Spatial Format: none, 2D (PS3.3 C.8.5.5.1.1)."""
