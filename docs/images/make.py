@@ -33,7 +33,7 @@ RESULT_PAGE = HERE.parent / "reference/result.md"
 EXAMPLE_UID = "1.3.6.1.4.1.5962.1.1.13.1.2.20040826185059.5457"
 """SOP Instance UID of ``examples_jpeg2k.dcm``."""
 WIDTH = 104
-COLOURS = 96
+COLOURS = 256
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
     "Fira Code, monospace", FONT
@@ -107,13 +107,13 @@ def sample(name: str) -> Path:
 
 def write_phantom(path: Path) -> None:
     """A drawn head as an ultrasound image whose region says how large its pixels are."""
-    pixels = head(3, rows=540, columns=800)
+    pixels = head(1, rows=270, columns=400)
     region = Dataset()
     region.RegionSpatialFormat, region.RegionDataType = 1, 1
     region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
     region.RegionLocationMaxX1, region.RegionLocationMaxY1 = pixels.shape[1] - 1, pixels.shape[0] - 1
     region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
-    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.02
+    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.03
     image = Dataset()
     image.file_meta = FileMetaDataset()
     image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -131,7 +131,9 @@ def write_phantom(path: Path) -> None:
 
 def write(source: Path, target: Path) -> None:
     """A picture in few colours, so that the repository stays small."""
-    Image.open(source).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+    picture = Image.open(source).convert("RGB")
+    few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
 
 
 def shown(value: Any, depth: int = 0) -> str:

@@ -109,7 +109,9 @@ class DemoTable:
         self._say("says: Modality in the header. fits: whether the image agrees with it.")
         self._say(f"Milliseconds; {total} = {parts}, and wait came before.")
         if any(_is_side_by_side(result) for result in self._results.values()):
-            self._say(f"{_SIDE_BY_SIDE} many frames side by side: the parts are sums over threads, and may exceed {total}.")
+            self._say(
+                f"{_SIDE_BY_SIDE} many frames side by side: the parts are sums over threads, and may exceed {total}."
+            )
         self._say("")
         for line in self._outcomes():
             self._say(line)
@@ -174,7 +176,7 @@ class DemoTable:
 
 
 def _by_instance(paths: Sequence[Path]) -> dict[Key, Path]:
-    """(SOP Instance UID, content) -> the first file that holds it: results may arrive before the sender has its answer."""
+    """Instance -> the first file that holds it: results may arrive before the sender has its answer."""
     from edgeai.dicom.content import ContentDigest
     from edgeai.dicom.header import read_header
 

@@ -1,4 +1,4 @@
-"""What a result states, in neutral words: what was found first, doubt as doubt, and nothing that reads as an all-clear."""
+"""What a result states, in neutral words: what was found, doubt as doubt, and nothing that reads as an all-clear."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _WITHHELD: Final = {
     Outcome.FAILED: "This image could not be judged",
 }
 _TO_DO: Final = {
-    Outcome.NOT_APPLICABLE: "Nothing, if such images are expected here. Otherwise correct the header, or send the image to "
-    "the model that it is meant for.",
+    Outcome.NOT_APPLICABLE: "Nothing, if such images are expected here. Otherwise correct the header, or send the image "
+    "to the model that it is meant for.",
     Outcome.INDETERMINATE: "Judge the image without the model, or send a better one.",
     Outcome.FAILED: "Judge the image without the model, and tell whoever runs this device the code below.",
 }
@@ -65,7 +65,7 @@ def statement(result: Result) -> Statement:
 
 
 def close_calls(stated: Sequence[Finding]) -> dict[Finding, tuple[str, str]]:
-    """Of which labels a little more or less of the score would have changed what is stated: (in a word, in a sentence)."""
+    """Labels of which a little more or less of the score would have changed what is stated; (a phrase, a sentence)."""
     close = {finding: told for finding in stated if (told := _close(finding, stated)) is not None}
     scores = [finding.probability or 0.0 for finding in stated]
     if len(stated) == 2 and abs(sum(scores) - 1.0) < _LEAST and any(finding.present for finding in close):

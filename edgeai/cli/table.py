@@ -133,7 +133,9 @@ def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:
 
 def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     right = (2, 4)
-    placed = [cell.rjust(w) if at in right else cell.ljust(w) for at, (cell, w) in enumerate(zip(cells, widths, strict=True))]
+    placed = [
+        cell.rjust(w) if at in right else cell.ljust(w) for at, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    ]
     return "  ".join(placed).rstrip()
 
 

@@ -52,9 +52,7 @@ BASE = Result(
 def scored(label: str, probability: float, threshold: float | None = 0.5, **more: Any) -> Finding:
     """A label with its score; present where it reaches its threshold."""
     present = more.pop("present", threshold is None or probability >= threshold)
-    return Finding(
-        kind="class", label=label, present=present, probability=probability, threshold=threshold, **more
-    )
+    return Finding(kind="class", label=label, present=present, probability=probability, threshold=threshold, **more)
 
 
 def segment(label: str, centre: tuple[float, float], radius: float, **more: Any) -> Finding:
@@ -71,7 +69,12 @@ def segment(label: str, centre: tuple[float, float], radius: float, **more: Any)
         **more.pop("region", {}),
     }
     return Finding(
-        kind="segment", label=label, present=True, threshold=0.5, region=Region(**region), **{"probability": 0.94, **more}
+        kind="segment",
+        label=label,
+        present=True,
+        threshold=0.5,
+        region=Region(**region),
+        **{"probability": 0.94, **more},
     )
 
 
@@ -91,10 +94,20 @@ RESULTS: dict[str, Result] = {
     "just below": replace(BASE, findings=(scored("pneumonia", 0.467), scored("effusion", 0.004))),
     "binary": replace(BASE, findings=(scored("pneumonia", 0.56), scored("normal", 0.44))),
     "highest of three": replace(
-        BASE, findings=(scored("ap", 0.97, None), scored("pa", 0.02, None, present=False), scored("ll", 0.01, None, present=False))
+        BASE,
+        findings=(
+            scored("ap", 0.97, None),
+            scored("pa", 0.02, None, present=False),
+            scored("ll", 0.01, None, present=False),
+        ),
     ),
     "closely before": replace(
-        BASE, findings=(scored("ap", 0.5, None), scored("pa", 0.45, None, present=False), scored("ll", 0.05, None, present=False))
+        BASE,
+        findings=(
+            scored("ap", 0.5, None),
+            scored("pa", 0.45, None, present=False),
+            scored("ll", 0.05, None, present=False),
+        ),
     ),
     "disagrees": replace(
         BASE,
@@ -109,11 +122,14 @@ RESULTS: dict[str, Result] = {
         findings=(scored("ultrasound", 0.99, None), Finding(kind="agreement", label="view_position", present=False)),
     ),
     "many labels": replace(
-        BASE, findings=tuple(scored(label, 0.9 - 0.09 * place, 0.1 + 0.05 * place) for place, label in enumerate(LABELS))
+        BASE,
+        findings=tuple(scored(label, 0.9 - 0.09 * place, 0.1 + 0.05 * place) for place, label in enumerate(LABELS)),
     ),
     "long words": replace(
         BASE,
-        model=ModelRef(name="a-model-with-a-name-of-the-length-that-a-slug-may-have-at-most-64", version="1.0.0", digest="d"),
+        model=ModelRef(
+            name="a-model-with-a-name-of-the-length-that-a-slug-may-have-at-most-64", version="1.0.0", digest="d"
+        ),
         findings=(
             scored("Verschattung im linken Unterlappen, am ehesten entzündlich µ ≥ 3 日本", 0.93),
             scored("w" * 120, 0.2),
@@ -121,9 +137,7 @@ RESULTS: dict[str, Result] = {
     ),
     "segment": replace(
         BASE,
-        findings=(
-            segment("fetal head", (100, 80), 40, region={"area_mm2": 6241.0, "perimeter_mm": 283.9}),
-        ),
+        findings=(segment("fetal head", (100, 80), 40, region={"area_mm2": 6241.0, "perimeter_mm": 283.9}),),
     ),
     "segments": replace(
         BASE,
@@ -156,16 +170,22 @@ RESULTS: dict[str, Result] = {
     ),
     "signed": replace(
         BASE,
-        model=replace(BASE.model, signers=(SignerRef(name="release-2026", key_id="k"), SignerRef(name="clinic", key_id="l"))),
+        model=replace(
+            BASE.model, signers=(SignerRef(name="release-2026", key_id="k"), SignerRef(name="clinic", key_id="l"))
+        ),
         attempt=2,
     ),
     "degraded": replace(
-        BASE, degraded=Degradation(wished="openvino on GPU.0", because=("openvino: no device GPU.0 is there; it has CPU",))
+        BASE,
+        degraded=Degradation(wished="openvino on GPU.0", because=("openvino: no device GPU.0 is there; it has CPU",)),
     ),
     "notes": replace(
         BASE,
         notes=(
-            Note(code="dicom.ignored-value", text="WindowCenter (0028,1050) has values without a width; they were not used"),
+            Note(
+                code="dicom.ignored-value",
+                text="WindowCenter (0028,1050) has values without a width; they were not used",
+            ),
             Note(code="input.frames-sampled", text="16 of 60 frames were run"),
             *(Note(code="dicom.too-long", text=f"note {number} of a header with much to note") for number in range(7)),
         ),
@@ -173,7 +193,11 @@ RESULTS: dict[str, Result] = {
         frames_run=16,
     ),
     "not applicable": withheld(
-        Outcome.NOT_APPLICABLE, "input.not-eligible", "modality is US, the model wants CR or DX", engine=None, frames_run=0
+        Outcome.NOT_APPLICABLE,
+        "input.not-eligible",
+        "modality is US, the model wants CR or DX",
+        engine=None,
+        frames_run=0,
     ),
     "indeterminate": withheld(
         Outcome.INDETERMINATE,
@@ -185,11 +209,21 @@ RESULTS: dict[str, Result] = {
         ),
     ),
     "failed": withheld(
-        Outcome.FAILED, "backend.failed", "the engine stopped: out of memory on the device", "give it a smaller batch", frames_run=0
+        Outcome.FAILED,
+        "backend.failed",
+        "the engine stopped: out of memory on the device",
+        "give it a smaller batch",
+        frames_run=0,
     ),
     "failed early": withheld(
-        Outcome.FAILED, "pixels.short", "Pixel Data has 8130 bytes, the dimensions need 8192", "have the sender send it again",
-        engine=None, frames_total=None, frames_run=None, timings_ms={"total": 0.7},
+        Outcome.FAILED,
+        "pixels.short",
+        "Pixel Data has 8130 bytes, the dimensions need 8192",
+        "have the sender send it again",
+        engine=None,
+        frames_total=None,
+        frames_run=None,
+        timings_ms={"total": 0.7},
     ),
 }
 

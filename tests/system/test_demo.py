@@ -23,9 +23,7 @@ shutil.which = lambda name, *more, **options: None if name == "mosquitto" else w
 
 
 @pytest.mark.parametrize(("broker", "columns"), [("Mosquitto", "80"), ("amqtt", "120")])
-def test_the_demo_shows_a_result_for_every_instance(
-    broker: str, columns: str, mosquitto: str, tmp_path: Path
-) -> None:
+def test_the_demo_shows_a_result_for_every_instance(broker: str, columns: str, mosquitto: str, tmp_path: Path) -> None:
     try:
         import ai_edge_litert.interpreter as found
     except ImportError:

@@ -127,7 +127,10 @@ def _wide() -> Comparison:
     rows = [_row(name, ms=1.0 + place) for place, name in enumerate(("parent", *ENGINES, "a" * 40))]
     return _comparison(
         *(
-            Row(**{name: getattr(row, name) for name in row.__struct_fields__} | {"figures": dict.fromkeys(METRICS, figure)})
+            Row(
+                **{name: getattr(row, name) for name in row.__struct_fields__}
+                | {"figures": dict.fromkeys(METRICS, figure)}
+            )
             for row in rows
         )
     )

@@ -205,7 +205,15 @@ def test_help_lists_the_commands_and_says_what_a_crash_does(run: Any) -> None:
 # --- cold start -------------------------------------------------------------------------------
 
 HEAVY = ("tensorflow", "keras", "openvino", "pynetdicom", "paho", "structlog", "rich.table", "rich.console", "PIL")
-OTHER_GROUPS = ("edgeai.roles", "edgeai.spool", "edgeai.config", "edgeai.mqtt", "edgeai.sinks", "edgeai.cli.overlay", "edgeai.cli.picture")
+OTHER_GROUPS = (
+    "edgeai.roles",
+    "edgeai.spool",
+    "edgeai.config",
+    "edgeai.mqtt",
+    "edgeai.sinks",
+    "edgeai.cli.overlay",
+    "edgeai.cli.picture",
+)
 
 
 def test_a_cold_run_imports_nothing_it_does_not_need(

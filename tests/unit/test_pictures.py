@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment, withheld
 from PIL import Image
 
 from edgeai.api import Frame, Geometry, Outcome, Result, UltrasoundRegion
@@ -20,6 +19,7 @@ from edgeai.cli.picture import style
 from edgeai.cli.picture.scale import caption, scale_of
 from edgeai.cli.picture.text import Placed, height, legible, shortened, width, wrapped
 from edgeai.cli.rendering import render
+from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment, withheld
 
 Make = Callable[..., Path]
 WITHHELD = [name for name, result in RESULTS.items() if result.outcome is not Outcome.COMPLETED]
@@ -429,7 +429,10 @@ def test_unequal_spacing_is_measured_along_the_bar() -> None:
 
 
 def test_every_character_becomes_one_that_the_font_has() -> None:
-    assert legible("Übersicht, Ø 3 µm \u2265 2 × 4 \u2013 naïve 日本 cm\u00b2") == "Ubersicht, O 3 um >= 2 x 4 - naive ?? cm\u00b2"
+    assert (
+        legible("Übersicht, Ø 3 µm \u2265 2 × 4 \u2013 naïve 日本 cm\u00b2")
+        == "Ubersicht, O 3 um >= 2 x 4 - naive ?? cm\u00b2"
+    )
 
 
 @pytest.mark.parametrize("most", [30, 80, 200, 360])

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from edgeai.testing.gallery import BASE, RESULTS, scored, segment, withheld
 
 from edgeai.api import Failure, Finding, InstanceRef, Outcome, Result
 from edgeai.bundle.manifest import Eligibility
 from edgeai.cli.statement import close_calls, needs_and_has, statement, what_to_do
 from edgeai.cli.table import lines
 from edgeai.cli.wording import percent
+from edgeai.testing.gallery import BASE, RESULTS, scored, segment, withheld
 
 
 def _of(*findings: Finding) -> Result:
@@ -36,15 +36,19 @@ def _of(*findings: Finding) -> Result:
         (0.1, 0.0, False),
     ],
 )
-def test_a_close_call_is_one_of_odds(score: float, threshold: float, close: bool) -> None:  # noqa: FBT001
+def test_a_close_call_is_one_of_odds(score: float, threshold: float, close: bool) -> None:
     finding = scored("x", score, threshold)
     assert bool(close_calls((finding,))) is close
     assert statement(_of(finding)).doubtful is close
 
 
 @pytest.mark.parametrize(("first", "second", "close"), [(0.5, 0.4, True), (0.55, 0.3, False), (0.4, 0.35, True)])
-def test_the_highest_of_several_is_held_against_the_next(first: float, second: float, close: bool) -> None:  # noqa: FBT001
-    findings = (scored("a", first, None), scored("b", second, None, present=False), scored("c", 0.1, None, present=False))
+def test_the_highest_of_several_is_held_against_the_next(first: float, second: float, close: bool) -> None:
+    findings = (
+        scored("a", first, None),
+        scored("b", second, None, present=False),
+        scored("c", 0.1, None, present=False),
+    )
     assert bool(close_calls(findings)) is close
 
 
@@ -128,11 +132,15 @@ def test_the_table_has_every_column_however_narrow_the_terminal_is(width: int) -
     shown = [line.plain for line in lines(names, results, width)]
     assert shown[0].split() == ["file", "finding", "score", "outcome", "ms"]
     assert max(map(len, shown)) <= width
-    assert sum("NO RESULT" in line.upper() for line in shown) == sum(r.outcome is not Outcome.COMPLETED for r in results)
+    assert sum("NO RESULT" in line.upper() for line in shown) == sum(
+        r.outcome is not Outcome.COMPLETED for r in results
+    )
 
 
 def test_reasons_doubts_and_notes_stand_below_their_row_in_full() -> None:
-    text = " ".join(" ".join(line.plain.split()) for line in lines(["a", "b"], [RESULTS["failed"], RESULTS["notes"]], 80))
+    text = " ".join(
+        " ".join(line.plain.split()) for line in lines(["a", "b"], [RESULTS["failed"], RESULTS["notes"]], 80)
+    )
     assert "backend.failed: the engine stopped: out of memory on the device" in text
     assert "note: 16 of 60 frames were run" in text
     assert "and 7 more notes" in text

@@ -72,7 +72,13 @@ def _rendered(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"size": _size, "figure": _figure, "decimals": decimals, "smaller": smaller, "faster": faster}
+    environment.filters |= {
+        "size": _size,
+        "figure": _figure,
+        "decimals": decimals,
+        "smaller": smaller,
+        "faster": faster,
+    }
     shown: str = environment.get_template(template).render(
         card=card,
         comparison=comparison,

@@ -40,8 +40,9 @@ def _standing(comparison: Comparison) -> list[Picture]:
         return []
     rows = [row for row in comparison.rows if comparison.main in row.figures]
     says = (
-        "A line a model; those that ship are bold. Whiskers are 95 % intervals; the dotted line is the parent. Filled: "
-        f"no other has a better {comparison.main} and is smaller, or faster. Times are medians of one inference on one thread."
+        "A line a model; those that ship are bold. Whiskers are 95 % intervals; the dotted line is the parent. "
+        f"Filled: no other has a better {comparison.main} and is smaller, or faster. "
+        "Times are medians of one inference on one thread."
     )
     size = (9.6, 1.3 + 0.3 * len(rows))
     return [drawn("Where each stands", says, lambda figure: draw_standing(figure, rows, comparison.main), size=size)]
@@ -108,7 +109,9 @@ def _errors(row: Row) -> Picture:
         axes = figure.subplots()
         places = np.arange(len(worst))
         axes.barh(places, [error for _, error in worst], color=_colour(row))
-        axes.set_yticks(places, [name if len(name) <= _NAME else f"...{name[3 - _NAME :]}" for name, _ in worst], fontsize=7)
+        axes.set_yticks(
+            places, [name if len(name) <= _NAME else f"...{name[3 - _NAME :]}" for name, _ in worst], fontsize=7
+        )
         axes.set_xlabel("RMS error / standard deviation")
 
     return drawn(f"{row.id}: layers", "Those that quantisation disturbs most.", draw)

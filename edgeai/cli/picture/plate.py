@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from PIL import Image, ImageChops, ImageDraw
@@ -186,7 +187,7 @@ class _Board:
 
 
 def _with_areas(image: Image.Image, frame: Frame, result: Result) -> Image.Image:
-    """The areas that lie in this frame: their colour thinly over the image, their edge in full; dashed where doubtful."""
+    """The areas in this frame: their colour thinly over the image, their edge in full; dashed where doubtful."""
     close = close_calls(shown_findings(result))
     for finding, (_, colour) in lettered(result).items():
         outlines = _outlines(finding, frame, (image.width * _FINE, image.height * _FINE))
@@ -220,7 +221,7 @@ def _masks(
 def _dashes(closed: Sequence[tuple[float, float]]) -> list[list[tuple[float, float]]]:
     """Every other piece of a line, each as long as the gap after it."""
     step, pieces, walked = _DASH * _FINE, [], 0.0
-    for (x0, y0), (x1, y1) in zip(closed, closed[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(closed):
         length = ((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5
         at = 0.0
         while at < length:

@@ -165,9 +165,7 @@ def _score(column: Column, finding: Finding, *, doubtful: bool, bound: bool) -> 
     _measured(column, finding.measurements)
 
 
-def _area(
-    column: Column, finding: Finding, letter: tuple[str, Colour] | None, shown: Shown, *, doubtful: bool
-) -> None:
+def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, shown: Shown, *, doubtful: bool) -> None:
     region = finding.region
     assert region is not None
     if letter is None:
