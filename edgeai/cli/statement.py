@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edgeai.api.imaging import InstanceRef
 from edgeai.api.results import Failure, Finding, GuardFigure, Outcome, Result
 from edgeai.cli.wording import agreements, classes, disagrees, percent
 
@@ -23,8 +24,8 @@ _WITHHELD: Final = {
     Outcome.FAILED: "This image could not be judged",
 }
 _TO_DO: Final = {
-    Outcome.NOT_APPLICABLE: "Nothing, if such images are expected here. Otherwise correct the header, or send the image "
-    "to the model that it is meant for.",
+    Outcome.NOT_APPLICABLE: "Nothing, if such images are expected here. Otherwise correct the header, or send the "
+    "image to the model that it is meant for.",
     Outcome.INDETERMINATE: "Judge the image without the model, or send a better one.",
     Outcome.FAILED: "Judge the image without the model, and tell whoever runs this device the code below.",
 }
@@ -48,13 +49,15 @@ class Statement:
     doubts: tuple[str, ...] = ()
 
 
-def statement(result: Result) -> Statement:
-    """What the result says of the whole instance."""
+def statement(result: Result, instance: InstanceRef | None = None) -> Statement:
+    """What the result says of the whole instance; of what its header says more than the result where that is given."""
     if result.outcome is not Outcome.COMPLETED:
         return Statement(headline=_WITHHELD[result.outcome])
     stated = classes(result)
     close = close_calls(stated)
-    differs = [f"does not fit the header: {header_says(result, f)}" for f in agreements(result) if disagrees(f)]
+    differs = [
+        f"does not fit the header: {header_says(result, f, instance)}" for f in agreements(result) if disagrees(f)
+    ]
     nuances = {finding: nuance for finding, (nuance, _) in close.items()}
     first = next((finding for finding in stated if finding.present), None)
     return Statement(
@@ -111,9 +114,9 @@ def percent_short(share: float) -> str:
     return f"{share * 100:.3g} %"
 
 
-def header_says(result: Result, agreement: Finding) -> str:
-    """The attribute that an agreement speaks of, with its value where the result holds it: ``Modality US``."""
-    value = result.instance.modality if agreement.label == "modality" else ""
+def header_says(result: Result, agreement: Finding, instance: InstanceRef | None = None) -> str:
+    """The attribute that an agreement speaks of, with its value where that is known: ``Modality US``."""
+    value = str(getattr(instance or result.instance, agreement.label, ""))
     return f"{attribute_in_words(agreement.label)} {value}".rstrip()
 
 

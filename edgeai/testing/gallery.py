@@ -119,7 +119,10 @@ RESULTS: dict[str, Result] = {
     ),
     "nothing to compare": replace(
         BASE,
-        findings=(scored("ultrasound", 0.99, None), Finding(kind="agreement", label="view_position", present=False)),
+        findings=(
+            scored("ultrasound", 0.99, None),
+            Finding(kind="agreement", label="body_part_examined", present=False),
+        ),
     ),
     "many labels": replace(
         BASE,
@@ -238,7 +241,9 @@ def frame(rows: int = 150, columns: int = 200, *, number: int = 1, level: int | 
         pixels=np.clip(pixels, 0, 255).astype(np.uint8),
         number=number,
         geometry=Geometry(source_rows=rows, source_columns=columns, **geometry),
-        instance=InstanceRef(sop_class_uid="1.2", sop_instance_uid="1.2.3", rows=rows, columns=columns),
+        instance=InstanceRef(
+            sop_class_uid="1.2", sop_instance_uid="1.2.3", modality="DX", view_position="PA", rows=rows, columns=columns
+        ),
         grayscale=Grayscale(windows=(Window(center=128.0, width=256.0),)),
     )
 

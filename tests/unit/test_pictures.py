@@ -200,7 +200,9 @@ def test_a_header_that_agrees_and_one_that_has_nothing_to_say() -> None:
     findings = (*RESULTS["disagrees"].findings[:-1], agrees)
     assert "fits the header: Modality DX" in _text(_changed("disagrees", findings=findings))
     assert "does not fit the header: Modality DX" in _text(_drawn("disagrees"))
-    assert "no View Position in the header to compare with" in _text(_drawn("nothing to compare"))
+    assert "no Body Part Examined in the header to compare with" in _text(_drawn("nothing to compare"))
+    view = (*RESULTS["disagrees"].findings[:-1], replace(agrees, label="view_position"))
+    assert "fits the header: View Position PA" in _text(_changed("disagrees", findings=view))
 
 
 def test_sizes_and_scores_of_each_area() -> None:

@@ -26,6 +26,9 @@ _PAD: Final = 8
 _FINE: Final = 2
 """Areas are drawn so many times larger and made smaller, which smooths their edges."""
 _LINE: Final = 3
+_RIM: Final = 6
+"""Pixels around an area that its edge reaches."""
+_BOX: Final = Image.Resampling.BOX
 _DASH: Final = 9
 _INK: Final[Colour] = (10, 12, 16)
 
@@ -39,13 +42,7 @@ class Plate:
 
 
 def plate_of(
-    rendered: Image.Image | None,
-    frame: Frame | None,
-    result: Result,
-    *,
-    scale: Scale | None,
-    tall: int,
-    unit: float,
+    rendered: Image.Image | None, frame: Frame | None, result: Result, *, scale: Scale | None, tall: int, unit: float
 ) -> Plate:
     """The image of a frame, ``tall`` pixels high at least, with all that belongs on it.
 
@@ -60,15 +57,11 @@ def plate_of(
     wide, high = rendered.size if rendered else (LEAST_WIDTH, 0)
     canvas = Image.new("RGB", (max(wide, round(LEAST_WIDTH * unit)), max(tall, high)), PLATE)
     corner = ((canvas.width - wide) // 2, (canvas.height - high) // 2)
-    completed = result.outcome is Outcome.COMPLETED
-    board = _Board(canvas, (*corner, corner[0] + wide, corner[1] + high), unit)
     if rendered is not None and frame is not None:
-        image = rendered.convert("RGB")
-        if completed:
-            image = _with_areas(image, frame, result)
-        canvas.paste(image if completed else image.point(lambda level: round(level * DIMMED)), corner)
+        canvas.paste(_shown(rendered.convert("RGB"), frame, result), corner)
+    board = _Board(canvas, (*corner, corner[0] + wide, corner[1] + high), unit)
     board.banner()
-    if not completed:
+    if result.outcome is not Outcome.COMPLETED:
         board.no_result(CORAL if result.outcome is Outcome.FAILED else AMBER, shown=rendered is not None)
     elif frame is None:
         board.nothing()
@@ -79,6 +72,13 @@ def plate_of(
             if box is not None:
                 board.tag(f"{letter} {finding.label}", box, colour)
     return Plate(image=canvas, texts=tuple(board.texts))
+
+
+def _shown(image: Image.Image, frame: Frame, result: Result) -> Image.Image:
+    """With its areas, or dimmed where there is no result."""
+    if result.outcome is Outcome.COMPLETED:
+        return _with_areas(image, frame, result)
+    return image.point(lambda level: round(level * DIMMED))
 
 
 class _Board:
@@ -190,14 +190,25 @@ def _with_areas(image: Image.Image, frame: Frame, result: Result) -> Image.Image
     """The areas in this frame: their colour thinly over the image, their edge in full; dashed where doubtful."""
     close = close_calls(shown_findings(result))
     for finding, (_, colour) in lettered(result).items():
-        outlines = _outlines(finding, frame, (image.width * _FINE, image.height * _FINE))
-        if not outlines:
+        extent = _extent(finding, frame, image.size)
+        if extent is None:
             continue
-        fill, edge, halo = _masks(outlines, (image.width * _FINE, image.height * _FINE), dashed=finding in close)
-        plain = Image.new("RGB", image.size, colour)
-        image.paste(plain, mask=fill.resize(image.size).point(lambda level: round(level * FILLED)))
-        image.paste(_INK, mask=halo.resize(image.size, Image.Resampling.BOX).point(lambda level: level // 2))
-        image.paste(plain, mask=edge.resize(image.size, Image.Resampling.BOX))
+        left, top = max(0, extent[0] - _RIM), max(0, extent[1] - _RIM)
+        right, bottom = min(image.width, extent[2] + _RIM), min(image.height, extent[3] + _RIM)
+        if right <= left or bottom <= top:
+            continue  # outside of the image
+        part = image.crop((left, top, right, bottom))
+        size = (part.width * _FINE, part.height * _FINE)
+        outlines = [
+            [((x - left) * _FINE, (y - top) * _FINE) for x, y in outline]
+            for outline in _outlines(finding, frame, image.size)
+        ]
+        fill, edge, halo = (mask.resize(part.size, _BOX) for mask in _masks(outlines, size, dashed=finding in close))
+        plain = Image.new("RGB", part.size, colour)
+        part.paste(plain, mask=fill.point(lambda level: round(level * FILLED)))
+        part.paste(_INK, mask=halo.point(lambda level: level // 2))
+        part.paste(plain, mask=edge)
+        image.paste(part, (left, top))
     return image
 
 

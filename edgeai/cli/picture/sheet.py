@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from edgeai.api.imaging import InstanceRef
 from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
 from edgeai.cli.picture.column import Column
 from edgeai.cli.picture.style import (
@@ -52,11 +53,13 @@ class Shown:
         name: of the file.
         number: of the frame that is shown, from 1; ``None`` where the image cannot be shown.
         scale: who says how large things are in it.
+        instance: what its header says.
     """
 
     name: str
     number: int | None = None
     scale: str = ""
+    instance: InstanceRef | None = None
 
 
 def shown_findings(result: Result) -> Sequence[Finding]:
@@ -122,13 +125,13 @@ def write_origin(column: Column, result: Result, shown: Shown) -> None:
 
 
 def _found(column: Column, result: Result, shown: Shown) -> None:
-    stated = statement(result)
+    stated = statement(result, shown.instance)
     heading = ("DOUBTFUL", AMBER) if stated.doubtful else ("THE MODEL STATES", DIM)
     column.text(heading[0], SMALL, heading[1], "heading")
     column.text(stated.headline, FINDING, AMBER if stated.doubtful else WHITE, "finding")
     for doubt in stated.doubts:
         column.text(doubt, BODY, AMBER, "doubt")
-    _agreement(column, result)
+    _agreement(column, result, shown.instance)
     column.gap(10)
     every, listed = classes(result), shown_findings(result)
     close, letters = close_calls(every), lettered(result)
@@ -145,12 +148,14 @@ def _found(column: Column, result: Result, shown: Shown) -> None:
         column.text(f"Bars: calibrated probability. {how}", SMALL, DIM, "explained")
 
 
-def _agreement(column: Column, result: Result) -> None:
+def _agreement(column: Column, result: Result, instance: InstanceRef | None) -> None:
     for finding in agreements(result):
         if finding.probability is None:
-            column.text(f"no {header_says(result, finding)} in the header to compare with", BODY, SOFT, "agreement")
+            column.text(
+                f"no {header_says(result, finding, instance)} in the header to compare with", BODY, SOFT, "agreement"
+            )
         elif not disagrees(finding):
-            column.text(f"fits the header: {header_says(result, finding)}", BODY, STEEL, "agreement")
+            column.text(f"fits the header: {header_says(result, finding, instance)}", BODY, STEEL, "agreement")
 
 
 def _score(column: Column, finding: Finding, *, doubtful: bool, bound: bool) -> None:
