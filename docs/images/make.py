@@ -7,25 +7,33 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import rich.console
 import typer
 from PIL import Image
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset, FileMetaDataset
 from rich._export_format import CONSOLE_SVG_FORMAT
 
+from edgeai.build.drawings import head
 from edgeai.cli import demo, demo_table
+from edgeai.cli.overlay import Overlays
+from edgeai.model import open_model
 
 HERE = Path(__file__).resolve().parent
+MODELS = HERE.parent.parent / "models"
 RESULT_PAGE = HERE.parent / "reference/result.md"
 EXAMPLE_UID = "1.3.6.1.4.1.5962.1.1.13.1.2.20040826185059.5457"
 """SOP Instance UID of ``examples_jpeg2k.dcm``."""
-PICTURES = {"examples_ybr_color.png": "ultrasound.png", "693_J2KI.png": "ct.png"}
-WIDTH = 720
+WIDTH = 104
+COLOURS = 256
 FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL).replace(
     "Fira Code, monospace", FONT
@@ -40,7 +48,7 @@ class Recording(rich.console.Console):
     """A console that keeps what it prints. It is no terminal, so that a live table is printed once, whole."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(record=True, width=110, file=io.StringIO(), color_system="truecolor", **options)
+        super().__init__(record=True, width=WIDTH, file=io.StringIO(), color_system="truecolor", **options)
         consoles.append(self)
 
 
@@ -59,16 +67,16 @@ def main() -> None:
     demo_table.DemoTable = Keeping  # type: ignore[misc]
     bundle = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory() as folder:
-        pictures = Path(folder, "demo-output")
+        os.chdir(folder)
         try:
-            demo.command("auto", bundle, pictures, None)
+            demo.command("auto", bundle, Path("demo-output"), None)
         except typer.Exit as ended:
             if ended.exit_code:
                 sys.exit("not all was well: nothing was written\n" + consoles[0].export_text())
-        for name, target in PICTURES.items():
-            write_small(pictures / name, HERE / target)
-        svg = consoles[0].export_svg(title="make demo", code_format=FORMAT, unique_id="demo")
-    (HERE / "demo.svg").write_text(svg.replace(folder + "/", ""), encoding="utf-8")
+        write(Path("demo-output/examples_ybr_color.png"), HERE / "ultrasound.png")
+        draw_others(Path(folder))
+    svg = consoles[0].export_svg(title="make demo", code_format=FORMAT, unique_id="demo")
+    (HERE / "demo.svg").write_text(svg, encoding="utf-8")
     block = f"<!-- example -->\n```json\n{shown(results[EXAMPLE_UID])}\n```\n<!-- /example -->"
     page = RESULT_PAGE.read_text(encoding="utf-8")
     RESULT_PAGE.write_text(
@@ -76,11 +84,56 @@ def main() -> None:
     )
 
 
-def write_small(source: Path, target: Path) -> None:
-    """A picture as wide as the README shows it, in 128 colours."""
-    image = Image.open(source).convert("RGB")
-    small = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
-    small.quantize(128, dither=Image.Dither.NONE).save(target, optimize=True)
+def draw_others(folder: Path) -> None:
+    """What the demo has none of: a close call, an area, and an image that is not for the model."""
+    guard, heads = (next((MODELS / name).glob("*.edgeai")) for name in ("modality-guard", "us-head"))
+    phantom = folder / "phantom.dcm"
+    write_phantom(phantom)
+    overlays = Overlays(folder)
+    for bundle, path, target in (
+        (guard, sample("CT_small.dcm"), "doubtful.png"),
+        (heads, phantom, "segment.png"),
+        (heads, sample("examples_overlay.dcm"), "withheld.png"),
+    ):
+        with open_model(bundle) as model:
+            model.run_file(path)  # the first run loads libraries; what it takes says nothing
+            write(overlays.draw(path, model.run_file(path)), HERE / target)
+
+
+def sample(name: str) -> Path:
+    """A file that ships inside pydicom."""
+    return Path(str(get_testdata_file(name, download=False)))
+
+
+def write_phantom(path: Path) -> None:
+    """A drawn head as an ultrasound image whose region says how large its pixels are."""
+    pixels = head(1, rows=270, columns=400)
+    region = Dataset()
+    region.RegionSpatialFormat, region.RegionDataType = 1, 1
+    region.RegionLocationMinX0 = region.RegionLocationMinY0 = 0
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = pixels.shape[1] - 1, pixels.shape[0] - 1
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.03
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.6.1"
+    image.SOPInstanceUID = image.StudyInstanceUID = image.SeriesInstanceUID = "2.25.1"
+    image.Modality = "US"
+    image.SequenceOfUltrasoundRegions = [region]
+    image.Rows, image.Columns = pixels.shape
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = 8
+    image.HighBit, image.PixelRepresentation = 7, 0
+    image.PixelData = pixels.tobytes()
+    pydicom.dcmwrite(path, image, enforce_file_format=True)
+
+
+def write(source: Path, target: Path) -> None:
+    """A picture in few colours, so that the repository stays small."""
+    picture = Image.open(source).convert("RGB")
+    few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    few.save(target, optimize=True)
 
 
 def shown(value: Any, depth: int = 0) -> str:

@@ -85,6 +85,9 @@ class Geometry:
     pixel_spacing_mm: tuple[float, float] | None = None
     """(between rows, between columns) of the source plane, as Pixel Spacing (0028,0030)."""
     regions: tuple[UltrasoundRegion, ...] = ()
+    spacing_from: str = "pixel-spacing"
+    """Which attribute ``pixel_spacing_mm`` comes from: ``pixel-spacing``, ``imager-pixel-spacing`` or
+    ``nominal-scanned-pixel-spacing``."""
 
     def _after(self, a: float, b: float, c: float, d: float, e: float, f: float) -> Geometry:
         p, q, r, s, t, u = self.affine

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from edgeai.build.comparison import Comparison, Row
 
-COLUMNS = ("model", "engine", "size", "smaller by", "ms", "faster by", "drop", "agreement", "gates")
+COLUMNS = ("model", "engine", "size", "ms", "drop", "agreement", "gates")
 
 
 def command(
@@ -82,24 +82,25 @@ def _given(data: Path | None) -> Path:
 def _print(comparison: Comparison) -> None:
     """The table, as soon as it is known: also when a gate then fails."""
     main = comparison.main
-    columns = (*COLUMNS[:6], *((main,) if main else ()), *COLUMNS[6:])
+    columns = (*COLUMNS[:4], *((main,) if main else ()), *COLUMNS[4:])
     rows = [columns, *(_cells(row, main) for row in comparison.rows)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    typer.echo(f"sizes against the parent's .keras file, times against {comparison.reference}; * ships")
 
 
 def _cells(row: Row, main: str) -> tuple[str, ...]:
+    from edgeai.build.report.words import faster, smaller
+
     figure, drop = row.figures.get(main), row.drops.get(main)
     shown = (f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})",) if figure else (("",) if main else ())
     fails = [verdict.gate for verdict in row.verdicts if not verdict.holds]
     return (
         row.id + (" *" if row.ship else ""),
         f"{row.backend} {row.device}",
-        f"{row.bytes / 1e3:.1f} kB",
-        f"{row.size_ratio:.1f} x",
-        f"{row.ms:.3f}",
-        f"{row.speed_ratio:.2f} x",
+        f"{row.bytes / 1e3:.1f} kB, {smaller(row.size_ratio)}",
+        f"{row.ms:.3f}, {faster(row.speed_ratio)}",
         *shown,
         f"{drop.value:+.4f} (to {drop.high:+.4f})" if drop and row.id != "parent" else "",
         f"{row.agreement:.2%}",

@@ -35,7 +35,8 @@ def command(
     """Run a whole cart for a minute: DICOM arrives by C-STORE, a model runs, results leave over MQTT.
 
     Sends the real ultrasound, CT and MR files that ship inside pydicom. Needs no network, no GPU and no service;
-    everything that it starts ends with it. Exit status 0 when every instance had a result and none disagreed.
+    everything that it starts ends with it. Exit status 0 when every instance had a result, none failed and none
+    disagreed.
     """
     from rich.console import Console
 

@@ -8,16 +8,10 @@ from edgeai.api.errors import ConfigError
 
 BUNDLE = Path("models/modality-guard/modality-guard-1.0.0.edgeai")
 
-ULTRASOUND = (
-    "examples_jpeg2k.dcm",
-    "examples_ybr_color.dcm",
-    "examples_palette.dcm",
-    "examples_rgb_color.dcm",
-    "ExplVR_BigEnd.dcm",
-)
-OTHERS = ("CT_small.dcm", "693_J2KI.dcm", "J2K_pixelrep_mismatch.dcm", "MR_small.dcm", "examples_overlay.dcm")
-AGAIN = ("MR_small_RLE.dcm", "MR_small_jp2klossless.dcm")
-"""The SOP Instance of ``MR_small.dcm`` once more, compressed: taken, and not run twice."""
+ULTRASOUND = ("examples_jpeg2k.dcm", "examples_ybr_color.dcm", "examples_palette.dcm", "examples_rgb_color.dcm")
+OTHERS = ("J2K_pixelrep_mismatch.dcm", "examples_overlay.dcm", "MR_small.dcm")
+AGAIN = ("examples_overlay.dcm",)
+"""Sent a second time: taken, and not run twice."""
 
 
 def demo_files() -> list[Path]:

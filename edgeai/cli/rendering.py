@@ -44,7 +44,7 @@ def render(frame: Frame) -> Image.Image:
 def _size(frame: Frame) -> tuple[int, int]:
     """(width, height) with the aspect that the spacing says, in millimetres where it says so."""
     height, width = float(frame.rows), float(frame.columns)
-    spacing = frame.geometry.spacing_mm()
+    spacing = frame.geometry.spacing_mm() or frame.geometry.pixel_spacing_mm  # a detector's pixels have a shape too
     if spacing and min(spacing) > 0 and abs(spacing[0] / spacing[1] - 1.0) > _UNSQUARE:
         height *= spacing[0] / spacing[1]
     longest = max(width, height)

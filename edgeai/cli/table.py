@@ -1,27 +1,36 @@
-"""The table at the end: rich on a terminal, aligned plain lines in a pipe, where rich would cut at 80 columns."""
+"""The table at the end: coloured and as wide as the terminal, or aligned plain lines in a pipe, a line an instance."""
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeai.api.results import Outcome, Result
-from edgeai.cli.wording import agreements, disagrees, finding_says, printable, probability_says
+from edgeai.cli.statement import NO_RESULT, close_calls, statement
+from edgeai.cli.wording import agreements, classes, disagrees, finding_says, labels_say, printable, probability_says
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 COLUMNS = ("file", "outcome", "finding", "probability", "backend", "device", "ms")
-_COLOURS = {Outcome.COMPLETED: "green", Outcome.NOT_APPLICABLE: "yellow", Outcome.FAILED: "red"}
+_SHOWN = ("file", "finding", "score", "outcome", "ms")
+"""On a terminal. One engine ran them all, and is named below; reasons and doubts have lines of their own."""
+_COLOURS = {Outcome.COMPLETED: "dim", Outcome.INDETERMINATE: "yellow", Outcome.NOT_APPLICABLE: "yellow"}
+_MOST_NOTES = 2
 
 
 def print_results(paths: Sequence[Path], results: Sequence[Result]) -> None:
     """A row an instance, and a line that counts the outcomes."""
     names = _short(paths)
-    rows = [_row(name, result) for name, result in zip(names, results, strict=True)]
     if sys.stdout.isatty():
-        _rich(rows, results)
+        _rich(names, results)
     else:
-        _plain(rows)
+        _plain([_row(name, result) for name, result in zip(names, results, strict=True)])
     counts = Counter(str(result.outcome) for result in results)
     counted = ", ".join(f"{counts[str(outcome)]} {outcome}" for outcome in Outcome if counts[str(outcome)])
     warned = sum(any(disagrees(f) for f in agreements(result)) for result in results)
@@ -33,12 +42,20 @@ def _row(name: str, result: Result) -> tuple[str, ...]:
     return (
         name,
         str(result.outcome),
-        finding_says(result),
+        "; ".join([finding_says(result), *_asides(result)]),
         probability_says(result),
         engine.backend if engine else "",
         engine.device if engine else "",
         f"{result.timings_ms.get('total', 0.0):.1f}",
     )
+
+
+def _asides(result: Result) -> Iterator[str]:
+    """What a reader of the finding must not miss."""
+    if close_calls(classes(result)):
+        yield "a close call"
+    if result.outcome is Outcome.COMPLETED and result.frames_run != result.frames_total:
+        yield f"{result.frames_run} of {result.frames_total} frames"
 
 
 def _plain(rows: Sequence[tuple[str, ...]]) -> None:
@@ -48,23 +65,90 @@ def _plain(rows: Sequence[tuple[str, ...]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _rich(rows: Sequence[tuple[str, ...]], results: Sequence[Result]) -> None:
+# --- on a terminal ----------------------------------------------------------------------------
+
+
+def _rich(names: Sequence[str], results: Sequence[Result]) -> None:
     from rich.console import Console
-    from rich.table import Table
+
+    width = shutil.get_terminal_size().columns
+    console = Console(width=width, highlight=False)
+    for line in lines(names, results, width):
+        console.print(line, no_wrap=True, overflow="crop")
+    engines = {f"{r.engine.engine} on {r.engine.device}, {r.engine.precision}" for r in results if r.engine}
+    if engines:
+        console.print(f"engine {'; '.join(sorted(engines))}", markup=False)
+
+
+def lines(names: Sequence[str], results: Sequence[Result], width: int) -> Iterator[Text]:
+    """The table's lines, none wider than ``width``: every column is there, however narrow the terminal is."""
     from rich.text import Text
 
-    table = Table(box=None, header_style="bold", padding=(0, 1))
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("probability", "ms") else "left", overflow="fold")
-    for row, result in zip(rows, results, strict=True):
-        colour = _COLOURS[result.outcome]
-        if any(disagrees(finding) for finding in agreements(result)):
-            colour = "bold magenta"
-        cells = [Text(cell) for cell in row]  # Text: a file name with brackets is no markup
-        cells[1].stylize(_COLOURS[result.outcome])
-        cells[2].stylize(colour if colour != "green" else "")
-        table.add_row(*cells)
-    Console().print(table)
+    cells = [_cells(name, result) for name, result in zip(names, results, strict=True)]
+    widths = _widths([_SHOWN, *cells], width)
+    yield Text(_aligned(_SHOWN, widths), style="bold")
+    for row, result in zip(cells, results, strict=True):
+        first, *more = textwrap.wrap(row[1], widths[1]) or [""]
+        line = Text(_aligned((shortened(row[0], widths[0]), first, *row[2:]), widths))
+        start = sum(widths[:3]) + 6
+        line.stylize(_COLOURS.get(result.outcome, "red"), start, start + widths[3])
+        yield line
+        for part in more:
+            yield Text(" " * (widths[0] + 2) + part)
+        for said, style in _beneath(result):
+            yield from (Text(part, style=style) for part in _wrapped(said, width))
+
+
+def _cells(name: str, result: Result) -> tuple[str, ...]:
+    said = labels_say(result) if result.outcome is Outcome.COMPLETED else NO_RESULT
+    return (
+        name,
+        said,
+        probability_says(result),
+        str(result.outcome),
+        f"{result.timings_ms.get('total', 0.0):.1f}",
+    )
+
+
+def _beneath(result: Result) -> Iterator[tuple[str, str]]:
+    """(what a row has no room for, its style)."""
+    if result.reason is not None:
+        yield f"{result.reason.code}: {result.reason.message}", _COLOURS.get(result.outcome, "red")
+    for doubt in statement(result).doubts:
+        yield f"doubtful: {doubt}", "yellow"
+    for note in result.notes[:_MOST_NOTES]:
+        yield f"note: {note.text}", "dim"
+    if len(result.notes) > _MOST_NOTES:
+        yield f"and {len(result.notes) - _MOST_NOTES} more notes", "dim"
+
+
+def _widths(table: Sequence[Sequence[str]], width: int) -> list[int]:
+    widths = [max(len(row[index]) for row in table) for index in range(len(_SHOWN))]
+    room = max(16, width - sum(widths[2:]) - 2 * (len(widths) - 1))
+    if sum(widths[:2]) > room:
+        widths[0] = min(widths[0], max(room // 2, room - widths[1]))
+        widths[1] = min(widths[1], room - widths[0])
+    return widths
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
+    right = (2, 4)
+    placed = [
+        cell.rjust(w) if at in right else cell.ljust(w) for at, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(placed).rstrip()
+
+
+def _wrapped(said: str, width: int) -> list[str]:
+    return textwrap.wrap(said, max(20, width), initial_indent="  ", subsequent_indent="  ")
+
+
+def shortened(name: str, width: int) -> str:
+    """A name of at most so many characters, cut in its middle: both of its ends tell most."""
+    if len(name) <= width:
+        return name
+    front = width // 2
+    return name[:front] + "\u2026" + name[len(name) - (width - front - 1) :]
 
 
 def _short(paths: Sequence[Path]) -> list[str]:

@@ -40,10 +40,21 @@ def finding_says(result: Result) -> str:
     if result.outcome is not Outcome.COMPLETED:
         assert result.reason is not None
         return f"{result.reason.code}: {result.reason.message}"
-    found = classes(result)
-    present = [" ".join(filter(None, [finding.label, size_says(finding)])) for finding in found if finding.present]
-    said = ", ".join(present) if present else _none_says(found)
-    return "; ".join(filter(None, [said, *(agreement_says(f) for f in agreements(result) if disagrees(f))]))
+    differs = (agreement_says(finding) for finding in agreements(result) if disagrees(finding))
+    return "; ".join(filter(None, [labels_say(result), *differs]))
+
+
+def labels_say(result: Result) -> str:
+    """The labels that are present, each with its size, and where there are several with its score; or the nearest."""
+    every = classes(result)
+    present = [finding for finding in every if finding.present]
+    if not present:
+        return _none_says(every)
+    if len(present) == 1:
+        return " ".join(filter(None, [present[0].label, size_says(present[0])]))
+    scores = [f"({percent(finding.probability)})" if finding.probability is not None else "" for finding in present]
+    each = zip(present, scores, strict=True)
+    return ", ".join(" ".join(filter(None, [finding.label, size_says(finding), score])) for finding, score in each)
 
 
 def _none_says(found: tuple[Finding, ...]) -> str:
@@ -67,5 +78,10 @@ def probability_says(result: Result) -> str:
 
 
 def percent(probability: float | None) -> str:
-    """``97.3 %``; empty when there is none."""
-    return "" if probability is None else f"{probability * PERCENT:.1f} %"
+    """``97.3 %``; empty when there is none. What is not quite certain never reads ``100.0 %`` or ``0.0 %``."""
+    if probability is None:
+        return ""
+    said = f"{probability * PERCENT:.1f} %"
+    if said == "100.0 %" and probability < 1.0:
+        return "> 99.9 %"
+    return "< 0.1 %" if said == "0.0 %" and probability > 0.0 else said

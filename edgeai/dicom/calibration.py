@@ -22,6 +22,12 @@ from edgeai.dicom.notes import IGNORED, BadValue
 _CENTIMETRES = 3
 _MM_PER_CM = 10.0
 _FUNCTIONS: Final = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
+_SPACINGS: Final = {
+    "PixelSpacing": "pixel-spacing",
+    "ImagerPixelSpacing": "imager-pixel-spacing",
+    "NominalScannedPixelSpacing": "nominal-scanned-pixel-spacing",
+}
+"""Attributes that calibrate, in the order in which they are asked -> what ``Geometry.spacing_from`` calls them."""
 T = TypeVar("T")
 
 
@@ -40,10 +46,13 @@ def geometry(dataset: Attributes, rows: int, columns: int, group: Attributes | N
     and not of the anatomy, then Nominal Scanned Pixel Spacing. One that is there and makes no sense hides
     those after it: they mean something else.
     """
+    nothing: tuple[tuple[float, float] | None, str] = (None, _SPACINGS["PixelSpacing"])
+    spacing, source = _noted(dataset, lambda: _spacing(dataset, group), nothing)
     return Geometry(
         source_rows=rows,
         source_columns=columns,
-        pixel_spacing_mm=_noted(dataset, lambda: _spacing(dataset, group), None),
+        pixel_spacing_mm=spacing,
+        spacing_from=source,
         regions=_noted(dataset, lambda: tuple(_regions(dataset, rows, columns)), ()),
     )
 
@@ -56,14 +65,15 @@ def _noted(dataset: Attributes, read: Callable[[], T], otherwise: T) -> T:
         return otherwise
 
 
-def _spacing(dataset: Attributes, group: Attributes | None) -> tuple[float, float] | None:
+def _spacing(dataset: Attributes, group: Attributes | None) -> tuple[tuple[float, float] | None, str]:
+    """The spacing, and which attribute it is."""
     measures = _first(group, "PixelMeasuresSequence")
     if measures is not None and (spacing := _pair(measures, "PixelSpacing")):
-        return spacing
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        return spacing, _SPACINGS["PixelSpacing"]
+    for keyword, source in _SPACINGS.items():
         if spacing := _pair(dataset, keyword):
-            return spacing
-    return None
+            return spacing, source
+    return None, _SPACINGS["PixelSpacing"]
 
 
 def _pair(dataset: Attributes, keyword: str) -> tuple[float, float] | None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +15,8 @@ from edgeai.build.card import Card, read_card
 from edgeai.build.comparison import Comparison, Figure, Row
 from edgeai.build.gates import Verdict
 from edgeai.build.report import Picture, markdown, write_report
-from edgeai.build.report.pictures import pareto
+from edgeai.build.report.pictures import draw_standing, pareto
+from edgeai.build.report.words import faster, headline, sentence, smaller
 
 
 @pytest.fixture
@@ -44,6 +49,148 @@ def _comparison(*rows: Row) -> Comparison:
 
 GOOD = Verdict(gate="floors.auc_roc", bound=0.8, found=0.9, holds=True)
 SLOW = Verdict(gate="max_latency_ratio", bound=0.5, found=0.7, holds=False)
+
+
+# --- how it opens, and which way ratios go -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ratio", "size", "time"),
+    [
+        (0.19, "5.3 x larger", "5.3 x slower"),
+        (0.94, "1.1 x larger", "1.1 x slower"),
+        (0.97, "as large", "as fast"),
+        (1.0, "as large", "as fast"),
+        (1.07, "1.1 x smaller", "1.1 x faster"),
+        (9.94, "9.9 x smaller", "9.9 x faster"),
+        (31.6, "32 x smaller", "32 x faster"),
+    ],
+)
+def test_ratios_say_which_way_they_go(ratio: float, size: str, time: str) -> None:
+    assert (smaller(ratio), faster(ratio)) == (size, time)
+
+
+def test_the_report_opens_with_the_verdict(card: Card, tmp_path: Path) -> None:
+    good, bad = (_comparison(_row("parent"), _row("a", ship=True, verdicts=v)) for v in ((GOOD,), (GOOD, SLOW)))
+    for comparison, verdict in (
+        (good, "There is a bundle: the gate holds, for the artifact that ships."),
+        (bad, "There is no bundle: 1 of 2 gates fails."),
+    ):
+        assert headline(comparison, timed=True) == verdict
+        text = markdown(card, comparison, command="x")
+        assert text.splitlines()[2] == f"**{verdict}**"
+        write_report(tmp_path, card, comparison, (), command="x")
+        body = (tmp_path / "report.html").read_text().partition("</h1>")[2]
+        assert re.sub(r"<[^>]*>", "", body).split("\n")[2].strip() == verdict
+
+
+def test_a_slow_artifact_is_called_slower_wherever_it_is_told(card: Card, tmp_path: Path) -> None:
+    comparison = _comparison(_row("parent"), _row("a", ms=5.3, size=20, ship=True, verdicts=(GOOD,)))
+    write_report(tmp_path, card, comparison, (), command="x")
+    for text in (markdown(card, comparison, command="x"), (tmp_path / "report.html").read_text()):
+        assert "5.3 x slower" in text
+        assert "5.0 x smaller" in text
+        assert "0.19" not in text
+        assert "faster by" not in text
+    untimed = markdown(card, comparison, command="x", timed=False)
+    assert "slower" not in untimed
+    assert "5.0 x smaller" in untimed
+
+
+def test_what_was_gained_and_lost_is_one_sentence() -> None:
+    row = _row("a", ms=0.5, auc=0.8999, ship=True)
+    assert sentence(row, _comparison(_row("parent"), row), timed=True) == (
+        "as large as the parent's file; 2.0 x faster than parent; auc_roc 0.8999 where the parent has 0.9000: "
+        "a drop of 0.0001 (-0.0100 to 0.0100); decides as the parent in 97.00 % of 42 samples"
+    )
+
+
+def test_nothing_judged_is_no_verdict_of_good() -> None:
+    assert "nothing was judged" in headline(_comparison(_row("parent"), _row("a", ship=True)), timed=True)
+    only_time = _comparison(_row("parent"), _row("a", ship=True, verdicts=(SLOW,)))
+    assert "nothing was judged" in headline(only_time, timed=False)
+    assert headline(_comparison(_row("parent"), _row("a")), timed=True).startswith("Nothing ships")
+
+
+def test_no_minus_stands_before_zeros(card: Card) -> None:
+    assert "-0.0000" not in markdown(card, _comparison(_row("parent"), _row("a", auc=0.900001)), command="x")
+
+
+# --- that it fits -----------------------------------------------------------------------------
+
+METRICS = ("auc_roc", "auc_pr", "accuracy", "sensitivity", "specificity", "precision", "recall", "f1", "brier", "ece")
+ENGINES = ("tflite-fp32", "tflite-dynamic", "openvino-int8", "pruned-tflite-int8", "student-openvino-int8")
+
+
+def _wide() -> Comparison:
+    figure = Figure(value=0.123456, low=0.1, high=0.2, unit="mm2")
+    rows = [_row(name, ms=1.0 + place) for place, name in enumerate(("parent", *ENGINES, "a" * 40))]
+    return _comparison(
+        *(
+            Row(
+                **{name: getattr(row, name) for name in row.__struct_fields__}
+                | {"figures": dict.fromkeys(METRICS, figure)}
+            )
+            for row in rows
+        )
+    )
+
+
+def test_tables_have_no_more_columns_than_a_page_holds(card: Card, tmp_path: Path) -> None:
+    write_report(tmp_path, card, _wide(), (), command="x")
+    heads = re.findall(r"<tr>(<th>.*?)</tr>", (tmp_path / "report.html").read_text())
+    assert len(heads) == 3, "models, and two tables of metrics"
+    assert max(head.count("<th>") for head in heads) <= 7
+    assert {name for head in heads[1:] for name in re.findall(r"<th>(.*?)</th>", head)} == {"model", *METRICS}
+
+
+def test_the_page_fits_1100_pixels_in_a_browser(card: Card, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no browser here")
+    write_report(tmp_path, card, _wide(), (), command="x")
+    page = tmp_path / "report.html"
+    asked = "<script>document.title = 'wide: ' + document.scrollingElement.scrollWidth;</script></body>"
+    page.write_text(page.read_text().replace("</body>", asked))
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,900", "--dump-dom"]
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    width = re.search(r"<title>wide: (\d+)", shown)
+    assert width is not None
+    assert int(width[1]) <= 1100
+
+
+@pytest.mark.parametrize("values", [[0.9] * 14, [0.9 + place / 1e4 for place in range(14)]])
+def test_labels_of_the_picture_do_not_collide(values: list[float]) -> None:
+    figures = pytest.importorskip("matplotlib.figure")
+    rows = [_row(f"student-openvino-int8-{place}", auc=value, ms=1 + place / 99) for place, value in enumerate(values)]
+    figure = figures.Figure(figsize=(9.6, 1.3 + 0.3 * len(rows)), layout="constrained")
+    draw_standing(figure, rows, "auc_roc")
+    figure.draw_without_rendering()
+
+    def apart(labels: list[object], side: Callable[[object], tuple[float, float]]) -> bool:
+        spans = sorted(side(label) for label in labels if label.get_text())  # type: ignore[attr-defined]
+        return all(one[1] <= other[0] for one, other in pairwise(spans))
+
+    def down(label: object) -> tuple[float, float]:
+        box = label.get_window_extent()  # type: ignore[attr-defined]
+        assert box.x0 >= 0
+        return box.y0, box.y1
+
+    def across(label: object) -> tuple[float, float]:
+        box = label.get_window_extent()  # type: ignore[attr-defined]
+        return box.x0, box.x1
+
+    assert apart(figure.axes[0].get_yticklabels(), down)
+    shown = [label for axes in figure.axes for label in axes.get_xticklabels() if _is_seen(axes, label)]
+    assert apart(shown, across), "those of neighbouring axes included"
+
+
+def _is_seen(axes: object, label: object) -> bool:
+    low, high = axes.get_xlim()  # type: ignore[attr-defined]
+    return bool(low <= label.get_position()[0] <= high)  # type: ignore[attr-defined]
+
+
+# --- what is in it ----------------------------------------------------------------------------
 
 
 def test_it_names_every_gate_that_keeps_the_bundle_away(card: Card) -> None:

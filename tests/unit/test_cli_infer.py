@@ -22,7 +22,9 @@ from PIL import Image
 import edgeai
 from edgeai.api import Frame, Geometry, Grayscale, InstanceRef, Lut, Window
 from edgeai.bundle.manifest import ArtifactDecl
-from edgeai.cli import overlay, rendering, wording
+from edgeai.cli import rendering, wording
+from edgeai.cli.picture.plate import LEAST_WIDTH
+from edgeai.cli.picture.style import CORAL, PANEL
 from edgeai.model import open_model
 from edgeai.plugins import Registry
 from edgeai.testing.bundles import change_member
@@ -203,7 +205,15 @@ def test_help_lists_the_commands_and_says_what_a_crash_does(run: Any) -> None:
 # --- cold start -------------------------------------------------------------------------------
 
 HEAVY = ("tensorflow", "keras", "openvino", "pynetdicom", "paho", "structlog", "rich.table", "rich.console", "PIL")
-OTHER_GROUPS = ("edgeai.roles", "edgeai.spool", "edgeai.config", "edgeai.mqtt", "edgeai.sinks", "edgeai.cli.overlay")
+OTHER_GROUPS = (
+    "edgeai.roles",
+    "edgeai.spool",
+    "edgeai.config",
+    "edgeai.mqtt",
+    "edgeai.sinks",
+    "edgeai.cli.overlay",
+    "edgeai.cli.picture",
+)
 
 
 def test_a_cold_run_imports_nothing_it_does_not_need(
@@ -254,9 +264,10 @@ def test_a_picture_an_instance(run: Any, make_bundle: Make, make_dicom: Make, tm
     assert done.returncode == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-2.png", "a.png", "bad.png"]
     picture, card = Image.open(tmp_path / "out" / "a.png"), Image.open(tmp_path / "out" / "bad.png")
-    assert picture.size == (512 + overlay.PANEL, 410)
-    assert card.size[0] == overlay.PANEL, "words alone"
-    assert (np.asarray(card) == overlay.RED).all(axis=-1).any(), "and they are red"
+    assert picture.size[0] == 512 + PANEL
+    assert picture.size[1] >= 410
+    assert card.size[0] == LEAST_WIDTH + PANEL, "words, and an empty plate"
+    assert (np.asarray(card) == CORAL).all(axis=-1).any(), "which say that it failed"
 
 
 def test_an_overlay_folder_that_cannot_be(run: Any, make_bundle: Make, make_dicom: Make, tmp_path: Path) -> None:

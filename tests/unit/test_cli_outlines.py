@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from edgeai.api import EngineRef, Failure, Finding, InstanceIds, ModelRef, Outcome, Region, Result
-from edgeai.cli.overlay import OUTLINES, PANEL, Overlays
+from edgeai.cli.overlay import Overlays
+from edgeai.cli.picture.style import AREAS, PANEL
 from edgeai.cli.wording import finding_says, probability_says
 
 Make = Callable[..., Path]
@@ -51,6 +52,11 @@ def _drawn(path: Path, result: Result, folder: Path) -> np.ndarray:  # type: ign
     return picture[:, :-PANEL]
 
 
+def _is(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:  # type: ignore[type-arg]
+    near: np.ndarray = np.abs(picture.astype(int) - colour).max(axis=2) < 4  # type: ignore[type-arg]
+    return near
+
+
 @pytest.mark.parametrize(
     ("finding", "said"),
     [
@@ -64,8 +70,9 @@ def test_the_table_says_how_large(finding: Finding, said: str) -> None:
     assert probability_says(_result(finding)) == ("87.0 %" if finding.present else "")
 
 
-def test_several_labels_are_each_said() -> None:
-    assert finding_says(_result(_segment(), _segment("hand", area_mm2=2.0))) == "head 80 px, hand 2.0 mm2"
+def test_several_labels_are_each_said_with_size_and_score() -> None:
+    said = finding_says(_result(_segment(), _segment("hand", area_mm2=2.0)))
+    assert said == "head 80 px (87.0 %), hand 2.0 mm2 (87.0 %)"
 
 
 def test_the_outline_is_where_the_contour_is(make_dicom: Make, tmp_path: Path) -> None:
@@ -73,11 +80,16 @@ def test_the_outline_is_where_the_contour_is(make_dicom: Make, tmp_path: Path) -
     # 20 x 16 source pixels are shown at 512 wide.
     scale = picture.shape[1] / 20
     top = (picture.shape[0] - 16 * scale) / 2
-    coloured = (picture == OUTLINES[0]).all(axis=2)
-    ys, xs = np.nonzero(coloured)
-    found = (xs.min() / scale, (ys.min() - top) / scale, xs.max() / scale, (ys.max() - top) / scale)
-    assert found == pytest.approx((5, 4, 15, 12), abs=0.2)
-    assert not coloured[round(top + 8 * scale), round(10 * scale)]
+    coloured = _is(picture, AREAS[0])
+
+    def first(line: np.ndarray) -> int:  # type: ignore[type-arg]
+        return int(np.nonzero(line)[0][0])
+
+    row, column = coloured[round(top + 8 * scale)], coloured[:, round(7 * scale)]  # the tag is further to the right
+    edges = (first(row) / scale, (first(column) - top) / scale, 20 - first(row[::-1]) / scale)
+    assert edges == pytest.approx((5, 4, 15), abs=0.2)
+    assert (picture.shape[0] - first(column[::-1]) - top) / scale == pytest.approx(12, abs=0.2)
+    assert not coloured[round(top + 8 * scale), round(10 * scale)], "inside, the image is seen"
 
 
 def test_it_is_drawn_on_the_frame_that_it_lies_in(make_dicom: Make, tmp_path: Path) -> None:
@@ -92,9 +104,9 @@ def test_it_is_drawn_on_the_frame_that_it_lies_in(make_dicom: Make, tmp_path: Pa
 def test_an_outline_of_another_frame_is_not_drawn(make_dicom: Make, tmp_path: Path) -> None:
     path = make_dicom(level=50, frames=9)
     picture = _drawn(path, _result(_segment(frame_number=3), _segment("hand", frame_number=5)), tmp_path)
-    assert (picture == OUTLINES[0]).all(axis=2).any()
-    assert not (picture == OUTLINES[1]).all(axis=2).any()
+    assert _is(picture, AREAS[0]).any()
+    assert not _is(picture, AREAS[1]).any()
 
 
 def test_a_failure_has_no_outline(make_dicom: Make, tmp_path: Path) -> None:
-    assert _drawn(make_dicom(), _result(), tmp_path).size == 0
+    assert not _is(_drawn(make_dicom(), _result(), tmp_path), AREAS[0]).any()

@@ -16,20 +16,23 @@ import msgspec
 from edgeai.build.card import Card
 from edgeai.build.comparison import Comparison, Figure, Row
 from edgeai.build.extra import needed
-from edgeai.build.gates import Verdict
 from edgeai.build.pack import BUNDLED_REPORT, REPORT
+from edgeai.build.report.words import chunks, decimals, failed, faster, headline, judged, sentence, smaller
 
 PAGE = "report.html"
+_METRICS = 6
+"""Metrics a table; more do not fit a page beside the names of the models."""
 _TEMPLATES = Path(__file__).parent / "templates"
 _ENGINES = ("keras", "tensorflow", "ai-edge-litert", "openvino", "nncf", "litert-quantizer", "numpy")
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture of the report: PNG bytes, and what it shows."""
+    """One picture of the report: PNG bytes, and what it shows; ``wide`` where it takes the page's whole width."""
 
     title: str
     says: str
     png: bytes
+    wide: bool = False
 
     @property
     def uri(self) -> str:
@@ -69,15 +72,24 @@ def _rendered(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"size": _size, "figure": _figure, "ratio": _ratio}
+    environment.filters |= {
+        "size": _size,
+        "figure": _figure,
+        "decimals": decimals,
+        "smaller": smaller,
+        "faster": faster,
+    }
     shown: str = environment.get_template(template).render(
         card=card,
         comparison=comparison,
-        metrics=_metrics(comparison),
+        headline=headline(comparison, timed=timed),
+        sentence=lambda row: sentence(row, comparison, timed=timed),
+        judged=lambda row: judged(row, timed=timed),
+        metrics=chunks(_metrics(comparison), _METRICS),
         command=command,
         timed=timed,
         pictures=pictures,
-        failed=_failed(comparison),
+        failed=failed(comparison, timed=timed),
         layers=_layers(comparison),
         gates=lambda row: _held(row, timed=timed),
         engines=_engines() if timed else {},
@@ -92,15 +104,9 @@ def _metrics(comparison: Comparison) -> list[str]:
     return sorted(names, key=lambda name: (name != comparison.main, names.index(name)))
 
 
-def _failed(comparison: Comparison) -> list[tuple[Row, Verdict]]:
-    """What keeps the bundle from being made."""
-    shipped = [row for row in comparison.rows if row.ship]
-    return [(row, verdict) for row in shipped for verdict in row.verdicts if not verdict.holds]
-
-
 def _held(row: Row, *, timed: bool) -> str:
     """One word for all gates of a row; without times, what was measured of time does not count either."""
-    verdicts = [verdict for verdict in row.verdicts if timed or verdict.gate != "max_latency_ratio"]
+    verdicts = judged(row, timed=timed)
     if not verdicts:
         return ""
     return "hold" if all(verdict.holds for verdict in verdicts) else ("FAIL" if row.ship else "would fail")
@@ -134,8 +140,4 @@ def _figure(figure: Figure | None) -> str:
     if figure is None:
         return ""
     unit = f" {figure.unit}" if figure.unit else ""
-    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f}){unit}"
-
-
-def _ratio(value: float) -> str:
-    return f"{value:.2f}"
+    return f"{decimals(figure.value)} ({decimals(figure.low)} to {decimals(figure.high)}){unit}"

@@ -59,7 +59,7 @@ def _roc(shop: Workshop, compared: Compared, names: list[str]) -> Picture:
         axes.plot([0, 1], [0, 1], ":", color="#888")
         axes.set_xlabel("1 - specificity")
         axes.set_ylabel("sensitivity")
-        axes.legend(fontsize=7)
+        _legend(figure)
 
     return drawn("ROC", f"Label {_label(compared, column)} against the rest.", draw, size=(4.6, 4.2))
 
@@ -77,11 +77,16 @@ def _calibration(shop: Workshop, compared: Compared, names: list[str]) -> Pictur
         axes.plot([0, 1], [0, 1], ":", color="#888")
         axes.set_xlabel("probability that the model gives")
         axes.set_ylabel("how often it is so")
-        axes.legend(fontsize=7)
+        _legend(figure)
 
     return drawn(
         "Calibration", "On the line, probabilities are what happens. Bins of equal count.", draw, size=(4.6, 4.2)
     )
+
+
+def _legend(figure: Any) -> None:
+    """Below the axes, where it covers no curve."""
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
 
 
 def _truth(shop: Workshop) -> tuple[Any, int]:

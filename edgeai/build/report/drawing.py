@@ -9,6 +9,9 @@ from typing import Any
 from edgeai.build.extra import needed
 from edgeai.build.report import Picture
 
+_HALF_PAGE = 7.0
+"""Inches; a wider figure stands alone in its line."""
+
 
 def drawn(title: str, says: str, draw: Callable[[Any], None], *, size: tuple[float, float] = (6.4, 4.2)) -> Picture:
     """A picture of one figure, which ``draw`` is given (a ``matplotlib.figure.Figure``)."""
@@ -16,4 +19,4 @@ def drawn(title: str, says: str, draw: Callable[[Any], None], *, size: tuple[flo
     draw(figure)
     body = io.BytesIO()
     figure.savefig(body, format="png", dpi=110, metadata={"Software": None})
-    return Picture(title=title, says=says, png=body.getvalue())
+    return Picture(title=title, says=says, png=body.getvalue(), wide=size[0] > _HALF_PAGE)

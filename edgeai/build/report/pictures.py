@@ -15,8 +15,9 @@ from edgeai.build.report.drawing import drawn
 from edgeai.build.report.segmented import segmented
 from edgeai.build.workshop import Workshop
 
-_COLOURS = {"keras": "#57606a", "tflite": "#0969da", "openvino": "#8250df", "gpu": "#1a7f37"}
+_COLOURS = {"keras": "#57606a", "tflite": "#0969da", "openvino": "#8250df", "gpu": "#bc4c00"}
 _LAYERS = 12
+_NAME = 40
 
 
 def pictures_of(shop: Workshop, compared: Compared) -> list[Picture]:
@@ -25,7 +26,7 @@ def pictures_of(shop: Workshop, compared: Compared) -> list[Picture]:
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    found = list(_fronts(compared.comparison))
+    found = list(_standing(compared.comparison))
     found += _layers(compared.comparison)
     if shop.card.task.name == "classify" and compared.scores:
         found += classified(shop, compared)
@@ -34,52 +35,57 @@ def pictures_of(shop: Workshop, compared: Compared) -> list[Picture]:
     return found
 
 
-def _fronts(comparison: Comparison) -> list[Picture]:
+def _standing(comparison: Comparison) -> list[Picture]:
     if not comparison.main:
         return []
-    size = drawn(
-        f"{comparison.main} by size",
-        "Each point is a model; the line joins those that no other beats in both. Whiskers are 95 % intervals.",
-        lambda figure: _front(figure, comparison, lambda row: row.bytes / 1e3, "size, kB"),
-    )
-    time = drawn(
-        f"{comparison.main} by time",
-        "Median time of one inference with one thread, taken in turn with the others.",
-        lambda figure: _front(figure, comparison, lambda row: row.ms, "ms"),
-    )
-    return [size, time]
-
-
-def _front(figure: Any, comparison: Comparison, cost: Callable[[Row], float], unit: str) -> None:
-    axes = figure.subplots()
     rows = [row for row in comparison.rows if comparison.main in row.figures]
-    for row in rows:
-        value = row.figures[comparison.main]
-        reach = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
-        axes.errorbar(
-            cost(row),
-            value.value,
-            yerr=reach,
-            fmt="*" if row.ship else "o",
-            ms=11 if row.ship else 6,
-            color=_COLOURS.get(row.backend, "#9a6700"),
-            elinewidth=0.7,
-            alpha=0.9,
-        )
-        axes.annotate(
-            row.id, (cost(row), value.value), xytext=(4, 4), textcoords="offset points", fontsize=7, rotation=30
-        )
-    front = pareto(rows, cost, lambda row: row.figures[comparison.main].value)
-    axes.plot(
-        [cost(row) for row in front], [row.figures[comparison.main].value for row in front], "--", color="#8888", lw=1
+    says = (
+        "A line a model; those that ship are bold. Whiskers are 95 % intervals; the dotted line is the parent. "
+        f"Filled: no other has a better {comparison.main} and is smaller, or faster. "
+        "Times are medians of one inference on one thread."
     )
-    axes.set_xscale("log")
-    axes.margins(x=0.18)
-    axes.xaxis.set_major_formatter(needed("matplotlib.ticker").FormatStrFormatter("%g"))
-    axes.xaxis.set_minor_formatter(needed("matplotlib.ticker").NullFormatter())
-    axes.set_xlabel(unit)
-    axes.set_ylabel(comparison.main)
-    axes.grid(visible=True, alpha=0.2)
+    size = (9.6, 1.3 + 0.3 * len(rows))
+    return [drawn("Where each stands", says, lambda figure: draw_standing(figure, rows, comparison.main), size=size)]
+
+
+def draw_standing(figure: Any, rows: list[Row], main: str) -> None:
+    """The main metric, size and time of each model side by side; each has a line of its own, so no names collide."""
+    metric, size, time = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 1, 1))
+    places = np.arange(len(rows))[::-1]
+    for place, row in zip(places, rows, strict=True):
+        value = row.figures[main]
+        reach = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
+        metric.errorbar(value.value, place, xerr=reach, fmt="o", ms=5, color=_colour(row), elinewidth=1.0)
+    metric.axvline(rows[0].figures[main].value, ls=":", lw=1, color="#888")
+    metric.set_xlabel(main)
+    metric.set_yticks(places, [_short(row.id) for row in rows], fontsize=8)
+    for label, row in zip(metric.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if row.ship else "normal")
+    _costs(size, rows, places, lambda row: row.bytes / 1e3, main)
+    size.set_xlabel("size, kB")
+    _costs(time, rows, places, lambda row: row.ms, main)
+    time.set_xlabel("time, ms")
+    for axes in (metric, size, time):
+        axes.xaxis.set_major_locator(needed("matplotlib.ticker").MaxNLocator(4))
+        axes.grid(visible=True, axis="x", alpha=0.25)
+        axes.margins(y=0.05)
+
+
+def _costs(axes: Any, rows: list[Row], places: Any, cost: Callable[[Row], float], main: str) -> None:
+    front = {row.id for row in pareto(rows, cost, lambda row: row.figures[main].value)}
+    for place, row in zip(places, rows, strict=True):
+        axes.hlines(place, 0, cost(row), color=_colour(row), lw=1, alpha=0.5)
+        filling = _colour(row) if row.id in front else "white"
+        axes.plot(cost(row), place, "o", ms=6, mec=_colour(row), mfc=filling)
+    axes.set_xlim(left=0)
+
+
+def _colour(row: Row) -> str:
+    return _COLOURS.get(row.backend, "#9a6700")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
 
 
 def pareto(rows: list[Row], cost: Callable[[Row], float], value: Callable[[Row], float]) -> list[Row]:
@@ -102,8 +108,10 @@ def _errors(row: Row) -> Picture:
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         places = np.arange(len(worst))
-        axes.barh(places, [error for _, error in worst], color=_COLOURS.get(row.backend, "#9a6700"))
-        axes.set_yticks(places, [name if len(name) <= 40 else f"...{name[-37:]}" for name, _ in worst], fontsize=7)
+        axes.barh(places, [error for _, error in worst], color=_colour(row))
+        axes.set_yticks(
+            places, [name if len(name) <= _NAME else f"...{name[3 - _NAME :]}" for name, _ in worst], fontsize=7
+        )
         axes.set_xlabel("RMS error / standard deviation")
 
     return drawn(f"{row.id}: layers", "Those that quantisation disturbs most.", draw)

@@ -137,6 +137,8 @@ def test_pixel_spacing_comes_before_the_detectors(build: Build) -> None:
     assert read_header(both).geometry.pixel_spacing_mm == (0.1, 0.2)
     assert read_header(build(GREY, ImagerPixelSpacing=[0.3, 0.4])).geometry.pixel_spacing_mm == (0.3, 0.4)
     assert read_header(build(GREY, PixelSpacing=[0, 0])).geometry.pixel_spacing_mm is None
+    assert read_header(both).geometry.spacing_from == "pixel-spacing"
+    assert read_header(build(GREY, ImagerPixelSpacing=[0.3, 0.4])).geometry.spacing_from == "imager-pixel-spacing"
     assert read_header(build(GREY)).geometry.pixel_spacing_mm is None
 
 
