@@ -77,6 +77,9 @@ class Child:
         environment = {**os.environ, PARENT: str(os.getpid())}
         environment.pop("NOTIFY_SOCKET", None)
         environment.pop("WATCHDOG_USEC", None)
+        if name == "ingest":
+            # Each association has a thread, and each thread would leave its own share of freed memory behind.
+            environment.setdefault("MALLOC_ARENA_MAX", "2")
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment, process_group=0)
         self.pidfd = os.pidfd_open(self.process.pid)
         self._started_at = time.monotonic()
