@@ -13,6 +13,7 @@ TOO_LONG: Final = "dicom.too-long"
 ODD_CHARACTERS: Final = "dicom.odd-characters"
 DOUBLED: Final = "dicom.doubled"
 REPAIRED: Final = "dicom.repaired"
+DETECTOR_PLANE: Final = "dicom.detector-plane"
 OTHER_DECODER: Final = "pixels.other-decoder"
 _MOST: Final = 100
 

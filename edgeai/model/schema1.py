@@ -23,6 +23,8 @@ def as_schema_1(result: Result) -> dict[str, Any]:
         del body[name]
     for finding in body["findings"]:
         finding.pop("measurements", None)
+        if "region" in finding:
+            del finding["region"]["spacing_from"]
     del body["instance"]["content"]
     if result.outcome is Outcome.INDETERMINATE:
         body["outcome"] = str(Outcome.FAILED)
