@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from io import BytesIO
 from struct import pack
 from typing import TYPE_CHECKING, Any, Final
@@ -35,6 +36,8 @@ _PLUGINS: Final = {
     "jpeg2000": "pylibjpeg",
     "htj2k": "pylibjpeg",
 }
+_END: Final = b"\xff\xd9"
+"""End of image. Entropy-coded JPEG-LS never has a byte above 0x7F behind 0xFF (ISO/IEC 14495-1 A.1)."""
 _GDCM: Final = "gdcm"
 _LIBJPEG: Final = "pillow"
 _LENIENT: Final = frozenset({"pydicom"})
@@ -59,6 +62,9 @@ def decode_frame(data: bytes, layout: PixelLayout, stream: Codestream | None) ->
     """
     if layout.syntax.codec == "fragments":
         return Decoded(_stored(data, layout), layout.photometric_interpretation)
+    if layout.syntax.codec == "jpeg-ls" and _END not in data:
+        # No decoder takes it, and CharLS may look for its end for half a minute.
+        raise PixelsRejected("the jpeg-ls frame is cut short: it has no end", code="pixels.codec")
     first = _first(layout, stream)
     try:
         return _by(first, data, layout, stream)
@@ -99,16 +105,16 @@ def _others(first: str, layout: PixelLayout, stream: Codestream | None) -> list[
     """Decoders that are installed, beside the first: GDCM, then whatever pydicom finds.
 
     Not for JPEG colour, since each has a conversion of its own, nor GDCM where JPEG 2000 has another sign than the
-    header, which it does not set right.
+    header, which it does not set right. In its own process it is no pydicom plugin.
     """
     from pydicom.pixels.decoders.base import get_decoder
 
     if layout.syntax.codec == "jpeg" and layout.samples > 1:
         return []
-    installed = get_decoder(layout.syntax.uid).available_plugins
+    others = [name for name in get_decoder(layout.syntax.uid).available_plugins if name not in (_GDCM, *_LENIENT)]
     same_sign = stream is None or layout.syntax.codec != "jpeg2000" or stream.signed == layout.signed
-    others = [_GDCM] if _GDCM in installed and same_sign else []
-    others += [name for name in installed if name not in (_GDCM, *_LENIENT)]
+    if layout.syntax.codec != "htj2k" and same_sign and find_spec(_GDCM) is not None:
+        others.insert(0, _GDCM)
     return [name for name in others if name != first]
 
 
