@@ -25,8 +25,8 @@ IMAGER_PIXEL_SPACING: Final = "imager-pixel-spacing"
 NOMINAL_SCANNED_PIXEL_SPACING: Final = "nominal-scanned-pixel-spacing"
 
 IN_THE_PATIENT: Final = (PIXEL_SPACING, REGION)
-"""Sources of millimetres that are those of the anatomy. The others are those of the detector's plane or of the film: the
-anatomy in front of it is smaller, by a magnification that the header does not say (PS3.3 10.7.1.1)."""
+"""Sources of millimetres that are those of the anatomy. The others are those of the detector's plane or of the film:
+the anatomy in front of it is smaller, by a magnification that the header does not say (PS3.3 10.7.1.1)."""
 SPACINGS: Final = (*IN_THE_PATIENT, IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING)
 """All that millimetres can come from."""
 
@@ -122,7 +122,7 @@ class Geometry:
     """(between rows, between columns) of the source plane, as ``spacing_from`` says it."""
     regions: tuple[UltrasoundRegion, ...] = ()
     spacing_from: str = PIXEL_SPACING
-    """Where ``pixel_spacing_mm`` comes from, out of ``SPACINGS``. Those not ``IN_THE_PATIENT`` are not its millimetres."""
+    """Where ``pixel_spacing_mm`` comes from, out of ``SPACINGS``; what is not ``IN_THE_PATIENT`` is another plane's."""
 
     def _after(self, a: float, b: float, c: float, d: float, e: float, f: float) -> Geometry:
         p, q, r, s, t, u = self.affine
@@ -163,7 +163,7 @@ class Geometry:
     def spacing(
         self, x: float | None = None, y: float | None = None, *, sources: Collection[str] = IN_THE_PATIENT
     ) -> Spacing | None:
-        """Size of a source pixel, at a source point if given; ``None`` when nothing says, or nothing out of ``sources``.
+        """Size of a source pixel, at a source point if given; ``None`` when none of ``sources`` says.
 
         A region that holds the point and calibrates wins over Pixel Spacing, as PS3.3 C.8.5.5.1 has regions calibrate
         only their own pixels. Where a region shows no plane of the patient (a spectrum, M-mode), nothing else does.

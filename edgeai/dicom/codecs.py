@@ -41,7 +41,7 @@ _END: Final = b"\xff\xd9"
 _GDCM: Final = "gdcm"
 _LIBJPEG: Final = "pillow"
 _LENIENT: Final = frozenset({"pydicom"})
-"""Decoders that make a picture of a damaged frame: of 12 that pylibjpeg-rle refused, pydicom's own of RLE gave 3 wrong."""
+"""Decoders that make pictures of damage: of 12 frames that pylibjpeg-rle refused, pydicom's own for RLE gave 3 wrong."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

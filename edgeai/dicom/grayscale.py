@@ -1,7 +1,7 @@
 """Grey levels: Grayscale from header attributes, and the look-up tables that palettes share.
 
-Nothing here refuses an instance. What is stated and cannot be used is noted, and named in ``Grayscale.unusable``, where a
-step that uses it fails. What can be used and looks like a mistake is noted as doubtful.
+Nothing here refuses an instance. What is stated and cannot be used is noted, and named in ``Grayscale.unusable``, where
+a step that uses it fails. What can be used and looks like a mistake is noted as doubtful.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from edgeai.dicom.notes import DOUBTFUL, IGNORED
 
 LEAST_MM: Final = 0.005
 MOST_MM: Final = 10.0
-"""What a pixel can measure: from the finest detector with magnification to the coarsest scan, with room on either side."""
+"""What a pixel can measure: from the finest detector to the coarsest scan, with room on either side."""
 _SAME: Final = 0.01
 """Two statements of one length agree within this, since decimal strings are rounded."""
 _EQUAL: Final = 0.001
@@ -43,10 +43,10 @@ T = TypeVar("T")
 def geometry(dataset: Attributes, rows: int, columns: int, group: Attributes | None = None) -> Geometry:
     """The identity geometry of the source plane, with what calibrates it.
 
-    Pixel Spacing (0028,0030) comes first (PS3.3 10.7.1.1), in the Pixel Measures functional group (C.7.6.16.2.1) if there
-    is one, then Imager Pixel Spacing (C.8.11.2), which is that of the detector and not of the anatomy, then Nominal
-    Scanned Pixel Spacing, that of the film. One that is there and makes no sense hides those after it: they mean
-    something else.
+    Pixel Spacing (0028,0030) comes first (PS3.3 10.7.1.1), in the Pixel Measures functional group (C.7.6.16.2.1) if
+    there is one, then Imager Pixel Spacing (C.8.11.2), which is that of the detector and not of the anatomy, then
+    Nominal Scanned Pixel Spacing, that of the film. One that is there and makes no sense hides those after it: they
+    mean something else.
     """
     spacing = _noted(dataset, lambda: _spacing(dataset, group), None)
     regions = _noted(dataset, lambda: _all_regions(dataset, rows, columns), ())

@@ -1,8 +1,8 @@
 """Planes of few levels: their means are fractions, and rounding those to whole numbers would lose the picture.
 
 A plane of single bits shrinks to nothing when the mean of a third of ones is rounded to 0. Where there are few levels,
-or the header shows few of them, a plane goes on in float32, with the range that its whole numbers had; everywhere else in
-its own dtype, where half a level is nothing.
+or the header shows few of them, a plane goes on in float32, with the range that its whole numbers had; everywhere else
+in its own dtype, where half a level is nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Grey levels against two other readers: DCMTK renders each image, pydicom computes it, and edgeai agrees with both.
 
-The images have no symmetry and reach both ends of their range, so that a wrong sign, a swapped pair, half a unit too many
-or a mirrored table shows.
+The images have no symmetry and reach both ends of their range, so that a wrong sign, a swapped pair, half a unit too
+many or a mirrored table shows.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def by_dcmtk(dcm2pnm: str, path: Path, *options: str) -> Array:
 
 
 def by_pydicom(path: Path, bits: Bits, signed: bool, rescale: str) -> Array:
-    """A window as pydicom applies it: to the range of the units. Its pixels are unpacked here, as it has no High Bit."""
+    """A window as pydicom applies it: to the range of the units. It knows no High Bit, so that it gets the values."""
     dataset = pydicom.dcmread(path)
     values = apply_modality_lut(stored(bits, signed).astype("i4"), dataset)
     slope, intercept = RESCALES[rescale] or (1, 0)
@@ -166,9 +166,7 @@ def test_below_one_linear_is_linear_exact_and_said(build: Build, photometric: st
 
 def test_inverting_before_a_window_is_inverting_after_it(build: Build) -> None:
     for function, width in itertools.product(("LINEAR", "LINEAR_EXACT", "SIGMOID"), (0.6, 1, 700)):
-        path = image(
-            build, BITS[2], True, "MONOCHROME1", WindowCenter=12.3, WindowWidth=width, VOILUTFunction=function
-        )
+        path = image(build, BITS[2], True, "MONOCHROME1", WindowCenter=12.3, WindowWidth=width, VOILUTFunction=function)
         (frame,) = read_frames(path)
         before = step("window").apply(step("invert").apply(frame)).pixels
         np.testing.assert_allclose(before, shown(path), atol=1e-6)
@@ -279,9 +277,7 @@ def test_a_modality_lut_gives_what_is_never_negative(build: Build, dcm2pnm: str,
     low, _ = bits.levels(signed)
     modality = lut(low + 100, 3000, 16)
     modality.ModalityLUTType = "US"
-    path = image(
-        build, bits, signed, ModalityLUTSequence=[modality], VOILUTSequence=[lut(0x9000, 0x5000, 16, "US")]
-    )
+    path = image(build, bits, signed, ModalityLUTSequence=[modality], VOILUTSequence=[lut(0x9000, 0x5000, 16, "US")])
     grey = read_header(path).grayscale
     assert grey.modality_lut is not None
     assert (grey.modality_lut.first, grey.voi_luts[0].first) == (low + 100, 0x9000)
