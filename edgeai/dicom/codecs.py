@@ -1,7 +1,7 @@
 """One compressed frame to stored values, each codec by one named decoder.
 
 What it reads never depends on what else is installed. A frame that it refuses goes to the others that are, and is
-taken, aloud, where they read it and agree (ADR 0024).
+taken, aloud, where they read it and agree (ADR 0028).
 JPEG of 8 bits goes to libjpeg-turbo through Pillow; lossless JPEG and JPEG of 12 bits to GDCM, in a process of
 its own because it ends the one that feeds it damage; everything else through pydicom's decoder plugins: OpenJPEG,
 CharLS and pylibjpeg-rle.
@@ -41,7 +41,7 @@ _END: Final = b"\xff\xd9"
 _GDCM: Final = "gdcm"
 _LIBJPEG: Final = "pillow"
 _LENIENT: Final = frozenset({"pydicom"})
-"""Decoders that make pictures of damage: of 12 frames that pylibjpeg-rle refused, pydicom's own for RLE gave 3 wrong."""
+"""Decoders that make pictures of damage: of 12 frames that pylibjpeg-rle refused, pydicom's own gave 3 wrong."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
