@@ -49,7 +49,8 @@ def geometry(dataset: Attributes, rows: int, columns: int, group: Attributes | N
     mean something else.
     """
     spacing = _noted(dataset, lambda: _spacing(dataset, group), None)
-    regions = _noted(dataset, lambda: _all_regions(dataset, rows, columns), ())
+    none: tuple[UltrasoundRegion, ...] = ()
+    regions = _noted(dataset, lambda: _all_regions(dataset, rows, columns), none)
     if spacing is None:
         return Geometry(source_rows=rows, source_columns=columns, regions=regions)
     if spacing.source == PIXEL_SPACING and not all(_agrees(spacing, region) for region in regions):

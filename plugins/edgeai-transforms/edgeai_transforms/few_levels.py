@@ -60,10 +60,11 @@ def _holds(dtype: str, low: int, high: int) -> bool:
 def _shows_few(frame: Frame) -> bool:
     """Whether the header says that there are few levels, or makes few of them visible."""
     grey = frame.grayscale
-    tables = [len(lut.data) for lut in (*grey.voi_luts, *([grey.modality_lut] if grey.modality_lut else []))]
+    tables = [len(lut.data) for lut in (grey.modality_lut, *grey.voi_luts) if lut is not None]
     slope = abs(grey.rescale_slope) or 1.0
     widths = [] if grey.modality_lut else [window.width / slope for window in grey.windows]
-    return min([2**frame.bits_stored, *tables, *widths]) <= FEW
+    levels: list[float] = [2.0**frame.bits_stored, *tables, *widths]
+    return min(levels) <= FEW
 
 
 def _has_few(pixels: Array) -> bool:
