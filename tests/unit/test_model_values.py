@@ -171,7 +171,9 @@ def test_regions_say_what_their_millimetres_come_from(
     assert region.spacing_from == source
     assert [note.code for note in result.notes] == codes
     assert Result.from_dict(result.as_dict()).findings == result.findings
-    assert "spacing_from" not in as_schema_1(result)["findings"][0]["region"]
+    old = as_schema_1(result)["findings"][0]["region"]
+    assert "spacing_from" not in old
+    assert old["area_mm2"] == (region.area_mm2 if source in ("pixel-spacing", "region") else None)
 
 
 def test_a_region_of_the_scanner_calibrates_what_it_holds(opened: Open, tmp_path: Path) -> None:
