@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
-from edgeai.api.results import Finding, Outcome, Result
+from edgeai.api.results import Finding, Outcome, Region, Result
 
 PERCENT = 100.0
 _PLANES = {IMAGER_PIXEL_SPACING: " on the detector", NOMINAL_SCANNED_PIXEL_SPACING: " on the film"}
@@ -75,8 +75,12 @@ def size_says(finding: Finding) -> str:
         return ""
     if region.area_mm2 is None:
         return f"{region.area_px:.0f} px"
-    plane = _PLANES.get(region.spacing_from or "", "")
-    return f"{region.area_mm2:.1f} mm2{plane}"
+    return f"{region.area_mm2:.1f} mm2{plane_says(region)}"
+
+
+def plane_says(region: Region) -> str:
+    """`` on the detector`` or `` on the film``, behind millimetres that are of those; empty behind the anatomy's."""
+    return _PLANES.get(region.spacing_from or "", "")
 
 
 def probability_says(result: Result) -> str:
