@@ -7,9 +7,10 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
@@ -26,6 +27,12 @@ from edgeai.api import (
     TransformFailed,
     TransformSpec,
 )
+
+Seen: TypeAlias = Callable[[int, int], None]
+"""Told how many rows and columns of the source image are left after a cut; raises where those are too few."""
+_RESAMPLED: Final = 0.9
+"""A step that changes the scale may leave out edges (``two_pass``); one that leaves less than this has cut."""
+_HAIR: Final = 1e-6
 
 
 class StepLike(Protocol):
@@ -49,6 +56,7 @@ class Pipeline:
         steps: in the order they are applied; none at all is allowed.
         transforms: the specs that the steps name.
         input: the model's image input; batch first, then rows, columns and perhaps channels in its layout.
+        seen: asked after each step that leaves out a part of the image.
 
     Raises:
         PluginNotFound: no spec for a step.
@@ -56,8 +64,16 @@ class Pipeline:
         TensorMismatch: the input is not an image of a batch of one.
     """
 
-    def __init__(self, steps: Sequence[StepLike], transforms: Mapping[str, TransformSpec], input: TensorSpec) -> None:
+    def __init__(
+        self,
+        steps: Sequence[StepLike],
+        transforms: Mapping[str, TransformSpec],
+        input: TensorSpec,
+        *,
+        seen: Seen | None = None,
+    ) -> None:
         self.input = input
+        self._seen = seen
         _check_input(input)
         self._steps = tuple(_built(index, step, transforms) for index, step in enumerate(steps))
 
@@ -70,6 +86,7 @@ class Pipeline:
             TransformFailed: a step cannot be applied to this frame.
             TensorMismatch: what came out of the last step is not what the model takes; says which step made what.
             PluginFault: a step broke the contract.
+            EdgeaiError: what ``seen`` raises.
         """
         trail = [("frame", _described(frame))]
         for name, transform in self._steps:
@@ -77,6 +94,8 @@ class Pipeline:
                 after: object = transform.apply(frame)
             if not isinstance(after, Frame):
                 raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
+            if self._seen is not None and (left := _left(frame, after)) is not None:
+                self._seen(*left)
             frame = after
             trail.append((name, _described(frame)))
         try:
@@ -84,6 +103,22 @@ class Pipeline:
         except TensorMismatch as error:
             path = "; ".join(f"{name}: {what}" for name, what in trail)
             raise TensorMismatch(f"{error}. Steps made {path}", code=error.code, remedy=error.remedy) from error
+
+
+def _left(before: Frame, after: Frame) -> tuple[int, int] | None:
+    """Rows and columns of the source image that a step left, if it cut; padding never counts as image."""
+    left, is_cut = [], False
+    for (was, scale), (now, new_scale) in zip(_covered(before), _covered(after), strict=True):
+        is_cut |= now < was * (_RESAMPLED if new_scale != scale else 1.0) - _HAIR
+        left.append(round(now))
+    return (left[0], left[1]) if is_cut else None
+
+
+def _covered(frame: Frame) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Source pixels that the frame covers, and that one of its own does: down and across."""
+    a, b, _, d, e, _ = frame.geometry.affine
+    down, across = math.hypot(b, e), math.hypot(a, d)
+    return (frame.rows * down, down), (frame.columns * across, across)
 
 
 def _built(index: int, step: StepLike, transforms: Mapping[str, TransformSpec]) -> tuple[str, Transform]:

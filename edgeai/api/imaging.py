@@ -5,9 +5,9 @@ DICOM attributes are the snake_case of their keyword (PS3.6). Nothing here carri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,25 @@ from edgeai.api.tensors import Array
 
 Points: TypeAlias = npt.NDArray[np.float64]
 """Shape (n, 2), each row (x, y) = (column, row), in pixels; see ``Geometry`` for the origin."""
+
+PIXEL_SPACING: Final = "pixel-spacing"
+REGION: Final = "region"
+IMAGER_PIXEL_SPACING: Final = "imager-pixel-spacing"
+NOMINAL_SCANNED_PIXEL_SPACING: Final = "nominal-scanned-pixel-spacing"
+
+IN_THE_PATIENT: Final = (PIXEL_SPACING, REGION)
+"""Sources of millimetres that are those of the anatomy. The others are those of the detector's plane or of the film:
+the anatomy in front of it is smaller, by a magnification that the header does not say (PS3.3 10.7.1.1)."""
+SPACINGS: Final = (*IN_THE_PATIENT, IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING)
+"""All that millimetres can come from."""
+
+
+class Spacing(NamedTuple):
+    """Size of one source pixel in millimetres, and which of ``SPACINGS`` says so."""
+
+    between_rows_mm: float
+    between_columns_mm: float
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +61,19 @@ class InstanceRef:
     manufacturer_model_name: str = ""
 
 
+_PLANES: Final = (0, 1)
+"""Region Spatial Format: none, 2D (PS3.3 C.8.5.5.1.1)."""
+_PICTURES: Final = (0, 1, 2, 15)
+"""Region Data Type: none, tissue, colour flow, integrated backscatter (C.8.5.5.1.2)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UltrasoundRegion:
     """One item of Sequence of Ultrasound Regions (0018,6011), PS3.3 C.8.5.5.
 
-    Bounds are pixel indices, both ends inclusive, as in the Standard. ``delta_*_mm`` is the
-    physical extent of one pixel where Physical Units are cm, else ``None``.
+    Bounds are pixel indices, both ends inclusive, as in the Standard. ``delta_*_mm`` is the physical extent of one
+    pixel where the region calibrates: 2D, tissue, both Physical Units cm, and a size that a pixel can have. Else both
+    are ``None``.
     """
 
     min_x0: int
@@ -62,6 +88,16 @@ class UltrasoundRegion:
     def contains(self, x: float, y: float) -> bool:
         """Whether the continuous point (x, y) lies in the region."""
         return self.min_x0 <= x < self.max_x1 + 1 and self.min_y0 <= y < self.max_y1 + 1
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether it says how large its pixels are."""
+        return self.delta_x_mm is not None and self.delta_y_mm is not None
+
+    @property
+    def is_plane(self) -> bool:
+        """Whether it shows a plane of the patient, as far as it says: not M-mode, a spectrum, a curve or a bar."""
+        return self.spatial_format in _PLANES and self.data_type in _PICTURES
 
     @property
     def area_px(self) -> int:
@@ -83,11 +119,10 @@ class Geometry:
     source_columns: int
     affine: tuple[float, float, float, float, float, float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
     pixel_spacing_mm: tuple[float, float] | None = None
-    """(between rows, between columns) of the source plane, as Pixel Spacing (0028,0030)."""
+    """(between rows, between columns) of the source plane, as ``spacing_from`` says it."""
     regions: tuple[UltrasoundRegion, ...] = ()
-    spacing_from: str = "pixel-spacing"
-    """Which attribute ``pixel_spacing_mm`` comes from: ``pixel-spacing``, ``imager-pixel-spacing`` or
-    ``nominal-scanned-pixel-spacing``."""
+    spacing_from: str = PIXEL_SPACING
+    """Where ``pixel_spacing_mm`` comes from, out of ``SPACINGS``; what is not ``IN_THE_PATIENT`` is another plane's."""
 
     def _after(self, a: float, b: float, c: float, d: float, e: float, f: float) -> Geometry:
         p, q, r, s, t, u = self.affine
@@ -125,17 +160,27 @@ class Geometry:
         x, y = xy[:, 0] - c, xy[:, 1] - f
         return np.stack(((e * x - b * y) / det, (a * y - d * x) / det), axis=1)
 
-    def spacing_mm(self, x: float | None = None, y: float | None = None) -> tuple[float, float] | None:
-        """Millimetres per source pixel (between rows, between columns), at a source point if given.
+    def spacing(
+        self, x: float | None = None, y: float | None = None, *, sources: Collection[str] = IN_THE_PATIENT
+    ) -> Spacing | None:
+        """Size of a source pixel, at a source point if given; ``None`` when none of ``sources`` says.
 
-        A region that holds the point and has physical units wins over Pixel Spacing, as PS3.3
-        C.8.5.5.1 has regions calibrate only their own pixels. ``None`` when nothing says.
+        A region that holds the point and calibrates wins over Pixel Spacing, as PS3.3 C.8.5.5.1 has regions calibrate
+        only their own pixels. Where a region shows no plane of the patient (a spectrum, M-mode), nothing else does.
         """
-        for region in self.regions:
-            known = region.delta_x_mm is not None and region.delta_y_mm is not None
-            if known and (x is None or y is None or region.contains(x, y)):
-                return (abs(region.delta_y_mm or 0.0), abs(region.delta_x_mm or 0.0))
-        return self.pixel_spacing_mm
+        here = [region for region in self.regions if x is None or y is None or region.contains(x, y)]
+        for region in here:
+            if region.delta_x_mm is not None and region.delta_y_mm is not None and REGION in sources:
+                return Spacing(abs(region.delta_y_mm), abs(region.delta_x_mm), REGION)
+        in_a_curve = x is not None and y is not None and not all(region.is_plane for region in here)
+        if self.pixel_spacing_mm is None or self.spacing_from not in sources or in_a_curve:
+            return None
+        return Spacing(*self.pixel_spacing_mm, self.spacing_from)
+
+    def spacing_mm(self, x: float | None = None, y: float | None = None) -> tuple[float, float] | None:
+        """Millimetres of the anatomy per source pixel (between rows, between columns); see ``spacing``."""
+        known = self.spacing(x, y)
+        return None if known is None else (known.between_rows_mm, known.between_columns_mm)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +240,10 @@ class Frame:
         bits_stored: significant bits of the stored values (for full-range scaling).
         stored_units: True while ``pixels`` are stored values, False once the Modality LUT or a
             window has been applied.
+        whole_range: of stored values that have become fractions (means of few levels), the least and the greatest
+            whole number that they could have been; ``None`` for pixels that are whole numbers, and for float pixel
+            data. Means nothing once ``stored_units`` is False.
+        notes: what whoever decoded or transformed it has to say to the reader of the result.
     """
 
     pixels: Array
@@ -205,6 +254,8 @@ class Frame:
     bits_stored: int = 8
     stored_units: bool = True
     grayscale: Grayscale = field(default_factory=Grayscale)
+    whole_range: tuple[int, int] | None = None
+    notes: tuple[Note, ...] = ()
 
     @property
     def rows(self) -> int:

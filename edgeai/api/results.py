@@ -37,7 +37,7 @@ Point: TypeAlias = tuple[float, float]
 class Region:
     """Where in the source image, and how large.
 
-    Millimetres are there where Pixel Spacing, or an ultrasound region that holds it, calibrates it, else ``None``.
+    Millimetres are there where something calibrates it that the model may use, else ``None``.
 
     Attributes:
         area_px: in pixels of the source image; 0 when nothing was found.
@@ -49,6 +49,7 @@ class Region:
         parts: how many pieces it has, of which ``contours`` may leave out the smallest.
         contours: closed polygons, simplified. Filled by the even-odd rule: one inside another is a hole.
         frame_number: the frame that it lies in, from 1.
+        spacing_from: where its millimetres come from, out of ``edgeai.api.SPACINGS``; ``None`` where it has none.
     """
 
     area_px: float
@@ -60,6 +61,7 @@ class Region:
     parts: int = 0
     contours: tuple[tuple[Point, ...], ...] = ()
     frame_number: int | None = None
+    spacing_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

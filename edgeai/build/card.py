@@ -40,8 +40,8 @@ class Words(Table):
     body_part_examined: tuple[str, ...] = Field((), strict=False, description="values of (0018,0015)")
     view_position: tuple[str, ...] = Field((), strict=False, description="values of View Position (0018,5101)")
     photometric_interpretation: tuple[str, ...] = Field((), strict=False, description="as in the file")
-    min_rows: int = Field(0, ge=0, description="least Rows")
-    min_columns: int = Field(0, ge=0, description="least Columns")
+    min_rows: int = Field(0, ge=0, description="least Rows, of the image and of what a crop leaves of it")
+    min_columns: int = Field(0, ge=0, description="least Columns, likewise")
 
 
 class Pixels(Table):

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from edgeai.api import Array, DataRejected, Frame, Geometry, InputRejected, InstanceRef
+from edgeai.api.imaging import PIXEL_SPACING
 from edgeai.dicom.header import read_header
 from edgeai.dicom.pixels import read_frames
 
@@ -117,4 +118,4 @@ def _dicom(path: Path, spacing_mm: tuple[float, float] | None) -> Frame:
     frame = next(iter(read_frames(path, header=header)))
     if spacing_mm is None:
         return frame
-    return replace(frame, geometry=replace(frame.geometry, pixel_spacing_mm=spacing_mm))
+    return replace(frame, geometry=replace(frame.geometry, pixel_spacing_mm=spacing_mm, spacing_from=PIXEL_SPACING))

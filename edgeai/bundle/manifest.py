@@ -45,7 +45,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Eligibility(Record, frozen=True, kw_only=True):
-    """Which SOP Instances the model is meant for. An empty tuple or 0 asks nothing."""
+    """Which SOP Instances the model is meant for. An empty tuple or 0 asks nothing.
+
+    ``min_rows`` and ``min_columns`` are asked of the image, and again of what a step of ``transforms`` cuts out of it:
+    in pixels of the source image, that is what the model sees.
+    """
 
     modality: tuple[Word, ...] = ()
     sop_class_uid: tuple[Word, ...] = ()
@@ -68,9 +72,13 @@ class Eligibility(Record, frozen=True, kw_only=True):
             value = getattr(instance, keyword).strip().upper()
             if wanted and value not in {item.strip().upper() for item in wanted}:
                 return f"{keyword} is {value or 'absent'}, the model wants {' or '.join(wanted)}"
-        for keyword, least in (("rows", self.min_rows), ("columns", self.min_columns)):
-            if 0 < getattr(instance, keyword) < least:  # no rows at all are no small image, but a broken one
-                return f"{keyword} is {getattr(instance, keyword)}, the model wants at least {least}"
+        return self.too_small(instance.rows, instance.columns)
+
+    def too_small(self, rows: int, columns: int) -> str | None:
+        """One sentence on why so many rows and columns are too few, or ``None`` when they are not. Pure."""
+        for keyword, extent, least in (("rows", rows, self.min_rows), ("columns", columns, self.min_columns)):
+            if 0 < extent < least:  # no rows at all are no small image, but a broken one
+                return f"{keyword} is {extent}, the model wants at least {least}"
         return None
 
 

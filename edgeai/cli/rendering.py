@@ -93,7 +93,7 @@ def _windowed(values: Grey, center: float, width: float, function: str) -> Grey:
     """PS3.3 C.11.2.1.2 and C.11.2.1.3."""
     if function == "SIGMOID":
         return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -60.0, 60.0)))
-    if function == "LINEAR_EXACT":
+    if function == "LINEAR_EXACT" or width < 1.0:  # narrower than LINEAR goes
         return np.clip((values - center) / width + 0.5, 0.0, 1.0)
     return np.clip((values - (center - 0.5)) / max(width - 1.0, 1e-6) + 0.5, 0.0, 1.0)
 

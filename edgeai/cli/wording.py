@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from edgeai.api.results import Finding, Outcome, Result
+from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
+from edgeai.api.results import Finding, Outcome, Region, Result
 
 PERCENT = 100.0
+_PLANES = {IMAGER_PIXEL_SPACING: " on the detector", NOMINAL_SCANNED_PIXEL_SPACING: " on the film"}
 
 
 def printable(name: object) -> str:
@@ -64,11 +66,21 @@ def _none_says(found: tuple[Finding, ...]) -> str:
 
 
 def size_says(finding: Finding) -> str:
-    """``1525.9 mm2``, or in pixels where nothing says how large those are; empty for kinds without a place."""
+    """``1525.9 mm2``, or in pixels where nothing says how large those are; empty for kinds without a place.
+
+    Millimetres that are not those of the anatomy are never without their plane.
+    """
     region = finding.region
     if region is None:
         return ""
-    return f"{region.area_px:.0f} px" if region.area_mm2 is None else f"{region.area_mm2:.1f} mm2"
+    if region.area_mm2 is None:
+        return f"{region.area_px:.0f} px"
+    return f"{region.area_mm2:.1f} mm2{plane_says(region)}"
+
+
+def plane_says(region: Region) -> str:
+    """`` on the detector`` or `` on the film``, behind millimetres that are of those; empty behind the anatomy's."""
+    return _PLANES.get(region.spacing_from or "", "")
 
 
 def probability_says(result: Result) -> str:

@@ -66,6 +66,7 @@ TAGS: Final[dict[str, tuple[int, str]]] = {
     "Rows": (0x00280010, "US"),
     "Columns": (0x00280011, "US"),
     "PixelSpacing": (0x00280030, "DS"),
+    "PixelSpacingCalibrationType": (0x00280A02, "CS"),
     "BitsAllocated": (0x00280100, "US"),
     "BitsStored": (0x00280101, "US"),
     "HighBit": (0x00280102, "US"),
@@ -95,6 +96,7 @@ TAGS: Final[dict[str, tuple[int, str]]] = {
     "PixelValueTransformationSequence": (0x00289145, "SQ"),
     "SharedFunctionalGroupsSequence": (0x52009229, "SQ"),
     "PerFrameFunctionalGroupsSequence": (0x52009230, "SQ"),
+    "OverlayBitPosition": (0x60000102, "US"),
     "ExtendedOffsetTable": (0x7FE00001, "OV"),
     "ExtendedOffsetTableLengths": (0x7FE00002, "OV"),
 }
@@ -297,6 +299,13 @@ def _number(keyword: str, text: str, *, decimal: bool) -> float | None:
     if not abs(value) < (math.inf if decimal else _MOST_INTEGER):
         raise _bad(keyword, text, "a number of a size that is possible")
     return value
+
+
+def bad(keyword: str, wanted: str) -> BadValue:
+    """``dicom.bad-value`` about an attribute whose value need not be quoted."""
+    error = BadValue(f"{label(TAGS[keyword][0])} {wanted}", code="dicom.bad-value")
+    error.plain = str(error)
+    return error
 
 
 def _bad(keyword: str, value: str, wanted: str) -> BadValue:

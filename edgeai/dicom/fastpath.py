@@ -23,6 +23,7 @@ from edgeai.dicom.layout import PixelLayout
 NAMES: Final = frozenset({"luma", "reduced"})
 _MARGIN: Final = 2
 """Keep this many times what the model takes in, so that its own resize still antialiases."""
+_LEAST_BITS: Final = 8
 _DCT_SCALES: Final = 3  # libjpeg: 1/2, 1/4, 1/8
 
 
@@ -67,10 +68,13 @@ def _is_reducible(layout: PixelLayout, stream: Codestream) -> bool:
     """Whether low-pass samples mean what pixels mean.
 
     Not where two's complement was coded as unsigned (the transform then averages across the wrap), where the
-    image is not at the grid's origin (levels fall elsewhere), or for deep colour (Pillow makes it 8 bits).
+    image is not at the grid's origin (levels fall elsewhere), for deep colour (Pillow makes it 8 bits), for indices of
+    a palette (there is nothing between two of them), or where few bits would round the picture away.
     """
     return (
         stream.signed == layout.signed
+        and layout.photometric_interpretation != "PALETTE COLOR"
+        and layout.bits_stored >= _LEAST_BITS
         and stream.at_origin
         and (layout.samples == 1 or (stream.bits == 8 and not stream.signed))
     )

@@ -8,8 +8,9 @@ from typing import Final
 from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import Geometry, Grayscale
 from edgeai.api.results import Note
-from edgeai.dicom import calibration
-from edgeai.dicom.attributes import Attributes
+from edgeai.dicom.attributes import Attributes, bad
+from edgeai.dicom.grayscale import grayscale
+from edgeai.dicom.spacing import geometry
 
 _SHARED: Final = "SharedFunctionalGroupsSequence"
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
@@ -20,7 +21,7 @@ Calibration = tuple[Geometry, Grayscale]
 
 
 def calibrations(
-    dataset: Attributes, rows: int, columns: int, frames: int, *, signed: bool
+    dataset: Attributes, rows: int, columns: int, frames: int, *, stored: tuple[int, int]
 ) -> tuple[Calibration, tuple[Calibration, ...]]:
     """Geometry and Grayscale of all frames, and of each where Per-Frame Functional Groups say anything of use here.
 
@@ -32,15 +33,15 @@ def calibrations(
     groups = _per_frame(dataset, frames, lost)
 
     def one(group: Attributes | None) -> Calibration:
-        geometry = calibration.geometry(dataset, rows, columns, group)
-        grayscale = calibration.grayscale(dataset, signed=signed, group=group)
+        places = geometry(dataset, rows, columns, group)
+        grey = grayscale(dataset, stored=stored, group=group)
         if not lost:
-            return geometry, grayscale
+            return places, grey
         if "PixelMeasuresSequence" in lost:
-            geometry = replace(geometry, pixel_spacing_mm=None)
+            places = replace(places, pixel_spacing_mm=None)
         fields = {_FIELDS[macro]: note for macro, note in lost.items() if macro in _FIELDS}
-        windows = () if "windows" in fields else grayscale.windows
-        return geometry, replace(grayscale, windows=windows, unusable={**grayscale.unusable, **fields})
+        windows = () if "windows" in fields else grey.windows
+        return places, replace(grey, windows=windows, unusable={**grey.unusable, **fields})
 
     return one(shared), tuple([one(_merged(shared, group)) for group in groups])
 
@@ -63,7 +64,7 @@ def _per_frame(dataset: Attributes, frames: int, lost: dict[str, Note]) -> list[
     if not said:
         return []
     if len(groups) != frames:
-        too_few = calibration.bad(_PER_FRAME, "has not as many items as there are frames")
+        too_few = bad(_PER_FRAME, "has not as many items as there are frames")
         lost.update(dict.fromkeys(said, dataset.notes.ignored(too_few)))
         return []
     return groups

@@ -237,7 +237,7 @@ def _header(
         instance.rows,
         instance.columns,
         instance.number_of_frames,
-        signed=layout is not None and layout.signed,
+        stored=(0, 0xFFFF) if layout is None else layout.stored_range,
     )
     _note_oddities(dataset)  # once more, for those in sequences
     return Header(

@@ -38,6 +38,7 @@ class PixelLayout:
         deflated_from: where in the file a deflated data set begins.
         tag: of Pixel Data (7FE0,0010), or of its float sisters.
         palette_fault: why there is no palette although the header has one.
+        overlay_bits: whether an overlay lies in the bits that pixels leave free (retired, PS3.5 8.1.2).
         extended_offsets: Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8-9), in bytes.
     """
 
@@ -60,6 +61,7 @@ class PixelLayout:
     deflated_from: int = 0
     palette: Palette | None = None
     palette_fault: str = ""
+    overlay_bits: bool = False
     extended_offsets: tuple[Array, Array] | None = None
 
     @property
@@ -75,6 +77,12 @@ class PixelLayout:
         """(rows, columns) or (rows, columns, samples) of one decoded frame."""
         grey = (self.rows, self.columns)
         return grey if self.samples == 1 else (*grey, self.samples)
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """Smallest and largest value that Bits Stored can hold; of what was not ``check``ed, some that can be."""
+        bits = min(max(self.bits_stored, 1), 64)
+        return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
 
     @property
     def stored_bits(self) -> int:

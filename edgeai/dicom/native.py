@@ -143,13 +143,6 @@ def _upsample_422(raw: Array, layout: PixelLayout) -> Array:
     return pixels.reshape(layout.shape)
 
 
-def stored_range(layout: PixelLayout) -> tuple[int, int]:
-    """Smallest and largest value that Bits Stored can hold."""
-    if layout.signed:
-        return -(1 << layout.bits_stored - 1), (1 << layout.bits_stored - 1) - 1
-    return 0, (1 << layout.bits_stored) - 1
-
-
 def significant(values: Array, layout: PixelLayout) -> Array:
     """Only the bits up to High Bit, sign-extended (section 8.1.1); others may hold anything, old overlays above all.
 
@@ -161,7 +154,22 @@ def significant(values: Array, layout: PixelLayout) -> Array:
     if above == 0 and layout.bits_stored == layout.bits_allocated:
         return values
     if layout.high_bit == layout.bits_stored - 1:
-        low, high = stored_range(layout)
+        low, high = layout.stored_range
         if values.max() <= high and (not layout.signed or values.min() >= low):
             return values
     return (values << above) >> (layout.bits_allocated - layout.bits_stored)
+
+
+def says_too_few_bits(values: Array, layout: PixelLayout) -> bool:
+    """Whether stored values that ``significant`` had to cut mean something above High Bit, as far as one can tell.
+
+    Zeros there and copies of the sign are what writers leave; overlays have their bit position in the header.
+    """
+    if layout.overlay_bits or layout.high_bit != layout.bits_stored - 1:
+        return False
+    low, high = layout.stored_range
+    if not layout.signed:
+        return bool(values.max() > high)
+    above = values >> layout.bits_stored  # 0 where the sign was not copied
+    is_odd = ((values < low) | (values > high)) & (above != 0)
+    return bool(is_odd.any() or (values.min() < 0 and values.max() > high))

@@ -8,10 +8,13 @@ from edgeai.api.errors import DicomRejected
 from edgeai.api.results import Note
 
 IGNORED: Final = "dicom.ignored-value"
+DOUBTFUL: Final = "dicom.doubtful"
 TOO_LONG: Final = "dicom.too-long"
 ODD_CHARACTERS: Final = "dicom.odd-characters"
 DOUBLED: Final = "dicom.doubled"
 REPAIRED: Final = "dicom.repaired"
+DETECTOR_PLANE: Final = "dicom.detector-plane"
+OTHER_DECODER: Final = "pixels.other-decoder"
 _MOST: Final = 100
 
 

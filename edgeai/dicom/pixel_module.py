@@ -7,14 +7,17 @@ from typing import Final
 from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import InstanceRef
 from edgeai.api.tensors import Array
-from edgeai.dicom import calibration
-from edgeai.dicom.attributes import Attributes
+from edgeai.dicom import grayscale
+from edgeai.dicom.attributes import TAGS, Attributes, bad, label
 from edgeai.dicom.encoding import UNDEFINED, Element
 from edgeai.dicom.layout import Palette, PixelLayout
+from edgeai.dicom.notes import DOUBTFUL
 from edgeai.dicom.syntaxes import TransferSyntax
 
 _INTEGERS: Final = 0x7FE00010
 _COLOURS: Final = ("Red", "Green", "Blue")
+_BYTE_BITS: Final = 8
+_BYTE: Final = 0xFF
 
 
 def instance_of(dataset: Attributes, syntax: TransferSyntax, pixel_data: Element | None) -> InstanceRef:
@@ -99,6 +102,7 @@ def layout_of(
         deflated_from=meta_end,
         palette=palette,
         palette_fault=fault,
+        overlay_bits=_has_overlay_bits(dataset),
         extended_offsets=None if syntax.codec == "native" else _extended_offsets(dataset),
     )
 
@@ -111,8 +115,17 @@ def is_signed(dataset: Attributes) -> bool:
     """
     value = dataset.integer("PixelRepresentation", 0)
     if value not in (0, 1):
-        raise calibration.bad("PixelRepresentation", f"is {value}, which is neither 0 nor 1")
+        raise bad("PixelRepresentation", f"is {value}, which is neither 0 nor 1")
     return value == 1
+
+
+def _has_overlay_bits(dataset: Attributes) -> bool:
+    """Whether an overlay lies in the bits that pixels leave free (retired); one with data of its own has position 0."""
+    try:
+        return dataset.integer("OverlayBitPosition", 0) > 0
+    except DicomRejected as error:
+        dataset.notes.ignored(error)
+        return False
 
 
 def _palette(dataset: Attributes) -> tuple[Palette | None, str]:
@@ -126,20 +139,42 @@ def _palette(dataset: Attributes) -> tuple[Palette | None, str]:
 def _sound_palette(dataset: Attributes) -> Palette | None:
     if any(f"{colour}PaletteColorLookupTableDescriptor" not in dataset for colour in _COLOURS):
         return None
-    # The descriptors' second value has the sign of the pixels, as that of any LUT.
-    signed = is_signed(dataset)
+    # Indices have no Modality step: the first one mapped has the sign of the pixels.
+    mapped = (-0x8000, 0x7FFF) if is_signed(dataset) else (0, 0xFFFF)
     descriptors = tuple(
-        calibration.descriptor(dataset, f"{colour}PaletteColorLookupTableDescriptor", signed) for colour in _COLOURS
+        grayscale.descriptor(dataset, f"{colour}PaletteColorLookupTableDescriptor", mapped) for colour in _COLOURS
     )
-    segmented = "SegmentedRedPaletteColorLookupTableData" in dataset
-    if segmented:
+    if "SegmentedRedPaletteColorLookupTableData" in dataset:
         data = tuple(dataset.words(f"Segmented{colour}PaletteColorLookupTableData", "u2") for colour in _COLOURS)
-    else:
-        data = tuple(
-            calibration.table(dataset, f"{colour}PaletteColorLookupTableData", entries, bits)
-            for colour, (entries, _, bits) in zip(_COLOURS, descriptors, strict=True)
-        )
-    return Palette(descriptors=descriptors, data=data, segmented=segmented)
+        return Palette(descriptors=descriptors, data=data, segmented=True)
+    bits = _entry_bits(dataset, descriptors)
+    data = tuple(
+        grayscale.table(dataset, f"{colour}PaletteColorLookupTableData", entries, bits)
+        for colour, (entries, _, _) in zip(_COLOURS, descriptors, strict=True)
+    )
+    top = max(int(table.max()) for table in data)
+    if bits <= _BYTE_BITS and top > _BYTE:
+        _doubt(dataset, "states 8 bits, and the palette's values need 16; 16 were taken")
+        bits = 2 * _BYTE_BITS
+    elif bits > _BYTE_BITS and top <= _BYTE:
+        _doubt(dataset, "states more than 8 bits, and the palette's values need no more, so that all is dark")
+    return Palette(descriptors=tuple((entries, first, bits) for entries, first, _ in descriptors), data=data)
+
+
+def _entry_bits(dataset: Attributes, descriptors: tuple[tuple[int, int, int], ...]) -> int:
+    """Bits of an entry, as all three palettes say it; 8 where there are just as many bytes as entries."""
+    entries, _, bits = descriptors[0]
+    if len(set(descriptors)) != 1:
+        raise bad("RedPaletteColorLookupTableDescriptor", "is another than that of green or blue")
+    lengths = {len(dataset.raw(f"{colour}PaletteColorLookupTableData")) for colour in _COLOURS}
+    if bits > _BYTE_BITS and entries > 1 and lengths <= {entries, entries + entries % 2}:
+        _doubt(dataset, "states more than 8 bits, and there is one byte an entry; 8 were taken")
+        return _BYTE_BITS
+    return bits
+
+
+def _doubt(dataset: Attributes, what: str) -> None:
+    dataset.notes.add(DOUBTFUL, f"{label(TAGS['RedPaletteColorLookupTableDescriptor'][0])} {what}")
 
 
 def _extended_offsets(dataset: Attributes) -> tuple[Array, Array] | None:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from edgeai.api.errors import ConfigError, PixelsRejected
 from edgeai.api.imaging import Frame
+from edgeai.api.results import Note
 from edgeai.api.tensors import Array
 from edgeai.dicom import codecs, colour, fastpath
+from edgeai.dicom.codecs import Decoded
 from edgeai.dicom.codestream import bare_codestream, read_codestream
 from edgeai.dicom.encapsulated import Fragment, frame_fragments, read_fragments
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.layout import GREY, PixelLayout, check
 from edgeai.dicom.limits import PixelLimits
-from edgeai.dicom.native import native_frames, significant
+from edgeai.dicom.native import native_frames, says_too_few_bits, significant
+from edgeai.dicom.notes import DOUBTFUL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,9 @@ class DecodeOptions:
     frames: Sequence[int] | None = None
 
 
+_TOO_FEW_BITS: Final = Note(
+    code=DOUBTFUL, text="Bits Stored (0028,0101) is less than the values there are need; what is above was cut off"
+)
 _DEFAULT_OPTIONS = DecodeOptions()
 _DEFAULT_LIMITS = PixelLimits()
 
@@ -88,7 +95,7 @@ def read_stored(
     numbers = _numbers(frames, layout)
     if layout.syntax.codec == "native":
         return (significant(values, layout) for values in native_frames(path, layout, numbers))
-    return (_decode(data, layout)[0] for _, data in _compressed(path, layout, numbers))
+    return (_decode(data, layout).values for _, data in _compressed(path, layout, numbers))
 
 
 def _checked(header: Header, limits: PixelLimits) -> PixelLayout:
@@ -115,18 +122,18 @@ def _frames(
 ) -> Iterator[Frame]:
     if layout.syntax.codec == "native":
         for number, values in zip(numbers, native_frames(path, layout, numbers), strict=True):
-            yield _frame(header, layout, number, significant(values, layout), layout.photometric_interpretation)
+            yield _frame(header, layout, number, _cut(Decoded(values, layout.photometric_interpretation), layout))
         return
     for number, data in _compressed(path, layout, numbers):
         stream = read_codestream(data, layout)
         shortcut = fastpath.plan(layout, stream, options.fast, options.min_rows, options.min_columns)
         if shortcut is not None and stream is not None:
             values, photometric = fastpath.decode_shortcut(data, layout, stream, shortcut)
-            yield _frame(header, layout, number, values, photometric, shortcut.halvings)
+            yield _frame(header, layout, number, Decoded(values, photometric), shortcut.halvings)
         elif layout.syntax.codec == "jpeg" and stream is not None and codecs.converts_itself(layout, stream):
-            yield _frame(header, layout, number, codecs.jpeg_rgb(data, layout), "RGB")
+            yield _frame(header, layout, number, Decoded(codecs.jpeg_rgb(data, layout), "RGB"))
         else:
-            yield _frame(header, layout, number, *_decode(data, layout))
+            yield _frame(header, layout, number, _decode(data, layout))
 
 
 def _compressed(
@@ -139,14 +146,21 @@ def _compressed(
             yield number, bare_codestream(read_fragments(file, fragments[number - 1]), layout)
 
 
-def _decode(data: bytes, layout: PixelLayout) -> tuple[Array, str]:
-    values, photometric = codecs.decode_frame(data, layout, read_codestream(data, layout))
-    return significant(values, layout), photometric
+def _decode(data: bytes, layout: PixelLayout) -> Decoded:
+    return _cut(codecs.decode_frame(data, layout, read_codestream(data, layout)), layout)
 
 
-def _frame(
-    header: Header, layout: PixelLayout, number: int, values: Array, photometric: str, halvings: int = 0
-) -> Frame:
+def _cut(decoded: Decoded, layout: PixelLayout) -> Decoded:
+    """Only the bits up to High Bit; what else is there is told, where it looks as if it belonged to the values."""
+    kept = significant(decoded.values, layout)
+    if kept is decoded.values:
+        return decoded
+    notes = (*decoded.notes, _TOO_FEW_BITS) if says_too_few_bits(decoded.values, layout) else decoded.notes
+    return replace(decoded, values=kept, notes=notes)
+
+
+def _frame(header: Header, layout: PixelLayout, number: int, decoded: Decoded, halvings: int = 0) -> Frame:
+    values, photometric = decoded.values, decoded.photometric_interpretation
     bits = layout.bits_stored
     if photometric == "PALETTE COLOR":
         values, bits = colour.palette_to_rgb(values, layout)
@@ -166,4 +180,5 @@ def _frame(
         photometric_interpretation=photometric,
         bits_stored=bits,
         grayscale=grayscale,
+        notes=decoded.notes,
     )

@@ -12,6 +12,7 @@ from edgeai.api.tensors import TensorSpec
 from edgeai.bundle.reader import Bundle
 from edgeai.guards import PluginInfo
 from edgeai.model.loading import Offers
+from edgeai.model.progress import NotApplicable
 from edgeai.model.steps import Breadcrumb, Step
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
@@ -54,7 +55,13 @@ def build_pipeline(bundle: Bundle, registry: Registry) -> Pipeline:
         BundleRejected: ``bundle.unsupported-inputs``: a model of several inputs, or none.
         PluginNotFound, TransformFailed, TensorMismatch: as ``Pipeline``.
     """
-    return Pipeline(bundle.manifest.transforms, registry.transforms, _only_input(bundle))
+    eligibility = bundle.manifest.eligibility
+
+    def seen(rows: int, columns: int) -> None:
+        if why := eligibility.too_small(rows, columns):
+            raise NotApplicable(f"what is left of the image is too small: {why}", code="input.not-eligible")
+
+    return Pipeline(bundle.manifest.transforms, registry.transforms, _only_input(bundle), seen=seen)
 
 
 def build_task(bundle: Bundle, registry: Registry) -> Task:

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Final
 
 import edgeai
 from edgeai.api.errors import EdgeaiError, InputRejected
+from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
 from edgeai.api.results import EngineRef, Failure, Findings, Note, Outcome, Result
 from edgeai.dicom.layout import check_extent
+from edgeai.dicom.notes import DETECTOR_PLANE
 from edgeai.model.results import Stopwatch, ids_of, now, result_id
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.imaging import Geometry, InstanceRef
     from edgeai.dicom.header import Header
     from edgeai.model.running import Model
     from edgeai.model.steps import RunStep
 
 _STAGES: Final[dict[RunStep, str]] = {"summarise": "interpret"}
 """Steps that are timed under another's name."""
+_PLANES: Final = {
+    IMAGER_PIXEL_SPACING: "Imager Pixel Spacing (0018,1164) is that of the detector's plane",
+    NOMINAL_SCANNED_PIXEL_SPACING: "Nominal Scanned Pixel Spacing (0018,2010) is that of the film",
+}
 
 
 class Run:
@@ -36,7 +42,7 @@ class Run:
         self._model = model
         self._deployment = deployment
         self._fallback = fallback
-        self._notes: tuple[Note, ...] = ()
+        self._notes: dict[Note, None] = {}
         self._raised: list[tuple[BaseException, RunStep]] = []
         self.watch = watch
         self.instance: InstanceRef | None = None
@@ -70,7 +76,7 @@ class Run:
         """
         self.instance = instance
         if header is not None:
-            self._notes = tuple(getattr(header, "notes", ()))
+            self.note(*header.notes)
             if header.pixels is not None:
                 with self.at("header"):
                     check_extent(header.pixels)
@@ -78,11 +84,25 @@ class Run:
         if why is not None:
             raise NotApplicable(why, code="input.not-eligible")
 
+    def note(self, *notes: Note) -> None:
+        """Keep what a reader of the result should know, each once, from any thread."""
+        self._notes.update(dict.fromkeys(notes))
+
+    def place(self, findings: Findings, geometry: Geometry) -> None:
+        """Say why regions have no millimetres, where there are some that are not those of the anatomy."""
+        plane = _PLANES.get(geometry.spacing_from)
+        if geometry.pixel_spacing_mm is None or plane is None:
+            return
+        if any(finding.region is not None and finding.region.area_mm2 is None for finding in findings):
+            text = f"{plane} and not of the anatomy; no millimetres were made of it"
+            self.note(Note(code=DETECTOR_PLANE, text=text))
+
     def result(self, work: Callable[[], Findings]) -> Result:
         """Do the work and say how it ended."""
         try:
             return self._result(Outcome.COMPLETED, findings=work())
         except NotApplicable as error:
+            self.engine = None
             return self._result(Outcome.NOT_APPLICABLE, reason=Failure.of(error))
         except EdgeaiError as error:
             return self._failed(error, error)

@@ -307,12 +307,17 @@ class Model:
             frame = next(frames, None)
         if frame is None:
             return None
+        run.note(*frame.notes)
         with run.at("transform", watch):
-            return self._pipeline.prepare(frame)
+            ready = self._pipeline.prepare(frame)
+        run.note(*ready[1].notes)
+        return ready
 
     def _interpret(self, outputs: Tensors, seen: Frame, run: Run) -> Findings:
         with self._breadcrumb(_INTERPRET), run.at("interpret"):
-            return self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
+            findings = self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
+        run.place(findings, seen.geometry)
+        return findings
 
     def _summary(self, each: Sequence[Findings], run: Run) -> Findings:
         if not each:

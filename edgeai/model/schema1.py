@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
+from edgeai.api.imaging import IN_THE_PATIENT
 from edgeai.api.results import Outcome, Result
 from edgeai.model.results import uuid_of
 
@@ -23,6 +24,8 @@ def as_schema_1(result: Result) -> dict[str, Any]:
         del body[name]
     for finding in body["findings"]:
         finding.pop("measurements", None)
+        if "region" in finding and finding["region"].pop("spacing_from") not in (None, *IN_THE_PATIENT):
+            finding["region"].update(area_mm2=None, perimeter_mm=None)  # that form cannot say whose they are
     del body["instance"]["content"]
     if result.outcome is Outcome.INDETERMINATE:
         body["outcome"] = str(Outcome.FAILED)

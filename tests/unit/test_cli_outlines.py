@@ -61,6 +61,7 @@ def _is(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:  # typ
     ("finding", "said"),
     [
         (_segment(), "head 80 px"),
+        (_segment(area_mm2=12.345, spacing_from="imager-pixel-spacing"), "head 12.3 mm2 on the detector"),
         (_segment(area_mm2=12.345), "head 12.3 mm2"),
         (Finding(kind="segment", label="head", present=False, region=Region(area_px=0.0)), "none found (head)"),
     ],

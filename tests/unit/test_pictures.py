@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeai.api import Frame, Geometry, Outcome, Result, UltrasoundRegion
+from edgeai.api import Frame, Geometry, Outcome, Region, Result, UltrasoundRegion
 from edgeai.cli.overlay import Overlays, Picture, compose
 from edgeai.cli.picture import style
 from edgeai.cli.picture.scale import caption, scale_of
+from edgeai.cli.picture.sheet import area_says
 from edgeai.cli.picture.text import Placed, height, legible, shortened, width, wrapped
 from edgeai.cli.rendering import render
 from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment, withheld
@@ -478,3 +479,16 @@ def test_large_images_have_larger_words() -> None:
 def test_a_result_of_every_outcome_is_in_the_gallery() -> None:
     assert {result.outcome for result in RESULTS.values()} == set(Outcome)
     assert all(isinstance(result, Result) for result in RESULTS.values())
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("pixel-spacing", "87.4 mm²"),
+        ("region", "87.4 mm²"),
+        ("imager-pixel-spacing", "87.4 mm² on the detector"),
+        ("nominal-scanned-pixel-spacing", "87.4 mm² on the film"),
+    ],
+)
+def test_an_area_that_is_not_the_anatomys_says_so(source: str, said: str) -> None:
+    assert area_says(Region(area_px=10.0, area_mm2=87.4, spacing_from=source)) == said

@@ -36,7 +36,7 @@ from edgeai.cli.statement import (
     statement,
     what_to_do,
 )
-from edgeai.cli.wording import agreements, classes, disagrees, percent
+from edgeai.cli.wording import agreements, classes, disagrees, percent, plane_says
 
 MOST_FINDINGS: Final = 8
 _MOST_NOTES: Final = 6
@@ -194,7 +194,7 @@ def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, s
 def _sizes(region: Region) -> list[tuple[str, str]]:
     sizes = [("area", area_says(region))]
     if region.perimeter_mm is not None:
-        sizes.append(("outline", f"{_rounded(region.perimeter_mm)} mm"))
+        sizes.append(("outline", f"{_rounded(region.perimeter_mm)} mm{plane_says(region)}"))
     elif region.perimeter_px:
         sizes.append(("outline", f"{region.perimeter_px:,.0f} px"))
     if region.parts > 1:
@@ -207,8 +207,8 @@ def area_says(region: Region) -> str:
     if region.area_mm2 is None:
         return f"{region.area_px:,.0f} px"
     if region.area_mm2 >= 100.0:
-        return f"{_rounded(region.area_mm2 / 100.0)} cm\u00b2"
-    return f"{_rounded(region.area_mm2)} mm\u00b2"
+        return f"{_rounded(region.area_mm2 / 100.0)} cm\u00b2{plane_says(region)}"
+    return f"{_rounded(region.area_mm2)} mm\u00b2{plane_says(region)}"
 
 
 def _measured(column: Column, measurements: Sequence[Measurement]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from edgeai.api import Options, OptionSpec, TaskFailed
+from edgeai.api import IN_THE_PATIENT, SPACINGS, Options, OptionSpec, TaskFailed
 from edgeai_tasks.reading import Label, Reader
 
 MODES = ("multi-label", "multi-class")
@@ -50,6 +50,12 @@ OPTIONS: tuple[OptionSpec, ...] = (
         help="smaller pieces do not count; in mm2. An image without pixel spacing is then refused, unless min_area_px "
         "says what to do with it",
     ),
+    OptionSpec(
+        name="millimetres_from",
+        default=list(IN_THE_PATIENT),
+        help="what millimetres may come from: pixel-spacing, region (of ultrasound), imager-pixel-spacing (of the "
+        "detector's plane) and nominal-scanned-pixel-spacing (of the film); by the last two the anatomy is smaller",
+    ),
     OptionSpec(name="max_points", default=128, help="most points of a label's contours, from 8: bounds the message"),
     OptionSpec(name="per_frame", default=False, help="whether the result lists each frame's findings too"),
     OptionSpec(name="output", help="which output of the model; needed where it has several"),
@@ -75,6 +81,7 @@ class SegmentOptions:
     largest_component: bool
     min_area_px: float
     min_area_mm2: float
+    millimetres_from: tuple[str, ...]
     max_points: int
     per_frame: bool
     output: str | None
@@ -103,6 +110,7 @@ class SegmentOptions:
             largest_component=_READ.flag("largest_component", values["largest_component"]),
             min_area_px=_READ.measure("min_area_px", values["min_area_px"]),
             min_area_mm2=_READ.measure("min_area_mm2", values["min_area_mm2"]),
+            millimetres_from=_sources(values["millimetres_from"]),
             max_points=_points(values["max_points"]),
             per_frame=_READ.flag("per_frame", values["per_frame"]),
             output=None if values["output"] is None else _READ.text("output", values["output"]),
@@ -138,6 +146,12 @@ def _activation(value: Any, exclusive: bool) -> str:
     if activation == ("sigmoid" if exclusive else "softmax"):
         raise refused("activation", f"is {activation}, which does not go with this mode")
     return activation
+
+
+def _sources(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise refused("millimetres_from", f"is {value!r}, not a list")
+    return tuple(_READ.choice("millimetres_from", source, SPACINGS) for source in value)
 
 
 def _points(value: Any) -> int:

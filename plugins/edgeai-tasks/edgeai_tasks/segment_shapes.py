@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import LineType, contour_generator
 
-from edgeai.api import Array, Frame, Geometry
+from edgeai.api import Array, Frame, Geometry, Spacing
 
 Field: TypeAlias = npt.NDArray[np.float32]
 Mask: TypeAlias = npt.NDArray[np.bool_]
@@ -203,17 +203,19 @@ def _simplified(ring: Ring, tolerance: float) -> Ring:
     return simple
 
 
-def common_spacing(geometry: Geometry, points: Sequence[tuple[float, float]]) -> tuple[float, float] | None:
-    """(between rows, between columns) in mm at the first point; ``None`` where another point is of another scale.
+def common_spacing(
+    geometry: Geometry, points: Sequence[tuple[float, float]], sources: Collection[str]
+) -> Spacing | None:
+    """That of the first point; ``None`` where another point is of another scale.
 
     Points that nothing calibrates (a shape that juts out of its ultrasound region) do not count.
     """
-    first = geometry.spacing_mm(*points[0])
-    if first is None or min(first) <= 0:
+    first = geometry.spacing(*points[0], sources=sources)
+    if first is None or min(first[:2]) <= 0:
         return None
     for point in points[1:]:
-        other = geometry.spacing_mm(*point)
-        if other is not None and any(abs(o / f - 1.0) > _SAME_SCALE for o, f in zip(other, first, strict=True)):
+        other = geometry.spacing(*point, sources=sources)
+        if other is not None and any(abs(o / f - 1.0) > _SAME_SCALE for o, f in zip(other[:2], first[:2], strict=True)):
             return None
     return first
 

@@ -160,9 +160,9 @@ class Segment:
         """Cells of the smallest piece that counts."""
         least = self._options.min_area_px
         if self._options.min_area_mm2:
-            spacing = plane.geometry.spacing_mm()
-            if spacing is not None and min(spacing) > 0:
-                least = self._options.min_area_mm2 / (spacing[0] * spacing[1])
+            spacing = plane.geometry.spacing(sources=self._options.millimetres_from)
+            if spacing is not None:
+                least = self._options.min_area_mm2 / (spacing.between_rows_mm * spacing.between_columns_mm)
             elif not least:
                 raise TaskFailed(
                     "segment: min_area_mm2 needs the pixel spacing, which the image does not have",
@@ -183,7 +183,7 @@ class Segment:
             threshold=label.threshold,
             concept=label.concept,
             frame_number=number,
-            region=self._region(shape, number) if present else _nothing(shape.plane, number),
+            region=self._region(shape, number) if present else self._nothing(shape.plane, number),
         )
 
     def _region(self, shape: _Shape, number: int) -> Region:
@@ -199,20 +199,28 @@ class Segment:
         x0, y0, x1, y1 = (float(v) for v in (x[columns[0]], y[rows[0]], x[columns[-1] + 1], y[rows[-1] + 1]))
         last = (max(x0, x1 - 1), max(y0, y1 - 1))
         ends = [(x0, y0), (last[0], y0), (x0, last[1]), last]
-        spacing = common_spacing(shape.plane.geometry, [centroid, *ends])
+        spacing = common_spacing(shape.plane.geometry, [centroid, *ends], self._options.millimetres_from)
+        down, across = (spacing.between_rows_mm, spacing.between_columns_mm) if spacing else (0.0, 0.0)
         outline = Outline.around(shape.mask, shape.margin, shape.plane)
         rings = outline.simplified(self._options.max_points, finest=_SIMPLEST * shape.plane.step)
         return Region(
             area_px=area,
-            area_mm2=round(area * spacing[0] * spacing[1], 4) if spacing else None,
+            area_mm2=round(area * down * across, 4) if spacing else None,
             perimeter_px=round(outline.length(), 3),
-            perimeter_mm=round(outline.length((spacing[1], spacing[0])), 4) if spacing else None,
+            perimeter_mm=round(outline.length((across, down)), 4) if spacing else None,
             box=(x0, y0, x1, y1),
             centroid=(round(centroid[0], 2), round(centroid[1], 2)),
             parts=shape.parts,
             contours=tuple(tuple((round(px, 1), round(py, 1)) for px, py in ring.tolist()) for ring in rings),
             frame_number=number,
+            spacing_from=spacing.source if spacing else None,
         )
+
+    def _nothing(self, plane: Plane, number: int) -> Region:
+        spacing = plane.geometry.spacing(sources=self._options.millimetres_from)
+        zero = 0.0 if spacing else None
+        source = spacing.source if spacing else None
+        return Region(area_px=0.0, area_mm2=zero, perimeter_mm=zero, frame_number=number, spacing_from=source)
 
     def _failed(self, why: str, code: str) -> TaskFailed:
         return TaskFailed(f"segment: output {self._output!r} {why}", code=code)
@@ -220,9 +228,3 @@ class Segment:
 
 def _area(finding: Finding) -> float:
     return finding.region.area_px if finding.region else 0.0
-
-
-def _nothing(plane: Plane, number: int) -> Region:
-    calibrated = plane.geometry.spacing_mm() is not None
-    zero = 0.0 if calibrated else None
-    return Region(area_px=0.0, area_mm2=zero, perimeter_mm=zero, frame_number=number)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from edgeai.api import Array, Frame, Transform, UltrasoundRegion
-from edgeai_transforms.grey_levels import stored_range
+from edgeai_transforms.few_levels import is_whole, stored_range
 from edgeai_transforms.options import OptionReader, not_applicable
 
 SPATIAL_FORMAT_2D = 1
@@ -100,5 +100,5 @@ def _lit(frame: Frame, black: float) -> Array:
     pixels = frame.pixels if frame.pixels.ndim == 2 else frame.pixels.max(axis=2)
     if frame.photometric_interpretation == "MONOCHROME1":
         raise not_applicable("crop_ultrasound", frame, "black is not low in MONOCHROME1", "put `invert` before it")
-    low, high = stored_range(frame) if pixels.dtype.kind in "iu" else (0.0, float(pixels.max()))
+    low, high = stored_range(frame) if is_whole(frame) else (0.0, float(pixels.max()))
     return (pixels > low + black * (high - low)).astype(np.uint8)

@@ -9,8 +9,12 @@ import cv2
 import numpy as np
 
 from edgeai.api import Array, Frame, Transform
+from edgeai_transforms.few_levels import rounded, unrounded
 from edgeai_transforms.options import OptionReader, not_applicable
 from edgeai_transforms.resample import native
+
+_MOST_IN_ANY_DTYPE = 5
+"""Side of a median that OpenCV has for more than uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +30,11 @@ class Median:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        frame = rounded(frame) if self.size > _MOST_IN_ANY_DTYPE else frame
         name = frame.pixels.dtype.name
         if name not in ("uint8", "uint16", "int16", "float32") or frame.samples > 4:
             raise not_applicable("median", frame, f"no median of {name}")
-        if self.size > 5 and name != "uint8":
+        if self.size > _MOST_IN_ANY_DTYPE and name != "uint8":
             raise not_applicable("median", frame, f"a median over {self.size} pixels needs uint8; others take 3 or 5")
         return _with(frame, _as_unsigned(frame.pixels, lambda plane: cv2.medianBlur(plane, self.size)))
 
@@ -47,6 +52,7 @@ class Gaussian:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        frame = unrounded(frame)
         pixels = native(frame, "gaussian")
         return _with(frame, cv2.GaussianBlur(pixels, (0, 0), self.sigma, borderType=cv2.BORDER_REFLECT_101))
 
@@ -70,6 +76,7 @@ class Bilateral:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        frame = unrounded(frame)
         pixels, name = frame.pixels, frame.pixels.dtype.name
         if name not in ("uint8", "uint16", "int16", "float32") or frame.samples not in (1, 3):
             raise not_applicable("bilateral", frame, "needs one or three samples of 8 or 16 bits or float32")
@@ -100,6 +107,7 @@ class NlMeans:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        frame = rounded(frame)
         name = frame.pixels.dtype.name
         if name not in ("uint8", "uint16", "int16") or frame.pixels.ndim != 2:
             raise not_applicable("nl_means", frame, "needs a grey plane of 8 or 16 bits")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import Array, Frame, Grayscale, Lut, Transform, Window
+from edgeai_transforms.few_levels import is_whole, stored_range
 from edgeai_transforms.options import OptionReader, not_applicable
 
 Levels: TypeAlias = npt.NDArray[np.float64]
@@ -25,6 +26,7 @@ _OUTPUT: dict[str, tuple[float, str, int]] = {
 }
 """Name of an output range -> white level, dtype, bits stored (0: as they were)."""
 _WORTH_COUNTING = 4096
+_LEAST_LINEAR = 1.0
 _MOST_IN_FLOAT32 = 2**24
 """Whole numbers that float32, in which OpenCV counts, holds exactly."""
 
@@ -49,7 +51,7 @@ class Modality:
         neutral = replace(
             frame.grayscale, rescale_slope=1.0, rescale_intercept=0.0, modality_lut=None, pixel_padding=None
         )
-        return replace(frame, pixels=pixels, stored_units=False, grayscale=neutral)
+        return replace(frame, pixels=pixels, stored_units=False, whole_range=None, grayscale=neutral)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class WindowLevels:
         if low >= high:
             read.refuse("high", f"is {high:g}, not above low {low:g}")
         function = read.choice("function")
-        least = 1.0 if function == "LINEAR" else 1e-9
+        least = _LEAST_LINEAR if function == "LINEAR" else 1e-9
         fixed = Window(center=read.number("center"), width=read.number("width", least)) if mode == "fixed" else None
         return cls(
             mode=mode,
@@ -101,7 +103,12 @@ class WindowLevels:
         pixels = mapped(frame.pixels, lambda x: curve(in_units(x)) * white, dtype)
         # Windowed once; a window of the header means nothing to these values any more.
         return replace(
-            frame, pixels=pixels, stored_units=False, bits_stored=bits or frame.bits_stored, grayscale=Grayscale()
+            frame,
+            pixels=pixels,
+            stored_units=False,
+            bits_stored=bits or frame.bits_stored,
+            whole_range=None,
+            grayscale=Grayscale(),
         )
 
     def _curve(self, frame: Frame, in_units: Curve) -> Curve:
@@ -125,7 +132,7 @@ class WindowLevels:
     def _instead(self, frame: Frame, in_units: Curve) -> Curve:
         if self.on_missing == "percentile":
             return self._percentile_curve(frame, in_units)
-        if self.on_missing == "full_range" and frame.stored_units and frame.pixels.dtype.kind in "biu":
+        if self.on_missing == "full_range" and frame.stored_units and is_whole(frame):
             ends = in_units(np.array(stored_range(frame), dtype=np.float64))
             return ramp(float(ends.min()), float(ends.max()))
         raise not_applicable(
@@ -171,7 +178,7 @@ def modality_curve(grey: Grayscale) -> Curve:
     lut = grey.modality_lut
     if lut is not None:
         table = lut.data.astype(np.float64)
-        return lambda x: table[_entries(x, lut)]
+        return lambda x: _looked_up(x, lut.first, table)
     grey.require("rescale_slope")
     slope, intercept = grey.rescale_slope, grey.rescale_intercept
     if (slope, intercept) == (1.0, 0.0):
@@ -181,24 +188,32 @@ def modality_curve(grey: Grayscale) -> Curve:
 
 def lut_curve(lut: Lut) -> Curve:
     """A VOI LUT (PS3.3 C.11.2.1.1) to 0..1; its output range is the LUT's bits."""
-    table = lut.data.astype(np.float64) / (2.0**lut.bits - 1.0)
-    return lambda x: np.clip(table[_entries(x, lut)], 0.0, 1.0)
+    table = np.clip(lut.data.astype(np.float64) / (2.0**lut.bits - 1.0), 0.0, 1.0)
+    return lambda x: _looked_up(x, lut.first, table)
 
 
-def _entries(levels: Levels, lut: Lut) -> npt.NDArray[np.intp]:
-    entries: npt.NDArray[np.intp] = np.clip(np.rint(levels) - lut.first, 0, len(lut.data) - 1).astype(np.intp)
-    return entries
+def _looked_up(levels: Levels, first: int, table: Levels) -> Levels:
+    """The entries, and between two of them the straight line: means of few levels are fractions."""
+    return np.interp(levels.ravel() - first, np.arange(len(table)), table).reshape(levels.shape)
 
 
 def window_curve(window: Window, function: str) -> Curve:
-    """VOI LUT Function LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.2 and C.11.2.1.3) to 0..1."""
+    """VOI LUT Function LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.2 and C.11.2.1.3) to 0..1.
+
+    LINEAR begins at a width of 1; below, where it would run backwards, the window is taken as LINEAR_EXACT.
+    """
     center, width = window.center, window.width
     if function == "SIGMOID":
         return lambda x: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - center) / width, -700.0, 700.0)))
-    if function == "LINEAR_EXACT":
+    if is_exact(window, function):
         return ramp(center - width / 2, center + width / 2)
     # LINEAR, which is also what an absent or unknown function means.
     return ramp(center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+
+
+def is_exact(window: Window, function: str) -> bool:
+    """Whether Window Center is the middle of the ramp; LINEAR has it half a unit below."""
+    return function == "LINEAR_EXACT" or (function == "LINEAR" and window.width < _LEAST_LINEAR)
 
 
 def ramp(low: float, high: float) -> Curve:
@@ -206,13 +221,6 @@ def ramp(low: float, high: float) -> Curve:
     if low == high:
         return lambda x: (x > low).astype(np.float64)
     return lambda x: np.clip((x - low) / (high - low), 0.0, 1.0)
-
-
-def stored_range(frame: Frame) -> tuple[int, int]:
-    """Least and greatest stored value that Bits Stored and the sign allow."""
-    if frame.pixels.dtype.kind == "i":
-        return -(2 ** (frame.bits_stored - 1)), 2 ** (frame.bits_stored - 1) - 1
-    return 0, 2**frame.bits_stored - 1
 
 
 def percentiles(pixels: Array, low: float, high: float) -> Levels:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from edgeai.api import Array, Frame, Transform
-from edgeai_transforms.grey_levels import stored_range
+from edgeai_transforms.few_levels import is_whole, rounded, stored_range
 from edgeai_transforms.options import OptionReader, not_applicable
 
 _NEEDS = {
@@ -57,7 +57,7 @@ class Normalise:
         factor, offset = self._affine(frame)
         # float64 for the sum, rounded once: a large offset must not eat the digits of a small value.
         pixels = (frame.pixels * factor + offset).astype(np.float32)
-        return replace(frame, pixels=pixels, stored_units=False)
+        return replace(frame, pixels=pixels, stored_units=False, whole_range=None)
 
     def _affine(self, frame: Frame) -> tuple[Array, Array]:
         if self.mode == "mean_std":
@@ -79,7 +79,7 @@ class Normalise:
     def _ends(self, frame: Frame) -> tuple[float, float]:
         if self.mode == "range":
             return _finite(frame, float(frame.pixels.min())), _finite(frame, float(frame.pixels.max()))
-        if frame.pixels.dtype.kind not in "iu":
+        if not is_whole(frame):
             raise not_applicable("normalise", frame, "full_range is for whole numbers within Bits Stored")
         low, high = stored_range(frame)
         return float(low), float(high)
@@ -138,6 +138,7 @@ class Clahe:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        frame = rounded(frame)
         name = frame.pixels.dtype.name
         if frame.pixels.ndim != 2 or name not in ("uint8", "uint16"):
             raise not_applicable(

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from edgeai.api import Array, Frame, Grayscale, Lut, Transform, Window
-from edgeai_transforms.grey_levels import stored_range
+from edgeai_transforms.few_levels import is_whole, stored_range, unrounded
+from edgeai_transforms.grey_levels import is_exact
 from edgeai_transforms.options import OptionReader, not_applicable
 
 
@@ -31,7 +32,7 @@ class Invert:
         """See ``Transform.apply``."""
         if frame.photometric_interpretation != "MONOCHROME1":
             return frame
-        if frame.pixels.dtype.kind in "iu":
+        if is_whole(frame):
             low, high = stored_range(frame)
             pixels = _mirrored(frame.pixels, low, high)
             grey = mirrored_grayscale(frame.grayscale, low + high) if frame.stored_units else frame.grayscale
@@ -64,16 +65,20 @@ def mirrored_grayscale(grey: Grayscale, total: float) -> Grayscale:
         # m = slope x + intercept is replaced by m' = slope (total - x) + intercept = units - m
         top = grey.rescale_slope * total + 2 * grey.rescale_intercept
         mirrored_lut = None
-    # LINEAR takes its centre half a unit below Window Center (PS3.3 C.11.2.1.2.1), so the mirror image is off by one.
-    shift = 0.0 if grey.voi_lut_function in ("LINEAR_EXACT", "SIGMOID") else 1.0
     padding = grey.pixel_padding
     return replace(
         grey,
         modality_lut=mirrored_lut,
-        windows=tuple(Window(center=top - w.center + shift, width=w.width) for w in grey.windows),
+        windows=tuple(_mirrored_window(window, grey.voi_lut_function, top) for window in grey.windows),
         voi_luts=tuple(_mirrored_voi(lut, top) for lut in grey.voi_luts),
         pixel_padding=None if padding is None else (int(total) - padding[1], int(total) - padding[0]),
     )
+
+
+def _mirrored_window(window: Window, function: str, top: float) -> Window:
+    # LINEAR takes its centre half a unit below Window Center (PS3.3 C.11.2.1.2.1), so the mirror image is off by one.
+    shift = 0.0 if function == "SIGMOID" or is_exact(window, function) else 1.0
+    return Window(center=top - window.center + shift, width=window.width)
 
 
 def _mirrored_voi(lut: Lut, top: float) -> Lut:
@@ -99,6 +104,7 @@ class Grey:
             raise not_applicable("grey", frame, "luma is defined for RGB alone")
         if frame.pixels.dtype.name not in ("uint8", "uint16", "float32"):
             raise not_applicable("grey", frame, f"no luma of {frame.pixels.dtype}")
+        frame = unrounded(frame)
         pixels: Array = cv2.cvtColor(np.ascontiguousarray(frame.pixels), cv2.COLOR_RGB2GRAY)
         return replace(frame, pixels=pixels, photometric_interpretation="MONOCHROME2")
 

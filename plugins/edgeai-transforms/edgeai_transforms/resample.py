@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import cv2
 import numpy as np
 
 from edgeai.api import Array, Frame, Geometry, Transform
+from edgeai_transforms.few_levels import unrounded
 from edgeai_transforms.options import OptionReader, not_applicable
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
@@ -72,6 +72,7 @@ class Resize:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        frame = unrounded(frame)
         pixels = native(frame, "resize")
         rows, columns = _inside(frame, self.rows, self.columns) if self.keep_aspect else (self.rows, self.columns)
         pixels, geometry = self.sampling.resample(pixels, frame.geometry, rows, columns)
@@ -95,20 +96,22 @@ class Letterbox:
 
     def apply(self, frame: Frame) -> Frame:
         """See ``Transform.apply``."""
+        self._check_pad(frame)
+        frame = unrounded(frame)
         pixels = native(frame, "letterbox")
         rows, columns = _inside(frame, self.rows, self.columns)
         content, geometry = self.sampling.resample(pixels, frame.geometry, rows, columns)
         top, left = (self.rows - rows) // 2, (self.columns - columns) // 2
-        canvas = np.full((self.rows, self.columns, *content.shape[2:]), self._pad_in(content, frame), content.dtype)
+        canvas = np.full((self.rows, self.columns, *content.shape[2:]), self.pad, content.dtype)
         canvas[top : top + rows, left : left + columns] = content
         return replace(frame, pixels=canvas, geometry=geometry.cropped(-left, -top))
 
-    def _pad_in(self, content: Array, frame: Frame) -> Any:
-        if np.issubdtype(content.dtype, np.integer):
-            limits = np.iinfo(content.dtype)
+    def _check_pad(self, frame: Frame) -> None:
+        dtype = np.dtype(_WIDER.get(frame.pixels.dtype.name, frame.pixels.dtype.name))
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
             if not (limits.min <= self.pad <= limits.max and self.pad == round(self.pad)):
-                raise not_applicable("letterbox", frame, f"{content.dtype} cannot hold pad {self.pad:g}")
-        return content.dtype.type(self.pad)
+                raise not_applicable("letterbox", frame, f"{dtype} cannot hold pad {self.pad:g}")
 
 
 def native(frame: Frame, step: str) -> Array:

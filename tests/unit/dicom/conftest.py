@@ -120,10 +120,26 @@ def raw(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+def _of_dcmtk(name: str) -> str:
+    found = shutil.which(name)
+    require("dcmtk", found is not None, f"{name} is not installed; apt-get install dcmtk")
+    assert found is not None
+    return found
+
+
 @pytest.fixture(scope="session")
 def dcm2pnm() -> str:
     """Path of DCMTK's program that renders images."""
-    found = shutil.which("dcm2pnm")
-    require("dcmtk", found is not None, "dcm2pnm is not installed; apt-get install dcmtk")
-    assert found is not None
-    return found
+    return _of_dcmtk("dcm2pnm")
+
+
+@pytest.fixture(scope="session")
+def dcmj2pnm() -> str:
+    """Path of the one that renders JPEG too."""
+    return _of_dcmtk("dcmj2pnm")
+
+
+@pytest.fixture(scope="session")
+def dcmcjpeg() -> str:
+    """Path of the one that makes JPEG of an image."""
+    return _of_dcmtk("dcmcjpeg")

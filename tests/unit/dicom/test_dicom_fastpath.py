@@ -106,6 +106,24 @@ def test_never_under_twice_what_the_model_takes_in(j2k: Callable[[np.ndarray, in
     assert only(path, min_rows=8, min_columns=8).pixels.shape == (256, 256), "without the name nothing is reduced"
 
 
+def test_indices_of_a_palette_are_never_averaged(j2k: Callable[[np.ndarray, int], Path]) -> None:
+    """Between two of them there may be any colour."""
+    path = j2k(np.random.default_rng(1).integers(0, 255, (256, 256)).astype(np.uint8), 8)
+    dataset = pydicom.dcmread(path)
+    dataset.PhotometricInterpretation = "PALETTE COLOR"
+    for colour in range(3):
+        dataset.add_new(0x00281101 + colour, "US", [256, 0, 8])
+        dataset.add_new(0x00281201 + colour, "OW", bytes(range(256)))
+    dataset.save_as(path)
+    exact = only(path)
+    assert np.array_equal(only(path, fast=REDUCED, min_rows=16, min_columns=16).pixels, exact.pixels)
+
+
+def test_few_bits_are_never_averaged(j2k: Callable[[np.ndarray, int], Path]) -> None:
+    path = j2k(np.random.default_rng(1).integers(0, 3, (256, 256)).astype(np.uint8), 2)
+    assert only(path, fast=REDUCED, min_rows=16, min_columns=16).pixels.shape == (256, 256)
+
+
 def test_reduced_colour_jpeg_2000(build: Build) -> None:
     plane = smooth(200, 300, 20, 230)
     rgb = np.stack([plane, 255 - plane, plane / 2], axis=-1).astype(np.uint8)

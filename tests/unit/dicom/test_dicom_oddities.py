@@ -358,8 +358,9 @@ def test_of_two_others_the_first_counts(raw: Raw, tag: int, vr: str, first: str,
 def test_of_two_in_an_item_the_first_counts(raw: Raw) -> None:
     delta = element(0x0018602C, "FD", pack("<d", 0.01)) + element(0x0018602C, "FD", pack("<d", 0.02))
     corners = b"".join(element(0x00186018 + 2 * n, "UL", pack("<L", value)) for n, value in enumerate((0, 0, 7, 5)))
+    kind = b"".join(element(tag, "US", pack("<H", 1)) for tag in (0x00186012, 0x00186014))
     units = b"".join(element(tag, "US", pack("<H", 3)) for tag in (0x00186024, 0x00186026))
-    region = item(corners + units + delta + element(0x0018602E, "FD", pack("<d", 0.01)))
+    region = item(kind + corners + units + delta + element(0x0018602E, "FD", pack("<d", 0.01)))
     header = read_header(raw(element(0x00186011, "SQ", region)))
     assert header.geometry.spacing_mm() == pytest.approx((0.1, 0.1))
     assert [note.code for note in header.notes] == ["dicom.doubled"]

@@ -38,8 +38,8 @@ NEEDED = {
 REGION = [keyword for keyword in TAGS if keyword.startswith(("Region", "Physical"))]
 LUT = ["LUTDescriptor", "LUTData"]
 OF_NO_USE = {keyword for keyword in TAGS if "Palette" in keyword} | {"PlanarConfiguration"}
-OF_NO_USE |= {"ExtendedOffsetTable", "ExtendedOffsetTableLengths"}
-"""Not looked at in a native grey image."""
+OF_NO_USE |= {"ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelSpacingCalibrationType"}
+"""Not looked at in a native grey image without Pixel Spacing."""
 GARBAGE = {"text": ("LO", b"SECRET"), "bytes": ("OB", b"\xff\xfe\x01"), "numbers": ("US", b"\x07\0\x09\0\x0b\0")}
 SOUND = {"CS", "LO", "UI"}
 
@@ -322,8 +322,8 @@ def test_the_cases_numbers_are_none_to_pydicom_either(raw: Raw) -> None:
         ("PhysicalDeltaX", "FD", b"1234", 1, None),
         ("PhysicalDeltaY", "DS", b"0.02", 1, (0.2, 0.1)),
         ("PhysicalUnitsXDirection", "US", b"\3", 1, None),
-        ("RegionDataType", "US", b"\3", 1, (0.1, 0.1)),
-        ("RegionSpatialFormat", "CS", b"2D", 1, (0.1, 0.1)),
+        ("RegionDataType", "US", b"\3", 1, None),
+        ("RegionSpatialFormat", "CS", b"2D", 1, None),
     ],
 )
 def test_a_region_that_makes_no_sense_spoils_no_other(
