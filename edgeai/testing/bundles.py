@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
+from edgeai.bundle.zip_form import new_member
 from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
 
 _IMAGE = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
@@ -63,4 +64,4 @@ def change_member(bundle: Path, name: str, change: Callable[[bytes], bytes]) -> 
     members[name] = change(members[name])
     with zipfile.ZipFile(bundle, "w") as new:
         for each, data in members.items():
-            new.writestr(zipfile.ZipInfo(each), data)
+            new.writestr(new_member(each), data)
