@@ -127,19 +127,19 @@ def _trust(config: DeviceConfig) -> Check:
 
 
 def _bundle(deployment: Deployment, config: DeviceConfig) -> Check:
-    from edgeai.bundle.reader import read_manifest
-    from edgeai.bundle.trust import TrustPolicy
+    from edgeai.bundle.admission import read_admitted
 
     what = f"bundle of {deployment.name}"
     try:
-        manifest, digest = read_manifest(deployment.bundle, trust=TrustPolicy.of(config.trust))
+        manifest, digest = read_admitted(config, deployment)
     except EdgeaiError as error:
         return Check(what=what, verdict="fail", found=str(error), remedy=error.remedy or "copy the bundle again")
     missing = [name for name in manifest.plugins if name not in config.plugins.allow]
     if missing:
         found = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
         return Check(what=what, verdict="fail", found=found, remedy="add them to plugins.allow")
-    return Check(what=what, verdict="ok", found=f"{manifest.name} {manifest.version} ({digest[:19]}...)")
+    release = f"release {manifest.release}" if manifest.release else "not numbered"
+    return Check(what=what, verdict="ok", found=f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)")
 
 
 def _port(what: str, host: str, port: int, config: DeviceConfig, role: str) -> Check:

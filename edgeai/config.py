@@ -186,6 +186,9 @@ class Deployment(Table):
         "hold", description="while it cannot run: hold its jobs until it can, or fail them at once"
     )
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per backend: its own settings")
+    allow_release: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+        None, description="digest of the one bundle that may run here though a later release of its model already has"
+    )
 
 
 class Mqtt(Table):

@@ -63,6 +63,7 @@ _DEVICE: Final = (
     "bundle.needs-newer-edgeai",
     "bundle.unknown-schema",
     "bundle.cache-unwritable",
+    "bundle.floors-unreadable",
     "plugin.not-found",
     "plugin.not-allowed",
     "plugin.conflict",

@@ -116,13 +116,13 @@ def _inflated(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     yield from _drained(inflate, _stored(file, member, but=1))
     if inflate.eof:
         raise _surplus(member)
-    before = inflate.copy()
+    final = inflate.copy()
     file.seek(member.header_offset + _LOCAL + len(member.filename) + member.compress_size - 1)
     last = file.read(1)
-    end = b"".join(_drained(inflate, [last]))
-    if not inflate.eof:
+    end = b"".join(_drained(final, [last]))
+    if not final.eof:
         raise _damaged(member, "its stream does not end")
-    if _is_padding(before, last[0], end):
+    if _is_padding(inflate, last[0], end):
         raise BundleRejected(
             f"{member.filename!r} has bits behind the end of its stream that are not zero", code="bundle.surplus-bytes"
         )
