@@ -76,7 +76,9 @@ class Trust(Table):
     """Whose signatures a bundle must bear. They are checked whenever a bundle is opened."""
 
     keys: FilePath = Field(
-        Path("trust"), description="folder of public keys (`*.pub`, `*.pem`), or one such file", validate_default=True
+        Path("trust"),
+        description="folder of public keys (`*.pub`, `*.pem`; `trust.toml` binds them), or one such file",
+        validate_default=True,
     )
     threshold: int = Field(1, ge=1, le=64, description="so many different keys of these must have signed")
     unsigned: Literal["refuse", "accept"] = Field(

@@ -5,8 +5,10 @@ One way for all who do: infer, the trial of a plugin, ingest, ``edgeai doctor`` 
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeai.bundle.bounds import BOUNDS_NAME
 from edgeai.bundle.floors import Floors
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import Bundle, open_bundle, read_manifest
@@ -49,3 +51,10 @@ def admit(config: DeviceConfig, deployment: Deployment, manifest: Manifest, dige
     """
     allowed = (deployment.allow_release,) if deployment.allow_release else ()
     return hold_to_floor(Numbered.of(manifest, digest), Floors.of_device(config).of(manifest.name), allowed)
+
+
+def deciding_files(config: DeviceConfig, *deployments: Deployment) -> tuple[Path, ...]:
+    """What these deployments' admission depends on: look again when one of them changes (``stamps``)."""
+    keys = config.trust.keys
+    bounds = keys.parent / BOUNDS_NAME  # in a folder of keys it is among the folder's files
+    return (keys, bounds, Floors.of_device(config).path, *(deployment.bundle for deployment in deployments))

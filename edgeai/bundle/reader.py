@@ -84,7 +84,7 @@ def read_manifest(
     """
     if path.is_dir():
         head = _read_head(path, trust)
-        manifest, digest = decode_manifest(head.manifest_bytes), digest_of(head.manifest_bytes)
+        manifest, digest = head.manifest, digest_of(head.manifest_bytes)
     else:
         with Archive(path, limits=limits, trust=trust) as archive:
             manifest, digest = archive.manifest, archive.digest
@@ -176,7 +176,7 @@ def verify_folder(root: Path, trust: TrustPolicy | None = None, accept: Accept |
         ConfigError: ``keys.not-public``.
     """
     head = _read_head(root, trust)
-    manifest = decode_manifest(head.manifest_bytes)
+    manifest = head.manifest
     if accept is not None:
         accept(manifest, digest_of(head.manifest_bytes))
     try:
@@ -242,8 +242,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """What is read of a folder before its manifest is parsed."""
+    """What is read of a folder before any other file of it."""
 
+    manifest: Manifest
     manifest_bytes: bytes
     envelope: Envelope | None
     signers: tuple[SignerRef, ...]
@@ -256,8 +257,10 @@ def _read_head(root: Path, trust: TrustPolicy | None) -> _Head:
         from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, decode_envelope
 
         envelope = decode_envelope(_read_file(root, SIGNATURES_NAME, MAX_ENVELOPE_BYTES), data)
-    signers = trust.check(envelope, data, root.name) if trust is not None else ()
-    return _Head(manifest_bytes=data, envelope=envelope, signers=signers)
+    signed = trust.check(envelope, data, root.name) if trust is not None else None
+    manifest = decode_manifest(data)
+    signers = signed.by(manifest.name) if signed is not None else ()
+    return _Head(manifest=manifest, manifest_bytes=data, envelope=envelope, signers=signers)
 
 
 def _read_file(root: Path, name: str, max_bytes: int) -> bytes:

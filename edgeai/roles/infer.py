@@ -18,8 +18,7 @@ import edgeai
 from edgeai import selftest
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
-from edgeai.bundle.admission import open_admitted
-from edgeai.bundle.floors import Floors
+from edgeai.bundle.admission import deciding_files, open_admitted
 from edgeai.bundle.stamps import Stamps, stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
@@ -132,7 +131,7 @@ class Worker:
         return time.monotonic() >= self._reopen_at or self._files != self._stamps()
 
     def _stamps(self) -> Stamps:
-        return stamps(self._deployment.bundle, self._config.trust.keys, Floors.of_device(self._config).path)
+        return stamps(*deciding_files(self._config, self._deployment))
 
     def _open(self) -> None:
         """Open the model, or know why not."""

@@ -14,8 +14,7 @@ from typing import TypeAlias, TypeVar
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.api.imaging import InstanceRef
-from edgeai.bundle.admission import read_admitted
-from edgeai.bundle.floors import Floors
+from edgeai.bundle.admission import deciding_files, read_admitted
 from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.stamps import stamps
 from edgeai.config import DeviceConfig, Folder, Scp
@@ -161,8 +160,7 @@ class Eligible:
 
     def refresh(self) -> None:
         """Look whether the files changed, and read them again if so; what cannot be read is said once a reason."""
-        bundles = (deployment.bundle for deployment in self._config.deployments)
-        stamp = stamps(self._config.trust.keys, Floors.of_device(self._config).path, *bundles)
+        stamp = stamps(*deciding_files(self._config, *self._config.deployments))
         if stamp == self._seen:
             return
         self._seen = stamp
