@@ -84,6 +84,7 @@ _BUNDLE: Final = (
     "backend.options",
     "backend.stateful",
     "backend.random",
+    "backend.opening-died",
     "backend.stateful",
     "backend.random",
     "config.card-unreadable",
