@@ -222,6 +222,15 @@ def test_doctor_looks_at_the_trust_folder(call: Any, keys: Path, make_bundle: Ma
     assert (trust_line(call, profile)["verdict"], "x.pem" in trust_line(call, profile)["found"]) == ("fail", True)
 
 
+def test_config_check_notes_a_mistake_in_the_bounds(call: Any, keys: Path) -> None:
+    profile = keys / "profile.toml"
+    profile.write_text(PROFILE)
+    assert call("config", "check", profile)[2] == ""
+    (keys / "trust" / "trust.toml").write_text("[keys.build]\nmodel = 1\n")
+    status, _, error = call("config", "check", profile)
+    assert (status, "trust.toml:2: keys.build.model: unknown key" in error) == (0, True)
+
+
 def test_the_digest_is_of_the_manifest_signed_or_not(call: Any, keys: Path, make_bundle: Make) -> None:
     import zipfile
 
