@@ -7,6 +7,7 @@ against what is there, and nothing is inflated for it.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import math
@@ -225,7 +226,7 @@ def _counted(config: Any) -> int | None:
         return None
     try:
         with keras.StatelessScope(initialize_variables=False):
-            model = _revived(keras, {**config, "compile_config": None} if "compile_config" in config else config)
+            model = _revived(keras, copy.deepcopy(config))  # Keras's readers change what they are given
             return int(sum(math.prod(variable.shape) for variable in model.variables))
     except Exception:  # noqa: BLE001  whoever loads the model next is told why it cannot be
         return None
@@ -237,6 +238,8 @@ def _counted(config: Any) -> int | None:
 
 def _revived(keras: Any, config: dict[str, Any]) -> Any:
     """The model of a description, as Keras's own readers make it."""
+    if "compile_config" in config:
+        config["compile_config"] = None
     if "module" in config:
         return keras.saving.deserialize_keras_object(config, safe_mode=True)
     # That of an HDF5 file, which Keras reads by nothing that it offers.

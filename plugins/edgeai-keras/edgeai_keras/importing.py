@@ -96,8 +96,8 @@ def _of_hdf5(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
         )
     check_depth(config, name)
     _refuse_code(config, name)
-    check_values(config, values, name)
     changed = modern(config)
+    check_values(changed, values, name)
     if changed == config:
         return _as_it_was(_loaded(path, name), name, version, ())
     with tempfile.TemporaryDirectory() as scratch:
