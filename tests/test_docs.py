@@ -17,8 +17,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edgeai.cli.main import COMMANDS, app
 from edgeai.bundle.bounds import read_bounds
+from edgeai.cli.main import COMMANDS, app
 from edgeai.config import DeviceConfig, load_config
 from edgeai.testing.require import require
 
