@@ -8,15 +8,18 @@ import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import Deployment, DeviceConfig, Tls
 from edgeai.health.clock import is_synchronised
 from edgeai.plugins import Registry, find
 from edgeai.privacy import UidMask
+
+if TYPE_CHECKING:
+    from edgeai.bundle.keys import PublicKey
 
 CERTIFICATE_WARNING_DAYS = 30
 
@@ -113,33 +116,47 @@ def _trust(config: DeviceConfig) -> Check:
         keys = read_keys([folder])
     except EdgeaiError as error:
         return Check(what="trust", verdict="fail", found=str(error), remedy=error.remedy or "")
-    names = ", ".join(key.name for key in keys)
+    now = datetime.now(UTC)
+    count = sum(not key.bounds.is_over(now) for key in keys)
+    ending = [key for key in keys if key.bounds.is_over(now + timedelta(days=CERTIFICATE_WARNING_DAYS))]
+    names = ", ".join(_key(key, now) for key in keys)
     found = f"{len(keys)} keys in {folder}: {names}" if keys else f"no key in {folder}"
     if not folder.exists():
         found = f"{folder} is missing"
     if config.trust.unsigned == "accept":
         remedy = "before patients: put public keys there and take `unsigned` out of [trust]"
         return Check(what="trust", verdict="warn", found=f"unsigned bundles run here; {found}", remedy=remedy)
-    if len(keys) < threshold:
+    if count < threshold:
         remedy = f"put the public keys of who signs there (NAME.pub); {threshold} must have signed a bundle"
         return Check(what="trust", verdict="fail", found=f"{found}: no bundle can run", remedy=remedy)
-    return Check(what="trust", verdict="ok", found=f"{found}; {threshold} must have signed")
+    found = f"{found}; {threshold} must have signed"
+    if ending:
+        remedy = "have the bundles signed by another key, or move the end in trust.toml"
+        return Check(what="trust", verdict="warn", found=found, remedy=remedy)
+    return Check(what="trust", verdict="ok", found=found)
+
+
+def _key(key: PublicKey, now: datetime) -> str:
+    bounds = key.bounds
+    if bounds.is_over(now):
+        return f"{key.name} (ended on {bounds.ends})"
+    return f"{key.name} ({bounds})" if bounds.models or bounds.ends else key.name
 
 
 def _bundle(deployment: Deployment, config: DeviceConfig) -> Check:
-    from edgeai.bundle.reader import read_manifest
-    from edgeai.bundle.trust import TrustPolicy
+    from edgeai.bundle.admission import read_admitted
 
     what = f"bundle of {deployment.name}"
     try:
-        manifest, digest = read_manifest(deployment.bundle, trust=TrustPolicy.of(config.trust))
+        manifest, digest = read_admitted(config, deployment)
     except EdgeaiError as error:
         return Check(what=what, verdict="fail", found=str(error), remedy=error.remedy or "copy the bundle again")
     missing = [name for name in manifest.plugins if name not in config.plugins.allow]
     if missing:
         found = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
         return Check(what=what, verdict="fail", found=found, remedy="add them to plugins.allow")
-    return Check(what=what, verdict="ok", found=f"{manifest.name} {manifest.version} ({digest[:19]}...)")
+    release = f"release {manifest.release}" if manifest.release else "not numbered"
+    return Check(what=what, verdict="ok", found=f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)")
 
 
 def _port(what: str, host: str, port: int, config: DeviceConfig, role: str) -> Check:

@@ -76,7 +76,9 @@ class Trust(Table):
     """Whose signatures a bundle must bear. They are checked whenever a bundle is opened."""
 
     keys: FilePath = Field(
-        Path("trust"), description="folder of public keys (`*.pub`, `*.pem`), or one such file", validate_default=True
+        Path("trust"),
+        description="folder of public keys (`*.pub`, `*.pem`; `trust.toml` binds them), or one such file",
+        validate_default=True,
     )
     threshold: int = Field(1, ge=1, le=64, description="so many different keys of these must have signed")
     unsigned: Literal["refuse", "accept"] = Field(
@@ -186,6 +188,9 @@ class Deployment(Table):
         "hold", description="while it cannot run: hold its jobs until it can, or fail them at once"
     )
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict, description="per backend: its own settings")
+    allow_release: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
+        None, description="digest of the one bundle that may run here though a later release of its model already has"
+    )
 
 
 class Mqtt(Table):

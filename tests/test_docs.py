@@ -17,6 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from edgeai.bundle.bounds import read_bounds
 from edgeai.cli.main import COMMANDS, app
 from edgeai.config import DeviceConfig, load_config
 from edgeai.testing.require import require
@@ -130,10 +131,18 @@ def test_the_integrators_profile_has_no_mistake(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", ["integrator", "plugin-author", "signing"])
 def test_fragments_of_profiles_have_keys_that_there_are(page: str) -> None:
-    fragments = re.findall(r"```toml\n(.*?)```", _text(f"guides/{page}.md"), re.DOTALL)
+    fragments = re.findall(r"(?<!<!-- trust.toml -->\n)```toml\n(.*?)```", _text(f"guides/{page}.md"), re.DOTALL)
     assert fragments, "the guide no longer shows any"
     for fragment in fragments:
         DeviceConfig.model_validate({"device": {"id": "cart-1", "site": "trial"}, **tomllib.loads(fragment)})
+
+
+def test_the_bounds_of_keys_in_the_signing_guide_have_no_mistake(tmp_path: Path) -> None:
+    bounds = re.search(r"<!-- trust.toml -->\n```toml\n(.*?)```", _text("guides/signing.md"), re.DOTALL)
+    assert bounds is not None
+    (tmp_path / "trust.toml").write_text(bounds[1])
+    read = read_bounds(tmp_path, ["release-2026", "clinic-2026"])
+    assert [bool(bound.models) for bound in read.values()] == [True, False]
 
 
 def test_alerts_and_log_events_of_the_operations_guide_exist() -> None:

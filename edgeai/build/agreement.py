@@ -22,6 +22,7 @@ class Agreement:
         worst: greatest absolute difference of any output value in any case.
         share: greatest share of the tolerance that a value used; above 1 it does not agree.
         where: case and output of that value.
+        apart: how the artifact of somebody else was loaded, in a sentence; empty for our own.
     """
 
     artifact: str
@@ -31,6 +32,7 @@ class Agreement:
     worst: float
     share: float
     where: str
+    apart: str = ""
 
     @property
     def agrees(self) -> bool:

@@ -28,6 +28,11 @@ def format_of(model: Path) -> str:
     raise ConfigError(f"{model}: {_why_not(model)}", code="build.foreign-model", remedy=_remedy(model))
 
 
+def files_of(model: Path) -> list[Path]:
+    """The model's own files and folders: all that whoever opens it reads."""
+    return [model, model.with_suffix(".bin")] if format_of(model) == "openvino" else [model]
+
+
 def copied(model: Path, folder: Path, name: str = "model") -> Path:
     """A copy of the model's own files in ``folder``; what else lies beside them stays out."""
     kind = format_of(model)

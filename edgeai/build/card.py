@@ -189,7 +189,7 @@ class Card(Table):
     schema_number: Literal[1] = Field(alias="schema", description="1")
     name: Slug = Field(description="unique; the folder's name")
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = Field(description="three numbers")
-    release: int = Field(ge=0, description="rises with every bundle of this name")
+    release: int = Field(ge=0, description="rises with every bundle of this name; 0: not numbered, for trials")
     min_edgeai: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] = Field(description="oldest that runs it")
     intended_use: Sentence = Field(description="what it is for, and for whom")
     limits: tuple[Sentence, ...] = Field(strict=False, min_length=1, description="what it is not for, or fails at")

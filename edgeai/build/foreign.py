@@ -1,6 +1,7 @@
 """A card for a model that someone else made: the file as it is, and golden cases that it answers itself.
 
-Nothing is converted and nothing is judged. The golden cases hold a cart's engine to what the engine answered here;
+Nothing is converted and nothing is judged. The model is opened apart (``apart``): what somebody else's file makes an
+engine do is not known before it is done. The golden cases hold a cart's engine to what the engine answered here;
 whether that is right, they do not say: samples with known truth do (``edgeai evaluate``).
 """
 
@@ -27,7 +28,8 @@ from edgeai.api import (
     check_tensors,
 )
 from edgeai.build.agreement import device_of
-from edgeai.build.as_is import PLUGINS, copied, format_of
+from edgeai.build.apart import opened_apart
+from edgeai.build.as_is import PLUGINS, copied, files_of, format_of
 from edgeai.build.card import AS_IS, CARD_NAME, TransformUse, file_digest
 from edgeai.build.convert import backend_of, loaded
 from edgeai.build.dataset import read_folder
@@ -73,7 +75,8 @@ def foreign_card(
     Raises:
         ConfigError: ``build.foreign-model``: no such model, or what is known of it does not fit it.
         BackendUnavailable: the engine that opens it is not installed.
-        ModelRejected: the engine cannot read or run it, or it keeps state or draws random numbers.
+        ModelRejected: the engine cannot read or run it, it reaches outside, keeps state or draws random numbers, or
+            its engine dies of it (``backend.opening-died``).
         InferenceFailed: ``backend.stateful``: asked again, it answers otherwise.
         DataRejected: images that cannot be used.
     """
@@ -85,15 +88,15 @@ def foreign_card(
     if (folder / CARD_NAME).exists():
         raise refused(f"{folder / CARD_NAME} is there already", f"edgeai pack {folder}, or another --name")
     registry = loaded(("transforms", known.task, PLUGINS[kind]))
-    backend = backend_of(registry, kind)
-    progress("reading the model")
-    found = _described(backend, model)
-    inputs = _inputs(found, pictures=known.images is not None)
-    outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
-    steps = _steps(inputs, known.values)
-    cases = _cases(known, inputs, steps, registry)
-    progress("asking the model")
-    golden, engine = _answered(backend, model, inputs, outputs, cases)
+    with opened_apart(backend_of(registry, kind), PLUGINS[kind], files_of(model)) as (backend, how):
+        progress(f"reading the model, {how}")
+        found = _described(backend, model)
+        inputs = _inputs(found, pictures=known.images is not None)
+        outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
+        steps = _steps(inputs, known.values)
+        cases = _cases(known, inputs, steps, registry)
+        progress("asking the model")
+        golden, engine = _answered(backend, model, inputs, outputs, cases)
     options = _options(known, outputs[0], several=len(outputs) > 1, scale=found.scales, golden=golden)
     registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,16 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeai.api import ConversionFailed, GateFailed
+from edgeai.api import BackendSpec, ConversionFailed, GateFailed
 from edgeai.api.errors import ConfigError
 from edgeai.build.agreement import Agreement, measure
-from edgeai.build.card import CARD_NAME, Card, Recipe, read_card
+from edgeai.build.apart import opened_apart
+from edgeai.build.as_is import PLUGINS, files_of, format_of
+from edgeai.build.card import AS_IS, CARD_NAME, Card, Recipe, read_card
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, rounded, write_golden
@@ -133,19 +136,30 @@ def make(
         progress=lambda said: progress(f"{recipe.id}: {said}"),
     )
     progress(f"{recipe.id}: agreement")
-    agreement = measure(
-        folder / ARTIFACTS / artifact.id / artifact.path,
-        artifact_id=artifact.id,
-        options=artifact.options,
-        backend=backend_of(registry, artifact.format),
-        inputs=inputs,
-        outputs=outputs,
-        golden=model.golden,
-        tolerance=recipe.tolerance or Tolerance(absolute=float("inf"), relative=0.0),
-    )
+    path = folder / ARTIFACTS / artifact.id / artifact.path
+    with _opener(recipe, path, backend_of(registry, artifact.format)) as (backend, how):
+        agreement = measure(
+            path,
+            artifact_id=artifact.id,
+            options=artifact.options,
+            backend=backend,
+            inputs=inputs,
+            outputs=outputs,
+            golden=model.golden,
+            tolerance=recipe.tolerance or Tolerance(absolute=float("inf"), relative=0.0),
+        )
     _hold(agreement)
     tolerance = recipe.tolerance or _recorded(agreement)
-    return Made(artifact=artifact, model=model, agreement=agreement, tolerance=tolerance, fresh=fresh)
+    return Made(
+        artifact=artifact, model=model, agreement=replace(agreement, apart=how), tolerance=tolerance, fresh=fresh
+    )
+
+
+def _opener(recipe: Recipe, path: Path, backend: BackendSpec) -> AbstractContextManager[tuple[BackendSpec, str]]:
+    """Who opens an artifact: this process what it made itself, one apart what somebody else made."""
+    if recipe.converter != AS_IS:
+        return nullcontext((backend, ""))
+    return opened_apart(backend, recipe.plugin or PLUGINS[format_of(path)], files_of(path))
 
 
 def write_bundle(

@@ -95,10 +95,12 @@ class Archive:
 
     Attributes:
         envelope: its signatures, which are of this manifest; ``None`` when it has none.
-        signers: the trusted keys that signed it, asked before the manifest is parsed; none without a ``trust``.
+        signers: the trusted keys that signed it and may sign this model; none without a ``trust``. That enough trusted
+            keys signed is asked before the manifest is parsed.
 
     Raises:
-        BundleRejected: the codes of ``decode_manifest``, ``decode_envelope`` and ``TrustPolicy.check``, and
+        BundleRejected: the codes of ``decode_manifest``, ``decode_envelope``, ``TrustPolicy.check`` and
+            ``Signatures.by``, and
             ``bundle.not-a-bundle``, ``bundle.surplus-bytes``, ``bundle.two-contents``, ``bundle.compressed``,
             ``bundle.encrypted``, ``bundle.link``, ``bundle.too-large``, ``bundle.extra-file``,
             ``bundle.missing-file``, ``bundle.wrong-size``.
@@ -118,10 +120,9 @@ class Archive:
             self.envelope: Envelope | None = None
             if SIGNATURES_NAME in self._members:
                 self._read_envelope()
-            self.signers: tuple[SignerRef, ...] = ()
-            if trust is not None:
-                self.signers = trust.check(self.envelope, self.manifest_bytes, path.name)
+            signed = trust.check(self.envelope, self.manifest_bytes, path.name) if trust is not None else None
             self.manifest = decode_manifest(self.manifest_bytes)
+            self.signers: tuple[SignerRef, ...] = signed.by(self.manifest.name) if signed is not None else ()
             self._check_declared()
         except BaseException:
             self.close()

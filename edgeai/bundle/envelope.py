@@ -88,9 +88,12 @@ def encode_envelope(manifest: bytes, signatures: Iterable[SignatureDecl]) -> byt
 
 def _decoded(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(f"not base64: {error}") from error
+    if base64.standard_b64encode(data).decode("ascii") != text:
+        raise ValueError("base64 with bits behind its end (RFC 4648 section 3.5)")
+    return data
 
 
 def _bad(why: str) -> BundleRejected:

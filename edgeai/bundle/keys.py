@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from edgeai.api.errors import ConfigError
+from edgeai.bundle.bounds import BOUNDS_NAME, Bounds, read_bounds
 
 if TYPE_CHECKING:
     from securesystemslib.signer import SSlibKey
@@ -28,13 +29,19 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKey:
-    """A public key and where it lies. ``comment`` is the text before the PEM block, if there is any."""
+    """A public key and where it lies.
+
+    Attributes:
+        comment: the text before the PEM block, if there is any.
+        bounds: what it may sign, and until when.
+    """
 
     key_id: str
     name: str
     comment: str
     path: Path
     key: SSlibKey
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,18 +60,37 @@ def key_files(path: Path) -> list[Path]:
 
 
 def read_keys(paths: Iterable[Path]) -> tuple[PublicKey, ...]:
-    """Every public key of these files and folders; one that lies there twice counts once.
+    """Every public key of these files and folders, with its bounds; one that lies there twice counts once.
 
     Raises:
         ConfigError: ``keys.not-public`` for a file that is no public key (a private one above all). None is passed
-            over: a trust folder that holds something else is not what its owner thinks it is.
+            over: a trust folder that holds something else is not what its owner thinks it is. ``keys.bounds`` for a
+            mistake in its ``trust.toml``, or for one key with two bounds.
     """
     found: dict[str, PublicKey] = {}
     for path in paths:
-        for file in key_files(path):
-            key = read_public_key(file)
-            found.setdefault(key.key_id, key)
+        files = key_files(path)
+        bounds = bounds_of(path) if files else {}
+        for file in files:
+            key = replace(read_public_key(file), bounds=bounds.get(key_name(file), Bounds()))
+            first = found.setdefault(key.key_id, key)
+            if first.bounds != key.bounds:
+                raise ConfigError(
+                    f"{first.path} and {key.path} hold one key, which is bound in two ways ({BOUNDS_NAME})",
+                    code="keys.bounds",
+                    remedy="take one of the files away, or bind both names alike",
+                )
     return tuple(found.values())
+
+
+def bounds_of(path: Path) -> Mapping[str, Bounds]:
+    """What ``trust.toml`` says of a trust folder's keys, or of those beside a key file, by name. Reads no key.
+
+    Raises:
+        ConfigError: ``keys.bounds``.
+    """
+    folder = path if path.is_dir() else path.parent
+    return read_bounds(folder, {key_name(file) for file in key_files(folder)})
 
 
 def read_public_key(path: Path) -> PublicKey:
@@ -90,7 +116,15 @@ def read_public_key(path: Path) -> PublicKey:
     except (OSError, ValueError, UnsupportedAlgorithm) as error:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise _not_public(path, why, "put a public key in PEM there, as `edgeai keys new` writes it") from error
-    return PublicKey(key_id=key.keyid, name=_name_of(path), comment=_comment(data), path=path, key=key)
+    return PublicKey(key_id=key.keyid, name=key_name(path), comment=_comment(data), path=path, key=key)
+
+
+def key_name(path: Path) -> str:
+    """What people call the key in this file: the file's name without its suffixes."""
+    name = path.name
+    while Path(name).suffix in (*SUFFIXES, ".key"):
+        name = Path(name).stem
+    return name
 
 
 def make_keys(name: str, folder: Path, *, comment: str = "", passphrase: bytes | None = None) -> KeyPair:
@@ -156,13 +190,6 @@ def _write(path: Path, data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _name_of(path: Path) -> str:
-    name = path.name
-    while Path(name).suffix in (*SUFFIXES, ".key"):
-        name = Path(name).stem
-    return name
 
 
 def _comment(data: bytes) -> str:

@@ -13,10 +13,10 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from edgeai.api.errors import BundleRejected
 from edgeai.bundle.archive import (
@@ -41,6 +41,9 @@ if TYPE_CHECKING:  # a start without signatures pays for none of it
     from edgeai.api.results import SignerRef
     from edgeai.bundle.envelope import Envelope
     from edgeai.bundle.trust import TrustPolicy
+
+Accept: TypeAlias = Callable[[Manifest, str], object]
+"""Asked with manifest and digest once the signatures are held to the trusted keys; raises where it does not accept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class Verified:
 
 
 def read_manifest(
-    path: Path, *, limits: BundleLimits = LIMITS, trust: TrustPolicy | None = None
+    path: Path, *, limits: BundleLimits = LIMITS, trust: TrustPolicy | None = None, accept: Accept | None = None
 ) -> tuple[Manifest, str]:
     """Manifest and digest, without unpacking or hashing the files: for routing, not for running.
 
@@ -81,9 +84,13 @@ def read_manifest(
     """
     if path.is_dir():
         head = _read_head(path, trust)
-        return decode_manifest(head.manifest_bytes), digest_of(head.manifest_bytes)
-    with Archive(path, limits=limits, trust=trust) as archive:
-        return archive.manifest, archive.digest
+        manifest, digest = head.manifest, digest_of(head.manifest_bytes)
+    else:
+        with Archive(path, limits=limits, trust=trust) as archive:
+            manifest, digest = archive.manifest, archive.digest
+    if accept is not None:
+        accept(manifest, digest)
+    return manifest, digest
 
 
 def verify_bundle(path: Path, *, limits: BundleLimits = LIMITS) -> Verified:
@@ -116,6 +123,7 @@ def open_bundle(
     cache_dir: Path | None = None,
     limits: BundleLimits = LIMITS,
     trust: TrustPolicy | None = None,
+    accept: Accept | None = None,
 ) -> Bundle:
     """Verify a bundle, unpack it if it is not yet unpacked, and say where it lies.
 
@@ -124,6 +132,7 @@ def open_bundle(
         cache_dir: where to unpack; by default ``$XDG_CACHE_HOME/edgeai/bundles``.
         limits: how large a bundle may be.
         trust: whose signatures it must bear; without, nobody asks.
+        accept: asked before anything is unpacked.
 
     Raises:
         BundleRejected: what is wrong, each with its own code; see ``docs/reference/errors.md``.
@@ -131,9 +140,11 @@ def open_bundle(
     """
     path = Path(path)
     if path.is_dir():
-        return verify_folder(path, trust)
+        return verify_folder(path, trust, accept)
     folder = default_cache_dir() if cache_dir is None else cache_dir
     with Archive(path, limits=limits, trust=trust) as archive:
+        if accept is not None:
+            accept(archive.manifest, archive.digest)
         target = folder / archive.digest.removeprefix("sha256:")
         try:
             if target.exists():
@@ -155,7 +166,7 @@ def default_cache_dir() -> Path:
     return root / "edgeai" / "bundles"
 
 
-def verify_folder(root: Path, trust: TrustPolicy | None = None) -> Bundle:
+def verify_folder(root: Path, trust: TrustPolicy | None = None, accept: Accept | None = None) -> Bundle:
     """Hold an unpacked bundle to its manifest: no file more, none less, each of the right size and content.
 
     Raises:
@@ -165,7 +176,9 @@ def verify_folder(root: Path, trust: TrustPolicy | None = None) -> Bundle:
         ConfigError: ``keys.not-public``.
     """
     head = _read_head(root, trust)
-    manifest = decode_manifest(head.manifest_bytes)
+    manifest = head.manifest
+    if accept is not None:
+        accept(manifest, digest_of(head.manifest_bytes))
     try:
         check_present(set(list_files(root)), manifest)
         for name, declared in manifest.files.items():
@@ -229,8 +242,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """What is read of a folder before its manifest is parsed."""
+    """What is read of a folder before any other file of it."""
 
+    manifest: Manifest
     manifest_bytes: bytes
     envelope: Envelope | None
     signers: tuple[SignerRef, ...]
@@ -243,8 +257,10 @@ def _read_head(root: Path, trust: TrustPolicy | None) -> _Head:
         from edgeai.bundle.envelope import MAX_ENVELOPE_BYTES, decode_envelope
 
         envelope = decode_envelope(_read_file(root, SIGNATURES_NAME, MAX_ENVELOPE_BYTES), data)
-    signers = trust.check(envelope, data, root.name) if trust is not None else ()
-    return _Head(manifest_bytes=data, envelope=envelope, signers=signers)
+    signed = trust.check(envelope, data, root.name) if trust is not None else None
+    manifest = decode_manifest(data)
+    signers = signed.by(manifest.name) if signed is not None else ()
+    return _Head(manifest=manifest, manifest_bytes=data, envelope=envelope, signers=signers)
 
 
 def _read_file(root: Path, name: str, max_bytes: int) -> bytes:

@@ -18,9 +18,11 @@ def check(profile: Profile) -> None:
     """Say every mistake of a profile at once, each with its line and the nearest right key.
 
     Exit status 0 when there is none, 2 otherwise. Nothing is started, and nothing outside the file is looked at but
-    the trust folder (whether it holds keys): `edgeai doctor` looks at engines, files, ports and the broker.
+    the trust folder (whether it holds keys, and what trust.toml says): `edgeai doctor` looks at engines, files, ports
+    and the broker.
     """
-    from edgeai.bundle.keys import key_files
+    from edgeai.api.errors import ConfigError
+    from edgeai.bundle.keys import bounds_of, key_files
     from edgeai.config import load_config
 
     config = load_config(profile)
@@ -29,6 +31,10 @@ def check(profile: Profile) -> None:
     if config.trust.unsigned == "refuse" and not key_files(config.trust.keys):
         state = "holds no key" if config.trust.keys.exists() else "is missing"
         typer.echo(f"note: {config.trust.keys} {state} on this machine: no bundle would run (trust.keys)", err=True)
+    try:
+        bounds_of(config.trust.keys)
+    except ConfigError as error:
+        typer.echo(f"note: no bundle would run on this machine (trust.keys): {error}", err=True)
 
 
 @app.command()

@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeai.cli.verify import TRUST_HELP
+
 if TYPE_CHECKING:
     from edgeai.bundle.manifest import Manifest, TensorDecl
+    from edgeai.bundle.reader import Verified
+    from edgeai.bundle.trust import SignatureCheck
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
+    trust: Annotated[list[Path] | None, typer.Option(help=TRUST_HELP, exists=True, metavar="DIR|FILE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON, with the digest.")] = False,
 ) -> None:
-    """Verify a bundle and print its manifest. Nothing is unpacked, no plugin and no engine is loaded."""
+    """Verify a bundle and print its manifest. Nothing is unpacked, no plugin and no engine is loaded.
+
+    With --trust its signatures are held to these keys and shown with what each key is bound to; whether they are
+    enough, `edgeai verify` says.
+    """
     from edgeai.bundle.manifest import encode_manifest
     from edgeai.bundle.reader import verify_bundle
 
@@ -27,10 +36,33 @@ def command(
         manifest = json.loads(encode_manifest(found.manifest))
         typer.echo(json.dumps({"digest": found.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
         return
-    _print(found.manifest, found.digest, key_ids)
+    signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
+    _print(found.manifest, found.digest, _held(found, trust) if trust else signed)
 
 
-def _print(manifest: Manifest, digest: str, key_ids: list[str]) -> None:
+def _held(found: Verified, trust: list[Path]) -> list[str]:
+    """A sentence a signature, held to these keys."""
+    from edgeai.bundle.keys import read_keys
+    from edgeai.bundle.trust import check_signatures
+
+    keys = read_keys(trust)
+    seen = check_signatures(found.envelope, found.manifest_bytes, keys) if found.envelope else ()
+    return [_says(item, found.manifest.name) for item in seen]
+
+
+def _says(item: SignatureCheck, model: str) -> str:
+    if item.key is None:
+        return f"by {item.key_id}, which is none of these keys"
+    bounds = item.key.bounds
+    said = {
+        "good": f"good, {bounds}",
+        "expired": f"good, but its trust ended on {bounds.ends}",
+        "elsewhere": f"good, but its key is trusted {bounds}",
+    }.get(item.of(model), "BAD: this key did not write it")
+    return f"by {item.key.name}: {said} ({item.key_id})"
+
+
+def _print(manifest: Manifest, digest: str, signed: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -38,17 +70,16 @@ def _print(manifest: Manifest, digest: str, key_ids: list[str]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in rows(manifest, digest, key_ids):
+    for name, value in rows(manifest, digest, signed):
         table.add_row(name, Text(value))
     Console().print(table)
 
 
-def rows(manifest: Manifest, digest: str, key_ids: list[str]) -> Iterator[tuple[str, str]]:
+def rows(manifest: Manifest, digest: str, signed: list[str]) -> Iterator[tuple[str, str]]:
     """What the table holds, line by line; a name only on its first line."""
     yield "name", f"{manifest.name} {manifest.version} (release {manifest.release})"
     yield "digest", digest
     yield "verified", f"{len(manifest.files)} files are what the manifest says"
-    signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
     yield from _listed("signatures", signed or ["not signed"])
     yield "intended use", manifest.intended_use
     yield "licence", manifest.licence

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import typer
 
 from edgeai.api.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Make keys to sign bundles with, and show their public halves.")
+app = typer.Typer(no_args_is_help=True, help="Make keys to sign bundles with; show public halves and trust folders.")
 
 PASSPHRASE = "EDGEAI_KEY_PASSPHRASE"  # noqa: S105  # the variable's name
 KEY_HELP = "A private key in PEM, or a pkcs11: URI of one in a token."
@@ -61,6 +62,43 @@ def public(
     signer = signer_of(key, passphrase(passphrase_file))
     typer.echo(public_key_of(signer, comment or Path(key).stem).decode(), nl=False)
     typer.echo(f"key id {signer.public_key.keyid}", err=True)
+
+
+@app.command("list")
+def list_(
+    trust: Annotated[Path, typer.Argument(help="A trust folder, or one public key.", exists=True, show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")] = False,
+) -> None:
+    """Show the keys of a trust folder, which models each may sign, and until when (trust.toml beside them).
+
+    Exit status: 0, or 2 when a file there is no public key, or trust.toml has a mistake.
+    """
+    from datetime import UTC, datetime
+
+    from edgeai.bundle.keys import read_keys
+
+    keys, now = read_keys([trust]), datetime.now(UTC)
+    if as_json:
+        listed = [
+            {
+                "name": key.name,
+                "key_id": key.key_id,
+                "comment": key.comment,
+                "file": str(key.path),
+                "models": list(key.bounds.models),
+                "ends": str(key.bounds.ends) if key.bounds.ends else None,
+                "counts": not key.bounds.is_over(now),
+            }
+            for key in keys
+        ]
+        typer.echo(json.dumps(listed, indent=2))
+        return
+    for key in keys:
+        comment = f'  "{key.comment}"' if key.comment and key.comment != key.name else ""
+        ended = f"ENDED: its trust ended on {key.bounds.ends}" if key.bounds.is_over(now) else str(key.bounds)
+        typer.echo(f"{key.name}  {key.key_id}{comment}\n  {ended}")
+    if not keys:
+        typer.echo(f"no key in {trust}")
 
 
 def passphrase(file: Path | None, *, confirm: bool = False) -> Callable[[str], str]:

@@ -59,7 +59,8 @@ def command(
     this machine; one that is further from the parent than the card allows, or a gate that fails, ends without a bundle.
 
     With a model that someone else made: writes OUT/NAME/ with a card, a copy of the model and golden cases that it
-    answers itself, and packs that. Nothing is converted. Correct the card, and pack the folder again.
+    answers itself, and packs that. Nothing is converted. Correct the card, and pack the folder again. Such a model is
+    loaded in a process of its own, without network, home and write access where this machine allows it; how is said.
 
     Exit status: 0 with a bundle; 2 when the target cannot be used as it stands; 3 when a gate fails; 1 otherwise.
 
@@ -79,6 +80,8 @@ def command(
     widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for how in dict.fromkeys(one.apart for one in packed.agreements if one.apart):
+        typer.echo(f"the model was {how}", err=True)
     typer.echo(str(packed))
     if folder != target:
         typer.echo(f"card: {folder / 'model.toml'}: check its transforms, task and labels, then: edgeai pack {folder}")

@@ -11,9 +11,8 @@ from typing import Any, Final, Literal, TypeVar
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.api.imaging import InstanceRef
+from edgeai.bundle.admission import read_admitted
 from edgeai.bundle.manifest import Eligibility
-from edgeai.bundle.reader import read_manifest
-from edgeai.bundle.trust import TrustPolicy
 from edgeai.cli.selftest_ways import FarEnd, OutOfSpool, WayIn, far_end, way_in
 from edgeai.config import DeviceConfig
 from edgeai.dicom.phantom import LEAST_SIDE, PHOTOMETRIC, Sitter, write_phantom
@@ -105,8 +104,7 @@ class Journey:
         return _at("analyse", self._read_rules)
 
     def _read_rules(self) -> dict[str, Eligibility]:
-        trust = TrustPolicy.of(self.config.trust)
-        return {item.name: read_manifest(item.bundle, trust=trust)[0].eligibility for item in self.config.deployments}
+        return {item.name: read_admitted(self.config, item)[0].eligibility for item in self.config.deployments}
 
     def _check_the_road(self) -> None:
         """A road that is known to be blocked gets no further phantom: they would only queue up."""

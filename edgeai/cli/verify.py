@@ -17,6 +17,8 @@ _SAYS = {
     "good": "good     signed by",
     "bad": "BAD      not written by",
     "unknown": "unknown  no trusted key has the id",
+    "expired": "expired  signed by",
+    "elsewhere": "other    not of this model: signed by",
 }
 
 
@@ -28,8 +30,12 @@ def command(
 ) -> None:
     """Check every byte of a bundle and every signature, and say who signed.
 
+    A trust.toml beside the keys is heeded: a key that is bound to other models, or whose trust has ended, does not
+    count.
+
     Exit status: 0 when the bundle is whole and enough trusted keys signed it; 1 when it is damaged, unsigned, not
-    trusted (without --trust nobody is) or bears a bad signature; 2 when the command or a key cannot be used.
+    trusted (without --trust nobody is) or bears a bad signature; 2 when the command, a key or trust.toml cannot be
+    used.
     """
     from edgeai.bundle.keys import read_keys
     from edgeai.bundle.reader import verify_bundle
@@ -40,7 +46,7 @@ def command(
     seen = check_signatures(found.envelope, found.manifest_bytes, keys) if found.envelope else ()
     (_print_json if as_json else _print)(bundle, found, seen, threshold)
     policy = TrustPolicy(keys=tuple(trust or ()), threshold=threshold)
-    policy.check(found.envelope, found.manifest_bytes, bundle.name)
+    policy.check(found.envelope, found.manifest_bytes, bundle.name).by(found.manifest.name)
 
 
 def _print(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
@@ -49,8 +55,8 @@ def _print(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], thre
     typer.echo(f"  content    good     {len(manifest.files)} files are what the manifest says")
     for item in seen:
         who = f" {item.key.name} ({_comment(item)}{item.key.path})" if item.key else ""
-        typer.echo(f"  signature  {_SAYS[item.verdict]}{who} {item.key_id}")
-    good = sum(item.verdict == "good" for item in seen)
+        typer.echo(f"  signature  {_SAYS[item.of(manifest.name)]}{who} {item.key_id}{_bounds(item)}")
+    good = sum(item.of(manifest.name) == "good" for item in seen)
     typer.echo(f"  trusted    {good} of {threshold} needed" + ("" if seen else "; it is not signed"))
 
 
@@ -59,19 +65,28 @@ def _comment(item: SignatureCheck) -> str:
     return f'"{comment}", ' if item.key and comment and comment != item.key.name else ""
 
 
+def _bounds(item: SignatureCheck) -> str:
+    """What its key is bound to, if it is."""
+    if item.key is None or not (item.key.bounds.models or item.key.bounds.ends):
+        return ""
+    return f"; its trust ended on {item.key.bounds.ends}" if item.verdict == "expired" else f"; {item.key.bounds}"
+
+
 def _print_json(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
     signatures: list[dict[str, Any]] = [
         {
             "key_id": item.key_id,
-            "verdict": item.verdict,
+            "verdict": item.of(found.manifest.name),
             "name": item.key.name if item.key else None,
             "comment": item.key.comment if item.key else None,
             "file": str(item.key.path) if item.key else None,
+            "models": list(item.key.bounds.models) if item.key else [],
+            "ends": str(item.key.bounds.ends) if item.key and item.key.bounds.ends else None,
         }
         for item in seen
     ]
     bad = any(item.verdict == "bad" for item in seen)
-    good = sum(item.verdict == "good" for item in seen)
+    good = sum(item.of(found.manifest.name) == "good" for item in seen)
     body = {
         "bundle": str(bundle),
         "name": found.manifest.name,

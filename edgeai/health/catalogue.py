@@ -64,6 +64,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "health.port": Kind("", "problem", "choose another health.port, or stop what listens there"),
     # it will not go on working for ever
     "certificate.expiring": Kind("", "warning", "renew it before it ends, and restart the service"),
+    "key.expiring": Kind("", "warning", "have the bundles signed by another key, or move the end in trust.toml"),
+    "key.expired": Kind("", "warning", "a bundle that needs it does not open again: have it signed by another key"),
+    "key.bounds-wrong": Kind("", "warning", "correct trust.toml: as it stands no bundle opens again"),
     "clock.unsynchronised": Kind("", "warning", "run an NTP client: times in results and certificates depend on it"),
     "clock.jumped": Kind("", "warning", "times of results around it may be wrong; let the NTP client slew the clock"),
     "connections.crowded": Kind("", "warning", "find out who connects and sends nothing: ingest's log has addresses"),

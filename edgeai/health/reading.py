@@ -12,6 +12,7 @@ from edgeai.health.clock import is_synchronised
 from edgeai.health.delivery import delivery_problems, ledger_problems
 from edgeai.health.facts import Facts, gather
 from edgeai.health.intake import intake_problems, spool_problems
+from edgeai.health.keys import key_problems
 from edgeai.health.running import deployment_problems, role_problems
 from edgeai.spool import Spool
 
@@ -50,6 +51,7 @@ def _every_problem(facts: Facts, listed: Iterable[Certificate], synchronised: bo
     yield from delivery_problems(facts)
     for item in listed:
         yield from certificate_problems(item, facts.now)
+    yield from key_problems(facts.config, facts.now)
     yield from _selftest_problems(facts)
     yield from ledger_problems(facts)
     yield from _endpoint_problems(facts)

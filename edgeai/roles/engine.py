@@ -9,8 +9,7 @@ from typing import Final
 from edgeai.api.errors import BackendError, EdgeaiError, PluginError, PluginQuarantined
 from edgeai.api.specs import BackendSpec, OpenRequest, Session
 from edgeai.api.version import API_VERSION
-from edgeai.bundle.reader import Bundle, open_bundle
-from edgeai.bundle.trust import TrustPolicy
+from edgeai.bundle.reader import Bundle
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.guards import PluginInfo
 from edgeai.model import Model, Step, open_model
@@ -50,17 +49,6 @@ class Noter:
         return self._station.step(
             str(step), deadline_s=deadline_s, plugin=step.plugin or "", version=step.version or ""
         )
-
-
-def bundle_of(config: DeviceConfig, deployment: Deployment) -> Bundle:
-    """The deployment's bundle, verified and unpacked.
-
-    Raises:
-        BundleRejected: it is missing, not sound, or not signed as the device demands.
-        ConfigError: a trusted key cannot be read.
-    """
-    trust = TrustPolicy.of(config.trust)
-    return open_bundle(deployment.bundle, cache_dir=config.device.data_dir / "bundles", trust=trust)
 
 
 def open_deployment(

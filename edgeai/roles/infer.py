@@ -18,6 +18,7 @@ import edgeai
 from edgeai import selftest
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
+from edgeai.bundle.admission import deciding_files, open_admitted
 from edgeai.bundle.stamps import Stamps, stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
@@ -27,7 +28,8 @@ from edgeai.model.results import ref_of
 from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
-from edgeai.roles.engine import Noter, bundle_of, open_deployment
+from edgeai.roles.engine import Noter, open_deployment
+from edgeai.roles.release import Release
 from edgeai.roles.strikes import Strikes
 from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Job, Spool, owner_name, read_note
@@ -92,6 +94,7 @@ class Worker:
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
         self._trouble: EdgeaiError | None = None
+        self._release = Release(config, deployment, self._event)
         self._strikes = Strikes(spool, deployment.name, config.supervise.quarantine_after)
         self._reopen_at = 0.0
         self._reopen_pause_s = REOPEN_MIN_S
@@ -128,7 +131,7 @@ class Worker:
         return time.monotonic() >= self._reopen_at or self._files != self._stamps()
 
     def _stamps(self) -> Stamps:
-        return stamps(self._deployment.bundle, self._config.trust.keys)
+        return stamps(*deciding_files(self._config, self._deployment))
 
     def _open(self) -> None:
         """Open the model, or know why not."""
@@ -138,13 +141,15 @@ class Worker:
         try:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
             with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
-                bundle = bundle_of(self._config, self._deployment)
+                bundle = open_admitted(self._config, self._deployment)
             self._reference = ref_of(bundle)
             self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
             if self._warms_up:
                 with self._station.step("warm-up", deadline_s=self._deployment.open_deadline_s):
                     self._model.warm_up()
+            self._release.opened(bundle)
         except EdgeaiError as error:
+            self._close_model()
             self._not_opened(error)
             return
         self._trouble = None
@@ -271,6 +276,8 @@ class Worker:
         code = final.reason.code if final.reason else None
         times = {stage: round(ms, 1) for stage, ms in final.timings_ms.items()}
         log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=times)
+        if final.outcome is Outcome.COMPLETED and not selftest.is_selftest(job.instance):
+            self._release.completed(final.model.digest)
 
     def _message(self, job: Job, final: Result) -> tuple[str, bytes]:
         """Channel and body of the result as it leaves; a self-test's phantom has a channel of its own."""

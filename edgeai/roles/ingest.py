@@ -14,10 +14,9 @@ from typing import TypeAlias, TypeVar
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.api.imaging import InstanceRef
+from edgeai.bundle.admission import deciding_files, read_admitted
 from edgeai.bundle.manifest import Eligibility
-from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.stamps import stamps
-from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import DeviceConfig, Folder, Scp
 from edgeai.dicom.arrival import sweep
 from edgeai.dicom.folder import FolderOptions, WatchedFolder
@@ -161,7 +160,7 @@ class Eligible:
 
     def refresh(self) -> None:
         """Look whether the files changed, and read them again if so; what cannot be read is said once a reason."""
-        stamp = stamps(self._config.trust.keys, *(deployment.bundle for deployment in self._config.deployments))
+        stamp = stamps(*deciding_files(self._config, *self._config.deployments))
         if stamp == self._seen:
             return
         self._seen = stamp
@@ -173,13 +172,12 @@ class Eligible:
 
 
 def eligibilities(config: DeviceConfig) -> tuple[Rules, dict[str, EdgeaiError]]:
-    """Deployment -> eligibility (``None`` where the bundle cannot be read or trusted), and why those cannot."""
+    """Deployment -> eligibility (``None`` where the bundle cannot be read or admitted), and why those cannot."""
     rules: dict[str, Eligibility | None] = {}
     faults: dict[str, EdgeaiError] = {}
     for deployment in config.deployments:
         try:
-            trust = TrustPolicy.of(config.trust)
-            rules[deployment.name] = read_manifest(deployment.bundle, trust=trust)[0].eligibility
+            rules[deployment.name] = read_admitted(config, deployment)[0].eligibility
         except EdgeaiError as error:
             rules[deployment.name] = None
             faults[deployment.name] = error

@@ -10,10 +10,11 @@ import faulthandler
 from contextlib import closing
 
 from edgeai.api.errors import ConfigError, EdgeaiError
+from edgeai.bundle.admission import open_admitted
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.plugins import find
-from edgeai.roles.engine import Noter, bundle_of, open_deployment
+from edgeai.roles.engine import Noter, open_deployment
 from edgeai.spool import Quarantine, Spool, Station
 
 log = Log("edgeai.roles.trial")
@@ -78,7 +79,7 @@ def _tried(
         EdgeaiError: it did not.
     """
     with station.step("verify", deadline_s=deployment.open_deadline_s):
-        bundle = bundle_of(config, deployment)
+        bundle = open_admitted(config, deployment)
     cases = len(bundle.manifest.golden)
     note = Noter(station, deployment)
     # Each case is an image's worth of work, asked several times over.

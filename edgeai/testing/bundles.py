@@ -8,13 +8,16 @@ from pathlib import Path
 
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
+from edgeai.bundle.zip_form import new_member
 from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
 
 _IMAGE = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 _SCORES = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
 
 
-def pack_fake_bundle(folder: Path, out: Path, *, name: str, misbehave: Misbehaviour | None = None) -> str:
+def pack_fake_bundle(
+    folder: Path, out: Path, *, name: str, release: int = 0, misbehave: Misbehaviour | None = None
+) -> str:
     """Pack a model that calls an image ``dull`` or ``bright``, for the backends of the plugin ``fakes`` and their like.
 
     It takes any image of 8 x 8 pixels or more and looks at every n-th of them.
@@ -23,6 +26,7 @@ def pack_fake_bundle(folder: Path, out: Path, *, name: str, misbehave: Misbehavi
         folder: for the bundle's content; made if it is not there, and what lies in it is packed too.
         out: the bundle.
         name: of the model, as in a manifest.
+        release: its number; 0 for none.
         misbehave: what every backend does with this artifact, and to which images.
 
     Returns:
@@ -36,7 +40,7 @@ def pack_fake_bundle(folder: Path, out: Path, *, name: str, misbehave: Misbehavi
     manifest = Manifest(
         name=name,
         version="1.0.0",
-        release=1,
+        release=release,
         min_edgeai="0.1.0",
         intended_use="Tests.",
         licence="Apache-2.0",
@@ -63,4 +67,4 @@ def change_member(bundle: Path, name: str, change: Callable[[bytes], bytes]) -> 
     members[name] = change(members[name])
     with zipfile.ZipFile(bundle, "w") as new:
         for each, data in members.items():
-            new.writestr(zipfile.ZipInfo(each), data)
+            new.writestr(new_member(each), data)

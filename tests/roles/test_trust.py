@@ -57,3 +57,22 @@ def test_ingest_knows_no_eligibility_of_a_bundle_that_is_not_trusted(cart: Any, 
     assert not faults
     (cart.folder / "trust" / "junk.pem").write_text("junk")
     assert eligibilities(config)[1]["guard"].code == "keys.not-public"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "code"),
+    [('models = ["another-model"]', "bundle.signer-elsewhere"), ("ends = 2001-12-31", "bundle.signer-expired")],
+)
+def test_a_key_that_may_not_sign_it_holds_its_jobs_until_trust_toml_says_otherwise(
+    cart: Any, pair: KeyPair, until: Any, bounds: str, code: str
+) -> None:
+    sign_bundle(cart.folder / "guard.edgeai", signer_of(str(pair.private), str))
+    path = cart.folder / "trust" / "trust.toml"
+    path.write_text(f"[keys.release]\n{bounds}\n")
+    assert eligibilities(load_config(cart.profile))[1]["guard"].code == code
+    cart.start()
+    waiting = cart.admit()
+    [event] = until(lambda: cart.events("deployment.held"))
+    assert event["facts"]["code"] == code
+    path.write_text('[keys.release]\nmodels = ["guard-model"]\nends = 2999-12-31\n')
+    assert cart.result_of(waiting)["model"]["signers"] == [{"name": "release", "key_id": pair.public.key_id}]

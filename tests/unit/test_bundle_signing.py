@@ -304,6 +304,15 @@ def test_a_signature_of_the_same_bytes_as_something_else_does_not_serve(
     assert refusal(bundle, trust(), tmp_path / "cache").code == "bundle.bad-signature"
 
 
+def filled(body: dict[str, Any]) -> str:
+    """A signature of 64 bytes whose last digit has bits that are not of them."""
+    sig = str(body["signatures"][0]["sig"])
+    assert sig.endswith("=="), sig
+    other = sig[:-3] + chr(ord(sig[-3]) + 1) + "=="
+    assert base64.b64decode(other, validate=True) == base64.b64decode(sig)
+    return other
+
+
 SPOIL: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("no object", lambda body: []),
     ("unknown key", lambda body: body | {"comment": "x"}),
@@ -323,6 +332,7 @@ SPOIL: list[tuple[str, Callable[[dict[str, Any]], Any]]] = [
     ("no key id", lambda body: body | {"signatures": [{"sig": body["signatures"][0]["sig"]}]}),
     ("signature is no base64", lambda body: body | {"signatures": [body["signatures"][0] | {"sig": "A"}]}),
     ("signature is empty", lambda body: body | {"signatures": [body["signatures"][0] | {"sig": ""}]}),
+    ("bits behind the end", lambda body: body | {"signatures": [body["signatures"][0] | {"sig": filled(body)}]}),
     ("signature is long", lambda body: body | {"signatures": [body["signatures"][0] | {"sig": "AAAA" * 5000}]}),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -204,9 +205,30 @@ def test_doctor_looks_at_the_trust_folder(call: Any, keys: Path, make_bundle: Ma
     assert "is missing" in trust_line(call, profile)["found"]
     profile.write_text(PROFILE + '[trust]\nkeys = "none"\nunsigned = "accept"\n')
     assert trust_line(call, profile)["verdict"] == "warn"
-    (keys / "trust" / "x.pem").write_text("junk")
     profile.write_text(PROFILE)
+    soon = (datetime.now(UTC) + timedelta(days=20)).date()
+    for bounds, verdict, words in (
+        ("[keys.build]\nends = 2999-12-31\nmodels = ['a']\n", "ok", "build (for a, until 2999-12-31), clinic"),
+        (f"[keys.build]\nends = {soon}\n", "warn", f"until {soon}"),
+        ("[keys.build]\nends = 2001-12-31\n", "warn", "build (ended on 2001-12-31)"),
+        ("[keys.build]\nends = 2001-12-31\n[keys.clinic]\nends = 2001-12-31\n", "fail", "no bundle can run"),
+        ("[keys.nobody]\n", "fail", "keys.nobody"),
+    ):
+        (keys / "trust" / "trust.toml").write_text(bounds)
+        line = trust_line(call, profile)
+        assert (line["verdict"], words in line["found"]) == (verdict, True), line
+    (keys / "trust" / "trust.toml").unlink()
+    (keys / "trust" / "x.pem").write_text("junk")
     assert (trust_line(call, profile)["verdict"], "x.pem" in trust_line(call, profile)["found"]) == ("fail", True)
+
+
+def test_config_check_notes_a_mistake_in_the_bounds(call: Any, keys: Path) -> None:
+    profile = keys / "profile.toml"
+    profile.write_text(PROFILE)
+    assert call("config", "check", profile)[2] == ""
+    (keys / "trust" / "trust.toml").write_text("[keys.build]\nmodel = 1\n")
+    status, _, error = call("config", "check", profile)
+    assert (status, "trust.toml:2: keys.build.model: unknown key" in error) == (0, True)
 
 
 def test_the_digest_is_of_the_manifest_signed_or_not(call: Any, keys: Path, make_bundle: Make) -> None:

@@ -6,12 +6,14 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeai.api import BundleRejected, SpoolError
+from edgeai.bundle.keys import make_keys
 from edgeai.config import DeviceConfig, load_config
 from edgeai.health import KINDS, Health, read_health, status_body
 from edgeai.spool import Spool
@@ -361,6 +363,36 @@ def test_certificates_of_the_profile_are_looked_at_on_their_own_side(tmp_path: P
     [problem] = health.problems
     assert (problem.code, problem.about) == ("certificate.expired", "ingest.scp.tls.certificate")
     assert (health.is_serving, health.is_delivering) == (False, True)
+    device.spool.close()
+
+
+@pytest.mark.parametrize(
+    ("ends_in_days", "codes"),
+    [(400, []), (15, []), (13, ["key.expiring"]), (0, ["key.expiring"]), (-1, ["key.expired"])],
+)
+def test_a_key_that_ends_soon_or_has_ended_is_a_warning(tmp_path: Path, ends_in_days: int, codes: list[str]) -> None:
+    make_keys("release", tmp_path / "trust")
+    ends = (datetime.now(UTC) + timedelta(days=ends_in_days)).date()
+    (tmp_path / "trust" / "trust.toml").write_text(f"[keys.release]\nends = {ends}\n")
+    device = Device(tmp_path, "[spool]\nreserve_bytes = 1000\n")
+    warnings = [item for item in device.health().warnings if item.code.startswith("key.")]
+    assert [item.code for item in warnings] == codes
+    assert all(item.about == "release" and str(ends) in item.message for item in warnings)
+    assert device.health().state == "online", "what runs goes on"
+    device.spool.close()
+
+
+def test_keys_are_nobodys_worry_where_unsigned_bundles_run_or_the_file_is_wrong(tmp_path: Path) -> None:
+    make_keys("release", tmp_path / "trust")
+    (tmp_path / "trust" / "trust.toml").write_text("[keys.release]\nends = 2001-01-01\n")
+    device = Device(tmp_path, '[trust]\nunsigned = "accept"\n[spool]\nreserve_bytes = 1000\n')
+    assert not [item for item in device.health().warnings if item.code.startswith("key.")]
+    device.spool.close()
+    (tmp_path / "trust" / "trust.toml").write_text("[keys.nobody]\n")
+    device = Device(tmp_path, "[spool]\nreserve_bytes = 1000\n")
+    [warning] = [item for item in device.health().warnings if item.code.startswith("key.")]
+    assert (warning.code, warning.cause) == ("key.bounds-wrong", "keys.bounds")
+    assert "keys.nobody" in warning.message
     device.spool.close()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeai.api import Described, ModelRejected, TensorMismatch, TensorSpec
 from edgeai_gpu.engine import load
-from edgeai_gpu.state import refuse_state
+from edgeai_gpu.safety import read_safe
 
 _SIGNATURE = "serving_default"
 
@@ -19,20 +19,11 @@ def describe_tensors(artifact: Path) -> Described:
 
     Raises:
         BackendUnavailable: TensorFlow is missing.
-        ModelRejected: no SavedModel, without that signature, with a dtype or rank that no manifest has, or with state
-            or random numbers in what it runs.
+        ModelRejected: no SavedModel, without that signature, with a dtype or rank that no manifest has, with an
+            operation that is not on the list, or with state or random numbers in what it runs.
     """
-    graph = artifact / "saved_model.pb"
-    if not graph.is_file():
-        raise ModelRejected(f"{artifact.name}: no saved_model.pb in it", code="backend.artifact-missing")
     tf = load()
-    from tensorflow.core.protobuf import saved_model_pb2  # part of TensorFlow's public protocol buffers
-
-    parsed = saved_model_pb2.SavedModel()
-    try:
-        parsed.ParseFromString(graph.read_bytes())
-    except Exception as error:  # protobuf's DecodeError has moved between its versions
-        raise ModelRejected(f"{artifact.name}: {error}", code="backend.artifact-damaged") from error
+    parsed = read_safe(artifact, _SIGNATURE)
     signatures = {name: one for meta in parsed.meta_graphs for name, one in meta.signature_def.items()}
     if _SIGNATURE not in signatures:
         known = ", ".join(sorted(signatures)) or "none"
@@ -41,7 +32,6 @@ def describe_tensors(artifact: Path) -> Described:
             code="backend.tensors-differ",
             remedy="export it again with a serving signature: model.export(folder)",
         )
-    refuse_state(artifact, parsed, _SIGNATURE)
     found = signatures[_SIGNATURE]
     return Described(
         inputs=tuple(_spec(tf, artifact, name, found.inputs[name]) for name in sorted(found.inputs)),

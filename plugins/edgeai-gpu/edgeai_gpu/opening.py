@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ import numpy as np
 
 from edgeai.api import BackendUnavailable, ConfigError, ModelRejected, OpenRequest, TensorSpec
 from edgeai_gpu.engine import CPU, cuda_devices, describe, explain, load
+from edgeai_gpu.safety import read_safe
 from edgeai_gpu.session import TensorflowSession
-from edgeai_gpu.state import refuse_state
 
-_UNSAFE = frozenset(
-    {"PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles", "LoadLibrary"}
-)
 _AGAIN = "convert the model again, or fetch the bundle again"
 
 
@@ -88,39 +84,10 @@ def _signature(request: OpenRequest) -> str:
 
 def _check_files(artifact: Path, signature: str) -> None:
     """Read the graph as data first: a damaged or unsafe one never reaches TensorFlow's loader."""
-    graph = artifact / "saved_model.pb"
-    if not graph.is_file():
-        raise ModelRejected(f"{artifact.name}: no saved_model.pb in it", code="backend.artifact-missing")
-    from tensorflow.core.protobuf import saved_model_pb2  # part of TensorFlow's public protocol buffers
-
-    parsed = saved_model_pb2.SavedModel()
-    try:
-        parsed.ParseFromString(graph.read_bytes())
-    except Exception as error:  # protobuf's DecodeError has moved between its versions
-        raise _damaged(artifact, f"saved_model.pb does not parse: {error}") from error
-    if not parsed.meta_graphs:
-        raise _damaged(artifact, "saved_model.pb holds no graph")
-    unsafe = sorted(_operations(parsed) & _UNSAFE)
-    if unsafe:
-        raise ModelRejected(
-            f"{artifact.name} holds operations that reach outside the model: {', '.join(unsafe)}",
-            code="backend.artifact-unsafe",
-            remedy="convert the model without them",
-        )
+    read_safe(artifact, signature)
     for name in ("variables.index", "variables.data-00000-of-00001"):
         if not (artifact / "variables" / name).is_file():
             raise _damaged(artifact, f"variables/{name} is missing")
-    refuse_state(artifact, parsed, signature)
-
-
-def _operations(parsed: Any) -> set[str]:
-    def nodes() -> Iterator[Any]:
-        for meta in parsed.meta_graphs:
-            yield from meta.graph_def.node
-            for function in meta.graph_def.library.function:
-                yield from function.node_def
-
-    return {str(node.op) for node in nodes()}
 
 
 def _loaded(tf: Any, request: OpenRequest) -> tuple[Any, Any]:

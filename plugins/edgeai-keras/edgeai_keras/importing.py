@@ -16,6 +16,7 @@ from typing import Any
 
 from edgeai.api import ConversionFailed, EdgeaiError
 from edgeai_keras import model_file
+from edgeai_keras.bounds import check_depth, check_values, check_weights
 from edgeai_keras.modern import modern, steepen
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -81,6 +82,7 @@ def _of_hdf5(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
     import h5py  # type: ignore[import-untyped]
 
     try:
+        values = check_weights(path, name, path.stat().st_size)
         with h5py.File(path, "r") as file:
             text, version = file.attrs.get("model_config"), _text(file.attrs.get("keras_version", "of unknown version"))
             config = None if text is None else json.loads(_text(text))
@@ -92,8 +94,10 @@ def _of_hdf5(path: Path, name: str) -> tuple[Any, tuple[str, ...]]:
             code="import.weights-only",
             remedy="save it with model.save, not save_weights",
         )
+    check_depth(config, name)
     _refuse_code(config, name)
     changed = modern(config)
+    check_values(changed, values, name)
     if changed == config:
         return _as_it_was(_loaded(path, name), name, version, ())
     with tempfile.TemporaryDirectory() as scratch:

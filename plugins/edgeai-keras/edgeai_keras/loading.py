@@ -11,6 +11,8 @@ from edgeai_keras import importing, model_file
 _CODES = {
     "convert.model-unreadable": "compress.model-unreadable",
     "convert.layer-unsafe": "compress.layer-unsafe",
+    "convert.model-too-large": "compress.model-too-large",
+    "convert.weights-elsewhere": "compress.weights-elsewhere",
     "convert.engine-missing": "compress.engine-missing",
 }
 
@@ -20,7 +22,8 @@ def load(path: Path) -> Any:
 
     Raises:
         ConversionFailed: ``import.*``: an HDF5 file or SavedModel that cannot be read.
-        CompressionFailed: ``compress.model-unreadable``, ``compress.layer-unsafe`` or ``compress.engine-missing``.
+        CompressionFailed: ``compress.model-unreadable``, ``compress.model-too-large``, ``compress.weights-elsewhere``,
+            ``compress.layer-unsafe`` or ``compress.engine-missing``.
     """
     try:
         model = importing.open_model(path)[0] if importing.is_foreign(path) else model_file.load(path)

@@ -5,7 +5,6 @@ What every converter from Keras begins with; a converter of your own may begin w
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
+from edgeai_keras.bounds import check_archive, check_values
 
 _UNSAFE = ("Lambda", "__lambda__")
 # What a TensorFlow signature keeps as it is; other input names come back altered, or not at all (measured).
@@ -90,9 +90,10 @@ def load(path: Path) -> Any:
     """The Keras model of a ``.keras`` file, uncompiled; no code out of the file is run.
 
     Raises:
-        ConversionFailed: ``convert.model-unreadable``, ``convert.layer-unsafe`` or ``convert.engine-missing``.
+        ConversionFailed: ``convert.model-unreadable``, ``convert.model-too-large``, ``convert.weights-elsewhere``,
+            ``convert.layer-unsafe`` or ``convert.engine-missing``.
     """
-    _refuse_code(path)
+    _refuse_claims(path)
     keras, _ = frameworks()
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -136,26 +137,28 @@ def failed(request: ConvertRequest, source: Source, error: BaseException, by: st
     )
 
 
-def _refuse_code(path: Path) -> None:
-    """Refuse what is no ``.keras`` archive, and any layer whose code lies in the file."""
+def _refuse_claims(path: Path) -> None:
+    """Refuse what is no ``.keras`` archive, what claims more than it holds, and any layer whose code lies in it."""
     remedy = "save it with model.save('name.keras'); an .h5 or pickle is not taken"
     if not zipfile.is_zipfile(path):
         why = "no such file" if not path.is_file() else "not a .keras archive"
         raise ConversionFailed(f"{path.name}: {why}", code="convert.model-unreadable", remedy=remedy)
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (KeyError, ValueError, zipfile.BadZipFile, OSError) as error:
+        claims = check_archive(path)
+    except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, OSError) as error:
         raise ConversionFailed(
-            f"{path.name}: its config.json cannot be read: {error}", code="convert.model-unreadable", remedy=remedy
+            f"{path.name}: its description or its weights cannot be read: {error}",
+            code="convert.model-unreadable",
+            remedy=remedy,
         ) from error
-    for kind, name in layers_in(config):
+    for kind, name in layers_in(claims.config):
         if kind in _UNSAFE:
             raise ConversionFailed(
                 f"{path.name}: layer {name!r} is a {kind} layer, whose code would run from the file",
                 code="convert.layer-unsafe",
                 remedy=f"replace layer {name!r} by built-in layers or keras.ops",
             )
+    check_values(claims.config, claims.values, path.name)
 
 
 def layers_in(node: Any) -> Iterator[tuple[str, str]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgeai.api import Array, ConversionFailed
+from edgeai_keras.bounds import MAX_TEXT_BYTES, check_claim, check_depth, too_large
 from edgeai_keras.frameworks import tf
 
 _ROOT = "root"
@@ -22,6 +24,8 @@ def as_hdf5(folder: Path, metadata: Path, output: Path) -> Any:
     Raises:
         ConversionFailed: ``import.unreadable``, ``import.savedmodel-opaque``.
     """
+    if metadata.stat().st_size > MAX_TEXT_BYTES:
+        raise too_large(folder.name, f"its description has more than {MAX_TEXT_BYTES} bytes")
     nodes = _nodes(metadata, folder.name)
     root = nodes.get(_ROOT, {})
     kind, config = root.get("class_name"), root.get("config")
@@ -31,9 +35,10 @@ def as_hdf5(folder: Path, metadata: Path, output: Path) -> Any:
             code="import.savedmodel-opaque",
             remedy="it cannot be pruned or distilled, but converted and packed as it is: edgeai pack",
         )
+    check_depth(config, folder.name)
     whole = {"class_name": kind, "config": _plain(config)}
     try:
-        graph = _Checkpoint(folder / "variables" / "variables")
+        graph = _Checkpoint(folder / "variables" / "variables", folder.name)
         weights = {
             name: graph.weights(path) for path, name in _layers(nodes) if graph.has(path)
         }  # of the model's own layers; those of nested models come with them
@@ -71,10 +76,15 @@ def _layers(nodes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str]]
 class _Checkpoint:
     """Variables by their place in the graph of objects that TensorFlow saved with them."""
 
-    def __init__(self, prefix: Path) -> None:
+    def __init__(self, prefix: Path, name: str) -> None:
         from tensorflow.core.protobuf import trackable_object_graph_pb2  # part of TensorFlow's public protocol buffers
 
         self._reader = tf.train.load_checkpoint(str(prefix))
+        kinds = self._reader.get_variable_to_dtype_map()
+        shapes = self._reader.get_variable_to_shape_map()
+        claimed = sum(math.prod(shape) * max(1, kinds[one].size or 1) for one, shape in shapes.items())
+        there = sum(file.stat().st_size for file in prefix.parent.iterdir() if file.is_file())
+        check_claim(name, "its variables", claimed, there)
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         graph.ParseFromString(self._reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
         self._nodes = graph.nodes

@@ -25,6 +25,8 @@ from edgeai_keras.model_file import Source, load, read, tensor_names
 _CODES = {
     "convert.model-unreadable": "backend.artifact-damaged",
     "convert.layer-unsafe": "backend.artifact-unsafe",
+    "convert.model-too-large": "backend.artifact-unsafe",
+    "convert.weights-elsewhere": "backend.artifact-unsafe",
     "convert.tensors-differ": "backend.tensors-differ",
 }
 
