@@ -149,7 +149,7 @@ def test_what_the_device_can_cure_is_no_verdict_on_the_image(
 
 
 @pytest.mark.parametrize(("setup", "code"), UNAVAILABLE)
-def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any], code: str) -> None:
+def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any], code: str, until: Any) -> None:
     for name, value in setup.items():
         setattr(cart, name, value)
     cart.configure(deployment='when_unavailable = "fail"')
@@ -158,7 +158,7 @@ def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any
     assert result["outcome"] == "failed"
     assert result["reason"]["code"].startswith(code)
     assert result["model"]["name"] == "guard-model"
-    assert cart.events("deployment.unavailable")
+    until(lambda: cart.events("deployment.unavailable"))
     assert cart.spool.holds() == []
 
 
