@@ -10,15 +10,22 @@ if TYPE_CHECKING:
 
 
 def existing_spool(config: DeviceConfig) -> Spool:
-    """The device's spool, which these commands never make.
+    """The device's spool, which these commands neither make nor bring forward.
 
     Raises:
-        SpoolError: ``spool.absent``.
+        SpoolError: ``spool.absent``; ``spool.schema`` when an older edgeai wrote it.
     """
     from edgeai.api.errors import SpoolError
-    from edgeai.spool import Spool
+    from edgeai.spool import Spool, is_legacy
 
-    if not (config.device.data_dir / "spool" / "spool.sqlite").exists():
+    database = config.device.data_dir / "spool" / "spool.sqlite"
+    if database.exists() and is_legacy(database):
+        raise SpoolError(
+            f"edgeai 0.1 wrote the spool in {config.device.data_dir}, and looking at it changes nothing",
+            code="spool.schema",
+            remedy="start this version (`edgeai run PROFILE`): it brings the spool forward; or use the older one",
+        )
+    if not database.exists():
         raise SpoolError(
             f"nothing has run here yet: no spool in {config.device.data_dir}",
             code="spool.absent",

@@ -124,7 +124,7 @@ def _follow(spool: Spool, numbers: Sequence[int]) -> None:
             task = progress.add_task("", total=len(numbers))
             while left := spool.unfinished_of(numbers):
                 progress.update(task, completed=len(numbers) - left)
-                _say_if_nobody_works(spool)
+                _say_if_nobody_works(spool, numbers)
                 time.sleep(_LOOK_EVERY_S)
             progress.update(task, completed=len(numbers))
     except KeyboardInterrupt:
@@ -132,9 +132,16 @@ def _follow(spool: Spool, numbers: Sequence[int]) -> None:
         raise typer.Exit(0) from None
 
 
-def _say_if_nobody_works(spool: Spool) -> None:
+def _say_if_nobody_works(spool: Spool, numbers: Sequence[int]) -> None:
     from edgeai.spool import is_held
 
+    unfinished = spool.unfinished_of(numbers)
+    for hold in spool.holds():
+        if hold.jobs >= unfinished > 0 and spool.unfinished_of(numbers, deployment=hold.deployment) == unfinished:
+            typer.echo(
+                f"{hold.deployment} cannot run ({hold.code}): they are done when it can. {hold.remedy}", err=True
+            )
+            raise typer.Exit(0)
     if not is_held(spool.roles / "supervise.note"):
         typer.echo("the device is not running: they are done when it is (`edgeai run PROFILE`)", err=True)
         raise typer.Exit(0)

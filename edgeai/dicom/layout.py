@@ -38,6 +38,7 @@ class PixelLayout:
         deflated_from: where in the file a deflated data set begins.
         tag: of Pixel Data (7FE0,0010), or of its float sisters.
         palette_fault: why there is no palette although the header has one.
+        has_sign: whether Pixel Representation says whether they are signed; of floats it need not.
         overlay_bits: whether an overlay lies in the bits that pixels leave free (retired, PS3.5 8.1.2).
         extended_offsets: Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8-9), in bytes.
     """
@@ -62,6 +63,7 @@ class PixelLayout:
     palette: Palette | None = None
     palette_fault: str = ""
     overlay_bits: bool = False
+    has_sign: bool = True
     extended_offsets: tuple[Array, Array] | None = None
 
     @property
@@ -177,6 +179,8 @@ def _check_bits(layout: PixelLayout) -> None:
         if layout.samples != 1:
             raise PixelsRejected("float pixel data with more than one sample a pixel", code="pixels.bits")
         return
+    if not layout.has_sign:
+        raise PixelsRejected("Pixel Representation is missing: signed or not is not known", code="pixels.bits")
     possible = layout.bits_allocated in (1, 8, 16, 32)
     fits = 1 <= layout.bits_stored <= layout.bits_allocated and layout.bits_stored - 1 <= layout.high_bit
     if not possible or not fits or layout.high_bit >= layout.bits_allocated:

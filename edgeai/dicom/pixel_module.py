@@ -97,6 +97,7 @@ def layout_of(
         bits_stored=stored,
         high_bit=dataset.integer("HighBit", stored - 1) if integers else stored - 1,
         signed=integers and is_signed(dataset),
+        has_sign=not integers or bool(dataset.numbers("PixelRepresentation")),
         planar=dataset.integer("PlanarConfiguration", 0) if instance.samples_per_pixel > 1 else 0,
         swapped_words=syntax.big_endian and element.vr == "OW" and allocated <= 8,
         deflated_from=meta_end,

@@ -294,9 +294,10 @@ class Worker:
         reason = result.reason
         if reason is not None:
             reason = replace(reason, message=self._mask.text(reason.message, job.instance))
+        identity = result_id(uid, result.model.digest, self._deployment.name, self._mask.uid(job.identity))
         return replace(
             result,
-            result_id=result_id(uid, result.model.digest, self._deployment.name, self._mask.uid(job.identity)),
+            result_id=job.result_id or identity,
             attempt=job.attempt,
             instance=self._mask.ids(job.instance, job.content),
             reason=reason,

@@ -133,8 +133,12 @@ class SpoolIntake:
             self.received += 1
         if admitted.is_new and not eligible:
             why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "there are no deployments"
-            facts = {"modality": instance.modality, "sop_class_uid": instance.sop_class_uid, "why": why}
-            self.report.say("instance.not-eligible", "an instance that no deployment is meant for", facts)
+            facts: dict[str, object] = {
+                "modality": instance.modality,
+                "sop_class_uid": instance.sop_class_uid,
+                "why": why,
+            }
+            self.report("instance.not-eligible", "an instance that no deployment is meant for", {**facts, "why": why})
         uid = self._mask.uid(instance.sop_instance_uid)
         log.debug("instance.admitted", sop_instance_uid=uid, kind=admitted.kind, jobs=len(admitted.jobs))
         return admitted.is_new

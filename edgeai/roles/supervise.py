@@ -20,7 +20,7 @@ from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
 from edgeai.roles.trials import Trials
-from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Spool, Station
+from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Note, Spool, Station, read_note
 from edgeai.spool.wal import reason_to_doubt
 
 ROLE = "supervise"
@@ -46,10 +46,11 @@ def main(config_path: Path) -> int:
     plan = read_plan(config_path.resolve())
     logs.configure(ROLE, level=plan.log_level, form=plan.log_format)
     doubt = reason_to_doubt(plan.data_dir / "spool")  # before it is opened
+    before = read_note(plan.data_dir / "spool" / "roles" / f"{ROLE}.note")
     spool = Spool(plan.data_dir / "spool", plan, site=plan.site, device_id=plan.device_id)
     try:
         station = _only_one(spool)
-        _begin(spool, plan, doubt)
+        _begin(spool, plan, doubt or _fell_behind(spool, before))
         return Supervisor(plan, spool, station).run()
     finally:
         spool.close()
@@ -66,6 +67,14 @@ def _only_one(spool: Spool) -> Station:
             code="run.already-running",
             remedy="stop that one first, or give this one a data_dir of its own",
         ) from error
+
+
+def _fell_behind(spool: Spool, before: Note | None) -> str:
+    """Why the database may be an older one, or an empty one; nothing when it knows all that the last life knew."""
+    known = before.detail.get("instances", 0) if before else 0
+    if not isinstance(known, int) or known <= spool.last_instance():
+        return ""
+    return f"the service had taken {known} images when it ended, and the database knows of {spool.last_instance()}"
 
 
 def _begin(spool: Spool, plan: Plan, doubt: str) -> None:
@@ -112,6 +121,7 @@ class Supervisor:
         ]
         self._trials = Trials(plan, spool)
         self._unaccounted: dict[str, Death] = {}
+        self._instances = 0
         self._stops = 0
         self._ready = False
         self._awake_since = self._looped_at = time.monotonic()
@@ -202,7 +212,9 @@ class Supervisor:
             child.role: {"pid": child.process.pid if child.process else 0, "restarts": child.restarts}
             for child in self._children
         }
-        self._station.beat("running", roles=roles)
+        with suppress(SpoolError):  # said elsewhere; what was known stays known
+            self._instances = max(self._instances, self._spool.last_instance())
+        self._station.beat("running", roles=roles, instances=self._instances)
         if not self._ready and all(child.note() is not None for child in self._children):
             self._ready = True
             systemd.notify("READY=1")

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeai.spool.admission import Admission
 from edgeai.spool.again import Again, FailedJobs, Selection
+from edgeai.spool.database import is_legacy
 from edgeai.spool.faults import Faults, Quarantine
 from edgeai.spool.history import Finished, History
 from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
@@ -65,6 +66,7 @@ __all__ = [
     "Step",
     "Store",
     "is_held",
+    "is_legacy",
     "owner_name",
     "read_note",
 ]

@@ -107,11 +107,14 @@ class Again(Store):
         for name in ("publish", *(f"infer:{deployment}" for deployment in sorted(set(deployments)))):
             self.bells.ring(name)
 
-    def unfinished_of(self, numbers: Sequence[int]) -> int:
-        """How many of these jobs have not ended yet."""
+    def unfinished_of(self, numbers: Sequence[int], *, deployment: str | None = None) -> int:
+        """How many of these jobs, or of those of one deployment, have not ended yet."""
         with self.db.read() as db:
             return sum(
-                db.execute("SELECT COUNT(*) FROM jobs WHERE id = ? AND state <> 'done'", (number,)).fetchone()[0]
+                db.execute(
+                    "SELECT COUNT(*) FROM jobs WHERE id = ?1 AND state <> 'done' AND (?2 IS NULL OR deployment = ?2)",
+                    (number, deployment),
+                ).fetchone()[0]
                 for number in numbers
             )
 

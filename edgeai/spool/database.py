@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -200,6 +200,15 @@ class Database:
             while self._open:
                 self._open.pop().close()
         self._local = threading.local()
+
+
+def is_legacy(path: Path) -> bool:
+    """Whether edgeai 0.1 wrote this database; a look that changes nothing. False when it cannot be read."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)) as db:
+            return bool(db.execute("PRAGMA user_version").fetchone()[0] == LEGACY_VERSION)
+    except sqlite3.Error:
+        return False
 
 
 def _dotted(version: int) -> str:

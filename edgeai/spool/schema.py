@@ -45,6 +45,7 @@ CREATE TABLE jobs (
     attempt INTEGER NOT NULL DEFAULT 1,         -- rises each time it is done again after it had failed
     deaths INTEGER NOT NULL DEFAULT 0,          -- that were the job's or the plugin's own doing, of this attempt
     interruptions INTEGER NOT NULL DEFAULT 0,   -- deaths that were not
+    result_id TEXT,                     -- that its first end had: a further attempt keeps it
     code TEXT,                          -- why condemned, and the failure's code once done
     reason TEXT,
     outcome TEXT,

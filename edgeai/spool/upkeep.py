@@ -59,6 +59,12 @@ class Upkeep(Store):
                 told = "a received file is gone from the spool; its jobs fail"
                 queue_event(self, db, "spool.file-missing", told, jobs=condemned)
 
+    def last_instance(self) -> int:
+        """The highest number that an instance ever had here; it only rises."""
+        with self.db.read() as db:
+            row = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'instances'").fetchone()
+        return int(row[0]) if row and isinstance(row[0], int) else 0
+
     def await_silence(self, timeout_s: float) -> list[str]:
         """Wait until no role of a former life holds its station; the names of those that still do after that."""
         end = time.monotonic() + timeout_s

@@ -45,6 +45,7 @@ class Job:
         content: ``sha256:<hex>`` of what arrived; empty for what edgeai 0.1 received.
         identity: the content as the result id covers it; empty where an id of edgeai 0.1 is kept.
         attempt: from 1; rises each time the job is done again after it had failed.
+        result_id: that an earlier attempt's result had, whatever the model was; empty at the first.
         deaths: how often a role died on this attempt by its own doing.
         received_at, claimed_at: seconds since the epoch.
         code, reason: why it was given up; empty while there is hope.
@@ -58,6 +59,7 @@ class Job:
     content: str = ""
     identity: str = ""
     attempt: int = 1
+    result_id: str = ""
     deaths: int = 0
     received_at: float
     claimed_at: float
@@ -72,7 +74,7 @@ class Job:
 
 _SELECT = (
     "SELECT j.id, j.deployment, i.file, i.sop_instance_uid, i.ref, i.content, i.identity, j.attempt, j.deaths,"
-    " j.created_at, j.code, j.reason FROM jobs AS j LEFT JOIN instances AS i ON i.id = j.instance"
+    " j.result_id, j.created_at, j.code, j.reason FROM jobs AS j LEFT JOIN instances AS i ON i.id = j.instance"
     " WHERE j.deployment = ? AND j.state {state} ORDER BY j.id LIMIT 1"
 )
 # The state stands in the statement and not among its parameters, so that the partial index is used.
@@ -103,7 +105,8 @@ class Work(Store):
         return self._job(row, owner)
 
     def _job(self, row: tuple[Any, ...], owner: str) -> Job:
-        identifier, deployment, file, uid, ref, content, identity, attempt, deaths, created_at, code, reason = row
+        identifier, deployment, file, uid, ref, content, identity, attempt, deaths, result_id, *rest = row
+        created_at, code, reason = rest
         instance = instance_of(uid, ref)
         if instance is None:
             # Never an exception: a role that stops at a row would stop at it again at each start.
@@ -118,6 +121,7 @@ class Work(Store):
             identity=str(identity or ""),
             attempt=whole(attempt, 1),
             deaths=whole(deaths, 0),
+            result_id=str(result_id or ""),
             received_at=seconds(created_at, time.time()),
             claimed_at=time.time(),
             code=str(code or ""),
@@ -140,9 +144,9 @@ class Work(Store):
         code = result.reason.code if result.reason else ""
         with self.db.write() as db:
             done = db.execute(
-                "UPDATE jobs SET state = 'done', owner = NULL, outcome = ?, code = ?, finished_at = ?"
+                "UPDATE jobs SET state = 'done', owner = NULL, outcome = ?, code = ?, finished_at = ?, result_id = ?"
                 " WHERE id = ? AND owner = ? AND state IN ('claimed', 'condemned')",
-                (str(result.outcome), code, time.time(), job.id, job.owner),
+                (str(result.outcome), code, time.time(), result.result_id, job.id, job.owner),
             )
             if done.rowcount != 1:
                 return False

@@ -111,6 +111,12 @@ class Cart:
             self._spool = Spool.of(load_config(self.profile))
         return self._spool
 
+    def forget_spool(self) -> None:
+        """Let go of the database, for tests that put another in its place."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
     def pid(self, role: str) -> int:
         """The living process of a role, once there is one that has spoken."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edgeai.spool import is_held, read_note
 from edgeai.testing.fakes import Misbehaviour
 
 DULL, BRIGHT = 60, 250
@@ -321,3 +322,28 @@ def test_random_kills_of_every_role_lose_nothing_and_double_nothing(cart: Any, u
     assert {result["outcome"] for result in cart.results()} == {"completed"}
     until(lambda: cart.spool.backlog()[0] == 0)
     assert not list(cart.spool.instances.iterdir())
+
+
+def test_a_database_that_knows_less_than_the_last_life_throws_no_image_away(cart: Any, until: Any) -> None:
+    cart.backends = ("fake-absent",)
+    cart.configure()
+    database = cart.spool.folder / "spool.sqlite"
+    cart.forget_spool()
+    before = {path.name: path.read_bytes() for path in database.parent.glob("spool.sqlite*")}
+    cart.start()
+    until(lambda: cart.spool.holds())
+    for _ in range(3):
+        cart.admit()
+    note = database.parent / "roles" / "supervise.note"
+    until(lambda: read_note(note).detail.get("instances") == 3)
+    cart.process.kill()
+    cart.process.wait()
+    until(lambda: not is_held(note))
+    cart.forget_spool()
+    for path in database.parent.glob("spool.sqlite*"):
+        path.unlink()
+    for name, body in before.items():  # an older copy of the database, as a restored backup is
+        (database.parent / name).write_bytes(body)
+    cart.start()
+    until(lambda: cart.events("spool.images-lost"))
+    assert len(list((database.parent / "lost").iterdir())) == 3

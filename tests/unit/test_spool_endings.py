@@ -300,3 +300,13 @@ def test_give_back_is_for_a_while_and_not_for_ever(spool: Spool) -> None:
     assert given_back == 2
     assert job is not None
     assert job.deaths == 2
+
+
+def test_a_redone_job_keeps_its_result_id_whatever_the_model_is_by_then(spool: Spool) -> None:
+    arrive(spool)
+    first = end(spool, Outcome.FAILED)
+    assert first.result_id == ""
+    arrive(spool)
+    again = spool.claim("guard", "me")
+    assert again is not None
+    assert again.result_id == f"{first.instance.sop_instance_uid}/{first.content}/guard"

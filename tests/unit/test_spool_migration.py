@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError, Failure, InstanceIds, ModelRef, Outcome, Result, SpoolError
-from edgeai.spool import Job, Selection, Spool, Station
+from edgeai.spool import Job, Selection, Spool, Station, is_legacy
 from edgeai.spool.schema import MAJOR, MINOR, SCHEMA_VERSION
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "spools" / "0.1.0.tar.xz"
@@ -68,6 +68,15 @@ def test_every_row_is_there_after_the_migration(folder: Path) -> None:
     assert (held.plugin, held.step) == ("openvino", "open")
     assert [item.code for item in spool.recent(10)] == ["pixels.dimensions", "pixels.short", ""]
     spool.close()
+
+
+def test_who_only_looks_changes_nothing(folder: Path) -> None:
+    before = (folder / "spool.sqlite").read_bytes()
+    assert is_legacy(folder / "spool.sqlite")
+    assert (folder / "spool.sqlite").read_bytes() == before
+    Spool(folder).close()
+    assert not is_legacy(folder / "spool.sqlite")
+    assert not is_legacy(folder / "nothing")
 
 
 def test_waiting_jobs_run_to_their_ends_and_the_ledger_adds_up(folder: Path) -> None:
