@@ -10,9 +10,10 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
+_BOTH_SIDES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,11 @@ class Identity:
 
 
 class Authority:
-    """Signs certificates for ``localhost`` and 127.0.0.1; ``ca`` is its own certificate."""
+    """Signs certificates for ``localhost`` and 127.0.0.1; ``ca`` is its own certificate.
+
+    All are as RFC 5280 wants them, since Python refuses others from 3.13 on: the authority says what its key is for,
+    and whatever it signs says whose key signed it.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -33,6 +38,7 @@ class Authority:
         certificate = (
             self._builder(self._name, self._key.public_key())
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(signs_certificates=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
@@ -44,6 +50,9 @@ class Authority:
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         certificate = (
             self._builder(subject, key.public_key(), valid_days)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_usage(signs_certificates=False), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
@@ -66,6 +75,8 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - 30 * _DAY)
             .not_valid_after(now + valid_days * _DAY)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
 
     def _write(self, name: str, content: bytes) -> Path:
@@ -73,3 +84,17 @@ class Authority:
         path.touch(mode=0o600)
         path.write_bytes(content)
         return path
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
