@@ -14,8 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cart, images, process
+from benchmarks import cart, images, process, spool
 from benchmarks.cine import cine
+from benchmarks.machine import machine
 from benchmarks.material import built
 from benchmarks.pruning import pruning
 from benchmarks.timing import Row
@@ -26,6 +27,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "cine": cine,
     "arrival": cart.arrival,
     "receive": cart.receive,
+    "spool": spool.growth,
     "cold": process.cold_start,
     "memory": cart.memory,
     "pruning": pruning,
@@ -42,6 +44,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown case {', '.join(unknown)}; choose from {', '.join(CASES)}")
     console = Console(width=max(120, Console().width))
+    before = machine()
     console.print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="edgeai-bench-") as name:
@@ -56,7 +59,8 @@ def main() -> None:
         for note in row.notes:
             console.print(f"{row.case}: {note}")
     if options.json:
-        options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+        kept = {"machine": before, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def _table(rows: list[Row]) -> Table:

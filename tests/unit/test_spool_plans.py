@@ -1,0 +1,205 @@
+"""What an image costs does not grow with what the spool remembers: every statement of every role, explained.
+
+Finished jobs stay for 30 days, so ``instances`` and ``jobs`` grow to hundreds of thousands of rows. A statement that
+walks one of them costs more with each image. ``make bench`` shows the times (case ``spool``); here are the plans.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeai.api import BundleRejected, EngineRef, Failure, Finding, InstanceIds, ModelRef, Outcome, Result
+from edgeai.config import Spool as Limits
+from edgeai.spool import Selection, Spool
+from edgeai.spool.aside import Choice, Refusal
+from edgeai.spool.ledger import has_finished_since, read_ledger
+from edgeai.testing.examples import instance_ref
+
+WALKS = re.compile(r"^SCAN (?P<table>\w+)(?P<how>.*)$")
+GROWING = {"instances", "jobs", "messages", "pending", "set_aside", "i", "j", "m", "p", "s"}
+BOUNDED_INDEXES = ("jobs_unfinished", "jobs_failed", "instances_kept", "instances_by_file")
+"""Partial indexes over what is bounded by the profile: unfinished jobs, failures that can be redone, kept files."""
+
+COUNTED = ("messages", "pending", "set_aside")
+"""Bounded by the profile too, and counted as a whole at most twice a second, or at a refusal."""
+
+Asked = dict[str, tuple[Any, ...] | dict[str, Any]]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    """Statement -> the parameters that it was last run with."""
+    statements: Asked = {}
+
+    class Recorder(sqlite3.Connection):
+        def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+            if sql.lstrip().split(None, 1)[0].upper() in ("SELECT", "UPDATE", "DELETE", "INSERT", "WITH"):
+                statements[sql] = parameters
+            return super().execute(sql, parameters)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **options: connect(*given, factory=Recorder, **options))
+    return statements
+
+
+@pytest.fixture
+def spool(asked: Asked, tmp_path: Path) -> Iterator[Spool]:
+    opened = Spool(tmp_path / "spool", Limits(reserve_bytes=1000), site="lab", device_id="cart")
+    opened.enable_sinks(["a", "b"])
+    asked.clear()  # making the tables and a new sink's backlog happen once
+    yield opened
+    opened.close()
+
+
+def arrive(spool: Spool, number: int, content: str = "x") -> None:
+    received = spool.tmp / f"{number}"
+    received.write_bytes(b"x" * 100)
+    instance = instance_ref(sop_instance_uid=f"2.25.{number}")
+    digest = f"sha256:{content.encode().hex():0>64}"
+    spool.check_room(100)
+    spool.admit(instance, received, content=lambda: digest, deployments=("guard",), source="test")
+
+
+def end(spool: Spool, outcome: Outcome) -> None:
+    job = spool.claim("guard", "me")
+    assert job is not None
+    completed = outcome is Outcome.COMPLETED
+    engine = EngineRef(backend="b", engine="b 1", device="CPU", artifact="a", precision="fp32")
+    result = Result(
+        result_id=f"{job.instance.sop_instance_uid}/{job.content}",
+        attempt=job.attempt,
+        deployment=job.deployment,
+        outcome=outcome,
+        model=ModelRef(name="m", version="1", digest="sha256:0"),
+        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
+        created_at="",
+        edgeai_version="",
+        findings=(Finding(kind="class", label="x", present=True),) if completed else (),
+        reason=None if completed else Failure(code="pixels.short", message="no"),
+        engine=engine if completed else None,
+        timings_ms={"run": 3.0},
+    )
+    assert spool.finish(job, result, b"{}")
+
+
+def ingest(spool: Spool) -> None:
+    """New, known, failed and sent again, other content; held."""
+    arrive(spool, 1)
+    end(spool, Outcome.COMPLETED)
+    arrive(spool, 1)
+    arrive(spool, 2)
+    end(spool, Outcome.FAILED)
+    arrive(spool, 2)
+    arrive(spool, 1, "y")
+    spool.hold("guard", BundleRejected("nobody known signed it", code="bundle.untrusted"))
+    arrive(spool, 3)
+    spool.holds()
+    spool.lift("guard")
+    spool.count_refused("dicom.structure")
+
+
+def infer(spool: Spool) -> None:
+    """Claims, ends, gives back, condemns, counts faults."""
+    for number in range(10, 16):
+        arrive(spool, number)
+    end(spool, Outcome.COMPLETED)
+    job = spool.claim("guard", "me")
+    assert job is not None
+    spool.give_back(job, max_attempts=3)
+    job = spool.claim("guard", "me")
+    assert job is not None
+    spool.blame(job.id, "crashed", "it died", max_attempts=1)
+    assert spool.condemned("guard", "me") is not None
+    spool.release("guard", owner="me")
+    spool.release()
+    for _ in range(4):
+        spool.fault(
+            plugin="acme",
+            version="1",
+            deployment="guard",
+            step="run",
+            cause="crashed",
+            quarantine_after=3,
+            job_id=job.id,
+        )
+    spool.faults(plugin="acme", version="1", deployment="guard", step="run")
+    spool.quarantined("guard")
+    spool.pardon("acme", "guard")
+
+
+def publish(spool: Spool) -> None:
+    """Reads, delivers, sets aside, retries and drops."""
+    for number in range(20, 24):
+        arrive(spool, number)
+        end(spool, Outcome.COMPLETED)
+    first, second, third, *_ = spool.pending(10, sink="a", lane="result")
+    spool.published("a", [first.sequence])
+    refusal = Refusal(sequence=second.sequence, code="mqtt.refused", reason="no")
+    spool.settle("a", [third.sequence], [refusal])
+    spool.published("b", [first.sequence])
+    spool.results_set_aside_full()
+    spool.set_aside(Choice(sink="a"))
+    spool.retry(Choice(sink="a"))
+    spool.settle("a", [], [refusal])
+    spool.drop(Choice(sink="a"))
+
+
+def watch(spool: Spool) -> None:
+    """What the supervisor, `status` and the health server ask, again and again."""
+    arrive(spool, 30)
+    end(spool, Outcome.FAILED)
+    spool.backlog()
+    spool.queue_lengths()
+    spool.recent(10)
+    spool.histograms()
+    spool.counters()
+    spool.sweep()
+    spool.trial_due(60.0)
+    read_ledger(spool.db)
+    has_finished_since(spool.db, "guard", 0.0)
+    spool.do_again([group for found in spool.failed(Selection(codes=("pixels.short",))) for group in found.numbers])
+
+
+@pytest.mark.parametrize("role", [ingest, infer, publish, watch], ids=lambda role: role.__name__)
+def test_no_statement_walks_what_grows(spool: Spool, asked: Asked, role: Callable[[Spool], None]) -> None:
+    role(spool)
+    statements = dict(asked)
+    assert len(statements) >= 8, "the role's statements were not seen"
+    walking = {sql: plan for sql, parameters in statements.items() if (plan := walks(spool, sql, parameters))}
+    assert not walking, "\n".join(f"{plan}: {sql}" for sql, plan in walking.items())
+
+
+def walks(spool: Spool, sql: str, parameters: tuple[Any, ...] | dict[str, Any]) -> list[str]:
+    """The lines of its plan that visit every row of something that grows."""
+    plan = spool.db.connection().execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+    lines = [str(row[3]) for row in plan]
+    walked = []
+    for line in lines:
+        match = WALKS.match(line)
+        if match is None or match["table"] not in GROWING:
+            continue
+        in_order = "USING" in match["how"] and " LIMIT " in f"{sql} " and "USE TEMP B-TREE FOR ORDER BY" not in lines
+        is_count = "COUNT(" in sql and match["table"] in COUNTED
+        if not in_order and not is_count and not any(name in match["how"] for name in BOUNDED_INDEXES):
+            walked.append(line)
+    return walked
+
+
+def test_a_walk_would_be_seen(spool: Spool) -> None:
+    for sql in (
+        "SELECT COUNT(*) FROM jobs",
+        "SELECT id FROM jobs WHERE code = 'x'",
+        "SELECT finished_at FROM jobs WHERE state = 'done' ORDER BY outcome LIMIT 1",
+        "DELETE FROM instances WHERE source = 'x'",
+    ):
+        assert walks(spool, sql, ())
+    # The state as a parameter: the planner cannot know that the partial index serves.
+    assert walks(
+        spool, "SELECT id FROM jobs WHERE deployment = ? AND state = ? ORDER BY id LIMIT 1", ("guard", "waiting")
+    )
