@@ -89,7 +89,7 @@ OWNERS = {
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},
-    "cryptography": {"bundle", "checkup.py", "health", "testing"},
+    "cryptography": {"bundle", "checkup.py", "health", "testing", "tls.py"},
     "securesystemslib": {"bundle"},
     "amqtt": {"testing"},
 }

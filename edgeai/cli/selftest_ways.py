@@ -16,6 +16,7 @@ from edgeai.config import DeviceConfig, Folder, Scp, Tls
 from edgeai.selftest import AE_TITLE
 from edgeai.spool import Spool
 from edgeai.spool.tracing import jobs_of, unsent_on
+from edgeai.tls import cause_of_files
 
 _TAIL_BYTES: Final = 4_000_000
 """So much of the JSON lines is looked at: a self-test's lines are among the last."""
@@ -100,10 +101,11 @@ def _tls_to(tls: Tls) -> ssl.SSLContext:
         context.load_verify_locations(cafile=str(tls.certificate))
         context.load_cert_chain(str(tls.certificate), str(tls.key))
     except (OSError, ssl.SSLError) as error:
+        cause = cause_of_files(error, ca=None, certificate=tls.certificate, key=tls.key)
         raise EdgeaiError(
-            f"the certificate of the DICOM port cannot be used: {error}",
+            f"the certificate of the DICOM port cannot be used: {cause.text}",
             code="selftest.tls",
-            remedy="run the self-test as the service's user; see ingest.scp.tls",
+            remedy=f"{cause.remedy}; run the self-test as the service's user",
         ) from error
     return context
 

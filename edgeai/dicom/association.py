@@ -63,11 +63,11 @@ class Service:
     idle_timeout_s: float
     max_instance_bytes: int
 
-    def refuse(self, reason: Reason, address: str, calling_ae_title: str = "?") -> None:
-        """Count one that did not come in, and say it."""
+    def refuse(self, reason: Reason, address: str, calling_ae_title: str = "?", *, why: str = "") -> None:
+        """Count one that did not come in, and say it; ``why`` says more than the reason does."""
         self.door.refuse(reason)
         facts: dict[str, object] = {"reason": str(reason), "calling_ae_title": calling_ae_title, "address": address}
-        self.report("association.rejected", f"association rejected: {WHY[reason]}", facts)
+        self.report("association.rejected", f"association rejected: {WHY[reason]}{why and f': {why}'}", facts)
 
 
 class Association:

@@ -18,6 +18,7 @@ from edgeai.dicom.association import Association, Report, Service
 from edgeai.dicom.door import Door, Place
 from edgeai.dicom.negotiation import AssociationRules, Reason
 from edgeai.logs import Log
+from edgeai.tls import cause_of_files, cause_of_handshake
 
 _log = Log(__name__)
 _ACCEPT_POLL_S: Final = 0.5
@@ -206,9 +207,11 @@ class StorageScp:
             return True
         except OSError as error:
             reason = Reason.TIMED_OUT if isinstance(error, TimeoutError) else Reason.TLS
-            _log.warning("connection.broke", address=place.address, why=str(error))
+            reason = Reason.EVICTED if place.is_evicted else reason
+            why = cause_of_handshake(error, peer="the sender").text if reason is Reason.TLS else str(error)
+            _log.warning("connection.broke", address=place.address, why=why)
             if not self._stopping.is_set():
-                self._service.refuse(Reason.EVICTED if place.is_evicted else reason, place.address)
+                self._service.refuse(reason, place.address, why=why if reason is Reason.TLS else "")
             return False
 
 
@@ -228,9 +231,8 @@ def server_tls(certificate: Path, key: Path, ca: Path | None = None) -> ssl.SSLC
             context.load_verify_locations(ca)
             context.verify_mode = ssl.CERT_REQUIRED
     except (OSError, ssl.SSLError) as error:
+        cause = cause_of_files(error, ca=ca, certificate=certificate, key=key)
         raise ConfigError(
-            f"the TLS files of the DICOM port cannot be used ({certificate}, {key}, {ca or 'no ca'}): {error}",
-            code="config.tls",
-            remedy="PEM files, readable by the service; the key unencrypted and that of the certificate",
+            f"the TLS files of the DICOM port cannot be used: {cause.text}", code="config.tls", remedy=cause.remedy
         ) from error
     return context

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeai.api.errors import MqttError
+from edgeai.tls import Cause, cause_of_files
 
 LARGEST_PACKET = 1 + 4 + 268_435_455
 """What a fixed header can say (section 1.5.5)."""
@@ -71,12 +72,14 @@ class Loss:
         code: reason code of the broker's own DISCONNECT, where it sent one.
         by_peer: not by this side.
         in_order: the other side closed the connection, and did not just vanish or reset it.
+        tls: what the other side refused of our end of TLS; since TLS 1.3 it says so after the handshake.
     """
 
     text: str
     code: int | None = None
     by_peer: bool = True
     in_order: bool = False
+    tls: Cause | None = None
 
 
 def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
@@ -91,9 +94,8 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
         if certificate is not None:
             context.load_cert_chain(str(certificate), str(key) if key else None)
     except (OSError, ssl.SSLError) as error:
+        cause = cause_of_files(error, ca=ca, certificate=certificate, key=key)
         raise MqttError(
-            f"TLS files cannot be used ({ca}, {certificate}, {key}): {error}",
-            code="mqtt.tls",
-            remedy="check that they are PEM files that this user may read, and that key and certificate match",
+            f"the TLS files of [mqtt.tls] cannot be used: {cause.text}", code="mqtt.tls", remedy=cause.remedy
         ) from error
     return context

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -21,6 +23,8 @@ class BoundedClient(paho.Client):
 
     max_incoming = 1 << 28
     on_death: Callable[[str], None] = staticmethod(lambda _why: None)
+    on_alert: Callable[[ssl.SSLError], None] = staticmethod(lambda _error: None)
+    """Told of the alert that ended the connection: paho takes it for a lost one and forgets it."""
     has_hung_up = False
     """Whether the other side closed the connection in good order, and not the network in between."""
 
@@ -47,10 +51,34 @@ class BoundedClient(paho.Client):
             self._give_up(f"the broker sent a packet of {bufsize} bytes, and {self.max_incoming} are taken")
         if len(self._out_packet) + len(self._in_messages) > MAX_UNANSWERED:
             self._give_up(f"the broker sends on and on, and takes no answer to more than {MAX_UNANSWERED} packets")
-        data: bytes = super()._sock_recv(bufsize)
+        try:
+            data: bytes = super()._sock_recv(bufsize)
+        except ssl.SSLError as error:
+            self._hear(error)
+            raise
         if bufsize and not data:
             self.has_hung_up = True
         return data
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return int(super()._sock_send(buf))
+        except BlockingIOError:
+            raise
+        except OSError:
+            # Who refuses our certificate says so and hangs up: what it said lies there, and paho would not look.
+            with suppress(OSError, ValueError):
+                sock: Any = self.socket()
+                if isinstance(sock, ssl.SSLSocket):
+                    try:
+                        sock.recv(1)
+                    except ssl.SSLError as error:
+                        self._hear(error)
+            raise
+
+    def _hear(self, error: ssl.SSLError) -> None:
+        if "ALERT" in str(error.reason):
+            self.on_alert(error)
 
     def _give_up(self, why: str) -> None:
         self.on_death(why)

@@ -19,6 +19,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgeai.api.errors import MqttError
 from edgeai.mqtt.broker import LARGEST_PACKET, Broker, Limits, Loss, Outgoing
 from edgeai.mqtt.client import BoundedClient
+from edgeai.tls import Cause, cause_of_handshake
 
 ACK_TIMEOUT_S = 20.0
 """How long a broker may take for CONNACK or PUBACK before the connection counts as broken."""
@@ -206,6 +207,7 @@ class Connection:
         )
         client.max_incoming = self._broker.max_incoming_bytes
         client.on_death = lambda why: self._end(Loss(text=why))
+        client.on_alert = self._on_alert
         client.max_inflight_messages_set(0)  # the window is kept here, so that paho queues nothing of its own
         if self._broker.username is not None:
             client.username_pw_set(self._broker.username, self._broker.password)
@@ -223,11 +225,7 @@ class Connection:
         try:
             self._client.connect(broker.host, broker.port, broker.keepalive_s, properties=self._bounds())
         except ssl.SSLError as error:
-            raise MqttError(
-                f"TLS with the broker at {broker.address} failed: {error}",
-                code="mqtt.tls",
-                remedy="check mqtt.tls.ca, the broker's certificate and its host name, and this device's clock",
-            ) from error
+            raise self._not_secured(cause_of_handshake(error, peer="the broker")) from error
         except (OSError, ValueError) as error:
             raise MqttError(
                 f"the broker at {broker.address} cannot be reached: {error}",
@@ -270,11 +268,19 @@ class Connection:
         if self.wait(done, timeout_s):
             return
         if self.loss is not None:
-            raise self._lost(self.loss.text)
+            raise self._lost(self.loss.text) if self.loss.tls is None else self._not_secured(self.loss.tls)
         raise MqttError(f"no {what} from the broker at {self._broker.address} within {timeout_s:g} s", code="mqtt.lost")
 
     def _lost(self, why: str) -> MqttError:
         return MqttError(f"lost the broker at {self._broker.address}: {why}", code="mqtt.lost")
+
+    def _not_secured(self, cause: Cause) -> MqttError:
+        text = f"TLS with the broker at {self._broker.address} failed: {cause.text}"
+        return MqttError(text, code="mqtt.tls", remedy=cause.remedy)
+
+    def _on_alert(self, error: ssl.SSLError) -> None:
+        cause = cause_of_handshake(error, peer="the broker")
+        self._end(Loss(text=cause.text, tls=cause))
 
     def _on_connect(self, _c: Any, _u: Any, _flags: Any, reason: ReasonCode, properties: Any) -> None:
         with self._changed:

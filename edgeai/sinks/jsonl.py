@@ -71,7 +71,9 @@ class JsonlSink:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._path.exists() and self._path.stat().st_size + len(block) > self._max_bytes:
             self._rotate()
-        with self._path.open("a+b", buffering=0) as file:  # a buffer would be written once more when it is closed
+        # Results say which patient's image they are of, so a new file is its owner's alone. Who opens it to others
+        # keeps that until it is rotated. A buffer would be written once more when it is closed.
+        with open(self._path, "a+b", buffering=0, opener=_private) as file:
             size = file.seek(0, os.SEEK_END)
             if size and _last_byte(file.fileno(), size) != b"\n":
                 block = b"\n" + block
@@ -91,6 +93,10 @@ class JsonlSink:
             if newer.exists():
                 newer.replace(older)
         self._path.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _delivered(message: Message) -> Receipt:

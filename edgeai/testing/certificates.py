@@ -28,28 +28,34 @@ class Authority:
     """Signs certificates for ``localhost`` and 127.0.0.1; ``ca`` is its own certificate.
 
     All are as RFC 5280 wants them, since Python refuses others from 3.13 on: the authority says what its key is for,
-    and whatever it signs says whose key signed it.
+    and whatever it signs says whose key signed it. Unless ``strict`` is off: then they are as many recipes make them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, strict: bool = True) -> None:
+        self._strict = strict
         self._folder = folder
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"edgeai test authority {folder.name}")])
-        certificate = (
-            self._builder(self._name, self._key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
-            .sign(self._key, hashes.SHA256())
-        )
+        builder = self._builder(self._name, self._key.public_key())
+        constraints = x509.BasicConstraints(ca=True, path_length=0 if strict else None)
+        builder = builder.add_extension(constraints, critical=True)
+        if strict:
+            builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
+        certificate = builder.sign(self._key, hashes.SHA256())
         self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, valid_days: int = 1) -> Identity:
-        """A certificate with common name ``name`` (``site/device``, say); expired when ``valid_days`` is negative."""
+    def issue(self, name: str, *, valid_days: int = 1, begins_days: int = -30, host: str = "localhost") -> Identity:
+        """A certificate with common name ``name`` (``site/device``, say); expired when ``valid_days`` is negative.
+
+        ``host`` is the name that it is for; with ``localhost`` it is for 127.0.0.1 too.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names: list[x509.GeneralName] = [x509.DNSName(host)]
+        if host == "localhost":
+            names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         certificate = (
-            self._builder(subject, key.public_key(), valid_days)
+            self._builder(subject, key.public_key(), valid_days, begins_days)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
@@ -64,19 +70,23 @@ class Authority:
         return Identity(self._write(f"{file}.pem", pem), self._write(f"{file}.key", private))
 
     def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid_days: int = 1
+        self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid_days: int = 1, begins_days: int = -30
     ) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
             .public_key(key)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 30 * _DAY)
+            .not_valid_before(now + begins_days * _DAY)
             .not_valid_after(now + valid_days * _DAY)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+        )
+        if not self._strict:
+            return builder
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False).add_extension(
+            signer, critical=False
         )
 
     def _write(self, name: str, content: bytes) -> Path:

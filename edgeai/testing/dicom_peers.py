@@ -50,6 +50,7 @@ class Receiving:
         self.spool = Spool(folder / "spool", self.limits)
         self.intake = SpoolIntake(self.spool, lambda: {"guard": None})
         self.events: list[tuple[str, dict[str, object]]] = []
+        self.messages: list[str] = []
         self.told: list[str] = []
         self.scp: StorageScp | None = None
 
@@ -62,6 +63,7 @@ class Receiving:
 
     def _report(self, kind: str, message: str, facts: dict[str, object]) -> None:
         self.events.append((kind, facts))
+        self.messages.append(message)
         self.told.append(message)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,3 +92,26 @@ def test_each_message_has_its_receipt(tmp_path: Path) -> None:
         (0, "delivered"),
         (2, "delivered"),
     ]
+
+
+def test_a_new_file_is_its_owners_alone_after_each_rotation_too(tmp_path: Path) -> None:
+    """Whatever the umask of who starts the service: results name patients' images."""
+    path = tmp_path / "results.jsonl"
+    before = os.umask(0)
+    try:
+        sink = _sink(path, max_bytes=60, keep=2)
+        for number in range(40):
+            sink.put([_message(number)])
+    finally:
+        os.umask(before)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["results.jsonl", "results.jsonl.1", "results.jsonl.2"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+def test_who_opens_the_file_to_a_group_keeps_that(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    path.touch()
+    path.chmod(0o640)
+    _sink(path).put([_message(1)])
+    assert path.stat().st_mode & 0o777 == 0o640
