@@ -112,7 +112,7 @@ class CompressRequest:
         validation: batches that early stopping looks at.
         teacher: the trained parent that the chain of steps began from.
         augment: augmentation of the training batches, names as the card's ``[training.augment]``.
-        seed: of every random choice; the same request gives the same weights.
+        seed: of every random choice; the same request gives the same weights, on the same kind of processor.
         options: the step's, names out of ``CompressorSpec.options``.
         progress: told what is being done, one short sentence a step.
     """

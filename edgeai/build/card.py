@@ -152,6 +152,9 @@ class Training(Table):
     command: Sentence = Field(description="what reproduces it")
     seed: int = Field(ge=0, description="of every random choice")
     environment: dict[str, str] = Field(default_factory=dict, description="distribution -> version")
+    processor: Sentence | None = Field(
+        None, description="model, cores and instruction sets of the processor that trained; another kind gives others"
+    )
     augment: dict[str, Any] = Field(
         default_factory=dict, description="augmentation while fine-tuning, as the plugin `keras` names it"
     )

@@ -1,7 +1,7 @@
 """``edgeai train``: run a card's ``train.py``, and record in the card what it was made with.
 
 The script runs in a process of its own, as anyone would run it by hand. What it learnt from, and with which versions,
-is then written into ``model.toml``; comments and order stay.
+and on which processor, is then written into ``model.toml``; comments and order stay.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,8 @@ from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.build.card import CARD_NAME, Card, file_digest, read_card
 from edgeai.build.dataset import digest, read_splits
 from edgeai.build.extra import needed
+from edgeai.build.golden import Golden, read_golden
+from edgeai.build.repetition import Recorded, processor, repetition
 
 SCRIPT = "train.py"
 RESULT = "result: "
@@ -37,11 +40,13 @@ class Trained:
         model: the ``.keras`` file; the old one after a cross-validation, which writes nothing.
         digest: of it.
         results: what the script said of the model's worth, line by line.
+        repeated: whether these are the weights that the card had, and what differs; empty when it had none.
     """
 
     model: Path
     digest: str
     results: tuple[str, ...]
+    repeated: str = ""
 
 
 def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str], None] = lambda step: None) -> Trained:
@@ -69,13 +74,32 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     found = _data_digest(card, data, progress)
     needed("tomlkit")
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
-    results = _run(script, options, progress)
     model = folder / card.model
+    old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
+    results = _run(script, options, progress)
     if not model.is_file():
         raise EdgeaiError(f"{SCRIPT} ended well, and wrote no {card.model}", code="build.training-failed")
-    if not folds:
-        record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment())
-    return Trained(model=model, digest=file_digest(model), results=results)
+    if folds:
+        return Trained(model=model, digest=file_digest(model), results=results)
+    record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment(), processor=processor())
+    repeated = repetition(old, _recorded(read_card(folder), folder)) if old else ""
+    return Trained(model=model, digest=file_digest(model), results=results, repeated=repeated)
+
+
+def _recorded(card: Card, folder: Path) -> Recorded:
+    """What the card says of its weights, and what these answer."""
+    shared = card.for_manifest()
+    inputs, outputs = ([tensor.spec() for tensor in shared[what]] for what in ("inputs", "outputs"))
+    golden: tuple[Golden, ...] = ()
+    with suppress(ConfigError):  # a script need not write any
+        golden = read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
+    return Recorded(
+        model=card.model_digest,
+        data=card.data[0].digest if len(card.data) == 1 else None,
+        processor=card.training.processor,
+        environment=card.training.environment,
+        golden=golden,
+    )
 
 
 def environment() -> dict[str, str]:
@@ -89,14 +113,17 @@ def environment() -> dict[str, str]:
     return found
 
 
-def record(card: Path, *, model: str, data: str | None, environment: Mapping[str, str]) -> None:
-    """Write digests and versions into a ``model.toml``; all else in it stays as it was written.
+def record(
+    card: Path, *, model: str, data: str | None, environment: Mapping[str, str], processor: str | None = None
+) -> None:
+    """Write digests, versions and the processor into a ``model.toml``; all else in it stays as it was written.
 
     Args:
         card: the file.
         model: digest of the ``.keras`` file.
         data: digest of the samples; goes to ``[[data]]`` where the card has one source alone.
         environment: distribution -> version.
+        processor: that trained.
 
     Raises:
         ConfigError: ``build.extra-missing``.
@@ -106,6 +133,8 @@ def record(card: Path, *, model: str, data: str | None, environment: Mapping[str
     document["model_digest"] = model
     if data is not None and len(document["data"]) == 1:
         document["data"][0]["digest"] = data
+    if processor is not None:
+        document["training"]["processor"] = processor
     table = tomlkit.table()
     table.update(dict(environment))
     if "environment" in document["training"]:

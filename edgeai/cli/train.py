@@ -20,8 +20,9 @@ def command(
 
     The samples are checked first: a missing file, an unknown label, or a patient in training and in validation ends it
     before anything is trained. Then the script runs in a process of its own; it writes the .keras file and the golden
-    cases. The digests of weights and samples, and the versions of Python, Keras, TensorFlow and numpy, go into
-    model.toml, whose comments stay.
+    cases. The digests of weights and samples, the versions of Python, Keras, TensorFlow and numpy, and the processor go
+    into model.toml, whose comments stay. Where the card had weights, it says whether these are the same, byte by byte,
+    and if not, what differs and how far the answers lie apart: another kind of processor gives other bytes.
 
     With --cross-validate, K models are trained, each judged on the groups that it never saw.
 
@@ -34,5 +35,7 @@ def command(
         trained = train(card_folder, data, folds=cross_validate, progress=progress)
     for line in trained.results:
         typer.echo(line)
+    if trained.repeated:
+        typer.echo(trained.repeated)
     if not cross_validate:
         typer.echo(f"{trained.model}: {trained.model.stat().st_size} bytes, {trained.digest}")

@@ -21,6 +21,7 @@ from guard import dataset, radiograph, slices, ultrasound
 
 from edgeai.build.card import file_digest, read_card
 from edgeai.build.golden import Golden, write_golden
+from edgeai.build.repetition import processor
 
 HERE = Path(__file__).resolve().parent
 CHUNK = 500
@@ -106,6 +107,7 @@ def main() -> None:
         print(f"data {source}: {digest}")
     for distribution in ("keras", "tensorflow", "numpy", "scipy", "opencv-python-headless"):
         print(f"{distribution} = {metadata.version(distribution)}")
+    print(f"processor = {processor()}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.build.card import file_digest, read_card
+from edgeai.build.repetition import processor
 from edgeai.build.training import environment, record, train
 from edgeai.cli.main import run
 
@@ -97,6 +98,8 @@ def test_training_is_recorded_in_the_card_and_nothing_else_of_it_changes(card: P
     assert after.model_digest == trained.digest == file_digest(card / "tiny.keras")
     assert after.training.environment["python"] == platform.python_version()
     assert after.training.environment == environment()
+    assert after.training.processor == processor()
+    assert trained.repeated == ""  # there was nothing to repeat
     assert after.data[0].digest is not None
     assert after.training.augment == {"noise": 0.5}
     lines = (card / "model.toml").read_text().splitlines()
@@ -108,11 +111,24 @@ def test_training_is_recorded_in_the_card_and_nothing_else_of_it_changes(card: P
 def test_recording_twice_is_recording_once_and_other_samples_give_another_digest(card: Path, data: Path) -> None:
     train(card, data)
     first = (card / "model.toml").read_text()
-    train(card, data)
+    assert train(card, data).repeated == "The same weights as the card had, byte by byte."
     assert (card / "model.toml").read_text() == first
     (data / "train.csv").write_text("place,label\n0,yes\n1,yes\n")
     train(card, data)
     assert (card / "model.toml").read_text() != first
+
+
+def test_weights_that_come_out_differently_are_said_to_be_others_and_why(
+    card: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(card, data)
+    path = card / "model.toml"
+    path.write_text(path.read_text().replace(processor(), "another processor, avx2"))
+    (card / "train.py").write_text(SCRIPT.replace("new weights", "weights by other kernels"))
+    assert run(["train", str(card), "--data", str(data)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Other weights than the card had: processor was another processor, avx2, is" in told
+    assert read_card(card).training.processor == processor()
 
 
 def test_a_cross_validation_writes_nothing(card: Path, data: Path) -> None:

@@ -173,7 +173,7 @@ class CompressorConformance(Suite):
     def test_same_request_same_bytes(
         self, example: CompressionExample, made: tuple[CompressRequest, Compressed], tmp_path: Path
     ) -> None:
-        """The same request gives the same file again, byte by byte."""
+        """The same request gives the same file again on this machine, byte by byte."""
         again = self.spec.compress(self.request_for(example, tmp_path))
         assert _digest(again.model) == _digest(made[1].model)
 

@@ -1,4 +1,4 @@
-"""Training and fine-tuning: the same request gives the same weights, and the best ones are kept."""
+"""Training and fine-tuning: the same request gives the same weights on one kind of processor; the best are kept."""
 
 from __future__ import annotations
 
