@@ -1,4 +1,5 @@
-# edgeai: `make demo` shows it at work, `make test` proves it, `make check` is the gate, `make bench` measures.
+# edgeai: `make demo` shows it at work, `make test` proves it, `make quick` is for between two changes, `make check` is
+# the gate, `make bench` measures.
 # Every target sets up what it needs; nothing is installed outside this folder.
 
 PYTHON ?= python3
@@ -7,6 +8,7 @@ BACKEND ?= auto
 ARGS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
+PARALLEL := $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
 PINS := -c .ci/constraints.txt
 RUNTIME_VENV := .venv-tflite-runtime
 DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
@@ -17,7 +19,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
 .DEFAULT_GOAL := help
-.PHONY: demo test torture check lint bench clean help
+.PHONY: demo test torture check quick unit lint bench clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -25,9 +27,13 @@ help: ## This list
 demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in one terminal; BACKEND=tflite|openvino
 	$(PY) -m edgeai demo --backend $(BACKEND) $(ARGS)
 
+# The system tests run whatever the others found. pytest's status 5 is "no such test": with ARGS one part may say so.
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
-	$(RUNTIME_PYTHON) $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0 -m "not system" $(ARGS)
-	$(PY) -m pytest -m system $(ARGS)
+	@trap 'exit 130' INT; \
+	$(RUNTIME_PYTHON) $(PARALLEL) -m "not system" $(ARGS); others=$$?; \
+	$(PY) -m pytest -m system $(ARGS); system=$$?; \
+	case "$$others $$system" in "0 0"|"0 5"|"5 0") exit 0;; esac; \
+	echo "Tests failed: pytest ended with status $$system in the system tests, and $$others in all others"; exit 1
 
 torture: $(VENV)/.dev ## The long soak: descriptors and memory of a cart over 12,500 rounds; curves in var/torture/soak.csv
 	EDGEAI_SOAK=full EDGEAI_SOAK_CSV=var/torture/soak.csv $(PY) -m pytest tests/torture -s --timeout 14400 $(ARGS)
@@ -40,11 +46,16 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 
 check: lint test ## The gate: lint and all tests
 
+unit: $(VENV)/.dev
+	$(PARALLEL) -m "not system and not slow" tests/unit tests/test_house.py $(ARGS)
+
+quick: lint unit ## Lint and the unit tests but the slow ones: about three minutes
+
 bench: $(VENV)/.dev ## One table of ratios, each to a limit measured in the same run
 	$(PY) -m benchmarks $(ARGS)
 
 clean: ## Remove the environments and what the demo wrote
-	rm -rf $(VENV) $(RUNTIME_VENV) demo-output var
+	rm -rf $(VENV) $(RUNTIME_VENV) .venv-3.1? demo-output var
 
 $(VENV)/.base: .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,139 @@
+"""``make test`` and ``.ci/run``: one part that fails hides no other, and the end says what failed.
+
+``make`` and ``bash`` are real; the programs that they start are scripts that note how they were called, since the
+real ones are the very tests that run here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from edgeai.testing.require import require
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTING = """\
+#!/bin/sh
+echo "$*" >> {log}
+case "$*" in {cases} esac
+exit 0
+"""
+UNIT, SYSTEM = '*"not system"*', '*"-m system"*'
+
+
+def script(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+def make_test(folder: Path, *cases: str, arguments: str = "") -> tuple[int, list[str], str]:
+    """Status of ``make test``, the calls of Python and what was printed, with a Python that ends by ``cases``."""
+    require("make", shutil.which("make") is not None, "make is not installed")
+    log = folder / "log"
+    python = script(folder / "python", NOTING.format(log=log, cases=" ".join(cases) or "x) ;;"))
+    for ready in (folder / "venv/.base", folder / "venv/.dev", folder / "runtime/.ready"):
+        ready.parent.mkdir(exist_ok=True)
+        ready.touch()
+    given = [f"VENV={folder}/venv", f"RUNTIME_VENV={folder}/runtime", f"PY={python}", f"ARGS={arguments}"]
+    made = subprocess.run(
+        ["make", "test", *given, "PROJECTS="], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    return made.returncode, log.read_text().splitlines(), made.stdout + made.stderr
+
+
+def test_both_parts_run_and_are_asked_what_was_asked_for(tmp_path: Path) -> None:
+    status, calls, _ = make_test(tmp_path, arguments="tests/unit -k word")
+    assert status == 0
+    assert [call.endswith("tests/unit -k word") for call in calls] == [True, True]
+    assert "not system" in calls[0]
+    assert "-n" not in calls[1].split()  # the system tests share ports and disk
+
+
+@pytest.mark.parametrize(
+    ("cases", "told"),
+    [
+        ([f"{UNIT}) exit 1 ;;"], "0 in the system tests, and 1 in all others"),
+        ([f"{SYSTEM}) exit 1 ;;"], "1 in the system tests, and 0 in all others"),
+        ([f"{UNIT}) exit 2 ;;", f"{SYSTEM}) exit 3 ;;"], "3 in the system tests, and 2 in all others"),
+        ([f"{UNIT}) exit 5 ;;", f"{SYSTEM}) exit 5 ;;"], "5 in the system tests, and 5 in all others"),
+    ],
+    ids=["others", "system", "both", "no test at all"],
+)
+def test_a_part_that_fails_hides_no_other_and_the_end_says_so(tmp_path: Path, cases: list[str], told: str) -> None:
+    status, calls, output = make_test(tmp_path, *cases)
+    assert status != 0
+    assert len(calls) == 2
+    assert told in output
+
+
+@pytest.mark.parametrize("part", [UNIT, SYSTEM])
+def test_arguments_that_choose_tests_of_one_part_alone_are_no_failure(tmp_path: Path, part: str) -> None:
+    status, calls, _ = make_test(tmp_path, f"{part}) exit 5 ;;")
+    assert (status, len(calls)) == (0, 2)
+
+
+def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], str]:
+    """``.ci/run`` on a machine that has these Pythons, of which the first is ``python3``."""
+    programs, log = folder / "bin", folder / "log"
+    for name in ("bash", "dirname", "id", "cat"):
+        programs.mkdir(exist_ok=True)
+        (programs / name).symlink_to(shutil.which(name) or name)
+    script(programs / "make", NOTING.format(log=log, cases=f"{fails}) exit 1 ;;"))
+    for number, version in enumerate(versions):
+        says = f'#!/bin/sh\n[ -n "$2" ] && echo {version} || true\n'
+        for name in ["python3"] * (number == 0) + [f"python{version}"]:
+            script(programs / name, says)
+    if "3.13" not in versions:  # pyenv leaves a name on the PATH for what is not chosen
+        script(programs / "python3.13", "#!/bin/sh\nexit 127\n")
+    environment = {"PATH": str(programs), "HOME": str(folder), "EDGEAI_REQUIRE": "dcmtk,tflite-runtime"}
+    ran = subprocess.run(
+        [shutil.which("bash") or "bash", ROOT / ".ci/run"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return ran.returncode, log.read_text().splitlines(), ran.stdout + ran.stderr
+
+
+def test_every_python_that_is_here_is_tried_and_the_others_are_named(tmp_path: Path) -> None:
+    status, calls, output = ci(tmp_path, "3.11", "3.12")
+    assert status == 0, output
+    assert calls == ["lint", "test", f"unit PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12"]
+    assert "has no such Python: 3.13" in output  # there is one of that name, which does not start
+
+
+def test_the_newest_python_may_be_the_one_that_make_takes(tmp_path: Path) -> None:
+    status, calls, output = ci(tmp_path, "3.13", "3.11", "3.12")
+    assert status == 0
+    assert [call.split()[-1] for call in calls[2:]] == ["VENV=.venv-3.11", "VENV=.venv-3.12"]
+    assert "no such Python" not in output
+
+
+@pytest.mark.parametrize("fails", ["lint", "test", "unit*3.12"])
+def test_whatever_fails_in_ci_the_rest_is_tried_too(tmp_path: Path, fails: str) -> None:
+    status, calls, output = ci(tmp_path, "3.11", "3.12", "3.13", fails=fails)
+    assert status == 1
+    assert len(calls) == 4
+    assert "Failed:" in output
+
+
+def test_a_python_of_pyenv_is_taken(tmp_path: Path) -> None:
+    script(tmp_path / ".pyenv/versions/3.12.9/bin/python", "#!/bin/sh\nexit 0\n")
+    status, calls, _ = ci(tmp_path, "3.11")
+    assert status == 0
+    assert calls[2:] == [f"unit PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
+
+
+def test_what_ci_asks_of_make_there_is() -> None:
+    done = subprocess.run(["make", "-n", "quick", "test"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not slow" in done.stdout
+    assert os.access(ROOT / ".ci/run", os.X_OK)
