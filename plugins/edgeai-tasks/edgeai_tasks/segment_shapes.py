@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from contourpy import LineType, contour_generator
+from contourpy import FillType, LineType, SerialContourGenerator, ZInterp
 
 from edgeai.api import Array, Frame, Geometry, Spacing
 
@@ -25,6 +26,8 @@ _FINE = 0.3
 _SAME_AREA = 0.02
 _POINTS_A_RING = 8
 _SAME_SCALE = 0.01
+_BLUR_REACH = 4.0
+"""Deviations that OpenCV's Gaussian reaches in float32."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,13 +61,10 @@ class Plane:
         matrix = np.stack((corners[1] - corners[0], corners[2] - corners[0], corners[0]), axis=1)
         source = frame.geometry
         size = (-(-source.source_columns // step), -(-source.source_rows // step))
-        inside = cv2.warpAffine(
-            np.ones((rows, columns), np.uint8), matrix, size, flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        )
         return cls(
             geometry=source,
             step=step,
-            inside=inside.astype(bool),
+            inside=_seen(tuple(matrix.ravel().tolist()), (rows, columns), size),
             matrix=matrix,
             grain=(grain[0] / step, grain[1] / step),
         )
@@ -89,6 +89,15 @@ class Plane:
         return y, x
 
 
+@lru_cache(maxsize=4)  # images of one device are of few sizes, and all frames of a cine of one
+def _seen(matrix: tuple[float, ...], shape: tuple[int, int], size: tuple[int, int]) -> Mask:
+    """Cells of a plane of ``size`` (columns, rows) that a map of ``shape`` (rows, columns) covers; not to be written."""
+    flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+    seen = cv2.warpAffine(np.ones(shape, np.uint8), np.reshape(matrix, (2, 3)), size, flags=flags).astype(bool)
+    seen.setflags(write=False)
+    return seen
+
+
 def filled(mask: Mask) -> Mask:
     """The mask without holes: what no path, from pixel side to pixel side, connects to the border."""
     outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
@@ -99,14 +108,33 @@ def filled(mask: Mask) -> Mask:
 
 def pieces(mask: Mask, *, least: float, largest: bool) -> tuple[Mask, int]:
     """The mask's pieces (joined at sides or corners) of at least ``least`` cells, or the largest one; how many."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    if not mask.any():
+        return mask, 0
+    around = window(mask)
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask[around].view(np.uint8), connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
     kept = areas >= least
     kept[0] = False  # the background
     if largest and kept.any():
         first = int(np.argmax(np.where(kept, areas, -1)))
         kept = np.arange(count) == first
-    return (mask if kept[1:].all() else kept[parts]), int(kept.sum())
+    if not kept[1:].all():
+        mask = np.zeros_like(mask)
+        mask[around] = kept[parts]
+    return mask, int(kept.sum())
+
+
+def window(mask: Mask, reach: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
+    """Rows and columns that hold the mask, and up to ``reach`` (along x, along y) more on each side.
+
+    What is done to a mask is done there: a finding is seldom as large as the image. The mask must hold something.
+    """
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = reach
+    return (
+        slice(max(0, int(rows[0]) - y), int(rows[-1]) + 1 + y),
+        slice(max(0, int(columns[0]) - x), int(columns[-1]) + 1 + x),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,27 +152,30 @@ class Outline:
         long; a blur by one such pixel takes the stairs away. Where it takes more than those (threads, specks), the line
         goes between the mask's own pixels. Along the border of the image the line is the border.
         """
+        sigma_x, sigma_y = plane.grain
+        around = window(mask, (_blurred(sigma_x), _blurred(sigma_y)))
+        corner = (around[1].start, around[0].start)
+        mask, margin = mask[around], margin[around]
         sharp = np.where(mask, np.maximum(margin, _LEAST), -np.maximum(np.abs(margin), _LEAST))
         if min(plane.grain) > _FINE:
-            sigma_x, sigma_y = plane.grain
             soft = cv2.GaussianBlur(sharp, (0, 0), sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_REPLICATE)
-            smooth = cls._of(soft, plane)
+            smooth = cls._of(soft, plane, corner)
             area = float(np.count_nonzero(mask)) * plane.step**2
             if abs(smooth.enclosed() - area) < _SAME_AREA * area:
                 return smooth
-        return cls._of(sharp, plane)
+        return cls._of(sharp, plane, corner)
 
     @classmethod
-    def _of(cls, values: Field, plane: Plane) -> Outline:
+    def _of(cls, values: Field, plane: Plane, corner: tuple[int, int]) -> Outline:
+        """Of values whose first cell is cell ``corner`` (x, y) of the plane."""
         field = np.pad(values, 1, mode="edge")
         for edge in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
             field[edge] = -np.abs(field[edge])
-        generator = contour_generator(z=field, name="serial", line_type=LineType.ChunkCombinedOffset)
-        chunks: Any = generator.lines(0.0)
+        chunks: Any = _contours(field).lines(0.0)
         points, offsets = chunks[0][0], chunks[1][0]
         if points is None or offsets is None:
             return cls(points=np.empty((0, 2)), starts=np.empty(0, np.intp))
-        source = (points - 0.5) * plane.step  # the padding is one cell, and a centre half of one
+        source = (points - 0.5 + corner) * plane.step  # the padding is one cell, and a centre half of one
         limits = (plane.geometry.source_columns, plane.geometry.source_rows)
         return cls(points=np.clip(source, 0.0, limits), starts=offsets[:-1].astype(np.intp))
 
@@ -196,6 +227,33 @@ class Outline:
         steps = np.diff(self.points, axis=0, append=self.points[-1:])
         steps[self.starts[1:] - 1] = 0.0
         return steps
+
+
+def _blurred(sigma: float) -> int:
+    """Cells within which a blurred mask differs from nothing, and again as many that took part in the blur there."""
+    return 2 * math.ceil(_BLUR_REACH * sigma + 1) + 1
+
+
+def _contours(field: Field) -> SerialContourGenerator:
+    """As ``contourpy.contour_generator`` makes it, which looks for masks and NaN first: three times the work."""
+    x, y = _coordinates(*field.shape)
+    return SerialContourGenerator(
+        x,
+        y,
+        field.astype(np.float64),
+        None,
+        corner_mask=False,
+        line_type=LineType.ChunkCombinedOffset,
+        fill_type=FillType.OuterOffset,
+        quad_as_tri=False,
+        z_interp=ZInterp.Linear,
+    )
+
+
+@lru_cache(maxsize=4)
+def _coordinates(rows: int, columns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    x, y = np.meshgrid(np.arange(float(columns)), np.arange(float(rows)))
+    return x, y
 
 
 def _simplified(ring: Ring, tolerance: float) -> Ring:
