@@ -91,9 +91,10 @@ class Plane:
 
 @lru_cache(maxsize=4)  # images of one device are of few sizes, and all frames of a cine of one
 def _seen(matrix: tuple[float, ...], shape: tuple[int, int], size: tuple[int, int]) -> Mask:
-    """Cells of a plane of ``size`` (columns, rows) that a map of ``shape`` (rows, columns) covers; not to be written."""
+    """Cells of a plane of ``size`` (columns, rows) that a map of ``shape`` (rows, columns) covers; read-only."""
     flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-    seen = cv2.warpAffine(np.ones(shape, np.uint8), np.reshape(matrix, (2, 3)), size, flags=flags).astype(bool)
+    ones = np.ones(shape, np.uint8)
+    seen: Mask = cv2.warpAffine(ones, np.reshape(matrix, (2, 3)), size, flags=flags).astype(bool)
     seen.setflags(write=False)
     return seen
 
@@ -241,7 +242,7 @@ def _contours(field: Field) -> SerialContourGenerator:
         x,
         y,
         field.astype(np.float64),
-        None,
+        None,  # type: ignore[arg-type]  # no mask, as contourpy itself says it
         corner_mask=False,
         line_type=LineType.ChunkCombinedOffset,
         fill_type=FillType.OuterOffset,
