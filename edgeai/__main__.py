@@ -10,8 +10,10 @@ def main() -> int:
 
     0: all is well; 1: something failed; 2: the command or a configuration cannot be used as it stands.
     """
+    from edgeai.cli import output
     from edgeai.cli.main import run
 
+    output.ends_with_command()
     return run(sys.argv[1:])
 
 

@@ -48,6 +48,7 @@ class Offer:
         devices: names, best first, as ``probe`` gave them.
         engine: engine with version; empty when it is not installed.
         why: why there is no device, in the engine's own words.
+        fault: why the plugin could not even be asked: it does not load, or its probe broke the contract.
     """
 
     backend: str
@@ -55,6 +56,7 @@ class Offer:
     devices: tuple[str, ...]
     engine: str = ""
     why: str = ""
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,6 +224,8 @@ def _auto_rank(name: str) -> tuple[int, str]:
 def _why_no_backend(wish: Wish, offer: Offer | None, artifacts: Sequence[ArtifactLike]) -> str | None:
     if offer is None:
         return "no loaded plugin provides this backend"
+    if offer.fault:
+        return offer.fault
     if not offer.engine:
         return f"its engine is not installed{_in_its_words(offer)}"
     if not offer.devices and wish.device is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeai.api.errors import ConfigError
+from edgeai.cli import output
 
 if TYPE_CHECKING:
     from edgeai.model.fastest import Trial
@@ -28,7 +29,7 @@ def command(
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="Only this device, as the engine names it.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, help="Only so many; 0 for several.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="The table as JSON on standard output.")] = False,
+    as_json: Annotated[bool, output.option("The table as JSON on standard output.")] = False,
 ) -> None:
     """Measure every artifact of a bundle on every engine and device here; the same as `backends = ["fastest"]` does.
 
@@ -51,7 +52,7 @@ def command(
     with progress_line() as progress:
         found = try_all(opened, _backends(backend), threads=threads, device=device, progress=progress)
     if as_json:
-        typer.echo(json.dumps({"bundle": opened.digest, "trials": [asdict(trial) for trial in found.trials]}, indent=1))
+        output.put(json.dumps({"bundle": opened.digest, "trials": [asdict(trial) for trial in found.trials]}, indent=1))
     else:
         refused = [trial for trial in found.trials if trial.why_not]
         _print([*found.admissible, *refused])

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from edgeai.cli import output
+
 _STYLE = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -15,7 +17,7 @@ def command(
     profile: Annotated[
         Path | None, typer.Argument(help="the device's profile; without one, only the engines are looked at")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs")] = False,
+    as_json: Annotated[bool, output.option("JSON, for programs")] = False,
 ) -> None:
     """Look at engines, devices, bundles, broker, ports, disk, clock and certificates; say what to do about each.
 
@@ -28,7 +30,7 @@ def command(
     findings = list(checkup(load_config(profile) if profile else None))
     if as_json:
         rows = [{name: getattr(item, name) for name in item.__slots__} for item in findings]
-        typer.echo(json.dumps(rows, indent=1))
+        output.put(json.dumps(rows, indent=1))
     else:
         from rich.console import Console
         from rich.table import Table

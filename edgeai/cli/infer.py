@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeai.api.results import Outcome, Result
+from edgeai.cli import output
 from edgeai.cli.files import Files, collect
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ Advance = Callable[[], None]
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
     paths: Annotated[list[Path], typer.Argument(help="DICOM files, and folders to search for them.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON result a line on stdout, and nothing else.")
-    ] = False,
+    as_json: Annotated[bool, output.option("One JSON result a line on stdout, and nothing else.")] = False,
     overlay: Annotated[
         Path | None, typer.Option(help="Folder for one PNG an instance, with the findings written on it.")
     ] = None,
@@ -85,7 +84,7 @@ def _run(model: Model, files: Files, *, as_json: bool, overlay: Path | None) -> 
             result = model.run_file(path)
             results.append(result)
             if as_json:
-                typer.echo(json.dumps({"file": str(path), **result.as_dict()}))
+                output.put(json.dumps({"file": str(path), **result.as_dict()}))
             draw(path, result)
             advance()
     return results

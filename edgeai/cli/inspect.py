@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeai.cli import output
 from edgeai.cli.verify import TRUST_HELP
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
     trust: Annotated[list[Path] | None, typer.Option(help=TRUST_HELP, exists=True, metavar="DIR|FILE")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The manifest as JSON, with the digest.")] = False,
+    as_json: Annotated[bool, output.option("The manifest as JSON, with the digest.")] = False,
 ) -> None:
     """Verify a bundle and print its manifest. Nothing is unpacked, no plugin and no engine is loaded.
 
@@ -34,7 +35,7 @@ def command(
     key_ids = [item.keyid for item in found.envelope.signatures] if found.envelope else []
     if as_json:
         manifest = json.loads(encode_manifest(found.manifest))
-        typer.echo(json.dumps({"digest": found.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
+        output.put(json.dumps({"digest": found.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
         return
     signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
     _print(found.manifest, found.digest, _held(found, trust) if trust else signed)

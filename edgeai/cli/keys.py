@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from edgeai.api.errors import ConfigError
+from edgeai.cli import output
 
 app = typer.Typer(no_args_is_help=True, help="Make keys to sign bundles with; show public halves and trust folders.")
 
@@ -67,7 +68,7 @@ def public(
 @app.command("list")
 def list_(
     trust: Annotated[Path, typer.Argument(help="A trust folder, or one public key.", exists=True, show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")] = False,
+    as_json: Annotated[bool, output.option("A list of objects, for programs.")] = False,
 ) -> None:
     """Show the keys of a trust folder, which models each may sign, and until when (trust.toml beside them).
 
@@ -91,7 +92,7 @@ def list_(
             }
             for key in keys
         ]
-        typer.echo(json.dumps(listed, indent=2))
+        output.put(json.dumps(listed, indent=2))
         return
     for key in keys:
         comment = f'  "{key.comment}"' if key.comment and key.comment != key.name else ""

@@ -6,8 +6,8 @@ function that has the command's own name.
 
 from __future__ import annotations
 
+import difflib
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from typer.main import get_command
 
 import edgeai
 from edgeai.api.errors import ConfigError, DataRejected, EdgeaiError, GateFailed
+from edgeai.cli import output
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -59,6 +60,20 @@ class LazyGroup(TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         """The names, of those that are installed."""
         return [name for name, module in COMMANDS.items() if find_spec(module) is not None]
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the arguments begin with.
+
+        Raises:
+            UsageError: there is none of this name; says which may have been meant, or all that there are.
+        """
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            known = self.list_commands(ctx)
+            near = difflib.get_close_matches(name, known, n=2) or [word for word in known if word.startswith(name)]
+            hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(known)}."
+            ctx.fail(f"No such command {name!r}. {hint}")
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name, or ``None``."""
@@ -111,6 +126,6 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BrokenPipeError:  # the reader of our output has gone; say nothing to nobody at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.mute()
         return 1
     return 0

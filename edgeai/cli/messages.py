@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeai.cli import output
+
 if TYPE_CHECKING:
     from edgeai.spool import Spool
     from edgeai.spool.aside import Aside, Choice
@@ -31,7 +33,7 @@ SinkName = Annotated[str, typer.Option("--sink", metavar="SINK", help="only of t
 LaneName = Annotated[str, typer.Option("--lane", metavar="LANE", help="only of this kind: result or event")]
 Key = Annotated[str, typer.Option("--key", metavar="KEY", help="only this message: a result id, or an event's key")]
 Code = Annotated[str, typer.Option("--code", metavar="CODE", help="only what was refused with this code")]
-Json = Annotated[bool, typer.Option("--json", help="one JSON object, for programs")]
+Json = Annotated[bool, output.option("one JSON object, for programs")]
 
 
 @app.command("list")
@@ -54,7 +56,7 @@ def list_(
     aside, waiting = spool.set_aside(choice), _waiting(spool, choice)
     if as_json:
         shown = [asdict(item) for item in aside]
-        typer.echo(json.dumps({"set_aside": shown, "waiting": waiting}, indent=1))
+        output.put(json.dumps({"set_aside": shown, "waiting": waiting}, indent=1))
         return
     for line in _lines(aside, SHOWN if not every else len(aside)):
         typer.echo(line)
@@ -140,7 +142,7 @@ def _done(what: str, count: int, spool: Spool, as_json: bool) -> None:
 
     left = len(spool.set_aside(Choice()))
     if as_json:
-        typer.echo(json.dumps({what: count, "set_aside": left}))
+        output.put(json.dumps({what: count, "set_aside": left}))
     else:
         typer.echo(f"{count} {what}, {left} still set aside")
 

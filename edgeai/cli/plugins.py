@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeai.api.errors import PluginError, PluginFault, PluginIncompatible, PluginNotFound
+from edgeai.cli import output
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Plugins: list them, check them against the contract, begin one."
@@ -30,14 +31,14 @@ _ERRORS: Mapping[str, type[PluginError]] = {
 
 @app.command("list")
 def list_plugins(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, output.option("Print JSON.")] = False,
 ) -> None:
     """List the installed plugins from their metadata alone: nothing of a plugin is imported."""
     from edgeai.plugins import find
 
     found = find()
     if as_json:
-        typer.echo(json.dumps([asdict(info) for info in found], indent=1))
+        output.put(json.dumps([asdict(info) for info in found], indent=1))
         return
     rows = [(info.name, info.distribution, info.version, info.module) for info in found]
     _print_rows([("name", "distribution", "version", "module"), *rows])
@@ -54,7 +55,7 @@ def check_plugin(
         typer.Option(help="The author's test_conformance.py; by default the one beside the plugin's module, if any."),
     ] = None,
     stall_s: Annotated[float, typer.Option(help="Seconds without news after which a rule is taken to hang.")] = 300.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, output.option("Print JSON.")] = False,
 ) -> None:
     """Hold a plugin to its contract, in processes of its own; the exit status is 1 when a rule is broken.
 
@@ -63,7 +64,7 @@ def check_plugin(
     """
     body = _check(name, tests, stall_s)
     if as_json:
-        typer.echo(json.dumps(body, indent=1))
+        output.put(json.dumps(body, indent=1))
     elif "error" not in body:
         _print_report(body)
     if "error" in body:

@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeai.cli import output
 from edgeai.selftest import LIMIT_S
 
 
 def command(
     profile: Annotated[Path, typer.Argument(help="the profile that the device runs with", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object, for programs")] = False,
+    as_json: Annotated[bool, output.option("one JSON object, for programs")] = False,
     timeout: Annotated[float, typer.Option(min=1.0, help="how long a phantom may take, in seconds")] = LIMIT_S,
 ) -> None:
     """Send a phantom to the running device as a modality would, and check that its end arrives at the far end.
@@ -38,7 +39,7 @@ def command(
     finally:
         journey.spool.close()
     if as_json:
-        typer.echo(json.dumps(_outcome(journey, stuck, time.monotonic() - begun), indent=1))
+        output.put(json.dumps(_outcome(journey, stuck, time.monotonic() - begun), indent=1))
     else:
         _print(journey, stuck)
     raise typer.Exit(0 if stuck is None else 1)

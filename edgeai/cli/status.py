@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeai.cli import output
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
@@ -26,7 +28,7 @@ _OUTCOME = {"completed": "green", "not-applicable": "yellow", "indeterminate": "
 
 def command(
     profile: Annotated[Path, typer.Argument(help="the profile that the device runs with", show_default=False)],
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object, for programs")] = False,
+    as_json: Annotated[bool, output.option("one JSON object, for programs")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="redraw each second until Ctrl-C")] = False,
     last: Annotated[int, typer.Option(help="how many of the last results to list", min=0)] = 10,
     pardon: Annotated[
@@ -48,7 +50,7 @@ def command(
     if as_json:
         health = read_health(spool, config)
         recent = [_finished(item) for item in _recent(spool, last)]
-        typer.echo(json.dumps({**health.as_dict(), "last": recent}, indent=1))
+        output.put(json.dumps({**health.as_dict(), "last": recent}, indent=1))
     elif watch:
         health = _watch(spool, config, last)
     else:

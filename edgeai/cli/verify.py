@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeai.cli import output
+
 if TYPE_CHECKING:
     from edgeai.bundle.reader import Verified
     from edgeai.bundle.trust import SignatureCheck
@@ -26,7 +28,7 @@ def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
     trust: Annotated[list[Path] | None, typer.Option(help=TRUST_HELP, exists=True, metavar="DIR|FILE")] = None,
     threshold: Annotated[int, typer.Option(min=1, max=64, help="So many different trusted keys must have signed.")] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")] = False,
+    as_json: Annotated[bool, output.option("One JSON object, for programs.")] = False,
 ) -> None:
     """Check every byte of a bundle and every signature, and say who signed.
 
@@ -96,4 +98,4 @@ def _print_json(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...],
         "threshold": threshold,
         "trusted": good >= threshold and not bad,
     }
-    typer.echo(json.dumps(body, indent=2))
+    output.put(json.dumps(body, indent=2))

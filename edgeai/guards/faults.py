@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from traceback import walk_tb
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -11,6 +12,10 @@ from edgeai.api import EdgeaiError, PluginFault, Tensors
 
 HOSTS_OWN = (EdgeaiError, KeyboardInterrupt, GeneratorExit)
 """What passes a guard as it is: our own tree, the user's Ctrl-C, and Python's own way of closing a generator."""
+
+_LOADING = ("plugin.import-failed", "plugin.registration-failed")
+_ON_THE_WAY = ("edgeai.guards", "edgeai.plugins", "importlib", "pluggy")
+"""Modules between the host and what the plugin did."""
 
 _S = TypeVar("_S")
 
@@ -54,9 +59,25 @@ def guard(info: PluginInfo, step: str, *, code: str = "plugin.fault") -> _Guard:
 
 
 def fault(info: PluginInfo, step: str, error: BaseException, code: str = "plugin.fault") -> PluginFault:
-    """What a plugin raised at a step, under its name."""
-    said = " ".join(str(error).split())
-    return PluginFault(f"{info}, {step}: {type(error).__name__}: {said}".removesuffix(": "), code=code)
+    """What a plugin raised at a step, under its name; while it is loaded with the place in its source, too."""
+    said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    place = _place(info, error) if code in _LOADING else ""
+    return PluginFault(f"{info}, {step}: {type(error).__name__}: {said}".removesuffix(": ") + place, code=code)
+
+
+def _place(info: PluginInfo, error: BaseException) -> str:
+    """``(file, line n)``: the plugin's own innermost line; of what has no line of its own, the innermost of all."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}, line {error.lineno})"
+    package = info.module.partition(".")[0]
+    own = innermost = ""
+    for frame, line in walk_tb(error.__traceback__):
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__", ""))
+        if file.startswith("<frozen ") or module.startswith(_ON_THE_WAY):
+            continue
+        innermost = f" ({file}, line {line})"
+        own = innermost if module.partition(".")[0] == package else own
+    return own or innermost
 
 
 def broken(info: PluginInfo, step: str, what: str) -> PluginFault:

@@ -116,9 +116,10 @@ class Offers:
         registry = self._registry
         if backend not in registry.backends and self._loader is not None:
             registry = self._loader.registry([backend])
-        spec = registry.backends.get(backend)
-        if spec is None:
-            raise PluginNotFound(f"no loaded plugin provides backend {backend!r}")
+        if backend not in registry.backends and backend in registry.faults:
+            raise registry.faults[backend]  # most plugins carry the name of their backend
+        spec = registry.spec("backend", backend)
+        assert isinstance(spec, BackendSpec)
         return spec, registry.provider(spec)
 
 
@@ -144,4 +145,4 @@ def _probed(spec: BackendSpec) -> Offer:
 
 
 def _no_offer(backend: str, error: EdgeaiError, *, artifact_format: str = "") -> Offer:
-    return Offer(backend=backend, artifact_format=artifact_format, devices=(), engine="", why=str(error))
+    return Offer(backend=backend, artifact_format=artifact_format, devices=(), fault=str(error))

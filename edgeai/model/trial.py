@@ -26,6 +26,7 @@ from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.model.golden import load_inputs, rehearse
 from edgeai.model.measuring import interleaved
 from edgeai.plugins import Registry
+from edgeai.process import take_stdout
 
 _ROUNDS: Final = 15
 _STREAM_S: Final = 0.4
@@ -116,12 +117,14 @@ def _resident() -> int:
 def main() -> int:
     """Read the request, write the trials; the exit status is 1 when the backend cannot be tried at all."""
     request = json.load(sys.stdin)
+    answers = take_stdout()
     try:
         for found in trials(request):
-            sys.stdout.write(json.dumps(found) + "\n")
-            sys.stdout.flush()
+            answers.write(json.dumps(found) + "\n")
+            answers.flush()
     except EdgeaiError as error:
-        sys.stdout.write(json.dumps({"refused": f"{error.code}: {error}"}) + "\n")
+        answers.write(json.dumps({"refused": f"{error.code}: {error}"}) + "\n")
+        answers.flush()
         return 1
     return 0
 

@@ -15,9 +15,12 @@ from edgeai.api import (
     ConfigError,
     EdgeaiError,
     InferenceFailed,
+    PluginFault,
     TensorMismatch,
 )
 from edgeai.bundle.manifest import ArtifactDecl
+from edgeai.model import open_model
+from edgeai.plugins import Registry
 from edgeai.testing.fakes import FakeSession
 
 Make = Callable[..., Path]
@@ -76,6 +79,18 @@ def test_nothing_to_open_it_says_why_for_each(opened: Any) -> None:
     assert "nonesuch" in str(caught.value)
     with pytest.raises(BackendUnavailable, match="tflite"):
         opened(artifacts=(ArtifactDecl(id="t", format="tflite", precision="fp32", path="model.json"),))
+
+
+@pytest.mark.parametrize("name", ["acme", "acme-other"])  # the backend of the plugin's own name, and another
+def test_a_plugin_that_does_not_load_is_named_not_its_engine(
+    fakes: Registry, make_bundle: Callable[..., Path], tmp_path: Path, name: str
+) -> None:
+    fault = PluginFault("plugin 'acme' (acme 1.0), import: OSError: libacme.so.2 (acme.py, line 3)")
+    registry = Registry.of_plugins(fakes.plugins, faults={"acme": fault})
+    with pytest.raises(BackendUnavailable) as caught:
+        open_model(make_bundle(), backends=(name,), registry=registry, cache_dir=tmp_path / "cache")
+    assert "import: OSError: libacme.so.2 (acme.py, line 3)" in str(caught.value)
+    assert "not installed" not in str(caught.value)
 
 
 def test_backends_behind_the_one_that_opens_are_not_probed(opened: Any) -> None:

@@ -188,6 +188,31 @@ def test_a_plugin_that_does_not_import_is_a_fault_with_its_name(installed, what)
     assert caught.value.code == "plugin.import-failed"
 
 
+@pytest.mark.parametrize(
+    ("source", "line", "kind"),
+    [
+        ("import json\n\nx = 1 / 0\n", 3, "ZeroDivisionError"),
+        ("def f():\n    import no_such_engine\nf()\n", 2, "ModuleNotFoundError"),
+        ("import json\njson.loads('{')\n", 2, "JSONDecodeError"),  # the plugin's line, not the library's
+        ("x = 1\ny = = 2\n", 2, "SyntaxError"),
+        ("x = 1\nraise SystemExit(3)\n", 2, "SystemExit"),
+        (f"{HEAD}@hookimpl\ndef edgeai_tasks():\n    return 1 / 0\n", 5, "ZeroDivisionError"),
+    ],
+)
+def test_a_fault_of_loading_names_its_place_in_the_plugin(installed, tmp_path, source, line, kind):
+    installed("acme", source)
+    with pytest.raises(PluginFault) as caught:
+        plugins.load("acme")
+    assert kind in str(caught.value)
+    assert str(caught.value).endswith(f"({tmp_path / 'acme.py'}, line {line})")
+
+
+def test_a_module_that_is_not_there_has_no_place(installed):
+    installed("acme", "", entry_points={"acme": "acme_gone"})
+    with pytest.raises(PluginFault, match=r"No module named 'acme_gone'$"):
+        plugins.load("acme")
+
+
 @pytest.mark.parametrize("what", HOOKS)
 def test_a_hook_that_breaks_the_contract_is_a_fault_with_its_name(installed, what):
     source, said = HOOKS[what]
