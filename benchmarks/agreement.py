@@ -33,7 +33,7 @@ def agreement(bundle: Bundle, path: Path) -> str:
     off = np.abs(np.stack(fast) - np.stack(exact))
     told = np.abs(_probabilities(bundle, fast) - _probabilities(bundle, exact))
     return (
-        f"signed fast paths (two_pass with margin 1, luma, reduced) against the exact path, {len(fast)} frame(s):"
+        f"signed fast paths (two_pass with margin 1, luma, smallest) against the exact path, {len(fast)} frame(s):"
         f" model input off by {off.mean():.2%} of its range on average, {off.max():.1%} at most;"
         f" probabilities by {told.max():.5f} at most"
     )

@@ -89,7 +89,7 @@ def jpeg2000(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
 
         def limit(session: Session = session) -> None:
             image = Image.open(io.BytesIO(stream))
-            image.reduce = 2  # 750x625: the smallest level whose sides are not under twice 224
+            image.reduce = 3  # 375x313: the smallest level whose sides are not under 224
             image.load()
             session.run(tensors)
 

@@ -148,7 +148,7 @@ def write_bundle(folder: Path, network: str) -> Path:
         intended_use="Measuring speed; the weights are untrained.",
         licence="Apache-2.0",
         plugins=("transforms", "classify"),
-        pixels=PixelUse(fast=("luma", "reduced")),
+        pixels=PixelUse(fast=("luma", "smallest")),
         frames=FrameUse(select="all"),
         transforms=(
             Step(transform="grey"),

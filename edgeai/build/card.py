@@ -47,7 +47,9 @@ class Words(Table):
 class Pixels(Table):
     """``[pixels]``: fast paths of the decoder that change the numbers; each must be justified in the report."""
 
-    fast: tuple[Literal["luma", "reduced"], ...] = Field((), strict=False, description="`luma`, `reduced`")
+    fast: tuple[Literal["luma", "reduced", "smallest"], ...] = Field(
+        (), strict=False, description="`luma`, `reduced`, `smallest`"
+    )
 
 
 class Frames(Table):

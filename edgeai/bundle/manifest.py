@@ -85,11 +85,11 @@ class Eligibility(Record, frozen=True, kw_only=True):
 class PixelUse(Record, frozen=True, kw_only=True):
     """Named fast paths of the decoder that change the numbers reaching the model.
 
-    ``luma``: JPEG decoded straight to grey. ``reduced``: JPEG 2000 at the smallest level that is not
-    under twice the model's input.
+    ``luma``: JPEG decoded straight to grey. ``reduced``: JPEG 2000 and JPEG at the smallest level that is not under
+    twice the model's input. ``smallest``: at the smallest that is not under the model's input itself.
     """
 
-    fast: tuple[Literal["luma", "reduced"], ...] = ()
+    fast: tuple[Literal["luma", "reduced", "smallest"], ...] = ()
 
 
 class FrameUse(Record, frozen=True, kw_only=True):

@@ -3,6 +3,8 @@
 ``luma``     JPEG colour of 8 bits straight to its Y plane by libjpeg; no chroma, no colour conversion.
 ``reduced``  JPEG 2000 at the smallest resolution level (ISO/IEC 15444-1 annex B.5), or JPEG at the smallest
              scaled DCT, that is not under twice the rows and columns asked for.
+``smallest`` The same, not under the rows and columns asked for: a quarter of the pixels, and no antialiasing of the
+             model's own resize on top. Where both are given, this one counts.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ from edgeai.dicom.codecs import converts_itself, is_ybr, open_jpeg
 from edgeai.dicom.codestream import Codestream
 from edgeai.dicom.layout import PixelLayout
 
-NAMES: Final = frozenset({"luma", "reduced"})
-_MARGIN: Final = 2
-"""Keep this many times what the model takes in, so that its own resize still antialiases."""
+NAMES: Final = frozenset({"luma", "reduced", "smallest"})
+_MARGINS: Final = (("smallest", 1), ("reduced", 2))
+"""Name -> how many times what the model takes in is kept at least; with 2 its own resize still antialiases."""
 _LEAST_BITS: Final = 8
 _DCT_SCALES: Final = 3  # libjpeg: 1/2, 1/4, 1/8
 
@@ -41,24 +43,26 @@ def plan(
     """The shortcut that ``fast`` allows for this frame, or ``None`` where the exact path is all there is."""
     if stream is None or stream.bits > 16:
         return None
+    margin = next((margin for name, margin in _MARGINS if name in fast), 0)
+    least = (margin * min_rows, margin * min_columns)
     if layout.syntax.codec == "jpeg" and stream.bits == 8:
         luma = "luma" in fast and converts_itself(layout, stream)
-        halvings = _halvings(layout, _DCT_SCALES, min_rows, min_columns) if "reduced" in fast else 0
+        halvings = _halvings(layout, _DCT_SCALES, *least)
         return Shortcut(luma, halvings) if luma or halvings else None
-    if layout.syntax.codec in ("jpeg2000", "htj2k") and "reduced" in fast and _is_reducible(layout, stream):
-        halvings = _halvings(layout, stream.levels, min_rows, min_columns)
+    if layout.syntax.codec in ("jpeg2000", "htj2k") and _is_reducible(layout, stream):
+        halvings = _halvings(layout, stream.levels, *least)
         return Shortcut(False, halvings) if halvings else None
     return None
 
 
 def _halvings(layout: PixelLayout, most: int, min_rows: int, min_columns: int) -> int:
-    """How often rows and columns can be halved and stay at ``_MARGIN`` times the minimum; 0 without a minimum."""
+    """How often rows and columns can be halved and not fall under the minimum; 0 without a minimum."""
     if min_rows < 1 or min_columns < 1:
         return 0
     count = 0
     while count < most:
         step = 2 << count
-        if -(-layout.rows // step) < _MARGIN * min_rows or -(-layout.columns // step) < _MARGIN * min_columns:
+        if -(-layout.rows // step) < min_rows or -(-layout.columns // step) < min_columns:
             break
         count += 1
     return count

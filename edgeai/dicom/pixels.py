@@ -30,10 +30,10 @@ class DecodeOptions:
     """What to decode, and which shortcuts are allowed.
 
     Attributes:
-        fast: names out of ``fastpath.NAMES``: ``luma`` and ``reduced`` change the numbers. A frame that has no
+        fast: names out of ``fastpath.NAMES``: all of them change the numbers. A frame that has no
             such shortcut is decoded exactly.
-        min_rows, min_columns: what the model takes in; ``reduced`` keeps at least twice that, and does nothing
-            while either is 0.
+        min_rows, min_columns: what the model takes in; ``reduced`` keeps at least twice that, ``smallest`` at least
+            that, and both do nothing while either is 0.
         frames: frame numbers from 1, or ``None`` for all. Each comes once, in ascending order.
     """
 

@@ -18,6 +18,7 @@ from edgeai.dicom.pixels import DecodeOptions, read_frames, read_stored
 
 Build = Callable[..., Path]
 LUMA, REDUCED, BOTH = frozenset({"luma"}), frozenset({"reduced"}), frozenset({"luma", "reduced"})
+SMALLEST = frozenset({"smallest"})
 
 
 def smooth(rows: int, columns: int, low: float, high: float) -> np.ndarray:
@@ -104,6 +105,29 @@ def test_never_under_twice_what_the_model_takes_in(j2k: Callable[[np.ndarray, in
     assert only(path, fast=REDUCED, min_rows=1, min_columns=64).pixels.shape == (128, 128)
     assert only(path, fast=REDUCED).pixels.shape == (256, 256), "without a minimum nothing is reduced"
     assert only(path, min_rows=8, min_columns=8).pixels.shape == (256, 256), "without the name nothing is reduced"
+
+
+def test_smallest_is_never_under_what_the_model_takes_in(j2k: Callable[[np.ndarray, int], Path]) -> None:
+    exact = smooth(256, 256, 400, 3600).astype(np.uint16)
+    path = j2k(exact, 12)
+    for minimum, side in ((256, 256), (129, 256), (128, 128), (65, 128), (64, 64), (33, 64), (32, 32), (1, 8)):
+        frame = only(path, fast=SMALLEST, min_rows=minimum, min_columns=minimum)
+        assert frame.rows == side, minimum
+        if side >= 32:
+            assert np.abs(frame.pixels - source_of(frame, exact.astype(float)))[1:-1, 1:-1].max() <= 41
+        both = only(path, fast=SMALLEST | REDUCED, min_rows=minimum, min_columns=minimum)
+        assert np.array_equal(both.pixels, frame.pixels), "of two names the closer counts"
+    assert only(path, fast=SMALLEST, min_rows=1, min_columns=128).pixels.shape == (128, 128)
+    assert only(path, fast=SMALLEST).pixels.shape == (256, 256), "without a minimum nothing is reduced"
+
+
+def test_smallest_of_a_jpeg_is_a_scaled_transform(build: Build) -> None:
+    exact = smooth(200, 300, 30, 220).astype(np.uint8)
+    path = build(exact, syntax=JPEGBaseline8Bit, frames=[jpeg(exact)])
+    for minimum, shape in ((101, (200, 300)), (100, (100, 150)), (50, (50, 75)), (25, (25, 38)), (1, (25, 38))):
+        frame = only(path, fast=SMALLEST, min_rows=minimum, min_columns=minimum)
+        assert frame.pixels.shape == shape, minimum
+        assert np.abs(frame.pixels - source_of(frame, exact.astype(float)))[1:-1, 1:-1].max() <= 4
 
 
 def test_indices_of_a_palette_are_never_averaged(j2k: Callable[[np.ndarray, int], Path]) -> None:
