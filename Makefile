@@ -12,6 +12,9 @@ PARALLEL := $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
 PINS := -c .ci/constraints.txt
 RUNTIME_VENV := .venv-tflite-runtime
 DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
+# What a cart is given, in the guide, the container and the wheelhouse alike; a test holds them to what ships.
+CART_PLUGINS := ./plugins/edgeai-tflite[litert] ./plugins/edgeai-openvino ./plugins/edgeai-transforms ./plugins/edgeai-tasks[segment]
+WHEELHOUSE ?= var/wheelhouse
 BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment]" -e plugins/edgeai-gpu -e plugins/edgeai-keras tf_keras
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
@@ -19,7 +22,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
 .DEFAULT_GOAL := help
-.PHONY: demo test torture check quick unit lint bench clean help
+.PHONY: demo test torture check quick unit lint bench wheelhouse clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -53,6 +56,12 @@ quick: lint unit ## Lint and the unit tests but the slow ones: about three minut
 
 bench: $(VENV)/.dev ## One table of ratios, each to a limit measured in the same run
 	$(PY) -m benchmarks $(ARGS)
+
+wheelhouse: $(VENV)/.base ## A folder that installs a cart without an index: WHEELHOUSE=var/wheelhouse; for this Python and CPU
+	@rm -rf "$(WHEELHOUSE)"
+	@$(PIP) wheel $(PINS) --no-build-isolation -w "$(WHEELHOUSE)" . $(patsubst %,'%',$(CART_PLUGINS))
+	@cd "$(WHEELHOUSE)" && sha256sum -- *.whl > SHA256SUMS
+	@echo "$$(ls "$(WHEELHOUSE)"/*.whl | wc -l) wheels, $$(du -sh "$(WHEELHOUSE)" | cut -f1), in $(WHEELHOUSE)"
 
 clean: ## Remove the environments and what the demo wrote
 	rm -rf $(VENV) $(RUNTIME_VENV) .venv-3.1? demo-output var

@@ -8,7 +8,8 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import pytest
 
 from edgeai.api.errors import MqttError
 from edgeai.bundle.keys import make_keys
+from edgeai.bundle.reader import verify_bundle
 from edgeai.bundle.signing import sign_bundle, signer_of
-from edgeai.config import Health, Scp
+from edgeai.config import Health, Scp, load_config
 from edgeai.mqtt import Broker, Outgoing, connect, tls_context
 from edgeai.testing.broker import free_port, wait_for_port
 from edgeai.testing.certificates import Authority, Identity
 from edgeai.testing.mqtt_peers import Subscriber
+from edgeai.testing.require import require
 
 pytestmark = pytest.mark.system
 
@@ -104,61 +107,177 @@ def test_nobody_comes_in_without_a_certificate_of_the_sites_authority(
         connect(Broker(host="127.0.0.1", port=site_broker, client_id="x"))
 
 
-def test_the_xray_profile_runs_on_the_site_broker_with_tls_on_both_sides(
-    cart: Any, site_broker: int, authority: Authority, repo_root: Path, until: Any
+PROFILES = ("dev", "ultrasound-cart", "xray-cart")
+
+
+@pytest.fixture
+def on_this_machine(cart: Any, authority: Authority, repo_root: Path) -> Callable[..., dict[str, Any]]:
+    """A shipped profile with the model that it names, signed as it wants; paths, ports, addresses alone are changed."""
+
+    def adapted(name: str, broker_port: int) -> dict[str, Any]:
+        shipped = tomllib.loads((repo_root / f"firmware-configs/profiles/{name}.toml").read_text())
+        who = f"{shipped['device']['site']}/{shipped['device']['id']}"
+        shipped["device"]["data_dir"] = str(cart.data_dir)
+        shipped["spool"]["reserve_bytes"] = 1_000_000
+        shipped["ingest"]["scp"] |= {"host": "127.0.0.1", "port": cart.dicom_port}
+        for peer in shipped["ingest"]["scp"].get("peers", ()):
+            peer["host"] = "127.0.0.1"
+        for number, folder in enumerate(shipped["ingest"].get("folders", ())):
+            folder["path"] = str(cart.folder / f"inbox-{number}")
+            Path(folder["path"]).mkdir()
+        identity = authority.issue(who)
+        files = {"ca": authority.ca, "certificate": identity.certificate, "key": identity.key}
+        for table in (shipped["mqtt"], shipped["ingest"]["scp"]):
+            table |= {"tls": {key: str(files[key]) for key in table["tls"]}} if "tls" in table else {}
+        shipped["mqtt"] |= {"host": "localhost", "port": broker_port}
+        shipped["health"] = {"port": cart.health_port}
+        if "jsonl" in shipped:
+            shipped["jsonl"]["path"] = str(cart.folder / "results.jsonl")
+        if "privacy" in shipped:
+            shipped["privacy"]["hmac_key_file"] = str(cart.folder / "hmac")
+            (cart.folder / "hmac").write_text("0123456789abcdef" * 4)
+        [deployment] = shipped["deployments"]
+        bundle = shutil.copy(repo_root / "models/modality-guard" / Path(deployment["bundle"]).name, cart.folder)
+        deployment["bundle"] = str(bundle)
+        if shipped["trust"].get("unsigned") != "accept":
+            for signer in ("build", "clinic")[: shipped["trust"].get("threshold", 1)]:
+                pair = make_keys(signer, cart.folder / "keys")
+                sign_bundle(Path(bundle), signer_of(str(pair.private), str))
+                pair.private.unlink()
+            shipped["trust"]["keys"] = str(cart.folder / "keys")
+        cart.profile = shipped
+        return shipped
+
+    return adapted
+
+
+@pytest.fixture
+def receiver(site_broker: int, authority: Authority) -> Iterator[Subscriber]:
+    """The subscriber that the shipped access list lets read."""
+    identity = authority.issue("receiver")
+    heard = Subscriber(site_broker, tls=tls_context(authority.ca, identity.certificate, identity.key))
+    yield heard
+    heard.close()
+
+
+def _sender(authority: Authority, shipped: dict[str, Any], **changed: str) -> list[str]:
+    """The options that let ``storescu`` in; ``changed`` says otherwise."""
+    scp = shipped["ingest"]["scp"]
+    names = {"aet": next((peer["ae_title"] for peer in scp.get("peers", ())), "ANY"), "aec": scp["ae_title"]} | changed
+    options = ["-aet", names["aet"], "-aec", names["aec"]]
+    if "tls" in scp:
+        detector = authority.issue("detector")
+        options += ["+tls", str(detector.key), str(detector.certificate), "+cf", str(authority.ca)]
+    return options
+
+
+@pytest.mark.parametrize(
+    ("name", "modality", "engines"),
+    [("ultrasound-cart", "US", {"tflite"}), ("xray-cart", "DX", {"openvino"})],
+)
+def test_a_cart_profile_runs_on_the_site_broker_with_its_own_model(
+    cart: Any,
+    on_this_machine: Any,
+    receiver: Subscriber,
+    site_broker: int,
+    authority: Authority,
+    until: Any,
+    name: str,
+    modality: str,
+    engines: set[str],
 ) -> None:
-    """The profile as it ships; only paths, ports, addresses and the model are this machine's."""
-    shipped = tomllib.loads((repo_root / "firmware-configs/profiles/xray-cart.toml").read_text())
-    name = f"{shipped['device']['site']}/{shipped['device']['id']}"
-    device, detector = authority.issue(name), authority.issue("detector")
-    (cart.folder / "hmac").write_text("0123456789abcdef" * 4)
-    cart.deploy()
-    shipped["device"]["data_dir"] = str(cart.data_dir)
-    shipped["plugins"]["allow"] += ["fakes"]
-    shipped["spool"]["reserve_bytes"] = 1_000_000
-    shipped["ingest"]["scp"] |= {"host": "127.0.0.1", "port": cart.dicom_port}
-    shipped["ingest"]["scp"]["peers"][0]["host"] = "127.0.0.1"
-    tls = {"ca": str(authority.ca), "certificate": str(device.certificate), "key": str(device.key)}
-    assert set(shipped["ingest"]["scp"]["tls"]) == set(shipped["mqtt"]["tls"]) == set(tls)
-    shipped["ingest"]["scp"]["tls"] = shipped["mqtt"]["tls"] = tls
-    shipped["deployments"][0] |= {"bundle": cart.profile["deployments"][0]["bundle"], "backends": ["fake-works"]}
-    shipped["mqtt"] |= {"host": "127.0.0.1", "port": site_broker}
-    shipped["jsonl"]["path"] = str(cart.folder / "results.jsonl")
-    shipped["privacy"]["hmac_key_file"] = str(cart.folder / "hmac")
-    shipped["health"] = {"port": cart.health_port}
-    pairs = [make_keys(who, cart.folder / "keys") for who in ("build", "clinic")]
-    for pair in pairs:
-        sign_bundle(Path(shipped["deployments"][0]["bundle"]), signer_of(str(pair.private), str))
-        pair.private.unlink()
-    shipped["trust"]["keys"] = str(cart.folder / "keys")
-    cart.profile = shipped
-    receiver = authority.issue("receiver")
-    heard = Subscriber(site_broker, tls=tls_context(authority.ca, receiver.certificate, receiver.key))
-    cart.subscriber = heard
+    """An image in by C-STORE, its result out at the receiver, on the profile's first engine and not a later wish."""
+    for engine in engines:
+        require(engine, find_spec({"tflite": "ai_edge_litert"}.get(engine, engine)) is not None, "pip install it")
+    shipped = on_this_machine(name, site_broker)
+    cart.subscriber = receiver
     cart.start()
-    phantom = cart.phantom(modality="DX")
-    assert cart.store(phantom) == {}  # not without TLS
-    options = ["+tls", str(detector.key), str(detector.certificate), "+cf", str(authority.ca)]
-    assert cart.store(phantom, options=[*options, "-aet", "STRANGER", "-aec", "EDGEAI"]) == {}
-    assert cart.store(phantom, options=[*options, "-aet", "DETECTOR", "-aec", "OTHER"]) == {}
-    sent = cart.store(phantom, options=[*options, "-aet", "DETECTOR", "-aec", "EDGEAI"])
+    phantom = cart.phantom(modality=modality, side=96)
+    if "tls" in shipped["ingest"]["scp"]:
+        assert cart.store(phantom) == {}  # not without TLS
+    for wrong in ({"aet": "STRANGER"}, {"aec": "OTHER"}):
+        assert cart.store(phantom, options=_sender(authority, shipped, **wrong)) == {}
+    sent = cart.store(phantom, options=_sender(authority, shipped))
     assert sent == {phantom.instance.sop_instance_uid: "Success"}
-    [result] = until(lambda: list(heard.results().values()))
+    [result] = until(lambda: list(receiver.results().values()), 120)
     assert (result["outcome"], result["instance"]["hashed"]) == ("completed", True)
-    assert [signer["name"] for signer in result["model"]["signers"]] == sorted(
-        ("build", "clinic"), key=lambda who: next(p.public.key_id for p in pairs if p.public.name == who)
-    )
-    assert f"{result['site']}/{result['device_id']}" == name
-    done = cart.command("doctor", str(cart.path))
+    assert (result["engine"]["backend"] in engines, result["degraded"]) == (True, None)
+    assert f"{result['site']}/{result['device_id']}" == f"{shipped['device']['site']}/{shipped['device']['id']}"
+    assert len(result["model"]["signers"]) == shipped["trust"].get("threshold", 1)
+    for folder in shipped["ingest"].get("folders", ()):
+        shutil.copy(cart.phantom(modality=modality, side=96, level=200).path, folder["path"])
+        until(lambda: len(receiver.results()) == 2, 120)
+    done = cart.command("doctor", str(cart.path), timeout_s=300)
     assert done.returncode == 0, done.stdout
     # A phantom gets in past AE rules and client certificates, and its end comes back through the access list.
-    done = cart.command("selftest", str(cart.path), timeout_s=200)
+    before = len(receiver.results())
+    done = cart.command("selftest", str(cart.path), timeout_s=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "guard: completed, heard at the broker" in done.stdout
-    assert len(heard.results()) == 1, "no reader of results sees it"
+    assert len(receiver.results()) == before, "no reader of results sees it"
 
 
-@pytest.mark.parametrize("name", ["dev", "ultrasound-cart", "xray-cart"])
+def test_the_profile_for_ones_own_machine_runs_on_the_broker_of_the_guide(
+    cart: Any, on_this_machine: Any, authority: Authority, repo_root: Path, until: Any
+) -> None:
+    """`mosquitto -p PORT`, as the guide has it: without a configuration, on loopback alone."""
+    assert "$ mosquitto -p 1883" in (repo_root / "docs/guides/integrator.md").read_text()
+    heard = cart.listen()
+    shipped = on_this_machine("dev", cart.broker.port)
+    cart.start()
+    phantom = cart.phantom(modality="US", side=96)
+    assert cart.store(phantom, options=_sender(authority, shipped)) == {phantom.instance.sop_instance_uid: "Success"}
+    [result] = until(lambda: list(heard.results().values()), 120)
+    assert (result["outcome"], result["instance"]["sop_instance_uid"]) == (
+        "completed",
+        phantom.instance.sop_instance_uid,
+    )
+
+
+NEEDS = {"tflite": "litert", "segment": "segment"}
+"""Plugin -> the extra of its distribution without which it is there and cannot work."""
+
+
+def _install_lines(repo_root: Path) -> dict[str, list[str]]:
+    """Where a cart's installation is written down -> the plugins' folders with their extras, as pip is given them."""
+    lines = {}
+    for page in ("docs/guides/integrator.md", "docs/guides/operations.md", "firmware-configs/containers/Containerfile"):
+        text = (repo_root / page).read_text().replace("\\\n", " ")
+        [line] = [line for line in text.splitlines() if "pip install" in line and "./plugins/" in line]
+        lines[page] = re.findall(r"\./plugins/[\w-]+(?:\[[\w,]+\])?", line)
+    makefile = (repo_root / "Makefile").read_text()
+    lines["Makefile"] = re.search(r"^CART_PLUGINS := (.*)$", makefile, re.MULTILINE)[1].split()  # type: ignore[index]
+    return lines
+
+
+def _plugins_of(repo_root: Path, requirements: list[str]) -> set[str]:
+    """The plugins that work once these are installed."""
+    names = set(tomllib.loads((repo_root / "pyproject.toml").read_text())["project"]["entry-points"]["edgeai.plugins"])
+    for requirement in requirements:
+        folder, _, extras = requirement.rstrip("]").partition("[")
+        project = tomllib.loads((repo_root / folder / "pyproject.toml").read_text())["project"]
+        wanted = set(extras.split(",")) - {""}
+        assert wanted <= set(project.get("optional-dependencies", ())), requirement
+        plugins = project["entry-points"]["edgeai.plugins"]
+        names |= {name for name in plugins if name not in NEEDS or NEEDS[name] in wanted}
+    return names
+
+
+def test_the_guides_install_lines_bring_what_each_profile_and_each_model_needs(repo_root: Path) -> None:
+    needed: dict[str, set[str]] = {}
+    for name in PROFILES:
+        config = load_config(repo_root / f"firmware-configs/profiles/{name}.toml")
+        needed[name] = {*config.plugins.allow, *(each for item in config.deployments for each in item.backends)}
+    for path in (repo_root / "models").glob("*/*.edgeai"):
+        manifest = verify_bundle(path).manifest
+        needed[path.name] = {*manifest.plugins, *(artifact.format for artifact in manifest.artifacts)}
+    assert "segment" in needed["us-head-1.0.0.edgeai"]
+    for page, requirements in _install_lines(repo_root).items():
+        there = _plugins_of(repo_root, requirements)
+        assert {name: sorted(wants - there) for name, wants in needed.items() if wants - there} == {}, page
+
+
+@pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_that_ships_has_no_mistake(cart: Any, repo_root: Path, name: str) -> None:
     done = cart.command("config", "check", str(repo_root / f"firmware-configs/profiles/{name}.toml"))
     assert done.returncode == 0
@@ -169,8 +288,7 @@ def test_a_profile_that_ships_has_no_mistake(cart: Any, repo_root: Path, name: s
 
 
 def test_the_list_of_profiles_is_whole(repo_root: Path) -> None:
-    names = {path.stem for path in (repo_root / "firmware-configs/profiles").glob("*.toml")}
-    assert names == {"dev", "ultrasound-cart", "xray-cart"}
+    assert {path.stem for path in (repo_root / "firmware-configs/profiles").glob("*.toml")} == set(PROFILES)
 
 
 def test_the_systemd_unit_says_what_it_must(cart: Any, repo_root: Path, tmp_path: Path) -> None:
