@@ -33,6 +33,69 @@ def test_a_crash_while_running_blames_the_plugin_and_the_job(number: signal.Sign
     assert (death.step.step, death.step.plugin, death.step.version) == ("run", "acme", "1.0")
 
 
+@pytest.mark.parametrize("name", ["load", "probe", "open", "run"])
+@pytest.mark.parametrize("killed", [None, "deadline", "memory"])
+def test_each_step_of_a_plugin_is_blamed_when_its_process_dies_in_it(name: str, killed: Any) -> None:
+    status = -signal.SIGKILL if killed else -signal.SIGSEGV
+    death = judge(status, note(step(name)), killed=killed)
+    assert death.step is not None
+    assert (death.step.step, death.step.plugin) == (name, "acme")
+    assert (death.cause, death.how) == ((killed, killed) if killed else ("crashed", "signal-SIGSEGV"))
+    assert death.job_id is None
+
+
+@pytest.mark.parametrize("name", ["finish", "guard", "job", "wait"])
+def test_no_other_step_is_blamed_even_if_a_plugin_stands_beside_it(name: str) -> None:
+    assert judge(-signal.SIGSEGV, note(step(name, plugin="acme", version="1.0"))).step is None
+
+
+def test_of_steps_on_one_thread_the_innermost_is_blamed() -> None:
+    death = judge(-signal.SIGABRT, note(JOB, step("load"), step("run", plugin="other")))
+    assert death.step is not None
+    assert (death.step.step, death.step.plugin) == ("run", "other")
+    nested = note(step("open", AHEAD), step("run", MAIN), step("probe", AHEAD, plugin="other"))
+    report = f"Current thread 0x{AHEAD:016x} (most recent call first):"
+    death = judge(-signal.SIGABRT, nested, crash_report=report)
+    assert death.step is not None
+    assert (death.step.step, death.step.plugin) == ("probe", "other")
+
+
+def test_a_crash_of_a_thread_that_was_at_no_step_decides_nothing() -> None:
+    report = "Fatal Python error: Aborted\n\nCurrent thread 0x0000000000000123 (most recent call first):"
+    assert judge(-signal.SIGABRT, note(JOB, step("run")), crash_report=report).step is not None
+    two = note(JOB, step("run"), step("decode", AHEAD))
+    assert judge(-signal.SIGABRT, two, crash_report=report).step is None
+
+
+def test_a_plugins_step_without_a_plugins_name_blames_nobody() -> None:
+    assert judge(-signal.SIGSEGV, note(step("run", plugin=""))).step is None
+
+
+@pytest.mark.parametrize(
+    ("status", "killed", "cause", "how"),
+    [
+        (0, None, "ended", "exit-0"),
+        (0, "deadline", "deadline", "deadline"),
+        (1, None, "crashed", "exit-1"),
+        (-9, "silent", "silent", "silent"),
+        (-9, "memory", "memory", "memory"),
+        (-15, None, "interrupted", "signal-SIGTERM"),
+        (-6, None, "crashed", "signal-SIGABRT"),
+        (-5, None, "crashed", "signal-SIGTRAP"),
+        (-31, None, "crashed", "signal-SIGSYS"),
+        (-63, None, "interrupted", "signal-63"),
+    ],
+)
+def test_how_it_ended_is_told_in_two_words(status: int, killed: Any, cause: str, how: str) -> None:
+    for known in (None, note()):
+        death = judge(status, known, killed=killed)
+        assert (death.cause, death.how, death.step, death.job_id) == (cause, how, None, None)
+
+
+def test_the_first_job_of_a_note_uses_up_an_attempt() -> None:
+    assert judge(-signal.SIGSEGV, note(step("run"), JOB, step("job", job_id=9))).job_id == 7
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_death_from_outside_blames_nobody(number: signal.Signals) -> None:
     death = judge(-number, note(JOB, step("run")))
