@@ -84,7 +84,7 @@ OWNERS = {
     "pynetdicom": {"dicom", "testing"},
     "pydicom": {"dicom", "testing", "cli/demo_files.py"},
     "sqlite3": {"spool"},
-    "pydantic": {"config.py", "build"},
+    "pydantic": {"config/", "build"},
     "msgspec": {"bundle", "build"},
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from edgeai.config import DeviceConfig
 
 app = typer.Typer(no_args_is_help=True, help="Check a profile, show what it amounts to, print its JSON Schema.")
 
@@ -15,26 +19,45 @@ Profile = Annotated[Path, typer.Argument(help="a TOML file as in firmware-config
 
 @app.command()
 def check(profile: Profile) -> None:
-    """Say every mistake of a profile at once, each with its line and the nearest right key.
+    """Say every mistake of a profile at once, each with its line and what to write instead.
 
-    Exit status 0 when there is none, 2 otherwise. Nothing is started, and nothing outside the file is looked at but
-    the trust folder (whether it holds keys, and what trust.toml says): `edgeai doctor` looks at engines, files, ports
-    and the broker.
+    Exit status 0 when there is none, 2 otherwise. Nothing is started and no file is opened but the trust folder's:
+    files are only looked for. What may be right on another machine is a note. Settings of sinks and names of backends
+    are held to what the installed plugins say, which are asked in a process of their own. `edgeai doctor` opens it all.
     """
     from edgeai.api.errors import ConfigError
-    from edgeai.bundle.keys import bounds_of, key_files
-    from edgeai.config import load_config
+    from edgeai.config import doubts, read_profile
 
-    config = load_config(profile)
+    read = read_profile(profile)
+    wrong = [where for where, _ in read.mistakes]
+    remarks = [item for item in doubts(read.config) if not any(item.where[: len(bad)] == bad for bad in wrong)]
+    mistakes = [*read.mistakes, *((item.where, item.what) for item in remarks if item.weight == "mistake")]
+    notes = [(item.where, item.what) for item in remarks if item.weight == "note"]
+    for line in (*read.told(notes), *_trust_notes(read.config)):
+        typer.echo(f"note: {line}", err=True)
+    if mistakes:
+        raise ConfigError("\n".join(read.told(mistakes)), remedy="see firmware-configs/README.md")
+    config = read.config
     names = ", ".join(deployment.name for deployment in config.deployments) or "no deployment"
     typer.echo(f"{profile}: no mistakes ({config.device.site}/{config.device.id}: {names})")
-    if config.trust.unsigned == "refuse" and not key_files(config.trust.keys):
-        state = "holds no key" if config.trust.keys.exists() else "is missing"
-        typer.echo(f"note: {config.trust.keys} {state} on this machine: no bundle would run (trust.keys)", err=True)
+
+
+def _trust_notes(config: DeviceConfig) -> Iterator[str]:
+    """Whether a signed bundle would run here, as far as the trust folder decides it."""
+    from edgeai.api.errors import ConfigError
+    from edgeai.bundle.keys import bounds_of, key_files
+
+    keys, place = config.trust.keys, "on this machine: no bundle would run (trust.keys)"
+    if config.trust.unsigned == "refuse":
+        held = len(key_files(keys))
+        if not held:
+            yield f"{keys} {'holds no key' if keys.exists() else 'is missing'} {place}"
+        elif held < config.trust.threshold:
+            yield f"{keys} holds {held} keys, trust.threshold is {config.trust.threshold} {place}"
     try:
-        bounds_of(config.trust.keys)
+        bounds_of(keys)
     except ConfigError as error:
-        typer.echo(f"note: no bundle would run on this machine (trust.keys): {error}", err=True)
+        yield f"no bundle would run on this machine (trust.keys): {error}"
 
 
 @app.command()

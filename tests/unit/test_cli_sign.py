@@ -183,7 +183,7 @@ def test_config_check_notes_that_there_is_no_key(call: Any, tmp_path: Path, made
     status, said, error = call("config", "check", profile)
     assert (status, "no mistakes" in said, state in error) == (0, True, True)
     profile.write_text(PROFILE + '[trust]\nunsigned = "accept"\n')
-    assert call("config", "check", profile)[2] == ""
+    assert "trust" not in call("config", "check", profile)[2]
 
 
 def trust_line(call: Any, profile: Path) -> dict[str, str]:
@@ -225,7 +225,7 @@ def test_doctor_looks_at_the_trust_folder(call: Any, keys: Path, make_bundle: Ma
 def test_config_check_notes_a_mistake_in_the_bounds(call: Any, keys: Path) -> None:
     profile = keys / "profile.toml"
     profile.write_text(PROFILE)
-    assert call("config", "check", profile)[2] == ""
+    assert "trust" not in call("config", "check", profile)[2]
     (keys / "trust" / "trust.toml").write_text("[keys.build]\nmodel = 1\n")
     status, _, error = call("config", "check", profile)
     assert (status, "trust.toml:2: keys.build.model: unknown key" in error) == (0, True)

@@ -44,8 +44,8 @@ def test_every_mistake_is_told_at_once_with_its_line_and_the_nearest_key(tmp_pat
     told = _mistakes(tmp_path, text).splitlines()
     assert told == [
         'profile.toml:6: mqtt.prot: unknown key; did you mean "port"?',
-        "profile.toml:7: mqtt.keepalive_s: Input should be a valid integer (here: 'x')",
-        "profile.toml:8: deployments[0].bundle: missing",
+        'profile.toml:7: mqtt.keepalive_s: give seconds as a whole number, without quotes (here: "x")',
+        'profile.toml:8: deployments[0].bundle: missing: add  bundle = "guard.edgeai"  or what is true here',
         'profile.toml:10: deployments[0].bundel: unknown key; did you mean "bundle"?',
         'profile.toml:11: loging: unknown key; did you mean "log"?',
     ]
@@ -62,7 +62,7 @@ def test_every_mistake_is_told_at_once_with_its_line_and_the_nearest_key(tmp_pat
         ('[mqtt.tls]\ncertificate = "c.pem"\n', "certificate and key go together"),
         ('[[deployments]]\nname = "Has Space"\nbundle = "b"\n', "deployments[0].name"),
         ('[[deployments]]\nname = "a"\nbundle = "b"\ndeadline_s = -1\n', "deadline_s"),
-        ('[[deployments]]\nname = "a"\nbundle = "b"\n[[deployments]]\nname = "a"\nbundle = "c"\n', "same name: a"),
+        ('[[deployments]]\nname = "a"\nbundle = "b"\n[[deployments]]\nname = "a"\nbundle = "c"\n', 'same name: "a"'),
         ('[spool]\nkeep_files = "forever"\n', "keep_files"),
         ("[supervise]\nquarantine_after = 0\n", "quarantine_after"),
     ],

@@ -1,14 +1,8 @@
-"""``firmware-configs/*.toml`` -> ``DeviceConfig``: frozen, strict, and all mistakes at once.
-
-What changes the plumbing stands here (addresses, devices, threads, deadlines); what changes the answer is in
-the bundle. Relative paths are relative to the file they stand in. ``firmware-configs/README.md`` is the reference.
-"""
+"""The tables of a profile: strict, frozen, each key with its type, bounds, default and meaning."""
 
 from __future__ import annotations
 
-import difflib
 import os
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,13 +13,8 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
-    ValidationError,
     ValidationInfo,
-    model_validator,
 )
-
-from edgeai.api.errors import ConfigError
-from edgeai.toml_lines import key_lines, line_of
 
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
@@ -118,12 +107,6 @@ class Tls(Table):
     ca: FilePath | None = Field(None, description="authorities that the other side must be signed by")
     certificate: FilePath | None = Field(None, description="this side's certificate chain")
     key: FilePath | None = Field(None, description="this side's private key")
-
-    @model_validator(mode="after")
-    def _pair(self) -> Tls:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together")
-        return self
 
 
 class Peer(Table):
@@ -241,12 +224,6 @@ class Privacy(Table):
     uids: Literal["plain", "hmac"] = Field("plain", description="hmac: SHA-256 HMAC of each UID with the key")
     hmac_key_file: FilePath | None = Field(None, description="at least 32 bytes")
 
-    @model_validator(mode="after")
-    def _key(self) -> Privacy:
-        if self.uids == "hmac" and self.hmac_key_file is None:
-            raise ValueError('uids = "hmac" needs hmac_key_file')
-        return self
-
 
 class Health(Table):
     """Prometheus metrics at /metrics, health at /health."""
@@ -314,78 +291,6 @@ class DeviceConfig(Table):
     def source(self) -> Path | None:
         """The file it was read from; None when it was made in memory."""
         return self._source
-
-    @model_validator(mode="after")
-    def _distinct(self) -> DeviceConfig:
-        names = [deployment.name for deployment in self.deployments]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"deployments with the same name: {', '.join(twice)}")
-        return self
-
-
-def load_config(path: Path) -> DeviceConfig:
-    """Read and check a profile.
-
-    Raises:
-        ConfigError: ``config.unreadable``, ``config.syntax`` or ``config.invalid``; the message holds every
-            mistake, a line each: ``profile.toml:12: mqtt.prot: unknown key; did you mean "port"?``
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}", code="config.unreadable") from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}", code="config.syntax") from error
-    try:
-        config = DeviceConfig.model_validate(values, context={"base": path.parent.resolve()})
-    except ValidationError as error:
-        raise ConfigError("\n".join(_mistakes(path, text, error)), remedy="see firmware-configs/README.md") from error
-    config._source = path.resolve()
-    return config
-
-
-def _mistakes(path: Path, text: str, error: ValidationError) -> list[str]:
-    lines = key_lines(text)
-    found = []
-    for item in error.errors(include_url=False):
-        where = item["loc"]
-        number = line_of(lines, where) or 1
-        found.append((number, f"{path.name}:{number}: {_dotted(where) or 'the file'}: {_sentence(item, where)}"))
-    return [sentence for _, sentence in sorted(found)]
-
-
-def _dotted(where: tuple[str | int, ...]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
-
-
-def _sentence(item: Any, where: tuple[str | int, ...]) -> str:
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(where[-1]), _keys_at(where[:-1]), n=1, cutoff=0.5)
-        return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key"
-    if item["type"] == "missing":
-        return "missing"
-    return f"{item['msg'].removeprefix('Value error, ')} (here: {item['input']!r})" if where else str(item["msg"])
-
-
-def _keys_at(where: tuple[str | int, ...]) -> list[str]:
-    """The keys that the table at ``where`` knows, by walking the published JSON Schema."""
-    schema = json_schema()
-    node: Any = schema
-    for part in where:
-        node = _deref(schema, node)
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-    return list(_deref(schema, node).get("properties", {}))
-
-
-def _deref(schema: Any, node: Any) -> Any:
-    for option in node.get("anyOf", ()):
-        if "$ref" in option:
-            node = option
-    reference = node.get("$ref")
-    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
 
 
 def json_schema() -> dict[str, Any]:

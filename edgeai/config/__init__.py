@@ -1,0 +1,65 @@
+"""``firmware-configs/*.toml`` -> ``DeviceConfig``: frozen, strict, and all mistakes at once.
+
+What changes the plumbing stands here (addresses, devices, threads, deadlines); what changes the answer is in
+the bundle. Relative paths are relative to the file they stand in. ``firmware-configs/README.md`` is the reference.
+
+``tables`` says what a profile may hold, ``rules`` what of it cannot be together, ``doubts`` what was hardly meant,
+``words`` how a mistake is told, ``reading`` reads a file and tells all of them.
+"""
+
+from __future__ import annotations
+
+from edgeai.config.doubts import Remark, doubts
+from edgeai.config.reading import Profile, load_config, read_profile
+from edgeai.config.tables import (
+    Deployment,
+    Device,
+    DeviceConfig,
+    Folder,
+    Health,
+    Ingest,
+    Jsonl,
+    Log,
+    Mqtt,
+    Peer,
+    Plugins,
+    Privacy,
+    Results,
+    Scp,
+    Sink,
+    Spool,
+    Supervise,
+    Table,
+    Tls,
+    Trust,
+    json_schema,
+)
+
+__all__ = [
+    "Deployment",
+    "Device",
+    "DeviceConfig",
+    "Folder",
+    "Health",
+    "Ingest",
+    "Jsonl",
+    "Log",
+    "Mqtt",
+    "Peer",
+    "Plugins",
+    "Privacy",
+    "Profile",
+    "Remark",
+    "Results",
+    "Scp",
+    "Sink",
+    "Spool",
+    "Supervise",
+    "Table",
+    "Tls",
+    "Trust",
+    "doubts",
+    "json_schema",
+    "load_config",
+    "read_profile",
+]
