@@ -20,8 +20,7 @@ _SMALLEST_BYTES = 100_000
 _LONGEST_S = 7200.0
 _TIMES = ("heartbeat_s", "silent_s", "restart_min_s", "restart_max_s")
 _ANYWHERE = frozenset(
-    ("/", "/etc", "/var", "/var/lib", "/srv", "/opt", "/usr", "/usr/share", "/usr/local")
-    + ("/home", "/mnt", "/media", "/run", "/data")
+    ("/", "/etc", "/var", "/var/lib", "/srv", "/opt", "/usr", "/usr/local", "/home", "/mnt", "/media", "/run", "/data")
 )
 """Folders that any machine has: what is missing further below them may be another machine's."""
 

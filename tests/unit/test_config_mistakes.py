@@ -236,7 +236,8 @@ def test_a_profile_of_another_machine_is_noted_and_one_with_a_doubt_still_runs(t
     path = tree / "firmware-configs/profiles/ultrasound-cart.toml"
     status, _, error = check(path)
     assert status == 0
-    number = path.read_text().splitlines().index('ca = "/etc/edgeai/broker-ca.pem"') + 1
+    lines = path.read_text().splitlines()
+    number = 1 + next(index for index, line in enumerate(lines) if line.startswith('ca = "/etc/edgeai/broker-ca.pem"'))
     if not Path("/etc/edgeai").exists():
         assert f"note: ultrasound-cart.toml:{number}: mqtt.tls.ca: /etc/edgeai/broker-ca.pem is not on this" in error
     path, _ = _with(tree, "xray-cart", 'uids = "hmac"', 'uids = "plain"')
