@@ -21,8 +21,9 @@ from edgeai.health import StatusNews, Watch, read_health, status_body
 from edgeai.health_server import HealthServer
 from edgeai.logs import Log
 from edgeai.plugins import Registry
+from edgeai.roles import STOPPING, SUPERVISOR
 from edgeai.roles.delivery import Delivery
-from edgeai.spool import Spool
+from edgeai.spool import Spool, is_held
 
 ROLE = "publish"
 STOP_S = 5.0
@@ -128,10 +129,18 @@ class Publisher:
             self._status_failed = code
             return
         self._status_failed = ""
+        if self._is_planned_stop():
+            return  # roles that were asked to end are no trouble; the sinks say offline when they are closed
         if self._news.is_news(body):
             message = Message(key="status", channel="status", body=json.dumps(body).encode())
             for delivery in self._deliveries:
                 delivery.say(message)
+
+
+    def _is_planned_stop(self) -> bool:
+        """Whether the supervisor is ending the roles. Ask after the account was read: it says so before they go."""
+        note = self._spool.notes().get(SUPERVISOR)
+        return note is not None and note.state == STOPPING and is_held(self._spool.roles / f"{SUPERVISOR}.note")
 
 
 def main(config: DeviceConfig) -> int:

@@ -16,6 +16,7 @@ from pathlib import Path
 from edgeai import logs, systemd
 from edgeai.api.errors import ConfigError, SpoolError
 from edgeai.logs import Log
+from edgeai.roles import STOPPING, SUPERVISOR
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
@@ -23,7 +24,7 @@ from edgeai.roles.trials import Trials
 from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Note, Spool, Station, read_note
 from edgeai.spool.wal import reason_to_doubt
 
-ROLE = "supervise"
+ROLE = SUPERVISOR
 STOP_ROLES_S = 15.0
 """For ingest and infer to finish what they hold after SIGTERM; then publish gets ``STOP_PUBLISH_S``."""
 STOP_PUBLISH_S = 7.0
@@ -256,6 +257,7 @@ class Supervisor:
         """Ingest and infer finish what they hold; then publish sends what that gave. A second signal ends all now."""
         systemd.notify("STOPPING=1")
         log.info("run.stopping")
+        self._station.beat(STOPPING)  # before any role ends: publish tells a planned stop from trouble by it
         if self._trials.child is not None:
             self._trials.child.signal_group(signal.SIGKILL)
             self._trials.child.bury()
@@ -276,7 +278,7 @@ class Supervisor:
                     child.bury()
                 elif time.monotonic() > end or self._stops > 1:
                     child.signal_group(signal.SIGKILL)
-            self._station.beat("stopping")
+            self._station.beat(STOPPING)
             if self._watchdog_s:
                 systemd.notify("WATCHDOG=1")
             self._sleep(0.1)

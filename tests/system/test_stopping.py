@@ -38,6 +38,26 @@ def test_a_stop_ends_everything_within_seconds_and_a_start_goes_on(cart: Any, un
     until(lambda: heard.on("status")[-1]["state"] == "online")
 
 
+def test_a_planned_stop_says_offline_and_nothing_else_and_a_death_says_degraded(cart: Any, until: Any) -> None:
+    cart.deploy(misbehave=Misbehaviour(how="slow"))
+    heard = cart.listen()
+    cart.start()
+    until(lambda: heard.on("status") and heard.on("status")[-1]["state"] == "online")
+    seen = len(heard.on("status"))
+    assert cart.kill("infer:guard")
+    until(lambda: any(body["state"] == "degraded" for body in heard.on("status")[seen:]), what="a role's death said")
+    until(lambda: heard.on("status")[-1]["state"] == "online")
+    cart.send(count=3)
+    until(lambda: heard.results())
+    seen = len(heard.on("status"))
+    assert cart.stop() == 0
+    until(lambda: heard.on("status")[-1]["state"] == "offline")
+    assert {(body["state"], body.get("serving", True)) for body in heard.on("status")[seen:]} <= {
+        ("online", True),  # figures that had moved
+        ("offline", True),
+    }
+
+
 def test_a_stop_lets_an_image_that_is_arriving_arrive(cart: Any, until: Any) -> None:
     from edgeai.testing.dicom_peers import SUCCESS, Wire, body_of, radiograph, store_pdus
 
