@@ -15,6 +15,7 @@ from edgeai.spool import BUCKETS_MS, Counter, Histogram, Spool
 
 _COUNTERS = {
     "results": ("edgeai_results", "Results by deployment, outcome, code and backend"),
+    "selftests": ("edgeai_selftest_results", "Ends of self-tests' phantoms, which are no results"),
     "faults": ("edgeai_faults", "Faults by plugin, step and cause"),
     "restarts": ("edgeai_restarts", "Restarts by role"),
     "instances": ("edgeai_instances", "Arrivals by what became of them, refusals by their code"),

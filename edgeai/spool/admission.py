@@ -99,7 +99,7 @@ def admit_row(
     """Carry the decision out in a transaction that is under way; ``name`` and ``size`` are of the file."""
     wanted = plan(db, arrival, content)
     now = time.time()
-    add_count(db, "instances", outcome=wanted.kind, code="")
+    add_count(db, "instances", outcome="selftest" if _is_selftest(arrival.instance) else wanted.kind, code="")
     if wanted.kind == "known":
         return Admission(kind="known")
     dropped: tuple[str, ...] = ()
@@ -118,6 +118,12 @@ def admit_row(
         message = "an instance arrived whose UID was known with other content; it is analysed as one of its own"
         queue_event(store, db, "instance.differs", message, source=arrival.source, jobs=len(deployments))
     return Admission(kind=wanted.kind, jobs=tuple(deployments), took_file=took_file, dropped=dropped)
+
+
+def _is_selftest(instance: InstanceRef) -> bool:
+    from edgeai.selftest import is_selftest  # not for the supervisor, which opens a spool and admits nothing
+
+    return is_selftest(instance)
 
 
 def _insert(db: sqlite3.Connection, arrival: Arrival, content: str, name: str | None, size: int, now: float) -> int:

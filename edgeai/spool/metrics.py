@@ -32,7 +32,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:
-    """A number that only rises: ``results``, ``faults``, ``restarts``, with what distinguishes it."""
+    """A number that only rises: ``results``, ``selftests``, ``faults``, ``restarts``, with what distinguishes it."""
 
     name: str
     labels: Mapping[str, str]
@@ -86,7 +86,7 @@ class Metrics(Store):
         ]
 
     def counters(self) -> list[Counter]:
-        """``results`` (deployment, outcome, code, backend), ``faults`` (plugin, step, cause), ``restarts`` (role)."""
+        """``results``, ``selftests`` (deployment, outcome, code, backend), ``faults`` (plugin, step, cause), ``restarts`` (role)."""
         with self.db.read() as db:
             rows = db.execute("SELECT name, labels, value FROM counters ORDER BY name, labels").fetchall()
         return [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -151,10 +152,7 @@ class Work(Store):
             if done.rowcount != 1:
                 return False
             queue_message(db, result.result_id, channel or f"result/{job.deployment}", body, attempt=job.attempt)
-            for stage, duration_ms in result.timings_ms.items():
-                add_duration(db, job.deployment, stage, duration_ms)
-            backend = result.engine.backend if result.engine else ""
-            add_count(db, "results", deployment=job.deployment, outcome=str(result.outcome), code=code, backend=backend)
+            _count_end(db, job.deployment, result, code, is_selftest=channel.startswith("selftest/"))
             add_count(db, "jobs_finished", deployment=job.deployment)
             spent = spend_file(db, self.limits, job.id)
         self.bells.ring("publish")
@@ -226,6 +224,18 @@ class Work(Store):
         with self.db.read() as db:
             rows = db.execute("SELECT deployment, COUNT(*) FROM jobs WHERE state <> 'done' GROUP BY deployment")
             return {str(name): int(count) for name, count in rows}
+
+
+def _count_end(db: sqlite3.Connection, deployment: str, result: Result, code: str, *, is_selftest: bool) -> None:
+    """Figures of work are those of patients' images; the ends of a self-test's phantoms have a counter of their own."""
+    backend = result.engine.backend if result.engine else ""
+    labels = {"deployment": deployment, "outcome": str(result.outcome), "code": code, "backend": backend}
+    if is_selftest:
+        add_count(db, "selftests", **labels)
+        return
+    add_count(db, "results", **labels)
+    for stage, duration_ms in result.timings_ms.items():
+        add_duration(db, deployment, stage, duration_ms)
 
 
 __all__ = ["GIVEN_UP", "MAX_INTERRUPTIONS", "UNREADABLE", "Cause", "Job", "Work"]

@@ -41,9 +41,21 @@ def test_a_phantom_travels_the_whole_way_and_no_reader_of_results_sees_it(cart: 
     page = cart.command("selftest", str(cart.path))
     assert page.returncode == 0
     assert "the self-test passed: C-STORE to broker" in page.stdout
+    metrics = cart.get("/metrics")[1]
+    ends = 'edgeai_selftest_results_total{backend="fake-works",code="",deployment="guard",outcome="completed"} 2.0'
+    assert ends in metrics
+    assert 'edgeai_instances_total{code="",outcome="selftest"} 2.0' in metrics
+    for patients in ("edgeai_results_total{", 'outcome="received"', "edgeai_stage_seconds_count{"):
+        assert patients not in metrics, f"{patients} counts phantoms"
+    patient = cart.send()[0]
+    assert cart.result_of(patient)["outcome"] == "completed"
+    metrics = until(lambda: (text := cart.get("/metrics")[1]) and "edgeai_results_total{" in text and text)
+    assert 'deployment="guard",outcome="completed"} 1.0' in metrics
+    assert 'edgeai_instances_total{code="",outcome="received"} 1.0' in metrics
+    assert 'edgeai_stage_seconds_count{deployment="guard",stage="total"} 1.0' in metrics
     until(lambda: cart.health()[1]["messages_waiting"] == 0)
     assert all(entry["missing"] == 0 for place in cart.health()[1]["ledger"].values() for entry in place)
-    assert cart.health()[1]["ledger"]["jobs"][0]["finished"] == 2
+    assert cart.health()[1]["ledger"]["jobs"][0]["finished"] == 3  # two phantoms, and the patient
 
 
 def test_an_image_of_a_patient_is_no_phantom_whatever_one_mark_says(cart: Any) -> None:

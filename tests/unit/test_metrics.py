@@ -109,6 +109,7 @@ def test_every_metric_has_the_labels_that_the_reference_lists(
 ) -> None:
     fill(spool)
     spool.count("results", backend="b", code="", deployment="guard", outcome="completed")
+    spool.count("selftests", backend="b", code="", deployment="guard", outcome="completed")
     spool.count("faults", cause="c", deployment="guard", plugin="p", step="run")
     spool.count("restarts", cause="crashed", role="ingest")
     page = (repo_root / "docs/reference/metrics.md").read_text()
