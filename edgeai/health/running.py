@@ -9,6 +9,7 @@ from typing import Final
 from edgeai.health.account import DeploymentHealth, age_s
 from edgeai.health.catalogue import Problem, Stops, problem
 from edgeai.health.facts import Facts
+from edgeai.remedies import remedy_for
 
 OVERDUE_S: Final = 10.0
 """How long after a deadline the supervisor may take to end who overran it."""
@@ -89,7 +90,7 @@ def _cannot_run(facts: Facts, deployment: DeploymentHealth) -> Problem:
         about=deployment.name,
         cause=hold.code,
         since=hold.since,
-        remedy=hold.remedy,
+        remedy=hold.remedy or remedy_for(hold.code),
         jobs=hold.jobs,
         oldest_s=age_s(hold.oldest, facts.now) or 0.0,
     )

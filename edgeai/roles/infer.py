@@ -28,6 +28,7 @@ from edgeai.model.results import ref_of
 from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
+from edgeai.remedies import remedy_for
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.release import Release
 from edgeai.roles.strikes import Strikes
@@ -165,6 +166,7 @@ class Worker:
         return [f"{name}: not tried, {model.engine.backend} comes first" for name in allowed]
 
     def _not_opened(self, error: EdgeaiError) -> None:
+        error.remedy = error.remedy or remedy_for(error.code)  # for the log, the hold and the results of who fails at once
         is_news = self._trouble is None or self._trouble.code != error.code
         self._trouble = error
         self._reopen_at = time.monotonic() + self._reopen_pause_s

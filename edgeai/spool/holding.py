@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeai.remedies import remedy_for
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.rows import seconds
 from edgeai.spool.store import Store
@@ -43,18 +44,19 @@ class Holding(Store):
 
     def hold(self, deployment: str, error: EdgeaiError) -> bool:
         """Say that a deployment cannot run, and why; True when it could before, or for another reason."""
+        remedy = error.remedy or remedy_for(error.code)
         with self.db.write() as db:
             before = db.execute("SELECT code FROM holds WHERE deployment = ?", (deployment,)).fetchone()
             db.execute(
                 "INSERT INTO holds (deployment, code, reason, remedy, since) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET code = excluded.code, reason = excluded.reason, remedy = excluded.remedy",
-                (deployment, error.code, str(error), error.remedy or "", time.time()),
+                (deployment, error.code, str(error), remedy, time.time()),
             )
             is_news = before is None or before[0] != error.code
             if is_news:
                 jobs, oldest_s = _unfinished(db, deployment)
                 message = f"{deployment} cannot run, and its jobs are held until it can: {error}"
-                facts = {"deployment": deployment, "code": error.code, "remedy": error.remedy}
+                facts = {"deployment": deployment, "code": error.code, "remedy": remedy}
                 queue_event(self, db, "deployment.held", message, **facts, jobs=jobs, oldest_s=oldest_s)
         if is_news:
             self.bells.ring("publish")

@@ -110,6 +110,9 @@ def test_a_bundle_that_is_no_bundle_holds_its_jobs_and_says_so(cart: Any, until:
     note = cart.spool.notes()["infer:guard"]
     assert note.state == "unavailable"
     assert note.detail["code"] == held.code
+    remedy = cart.events("deployment.held")[0]["facts"]["remedy"]
+    assert remedy == held.remedy
+    assert "`bundle`" in remedy
     assert cart.results() == []
     assert len(list(cart.spool.instances.iterdir())) == 3
     (cart.folder / "guard.edgeai").write_bytes(whole)
@@ -157,6 +160,7 @@ def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any
     result = cart.result_of(cart.admit())
     assert result["outcome"] == "failed"
     assert result["reason"]["code"].startswith(code)
+    assert result["reason"]["remedy"]
     assert result["model"]["name"] == "guard-model"
     until(lambda: cart.events("deployment.unavailable"))
     assert cart.spool.holds() == []
