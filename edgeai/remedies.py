@@ -1,4 +1,4 @@
-"""What to do about a code where whoever raised it did not say: nothing is held, or fails for want of it, without a word.
+"""What to do about a code where whoever raised it did not say: so that nothing is held without it.
 
 Whoever raises an error knows best, and mostly says. This is for the rest, and for codes of plugins from elsewhere:
 first by code, then by area, then by whose the code is. ``docs/reference/errors.md`` says more.
@@ -20,7 +20,7 @@ _CODES: Final[Mapping[str, str]] = {
     "bundle.unsigned": "have it signed: `edgeai sign`",
     "bundle.untrusted": "have it signed by a trusted key, or put the signer's public key into the trust folder",
     "bundle.signer-expired": "have it signed by a key that is still trusted, or move the key's end in trust.toml",
-    "bundle.signer-elsewhere": "have it signed by a key that is trusted for this model, or name the model in trust.toml",
+    "bundle.signer-elsewhere": "let a key sign it that is trusted for this model, or name that model in trust.toml",
     "bundle.missing-file": _REFETCH,
     "bundle.wrong-size": _REFETCH,
     "bundle.wrong-hash": _REFETCH,

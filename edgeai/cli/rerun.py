@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from edgeai.config import Privacy
     from edgeai.spool import FailedJobs, Spool
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -27,7 +28,8 @@ def command(
         list[str] | None, typer.Option(metavar="NAME", help="only jobs of this deployment; may be repeated")
     ] = None,
     instance: Annotated[
-        list[str] | None, typer.Option(metavar="UID", help="only this SOP Instance UID; may be repeated")
+        list[str] | None,
+        typer.Option(metavar="UID", help="only this SOP Instance UID, plain or as it left the device; may be repeated"),
     ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="TIME", help="only jobs that failed since: 90m, 12h, 2d, or 2026-01-31T08:00")
@@ -53,13 +55,13 @@ def command(
     names = [item.name for item in config.deployments]
     selection = Selection(
         codes=tuple(code or ()),
-        deployments=tuple(_known(deployment, names) if deployment else names),
-        instances=tuple(instance or ()),
+        deployments=tuple(_known(deployment, names, spool) if deployment else ()),
+        instances=_plain(instance, config.privacy, spool) if instance else (),
         since=_seconds(since) if since else None,
     )
     groups = spool.failed(selection)
-    numbers = [number for group in groups for number in group.numbers]
-    _tell(groups, numbers)
+    numbers = [number for group in groups for number in group.numbers if group.deployment in names]
+    _tell(groups, numbers, names)
     if dry_run or not numbers:
         raise typer.Exit(0)
     count = spool.do_again(numbers)
@@ -67,22 +69,43 @@ def command(
     if no_wait:
         raise typer.Exit(0)
     _follow(spool, numbers)
-    after = spool.failed(Selection(deployments=selection.deployments))
+    after = spool.failed(Selection(deployments=tuple(names)))
     failed = len(set(numbers) & {number for group in after for number in group.numbers})
     typer.echo(f"{count - failed} ended well, {failed} failed again")
 
 
-def _known(wanted: Sequence[str], names: Sequence[str]) -> Sequence[str]:
+def _known(wanted: Sequence[str], names: Sequence[str], spool: Spool) -> Sequence[str]:
     from edgeai.api.errors import ConfigError
+    from edgeai.spool import Selection
 
     for name in wanted:
-        if name not in names:
+        if name in names:
+            continue
+        jobs = sum(group.jobs for group in spool.failed(Selection(deployments=(name,))))
+        if jobs:
             raise ConfigError(
-                f"the profile has no deployment {name!r}",
+                f"the profile no longer has the deployment {name!r}, of which the spool has {jobs} failed jobs",
                 code="config.no-deployment",
-                remedy=f"it has: {', '.join(names) or 'none'}",
+                remedy="put it back into the profile and start the device, then call this again",
             )
+        raise ConfigError(
+            f"the profile has no deployment {name!r}",
+            code="config.no-deployment",
+            remedy=f"it has: {', '.join(names) or 'none'}",
+        )
     return wanted
+
+
+def _plain(wanted: Sequence[str], privacy: Privacy, spool: Spool) -> tuple[str, ...]:
+    """The SOP Instance UIDs that are meant, where some are given as they stand in messages: as HMACs."""
+    from edgeai.privacy import UidMask
+
+    if privacy.hmac_key_file is None:
+        return tuple(wanted)
+    # Also where UIDs leave plainly by now: the message may be from before.
+    mask = UidMask.of(privacy.model_copy(update={"uids": "hmac"}))
+    masked = {uid.strip().lower() for uid in wanted}
+    return (*wanted, *(uid for uid in spool.failed_uids() if mask.uid(uid) in masked))
 
 
 def _seconds(text: str) -> float:
@@ -102,14 +125,15 @@ def _seconds(text: str) -> float:
         ) from error
 
 
-def _tell(groups: Sequence[FailedJobs], numbers: Sequence[int]) -> None:
+def _tell(groups: Sequence[FailedJobs], numbers: Sequence[int], names: Sequence[str]) -> None:
     if not groups:
         typer.echo("no failed job matches")
         return
     width = max(len(group.deployment) for group in groups)
     for group in groups:
         lost = f", {group.without_file} without a file: send those again" if group.without_file else ""
-        typer.echo(f"{group.deployment:{width}}  {group.code:24}  {group.jobs} failed{lost}")
+        gone = "" if group.deployment in names else ": the profile no longer has it; put it back to do them again"
+        typer.echo(f"{group.deployment:{width}}  {group.code:24}  {group.jobs} failed{gone or lost}")
     typer.echo(f"{len(numbers)} can be done again")
 
 

@@ -166,7 +166,7 @@ class Worker:
         return [f"{name}: not tried, {model.engine.backend} comes first" for name in allowed]
 
     def _not_opened(self, error: EdgeaiError) -> None:
-        error.remedy = error.remedy or remedy_for(error.code)  # for the log, the hold and the results of who fails at once
+        error.remedy = error.remedy or remedy_for(error.code)  # for the log, the hold and results alike
         is_news = self._trouble is None or self._trouble.code != error.code
         self._trouble = error
         self._reopen_at = time.monotonic() + self._reopen_pause_s

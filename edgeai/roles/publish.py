@@ -136,7 +136,6 @@ class Publisher:
             for delivery in self._deliveries:
                 delivery.say(message)
 
-
     def _is_planned_stop(self) -> bool:
         """Whether the supervisor is ending the roles. Ask after the account was read: it says so before they go."""
         note = self._spool.notes().get(SUPERVISOR)

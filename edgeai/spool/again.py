@@ -90,6 +90,15 @@ class Again(Store):
             for (deployment, code), jobs in groups.items()
         ]
 
+    def failed_uids(self) -> list[str]:
+        """The SOP Instance UIDs of all failed jobs, each once."""
+        with self.db.read() as db:
+            rows = db.execute(
+                "SELECT DISTINCT i.sop_instance_uid FROM jobs AS j JOIN instances AS i ON i.id = j.instance"
+                " WHERE j.state = 'done' AND j.outcome = 'failed'"
+            ).fetchall()
+        return [str(row[0]) for row in rows]
+
     def do_again(self, numbers: Sequence[int]) -> int:
         """Put failed jobs back to waiting, as their next attempts; how many still were failed and had their file."""
         put_back: list[str] = []

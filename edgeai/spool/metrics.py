@@ -86,7 +86,7 @@ class Metrics(Store):
         ]
 
     def counters(self) -> list[Counter]:
-        """``results``, ``selftests`` (deployment, outcome, code, backend), ``faults`` (plugin, step, cause), ``restarts`` (role)."""
+        """Each with its labels, as ``docs/reference/metrics.md`` lists them."""
         with self.db.read() as db:
             rows = db.execute("SELECT name, labels, value FROM counters ORDER BY name, labels").fetchall()
         return [

@@ -130,6 +130,54 @@ def test_rerun_refuses_what_makes_no_sense(cart: Any) -> None:
     assert (empty.returncode, empty.stdout) == (0, "no failed job matches\n")
 
 
+def test_rerun_takes_the_identifier_that_left_the_device(cart: Any, until: Any) -> None:
+    (cart.folder / "key").write_text("k" * 40)
+    cart.profile["privacy"] = {"uids": "hmac", "hmac_key_file": str(cart.folder / "key")}
+    cart.deploy()
+    cart.listen()
+    cart.start()
+    broken = [cart.send(attributes={"PixelData": b"\0\0"})[0] for _ in range(2)]
+    until(lambda: len(cart.subscriber.results()) == 2)
+    results = list(cart.subscriber.results().values())
+    outside = results[0]["instance"]["sop_instance_uid"]
+    assert outside not in {phantom.instance.sop_instance_uid for phantom in broken}
+    for name, count in ((outside, 1), (outside.upper(), 1), (broken[0].instance.sop_instance_uid, 1), ("2.25.1", 0)):
+        dry = cart.command("rerun", str(cart.path), "--instance", name, "--dry-run")
+        assert (dry.returncode, f"{count} can be done again" in dry.stdout) == (0, count > 0), dry.stderr
+    assert dry.stdout == "no failed job matches\n"
+    done = cart.command("rerun", str(cart.path), "--instance", outside)
+    assert "0 ended well, 1 failed again" in done.stdout, done.stderr
+    until(lambda: len(cart.subscriber.attempts("guard")) == 3)
+    again = [item for item in cart.subscriber.attempts("guard") if item["attempt"] == 2]
+    assert [item["result_id"] for item in again] == [results[0]["result_id"]]
+
+
+def test_rerun_says_of_which_deployment_jobs_are_that_it_cannot_do(cart: Any, until: Any) -> None:
+    cart.deploy()
+    cart.deploy("gone")
+    cart.listen()
+    cart.start()
+    cart.send(attributes={"PixelData": b"\0\0"})
+    until(lambda: cart.subscriber.results("guard") and cart.subscriber.results("gone"))
+    cart.stop()
+    cart.profile["deployments"].pop()
+    cart.write()
+    said = cart.command("rerun", str(cart.path), "--dry-run")
+    assert said.returncode == 0, said.stderr
+    [line] = [line for line in said.stdout.splitlines() if line.startswith("gone ")]
+    assert "1 failed: the profile no longer has it" in line
+    assert "1 can be done again" in said.stdout
+    other = cart.command("rerun", str(cart.path), "--no-wait")
+    assert "1 put back" in other.stdout
+    only = cart.command("rerun", str(cart.path))
+    assert only.stdout.splitlines()[-1] == "0 can be done again"
+    assert "no failed job matches" not in only.stdout
+    named = cart.command("rerun", str(cart.path), "--deployment", "gone")
+    assert named.returncode == 2
+    assert "error[config.no-deployment]" in named.stderr
+    assert "1 failed job" in named.stderr
+
+
 def test_the_spool_goes_back_to_the_older_version_only_when_the_cart_stands(cart: Any) -> None:
     cart.deploy()
     cart.listen()
