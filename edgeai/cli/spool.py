@@ -23,14 +23,18 @@ def downgrade(
 
     Stop the device first. It is refused while the spool holds what 0.1 cannot: held jobs, messages set aside, two
     contents under one UID that both wait. Let those end first. Nothing is lost either way; the older version only
-    forgets which content an instance had, and attempts.
+    forgets which content an instance had, and attempts. Every row is written anew: that takes about twice
+    the room of the database, for a moment.
     """
     from edgeai.api.errors import SpoolError
     from edgeai.cli.device import existing_spool
     from edgeai.config import load_config
     from edgeai.spool import is_held
+    from edgeai.spool.room import rewriting
 
-    store = existing_spool(load_config(profile))
+    config = load_config(profile)
+    with rewriting(config.device.data_dir / "spool" / "spool.sqlite"):  # a full disk keeps it even from being opened
+        store = existing_spool(config)
     running = sorted(note.stem for note in store.roles.glob("*.note") if is_held(note))
     if running:
         raise SpoolError(

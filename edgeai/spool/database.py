@@ -8,12 +8,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import IO
 
 from edgeai.api.errors import SpoolError, SpoolFull
 from edgeai.spool.migration import downgrade, migrate, obstacles, statements
+from edgeai.spool.room import is_full, rewriting
 from edgeai.spool.schema import LEGACY_VERSION, MAJOR, MINOR, MINOR_STEPS, SCHEMA_VERSION, TABLES
 
 BUSY_TIMEOUT_S = 20.0
@@ -37,13 +38,19 @@ _REMEDIES = {
 
 
 @contextmanager
-def translated(what: str) -> Iterator[None]:
-    """Whatever SQLite or the file system raises inside, as ``SpoolError`` or ``SpoolFull``."""
+def translated(what: str, folder: Path | None = None) -> Iterator[None]:
+    """Whatever SQLite or the file system raises inside, as ``SpoolError`` or ``SpoolFull``.
+
+    Args:
+        what: was being done.
+        folder: of the database. On a full volume SQLite cannot even begin, and speaks of I/O or of permission.
+    """
     try:
         yield
     except sqlite3.Error as error:
         primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if primary == sqlite3.SQLITE_FULL:
+        is_vague = primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        if primary == sqlite3.SQLITE_FULL or (is_vague and folder is not None and is_full(folder)):
             raise _full(what, error) from error
         code = _CODES.get(primary)
         raise SpoolError(f"{what}: {error}", code=code, remedy=_REMEDIES.get(code or "")) from error
@@ -54,7 +61,7 @@ def translated(what: str) -> Iterator[None]:
 
 
 def _full(what: str, error: Exception) -> SpoolFull:
-    return SpoolFull(f"{what}: {error}", remedy="free disk space, or let the sinks catch up")
+    return SpoolFull(f"{what}: the disk is full ({error})", remedy="free disk space, or let the sinks catch up")
 
 
 class Database:
@@ -65,13 +72,13 @@ class Database:
         self._local = threading.local()
         self._open: list[sqlite3.Connection | IO[bytes]] = []
         self._guard = threading.Lock()
-        with translated("opening the spool"):
+        with translated("opening the spool", path.parent):
             self._create()
 
     def _create(self) -> None:
         """Make the tables, or bring them to this version; a newer minor is opened as it is."""
         if self._version() < SCHEMA_VERSION:
-            with self._without_foreign_keys(), self.write() as db:
+            with rewriting(self.path), self._without_foreign_keys(), self.write() as db:
                 # Another process may have done it while this one waited for the lock.
                 self._bring_forward(db, self._version())
         version = self._version()
@@ -81,6 +88,9 @@ class Database:
                 code="spool.schema",
                 remedy="use the edgeai version that wrote it, or have it take the spool back: edgeai spool downgrade",
             )
+
+    def _translated(self, what: str) -> AbstractContextManager[None]:
+        return translated(what, self.path.parent)
 
     def _version(self) -> int:
         return int(self.connection().execute("PRAGMA user_version").fetchone()[0])
@@ -104,8 +114,14 @@ class Database:
 
         Raises:
             SpoolError: ``spool.cannot-downgrade`` when it holds what that schema cannot.
+            SpoolFull: there is no room for it; the message says how much it takes.
         """
-        with translated("taking the spool back"), self._without_foreign_keys(), self.write() as db:
+        with (
+            rewriting(self.path),
+            self._translated("taking the spool back"),
+            self._without_foreign_keys(),
+            self.write() as db,
+        ):
             reasons = obstacles(db)
             if reasons:
                 raise SpoolError(
@@ -151,7 +167,7 @@ class Database:
         Args:
             durable: False for what a start after a power cut would undo anyway (claims): saves the fsync.
         """
-        with translated("writing the spool"), self._turn():
+        with self._translated("writing the spool"), self._turn():
             db = self.connection()
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
@@ -191,7 +207,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Statements outside a transaction: each sees the latest commit."""
-        with translated("reading the spool"):
+        with self._translated("reading the spool"):
             yield self.connection()
 
     def close(self) -> None:

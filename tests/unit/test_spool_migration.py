@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tarfile
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from edgeai.api import ConfigError, Failure, InstanceIds, ModelRef, Outcome, Result, SpoolError
+from edgeai.api import ConfigError, Failure, InstanceIds, ModelRef, Outcome, Result, SpoolError, SpoolFull
 from edgeai.spool import Job, Selection, Spool, Station, is_legacy
+from edgeai.spool.database import translated
 from edgeai.spool.schema import MAJOR, MINOR, SCHEMA_VERSION
+from edgeai.testing.require import require
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "spools" / "0.1.0.tar.xz"
 COMPLETED, SHORT, WAITING = "2.25.99000902", "2.25.99000901", "2.25.99000503"
@@ -252,3 +259,81 @@ def test_a_job_without_its_instance_fails_by_itself(folder: Path) -> None:
     assert spool.finish(job, failed(job), b"{}")
     assert spool.claim("probe", "me") is not None
     spool.close()
+
+
+# --- no room ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """4 MB in memory; needs root."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    require("tmpfs", done.returncode == 0, f"no small disk can be mounted: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+def fill(place: Path, left: int) -> Path:
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file:
+        while (surplus := shutil.disk_usage(place).free - left) > 0:
+            file.write(bytes(min(surplus, 1 << 20)))
+    return filler
+
+
+def many_rows(folder: Path) -> None:
+    spool = Spool(folder)
+    with spool.db.write() as db:
+        db.executemany(
+            "INSERT INTO instances (sop_instance_uid, content, identity, ref, bytes, source, received_at)"
+            " VALUES (?, 'c', 'c', ?, 0, 's', 1.0)",
+            [(f"2.25.{number}", json.dumps({"x": "y" * 200})) for number in range(3000)],
+        )
+    spool.close()
+
+
+@pytest.mark.parametrize("left", [0, 16 << 10, 36 << 10, 100 << 10, 500 << 10])
+def test_a_full_disk_is_called_so_and_it_is_said_how_much_is_needed(small: Path, left: int) -> None:
+    """At first SQLite cannot even map its shared memory, and calls that an I/O error."""
+    folder, profile = small / "spool", small.parent / "profile.toml"
+    profile.write_text(f'[device]\nid = "cart"\nsite = "lab"\ndata_dir = "{small}"\n')
+    many_rows(folder)
+    filler = fill(small, left)
+    command = [sys.executable, "-m", "edgeai", "spool", "downgrade", str(profile)]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "300"})
+    assert refused.returncode == 1, refused.stdout
+    assert "error[spool.full]: the disk is full" in refused.stderr
+    assert "smartctl" not in refused.stderr
+    needed, free = map(float, re.findall(r"([0-9.]+) MB are", refused.stderr))
+    assert free < 0.6 < needed
+    assert f"free another {needed - free:.1f} MB" in refused.stderr
+    filler.unlink()
+    assert ask(folder, "SELECT COUNT(*) FROM instances") == [(3000,)]
+    fill(small, int(needed * 1e6))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ask(folder, "PRAGMA user_version") == [(1,)]
+    with pytest.raises(SpoolFull, match="the disk is full: about"):  # and forward again
+        fill(small, 0) and Spool(folder)
+
+
+def test_no_inodes_are_no_room_and_no_question_of_permission(small: Path) -> None:
+    many_rows(small / "spool")
+    subprocess.run(["mount", "-o", "remount,nr_inodes=8", str(small)], check=True)
+    with suppress(OSError):
+        for number in range(20):
+            (small / f"{number}").touch()
+    with pytest.raises(SpoolFull):
+        Spool(small / "spool")
+
+
+def test_a_disk_that_fails_and_has_room_is_not_called_full(tmp_path: Path) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    with pytest.raises(SpoolError) as refused, translated("reading", tmp_path):
+        raise error
+    assert refused.value.code == "spool.io"
+    assert "smartctl" in (refused.value.remedy or "")
