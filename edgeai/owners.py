@@ -47,6 +47,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "evaluate": "bundle",
     "demo": "device",
     "scu": "device",
+    "support": "device",
     "edgeai": "device",
 }
 """Area -> whose its codes are, but for those in ``CODES``. Those of the build host speak of a bundle in the making."""

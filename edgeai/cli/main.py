@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "messages": "edgeai.cli.messages",
         "spool": "edgeai.cli.spool",
         "doctor": "edgeai.cli.doctor",
+        "support": "edgeai.cli.support",
         "config": "edgeai.cli.config",
         "plugins": "edgeai.cli.plugins",
         "train": "edgeai.cli.train",
