@@ -5,7 +5,9 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from edgeai import __version__
@@ -47,6 +49,17 @@ class SpoolCollector(Collector):
         health = read_health(self._spool, self._config)
         for part in (_words, _processes, _deployments, _ledger_jobs, _ledger_messages, _sinks, _device, _selftest):
             yield from part(health)
+
+
+def metrics_text(spool: Spool, config: DeviceConfig) -> str:
+    """What a scrape of this moment would give.
+
+    Raises:
+        SpoolError: the spool cannot be read.
+    """
+    registry = CollectorRegistry()
+    registry.register(SpoolCollector(spool, config))
+    return generate_latest(registry).decode()
 
 
 def counter_families(counters: Iterable[Counter]) -> Iterator[Metric]:

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -58,7 +57,9 @@ def command(
         Path | None, typer.Option(help="a file with the service's log; `-` for standard input; the journal by default")
     ] = None,
     unit: Annotated[str, typer.Option(help="the systemd unit whose journal is read")] = "edgeai",
-    doctor: Annotated[bool, typer.Option(help="whether `edgeai doctor` is run, which opens engines and broker")] = True,
+    no_doctor: Annotated[
+        bool, typer.Option("--no-doctor", help="leave out `edgeai doctor`, which opens engines and the broker")
+    ] = False,
 ) -> None:
     """Write one archive for whoever is asked for help: versions, profile, health, metrics, log, doctor's findings.
 
@@ -77,7 +78,7 @@ def command(
     file = _new_file(target)
     try:
         with file:
-            archive.fill(config, profile, log=log, unit=unit, doctor=doctor)
+            archive.fill(config, profile, log=log, unit=unit, doctor=not no_doctor)
             file.write(archive.content())
     except BaseException:
         target.unlink(missing_ok=True)
@@ -122,7 +123,7 @@ class _Archive:
         self._add("versions.json", _versions)
         self._add("plugins.json", _plugins)
         self._add("profile.json", lambda: profile_of(config))
-        self._add("spool.json", lambda: _spool(config.device.data_dir))  # before the account: a spool may be broken
+        self._add("spool.json", lambda: _spool(config))  # before the account: a spool may be broken
         self._of_running(config)
         if doctor:
             self._add("doctor.json", lambda: _doctor(profile))
@@ -140,18 +141,19 @@ class _Archive:
     def _of_running(self, config: DeviceConfig) -> None:
         from edgeai.cli.device import existing_spool
         from edgeai.health import read_health
+        from edgeai.metrics import metrics_text
 
         try:
             spool = existing_spool(config)
             health = read_health(spool, config)
-        except (EdgeaiError, OSError, sqlite3.Error) as error:
+        except (EdgeaiError, OSError) as error:
             self._note("health.json, metrics.txt", error)
             return
         self._cleaner.keep_digests(deployment.digest for deployment in health.deployments)
         self._add("health.json", health.as_dict)
         try:
-            self._parts["metrics.txt"] = self._cleaner.text(_metrics(spool, config))
-        except (EdgeaiError, OSError, sqlite3.Error) as error:
+            self._parts["metrics.txt"] = self._cleaner.text(metrics_text(spool, config))
+        except (EdgeaiError, OSError) as error:
             self._note("metrics.txt", error)
 
     def _log(self, path: Path | None, unit: str) -> None:
@@ -168,7 +170,7 @@ class _Archive:
     def _add(self, name: str, gather: Callable[[], Any]) -> None:
         try:
             value = self._cleaner.value(gather())
-        except (EdgeaiError, OSError, ValueError, sqlite3.Error, subprocess.SubprocessError) as error:
+        except (EdgeaiError, OSError, ValueError, subprocess.SubprocessError) as error:
             self._note(name, error)
             return
         self._parts[name] = json.dumps(value, indent=1, default=str) + "\n"
@@ -196,57 +198,10 @@ def _plugins() -> list[dict[str, Any]]:
     return [asdict(info) for info in find()]
 
 
-def _spool(data_dir: Path) -> dict[str, Any]:
-    """Sizes and counts, and what plugins did; of instances and jobs only how many."""
-    body: dict[str, Any] = {"folders": {}, "files": {}, "rows": {}, "disk": shutil.disk_usage(data_dir)._asdict()}
-    for folder, _, names in os.walk(data_dir):
-        place = Path(folder).relative_to(data_dir).parts
-        if len(place) > 2 or (place[:1] not in ((), ("spool",))):
-            continue  # unpacked bundles, watched folders
-        sizes = [_size(Path(folder) / name) for name in names]
-        body["folders"]["/".join(place) or "."] = {"files": len(sizes), "bytes": sum(sizes)}
-    database = data_dir / "spool" / "spool.sqlite"
-    for name in ("spool.sqlite", "spool.sqlite-wal"):
-        body["files"][name] = _size(database.with_name(name))
-    releases = data_dir / "releases.json"
-    if releases.exists():
-        body["releases"] = json.loads(releases.read_text())
-    if not database.exists():
-        return body
-    db = sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=5.0)
-    try:
-        body["schema"] = db.execute("PRAGMA user_version").fetchone()[0]
-        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        body["rows"] = {name: db.execute(f'SELECT COUNT(*) FROM "{name}"').fetchone()[0] for name in tables}  # noqa: S608
-        for name in ("faults", "quarantine"):
-            body[name] = _rows(db, name)
-    finally:
-        db.close()
-    return body
+def _spool(config: DeviceConfig) -> dict[str, Any]:
+    from edgeai.spool.figures import spool_figures
 
-
-def _rows(db: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
-    cursor = db.execute(f"SELECT * FROM {table} LIMIT 1000")  # noqa: S608 - one of two names
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.lstat().st_size
-    except OSError:
-        return 0
-
-
-def _metrics(spool: Any, config: DeviceConfig) -> str:
-    from prometheus_client import CollectorRegistry
-    from prometheus_client.exposition import generate_latest
-
-    from edgeai.metrics import SpoolCollector
-
-    registry = CollectorRegistry()
-    registry.register(SpoolCollector(spool, config))
-    return generate_latest(registry).decode()
+    return spool_figures(config.device.data_dir)
 
 
 def _doctor(profile: Path) -> Any:
