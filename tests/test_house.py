@@ -68,6 +68,17 @@ def test_no_registry_no_machine_path_and_no_private_key_is_in_the_repository() -
     assert found == []
 
 
+@pytest.mark.parametrize("module", ["edgeai", "edgeai.dicom.values", "edgeai_tflite.convert"])
+def test_a_warning_of_our_own_modules_fails_the_test_that_sees_it(module: str) -> None:
+    with pytest.raises(DeprecationWarning, match="old"):
+        exec("import warnings; warnings.warn('old', DeprecationWarning)", {"__name__": module})
+
+
+def test_a_warning_of_anybody_else_is_only_shown() -> None:
+    with pytest.warns(DeprecationWarning, match="old"):
+        exec("import warnings; warnings.warn('old', DeprecationWarning)", {"__name__": "edgeaiish"})
+
+
 def test_names_that_say_nothing_are_not_used() -> None:
     vague = re.compile(r"(Manager|Handler|Helper|Utils|Util|Base)$")
     found = [

@@ -29,6 +29,7 @@ def test_a_request_of_pynetdicom_is_read() -> None:
     assert read_command(encoded) == wanted
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI:UserWarning:pydicom")
 @pytest.mark.parametrize("uid", ["1.2.3", "1.02.3", "1.2.34"])
 def test_a_response_is_read_by_pynetdicom_and_keeps_odd_uids(uid: str) -> None:
     request = Command(field=Field.C_STORE, message_id=65535, sop_class_uid=CR, sop_instance_uid=uid, has_data_set=True)

@@ -152,6 +152,7 @@ def pictures(folder: Path) -> ModuleType:
     return module
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
 def test_training_refuses_a_demo_file(pictures: ModuleType, data_kit: Path) -> None:
     """The check that keeps the demo's files out: it knows them in another size and encoding, and passes the kit."""
     refuse = pictures.refuse_demo_files

@@ -14,7 +14,8 @@ class TestGpu(BackendConformance):
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
-    def example(self, artifacts, specs, cases):
+    @classmethod
+    def example(cls, artifacts, specs, cases):
         path = artifacts["classifier"]
         return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=cases)
 
@@ -35,7 +36,8 @@ class TestGpuOnTheCpuThatIsNamed(TestGpu):
     """The same rules where there is no CUDA: ``CPU`` is not probed, but taken when it is named."""
 
     @pytest.fixture(scope="class")
-    def present(self):
+    @classmethod
+    def present(cls):
         return (Device(name="CPU"),)
 
 
@@ -47,7 +49,8 @@ class TestSavedModelConverter(ConverterConformance):
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
-    def example(self, keras_models, specs, cases):
+    @classmethod
+    def example(cls, keras_models, specs, cases):
         return ModelExample(
             path=keras_models / "classifier.keras",
             inputs=(specs.image,),

@@ -22,7 +22,8 @@ class TestKeras(BackendConformance):
     engine_modules = ("tensorflow", "keras", "h5py", "sklearn")
 
     @pytest.fixture(scope="class")
-    def example(self, trained, samples, keras):
+    @classmethod
+    def example(cls, trained, samples, keras):
         path = trained("classifier")
         inputs, targets = samples("classifier", 16, 9)
         model = keras.saving.load_model(path)
@@ -51,7 +52,8 @@ class Compressor(CompressorConformance):
     options: Mapping[str, object] = {}
 
     @pytest.fixture(scope="class")
-    def example(self, trained, samples, batches):
+    @classmethod
+    def example(cls, trained, samples, batches):
         return CompressionExample(
             path=trained("classifier"),
             inputs=(replace(IMAGE, shape=(None, 16, 16, 1)),),
@@ -59,7 +61,7 @@ class Compressor(CompressorConformance):
             objective=Objective(loss="categorical-crossentropy"),
             train=tuple(batches(*samples("classifier", 32, 1))()),
             validation=tuple(batches(*samples("classifier", 16, 2))()),
-            options={"epochs": 1, **self.options},
+            options={"epochs": 1, **cls.options},
         )
 
 

@@ -15,7 +15,8 @@ class TestOpenvino(BackendConformance):
     engine_modules = ("openvino",)
 
     @pytest.fixture(scope="class")
-    def example(self, artifacts, specs, cases):
+    @classmethod
+    def example(cls, artifacts, specs, cases):
         path = artifacts["classifier"]
         return ArtifactExample(
             path=path,
@@ -51,7 +52,8 @@ class TestOpenvinoConverter(ConverterConformance):
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
-    def example(self, keras_models, specs, cases, calibration):
+    @classmethod
+    def example(cls, keras_models, specs, cases, calibration):
         return ModelExample(
             path=keras_models / "classifier.keras",
             inputs=(specs.image,),

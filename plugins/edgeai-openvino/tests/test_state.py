@@ -184,10 +184,12 @@ class TestStateful(BackendConformance):
     engine_modules = ("openvino",)
 
     @pytest.fixture(scope="class")
-    def example(self, theirs):
+    @classmethod
+    def example(cls, theirs):
         golden = tuple((inputs, {"y": 3 + inputs["x"]}) for inputs in (LOW, HIGH))
         return ArtifactExample(path=theirs(3.0), inputs=(X,), outputs=(Y,), golden=golden, threads=2)
 
     @pytest.fixture(scope="class")
-    def stateful_example(self, example):
+    @classmethod
+    def stateful_example(cls, example):
         return example

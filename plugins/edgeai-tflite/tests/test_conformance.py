@@ -15,12 +15,14 @@ class TestTflite(BackendConformance):
     engine_modules = ("ai_edge_litert", "tflite_runtime")
 
     @pytest.fixture(scope="class")
-    def example(self, artifacts, specs, cases):
+    @classmethod
+    def example(cls, artifacts, specs, cases):
         path = artifacts / "classifier.tflite"
         return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=cases)
 
     @pytest.fixture(scope="class")
-    def stateful_example(self, artifacts):
+    @classmethod
+    def stateful_example(cls, artifacts):
         rows, answer = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("rows", "answer"))
         inputs = [np.full((1, 4), value, np.float32) for value in (0.25, 8.0)]
         golden = tuple(({"rows": one}, {"answer": 3 + one}) for one in inputs)
@@ -36,7 +38,8 @@ class TestTfliteConverter(ConverterConformance):
     engine_modules = ("tensorflow", "keras")
 
     @pytest.fixture(scope="class")
-    def example(self, keras_models, specs, cases, calibration):
+    @classmethod
+    def example(cls, keras_models, specs, cases, calibration):
         return ModelExample(
             path=keras_models / "classifier.keras",
             inputs=(specs.image,),

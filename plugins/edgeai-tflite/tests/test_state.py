@@ -306,10 +306,12 @@ class TestStateful(BackendConformance):
     engine_modules = ("ai_edge_litert", "tflite_runtime")
 
     @pytest.fixture(scope="class")
-    def example(self, theirs):
+    @classmethod
+    def example(cls, theirs):
         golden = tuple((inputs, {"answer": START + inputs["rows"]}) for inputs in (LOW, HIGH))
         return ArtifactExample(path=theirs("adds"), inputs=(ROWS,), outputs=(ANSWER,), golden=golden, threads=2)
 
     @pytest.fixture(scope="class")
-    def stateful_example(self, example):
+    @classmethod
+    def stateful_example(cls, example):
         return example

@@ -229,7 +229,8 @@ class TestStreamsOverSeveral(BackendConformance):
     engine_modules = ("ai_edge_litert", "tflite_runtime")
 
     @pytest.fixture(scope="class")
-    def example(self, artifacts, specs, golden):
+    @classmethod
+    def example(cls, artifacts, specs, golden):
         known = golden("classifier")
         cases = tuple(
             ({"image": known["image"][n : n + 1]}, {"probabilities": known["probabilities"][n : n + 1]})
