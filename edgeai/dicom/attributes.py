@@ -18,8 +18,9 @@ import numpy as np
 
 from edgeai.api.errors import DicomRejected
 from edgeai.api.tensors import Array
-from edgeai.dicom.encoding import TEXT_VRS, UNDEFINED, Element
-from edgeai.dicom.notes import IGNORED, ODD_CHARACTERS, TOO_LONG, BadValue, Notes
+from edgeai.dicom import charsets
+from edgeai.dicom.encoding import FRAGMENT_VRS, LONG_VRS, SHORT_VRS, TEXT_VRS, UNDEFINED, Element
+from edgeai.dicom.notes import IGNORED, ODD_CHARACTERS, OTHER_VR, TOO_LONG, BadValue, Notes
 from edgeai.dicom.prefix import Prefix
 from edgeai.dicom.walk import Walker
 
@@ -104,11 +105,25 @@ TAGS: Final[dict[str, tuple[int, str]]] = {
 
 WANTED: Final = frozenset(tag for tag, _ in TAGS.values())
 _KEYWORDS: Final = {tag: keyword for keyword, (tag, _) in TAGS.items()}
+_BYTES_VRS: Final = FRAGMENT_VRS - {"OW"}
+_ALIKE: Final = {"US": ("US", "SS"), "OW": ("OW", "OB", "US", "SS")}
+"""Of these the Standard gives some attributes the one and some the other, or either."""
+_FITTING: Final = frozenset(
+    (tag, each)
+    for tag, vr in TAGS.values()
+    for each in (("", "UN", *_ALIKE.get(vr, (vr,))) if vr != "SQ" else ("", *LONG_VRS.values(), *SHORT_VRS.values()))
+)
+"""(tag, value representation) that is nothing to note. Of sequences, ``items`` tells."""
 
 
 def label(tag: int) -> str:
     """``Keyword (gggg,eeee)`` of an attribute that stands in ``TAGS``."""
     return f"{_KEYWORDS[tag]} ({tag >> 16:04x},{tag & 0xFFFF:04x})"
+
+
+def keyword_of(tag: int) -> str:
+    """Keyword of an attribute that stands in ``TAGS``."""
+    return _KEYWORDS[tag]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +139,35 @@ class Attributes:
     def __contains__(self, keyword: str) -> bool:
         return TAGS[keyword][0] in self.found
 
+    def note_vrs(self) -> Attributes:
+        """Note what is encoded in a value representation that the Standard does not give it."""
+        for tag, vr in [element[:2] for element in self.found.values() if element[:2] not in _FITTING]:
+            if vr == "SQ":
+                self.notes.ignored(_is_sequence(_KEYWORDS[tag]))
+            else:
+                self._note(OTHER_VR, _KEYWORDS[tag], "has another value representation than the Standard gives it")
+        return self
+
+    def note_character_set(self) -> None:
+        """Note a Specific Character Set that nobody knows; its text is read as if none were named."""
+        if "SpecificCharacterSet" in self and not charsets.are_known(self.texts("SpecificCharacterSet")):
+            self.notes.ignored(bad("SpecificCharacterSet", "names a character set that is not of the Standard"))
+
+    def has(self, keyword: str) -> bool:
+        """Whether there is a value at all, sensible or not."""
+        element = self.found.get(TAGS[keyword][0])
+        if element is None or element.length == 0:
+            return False
+        is_text = element.vr in TEXT_VRS or (not element.vr and TAGS[keyword][1] in TEXT_VRS)
+        return not is_text or bool(self.raw(keyword).strip(b"\0 "))
+
     def raw(self, keyword: str) -> bytes:
-        """The value's bytes; empty when absent."""
+        """The value's bytes; empty when absent, and of a sequence."""
         element = self.found.get(TAGS[keyword][0])
         if element is None:
             return b""
-        _, _, start, length, _ = element
-        return b"" if length == UNDEFINED else bytes(self.prefix.data[start : start + length])
+        _, vr, start, length, _ = element
+        return b"" if length == UNDEFINED or vr == "SQ" else bytes(self.prefix.data[start : start + length])
 
     def texts(self, keyword: str) -> tuple[str, ...]:
         """The values of a text attribute, without padding; none when absent or empty."""
@@ -164,12 +201,11 @@ class Attributes:
         """An LO whose repertoire Specific Character Set (0008,0005) chooses (PS3.3 C.12.1.1.2)."""
         raw = self.raw(keyword).strip(b"\0 ")
         if raw.isascii():
-            value = raw.decode("ascii")
+            value, is_sound = raw.decode("ascii"), True
         else:
-            from pydicom.charset import python_encoding  # only for the few that are not ASCII
-
-            character_set = next(iter(self.texts("SpecificCharacterSet")), "")
-            value = raw.decode(python_encoding.get(character_set, "latin-1"), errors="replace")
+            value, is_sound = charsets.decoded(raw, self.texts("SpecificCharacterSet"))
+        if not is_sound:
+            self._note(ODD_CHARACTERS, keyword, "has characters that are not of its character set")
         if len(value) > _MOST_CHARACTERS["LO"]:
             self._note(TOO_LONG, keyword, "is longer than the 64 characters of a value")
         if value and not value.isprintable():
@@ -189,6 +225,9 @@ class Attributes:
         raw = self.raw(keyword).strip(b"\0 ")
         value = raw.decode("latin-1")
         if not value:
+            element = self.found.get(TAGS[keyword][0])
+            if identity and element is not None and element.vr == "SQ":
+                raise _is_sequence(keyword)
             return ""
         wrong = _UID.fullmatch(value) is None
         if identity and (wrong or len(value) > _MOST_CHARACTERS["UI"]):
@@ -208,9 +247,17 @@ class Attributes:
         """
         tag, vr = TAGS[keyword]
         element = self.found.get(tag)
-        if element is None or element.length == 0:
+        if element is None:
             return ()
-        kind = element.vr if element.vr in _BINARY or element.vr in TEXT_VRS else vr
+        kind = element.vr
+        if kind not in _BINARY and kind not in TEXT_VRS:
+            if kind == "SQ":
+                raise _is_sequence(keyword)
+            if kind in _BYTES_VRS and vr in _BINARY and element.length not in (0, _BYTES[_BINARY[vr]]):
+                raise _bad(keyword, "", "a number")
+            kind = vr
+        if element.length == 0:
+            return ()
         if kind in _BINARY:
             values = self._binary(keyword, _BINARY[kind])
             if kind in ("FL", "FD") and not all(map(math.isfinite, values)):
@@ -273,7 +320,7 @@ class Attributes:
         except DicomRejected as error:
             bad = _bad(keyword, "damaged", "a sequence that holds together")
             raise bad from error
-        return [Attributes(self.prefix, self.walker, found, self.big_endian, self.notes) for found in items]
+        return [Attributes(self.prefix, self.walker, found, self.big_endian, self.notes).note_vrs() for found in items]
 
     def _binary(self, keyword: str, code: str) -> tuple[float, ...]:
         raw, size = self.raw(keyword), _BYTES[code]
@@ -306,6 +353,10 @@ def bad(keyword: str, wanted: str) -> BadValue:
     error = BadValue(f"{label(TAGS[keyword][0])} {wanted}", code="dicom.bad-value")
     error.plain = str(error)
     return error
+
+
+def _is_sequence(keyword: str) -> BadValue:
+    return bad(keyword, "is a sequence, which it is not in the Standard")
 
 
 def _bad(keyword: str, value: str, wanted: str) -> BadValue:

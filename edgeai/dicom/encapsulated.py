@@ -9,7 +9,10 @@ from typing import BinaryIO, Final, NamedTuple
 import numpy as np
 
 from edgeai.api.errors import PixelsRejected
+from edgeai.dicom.doubles import PIXEL_DATA_TWICE, elements_after, same_bytes
+from edgeai.dicom.encoding import UNDEFINED
 from edgeai.dicom.layout import PixelLayout
+from edgeai.dicom.limits import HeaderLimits
 
 _TAG_LENGTH: Final = Struct("<HHL")
 _ITEM: Final = (0xFFFE, 0xE000)
@@ -22,6 +25,7 @@ _STARTS: Final = {
     "htj2k": b"\xff\x4f\xff\x51",
 }
 _MAX_FRAGMENTS: Final = 1_000_000
+_LIMITS: Final = HeaderLimits()
 
 
 class Fragment(NamedTuple):
@@ -31,19 +35,48 @@ class Fragment(NamedTuple):
     length: int
 
 
-def frame_fragments(file: BinaryIO, layout: PixelLayout) -> list[Sequence[Fragment]]:
-    """The fragments of each frame, in frame order. Reads item headers only.
+class Fragments(NamedTuple):
+    """The fragments of each frame, in frame order; and whether all stand twice in the file."""
+
+    frames: list[Sequence[Fragment]]
+    are_doubled: bool
+
+
+def frame_fragments(file: BinaryIO, layout: PixelLayout) -> Fragments:
+    """Which fragments make up which frame. Reads item headers only, unless there are other Pixel Data behind.
 
     Raises:
         PixelsRejected: ``pixels.short``, the file ends inside; ``pixels.fragments``, fragments and
-            frames do not go together; ``pixels.empty``, a frame without bytes.
+            frames do not go together; ``pixels.empty``, a frame without bytes; ``pixels.twice``, there are two.
     """
-    table, fragments = _items(file, layout)
+    table, fragments, end = _items(file, layout)
     frames = _group(file, table, fragments, layout)
     for number, frame in enumerate(frames, start=1):
         if not any(fragment.length for fragment in frame):
             raise PixelsRejected(f"frame {number} has no bytes", code="pixels.empty")
-    return frames
+    return Fragments(frames, _are_doubled(file, layout, end))
+
+
+def ends_in_time(file: BinaryIO, layout: PixelLayout) -> bool:
+    """Whether the fragments end before the file does, with their delimiter."""
+    try:
+        _items(file, layout)
+    except PixelsRejected as error:
+        return error.code != "pixels.short"
+    return True
+
+
+def _are_doubled(file: BinaryIO, layout: PixelLayout, end: int) -> bool:
+    """Whether the same Pixel Data follow once more. Of two different ones DCMTK takes the first, pydicom the last."""
+    first, length, doubled = layout.offset, end - layout.offset, False
+    while end + 8 <= layout.file_bytes:
+        _, again, start = elements_after(file, end, layout.file_bytes, False, False, _LIMITS)
+        if again is None:
+            break
+        if doubled or again.length != UNDEFINED or not same_bytes(file, first, start, length):
+            raise PixelsRejected(f"{PIXEL_DATA_TWICE}, and they are not the same", code="pixels.twice")
+        end, doubled = start + length, True
+    return doubled
 
 
 def read_fragments(file: BinaryIO, fragments: Sequence[Fragment]) -> bytes:
@@ -66,8 +99,8 @@ def _short() -> PixelsRejected:
     return PixelsRejected("the file ends inside its encapsulated Pixel Data", code="pixels.short")
 
 
-def _items(file: BinaryIO, layout: PixelLayout) -> tuple[tuple[int, ...], list[Fragment]]:
-    """The Basic Offset Table, and every fragment after it."""
+def _items(file: BinaryIO, layout: PixelLayout) -> tuple[tuple[int, ...], list[Fragment], int]:
+    """The Basic Offset Table, every fragment after it, and where they end in the file."""
     position = layout.offset
     fragments: list[Fragment] = []
     while True:
@@ -89,9 +122,9 @@ def _items(file: BinaryIO, layout: PixelLayout) -> tuple[tuple[int, ...], list[F
     if not fragments:
         raise PixelsRejected("encapsulated Pixel Data without a Basic Offset Table", code="pixels.fragments")
     if fragments[0].length != 4 * layout.frames:
-        return (), fragments[1:]  # empty, or of no use
+        return (), fragments[1:], position + 8  # empty, or of no use
     raw = read_fragments(file, fragments[:1])
-    return tuple(int(offset) for offset in np.frombuffer(raw, dtype="<u4")), fragments[1:]
+    return tuple(int(offset) for offset in np.frombuffer(raw, dtype="<u4")), fragments[1:], position + 8
 
 
 def _group(

@@ -56,6 +56,8 @@ class Level:
         end: where it ends, if its length is stated.
         bound: what nothing inside may pass: its own end, or that of what it lies in.
         tag: of the sequence that it is or lies in; 0 for the data set itself.
+        start: of a sequence's first item.
+        reopened: whether more items followed than the sequence's length says, so that they end where none follows.
     """
 
     kind: str
@@ -63,6 +65,8 @@ class Level:
     implicit: bool
     bound: int | None = None
     tag: int = 0
+    start: int = 0
+    reopened: bool = False
 
 
 def name(tag: int) -> str:

@@ -16,41 +16,25 @@ from typing import BinaryIO, Final
 from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import Geometry, Grayscale, InstanceRef
 from edgeai.api.results import Note
-from edgeai.dicom.attributes import TAGS, WANTED, Attributes, label
+from edgeai.dicom import doubles
+from edgeai.dicom.attributes import WANTED, Attributes
 from edgeai.dicom.encoding import BIG, LITTLE, LONG_VRS, PIXEL_DATA_TAGS, SHORT_VRS, UNDEFINED, Element
 from edgeai.dicom.functional_groups import calibrations
 from edgeai.dicom.layout import PixelLayout
 from edgeai.dicom.limits import HeaderLimits
-from edgeai.dicom.notes import DOUBLED, REPAIRED, Notes
+from edgeai.dicom.notes import REPAIRED, Notes
 from edgeai.dicom.pixel_module import instance_of, layout_of
 from edgeai.dicom.prefix import Inflater, Prefix, Reader
 from edgeai.dicom.syntaxes import TransferSyntax, transfer_syntax
-from edgeai.dicom.walk import Walker, structure
+from edgeai.dicom.walk import Walker
+from edgeai.dicom.walkstate import structure
 
 _PREAMBLE_BYTES: Final = 132
 _NEAR_BYTES: Final = 1024 * 1024
+_META_GROUP: Final = 0x0002
+_TRANSFER_SYNTAX: Final = 0x0010
+_TRAILING_PADDING: Final = 0xFFFCFFFC
 _DEFAULT_LIMITS: Final = HeaderLimits()
-_ONE_OF_A_KIND: Final = frozenset(
-    TAGS[keyword][0]
-    for keyword in (
-        "TransferSyntaxUID",
-        "SOPClassUID",
-        "SOPInstanceUID",
-        "SamplesPerPixel",
-        "PhotometricInterpretation",
-        "PlanarConfiguration",
-        "NumberOfFrames",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-        "ExtendedOffsetTable",
-        "ExtendedOffsetTableLengths",
-    )
-)
-"""Of two different ones nobody can tell which instance it is, or where its pixels lie."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,7 +71,7 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
         OSError: the file cannot be opened or read.
     """
     notes = Notes()
-    with Path(path).open("rb") as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - making a path takes as long as walking a header
         size = os.fstat(file.fileno()).st_size
         meta_end, syntax = _file_meta(file, size, limits, notes)
         file.seek(meta_end)
@@ -96,11 +80,16 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
         length = None if syntax.deflated else size - meta_end
         walker = Walker(prefix, big_endian=syntax.big_endian, limits=limits, size=length)
         implicit = _is_implicit(prefix, syntax)
+        if implicit is not syntax.implicit_vr:
+            word = "implicit" if implicit else "explicit"
+            notes.add(REPAIRED, f"the data set is in {word} VR, and its transfer syntax says otherwise; it was read")
         found, pixel_data = walker.elements(0, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
-        if pixel_data is not None and length is not None and pixel_data.length != UNDEFINED:
-            _check_end(file, meta_end + pixel_data.start + pixel_data.length, size, syntax, walker.oddities)
         dataset = Attributes(prefix, walker, found, syntax.big_endian, notes)
+        doubles.settle(dataset)
+        if pixel_data is not None and length is not None and pixel_data.length != UNDEFINED:
+            _check_end(file, meta_end, size, dataset, pixel_data, implicit=implicit, limits=limits)
         _note_walk(dataset)
+        dataset.note_vrs().note_character_set()
         return _header(dataset, syntax, pixel_data, meta_end, size)
 
 
@@ -118,8 +107,12 @@ def _file_meta(file: BinaryIO, size: int, limits: HeaderLimits, notes: Notes) ->
     if start[128:] != b"DICM":
         raise _no_preamble(start)
     walker = Walker(prefix, big_endian=False, limits=limits, size=size)
-    found, after = walker.elements(_PREAMBLE_BYTES, implicit=False, wanted=WANTED, stop=_NotFileMeta())
+    implicit = _is_meta_implicit(prefix)
+    if implicit:
+        notes.add(REPAIRED, "File Meta Information is in implicit VR, which it must not be; it was read")
+    found, after = walker.elements(_PREAMBLE_BYTES, implicit=implicit, wanted=WANTED, stop=_NotFileMeta())
     attributes = Attributes(prefix, walker, found, False, notes)
+    doubles.settle(attributes)
     _note_walk(attributes)
     uid = attributes.uid("TransferSyntaxUID", identity=True)
     if after is None:
@@ -184,47 +177,70 @@ def _is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
     return vr not in SHORT_VRS and vr not in LONG_VRS
 
 
-def _check_end(file: BinaryIO, end: int, size: int, syntax: TransferSyntax, oddities: list[str]) -> None:
-    """Hold what follows native Pixel Data against it: of two such elements DCMTK takes the first and pydicom the last.
+def _is_meta_implicit(prefix: Prefix) -> bool:
+    """Whether File Meta Information carries no VR, as it must (PS3.10 7.1): pydicom and DCMTK read that too."""
+    first = _PREAMBLE_BYTES
+    if not prefix.has(first + 8):
+        return False
+    group, number, vr, _ = LITTLE.tag_vr_length.unpack_from(prefix.data, first)
+    if group != _META_GROUP or vr in SHORT_VRS or vr in LONG_VRS:
+        return False
+    (length,) = LITTLE.long.unpack_from(prefix.data, first + 4)
+    second = first + 8 + length
+    if length > _NEAR_BYTES or not prefix.has(second + 8):
+        return False
+    if LITTLE.tag.unpack_from(prefix.data, second)[0] == _META_GROUP:
+        return True
+    value = bytes(prefix.data[first + 8 : second])
+    return number == _TRANSFER_SYNTAX and transfer_syntax(value.rstrip(b"\0 ").decode("latin-1")) is not None
+
+
+def _check_end(
+    file: BinaryIO,
+    meta_end: int,
+    size: int,
+    dataset: Attributes,
+    pixels: Element,
+    *,
+    implicit: bool,
+    limits: HeaderLimits,
+) -> None:
+    """Hold what follows native Pixel Data against it and against the header.
 
     After something that did not hold together, whatever follows has to, for these to be the pixels for certain.
 
     Raises:
         DicomRejected: ``dicom.structure``.
     """
+    end = meta_end + pixels.start + pixels.length
     if end + 8 > size:
         return
     file.seek(end)
-    after = file.read(8)
-    group, number = (BIG if syntax.big_endian else LITTLE).tag.unpack(after[:4])
+    after = file.read(12)
+    if not any(after):
+        return
+    order = BIG if dataset.big_endian else LITTLE
+    group, number = order.tag.unpack(after[:4])
     tag = group << 16 | number
-    if tag in PIXEL_DATA_TAGS:
-        raise structure("Pixel Data (7fe0,0010) appears twice")
-    sound = tag > max(PIXEL_DATA_TAGS) and (syntax.implicit_vr or after[4:6] in SHORT_VRS or after[4:6] in LONG_VRS)
-    if oddities and any(after) and not sound:
+    if tag == _TRAILING_PADDING and len(after) == len(b"ttttvv__llll"):
+        (length,) = order.long.unpack(after[4:8] if implicit else after[8:])
+        if end + len(after) + length >= size:
+            return
+    oddities = dataset.walker.oddities
+    sound = tag >= min(PIXEL_DATA_TAGS) and (implicit or after[4:6] in SHORT_VRS or after[4:6] in LONG_VRS)
+    if oddities and not sound:
         raise structure(oddities[0])
+    doubles.check_after(file, end, size, dataset, pixels, implicit=implicit, limits=limits)
 
 
 def _note_walk(attributes: Attributes) -> None:
-    """What did not fit and what stands twice. The first counts, unless the instance or its pixels hang on it.
-
-    Raises:
-        DicomRejected: ``dicom.structure``.
-    """
-    data = attributes.prefix.data
-    for first, second in attributes.walker.doubled:
-        values = [bytes(data[one.start : one.start + one.length]).rstrip(b"\0 ") for one in (first, second)]
-        if first.tag in _ONE_OF_A_KIND and values[0] != values[1]:
-            raise structure(f"{label(first.tag)} appears twice, with different values")
-    _note_oddities(attributes)
-
-
-def _note_oddities(attributes: Attributes) -> None:
+    """What did not fit, what is odd, and what stands twice."""
     walker, notes = attributes.walker, attributes.notes
     for oddity in walker.oddities:
         notes.add(REPAIRED, f"the header does not hold together, and was read all the same: {oddity}")
-    for first, _ in walker.doubled:
-        notes.add(DOUBLED, f"{label(first.tag)} appears twice; the first was used")
+    for remark in walker.remarks:
+        notes.add(REPAIRED, remark)
+    doubles.note(attributes)
 
 
 def _header(
@@ -239,7 +255,7 @@ def _header(
         instance.number_of_frames,
         stored=(0, 0xFFFF) if layout is None else layout.stored_range,
     )
-    _note_oddities(dataset)  # once more, for those in sequences
+    _note_walk(dataset)  # once more, for those in sequences
     return Header(
         instance=instance,
         geometry=whole[0],

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgeai.api.errors import PixelsRejected
 from edgeai.api.tensors import Array
+from edgeai.dicom.attributes import TAGS, label
 from edgeai.dicom.limits import PixelLimits
 from edgeai.dicom.syntaxes import TransferSyntax
 
@@ -38,7 +39,7 @@ class PixelLayout:
         deflated_from: where in the file a deflated data set begins.
         tag: of Pixel Data (7FE0,0010), or of its float sisters.
         palette_fault: why there is no palette although the header has one.
-        has_sign: whether Pixel Representation says whether they are signed; of floats it need not.
+        missing: attributes (keywords) that the pixels need and the header lacks.
         overlay_bits: whether an overlay lies in the bits that pixels leave free (retired, PS3.5 8.1.2).
         extended_offsets: Extended Offset Table and its lengths (PS3.3 C.7.6.3.1.8-9), in bytes.
     """
@@ -63,7 +64,7 @@ class PixelLayout:
     palette: Palette | None = None
     palette_fault: str = ""
     overlay_bits: bool = False
-    has_sign: bool = True
+    missing: frozenset[str] = frozenset()
     extended_offsets: tuple[Array, Array] | None = None
 
     @property
@@ -92,6 +93,29 @@ class PixelLayout:
         native_422 = self.syntax.uncompressed and self.photometric_interpretation == "YBR_FULL_422"
         samples = 2 if native_422 else self.samples
         return self.rows * self.columns * samples * self.bits_allocated
+
+    @property
+    def needed_bytes(self) -> int:
+        """Bytes that all frames take in native Pixel Data; whole words where bytes are swapped in words."""
+        needed = (self.stored_bits * self.frames + 7) // 8
+        return needed + (needed % 2 if self.swapped_words else 0)
+
+    @property
+    def most_padding(self) -> int:
+        """Bytes after the frames that are no padding (PS3.5 8.1.1) any more, but a frame that the header denies."""
+        return 2 if self.syntax.deflated else max(2, (self.stored_bits + 7) // 8)
+
+    @property
+    def there_bytes(self) -> int:
+        """Bytes of native Pixel Data that there are: fewer than stated where the file ends inside."""
+        stated = self.value_bytes or 0
+        return stated if self.syntax.deflated else max(0, min(stated, self.file_bytes - self.offset))
+
+    @property
+    def lacks_padding(self) -> bool:
+        """Whether the file ends after the frames, and inside the padding that the stated length leaves room for."""
+        stated, there = self.value_bytes or 0, self.there_bytes
+        return there < stated and 0 < self.needed_bytes <= there and stated - self.needed_bytes < self.most_padding
 
 
 def check(layout: PixelLayout, limits: PixelLimits) -> None:
@@ -126,10 +150,17 @@ def check_extent(layout: PixelLayout) -> None:
     Raises:
         PixelsRejected: ``pixels.dimensions``.
     """
+    _refuse_missing(layout, "pixels.dimensions", "Rows", "Columns")
     if layout.rows < 1 or layout.columns < 1 or layout.frames < 1:
         raise PixelsRejected(
             f"{layout.frames} frames of {layout.rows}x{layout.columns} is no image", code="pixels.dimensions"
         )
+
+
+def _refuse_missing(layout: PixelLayout, code: str, *keywords: str) -> None:
+    for keyword in keywords:
+        if keyword in layout.missing:
+            raise PixelsRejected(f"{label(TAGS[keyword][0])} is missing", code=code)
 
 
 def _check_size(layout: PixelLayout, limits: PixelLimits) -> None:
@@ -152,6 +183,7 @@ def _check_size(layout: PixelLayout, limits: PixelLimits) -> None:
 
 
 def _check_samples(layout: PixelLayout) -> None:
+    _refuse_missing(layout, "pixels.photometric", "PhotometricInterpretation")
     samples = _SAMPLES.get(layout.photometric_interpretation)
     if samples is None:
         raise PixelsRejected(
@@ -159,6 +191,7 @@ def _check_samples(layout: PixelLayout) -> None:
             code="pixels.photometric",
         )
     if samples != layout.samples:
+        _refuse_missing(layout, "pixels.photometric", "SamplesPerPixel")
         raise PixelsRejected(
             f"{layout.photometric_interpretation} has {samples} samples a pixel, not {layout.samples}",
             code="pixels.photometric",
@@ -173,14 +206,14 @@ def _check_samples(layout: PixelLayout) -> None:
 
 
 def _check_bits(layout: PixelLayout) -> None:
+    _refuse_missing(layout, "pixels.bits", "BitsAllocated")
     if layout.tag != 0x7FE00010:
         if layout.syntax.codec != "native" or layout.bits_allocated != (32 if layout.tag == 0x7FE00008 else 64):
             raise PixelsRejected("float pixel data that is not native 32 or 64 bit", code="pixels.bits")
         if layout.samples != 1:
             raise PixelsRejected("float pixel data with more than one sample a pixel", code="pixels.bits")
         return
-    if not layout.has_sign:
-        raise PixelsRejected("Pixel Representation is missing: signed or not is not known", code="pixels.bits")
+    _refuse_missing(layout, "pixels.bits", "BitsStored", "PixelRepresentation")
     possible = layout.bits_allocated in (1, 8, 16, 32)
     fits = 1 <= layout.bits_stored <= layout.bits_allocated and layout.bits_stored - 1 <= layout.high_bit
     if not possible or not fits or layout.high_bit >= layout.bits_allocated:

@@ -59,6 +59,13 @@ class Lookahead:
         group, number = self._order.tag.unpack_from(self._prefix.data, position)
         return int(group << 16 | number)
 
+    def item_end(self, position: int) -> int | None:
+        """Where the item at ``position`` ends, if one begins there and states a length."""
+        if self.tag(position) != ITEM:
+            return None
+        (length,) = self._order.long.unpack_from(self._prefix.data, position + 4)
+        return None if length == UNDEFINED else int(position + 8 + length)
+
     def choose(self, position: int, level: Level, long: str | None) -> Element | None:
         """The element at ``position``, whose value representation is none of the Standard's; ``None``: cannot be told.
 
@@ -143,7 +150,12 @@ class Lookahead:
         end = start + _SEARCHED_BYTES
         self._has(end if self._size is None else min(end, self._size), None)
         place = self._prefix.data.find(self._pixel_data, start, end)
-        return place >= 0 and bytes(self._prefix.data[place + 4 : place + 6]) in (b"OB", b"OW")
+        if place < 0 or not self._has(place + 8, None):
+            return False
+        if bytes(self._prefix.data[place + 4 : place + 6]) in (b"OB", b"OW"):
+            return True
+        implicit = self._implicit(place, min(PIXEL_DATA_TAGS))
+        return self._size is not None and implicit.start < implicit.start + implicit.length == self._size
 
     def _has(self, end: int, bound: int | None) -> bool:
         if bound is not None and end > bound:

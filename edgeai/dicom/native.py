@@ -27,7 +27,7 @@ def native_frames(path: str | os.PathLike[str], layout: PixelLayout, numbers: Se
     Raises:
         PixelsRejected: ``pixels.short`` or ``pixels.surplus``.
     """
-    expected = (layout.stored_bits * layout.frames + 7) // 8
+    expected = layout.needed_bytes
     _check_length(layout, expected)
     if layout.syntax.deflated:
         with Path(path).open("rb") as file:
@@ -46,27 +46,32 @@ def _check_length(layout: PixelLayout, expected: int) -> None:
     """Hold the element's length against what the header's dimensions need.
 
     Less than one frame of surplus can be padding (section 8.1.1); then its bytes must be zero, which the
-    caller sees to. A whole frame more is a frame that the header denies.
+    caller sees to; it may as well have been left out at the file's end. A whole frame more is a frame that the header
+    denies, or one that was cut off.
     """
-    stated = layout.value_bytes or 0
-    if layout.swapped_words:
-        expected += expected % 2
-    if stated < expected:
-        raise _short(stated, expected)
-    padding = 2 if layout.syntax.deflated else max(2, (layout.stored_bits + 7) // 8)
-    if stated - expected >= padding:
+    stated, there = layout.value_bytes or 0, layout.there_bytes
+    if there < expected:
+        raise _short(there, expected)
+    if stated - expected < layout.most_padding:
+        return
+    if there == stated:
         raise _surplus(stated, expected)
+    raise PixelsRejected(
+        f"the file ends inside Pixel Data: that states {stated} bytes, {there} are there, "
+        f"and the dimensions need {expected}",
+        code="pixels.short",
+        remedy="have the sender send the instance again; check Rows, Columns and Number of Frames there",
+    )
 
 
 def _mapped(path: str | os.PathLike[str], layout: PixelLayout) -> Array:
     """Pixel Data's bytes, mapped and read-only."""
-    stated = layout.value_bytes or 0
     with Path(path).open("rb") as file:
         there = os.fstat(file.fileno()).st_size - layout.offset
-        if there < stated:
-            raise _short(there, stated)
+        if there < layout.needed_bytes:  # cut since its header was read
+            raise _short(there, layout.needed_bytes)
         mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype=np.uint8)
-    return mapped[layout.offset : layout.offset + stated]
+    return mapped[layout.offset : layout.offset + layout.there_bytes]
 
 
 def _short(there: int, expected: int) -> PixelsRejected:

@@ -11,7 +11,7 @@ from edgeai.dicom import grayscale
 from edgeai.dicom.attributes import TAGS, Attributes, bad, label
 from edgeai.dicom.encoding import UNDEFINED, Element
 from edgeai.dicom.layout import Palette, PixelLayout
-from edgeai.dicom.notes import DOUBTFUL
+from edgeai.dicom.notes import DOUBTFUL, MISSING, REPAIRED
 from edgeai.dicom.syntaxes import TransferSyntax
 
 _INTEGERS: Final = 0x7FE00010
@@ -81,8 +81,13 @@ def layout_of(
     # Float Pixel Data has no Bits Stored, High Bit or Pixel Representation (PS3.3 C.7.6.24).
     integers = element.tag == _INTEGERS
     stored = instance.bits_stored if integers else allocated
+    missing = _missing(dataset, instance, allocated, integers=integers)
+    if "SamplesPerPixel" in missing:
+        _note_missing(dataset, "SamplesPerPixel", "1 was taken")
+    if instance.samples_per_pixel > 1 and not dataset.has("PlanarConfiguration"):
+        _note_missing(dataset, "PlanarConfiguration", "0, colour by pixel, was taken")
     palette, fault = _palette(dataset) if instance.photometric_interpretation == "PALETTE COLOR" else (None, "")
-    return PixelLayout(
+    layout = PixelLayout(
         syntax=syntax,
         tag=element.tag,
         offset=element.start + (0 if syntax.deflated else meta_end),
@@ -95,9 +100,9 @@ def layout_of(
         photometric_interpretation=instance.photometric_interpretation,
         bits_allocated=allocated,
         bits_stored=stored,
-        high_bit=dataset.integer("HighBit", stored - 1) if integers else stored - 1,
+        high_bit=_high_bit(dataset, allocated, stored) if integers else stored - 1,
         signed=integers and is_signed(dataset),
-        has_sign=not integers or bool(dataset.numbers("PixelRepresentation")),
+        missing=missing,
         planar=dataset.integer("PlanarConfiguration", 0) if instance.samples_per_pixel > 1 else 0,
         swapped_words=syntax.big_endian and element.vr == "OW" and allocated <= 8,
         deflated_from=meta_end,
@@ -106,6 +111,47 @@ def layout_of(
         overlay_bits=_has_overlay_bits(dataset),
         extended_offsets=None if syntax.codec == "native" else _extended_offsets(dataset),
     )
+    if layout.syntax.codec == "native" and layout.lacks_padding:
+        dataset.notes.add(REPAIRED, "Pixel Data (7fe0,0010) states more bytes than there are; all pixels are there")
+    return layout
+
+
+def _missing(dataset: Attributes, instance: InstanceRef, allocated: int, *, integers: bool) -> frozenset[str]:
+    """What the pixels need and the header lacks; a value that is there need not be looked at again."""
+    needed = {
+        "Rows": instance.rows,
+        "Columns": instance.columns,
+        "SamplesPerPixel": 0,
+        "PhotometricInterpretation": instance.photometric_interpretation,
+        "BitsAllocated": allocated,
+    }
+    if integers:
+        needed |= {"BitsStored": instance.bits_stored, "PixelRepresentation": 0}
+    return frozenset(keyword for keyword, value in needed.items() if not value and not dataset.has(keyword))
+
+
+def _high_bit(dataset: Attributes, allocated: int, stored: int) -> int:
+    """High Bit: one less than Bits Stored (PS3.3 C.7.6.3.1). Where all bits are stored, it says nothing.
+
+    Raises:
+        DicomRejected: ``dicom.bad-value``.
+    """
+    try:
+        value = dataset.integer("HighBit", stored - 1)
+        if not dataset.has("HighBit"):
+            _note_missing(dataset, "HighBit", "one less than Bits Stored was taken")
+        elif value != stored - 1 and stored == allocated:
+            raise bad("HighBit", "is not one less than Bits Stored")
+    except DicomRejected as error:
+        if stored != allocated:
+            raise
+        dataset.notes.ignored(error)
+        return stored - 1
+    return value
+
+
+def _note_missing(dataset: Attributes, keyword: str, instead: str) -> None:
+    dataset.notes.add(MISSING, f"{label(TAGS[keyword][0])} is missing; {instead}")
 
 
 def is_signed(dataset: Attributes) -> bool:

@@ -17,12 +17,13 @@ from edgeai.api.tensors import Array
 from edgeai.dicom import codecs, colour, fastpath
 from edgeai.dicom.codecs import Decoded
 from edgeai.dicom.codestream import bare_codestream, read_codestream
-from edgeai.dicom.encapsulated import Fragment, frame_fragments, read_fragments
+from edgeai.dicom.doubles import PIXEL_DATA_TWICE
+from edgeai.dicom.encapsulated import frame_fragments, read_fragments
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.layout import GREY, PixelLayout, check
 from edgeai.dicom.limits import PixelLimits
 from edgeai.dicom.native import native_frames, says_too_few_bits, significant
-from edgeai.dicom.notes import DOUBTFUL
+from edgeai.dicom.notes import DOUBLED, DOUBTFUL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,7 @@ class DecodeOptions:
 _TOO_FEW_BITS: Final = Note(
     code=DOUBTFUL, text="Bits Stored (0028,0101) is less than the values there are need; what is above was cut off"
 )
+_TWICE: Final = Note(code=DOUBLED, text=f"{PIXEL_DATA_TWICE}, with the same value")
 _DEFAULT_OPTIONS = DecodeOptions()
 _DEFAULT_LIMITS = PixelLimits()
 
@@ -95,7 +97,7 @@ def read_stored(
     numbers = _numbers(frames, layout)
     if layout.syntax.codec == "native":
         return (significant(values, layout) for values in native_frames(path, layout, numbers))
-    return (_decode(data, layout).values for _, data in _compressed(path, layout, numbers))
+    return (_decode(data, layout).values for _, data, _ in _compressed(path, layout, numbers))
 
 
 def _checked(header: Header, limits: PixelLimits) -> PixelLayout:
@@ -124,26 +126,30 @@ def _frames(
         for number, values in zip(numbers, native_frames(path, layout, numbers), strict=True):
             yield _frame(header, layout, number, _cut(Decoded(values, layout.photometric_interpretation), layout))
         return
-    for number, data in _compressed(path, layout, numbers):
+    for number, data, notes in _compressed(path, layout, numbers):
         stream = read_codestream(data, layout)
         shortcut = fastpath.plan(layout, stream, options.fast, options.min_rows, options.min_columns)
+        halvings = 0
         if shortcut is not None and stream is not None:
-            values, photometric = fastpath.decode_shortcut(data, layout, stream, shortcut)
-            yield _frame(header, layout, number, Decoded(values, photometric), shortcut.halvings)
+            decoded, halvings = Decoded(*fastpath.decode_shortcut(data, layout, stream, shortcut)), shortcut.halvings
         elif layout.syntax.codec == "jpeg" and stream is not None and codecs.converts_itself(layout, stream):
-            yield _frame(header, layout, number, Decoded(codecs.jpeg_rgb(data, layout), "RGB"))
+            decoded = Decoded(codecs.jpeg_rgb(data, layout), "RGB")
         else:
-            yield _frame(header, layout, number, _decode(data, layout))
+            decoded = _decode(data, layout)
+        if notes:
+            decoded = replace(decoded, notes=(*decoded.notes, *notes))
+        yield _frame(header, layout, number, decoded, halvings)
 
 
 def _compressed(
     path: str | os.PathLike[str], layout: PixelLayout, numbers: Sequence[int]
-) -> Iterator[tuple[int, bytes]]:
-    """(number, codestream) of each frame, read when its turn comes."""
+) -> Iterator[tuple[int, bytes, tuple[Note, ...]]]:
+    """(number, codestream, notes) of each frame, read when its turn comes."""
     with Path(path).open("rb") as file:
-        fragments: list[Sequence[Fragment]] = frame_fragments(file, layout)
+        fragments = frame_fragments(file, layout)
+        notes = (_TWICE,) if fragments.are_doubled else ()
         for number in numbers:
-            yield number, bare_codestream(read_fragments(file, fragments[number - 1]), layout)
+            yield number, bare_codestream(read_fragments(file, fragments.frames[number - 1]), layout), notes
 
 
 def _decode(data: bytes, layout: PixelLayout) -> Decoded:

@@ -13,15 +13,12 @@ certain if, from there on, elements rise and the walk arrives at what it was loo
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Final
 
 from edgeai.api.errors import DicomRejected
 from edgeai.dicom.encoding import (
-    BIG,
     FRAGMENT_VRS,
     ITEM,
     ITEM_END,
-    LITTLE,
     LONG_VRS,
     PIXEL_DATA_TAGS,
     SEQUENCE_END,
@@ -32,45 +29,22 @@ from edgeai.dicom.encoding import (
     is_sequence,
     name,
 )
-from edgeai.dicom.limits import HeaderLimits
-from edgeai.dicom.lookahead import SURE, Lookahead
-from edgeai.dicom.prefix import Prefix, cut_short
-
-_MOST_TOLD: Final = 5
-"""Oddities and doubled elements that are kept; a hostile header has as many as it likes."""
+from edgeai.dicom.lookahead import SURE
+from edgeai.dicom.prefix import cut_short
+from edgeai.dicom.walkstate import WalkState, structure
+from edgeai.dicom.wayout import way_out
 
 
 class _DoesNotFit(Exception):
-    """The header does not hold together at this place."""
+    """The header does not hold together at this place. ``overrun``: where what stands there would end."""
+
+    def __init__(self, fault: str, overrun: int | None = None) -> None:
+        super().__init__(fault)
+        self.overrun = overrun
 
 
-class Walker:
-    """Steps through one encoded data set; ``elements`` does the work.
-
-    Attributes:
-        oddities: what did not fit, the first few.
-        doubled: (the first, a later one) of wanted elements that stand twice in one data set or item.
-    """
-
-    def __init__(self, prefix: Prefix, *, big_endian: bool, limits: HeaderLimits, size: int | None = None) -> None:
-        self._prefix = prefix
-        self._limits = limits
-        self._size = size
-        self._order = BIG if big_endian else LITTLE
-        self._lookahead: Lookahead | None = None
-        self._steps = 0
-        self._stop: Container[int] = ()
-        self._latest = 0
-        self._rising_from: int | None = None
-        self.oddities: list[str] = []
-        self.doubled: list[tuple[Element, Element]] = []
-
-    @property
-    def _ahead(self) -> Lookahead:
-        """Only a header that does not fit, or one in implicit VR, needs it."""
-        if self._lookahead is None:
-            self._lookahead = Lookahead(self._prefix, self._order, size=self._size, count=self._count)
-        return self._lookahead
+class Walker(WalkState):
+    """Steps through one encoded data set; ``elements`` does the work."""
 
     def elements(
         self, start: int, *, implicit: bool, wanted: Container[int], stop: Container[int]
@@ -87,7 +61,7 @@ class Walker:
             DicomRejected: ``dicom.truncated``, ``dicom.too-deep``, ``dicom.too-many-elements``,
                 ``dicom.structure``, ``dicom.header-too-large``.
         """
-        self._stop = stop
+        self._stop, self._implicit = stop, implicit
         kept: list[dict[int, Element]] = [{}]
         try:
             stopped = self._walk(start, [Level("dataset", None, implicit)], kept, wanted)
@@ -109,7 +83,7 @@ class Walker:
         end = None if element.length == UNDEFINED else element.start + element.length
         kept: list[dict[int, Element]] = []
         implicit = element.implicit or element.vr == "UN"
-        self._walk(element.start, [Level("sequence", end, implicit, end, element.tag)], kept, wanted)
+        self._walk(element.start, [Level("sequence", end, implicit, end, element.tag, element.start)], kept, wanted)
         return kept
 
     def _walk(
@@ -117,10 +91,11 @@ class Walker:
     ) -> Element | None:
         """Fill ``kept`` with elements of the data set, or of each item of the sequence, that ``levels`` begins with."""
         depth = 1 if levels[0].kind == "dataset" else 2
+        self._kept, self._depth = kept, depth
         while levels:
             level = levels[-1]
             if position == level.end:
-                levels.pop()
+                self._closed = levels.pop()
                 continue
             opened = len(levels)
             if level.kind == "dataset" and not level.implicit and self._rising_from is None:
@@ -144,12 +119,12 @@ class Walker:
                     if depth == 1:
                         self._rise(tag)
                     if tag in wanted and kept[-1].setdefault(tag, element) is not element:
-                        self._double(kept[-1][tag], element)
+                        self._double(kept[-1], element)
                 position = self._enter(element, levels)
             except _DoesNotFit as fault:
                 if depth == 2:
                     raise structure(str(fault)) from None
-                position = self._leave(levels, str(fault))
+                position = self._leave(levels, position, fault)
         return None
 
     def _run(self, position: int, level: Level, kept: dict[int, Element] | None, wanted: Container[int]) -> int:
@@ -170,67 +145,46 @@ class Walker:
                 if tag in wanted:
                     element = Element(tag, short, position + 8, length, False)
                     if kept.setdefault(tag, element) is not element:
-                        self._double(kept[tag], element)
+                        self._double(kept, element)
                 latest = tag
             self._steps += 1
             position = after
         self._latest = latest
         return position
 
-    def _rise(self, tag: int) -> None:
-        """After something that did not fit, the data set's own elements have to rise."""
-        if tag == 0 or tag >> 16 == 0xFFFE:  # zeros between elements, or a delimiter
-            return
-        self._latest = tag
-        if self._rising_from is not None:
-            if tag <= self._rising_from:
-                raise structure(f"{self.oddities[0]}, and {name(tag)} comes after {name(self._rising_from)}")
-            self._rising_from = tag
+    def _leave(self, levels: list[Level], position: int, fault: _DoesNotFit) -> int:
+        """Leave what does not hold together by the one way out that there is; the next position."""
+        level = levels[-1]
+        if level.reopened and position == level.bound:
+            self._mend(levels.pop(), levels, position)
+            return position
+        way = way_out(levels, position, fault.overrun, self._ahead)
+        if way is None:
+            raise structure(str(fault))
+        self._odd(str(fault))
+        left = levels[way.kept]
+        del levels[way.kept :]
+        if way.more:
+            self._reopen(left, levels)
+        elif left.kind == "sequence" and way.position != left.end:
+            self._mend(left, levels, way.position)
+        return way.position
 
-    def _double(self, first: Element, second: Element) -> None:
-        if len(self.doubled) < _MOST_TOLD and (first, second) not in self.doubled:
-            self.doubled.append((first, second))
-
-    def _count(self) -> None:
-        self._steps += 1
-        if self._steps > self._limits.max_elements:
-            raise DicomRejected(
-                f"the header has more than {self._limits.max_elements} elements", code="dicom.too-many-elements"
-            )
-
-    def _push(self, levels: list[Level], level: Level) -> None:
-        if len(levels) > 2 * self._limits.max_depth:  # a sequence and its item are two levels
-            raise DicomRejected(f"sequences are nested deeper than {self._limits.max_depth}", code="dicom.too-deep")
-        levels.append(level)
-
-    def _odd(self, what: str) -> None:
-        """Something does not fit, and the walk goes on: from here on elements have to rise."""
-        if len(self.oddities) < _MOST_TOLD and what not in self.oddities:
-            self.oddities.append(what)
-        if self._rising_from is None:
-            self._rising_from = self._latest
-
-    def _leave(self, levels: list[Level], fault: str) -> int:
-        """Leave the innermost sequence or item that is known to end in a sound place, whatever is in it; its end."""
-        while len(levels) > 1:
-            left = levels.pop()
-            if left.end is None:
-                continue
-            outer = levels[-1]
-            if outer.kind == "sequence" and left.end != outer.end:
-                sound = self._ahead.tag(left.end, outer.bound) in (ITEM, SEQUENCE_END)
-            else:
-                after = left.tag if left.kind == "sequence" else 0
-                sound = self._ahead.leads_on(left.end, after, outer) == SURE
-            if sound:
-                self._odd(fault)
-                return left.end
-        raise structure(fault)
+    def _overrun(self, position: int, level: Level) -> int | None:
+        """Where the element ends whose header does not fit into its item."""
+        if self._ahead.tag(position) == ITEM_END:
+            return position + 8
+        try:
+            element = self._element(position, Level("dataset", None, level.implicit))
+        except (DicomRejected, _DoesNotFit):
+            return None
+        return None if element.length == UNDEFINED else element.start + element.length
 
     def _element(self, position: int, level: Level) -> Element:
         """The element header at ``position``, or a delimiter as an element without VR."""
         if level.bound is not None and position + 8 > level.bound:
-            raise _DoesNotFit(f"an item or a sequence ends inside an element, at offset {position}")
+            fault = f"an item or a sequence ends inside an element, at offset {position}"
+            raise _DoesNotFit(fault, self._overrun(position, level))
         prefix = self._prefix
         if position + 12 > len(prefix.data):
             prefix.need(position + 8)
@@ -271,14 +225,16 @@ class Walker:
         level = levels[-1]
         end = element.start + element.length
         if level.bound is not None and end > level.bound:
-            raise _DoesNotFit(f"{name(element.tag)} runs past the end of its item or sequence")
+            raise _DoesNotFit(f"{name(element.tag)} runs past the end of its item or sequence", end)
         if end > len(self._prefix.data):
             self._need(element, end)
         if element.vr != "SQ" and not (element.implicit and is_sequence(element)):
             self._swallowed(element.tag, end, level)
+            if element.length == 0:
+                self._empty = element
             return end
         # PS3.5 6.2.2: a UN of undefined length holds implicit VR, whatever is around it.
-        self._push(levels, Level("sequence", end, element.implicit, end, element.tag))
+        self._push(levels, Level("sequence", end, element.implicit, end, element.tag, element.start))
         return element.start
 
     def _swallowed(self, tag: int, end: int, level: Level) -> None:
@@ -309,7 +265,8 @@ class Walker:
         if plain:
             self._odd(f"{name(element.tag)} has no length")
         kind = "fragments" if element.vr in FRAGMENT_VRS else "sequence"
-        self._push(levels, Level(kind, None, element.implicit or element.vr == "UN", level.bound, element.tag))
+        implicit = element.implicit or element.vr == "UN"
+        self._push(levels, Level(kind, None, implicit, level.bound, element.tag, element.start))
         return element.start
 
     def _delimiter(self, element: Element, levels: list[Level]) -> int:
@@ -330,6 +287,10 @@ class Walker:
             return position - 8
         elif element.length == 0:
             self._odd(f"an item delimiter where none belongs, at offset {position - 8}")
+        elif tag == ITEM and (closed := self._closed_at(position - 8)) is not None:
+            self._odd(f"the sequence {name(closed.tag)} has more items than its length says")
+            self._reopen(closed, levels)
+            return position - 8
         else:
             raise _DoesNotFit(f"an item delimiter where none belongs, at offset {position - 8}")
         return position
@@ -348,6 +309,8 @@ class Walker:
         start = position + 8
         if tag == SEQUENCE_END and level.end is None:
             levels.pop()
+            if level.reopened:
+                self._mend(level, levels, position)
             if level.kind == "fragments":
                 self._swallowed(level.tag, start, levels[-1])
             return start
@@ -357,13 +320,14 @@ class Walker:
             raise _DoesNotFit("a fragment without a length")
         end = None if length == UNDEFINED else start + length
         if end is not None and level.bound is not None and end > level.bound:
-            raise _DoesNotFit(f"an item runs past the end of its sequence, at offset {position}")
+            raise _DoesNotFit(f"an item runs past the end of its sequence, at offset {position}", end)
         if level.kind == "fragments":
             self._prefix.need(start + length)
             return start + length
         inner = Level("dataset", end, level.implicit, level.bound if end is None else end, level.tag)
         if inner.implicit and start != end and self._ahead.looks_explicit(start, inner):
             inner.implicit = False
+            self._remark(level.tag)
         self._push(levels, inner)
         return start
 
@@ -380,12 +344,10 @@ class Walker:
             return position + 8
         endless = level.kind == "sequence" and level.end is None and len(levels) > 1
         if endless and self._ahead.leads_on(position, level.tag, levels[-2]) == SURE:
-            self._odd(f"the sequence {name(level.tag)} has no end")
             levels.pop()
+            if level.reopened:
+                self._mend(level, levels, position)
+            else:
+                self._odd(f"the sequence {name(level.tag)} has no end")
             return position
         raise _DoesNotFit(f"{name(tag)} where an item belongs, at offset {position}")
-
-
-def structure(what: str) -> DicomRejected:
-    """``dicom.structure``, and what it is that does not hold together."""
-    return DicomRejected(f"the header does not hold together: {what}", code="dicom.structure")

@@ -330,16 +330,6 @@ def test_after_an_oddity_what_follows_pixel_data_has_to_be_sound(raw: Raw) -> No
     assert len(list(read_stored(raw(pixel_data=one + b"not an element")))) == 1
 
 
-def test_of_two_pixel_data_none_is_taken(raw: Raw) -> None:
-    """DCMTK takes the first, pydicom the last."""
-    one = element(0x7FE00010, "OB", RAW_PIXELS)
-    for last in (one + one, one + element(0x7FE00008, "OF", bytes(48))):
-        with pytest.raises(DicomRejected, match="appears twice") as refused:
-            read_header(raw(pixel_data=last))
-        assert refused.value.code == "dicom.structure"
-    assert len(list(read_stored(raw(pixel_data=one + element(0x7FE11001, "LO", "private "))))) == 1
-
-
 @pytest.mark.parametrize(
     ("tag", "vr", "first", "second", "field"),
     [

@@ -102,5 +102,5 @@ def test_decoders_that_disagree_give_no_frame(tmp_path: Path, monkeypatch: pytes
 def codestream(path: Path) -> bytes:
     layout = read_header(path).pixels
     assert layout is not None
-    ((_, data),) = _compressed(path, layout, [1])
+    ((_, data, _),) = _compressed(path, layout, [1])
     return data
