@@ -70,6 +70,14 @@ def test_every_command_line_in_the_documents_is_one_that_edgeai_takes() -> None:
     assert wrong == []
 
 
+def test_one_page_leads_to_every_other() -> None:
+    index = _text("README.md")
+    pages = [path for path in DOCS.rglob("*.md") if path.parent.name != "adr" and path != DOCS / "README.md"]
+    assert len(pages) > 20
+    assert [str(path.relative_to(DOCS)) for path in pages if f"({path.relative_to(DOCS)})" not in index] == []
+    assert "(adr/README.md)" in index
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_reference_has_every_option_of_a_command_and_no_other(name: str) -> None:
     from typer.main import get_command

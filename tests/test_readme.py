@@ -41,6 +41,47 @@ def test_the_first_two_commands_are_the_demo_and_the_tests_and_both_are_targets(
     assert {*made, *re.findall(r"`make ([a-z]+)", README)} <= targets
 
 
+def test_the_first_fifteen_lines_say_what_it_is_why_for_whom_and_how() -> None:
+    first = README.splitlines()[:15]
+    assert max(map(len, first)) <= 130
+    reasons = [line for line in first if line.startswith("- **")]
+    assert len(reasons) == 5
+    assert all(re.search(r"\]\[\w+\]", reason) for reason in reasons), "each reason leads to what shows it"
+    text = "\n".join(first)
+    assert "Not a medical device" in text
+    assert first[-2:] == ["$ make demo", "$ make test"]
+    named = dict(re.findall(r"^\[(\w+)\]: (\S+)$", README, re.MULTILINE))
+    assert set(re.findall(r"\]\[(\w+)\]", text)) <= set(named)
+    assert [path for path in named.values() if not (ROOT / path.split("#")[0]).exists()] == []
+
+
+FIGURES = {
+    "models/xray-pneumonia/REPORT.md": ["9.2 x faster", "0.0001 (-0.0010 to 0.0014)", "516", "3.7 x", "0.9964"],
+    "models/us-head/REPORT.md": ["0.0006 (-0.0036 to 0.0041)", "32 x", "20 x"],
+    "models/xray-view/REPORT.md": ["28 x", "25 x", "42"],
+    "models/modality-guard/REPORT.md": ["97.6 %", "6,992"],
+    "docs/benchmarks.md": ["65 ms"],
+}
+"""What the first page takes from reports, as it stands in both."""
+
+
+@pytest.mark.parametrize("report", FIGURES)
+def test_the_figures_of_the_first_page_are_those_of_the_reports(report: str) -> None:
+    text = (ROOT / report).read_text(encoding="utf-8")
+    assert [figure for figure in FIGURES[report] if figure not in text or figure not in README] == []
+
+
+def test_the_counts_of_the_first_page_are_those_of_the_tests() -> None:
+    kills = (ROOT / "tests/system/test_kills.py").read_text(encoding="utf-8")
+    assert ("KILLS = 100\n" in kills, "INSTANCES = 300\n" in kills) == (True, True)
+    matrix = (ROOT / "tests/unit/dicom/test_dicom_grey_matrix.py").read_text(encoding="utf-8")
+    rescales = matrix.split("RESCALES")[1].split("}")[0].count('":')
+    bits = re.search(r"^BITS = \[(.*)\]$", matrix, re.MULTILINE)
+    assert bits is not None
+    assert 2 * rescales * bits[1].count("Bits(") == 60  # signed and not
+    assert "1.00 (0.91-1.14)" in (ROOT / "docs/benchmarks.md").read_text(encoding="utf-8")
+
+
 def test_the_python_example_runs_as_it_stands(tmp_path: Path) -> None:
     require("tflite", find_spec("ai_edge_litert") is not None, "the example needs an engine: ai-edge-litert")
     (example,) = _blocks("python")
