@@ -137,7 +137,11 @@ class Folder(Table):
     """A watched folder."""
 
     path: FilePath = Field(description="where files appear; sub-folders are watched too")
-    settle_s: Seconds = Field(2.0, description="size and time must stand still this long before a file is read")
+    settle_s: Seconds = Field(
+        2.0,
+        description="size and time must stand still this long before a file is read, "
+        "ten times as long if the file is cut short",
+    )
     after: Literal["move", "leave", "delete"] = Field("move", description="what happens to a file that was taken")
     done_dir: PlainPath | None = Field(None, description="where taken files go; `done` inside the folder when absent")
     rejected_dir: PlainPath | None = Field(

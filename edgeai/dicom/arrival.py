@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import InstanceRef
 from edgeai.dicom.content import ContentDigest
-from edgeai.dicom.header import read_header
+from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.storage import image_classes
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.190434617082340186104389420217526613043"
@@ -55,6 +55,7 @@ def take(
     sop_class_uid: str = "",
     sop_instance_uid: str = "",
     digest: ContentDigest | None = None,
+    header: Header | None = None,
 ) -> tuple[InstanceRef, bool]:
     """Read the header of a file in ``intake.tmp``, hold it against what was announced, and admit it.
 
@@ -65,6 +66,7 @@ def take(
         sop_class_uid: what was announced; empty when nothing was.
         sop_instance_uid: the same.
         digest: of its content, where that was begun while it arrived.
+        header: where it was read already.
 
     Returns:
         The instance, and whether it is new. Whatever happens, ``received`` is gone.
@@ -75,7 +77,7 @@ def take(
         SpoolError: the spool failed.
     """
     try:
-        header = read_header(received)
+        header = header or read_header(received)
         instance = header.instance
         if sop_instance_uid not in ("", instance.sop_instance_uid):
             raise DicomRejected("the data set holds another SOP Instance than announced", code="dicom.uid-mismatch")

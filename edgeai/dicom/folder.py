@@ -2,6 +2,9 @@
 
 Polling, not inotify: a network share tells nobody of what another machine wrote, and what arrived while the
 service was down must be found in any case. Nothing is removed before the instance is committed.
+
+Writers pause. So a file that somebody has open for writing is left alone, and one that ends before its own structure
+does has to stand still for much longer before it is taken for what it is.
 """
 
 from __future__ import annotations
@@ -18,8 +21,10 @@ from typing import Final, Literal
 
 from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolError, SpoolFull
 from edgeai.dicom.arrival import Intake, new_file, take
+from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.places import FolderLink, Placed, located, move, open_file, open_inside, opened, write_reason
 from edgeai.dicom.seen import SeenFiles, Stamp
+from edgeai.dicom.unfinished import is_open_for_writing, is_whole, refuses_a_part
 from edgeai.logs import Log
 
 _log = Log(__name__)
@@ -28,6 +33,8 @@ _POLL_MIN_S: Final = 0.1
 _POLL_MAX_S: Final = 2.0
 _COPY_BYTES: Final = 1024 * 1024
 _RETRY_S: Final = 10.0
+_PATIENCE: Final = 10
+"""Times ``settle_s`` that a file stands still which looks as if its writer had only paused."""
 _MAX_DEPTH: Final = 32
 """Folders within folders. Each is open while what is in it is taken."""
 
@@ -68,6 +75,8 @@ class WatchedFolder:
         self._done = located(options.done_dir, self._root) if options.done_dir else self._root / "done"
         self._rejected = located(options.rejected_dir, self._root) if options.rejected_dir else self._root / "rejected"
         self._settling: dict[Path, tuple[Stamp, float]] = {}
+        self._unfinished: dict[Path, Stamp] = {}
+        self._open: dict[Path, float] = {}
         self._seen = SeenFiles(options.memory)
         self._trouble = ""
 
@@ -98,6 +107,8 @@ class WatchedFolder:
             self._say_trouble(f"the watched folder cannot be read: {error.strerror}")
             return taken
         self._settling = {path: entry for path, entry in self._settling.items() if path in present}
+        self._unfinished = {path: stamp for path, stamp in self._unfinished.items() if path in present}
+        self._open = {path: since for path, since in self._open.items() if path in present}
         self._seen.keep_only(present)
         if taken:
             self._trouble = ""
@@ -142,7 +153,8 @@ class WatchedFolder:
         if known != stamp:
             self._settling[path] = (stamp, now)
             return False
-        return now - since >= self._options.settle_s
+        wanted = self._options.settle_s * (_PATIENCE if self._unfinished.get(path) == stamp else 1)
+        return now - since >= wanted
 
     def _handle(self, file: _File) -> bool:
         """Take one file if that can be done now. Raises ``SpoolError`` when the spool itself does not work."""
@@ -152,7 +164,10 @@ class WatchedFolder:
             if copy is None:
                 self._settling.pop(file.path, None)
                 return False
-            take(self._intake, copy, source="folder")
+            header = self._read(file, copy)
+            if header is None:
+                return False
+            take(self._intake, copy, source="folder", header=header)
         except InputRejected as error:
             self._reject(file, error)
             return True
@@ -177,6 +192,38 @@ class WatchedFolder:
         self._finish(file, self._done, delete=self._options.after == "delete")
         return True
 
+    def _read(self, file: _File, copy: Path) -> Header | None:
+        """The header of a copy; ``None``, and the copy gone, while more of the file may come.
+
+        Raises:
+            DicomRejected: as ``read_header``; the copy is gone.
+        """
+        is_last = self._unfinished.get(file.path) == file.stamp
+        try:
+            header = read_header(copy)
+            if is_last or is_whole(header, copy):
+                return header
+        except DicomRejected as error:
+            if is_last or not refuses_a_part(error, copy):
+                copy.unlink(missing_ok=True)
+                raise
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+        copy.unlink(missing_ok=True)
+        self._unfinished[file.path] = file.stamp
+        return None
+
+    def _is_open(self, file: _File, source: int) -> bool:
+        """Whether somebody has it open for writing; said, if that goes on and on."""
+        if not is_open_for_writing(source):
+            self._open.pop(file.path, None)
+            return False
+        now = time.monotonic()
+        if now - self._open.setdefault(file.path, now) >= _PATIENCE * self._options.settle_s:
+            self._say_trouble("a file is kept open for writing; it is taken once it is closed")
+        return True
+
     def _later(self, file: _File) -> None:
         self._settling[file.path] = (file.stamp, time.monotonic() + _RETRY_S)
 
@@ -195,7 +242,7 @@ class WatchedFolder:
         source = open_file(file.folder, file.name)
         target = new_file(self._intake.tmp)
         try:
-            if not stat.S_ISREG(os.fstat(source).st_mode):
+            if not stat.S_ISREG(os.fstat(source).st_mode) or self._is_open(file, source):
                 return None
             with open(target, "xb", opener=_private) as out:
                 left = stamp.size + 1  # one more would show that it grows
@@ -203,7 +250,8 @@ class WatchedFolder:
                     out.write(chunk)
                     left -= len(chunk)
             facts = os.fstat(source)
-            if Stamp(facts.st_size, facts.st_mtime_ns) == stamp and target.stat().st_size == stamp.size:
+            is_same = Stamp(facts.st_size, facts.st_mtime_ns) == stamp and target.stat().st_size == stamp.size
+            if is_same and not self._is_open(file, source):
                 return target
         except OSError:
             target.unlink(missing_ok=True)

@@ -99,7 +99,7 @@ def test_what_is_no_dicom_is_rejected_with_the_reason(
 ) -> None:
     watch = Watch(station, tmp_path)
     (watch.path / "x.dcm").write_bytes(content)
-    assert watch.look() == 1
+    wait_until(lambda: watch.look() == 1)  # what may be the beginning of a file is waited for
     assert watch.names() == ["rejected/x.dcm", "rejected/x.dcm.reason"]
     assert (watch.path / "rejected" / "x.dcm").read_bytes() == content
     reason = (watch.path / "rejected" / "x.dcm.reason").read_text()
