@@ -224,6 +224,7 @@ def implicit_meta(syntax: str, body: bytes, *, group_length: bool = True, more: 
     return bytes(128) + b"DICM" + meta + body
 
 
+@pytest.mark.filterwarnings("ignore:Expected explicit VR")
 @pytest.mark.parametrize("group_length", [True, False])
 @pytest.mark.parametrize("more", [b"", pack("<HHL", 2, 0x12, 8) + b"1.2.3.4\0" + pack("<HHL", 2, 0x13, 4) + b"ACME"])
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian])

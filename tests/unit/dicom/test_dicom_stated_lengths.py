@@ -146,6 +146,7 @@ def made(raw: Raw, rows: int, columns: int, stated_bytes: int, there: bytes, vr:
 NOISE = np.random.default_rng(5).integers(1, 255, 4096).astype(np.uint8).tobytes()
 
 
+@pytest.mark.filterwarnings("ignore:The pixel data")
 @pytest.mark.parametrize(
     ("rows", "columns", "stated_bytes", "there"),
     [(31, 31, 962, 961), (32, 32, 2000, 1024), (32, 32, 1026, 1025), (31, 31, 963, 962), (6, 8, 95, 48)],
