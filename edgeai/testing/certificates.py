@@ -51,23 +51,33 @@ class Authority:
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._certify(self._builder(subject, key.public_key(), valid_days, begins_days), host)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        file = name.replace("/", "-")
+        return Identity(self._write(f"{file}.pem", certificate), self._write(f"{file}.key", private))
+
+    def sign_request(self, request: Path, *, valid_days: int) -> Path:
+        """A certificate for the key and the name of a request in PEM form."""
+        asked = x509.load_pem_x509_csr(request.read_bytes())
+        key = asked.public_key()
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        certificate = self._certify(self._builder(asked.subject, key, valid_days), "localhost")
+        return self._write(f"{request.stem}-{valid_days}.pem", certificate)
+
+    def _certify(self, builder: x509.CertificateBuilder, host: str) -> bytes:
         names: list[x509.GeneralName] = [x509.DNSName(host)]
         if host == "localhost":
             names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
         certificate = (
-            self._builder(subject, key.public_key(), valid_days, begins_days)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        pem = certificate.public_bytes(serialization.Encoding.PEM)
-        file = name.replace("/", "-")
-        return Identity(self._write(f"{file}.pem", pem), self._write(f"{file}.key", private))
+        return certificate.public_bytes(serialization.Encoding.PEM)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePublicKey, valid_days: int = 1, begins_days: int = -30
