@@ -22,7 +22,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
 .DEFAULT_GOAL := help
-.PHONY: demo test torture check quick unit lint bench wheelhouse clean help
+.PHONY: demo test mutants torture check quick unit lint bench wheelhouse clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -37,6 +37,9 @@ test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or pe
 	$(PY) -m pytest -m system $(ARGS); system=$$?; \
 	case "$$others $$system" in "0 0"|"0 5"|"5 0") exit 0;; esac; \
 	echo "Tests failed: pytest ended with status $$system in the system tests, and $$others in all others"; exit 1
+
+mutants: $(VENV)/.dev ## Do the tests notice mistakes? A sample of mutants, by a seed; ARGS="--seed 7 --target walk"
+	$(PY) tests/mutants $(ARGS)
 
 torture: $(VENV)/.dev ## The long soak: descriptors and memory of a cart over 12,500 rounds; curves in var/torture/soak.csv
 	EDGEAI_SOAK=full EDGEAI_SOAK_CSV=var/torture/soak.csv $(PY) -m pytest tests/torture -s --timeout 14400 $(ARGS)
