@@ -76,9 +76,11 @@ def _changes(tree: ast.Module) -> Iterator[Change]:
 
 
 def _living(node: ast.AST) -> Iterator[ast.AST]:
-    """Every node that runs: no annotations, decorators, docstrings, imports, assertions or lines of a log."""
+    """Every node that runs: no annotations, decorators, class keywords, docstrings, imports, assertions, logs."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list", "type_params"):
+            continue
+        if name == "keywords" and isinstance(node, ast.ClassDef):
             continue
         for child in value if isinstance(value, list) else [value]:
             if isinstance(child, ast.AST) and not _is_idle(child):
