@@ -22,7 +22,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks
 
 .DEFAULT_GOAL := help
-.PHONY: demo test mutants torture check quick unit lint bench wheelhouse clean help
+.PHONY: demo test mutants torture check quick unit cart-tests lint bench wheelhouse clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -55,6 +55,12 @@ check: lint test ## The gate: lint and all tests
 unit: $(VENV)/.dev
 	$(PARALLEL) -m "not system and not slow" tests/unit tests/test_house.py $(ARGS)
 
+# What runs on a cart, without the build host's packages (TensorFlow and others): quick enough for each Python.
+CART_TESTS = tests/unit/dicom $(foreach name,bundle cli_infer config delivery dimse folder health jsonl logs metrics model mqtt outbox pipeline \
+	plugins privacy result_schema scp selection spool tls,$(wildcard tests/unit/test_$(name)*.py))
+cart-tests: $(VENV)/.cart-tests
+	$(PARALLEL) -m "not system and not slow" $(CART_TESTS) $(ARGS)
+
 quick: lint unit ## Lint and the unit tests but the slow ones: about three minutes
 
 bench: $(VENV)/.dev ## One table of ratios, each to a limit measured in the same run
@@ -85,6 +91,10 @@ $(VENV)/.dev: $(VENV)/.base $(PROJECTS)
 	@echo "Installing edgeai with every plugin and the test tools into $(VENV) (a few minutes, once)"
 	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(BUILD_PLUGINS)
 	@touch $@ $(VENV)/.demo
+
+$(VENV)/.cart-tests: $(VENV)/.demo
+	@$(PIP) install $(PINS) cryptography hypothesis jsonschema pytest pytest-timeout pytest-xdist pyyaml
+	@touch $@
 
 # tflite-runtime ends at Python 3.11 and needs numpy 1: it is tested in an environment of its own.
 $(RUNTIME_VENV)/.ready: .ci/constraints-tflite-runtime.txt
