@@ -269,9 +269,11 @@ class Association:
         """Status and Error Comment, PS3.4 table B.2-1; says aloud what is not a success."""
         if refusal is None:
             return Status.SUCCESS, ""
+        if isinstance(refusal, OSError):
+            refusal = _of_disk(refusal)
         code = refusal.code if isinstance(refusal, EdgeaiError) else "ingest.failed"
         status = Status.PROCESSING_FAILURE
-        if isinstance(refusal, SpoolFull) or (isinstance(refusal, OSError) and refusal.errno in _FULL):
+        if isinstance(refusal, SpoolFull):
             status = Status.OUT_OF_RESOURCES
         elif code == "dicom.uid-mismatch":
             status = Status.DOES_NOT_MATCH
@@ -281,7 +283,7 @@ class Association:
             status = Status.SOP_CLASS_NOT_SUPPORTED
         elif isinstance(refusal, InputRejected):
             status = Status.CANNOT_UNDERSTAND
-        unexpected = not isinstance(refusal, EdgeaiError | OSError)
+        unexpected = not isinstance(refusal, EdgeaiError)
         facts: dict[str, object] = {"source": self.peer, "code": code, "status": f"0x{status:04X}"}
         _log.warning("instance.refused", why=str(refusal), **facts)
         if unexpected:
@@ -359,3 +361,12 @@ def _malformed(command: Command, sop_class: str) -> Exception | None:
     if not _UID.fullmatch(command.sop_instance_uid):
         return DicomRejected("the command names no valid SOP Instance UID", code="dicom.invalid-uid")
     return None
+
+
+def _of_disk(error: OSError) -> SpoolError:
+    """What the disk said while the file was written, in the words of the spool where it was to lie."""
+    if error.errno in _FULL:
+        return SpoolFull(f"keeping the instance: {error.strerror}", remedy="free disk space, or inodes (`df -i`)")
+    return SpoolError(
+        f"keeping the instance: {error.strerror}", code="spool.io", remedy="check the disk (dmesg, smartctl)"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import re
 import struct
@@ -254,6 +256,32 @@ def test_a_full_disk_is_said_and_service_resumes_by_itself(station: Receiving, s
     station.limits.reserve_bytes = 0
     subprocess.run([storescu, "127.0.0.1", str(station.port), file], check=True, timeout=30)
     assert station.jobs == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "code", "kind"),
+    [
+        (errno.ENOSPC, FULL, "spool.full", "spool.full"),  # no inodes left says the same
+        (errno.EDQUOT, FULL, "spool.full", "spool.full"),
+        (errno.EIO, INTERNAL, "spool.io", "instance.refused"),
+        (errno.EROFS, INTERNAL, "spool.io", "instance.refused"),
+    ],
+)
+def test_a_disk_that_takes_no_new_file_is_named(
+    station: Receiving, monkeypatch: pytest.MonkeyPatch, number: int, status: int, code: str, kind: str
+) -> None:
+    def refuse(tmp: Path) -> Path:
+        raise OSError(number, os.strerror(number), str(tmp))
+
+    station.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(arrival, "new_file", refuse)
+        (answer,) = send(station.port, radiograph())
+    assert (answer.Status, answer.ErrorComment.split(":")[0]) == (status, code)
+    assert str(station.spool.folder) not in answer.ErrorComment
+    assert [event[0] for event in station.events] == [kind]
+    (answer,) = send(station.port, radiograph())
+    assert answer.Status == SUCCESS
 
 
 def test_a_disk_that_fills_while_receiving(station: Receiving, monkeypatch: pytest.MonkeyPatch) -> None:
