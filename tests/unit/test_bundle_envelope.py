@@ -112,3 +112,8 @@ def test_as_many_signatures_as_are_allowed_are_read() -> None:
 
 def test_the_payload_type_of_another_kind_is_cut_short_in_the_message() -> None:
     assert len(str(refused(data(payloadType="x" * 5000)))) < 300
+
+
+def test_of_several_keys_that_stand_twice_the_same_one_is_always_named() -> None:
+    raw = b"{" + b",".join(b'"%c":1,"%c":2' % (letter, letter) for letter in b"zyxwvutsrqponmlkjihgfedcba") + b"}"
+    assert "key 'a' appears twice" in str(refused(raw))

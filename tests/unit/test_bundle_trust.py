@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeai.api import BundleRejected
+from edgeai.api import BundleRejected, ConfigError
 from edgeai.bundle.bounds import Bounds
 from edgeai.bundle.envelope import Envelope, SignatureDecl, decode_envelope, encode_envelope
 from edgeai.bundle.keys import KeyPair, key_files, make_keys, read_keys
@@ -211,3 +211,14 @@ def test_verdicts_come_in_the_envelopes_order(pair: Pair, tmp_path: Path) -> Non
     wanted = [(item.keyid, "good" if item.keyid == two.public.key_id else "unknown") for item in envelope.signatures]
     assert [(item.key_id, item.verdict) for item in check_signatures(envelope, MANIFEST, keys)] == wanted
     assert all(item.verdict != "good" for item in check_signatures(envelope, b"{}", keys))
+
+
+def test_a_mistake_in_trust_toml_is_told_with_its_line(pair: Pair, tmp_path: Path) -> None:
+    text = '# who may sign what\n[keys.one]\nmodels = ["tiny"]\nend = 2027-12-31\n\n[keys.two]\nmodels = []\n'
+    folder = trusted(tmp_path / "trust", pair("one"), bounds=text)
+    with pytest.raises(ConfigError) as caught:
+        read_keys([folder])
+    assert caught.value.code == "keys.bounds"
+    lines = str(caught.value).splitlines()
+    assert [line.split(": ")[0] for line in lines] == ["trust.toml:4", "trust.toml:6", "trust.toml:7"]
+    assert 'did you mean "ends"?' in lines[0]
