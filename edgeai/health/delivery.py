@@ -56,7 +56,7 @@ def _sink(facts: Facts, sink: SinkHealth, word: Mapping[str, Any] | None) -> Ite
             messages=sink.waiting,
             oldest_s=oldest,
         )
-    elif RESULTS in (word.get("refusing") or {}):
+    elif RESULTS in (word.get("refusing") or {}) and _is_owed(facts, sink.name):
         code = str(word["refusing"][RESULTS])
         message = f"the other side of sink {sink.name} refuses results"
         yield problem("sink.refusing", message, about=sink.name, cause=code, messages=sink.aside)
@@ -68,6 +68,12 @@ def _sink(facts: Facts, sink: SinkHealth, word: Mapping[str, Any] | None) -> Ite
     if word.get("unverified"):
         message = f"the broker of sink {sink.name} speaks MQTT 3.1.1: what it refuses is lost without a word"
         yield problem("delivery.unverified", message, about=sink.name)
+
+
+def _is_owed(facts: Facts, sink: str) -> bool:
+    """Whether it lacks a result. Once what it refused was retried or dropped, only the next tells if it still does."""
+    entries = (entry for entry in facts.books.ledger.messages if (entry.sink, entry.lane) == (sink, RESULTS))
+    return any(entry.aside or entry.waiting for entry in entries)
 
 
 def _is_still(facts: Facts, sink: str, lane: str) -> bool:

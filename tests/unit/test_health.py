@@ -17,6 +17,8 @@ from edgeai.bundle.keys import make_keys
 from edgeai.config import DeviceConfig, load_config
 from edgeai.health import KINDS, Health, read_health, status_body
 from edgeai.spool import Spool
+from edgeai.spool.metrics import add_count
+from edgeai.spool.outbox import queue_message
 from edgeai.testing.certificates import Authority
 from edgeai.testing.examples import instance_ref
 
@@ -268,7 +270,6 @@ def test_messages_that_wait_although_the_sink_says_that_all_is_well(device: Devi
     ("word", "code", "delivering"),
     [
         ({"taken": True, "up": False, "code": "mqtt.session-taken-over"}, "identity.taken", False),
-        ({"up": True, "refusing": {"result": "mqtt.not-authorised"}}, "sink.refusing", False),
         ({"up": True, "refusing": {"event": "mqtt.not-authorised"}}, None, True),
         ({"up": True, "unverified": True}, None, True),
     ],
@@ -279,6 +280,21 @@ def test_what_a_sink_says_of_itself(device: Device, word: dict[str, Any], code: 
     assert [item.code for item in health.problems] == ([code] if code else [])
     assert health.is_delivering == delivering
     assert ("delivery.unverified" in {item.code for item in health.warnings}) == bool(word.get("unverified"))
+
+
+def test_a_sink_refuses_results_until_it_lacks_none(device: Device) -> None:
+    device.beat(sinks={"mqtt": {**UP, "refusing": {"result": "mqtt.not-authorised"}}, "jsonl": UP})
+    assert device.codes() == [], "what it refused was dropped, and since then nobody knows"
+    with device.spool.db.write() as db:
+        queue_message(db, "key", "result/guard", b"{}")
+        db.execute("DELETE FROM pending WHERE sink = 'jsonl'")
+        add_count(db, "messages_delivered", sink="jsonl", lane="result")
+    assert device.codes() == ["sink.refusing"]
+    with device.spool.db.write() as db:
+        db.execute("INSERT INTO set_aside SELECT sink, lane, sequence, 'mqtt.not-authorised', 'no', 1 FROM pending")
+        db.execute("DELETE FROM pending")
+    assert sorted(device.codes()) == ["messages.set-aside", "sink.refusing"]
+    assert not device.health().is_delivering
 
 
 def test_a_sink_that_no_plugin_provides_and_no_sink_at_all(device: Device, tmp_path: Path) -> None:
