@@ -100,7 +100,7 @@ OWNERS = {
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},
-    "cryptography": {"bundle", "checkup.py", "health", "testing", "tls.py"},
+    "cryptography": {"bundle", "doctor/certificates.py", "health", "testing", "tls.py"},
     "securesystemslib": {"bundle"},
     "amqtt": {"testing"},
 }

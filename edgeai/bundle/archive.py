@@ -111,6 +111,8 @@ class Archive:
         self._file: BinaryIO | None = None
         try:
             self._file = path.open("rb")
+        except FileNotFoundError as error:
+            raise missing(path) from error
         except OSError as error:
             raise not_a_bundle(path, error.strerror or str(error)) from error
         try:

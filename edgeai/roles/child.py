@@ -35,6 +35,7 @@ class Child:
         pause_min_s, pause_max_s: between a death and its next start.
         max_memory_bytes: what it and all that it starts may hold; 0 for no bound.
         arguments: more of its command line.
+        module: what Python runs; by default the roles.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Child:
         pause_max_s: float,
         max_memory_bytes: int = 0,
         arguments: Sequence[str] = (),
+        module: str = "edgeai.roles",
     ) -> None:
         self.role = role
         self.memory_bytes = 0
@@ -64,13 +66,14 @@ class Child:
         self._started_at = self._weighed_at = 0.0
         self._max_memory_bytes = max_memory_bytes
         self._arguments = tuple(arguments)
+        self._module = module
         self._killed: Killed | None = None
 
     def start(self) -> None:
         """Start it, in a process group of its own so that it dies with whatever it starts."""
         self._crash.unlink(missing_ok=True)
         name, _, deployment = self.role.partition(":")
-        command = [sys.executable, "-m", "edgeai.roles", name, "--config", str(self._config_path)]
+        command = [sys.executable, "-m", self._module, name, "--config", str(self._config_path)]
         command += ["--deployment", deployment] if deployment else []
         command += self._arguments
         # The child asks the kernel to die with this process, then looks whether that has happened already.

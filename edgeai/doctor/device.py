@@ -1,0 +1,121 @@
+"""The trust folder, ports, watched folders, the key of ``privacy.uids`` and the clock."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.config import DeviceConfig
+from edgeai.doctor.checks import Check
+from edgeai.health.clock import is_synchronised
+from edgeai.privacy import UidMask
+
+if TYPE_CHECKING:
+    from edgeai.bundle.keys import PublicKey
+
+WARNING_DAYS = 30
+
+
+def trust(config: DeviceConfig) -> Check:
+    """The keys that bundles must be signed with: whether there are enough, and that all of them are public keys."""
+    from edgeai.bundle.keys import read_keys
+
+    folder, threshold = config.trust.keys, config.trust.threshold
+    try:
+        keys = read_keys([folder])
+    except EdgeaiError as error:
+        return Check(what="trust", verdict="fail", found=str(error), remedy=error.remedy or "")
+    now = datetime.now(UTC)
+    count = sum(not key.bounds.is_over(now) for key in keys)
+    ending = [key for key in keys if key.bounds.is_over(now + timedelta(days=WARNING_DAYS))]
+    names = ", ".join(_key(key, now) for key in keys)
+    found = f"{len(keys)} keys in {folder}: {names}" if keys else f"no key in {folder}"
+    if not folder.exists():
+        found = f"{folder} is missing"
+    if config.trust.unsigned == "accept":
+        remedy = "before patients: put public keys there and take `unsigned` out of [trust]"
+        return Check(what="trust", verdict="warn", found=f"unsigned bundles run here; {found}", remedy=remedy)
+    if count < threshold:
+        remedy = f"put the public keys of who signs there (NAME.pub); {threshold} must have signed a bundle"
+        return Check(what="trust", verdict="fail", found=f"{found}: no bundle can run", remedy=remedy)
+    found = f"{found}; {threshold} must have signed"
+    if ending:
+        remedy = "have the bundles signed by another key, or move the end in trust.toml"
+        return Check(what="trust", verdict="warn", found=found, remedy=remedy)
+    return Check(what="trust", verdict="ok", found=found)
+
+
+def _key(key: PublicKey, now: datetime) -> str:
+    bounds = key.bounds
+    if bounds.is_over(now):
+        return f"{key.name} (ended on {bounds.ends})"
+    return f"{key.name} ({bounds})" if bounds.models or bounds.ends else key.name
+
+
+def ports(config: DeviceConfig) -> Iterator[Check]:
+    """What the device listens on."""
+    if config.ingest.scp.enabled:
+        yield _port("DICOM port", config.ingest.scp.host, config.ingest.scp.port, config, "ingest")
+    if config.health.enabled:
+        yield _port("health port", config.health.host, config.health.port, config, "publish")
+
+
+def _port(what: str, host: str, port: int, config: DeviceConfig, role: str) -> Check:
+    from edgeai.spool import is_held
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            # Who only bound a port without listening yet is found by listening too.
+            probe.listen(1)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and is_held(config.device.data_dir / "spool" / "roles" / f"{role}.note"):
+            return Check(what=what, verdict="ok", found=f"{host}:{port}, held by the running service")
+        return Check(what=what, verdict="fail", found=f"{host}:{port}: {error.strerror}", remedy=_freed(error, port))
+    return Check(what=what, verdict="ok", found=f"{host}:{port} is free")
+
+
+def _freed(error: OSError, port: int) -> str:
+    if isinstance(error, PermissionError):
+        return "ports below 1024 need CAP_NET_BIND_SERVICE, as the shipped unit gives it, or choose one above"
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return "this machine has no such address (ip addr): give one that it has, or 0.0.0.0 for all"
+    return f"stop what listens there (ss -ltnp 'sport = :{port}'), or choose another port or address"
+
+
+def folder(path: Path) -> Check:
+    """One watched folder."""
+    what = "watched folder"
+    if path.is_dir() and os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        return Check(what=what, verdict="ok", found=str(path))
+    remedy = "create it, readable and writable by the service's user"
+    return Check(what=what, verdict="warn", found=f"{path} is missing or closed to this user", remedy=remedy)
+
+
+def hmac_key(config: DeviceConfig) -> Check:
+    """The key of ``privacy.uids``."""
+    try:
+        UidMask.of(config.privacy)
+    except EdgeaiError as error:
+        remedy = error.remedy or "install the key, readable by the service's user alone"
+        return Check(what="privacy key", verdict="fail", found=str(error), remedy=remedy)
+    return Check(what="privacy key", verdict="ok", found=str(config.privacy.hmac_key_file))
+
+
+def clock() -> Check:
+    """Whether the kernel's clock is disciplined (NTP): times in results and certificates depend on it."""
+    synchronised = is_synchronised()
+    if synchronised is None:
+        return Check(what="clock", verdict="warn", found="this system does not say", remedy="run an NTP client")
+    found = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if not synchronised:
+        return Check(what="clock", verdict="warn", found=f"{found}, not synchronised", remedy="run an NTP client")
+    return Check(what="clock", verdict="ok", found=f"{found}, synchronised")

@@ -1,0 +1,205 @@
+"""Plugins and deployments: each opened as ``run`` opens it, in a process of its own, and blamed by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.config import Deployment, DeviceConfig
+from edgeai.doctor.apart import Apart
+from edgeai.doctor.checks import Check, Verdict
+from edgeai.plugins import find
+
+if TYPE_CHECKING:
+    from edgeai.bundle.manifest import Manifest
+
+_KEEP_OUT = "take it out of plugins.allow, or update or reinstall it; `edgeai plugins check {name}` says more"
+_INSTALL = {
+    "tflite": "pip install 'edgeai-tflite[litert]'",
+    "openvino": "pip install edgeai-openvino openvino",
+    "gpu": "pip install edgeai-gpu",
+    "segment": "pip install 'edgeai-tasks[segment]'",
+    "classify": "pip install edgeai-tasks",
+    "transforms": "pip install edgeai-transforms",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plugins:
+    """What the allowed plugins answered.
+
+    Attributes:
+        answers: plugin -> what it provides, or its error.
+        deaths: plugin -> how the process that loaded it ended.
+        missing: allowed, and not installed.
+    """
+
+    answers: Mapping[str, Mapping[str, Any]]
+    deaths: Mapping[str, str]
+    missing: tuple[str, ...]
+
+    @property
+    def backends(self) -> dict[str, Mapping[str, Any]]:
+        """Backend -> what it answered."""
+        return {item["name"]: item for answer in self.answers.values() for item in answer.get("backends", ())}
+
+    @property
+    def sinks(self) -> dict[str, str]:
+        """Kind of sink -> its plugin."""
+        return {name: plugin for plugin, answer in self.answers.items() for name in answer.get("sinks", ())}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BundleFound:
+    """A deployment's bundle as far as reading it told."""
+
+    deployment: Deployment
+    check: Check
+    manifest: Manifest | None = None
+
+
+def ask_plugins(apart: Apart) -> Plugins:
+    """Load and probe every allowed plugin; when one takes its process along, another goes on with the rest."""
+    installed = {info.name for info in find()}
+    names = tuple(dict.fromkeys(apart.config.plugins.allow))
+    missing = tuple(name for name in names if name not in installed)
+    rest = [name for name in names if name in installed]
+    answers: dict[str, Mapping[str, Any]] = {}
+    deaths: dict[str, str] = {}
+    while rest:
+        answer = apart.ask("plugins:" + ",".join(rest))
+        answers |= {line["plugin"]: line for line in answer.lines}
+        rest = [name for name in rest if name not in answers]
+        if rest:
+            culprit = answer.blamed if answer.blamed in rest else rest[0]
+            deaths[culprit] = answer.death or "its process ended without an answer"
+            rest.remove(culprit)
+    return Plugins(answers=answers, deaths=deaths, missing=missing)
+
+
+def plugin_checks(plugins: Plugins, config: DeviceConfig) -> Iterator[Check]:
+    """What is wrong with a plugin, and every backend with its devices."""
+    for name in plugins.missing:
+        near = difflib.get_close_matches(name, [info.name for info in find()], n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        remedy = f"{_INSTALL.get(name, 'pip install the plugin')}, or take it out of plugins.allow;"
+        remedy += " see `edgeai plugins list`"
+        found = f"allowed by the profile, and not installed{hint}"
+        yield Check(what=f"plugin {name}", verdict="fail", found=found, remedy=remedy)
+    for name, death in plugins.deaths.items():
+        found = f"loading it would take the service's processes along: {death}"
+        yield Check(what=f"plugin {name}", verdict="fail", found=found, remedy=_KEEP_OUT.format(name=name))
+    for name, answer in plugins.answers.items():
+        if "error" in answer:
+            remedy = answer["remedy"] or _KEEP_OUT.format(name=name)
+            yield Check(what=f"plugin {name}", verdict="fail", found=answer["error"], remedy=remedy)
+    wished = {name for deployment in config.deployments for name in deployment.backends}
+    for name, answer in plugins.backends.items():
+        yield _backend(name, answer, is_needed=name in wished)
+
+
+def _backend(name: str, answer: Mapping[str, Any], *, is_needed: bool) -> Check:
+    what = f"backend {name}"
+    if "error" in answer:
+        remedy = answer["remedy"] or _KEEP_OUT.format(name=name)
+        return Check(what=what, verdict="fail" if is_needed else "warn", found=answer["error"], remedy=remedy)
+    engine = answer["engine"]
+    found = f"{engine or 'engine not installed'}: {', '.join(answer['devices']) or 'no device'}"
+    if answer["devices"]:
+        return Check(what=what, verdict="ok", found=found)
+    remedy = _INSTALL.get(name, "install its engine (the plugin's README says how)")
+    if engine:
+        remedy = "nothing, unless this machine should have such a device: then its driver is missing"
+    return Check(what=what, verdict="fail" if is_needed else "warn", found=f"{found}. {answer['why']}", remedy=remedy)
+
+
+# --- deployments ----------------------------------------------------------------------------------
+
+
+def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
+    """Signatures, manifest, release; read in this process, since nothing of it is run."""
+    from edgeai.bundle.admission import read_admitted
+
+    what = f"bundle of {deployment.name}"
+    if not deployment.bundle.exists():
+        near = _near_file(deployment)
+        found = f"{deployment.bundle} is missing{near}"
+        remedy = "copy it there, readable by the service's user, or correct deployments.bundle"
+        return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=found, remedy=remedy))
+    try:
+        manifest, digest = read_admitted(config, deployment)
+    except EdgeaiError as error:
+        found, remedy = f"{error} [{error.code}]", error.remedy or "copy the bundle again"
+        return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=found, remedy=remedy))
+    missing = [name for name in manifest.plugins if name not in config.plugins.allow]
+    if missing:
+        found = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
+        check = Check(what=what, verdict="fail", found=found, remedy="add them to plugins.allow")
+        return BundleFound(deployment=deployment, check=check)
+    release = f"release {manifest.release}" if manifest.release else "not numbered"
+    found = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)"
+    return BundleFound(deployment=deployment, check=Check(what=what, verdict="ok", found=found), manifest=manifest)
+
+
+def _near_file(deployment: Deployment) -> str:
+    folder = deployment.bundle.parent
+    try:
+        near = difflib.get_close_matches(deployment.bundle.name, [item.name for item in folder.iterdir()], n=1)
+    except OSError:
+        return f", and so is the folder {folder}"
+    return f'; did you mean "{near[0]}"?' if near else ""
+
+
+def deployment_checks(bundle: BundleFound, plugins: Plugins, config: DeviceConfig, apart: Apart) -> Iterator[Check]:
+    """Open it on its engine and let it answer its golden cases, where its bundle and its plugins are there."""
+    deployment, what = bundle.deployment, f"deployment {bundle.deployment.name}"
+    if bundle.manifest is None:
+        return  # said already
+    if plugins.deaths:
+        names = ", ".join(plugins.deaths)
+        found = f"not opened: its process loads every allowed plugin, and would end with {names}"
+        yield Check(what=what, verdict="fail", found=found, remedy=f"first take {names} out of plugins.allow")
+        return
+    answer = apart.ask(f"deployment:{deployment.name}", max_memory_bytes=deployment.max_memory_bytes)
+    said = answer.lines[-1] if answer.lines else {}
+    unknown = _unknown_backends(deployment, plugins)
+    if answer.death:
+        blamed = f"{answer.blamed}: " if answer.blamed else ""
+        remedy = "let another backend serve it, or update the plugin and its engine"
+        if "not come to an end" in answer.death:
+            remedy = f"raise open_deadline_s ({deployment.open_deadline_s:g}) if this is a slow start; {remedy}"
+        yield Check(what=what, verdict="fail", found=f"{blamed}{answer.death}", remedy=remedy)
+    elif "error" in said:
+        remedy = said["remedy"] or "see docs/reference/errors.md"
+        yield Check(what=what, verdict="fail", found=f"{said['error']} [{said['code']}]{unknown}", remedy=remedy)
+    else:
+        yield _opened(what, said, unknown)
+
+
+def _opened(what: str, said: Mapping[str, Any], unknown: str) -> Check:
+    cases = f"answered its {said['cases']} golden cases" if said["cases"] else "answered a blank plane"
+    found, verdict, remedy = f"opened on {said['on']}, {cases}", "ok", ""
+    if said["unmeasured"]:
+        found = f"{found}; what is fastest here is measured at the first start"
+    if said["degraded"]:
+        found, verdict = f"{found}, degraded: {'; '.join(said['degraded'])}", "warn"
+        remedy = "cure that, or wish for what is here: every result would say degraded"
+    settled: Verdict = "warn" if verdict == "warn" or unknown else "ok"
+    return Check(
+        what=what, verdict=settled, found=f"{found}{unknown}", remedy=remedy or ("correct backends" * bool(unknown))
+    )
+
+
+def _unknown_backends(deployment: Deployment, plugins: Plugins) -> str:
+    """Wishes that no allowed plugin provides, and what they are near to."""
+    sentences = []
+    for name in deployment.backends:
+        if name in plugins.backends or name in ("auto", "fastest"):
+            continue
+        near = difflib.get_close_matches(name, list(plugins.backends), n=1)
+        hint = f'; did you mean "{near[0]}"?' if near else ""
+        sentences.append(f'. No allowed plugin has a backend "{name}"{hint}')
+    return "".join(sentences)

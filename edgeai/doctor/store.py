@@ -1,0 +1,83 @@
+"""``data_dir``, disk, and the spool: its schema and its soundness, which looking does not change."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeai.config import DeviceConfig
+from edgeai.doctor.checks import Check
+from edgeai.health.integrity import check_spool
+from edgeai.spool import Quarantine, Spool, is_legacy
+from edgeai.spool.soundness import quick_check
+
+_OWN = ("spool", "spool/instances", "spool/roles", "spool/tmp", "bundles")
+
+
+def checks(config: DeviceConfig) -> Iterator[Check]:
+    """Where everything is kept."""
+    folder = config.device.data_dir
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    closed = _closed(folder, existing)
+    if closed:
+        remedy = f"create {folder} and give it to the service's user: chown -R edgeai: {folder}"
+        yield Check(what="data_dir", verdict="fail", found=closed, remedy=remedy)
+        return
+    yield Check(what="data_dir", verdict="ok", found=str(folder))
+    yield _disk(existing, config.spool.reserve_bytes)
+    yield _spool(folder / "spool" / "spool.sqlite")
+
+
+def _closed(folder: Path, existing: Path) -> str:
+    """Why this user could not keep anything there; empty when it can."""
+    if not existing.is_dir():
+        return f"{existing} is a file"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"{existing} cannot be written"
+    for name in _OWN:
+        if (folder / name).exists() and not os.access(folder / name, os.R_OK | os.W_OK | os.X_OK):
+            return f"{folder / name} is closed to this user"
+    return ""
+
+
+def _disk(existing: Path, reserve: int) -> Check:
+    free = shutil.disk_usage(existing).free
+    found = f"{free / 1e9:.1f} GB free, {reserve / 1e9:.1f} GB kept in reserve"
+    if free < reserve:
+        remedy = "free space or lower spool.reserve_bytes: until then every C-STORE is answered 0xA700"
+        return Check(what="disk", verdict="fail", found=found, remedy=remedy)
+    if free < 2 * reserve:
+        return Check(what="disk", verdict="warn", found=found, remedy="free space before the reserve is reached")
+    return Check(what="disk", verdict="ok", found=found)
+
+
+def _spool(database: Path) -> Check:
+    if not database.exists():
+        return Check(what="spool", verdict="ok", found="none yet: the first start makes it")
+    if not os.access(database, os.R_OK | os.W_OK):
+        remedy = f"give it to the service's user: chown edgeai: {database}"
+        return Check(what="spool", verdict="fail", found=f"{database} is closed to this user", remedy=remedy)
+    if is_legacy(database):
+        why, found = quick_check(database), "sound; edgeai 0.1 wrote it, and the next start brings it forward"
+    else:
+        why, found = check_spool(database).why, "sound, of this version"
+    if not why:
+        return Check(what="spool", verdict="ok", found=found)
+    remedy = "stop the service, keep a copy of the spool folder, and start with an empty one"
+    if "has schema" in why:
+        remedy = "use the edgeai version that wrote it, or have it take the spool back: edgeai spool downgrade"
+    return Check(what="spool", verdict="fail", found=f"{database}: {why}", remedy=remedy)
+
+
+def quarantined(config: DeviceConfig, deployment: str) -> list[Quarantine]:
+    """Which plugins ``infer`` would skip; none where the spool is not there, or not of this version."""
+    database = config.device.data_dir / "spool" / "spool.sqlite"
+    if not database.exists() or is_legacy(database) or check_spool(database).why:
+        return []
+    spool = Spool.of(config)
+    try:
+        return spool.quarantined(deployment)
+    finally:
+        spool.close()
