@@ -17,6 +17,7 @@ _REPLUG: Final = "tell the plugin's author, with the message; let the deployment
 
 _CODES: Final[Mapping[str, str]] = {
     "bundle.not-a-bundle": "check the deployment's `bundle` in the profile, and fetch the file again",
+    "bundle.missing": "copy the bundle to where the deployment's `bundle` in the profile says",
     "bundle.unsigned": "have it signed: `edgeai sign`",
     "bundle.untrusted": "have it signed by a trusted key, or put the signer's public key into the trust folder",
     "bundle.signer-expired": "have it signed by a key that is still trusted, or move the key's end in trust.toml",

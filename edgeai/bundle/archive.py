@@ -37,6 +37,7 @@ from edgeai.bundle.zip_form import (
     BundleLimits,
     check_size,
     content,
+    missing,
     new_member,
     not_a_bundle,
     read_members,
@@ -101,7 +102,8 @@ class Archive:
     Raises:
         BundleRejected: the codes of ``decode_manifest``, ``decode_envelope``, ``TrustPolicy.check`` and
             ``Signatures.by``, and
-            ``bundle.not-a-bundle``, ``bundle.surplus-bytes``, ``bundle.two-contents``, ``bundle.compressed``,
+            ``bundle.missing``, ``bundle.not-a-bundle``, ``bundle.surplus-bytes``, ``bundle.two-contents``,
+            ``bundle.compressed``,
             ``bundle.encrypted``, ``bundle.link``, ``bundle.too-large``, ``bundle.extra-file``,
             ``bundle.missing-file``, ``bundle.wrong-size``.
         ConfigError: a trusted key cannot be read.

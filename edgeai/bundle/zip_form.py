@@ -259,6 +259,13 @@ def not_a_bundle(path: Path | str, why: str) -> BundleRejected:
     return BundleRejected(f"{path} is not a bundle: {why}", code="bundle.not-a-bundle")
 
 
+def missing(path: Path | str) -> BundleRejected:
+    """There is no such file: nothing is wrong with a bundle."""
+    return BundleRejected(
+        f"there is no file {path}", code="bundle.missing", remedy="check the path; copy the bundle there"
+    )
+
+
 def _surplus(member: zipfile.ZipInfo) -> BundleRejected:
     return BundleRejected(f"{member.filename!r} has bytes that are not of its content", code="bundle.surplus-bytes")
 

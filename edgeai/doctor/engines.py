@@ -12,6 +12,7 @@ from edgeai.config import Deployment, DeviceConfig
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.checks import Check, Verdict
 from edgeai.plugins import find
+from edgeai.remedies import remedy_for
 
 if TYPE_CHECKING:
     from edgeai.bundle.manifest import Manifest
@@ -173,7 +174,7 @@ def deployment_checks(bundle: BundleFound, plugins: Plugins, config: DeviceConfi
             remedy = f"raise open_deadline_s ({deployment.open_deadline_s:g}) if this is a slow start; {remedy}"
         yield Check(what=what, verdict="fail", found=f"{blamed}{answer.death}", remedy=remedy)
     elif "error" in said:
-        remedy = said["remedy"] or "see docs/reference/errors.md"
+        remedy = said["remedy"] or remedy_for(said["code"])
         yield Check(what=what, verdict="fail", found=f"{said['error']} [{said['code']}]{unknown}", remedy=remedy)
     else:
         yield _opened(what, said, unknown)

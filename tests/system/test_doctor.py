@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from edgeai.mqtt import Broker, Outgoing, connect
+from edgeai.mqtt import Broker, connect
 from edgeai.spool import Spool
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.certificates import Authority, Identity

@@ -242,7 +242,7 @@ def test_hidden_bytes_between_members_are_refused(packed: Path, tmp_path: Path) 
 
 
 def test_a_missing_file_is_no_bundle(tmp_path: Path) -> None:
-    assert code_of(tmp_path / "none.edgeai", tmp_path) == "bundle.not-a-bundle"
+    assert code_of(tmp_path / "none.edgeai", tmp_path) == "bundle.missing"
     assert code_of(tmp_path, tmp_path) == "bundle.not-a-bundle"
 
 

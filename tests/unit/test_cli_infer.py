@@ -171,7 +171,7 @@ def test_wrong_usage_is_2(run: Any, make_bundle: Make, make_dicom: Make) -> None
 def test_errors_are_one_clear_line_and_a_remedy(run: Any, make_bundle: Make, tmp_path: Path) -> None:
     done = run("infer", tmp_path / "none.edgeai", tmp_path / "x.dcm")
     assert done.returncode == 1
-    assert done.stderr.startswith("error[bundle.not-a-bundle]:")
+    assert done.stderr.startswith("error[bundle.missing]:")
     assert "Traceback" not in done.stderr
     (tmp_path / "empty").mkdir()
     done = run("infer", make_bundle(), tmp_path / "empty")
