@@ -15,7 +15,7 @@ from edgeai.guards import PluginInfo
 from edgeai.model import Model, Step, open_model
 from edgeai.model.fastest import FASTEST
 from edgeai.plugins import Plugin, Registry, find, load, load_from
-from edgeai.selection import AUTO_ORDER
+from edgeai.selection import AUTO, AUTO_ORDER, NO_CANDIDATE
 from edgeai.spool import Quarantine, Station
 
 MEASURE_DEADLINE_S = 1800.0
@@ -71,8 +71,8 @@ def open_deployment(
         only: a plugin whose engine is meant and no other (a trial), where it provides one.
 
     Raises:
-        PluginError: ``plugin.not-allowed``; ``plugin.quarantined`` when only engines in quarantine could run it; or
-            what ``open_model`` raises.
+        PluginError: ``plugin.not-allowed``, of what the bundle needs or of the only backends that might run it;
+            ``plugin.quarantined`` when only engines in quarantine could; or what ``open_model`` raises.
         EdgeaiError: as ``open_model``.
     """
     missing = [name for name in bundle.manifest.plugins if name not in config.plugins.allow]
@@ -83,7 +83,7 @@ def open_deployment(
             remedy="add them to plugins.allow",
         )
     opening = _Allowed(note, quarantined)
-    registry = opening.registry(config.plugins.allow)
+    registry = opening.registry(config.plugins.allow, deployment.backends)
     for name in (*bundle.manifest.plugins, only):
         if name in registry.faults:
             raise registry.faults[name]
@@ -102,10 +102,37 @@ def open_deployment(
         )
     except BackendError as error:
         formats = {artifact.format for artifact in bundle.manifest.artifacts}
-        if not any(_would_do(registry, name, backends, formats) for name in opening.excluded):
-            raise
-        # Not "no engine is here": there is one, and it comes back by itself once a trial passes.
-        raise PluginQuarantined(str(error), remedy=_LIFT) from error
+        if any(_would_do(registry, name, backends, formats) for name in opening.excluded):
+            # Not "no engine is here": there is one, and it comes back by itself once a trial passes.
+            raise PluginQuarantined(str(error), remedy=_LIFT) from error
+        raise _for_want_of_leave(error, registry, opening.not_allowed, backends) from error
+
+
+def _for_want_of_leave(
+    error: BackendError, registry: Registry, not_allowed: Sequence[str], wished: Sequence[str]
+) -> EdgeaiError:
+    """``error``, or that a backend is installed here and ``plugins.allow`` leaves it out.
+
+    Of a plugin that is not allowed nothing is loaded, so that only its name says which backend it provides.
+    """
+    if error.code != NO_CANDIDATE or not not_allowed:
+        return error
+    likely = [name for name in _wishes(wished) if name in not_allowed]
+    if likely:
+        names = ", ".join(likely)
+        return PluginError(
+            f"installed here and not allowed: {names}. {error}",
+            code="plugin.not-allowed",
+            remedy=f"add {names} to plugins.allow, once you trust it; or let the deployment use another backend",
+        )
+    if any(name not in registry.backends and name not in registry.faults for name in _wishes(wished)):
+        error.remedy = f"{error.remedy}; or add its plugin to plugins.allow: not allowed are {', '.join(not_allowed)}"
+    return error
+
+
+def _wishes(wished: Sequence[str]) -> Sequence[str]:
+    """The backends that are wished for by name, or may be taken where none is."""
+    return AUTO_ORDER if not wished or {AUTO, FASTEST} & set(wished) else wished
 
 
 def _of_plugin(registry: Registry, plugin: str, wished: Sequence[str]) -> tuple[str, ...]:
@@ -127,14 +154,21 @@ class _Allowed:
 
     def __init__(self, note: Noter, quarantined: Sequence[Quarantine]) -> None:
         self.excluded: dict[str, str] = {}
+        self.not_allowed: tuple[str, ...] = ()
+        """Plugins that are installed and that the profile does not allow."""
         self._note = note
         self._barred = {(item.plugin, item.version): item for item in quarantined}
 
-    def registry(self, names: Sequence[str]) -> Registry:
-        """All of them; one that does not load is among the faults, and the others serve on."""
+    def registry(self, names: Sequence[str], wished: Sequence[str]) -> Registry:
+        """All of ``names``; one that does not load is among the faults, and the others serve on.
+
+        So is a backend that is wished for and installed, and that ``names`` leaves out: not to be passed over as if it
+        were not here.
+        """
         installed = find()
+        self.not_allowed = tuple(sorted({info.name for info in installed} - set(names)))
         plugins: list[Plugin] = []
-        faults: dict[str, EdgeaiError] = {}
+        faults: dict[str, EdgeaiError] = {name: _not_allowed(name) for name in self.not_allowed if name in wished}
         for name in names:
             known = [info for info in installed if info.name == name]
             try:
@@ -159,6 +193,11 @@ class _Allowed:
         if held:
             self.excluded.update({spec.name: why for spec in plugin.backends})
         return plugin
+
+
+def _not_allowed(name: str) -> PluginError:
+    text = f"the plugin {name} is installed, and plugins.allow does not name it"
+    return PluginError(text, code="plugin.not-allowed", remedy=f"add {name} to plugins.allow, once you trust it")
 
 
 def _stand_in(info: PluginInfo, error: PluginQuarantined) -> Plugin:

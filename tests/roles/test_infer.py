@@ -126,6 +126,9 @@ UNAVAILABLE = [
     ({"backends": ("fake-absent",)}, "backend."),
     ({"backends": ("fake-nobody",)}, "backend."),
     ({"backends": ("fake-works",), "allow": []}, "plugin.not-allowed"),
+    ({"backends": ("tflite",)}, "plugin.not-allowed"),
+    ({"backends": ("tflite", "fake-nobody")}, "plugin.not-allowed"),
+    ({"backends": ("tflite", "fake-absent")}, "plugin.not-allowed"),
 ]
 
 
@@ -164,6 +167,48 @@ def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any
     assert result["model"]["name"] == "guard-model"
     until(lambda: cart.events("deployment.unavailable"))
     assert cart.spool.holds() == []
+
+
+def test_a_backend_that_is_here_and_not_allowed_is_called_so(cart: Any, until: Any) -> None:
+    cart.add_backend("barred")
+    cart.allow.remove("barred")
+    cart.backends = ("barred",)
+    cart.configure()
+    cart.start()
+    job = cart.admit()
+    [event] = until(lambda: cart.events("deployment.held"))
+    assert event["facts"]["code"] == "plugin.not-allowed"
+    assert event["message"].startswith("guard cannot run")
+    assert "installed here and not allowed: barred" in event["message"]
+    assert "not installed" not in event["message"]
+    assert event["facts"]["remedy"].startswith("add barred to plugins.allow")
+    cart.stop()
+    cart.backends = ("barred", "fake-works")
+    cart.configure()
+    cart.start()
+    result = cart.result_of(job)
+    assert (result["outcome"], result["engine"]["backend"]) == ("completed", "fake-works")
+    [because] = result["degraded"]["because"]
+    assert "plugins.allow does not name it" in because
+    cart.stop()
+    cart.allow.append("barred")
+    cart.configure()
+    cart.start()
+    assert cart.result_of(cart.admit())["engine"]["backend"] == "barred"
+
+
+def test_a_backend_of_another_name_than_its_plugin_is_found_by_the_remedy(cart: Any, until: Any) -> None:
+    cart.add_backend("barred")
+    cart.allow.remove("barred")
+    cart.backends = ("fake-nobody",)
+    cart.configure()
+    cart.start()
+    cart.admit()
+    [event] = until(lambda: cart.events("deployment.held"))
+    assert event["facts"]["code"] == "backend.no-candidate"
+    assert "install" in event["facts"]["remedy"]
+    assert "add its plugin to plugins.allow" in event["facts"]["remedy"]
+    assert "barred" in event["facts"]["remedy"]
 
 
 @pytest.mark.parametrize("how", ["wrong-shape", "nan", "raise", "wrong-names"])
