@@ -63,6 +63,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "ledger.messages": Kind("", "problem", "a result may be lost: keep the log and a copy of the spool, and report it"),
     "health.port": Kind("", "problem", "choose another health.port, or stop what listens there"),
     # it will not go on working for ever
+    "deployment.bundle-changed": Kind(
+        "", "warning", "restart the service to run what is there now, or put the old file back"
+    ),
     "certificate.expiring": Kind("", "warning", "renew it before it ends, and restart the service"),
     "key.expiring": Kind("", "warning", "have the bundles signed by another key, or move the end in trust.toml"),
     "key.expired": Kind("", "warning", "a bundle that needs it does not open again: have it signed by another key"),

@@ -58,12 +58,25 @@ def _ready(facts: Facts, deployment: DeploymentHealth) -> Iterator[Problem]:
     if deployment.degraded:
         message = f"deployment {name} runs on its second choice: {deployment.why or ''}".rstrip(": ")
         yield problem("deployment.degraded", message, about=name)
+    yield from _changed(facts, name)
     stalled = _stalled(facts, name)
     if stalled:
         entry = next((entry for entry in facts.books.ledger.jobs if entry.deployment == name), None)
         jobs, oldest = (entry.waiting, age_s(entry.oldest_waiting_at, facts.now)) if entry else (0, None)
         message = f"deployment {name} is not getting on: {stalled}"
         yield problem("infer.stalled", message, about=name, jobs=jobs, oldest_s=oldest or 0.0)
+
+
+def _changed(facts: Facts, name: str) -> Iterator[Problem]:
+    """What infer saw on disk that is not what it runs."""
+    on_disk = facts.detail(f"infer:{name}", "on_disk")
+    code = str(on_disk.get("code") or "")
+    if code:
+        message = f"what deployment {name} runs could not be opened after the next restart: {on_disk.get('why')}"
+        yield problem("deployment.bundle-changed", message, about=name, cause=code, remedy=remedy_for(code))
+    elif on_disk.get("digest"):
+        message = f"the bundle of deployment {name} changed on disk, and runs after the next restart"
+        yield problem("deployment.bundle-changed", message, about=name)
 
 
 def _stalled(facts: Facts, name: str) -> str:

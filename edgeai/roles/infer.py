@@ -18,8 +18,8 @@ import edgeai
 from edgeai import selftest
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
-from edgeai.bundle.admission import deciding_files, open_admitted
-from edgeai.bundle.stamps import Stamps, stamps
+from edgeai.bundle.admission import open_admitted
+from edgeai.bundle.stamps import Stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.model import Model, result_id
@@ -30,6 +30,7 @@ from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.remedies import remedy_for
 from edgeai.roles.engine import Noter, open_deployment
+from edgeai.roles.on_disk import OnDisk, reopened
 from edgeai.roles.release import Release
 from edgeai.roles.strikes import Strikes
 from edgeai.selection import AUTO_ORDER
@@ -100,6 +101,10 @@ class Worker:
         self._reopen_at = 0.0
         self._reopen_pause_s = REOPEN_MIN_S
         self._files: Stamps = ()
+        self._disk = OnDisk(config, deployment, self._event)
+        self._running = ""
+        """Digest of what was open last, and is to be opened again, whatever came on disk meanwhile."""
+        self._ready: dict[str, object] = {}
 
     def on_stop(self, number: int, frame: object) -> None:
         """SIGTERM: finish the job at hand, then end."""
@@ -116,6 +121,8 @@ class Worker:
                     self._close_model()
                 if self._is_opening_due():
                     self._open()
+                if self._model is not None and self._disk.is_news():
+                    self._station.beat("ready", **self._ready, on_disk=self._disk.detail)
                 if not self._next():
                     self._rest()
             except SpoolError as error:
@@ -129,30 +136,30 @@ class Worker:
     def _is_opening_due(self) -> bool:
         if self._model is not None:
             return False
-        return time.monotonic() >= self._reopen_at or self._files != self._stamps()
-
-    def _stamps(self) -> Stamps:
-        return stamps(*deciding_files(self._config, self._deployment))
+        return time.monotonic() >= self._reopen_at or self._files != self._disk.stamps()
 
     def _open(self) -> None:
         """Open the model, or know why not."""
         self._station.beat("starting", model=None)
-        self._files = self._stamps()
+        self._files = self._disk.stamps()
+        deployment = reopened(self._config, self._deployment, self._running)
         quarantined = self._strikes.quarantined()
         try:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
             with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
-                bundle = open_admitted(self._config, self._deployment)
+                bundle = open_admitted(self._config, deployment)
             self._reference = ref_of(bundle)
             self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
             if self._warms_up:
                 with self._station.step("warm-up", deadline_s=self._deployment.open_deadline_s):
                     self._model.warm_up()
             self._release.opened(bundle)
+            self._running = self._reference.digest
         except EdgeaiError as error:
             self._close_model()
             self._not_opened(error)
             return
+        self._disk.opened(self._running, self._files)
         self._trouble = None
         self._reopen_pause_s = REOPEN_MIN_S
         self._spool.lift(self._deployment.name)
@@ -167,6 +174,7 @@ class Worker:
 
     def _not_opened(self, error: EdgeaiError) -> None:
         error.remedy = error.remedy or remedy_for(error.code)  # for the log, the hold and results alike
+        self._running = ""  # what is on disk may cure it
         is_news = self._trouble is None or self._trouble.code != error.code
         self._trouble = error
         self._reopen_at = time.monotonic() + self._reopen_pause_s
@@ -185,7 +193,8 @@ class Worker:
         facts = {"backend": engine.backend, "device": engine.device, "artifact": engine.artifact}
         why = "; ".join(model.degraded.because) if model.degraded else None
         others = (*model.choice.why_not(), *self._not_tried(model))
-        self._station.beat("ready", **_named(self._reference), **facts, degraded=bool(why), why=why, others=others)
+        self._ready = {**_named(self._reference), **facts, "degraded": bool(why), "why": why, "others": others}
+        self._station.beat("ready", **self._ready, on_disk=self._disk.detail)
         log.info("deployment.ready", **_named(self._reference), **facts, engine=engine.engine, degraded=why)
         if model.degraded:
             told = f"{self._deployment.name} runs on {engine.backend} ({engine.device}): {why}"

@@ -10,13 +10,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.api.imaging import InstanceRef
-from edgeai.bundle.admission import deciding_files, read_admitted
-from edgeai.bundle.manifest import Eligibility
-from edgeai.bundle.stamps import stamps
 from edgeai.config import DeviceConfig, Folder, Scp
 from edgeai.dicom.arrival import sweep
 from edgeai.dicom.folder import FolderOptions, WatchedFolder
@@ -24,20 +21,21 @@ from edgeai.dicom.negotiation import AssociationRules, PeerRule
 from edgeai.dicom.scp import ScpOptions, StorageScp, server_tls
 from edgeai.logs import Log
 from edgeai.privacy import UidMask
+from edgeai.remedies import remedy_for
+from edgeai.roles.on_disk import Eligible, Rules
 from edgeai.selftest import AE_TITLE as SELFTEST_AE_TITLE
 from edgeai.spool import Spool
 
 ROLE = "ingest"
 GRACE_S = 5.0
 """How long instances that are arriving may go on after SIGTERM."""
-REFUSALS = frozenset({"instance.refused", "spool.full"})
-"""Events of images that were not accepted."""
 QUIET_S = 10.0
 """Of one kind of event with one code, one in so many seconds: a port scan must not fill the spool."""
 SPOOL_THREADS = 4
 _REFUSALS = ("instance.refused", "spool.full")
+_NO_ROOM = frozenset({"spool.full", "spool.disk-reserve", "spool.backlog", "spool.held", "spool.set-aside"})
+"""Codes of files in a folder that wait for room; senders are told by the event ``spool.full``, whatever the code."""
 
-Rules: TypeAlias = Mapping[str, Eligibility | None]
 _T = TypeVar("_T")
 log = Log("edgeai.ingest")
 
@@ -51,6 +49,15 @@ class Reporter:
         self._guard = threading.Lock()
         self._last: dict[tuple[str, object], float] = {}
         self._held_back: dict[tuple[str, object], int] = {}
+        self._room_at = -QUIET_S
+        self.owes_room = self._owed()
+        """Whether it was said that there is no room, in this life or a former one, and not yet that there is."""
+
+    def _owed(self) -> bool:
+        try:
+            return self._run(self._spool.owes_room) is True
+        except EdgeaiError:  # the spool's own trouble, which is said elsewhere
+            return False
 
     def __call__(self, kind: str, message: str, facts: dict[str, object]) -> None:
         """Queue the event, or count it to the next of its kind; every refusal is counted in any case."""
@@ -76,10 +83,24 @@ class Reporter:
 
     def say(self, kind: str, message: str, facts: Mapping[str, object]) -> None:
         """Queue the event in any case. A spool that cannot take it is logged: the arrival goes on."""
+        is_full = kind == "spool.full" or (kind == "folder.trouble" and facts.get("code") in _NO_ROOM)
+        tell = self._spool.say_full if is_full else self._spool.event
         try:
-            self._run(lambda: self._spool.event(kind, message, **facts))
+            self._run(lambda: tell(kind, message, **facts))
+            self.owes_room = self.owes_room or is_full
         except EdgeaiError as error:
             log.error("event.lost", kind=kind, code=error.code, why=str(error))
+
+    def room(self) -> bool:
+        """Say that there is room again; False while that was said just before. A refusal after it is said at once."""
+        now = time.monotonic()
+        if now - self._room_at < QUIET_S:
+            return False
+        self._run(self._spool.say_room)
+        self._room_at, self.owes_room = now, False
+        with self._guard:
+            self._last = {key: at for key, at in self._last.items() if key[0] != "spool.full"}
+        return True
 
 
 class SpoolIntake:
@@ -101,24 +122,39 @@ class SpoolIntake:
         self.report = Reporter(spool, self._run)
         self.refusing: Mapping[str, str] | None = None
         """Why nothing is accepted at present: code and sentence."""
+        self._lacking: int | None = None
         self.received = 0
 
     def _run(self, work: Callable[[], _T]) -> _T:
         return self._threads.submit(work).result()
 
     def check_room(self, extra_bytes: int = 0) -> None:
-        """Raises ``SpoolFull``; says once when there is room again."""
+        """Raises ``SpoolFull``; that there is room again is said by ``look_for_room``."""
         try:
             self._run(lambda: self._spool.check_room(extra_bytes))
         except EdgeaiError as error:
             self.refusing = {"code": error.code, "why": str(error)}
+            self._lacking = extra_bytes if self._lacking is None else min(extra_bytes, self._lacking)
             raise
-        if self.refusing is not None and extra_bytes == 0:
-            self.refusing = None
-            self.report.say("spool.room", "there is room again; images are accepted", {})
+
+    def look_for_room(self) -> None:
+        """Say once that there is room again after an image was refused for want of it, whatever was lacking.
+
+        Call now and then: nobody may be sending, and what a deployment holds ends without any arrival.
+        """
+        if not self.report.owes_room and self.refusing is None:
+            return
+        try:
+            self._run(lambda: self._spool.check_takes(self._lacking or 0))
+            if not self.report.owes_room or self.report.room():
+                self.refusing = self._lacking = None
+        except EdgeaiError:
+            return  # not yet
 
     def admit(self, instance: InstanceRef, received: Path, *, content: Callable[[], str], source: str) -> bool:
         """Keep the instance, with a job for every deployment that it is eligible for."""
+        # As in every record: events of refusals say who sent, and not by what protocol.
+        source = source.removeprefix("dicom:")
         rules = self._rules()
         reasons = {name: rule.why_not(instance) if rule else None for name, rule in rules.items()}
         eligible = [name for name, why in reasons.items() if why is None]
@@ -146,46 +182,6 @@ class SpoolIntake:
     def close(self) -> None:
         """Let go of the threads."""
         self._threads.shutdown()
-
-
-class Eligible:
-    """Which instance each deployment is meant for, read again whenever a bundle or a trusted key changes."""
-
-    def __init__(self, config: DeviceConfig, say: Callable[[str, EdgeaiError], None]) -> None:
-        self._config = config
-        self._say = say
-        self._seen: object = None
-        self._rules: Rules = {}
-        self._faults: Mapping[str, EdgeaiError] = {}
-
-    def __call__(self) -> Rules:
-        """The rules as they were last read."""
-        return self._rules
-
-    def refresh(self) -> None:
-        """Look whether the files changed, and read them again if so; what cannot be read is said once a reason."""
-        stamp = stamps(*deciding_files(self._config, *self._config.deployments))
-        if stamp == self._seen:
-            return
-        self._seen = stamp
-        before = {name: error.code for name, error in self._faults.items()}
-        self._rules, self._faults = eligibilities(self._config)
-        for name, error in self._faults.items():
-            if before.get(name) != error.code:
-                self._say(name, error)
-
-
-def eligibilities(config: DeviceConfig) -> tuple[Rules, dict[str, EdgeaiError]]:
-    """Deployment -> eligibility (``None`` where the bundle cannot be read or admitted), and why those cannot."""
-    rules: dict[str, Eligibility | None] = {}
-    faults: dict[str, EdgeaiError] = {}
-    for deployment in config.deployments:
-        try:
-            rules[deployment.name] = read_admitted(config, deployment)[0].eligibility
-        except EdgeaiError as error:
-            rules[deployment.name] = None
-            faults[deployment.name] = error
-    return rules, faults
 
 
 def _own_rule(scp: Scp) -> tuple[PeerRule, ...]:
@@ -246,7 +242,7 @@ class Ingest:
     def __init__(self, config: DeviceConfig, spool: Spool) -> None:
         self._config = config
         self._spool = spool
-        self._eligible = Eligible(config, self._say_unreadable)
+        self._eligible = Eligible(config, spool, self._say_unreadable)
         self._intake = SpoolIntake(spool, self._eligible, UidMask.of(config.privacy))
         self._eligible.refresh()
         self._stopping = threading.Event()
@@ -258,7 +254,7 @@ class Ingest:
 
     def _say_unreadable(self, name: str, error: EdgeaiError) -> None:
         log.error("deployment.bundle-unreadable", deployment=name, code=error.code, why=str(error))
-        facts = {"deployment": name, "code": error.code}
+        facts = {"deployment": name, "code": error.code, "remedy": error.remedy or remedy_for(error.code)}
         self._intake.report.say("deployment.bundle-unreadable", f"{name}: {error}", facts)
 
     def _watcher(self, folder: Folder) -> threading.Thread:
@@ -294,6 +290,7 @@ class Ingest:
         if dead:
             raise RuntimeError(f"died: {', '.join(dead)}")  # the supervisor starts a new one
         self._eligible.refresh()
+        self._intake.look_for_room()
         self._spool.beat(
             ROLE,
             "ready",

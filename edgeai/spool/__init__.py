@@ -5,6 +5,7 @@ What each part promises stands in its own module:
 
 ========== ==================================================================================================
 `Intake`   ``check_room`` ``admit`` ``knows`` ``event`` ``backlog``            ingest
+`Refusing` ``say_full`` ``owes_room`` ``check_takes`` ``say_room``             ingest
 `Work`     ``claim`` ``condemned`` ``finish`` ``give_back`` ``release`` ``blame``  infer, supervise
 `Holding`  ``hold`` ``lift`` ``holds``                                         infer, ``edgeai status``
 `Again`    ``failed`` ``do_again`` ``unfinished_of``                           ``edgeai rerun``
@@ -31,9 +32,9 @@ from edgeai.spool.database import is_legacy
 from edgeai.spool.faults import Faults, Quarantine
 from edgeai.spool.history import Finished, History
 from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
-from edgeai.spool.intake import Intake
 from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
+from edgeai.spool.refusing import Refusing
 from edgeai.spool.station import Note, Station, Step, is_held, read_note
 from edgeai.spool.store import DefaultLimits, Limits, Store
 from edgeai.spool.trials import Trials
@@ -72,7 +73,7 @@ __all__ = [
 ]
 
 
-class Spool(Intake, Work, Holding, Again, Outbox, Metrics, Faults, Trials, Upkeep, History):
+class Spool(Refusing, Work, Holding, Again, Outbox, Metrics, Faults, Trials, Upkeep, History):
     """The store of one device. Safe in several threads and processes at once.
 
     Args:

@@ -35,11 +35,12 @@ class Intake(Store):
         def results_set_aside_full(self) -> bool:
             """See ``SetAside``, which stands beside this in a ``Spool``."""
 
-    def check_room(self, extra_bytes: int = 0) -> None:
+    def check_room(self, extra_bytes: int = 0, *, only_look: bool = False) -> None:
         """Whether another instance may be accepted. Cheap enough for each C-STORE.
 
         Args:
             extra_bytes: what is about to arrive, where the sender says.
+            only_look: give up no kept file to make room; that it could be is enough.
 
         Raises:
             SpoolFull: ``spool.disk-reserve``, ``spool.backlog`` or ``spool.set-aside``; ends once there is room.
@@ -48,7 +49,7 @@ class Intake(Store):
         with translated("asking for free disk"):
             free = shutil.disk_usage(self.folder).free
         lacking = self.limits.reserve_bytes - (free - extra_bytes)
-        if lacking > 0 and not self._make_room(lacking):
+        if lacking > 0 and not self._make_room(lacking, only_look=only_look):
             raise SpoolFull(
                 f"{free} bytes free on disk, {self.limits.reserve_bytes} are kept in reserve",
                 code="spool.disk-reserve",
@@ -68,12 +69,12 @@ class Intake(Store):
                 remedy="see `edgeai messages list`: cure the cause, then retry or drop them",
             )
 
-    def _make_room(self, lacking: int) -> bool:
+    def _make_room(self, lacking: int, *, only_look: bool) -> bool:
         """Give up files that stay only so that failed jobs can be done again; whether that was enough."""
         with self.db.read() as db:
             kept = kept_bytes(db)
-        if kept < lacking:
-            return False
+        if kept < lacking or only_look:
+            return kept >= lacking
         with self.db.write() as db:
             dropped = drop_kept(db, at_most=int(kept - lacking))
         self.remove_files(dropped)
@@ -133,7 +134,7 @@ class Intake(Store):
         try:
             if self._is_known(arrival, content):
                 return Admission(kind="known")
-            self._check_held(deployments)
+            self.check_held(deployments)
             admitted = self._keep(arrival, received, content)
         finally:
             received.unlink(missing_ok=True)
@@ -175,8 +176,12 @@ class Intake(Store):
             target.unlink(missing_ok=True)
         return admitted
 
-    def _check_held(self, deployments: Sequence[str]) -> None:
-        """A deployment that cannot run holds its jobs up to a bound; only instances for it are refused there."""
+    def check_held(self, deployments: Sequence[str]) -> None:
+        """A deployment that cannot run holds its jobs up to a bound; only instances for it are refused there.
+
+        Raises:
+            SpoolFull: ``spool.held``.
+        """
         with self.db.read() as db:
             for deployment in deployments:
                 if db.execute("SELECT 1 FROM holds WHERE deployment = ?", (deployment,)).fetchone() is None:

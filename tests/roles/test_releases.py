@@ -13,7 +13,7 @@ import pytest
 from edgeai import selftest
 from edgeai.bundle.floors import FLOORS_NAME
 from edgeai.config import load_config
-from edgeai.roles.ingest import eligibilities
+from edgeai.roles.on_disk import eligibilities
 from edgeai.testing.bundles import pack_fake_bundle
 from edgeai.testing.fakes import Misbehaviour
 

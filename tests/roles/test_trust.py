@@ -13,7 +13,7 @@ from edgeai.bundle.keys import KeyPair, make_keys
 from edgeai.bundle.signing import sign_bundle, signer_of
 from edgeai.config import load_config
 from edgeai.health import read_health
-from edgeai.roles.ingest import eligibilities
+from edgeai.roles.on_disk import eligibilities
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "edgeai" / "schemas"
 
