@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeai.roles.supervise import _fell_behind
 from edgeai.spool import Spool
 from edgeai.spool.wal import lost_commits, reason_to_doubt
 
@@ -127,3 +128,17 @@ def test_images_that_the_database_forgot_are_kept_and_said(
         kinds = [message.body.decode().count("spool.images-lost") for message in spool.pending(10, sink="a")]
         assert sum(kinds) == (1 if kept else 0)
         assert all((spool.lost / name).read_bytes() for name in lost)
+
+
+def test_a_flipped_bit_in_the_last_commit_looks_torn_and_shows_by_the_number_of_images(crashed: Path) -> None:
+    log = log_of(crashed)
+    damaged = bytearray(log.read_bytes())
+    damaged[-100] ^= 1
+    log.write_bytes(damaged)
+    assert (lost_commits(log), reason_to_doubt(crashed)) == (0, "")
+    with closing(Spool(crashed.with_name("notes"))) as other:
+        other.beat("supervise", "running", instances=COMMITS)
+        before = other.notes()["supervise"]
+    with closing(Spool(crashed)) as spool:
+        assert spool.last_instance() == COMMITS - 1
+        assert f"had taken {COMMITS} images" in _fell_behind(spool, before)
