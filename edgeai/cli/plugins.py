@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeai.api.errors import PluginError, PluginFault, PluginIncompatible, PluginNotFound
+from edgeai.api.errors import PluginError, PluginNotFound
 from edgeai.cli import output
+
+if TYPE_CHECKING:
+    from edgeai.testing.check import RuleOutcome
+    from edgeai.testing.loads import Load
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Plugins: list them, check them against the contract, begin one."
 )
 
+_LOAD_LIMIT_S = 60.0
 _MARKS = {"pass": "ok", "skip": "skip", "fail": "FAIL", "died": "DIED", "hung": "HUNG"}
 _COLOURS = {"pass": "green", "skip": "yellow", "fail": "red", "died": "red", "hung": "red"}
-_ERRORS: Mapping[str, type[PluginError]] = {
-    error.default_code: error for error in (PluginNotFound, PluginIncompatible, PluginFault)
-}
 
 
 @app.command("list")
 def list_plugins(
+    load: Annotated[
+        bool, typer.Option("--load/--no-load", help="Load each, in a process of its own, to see what it provides.")
+    ] = True,
     as_json: Annotated[bool, output.option("Print JSON.")] = False,
 ) -> None:
-    """List the installed plugins from their metadata alone: nothing of a plugin is imported."""
+    """List the installed plugins, what each provides, and why one does not load.
+
+    Nothing of a plugin is imported in this process; with --no-load nothing is at all: the list is that of the metadata.
+    """
     from edgeai.plugins import find
 
-    found = find()
+    installed = find()
+    loads = _loads([info.name for info in installed]) if load else {}
     if as_json:
-        output.put(json.dumps([asdict(info) for info in found], indent=1))
+        output.put(json.dumps([{**asdict(info), **_as_json(loads.get(info.name))} for info in installed], indent=1))
         return
-    rows = [(info.name, info.distribution, info.version, info.module) for info in found]
-    _print_rows([("name", "distribution", "version", "module"), *rows])
-    twice = [name for name, count in Counter(info.name for info in found).items() if count > 1]
+    title = ("name", "distribution", "version", "module", *(["provides"] if load else []))
+    facts = [
+        (info.name, info.distribution, info.version, info.module, *([_provided(loads[info.name])] if load else []))
+        for info in installed
+    ]
+    _print_rows([title, *facts])
+    for name, loaded in loads.items():
+        if loaded.problem:
+            typer.secho(f"{name} does not load: {loaded.problem}", fg="red", err=True)
+    twice = [name for name, count in Counter(info.name for info in installed).items() if count > 1]
     for name in twice:
         typer.echo(f"warning: {name!r} is provided twice and will not load; uninstall one of the two", err=True)
 
@@ -52,25 +66,35 @@ def check_plugin(
     name: Annotated[str, typer.Argument(help="Name of the plugin, as `edgeai plugins list` shows it.")],
     tests: Annotated[
         Path | None,
-        typer.Option(help="The author's test_conformance.py; by default the one beside the plugin's module, if any."),
+        typer.Option(help="The author's test_conformance.py; by default the one beside the plugin's module, or in it."),
     ] = None,
-    stall_s: Annotated[float, typer.Option(help="Seconds without news after which a rule is taken to hang.")] = 300.0,
+    stall_s: Annotated[
+        float, typer.Option(min=0.1, help="Seconds without news after which a rule, or the import, is taken to hang.")
+    ] = 300.0,
     as_json: Annotated[bool, output.option("Print JSON.")] = False,
 ) -> None:
     """Hold a plugin to its contract, in processes of its own; the exit status is 1 when a rule is broken.
 
-    Runs the author's conformance tests where they are found. Specs that these leave out are held to the
-    rules that need no example (an artifact, settings); the others are shown as skipped.
+    Says what became of each rule as it goes. Runs the author's conformance tests where they are found. Specs that
+    these leave out are held to the rules that need no example (an artifact, settings); the others are skipped, which
+    is not held, and what to give is said.
     """
-    body = _check(name, tests, stall_s)
+    if find_spec("pytest") is None:
+        raise PluginNotFound("the conformance kit needs pytest", remedy="pip install 'edgeai[testing]'")
+    from edgeai.testing.check import check, report, summary
+
+    given = tests.resolve() if tests else None
+    try:
+        outcomes = check(name, tests=given, stall_s=stall_s, on_outcome=_ignore if as_json else _Printer())
+    except PluginError as error:
+        if as_json:
+            output.put(json.dumps(report(name, [], error), indent=1))
+        raise
     if as_json:
-        output.put(json.dumps(body, indent=1))
-    elif "error" not in body:
-        _print_report(body)
-    if "error" in body:
-        error = body["error"]
-        raise _ERRORS.get(error["code"], PluginFault)(error["message"], code=error["code"], remedy=error["remedy"])
-    if any(rule["outcome"] not in ("pass", "skip") for rule in body["rules"]):
+        output.put(json.dumps(report(name, outcomes), indent=1))
+    else:
+        _print_summary(name, outcomes)
+    if summary(outcomes)["broken"]:
         raise typer.Exit(1)
 
 
@@ -90,43 +114,76 @@ def new_plugin(
     typer.echo(f"\nnext: cd {folder} && pip install -e '.[test]' && pytest")
 
 
-def _check(name: str, tests: Path | None, stall_s: float) -> dict[str, Any]:
-    """The report of ``edgeai.testing.check``, which runs apart: its rules run plugins, and plugins may die."""
-    if find_spec("pytest") is None:
-        raise PluginNotFound("the conformance kit needs pytest", remedy="pip install 'edgeai[testing]'")
-    with tempfile.TemporaryDirectory(prefix="edgeai-check-") as folder:
-        report = Path(folder, "report.json")
-        command = [sys.executable, "-m", "edgeai.testing.check", name, "--report", str(report)]
-        command += ["--stall-s", str(stall_s), *(["--tests", str(tests.resolve())] if tests else [])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not report.exists():
-            raise PluginFault(f"checking {name!r} ended without a report: {done.stderr.strip()[-500:]}")
-        body: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
-        return body
+def _loads(names: Sequence[str]) -> dict[str, Load]:
+    """What loading each of these gives, by name."""
+    from edgeai.testing.loads import load_apart
+
+    return {loaded.name: loaded for loaded in load_apart(list(dict.fromkeys(names)), limit_s=_LOAD_LIMIT_S)}
 
 
-def _print_report(body: dict[str, Any]) -> None:
-    """Each spec with its rules; what was skipped for the same reason is one line."""
-    specs = dict.fromkeys((rule["kind"], rule["spec"]) for rule in body["rules"])
-    for kind, spec in specs:
-        rules = [rule for rule in body["rules"] if (rule["kind"], rule["spec"]) == (kind, spec)]
-        typer.secho(f"\n{kind} {spec}".rstrip(), bold=True)
-        for rule in rules:
-            if rule["outcome"] != "skip":
-                _print_rule(rule)
-        for why, count in Counter(rule["detail"] for rule in rules if rule["outcome"] == "skip").items():
-            typer.secho(f"  {_MARKS['skip']:5}{count} rules: {why}", fg=_COLOURS["skip"])
-    counts = Counter(rule["outcome"] for rule in body["rules"])
-    said = ", ".join(f"{counts[outcome]} {outcome}" for outcome in _MARKS if counts[outcome])
-    typer.echo(f"\n{body['plugin']}: {said or 'nothing to check'}")
+def _as_json(loaded: Load | None) -> dict[str, Any]:
+    if loaded is None:
+        return {}
+    return {"provides": dict(loaded.provides), "problem": loaded.problem or None}
 
 
-def _print_rule(rule: dict[str, Any]) -> None:
-    case = rule["test"].partition("[")[2].removesuffix("]")
-    text = f"  {_MARKS[rule['outcome']]:5}{rule['rule'] or rule['test']}" + (f" [{case}]" if case else "")
-    typer.secho(text, fg=_COLOURS[rule["outcome"]])
-    for line in rule["detail"].splitlines()[:12]:
-        typer.echo(f"         {line}")
+def _provided(loaded: Load) -> str:
+    if loaded.problem:
+        return "DOES NOT LOAD"
+    kinds = [f"{kind} {', '.join(names[:4])}{_more(len(names) - 4)}" for kind, names in loaded.provides.items()]
+    return "; ".join(kinds)
+
+
+def _more(count: int) -> str:
+    return f" and {count} more" if count > 0 else ""
+
+
+def _ignore(outcome: RuleOutcome) -> None:
+    """JSON is printed at the end, whole."""
+
+
+class _Printer:
+    """Prints what became of a rule as soon as it is known, a heading before the first of each spec."""
+
+    def __init__(self) -> None:
+        self._heading = ""
+
+    def __call__(self, outcome: RuleOutcome) -> None:
+        heading = f"{outcome.kind} {outcome.spec}".rstrip()
+        if heading != self._heading:
+            self._heading = heading
+            typer.secho(f"\n{heading}", bold=True)
+        case = outcome.test.partition("[")[2].removesuffix("]")
+        text = f"  {_MARKS[outcome.outcome]:5}{outcome.rule or outcome.test}" + (f" [{case}]" if case else "")
+        typer.secho(text, fg=_COLOURS[outcome.outcome])
+        if outcome.outcome != "skip":
+            for line in outcome.detail.splitlines()[:12]:
+                typer.echo(f"         {line}")
+        sys.stdout.flush()  # in a pipe, too, somebody may be waiting for it
+
+
+def _print_summary(name: str, outcomes: Sequence[RuleOutcome]) -> None:
+    """How many rules are held, of how many; why the others are not, and what to give so that they are asked."""
+    from edgeai.testing.check import summary
+
+    counts = summary(outcomes)
+    parts = [f"{counts['held']} of {counts['rules']} rules held"]
+    parts += [f"{counts['broken']} broken"] if counts["broken"] else []
+    parts += [f"{counts['need_examples']} need examples"] if counts["need_examples"] else []
+    parts += [f"{counts['do_not_apply']} do not apply here"] if counts["do_not_apply"] else []
+    typer.echo(f"\n{name}: {', '.join(parts)}")
+    for needed, title in ((True, "to be given"), (False, "not asked here")):
+        reasons = Counter(
+            f"{item.kind} {item.spec}: {item.detail}"
+            for item in outcomes
+            if item.outcome == "skip" and item.needs_example == needed
+        )
+        if reasons:
+            typer.echo(f"{title}:")
+        for why, count in reasons.items():
+            typer.secho(f"  {count:3} rules  {why}", fg=_COLOURS["skip"])
+    if counts["need_examples"]:
+        typer.echo("give them in tests/test_conformance.py, which can ship in the plugin's package: plugins/README.md")
 
 
 def _print_rows(table: Sequence[tuple[str, ...]]) -> None:

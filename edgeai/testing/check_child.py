@@ -8,24 +8,33 @@ import sys
 from pathlib import Path
 from typing import Any, TextIO
 
-import pytest
+from edgeai.process import die_with_parent
 
-from edgeai.testing.conformance import Suite
+die_with_parent()  # before pytest and what it brings are imported
+
+import pytest  # noqa: E402
+
+from edgeai.testing.conformance import Suite  # noqa: E402
+from edgeai.testing.conformance.suite import NEEDS  # noqa: E402
 
 
 class Report:
     """A pytest plugin that writes JSON lines, flushed, so that they outlive the process."""
 
-    def __init__(self, file: TextIO, done: list[str]) -> None:
-        self._file, self._done = file, set(done)
+    def __init__(self, file: TextIO, done: list[str], plugin: str) -> None:
+        self._file, self._done, self._plugin = file, set(done), plugin
         self._items: dict[str, dict[str, Any]] = {}
         self._phases: dict[str, list[tuple[str, str]]] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leave out what an earlier child did, and note which spec each rule is of."""
-        items[:] = [item for item in items if item.nodeid not in self._done]
+        """Leave out what an earlier child did and what is of other plugins; note which spec each rule is of."""
+        items[:] = [item for item in items if item.nodeid not in self._done and not self._is_of_another(item)]
         for item in items:
             self._items[item.nodeid] = _describe(item)
+
+    def _is_of_another(self, item: pytest.Item) -> bool:
+        suite = _suite(item)
+        return bool(self._plugin and suite and suite.plugin and suite.plugin != self._plugin)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """A rule begins."""
@@ -43,21 +52,27 @@ class Report:
         failed = [detail for outcome, detail in phases if outcome == "failed"]
         skipped = [detail for outcome, detail in phases if outcome == "skipped"]
         outcome = "fail" if failed else "skip" if skipped else "pass"
-        self._write({**self._items[nodeid], "outcome": outcome, "detail": "\n".join(failed or skipped)})
+        detail = "\n".join(failed or skipped)
+        needs = outcome == "skip" and detail.startswith(NEEDS)
+        self._write({**self._items[nodeid], "outcome": outcome, "detail": detail, "needs_example": needs})
 
     def _write(self, row: dict[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
 
 
-def _describe(item: pytest.Item) -> dict[str, Any]:
+def _suite(item: pytest.Item) -> type[Suite] | None:
     suite: Any = getattr(item, "cls", None)
-    of_kit = isinstance(suite, type) and issubclass(suite, Suite)
+    return suite if isinstance(suite, type) and issubclass(suite, Suite) else None
+
+
+def _describe(item: pytest.Item) -> dict[str, Any]:
+    suite = _suite(item)
     rule = inspect.getdoc(getattr(item, "function", None)) or ""
     return {
         "id": item.nodeid,
-        "kind": suite.kind if of_kit else "own",
-        "spec": suite.spec_name() if of_kit else "",
+        "kind": suite.kind if suite else "own",
+        "spec": suite.spec_name() if suite else "",
         "test": item.name,
         "rule": rule.partition("\n")[0],
     }
@@ -74,7 +89,10 @@ def main() -> int:
     """Run what the order on the command line says."""
     order = json.loads(sys.argv[1])
     with Path(order["report"]).open("a", encoding="utf-8") as file:
-        return int(pytest.main(["-q", "-p", "no:cacheprovider", *order["arguments"]], [Report(file, order["done"])]))
+        file.write('{"news": "the kit is imported"}\n')  # what comes now is the author's
+        file.flush()
+        report = Report(file, order["done"], order.get("plugin", ""))
+        return int(pytest.main(["-q", "-p", "no:cacheprovider", *order["arguments"]], [report]))
 
 
 if __name__ == "__main__":

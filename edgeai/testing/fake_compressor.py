@@ -34,6 +34,8 @@ def _compress(request: CompressRequest, how: str) -> Compressed:
     rounded = [round(weight / 3, digits) + (next(_calls) if how == "drifts" else 0) for weight in content["weights"]]
     with zipfile.ZipFile(request.output, "w") as archive:
         archive.writestr(zipfile.ZipInfo(_ENTRY, _TIME), json.dumps({**content, "weights": rounded}))
+    if how == "prints":
+        print("the fake was told to print")
     if how == "litters":
         request.output.with_name("litter.txt").write_text("left beside the output", encoding="utf-8")
     facts = {"weights_before": float(len(content["weights"])), "weights": float(len(rounded))}

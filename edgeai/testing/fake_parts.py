@@ -48,6 +48,12 @@ from edgeai.api import (
 from edgeai.testing.examples import instance_ref
 from edgeai.testing.fakes import FORMAT, write_fake_artifact
 
+
+def _print(how: str) -> None:
+    if how == "prints":
+        print("the fake was told to print")
+
+
 # --- transform --------------------------------------------------------------------------------
 
 _SIZE = (
@@ -70,6 +76,7 @@ class FakeSubsample:
         """The frame at the size that was asked for."""
         if self._how == "raises":
             raise KeyError("the fake was told to")
+        _print(self._how)
         rows = (np.arange(self._rows) * frame.rows + frame.rows // 2) // self._rows
         columns = (np.arange(self._columns) * frame.columns + frame.columns // 2) // self._columns
         picked = frame.pixels[np.minimum(rows, frame.rows - 1)][:, np.minimum(columns, frame.columns - 1)]
@@ -121,6 +128,7 @@ class FakeClassify:
 
     def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:
         """A finding for each label."""
+        _print(self._how)
         if self._how == "silent":
             return ()
         check_tensors(self._outputs, outputs, what="output")
@@ -180,6 +188,7 @@ class FakeFileSink:
         """Append all, or say why not."""
         if not self._open and self._how != "open-again":
             raise SinkFailed("the fake sink is closed")
+        _print(self._how)
         if self._refuse_while and Path(self._refuse_while).exists():
             raise SinkFailed("the fake sink was told to refuse")
         if self._how in ("receipts", "boasts", "sulks"):
@@ -246,6 +255,7 @@ class FakeRamp:
     def frames(self) -> Iterator[Frame]:
         """Frames until ``close``."""
         ramp = np.tile((np.arange(self._columns) * 255 // self._columns).astype(np.uint8), (self._rows, 1))
+        _print(self._how)
         number = 0
         buffer = ramp.copy()
         while not self._closed.is_set() or self._how == "goes-on":
@@ -298,6 +308,7 @@ def _convert(request: ConvertRequest, how: str) -> Converted:
             raise ConversionFailed(f"the model has tensors {content['inputs']}, {declared} were asked for")
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise ConversionFailed(f"{request.model.name} is not a fake model: {error}") from error
+    _print(how)
     if how == "litters":
         Path("litter.txt").write_text("left in the working folder", encoding="utf-8")
     if how == "disagrees":

@@ -11,10 +11,12 @@ The answer is a function of the mean of the first input, so that different image
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from edgeai.api import (
     Array,
     BackendSpec,
     BackendUnavailable,
+    Described,
     Device,
     ModelRejected,
     OpenRequest,
@@ -58,6 +61,9 @@ WAYS = {
     "drop": "answers only every second input of a stream",
     "open-again": "runs although it was closed",
     "careless": "takes whatever inputs it is given",
+    "many-threads": "computes on four threads whatever was asked",
+    "prints": "prints to standard output, by C, as it runs",
+    "misdescribes": "says of its artifacts that their tensors have one more axis",
     "remembers": "answers as if a quarter of the image before lay over this one; opens what keeps state",
     "remembers-in-streams": "does so in a stream alone",
     "remembers-between": "does so in a stream alone, of what was run between two of its answers",
@@ -159,6 +165,7 @@ def backend(name: str, *, how: str | None = None, at: str = "run", devices: Sequ
         probe=lambda: known,
         open=lambda request: _open(request, known, always),
         engine=lambda: "fake 1.0" if known else "",
+        describe=lambda artifact: _describe(artifact, how),
         explain=lambda: "" if known else "this fake has no device",
         help=WAYS[how] if how else "answers from the mean of its input; works unless the artifact says otherwise",
     )
@@ -187,7 +194,25 @@ def _open(request: OpenRequest, devices: Sequence[Device], always: Misbehaviour 
     return FakeSession(request, content, misbehave)
 
 
+def _describe(artifact: Path, how: str | None) -> Described:
+    try:
+        content = json.loads(artifact.read_text(encoding="utf-8"))
+        inputs, outputs = content["inputs"], content["outputs"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelRejected(f"{artifact.name} is not a fake artifact: {error}") from error
+    more = [1] if how == "misdescribes" else []
+
+    def specs(kind: str, rows: Sequence[Any]) -> tuple[TensorSpec, ...]:
+        numbered = enumerate(rows)
+        return tuple(
+            TensorSpec(name=f"{kind}_{n}", dtype=dtype, shape=(*shape, *more)) for n, (dtype, shape) in numbered
+        )
+
+    return Described(inputs=specs("input", inputs), outputs=specs("output", outputs))
+
+
 _leaked: list[bytes] = []
+_workers = ThreadPoolExecutor(4, thread_name_prefix="fake")
 
 
 def _die(how: str) -> None:
@@ -206,6 +231,10 @@ def _die(how: str) -> None:
             time.sleep(0.2)
         case "leak":
             _leaked.append(os.urandom(1 << 20))
+        case "many-threads":
+            list(_workers.map(lambda _: hashlib.pbkdf2_hmac("sha256", b"busy", b"", 5000), range(4)))
+        case "prints":
+            ctypes.CDLL(None).puts(b"the fake was told to print")
         case "raise":
             raise ZeroDivisionError("the fake was told to")
         case "raise-base":

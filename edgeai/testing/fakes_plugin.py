@@ -15,7 +15,7 @@ from edgeai.api import (
     TransformSpec,
     hookimpl,
 )
-from edgeai.testing import fake_compressor, fake_parts, fakes
+from edgeai.testing import fake_compressor, fake_detect, fake_parts, fakes
 
 EDGEAI_API = (1, 1)
 
@@ -35,20 +35,25 @@ def edgeai_backends() -> tuple[BackendSpec, ...]:
 @hookimpl
 def edgeai_transforms() -> tuple[TransformSpec, ...]:
     """``fake-subsample`` works."""
-    ways = ("raises", "writes-input", "drifts", "forgets-geometry", "starts-geometry-anew")
+    ways = ("raises", "writes-input", "drifts", "forgets-geometry", "starts-geometry-anew", "prints")
     return (fake_parts.transform("fake-subsample"), *(fake_parts.transform(f"fake-{how}", how) for how in ways))
 
 
 @hookimpl
 def edgeai_tasks() -> tuple[TaskSpec, ...]:
-    """``fake-classify`` works."""
-    return (fake_parts.task("fake-classify"), *(fake_parts.task(f"fake-{how}", how) for how in ("silent", "blind")))
+    """``fake-classify`` works, and so does ``fake-detect``."""
+    return (
+        fake_parts.task("fake-classify"),
+        *(fake_parts.task(f"fake-{how}", how) for how in ("silent", "blind", "prints")),
+        fake_detect.task("fake-detect"),
+        *(fake_detect.task(f"fake-{how}", how) for how in fake_detect.WAYS),
+    )
 
 
 @hookimpl
 def edgeai_sinks() -> tuple[SinkSpec, ...]:
     """``fake-file`` works, and so does ``fake-receipts``."""
-    ways = ("forgets", "reorders", "open-again", "receipts", "boasts", "sulks")
+    ways = ("forgets", "reorders", "open-again", "receipts", "boasts", "sulks", "prints")
     return (fake_parts.sink("fake-file"), *(fake_parts.sink(f"fake-{how}", how) for how in ways))
 
 
@@ -57,20 +62,20 @@ def edgeai_sources() -> tuple[SourceSpec, ...]:
     """``fake-ramp`` works."""
     return (
         fake_parts.source("fake-ramp"),
-        *(fake_parts.source(f"fake-{how}", how) for how in ("reuses-buffer", "goes-on")),
+        *(fake_parts.source(f"fake-{how}", how) for how in ("reuses-buffer", "goes-on", "prints")),
     )
 
 
 @hookimpl
 def edgeai_converters() -> tuple[ConverterSpec, ...]:
     """``fake-unpack`` works."""
-    ways = ("litters", "disagrees")
+    ways = ("litters", "disagrees", "prints")
     return (fake_parts.converter("fake-unpack"), *(fake_parts.converter(f"fake-{how}", how) for how in ways))
 
 
 @hookimpl
 def edgeai_compressors() -> tuple[CompressorSpec, ...]:
     """``fake-round`` works."""
-    ways = ("litters", "drifts", "gullible")
+    ways = ("litters", "drifts", "gullible", "prints")
     names = ((f"fake-round-{how}", how) for how in ways)
     return (fake_compressor.compressor("fake-round"), *(fake_compressor.compressor(name, how) for name, how in names))

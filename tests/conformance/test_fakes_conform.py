@@ -73,6 +73,18 @@ class TestTask(TaskConformance):
     wrong_outputs = ((), (TensorSpec(name="probabilities", dtype="float32", shape=(1, 3)),))
 
 
+BOXES = (TensorSpec(name="boxes", dtype="float32", shape=(1, 3, 5)),)
+
+
+class TestDetect(TaskConformance):
+    module = "edgeai.testing.fakes_plugin"
+    task = "fake-detect"
+    options = {"label": "nodule"}
+    outputs = BOXES
+    nonsense = ({}, {"label": ""}, {"label": 1})
+    wrong_outputs = ((), OUTPUTS, (TensorSpec(name="boxes", dtype="float32", shape=(1, 3, 4)),))
+
+
 class TestSink(SinkConformance):
     module = "edgeai.testing.fakes_plugin"
     sink = "fake-file"

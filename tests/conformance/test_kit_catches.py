@@ -29,6 +29,9 @@ BACKENDS = {
     "drop": ("test_stream_equals_run", "fail"),
     "open-again": ("test_run_after_close_is_refused", "fail"),
     "careless": ("test_wrong_input_is_refused[dtype]", "fail"),
+    "many-threads": ("test_threads_are_honoured[1]", "fail"),
+    "prints": ("test_prints_nothing", "fail"),
+    "misdescribes": ("test_describes_what_it_opens", "fail"),
     "remembers": ("test_runs_leave_nothing_behind", "fail"),
     "remembers-in-streams": ("test_streams_leave_nothing_behind", "fail"),
     "remembers-between": ("test_runs_and_streams_leave_each_other_nothing", "fail"),
@@ -39,6 +42,12 @@ OTHERS = {
     ("transform", "writes-input"): "test_leaves_its_input_alone",
     ("transform", "drifts"): "test_same_input_same_output",
     ("transform", "raises"): "test_transforms_or_refuses[uint8-1]",
+    ("transform", "prints"): "test_prints_nothing",
+    ("task", "prints"): "test_prints_nothing",
+    ("sink", "prints"): "test_prints_nothing",
+    ("source", "prints"): "test_prints_nothing",
+    ("converter", "prints"): "test_prints_nothing",
+    ("compressor", "round-prints"): "test_prints_nothing",
     ("task", "silent"): "test_finds_something_to_say",
     ("task", "blind"): "test_refuses_what_is_not_a_number[True-nan]",
     ("sink", "forgets"): "test_put_delivers",
@@ -54,6 +63,23 @@ OTHERS = {
     ("compressor", "round-drifts"): "test_same_request_same_bytes",
     ("compressor", "round-gullible"): "test_damaged_model_is_refused[garbage]",
 }
+
+
+DETECTORS = {
+    ("model-pixels", "cropped"): "fail",
+    ("model-pixels", "reduced"): "fail",
+    ("model-pixels", "enlarged"): "fail",
+    ("forgets-crop", "cropped"): "fail",
+    ("forgets-crop", "reduced"): "pass",
+    ("forgets-crop", "cropped and reduced"): "fail",
+    ("forgets-crop", "padded"): "fail",
+    ("one-scale", "reduced"): "pass",
+    ("one-scale", "stretched"): "fail",
+    ("area-of-the-plane", "reduced"): "fail",
+    ("other-millimetres", "enlarged"): "fail",
+    ("detect", "cropped and reduced"): "pass",
+}
+"""A detector's way to be wrong, how its plane came about, and whether that shows."""
 
 
 def title(kind: str, how: str) -> str:
@@ -98,6 +124,46 @@ def test_other_kinds_that_misbehave_are_caught(others, kind, how):
     assert (found.test, found.outcome) == (OTHERS[kind, how], "fail"), found
 
 
+@pytest.fixture(scope="module")
+def detectors(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detectors")
+    shutil.copy(Path(__file__).with_name("test_fakes_conform.py"), folder / "works.py")
+    lines = ["import works"]
+    for how in dict.fromkeys(how for how, _ in DETECTORS):
+        lines += [f"class {title('task', how)}(works.TestDetect):", f"    task = 'fake-{how}'", ""]
+    (folder / "test_bad.py").write_text("\n".join(lines))
+    (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    rule = "test_lands_on_the_same_source_pixels"
+    chosen = [f"test_bad.py::{title('task', how)}::{rule}[{way}]" for how, way in DETECTORS]
+    outcomes = run_tests(chosen, folder, 120)
+    return {(outcome.spec, outcome.test.partition("[")[2].removesuffix("]")): outcome for outcome in outcomes}
+
+
+@pytest.mark.parametrize(("how", "way"), DETECTORS)
+def test_a_detector_whose_boxes_lie_elsewhere_is_caught(detectors, how, way):
+    outcome = detectors[f"fake-{how}", way]
+    assert outcome.outcome == DETECTORS[how, way], outcome
+
+
+def test_where_a_detector_should_have_answered_is_said(detectors):
+    assert "frame.geometry.to_source leads there" in detectors["fake-model-pixels", "cropped"].detail
+
+
+def test_a_plugin_that_prints_as_it_is_loaded_is_caught(tmp_path):
+    (tmp_path / "loud.py").write_text(
+        "import ctypes\nctypes.CDLL(None).puts(b'loud')\nfrom edgeai.testing.fakes_plugin import *\n"
+        "from edgeai.testing.fakes_plugin import EDGEAI_API\n"
+    )
+    (tmp_path / "test_loud.py").write_text(
+        "from edgeai.testing.conformance import TaskConformance\n"
+        "class TestTask(TaskConformance):\n    module = 'loud'\n    task = 'fake-classify'\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
+    [outcome] = run_tests(["test_loud.py::TestTask::test_loading_prints_nothing"], tmp_path, 120)
+    assert outcome.outcome == "fail"
+    assert "loud" in outcome.detail
+
+
 def test_an_abort_is_told_by_its_signal_and_the_rest_goes_on(backends):
     assert "SIGABRT" in backends["backend", "fake-abort"].detail
     assert len(backends) == len(BACKENDS)
@@ -113,7 +179,7 @@ def test_a_backend_that_keeps_the_state_of_an_artifact_is_caught(tmp_path):
 
 def test_a_backend_that_hangs_is_given_up(tmp_path):
     wanted = [("backend", how, "test_outputs_are_as_declared") for how in ("hang", "hang-holding-the-gil", "works")]
-    outcomes = {how: outcome.outcome for (_, how), outcome in run(tmp_path, wanted, stall_s=3).items()}
+    outcomes = {how: outcome.outcome for (_, how), outcome in run(tmp_path, wanted, stall_s=20).items()}
     assert outcomes == {"fake-hang": "hung", "fake-hang-holding-the-gil": "hung", "fake-works": "pass"}
 
 

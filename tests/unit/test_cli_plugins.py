@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from edgeai.cli.scaffold import KINDS
-from edgeai.testing.distributions import write_fake_distribution
+from edgeai.testing.distributions import write_fake_backend, write_fake_distribution
 
 FACTS = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
 
@@ -108,13 +111,46 @@ def test_new_leaves_what_is_there(tmp_path):
 # --- list
 
 
-def test_list_shows_what_is_installed_and_imports_none_of_it(tmp_path):
+def test_list_from_the_metadata_imports_none_of_it(tmp_path):
     write_fake_distribution(tmp_path, name="acme-npu", version="2.1", module_source="raise SystemExit('imported')")
-    done = edgeai(tmp_path, "list", path=(tmp_path,))
+    done = edgeai(tmp_path, "list", "--no-load", path=(tmp_path,))
     assert done.returncode == 0, done.stderr
     assert ["acme-npu", "acme-npu", "2.1", "acme_npu"] in [line.split() for line in done.stdout.splitlines()]
-    rows = json.loads(edgeai(tmp_path, "list", "--json", path=(tmp_path,)).stdout)
+    assert "imported" not in done.stdout + done.stderr
+    rows = json.loads(edgeai(tmp_path, "list", "--no-load", "--json", path=(tmp_path,)).stdout)
     assert {"name": "acme-npu", "module": "acme_npu", "distribution": "acme-npu", "version": "2.1"} in rows
+
+
+DEADLY = {
+    "raise ZeroDivisionError('no such unit')": "ZeroDivisionError: no such unit",
+    "raise SystemExit(3)": "SystemExit: 3",
+    "import os; os._exit(3)": "ended with status 3",
+    "import os; os._exit(0)": "ended with status 0",
+    "import os; os.abort()": "SIGABRT",
+    "import ctypes; ctypes.string_at(0)": "SIGSEGV",
+}
+
+
+def test_list_names_what_does_not_load_and_goes_on(tmp_path):
+    for number, source in enumerate(DEADLY):
+        write_fake_distribution(tmp_path, name=f"acme-{number}", module_source=f"import json\n{source}\n")
+    write_fake_backend(tmp_path, name="zacme")
+    rows = json.loads(edgeai(tmp_path, "list", "--json", path=(tmp_path,)).stdout)
+    problems = {row["name"]: row["problem"] for row in rows}
+    for number, said in enumerate(DEADLY.values()):
+        assert said in problems[f"acme-{number}"], said
+    assert f"{tmp_path / 'acme_0.py'}, line 2" in problems["acme-0"]
+    assert problems["zacme"] is None
+    assert {row["name"]: row["provides"] for row in rows}["zacme"] == {"backend": ["zacme"]}
+
+
+def test_list_says_in_words_what_does_not_load(tmp_path):
+    write_fake_distribution(tmp_path, name="acme", module_source="import json\nimport no_such_engine\n")
+    done = edgeai(tmp_path, "list", path=(tmp_path,))
+    assert done.returncode == 0
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("acme ")]
+    assert line.endswith("DOES NOT LOAD")
+    assert f"ModuleNotFoundError: No module named 'no_such_engine' ({tmp_path / 'acme.py'}, line 2)" in done.stderr
 
 
 def test_list_warns_of_a_name_that_is_taken_twice(tmp_path):
@@ -132,7 +168,8 @@ def test_check_runs_the_authors_tests(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "task acme" in done.stdout
     assert "ok   Each finding of a frame says which frame it is of." in done.stdout
-    assert "fail" not in done.stdout
+    assert "FAIL" not in done.stdout
+    assert re.search(r"^acme: (\d+) of \1 rules held$", done.stdout, re.MULTILINE), done.stdout[-500:]
 
 
 def test_check_asks_what_it_can_of_specs_without_examples(tmp_path):
@@ -143,8 +180,24 @@ def test_check_asks_what_it_can_of_specs_without_examples(tmp_path):
     rules = {rule["test"]: rule for rule in json.loads(done.stdout)["rules"]}
     assert rules["test_probe_is_repeatable"]["outcome"] == "pass"
     assert rules["test_damaged_artifact_is_rejected[garbage]"]["outcome"] == "pass"
-    assert rules["test_outputs_are_as_declared"]["outcome"] == "skip"
+    unasked = rules["test_outputs_are_as_declared"]
+    assert (unasked["outcome"], unasked["needs_example"]) == ("skip", True)
+    assert "artifact(folder)" in unasked["detail"]
     assert {rule["spec"] for rule in rules.values()} == {"acme"}
+
+
+def test_what_was_not_asked_is_not_held(tmp_path):
+    distribution = written(tmp_path, "acme", "backend")
+    (distribution / "tests" / "test_conformance.py").unlink()
+    done = edgeai(tmp_path, "check", "acme", path=(distribution,))
+    assert done.returncode == 0, done.stdout + done.stderr
+    [(held, rules, needed)] = re.findall(r"^acme: (\d+) of (\d+) rules held, (\d+) need", done.stdout, re.M)
+    assert int(held) == done.stdout.count("\n  ok ")
+    assert int(held) + int(needed) <= int(rules)
+    assert int(held) < int(rules)
+    assert int(rules) == int(held) + done.stdout.count("\n  skip ")
+    assert "artifact(folder), a small artifact" in done.stdout.partition("to be given:")[2]
+    assert "tests/test_conformance.py" in done.stdout
 
 
 @pytest.mark.parametrize("kind", ["transform", "task", "sink", "source"])
@@ -192,3 +245,91 @@ def test_check_of_what_does_not_load_says_why(tmp_path):
     absent = edgeai(tmp_path, "check", "no-such-plugin")
     assert absent.returncode == 1
     assert "plugin.not-found" in absent.stderr
+
+
+@pytest.mark.parametrize("source", DEADLY)
+def test_check_says_how_a_plugin_dies_of_its_import(tmp_path, source):
+    write_fake_distribution(tmp_path, name="acme", module_source=f"import json\n{source}\n")
+    done = edgeai(tmp_path, "check", "acme", path=(tmp_path,))
+    assert done.returncode == 1
+    assert DEADLY[source] in done.stdout + done.stderr
+
+
+def test_the_limit_of_check_counts_the_import(tmp_path):
+    write_fake_distribution(tmp_path, name="acme", module_source="import time\nwhile True: time.sleep(1)\n")
+    done = edgeai(tmp_path, "check", "acme", "--stall-s", "5", path=(tmp_path,))
+    assert done.returncode == 1
+    assert "HUNG The plugin loads." in done.stdout
+    assert "no news for 5 s; killed" in done.stdout
+    assert "0 of 1 rules held, 1 broken" in done.stdout
+
+
+def test_the_limit_of_check_counts_what_the_authors_tests_import(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    tests = distribution / "tests" / "test_conformance.py"
+    tests.write_text("import time\nwhile True: time.sleep(1)\n")
+    done = edgeai(tmp_path, "check", "acme", "--stall-s", "8", path=(distribution,))
+    assert done.returncode == 1
+    assert "HUNG The tests can be run." in done.stdout
+
+
+SLOW_SUMMARY = """
+    def summarise(self, frames, instance):
+        import os, pathlib, time
+        pathlib.Path({flag!r}).write_text(str(os.getpid()))
+        while True: time.sleep(1)
+
+    def other"""
+
+
+def hanging(tmp_path) -> tuple[Path, Path]:
+    """A task that hangs in its summary, and the file in which it then says its process."""
+    distribution, flag = written(tmp_path, "acme", "task"), tmp_path / "process"
+    module = distribution / "edgeai_acme.py"
+    module.write_text(module.read_text().replace("    def summarise", SLOW_SUMMARY.format(flag=str(flag))))
+    return distribution, flag
+
+
+def begun(distribution: Path, flag: Path) -> tuple[subprocess.Popen[str], int]:
+    """A check that has come to the rule that hangs, and the process that hangs."""
+    check = subprocess.Popen(
+        [sys.executable, "-m", "edgeai", "plugins", "check", "acme"],
+        cwd=distribution,
+        env=environment(distribution),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 280
+    while not (flag.exists() and flag.read_text()) and time.monotonic() < deadline:
+        assert check.poll() is None
+        time.sleep(0.05)
+    return check, int(flag.read_text())
+
+
+def test_check_prints_each_rule_as_it_goes(tmp_path):
+    check, process = begun(*hanging(tmp_path))
+    lines: list[str] = []
+    try:
+        while "Eight" not in (lines or [""])[-1] and "extent" not in (lines or [""])[-1]:
+            lines.append(check.stdout.readline())
+            assert lines[-1], "it ended"
+    finally:
+        check.kill()
+        check.communicate()
+    assert sum(line.startswith("  ok ") for line in lines) > 10
+    until_gone(process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_child_of_check_dies_with_it(tmp_path, number):
+    check, process = begun(*hanging(tmp_path))
+    check.send_signal(number)
+    check.communicate(timeout=280)
+    until_gone(process)
+
+
+def until_gone(process: int) -> None:
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{process}").exists() and "State:\tZ" not in Path(f"/proc/{process}/status").read_text():
+        assert time.monotonic() < deadline, f"process {process} lives on"
+        time.sleep(0.05)

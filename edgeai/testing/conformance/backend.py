@@ -5,23 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeai.api import (
     BackendUnavailable,
+    Described,
     Device,
     ModelRejected,
     TensorMismatch,
     TensorSpec,
 )
 from edgeai.testing.conformance.damage import CASES, Opening, open_damaged
+from edgeai.testing.conformance.session import assert_close
 from edgeai.testing.conformance.state import StateRules
-from edgeai.testing.conformance.suite import info_of, since
+from edgeai.testing.conformance.suite import assert_silent, info_of, needs, since
+from edgeai.testing.conformance.work import AtWork, at_work
 from edgeai.testing.examples import ArtifactExample
 
 _NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cpu ")
+
+_NO_DESCRIBE = "it does not describe artifacts of others (describe is None)"
+_MAY_BE_READ = ("truncated", "garbage")
+"""Damage that may lie in what ``describe`` does not read: the weights of an artifact of several files."""
 
 
 class BackendConformance(StateRules):
@@ -53,7 +61,7 @@ class BackendConformance(StateRules):
         def of(case: str) -> list[Opening]:
             matching = [opening for opening in openings if opening.case == case]
             if not matching:
-                pytest.skip("needs an example artifact")
+                needs("artifact(folder), a small artifact with what it answers")
             return matching
 
         return of
@@ -115,6 +123,87 @@ class BackendConformance(StateRules):
             assert opening.outcome == "ModelRejected", f"{opening.what}: {opening.outcome}: {opening.message}"
             assert opening.message.strip(), f"{opening.what}: ModelRejected says nothing"
 
+    # --- describing
+
+    @since(1, 1)
+    def test_describes_what_it_opens(self, example: ArtifactExample) -> None:
+        """``describe`` names the tensors that the artifact has: their dtypes and shapes, in order, the same each time."""
+        described = self._describe(example)
+        for what, got, want in (
+            ("inputs", described.inputs, example.inputs),
+            ("outputs", described.outputs, example.outputs),
+        ):
+            names = [spec.name for spec in got]
+            assert all(names), f"{what} without a name: {names}"
+            assert len(set(names)) == len(names), f"{what} with one name: {names}"
+            # Its order is the artifact's own, the example's that of the manifest.
+            assert len(got) == len(want), f"{what}: {names}, the example has {[spec.name for spec in want]}"
+            lacking = [spec for spec in want if not any(_could_be(other, spec) for other in got)]
+            assert not lacking, f"{what}: none of {got} is {lacking}"
+        assert self._describe(example) == described
+
+    @since(1, 1)
+    def test_describing_leaves_the_artifact_alone(self, example: ArtifactExample) -> None:
+        """``describe`` reads, and writes nothing beside the artifact."""
+        before = _contents(example.root)
+        self._describe(example)
+        assert _contents(example.root) == before
+
+    @since(1, 1)
+    @pytest.mark.parametrize("case", CASES)
+    def test_damaged_artifact_is_not_described(self, case: str, damaged: Callable[[str], list[Opening]]) -> None:
+        """``describe`` of what is no artifact is ModelRejected; of one that is truncated never anything else."""
+        if self.spec.describe is None:
+            pytest.skip(_NO_DESCRIBE)
+        for opening in damaged(case):
+            allowed = {"ModelRejected", "described"} if case in _MAY_BE_READ else {"ModelRejected"}
+            assert opening.described in allowed, f"{opening.what}: {opening.described or opening.outcome}"
+
+    def _describe(self, example: ArtifactExample) -> Described:
+        if self.spec.describe is None:
+            pytest.skip(_NO_DESCRIBE)
+        return self.spec.describe(example.path)
+
+    # --- in a fresh process
+
+    @since(1, 0)
+    @pytest.mark.parametrize("threads", [1, 2])
+    def test_threads_are_honoured(
+        self,
+        example: ArtifactExample,
+        present: tuple[Device, ...],
+        tmp_path_factory: pytest.TempPathFactory,
+        threads: int,
+    ) -> None:
+        """No more threads compute than ``OpenRequest.threads`` allows, and the answers are those of any number."""
+        worked = self._worked(example, present, tmp_path_factory, threads)
+        for kind, work in worked.work.items():
+            # Beside them there may be the caller's own; what a processor does at once is theirs alone.
+            assert work.workers <= threads + 1, f"{kind}: {work.workers} threads computed, {threads} were allowed"
+            assert work.cores <= threads + 0.5, (
+                f"{kind}: {work.cores:.1f} cores at once, {threads} threads were allowed"
+            )
+        for number, (_, wanted) in enumerate(example.golden[: len(worked.answers)]):
+            assert_close(worked.answers[number], wanted, example.tolerance)
+
+    @since(1, 1)
+    def test_prints_nothing(
+        self, example: ArtifactExample, present: tuple[Device, ...], tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        """Probing, opening, running and closing write nothing to standard output, by the engine's C code either."""
+        assert_silent(self._worked(example, present, tmp_path_factory, 1).printed)
+
+    def _worked(
+        self, example: ArtifactExample, present: tuple[Device, ...], folders: pytest.TempPathFactory, threads: int
+    ) -> AtWork:
+        info = info_of(self.plugin, self.module)
+
+        def work() -> AtWork:
+            folder = folders.mktemp(f"{self.backend}-{threads}-threads")
+            return at_work(info, self.backend, present[0].name, example, threads, folder)
+
+        return self.once(f"{threads} threads", work)
+
     @since(1, 0)
     @pytest.mark.parametrize("what", ["dtype", "rank", "extent", "one more input", "one more output"])
     def test_wrong_declaration_is_refused(
@@ -151,3 +240,13 @@ class BackendConformance(StateRules):
         outputs = session.run({"renamed_in": sample[source.name]})
         session.close()
         assert set(outputs) == {"renamed_out"}
+
+
+def _could_be(got: TensorSpec, want: TensorSpec) -> bool:
+    """Whether a tensor of the artifact is the one declared; an open extent is that of any."""
+    alike = len(got.shape) == len(want.shape) and got.dtype == want.dtype
+    return alike and all(None in pair or pair[0] == pair[1] for pair in zip(got.shape, want.shape, strict=True))
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

@@ -9,7 +9,8 @@ import marshal
 import math
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,7 +28,7 @@ from edgeai.api import (
     OpenRequest,
     Options,
 )
-from edgeai.testing.conformance.suite import Suite, info_of, loaded, since
+from edgeai.testing.conformance.suite import Suite, info_of, loaded, needs, since
 from edgeai.testing.examples import CompressionExample
 from edgeai.testing.require import require
 
@@ -50,7 +51,7 @@ class CompressorConformance(Suite):
 
     def model(self, folder: Path) -> CompressionExample:
         """Write a small ``.keras`` file below ``folder`` (or point at one), and give data to fine-tune it with."""
-        pytest.skip("the author gives no example model")
+        needs("model(folder), a small model with a few batches")
 
     @pytest.fixture
     def example(self, tmp_path_factory: pytest.TempPathFactory) -> CompressionExample:
@@ -100,6 +101,14 @@ class CompressorConformance(Suite):
         assert str(refused.value).strip(), "CompressionFailed says nothing"
         assert not request.output.exists(), "it refused and wrote all the same"
 
+    @since(1, 1)
+    def test_prints_nothing(
+        self, example: CompressionExample, silence: Callable[[], AbstractContextManager[None]], tmp_path: Path
+    ) -> None:
+        """Compressing writes nothing to standard output."""
+        with silence():
+            self.spec.compress(self.request_for(example, tmp_path))
+
     # --- refusals
 
     @since(1, 0)
@@ -111,7 +120,7 @@ class CompressorConformance(Suite):
     def test_nonsense_is_refused(self, example: CompressionExample, tmp_path: Path) -> None:
         """Options that make no sense are CompressionFailed, and nothing is written."""
         if not self.nonsense:
-            pytest.skip("the author gives no nonsense")
+            needs("nonsense, sets of options that make no sense")
         for options in self.nonsense:
             self._refuses(self.request_for(example, tmp_path, options={**example.options, **options}))
 
@@ -200,7 +209,7 @@ class CompressorConformance(Suite):
         """The plugin's backend opens the result under the model's own tensors, and it answers with numbers."""
         backends = {spec.name: spec for spec in loaded(info_of(self.plugin, self.module)).backends}
         if self.backend not in backends:
-            pytest.skip("the author names no backend of the same plugin")
+            needs("backend, the name of one of this plugin that opens models")
         spec = backends[self.backend]
         devices = spec.probe()
         require(self.backend, bool(devices), f"backend {self.backend} has no device here: {spec.explain()}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeai.api import BackendSpec, ConversionFailed, Converted, ConverterSpec, ConvertRequest, OpenRequest, TensorSpec
-from edgeai.testing.conformance.suite import Suite, info_of, loaded, since
+from edgeai.testing.conformance.suite import Suite, info_of, loaded, needs, since
 from edgeai.testing.examples import ModelExample
 from edgeai.testing.require import require
 
@@ -38,7 +39,7 @@ class ConverterConformance(Suite):
 
     def model(self, folder: Path) -> ModelExample:
         """Write a small ``.keras`` file below ``folder`` (or point at one), and say what it answers."""
-        pytest.skip("the author gives no example model")
+        needs("model(folder), a small .keras file with what it answers")
 
     @pytest.fixture
     def example(self, tmp_path_factory: pytest.TempPathFactory) -> ModelExample:
@@ -93,6 +94,14 @@ class ConverterConformance(Suite):
         """The spec names at least one precision, and none twice."""
         assert self.spec.precisions
         assert len(set(self.spec.precisions)) == len(self.spec.precisions)
+
+    @since(1, 1)
+    def test_prints_nothing(
+        self, example: ModelExample, silence: Callable[[], AbstractContextManager[None]], tmp_path: Path
+    ) -> None:
+        """Converting writes nothing to standard output."""
+        with silence():
+            self.spec.convert(self.request_for(example, tmp_path, (self.precisions or self.spec.precisions)[0]))
 
     @since(1, 0)
     def test_unknown_precision_is_refused(self, tmp_path: Path) -> None:
@@ -216,7 +225,7 @@ class ConverterConformance(Suite):
     def _backend(self) -> BackendSpec:
         backends = {spec.name: spec for spec in loaded(info_of(self.plugin, self.module)).backends}
         if self.backend not in backends:
-            pytest.skip("the author names no backend of the same plugin")
+            needs("backend, the name of one that opens what it writes")
         assert backends[self.backend].artifact_format == self.spec.artifact_format
         return backends[self.backend]
 

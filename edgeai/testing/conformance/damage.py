@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeai.api import BackendSpec, OpenRequest, TensorSpec
 from edgeai.plugins import PluginInfo, load_from
+from edgeai.process import die_with_parent
 from edgeai.testing.conformance.suite import child_environment
 from edgeai.testing.examples import ArtifactExample
 
@@ -24,12 +25,16 @@ _ANY = (TensorSpec(name="x", dtype="float32", shape=(1, 4)),)
 
 @dataclass(frozen=True)
 class Opening:
-    """What became of one damaged artifact: ``outcome`` is an error's class, ``opened``, or how the process died."""
+    """What became of one damaged artifact: ``outcome`` is an error's class, ``opened``, or how the process died.
+
+    ``described`` is the same of ``describe``; empty where the backend has none, or the process did not come to it.
+    """
 
     case: str
     what: str
     outcome: str
     message: str = ""
+    described: str = ""
 
 
 def open_damaged(
@@ -149,6 +154,7 @@ def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
 
 def main() -> None:
     """The child: open each artifact of the order on standard input, one line of the report each."""
+    die_with_parent()
     order = json.load(sys.stdin)
     plugin = load_from(PluginInfo(**order["info"]))
     spec = next(spec for spec in plugin.backends if spec.name == order["backend"])
@@ -167,7 +173,17 @@ def main() -> None:
                 answer = ("opened", "the damage was not noticed")
             except Exception as error:  # noqa: BLE001  # whatever it is, its name is the answer
                 answer = (type(error).__name__, str(error))
-            print(json.dumps(answer), file=report, flush=True)
+            print(json.dumps((*answer, _described(spec, Path(artifact)))), file=report, flush=True)
+
+
+def _described(spec: BackendSpec, artifact: Path) -> str:
+    if spec.describe is None:
+        return ""
+    try:
+        spec.describe(artifact)
+    except Exception as error:  # noqa: BLE001  # as above
+        return type(error).__name__
+    return "described"
 
 
 if __name__ == "__main__":

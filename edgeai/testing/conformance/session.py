@@ -26,7 +26,7 @@ from edgeai.api import (
     Tensors,
     check_tensors,
 )
-from edgeai.testing.conformance.suite import Suite, since
+from edgeai.testing.conformance.suite import Suite, needs, since
 from edgeai.testing.examples import ArtifactExample
 from edgeai.testing.require import require
 
@@ -45,7 +45,7 @@ class SessionRules(Suite):
 
     def artifact(self, folder: Path) -> ArtifactExample:
         """Write a small artifact below ``folder`` (or point at one), and say what it answers."""
-        pytest.skip("the author gives no example artifact")
+        needs("artifact(folder), a small artifact with what it answers")
 
     # --- fixtures: an author may override these instead, when the artifact needs other fixtures
 
@@ -103,7 +103,7 @@ class SessionRules(Suite):
     def test_agrees_with_golden_vectors(self, example: ArtifactExample, present: tuple[Device, ...]) -> None:
         """On every device, the outputs are the golden ones within the tolerance."""
         if not example.golden:
-            pytest.skip("the author gives no golden vectors")
+            needs("golden vectors in the ArtifactExample")
         for device in present:
             session = self.open(example, device.name)
             for inputs, wanted in example.golden:
@@ -114,7 +114,7 @@ class SessionRules(Suite):
     def test_golden_vectors_differ(self, example: ArtifactExample) -> None:
         """Two golden cases have different answers, or an engine that always says the same would pass."""
         if len(example.golden) < 2:
-            pytest.skip("the author gives fewer than two golden vectors")
+            needs("two golden vectors or more in the ArtifactExample")
         answers = [np.concatenate([np.ravel(v) for v in outputs.values()]) for _, outputs in example.golden]
         assert any(np.abs(answers[0] - other).max() > 10 * example.tolerance for other in answers[1:])
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -24,7 +24,7 @@ from edgeai.api import (
     SinkRequest,
     SinkSpec,
 )
-from edgeai.testing.conformance.suite import Suite, assert_refused, since
+from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
 
 OFFERS = 100
 """How often a message without a receipt is offered again before it counts as never delivered."""
@@ -46,19 +46,19 @@ class SinkConformance(Suite):
 
     def settings(self, folder: Path) -> Options:
         """Settings with which the sink works; ``folder`` is empty and this test's own."""
-        pytest.skip("the author gives no settings")
+        needs("settings(folder), with which it opens")
 
     def delivered(self, folder: Path) -> list[tuple[str, bytes]]:
         """(channel, body) of what has arrived on the other side, in order, repeats included."""
-        pytest.skip("the author does not say what was delivered")
+        needs("delivered(folder), what has come to the other side")
 
     def failing_settings(self, folder: Path) -> Options:
         """Settings with which nothing can be delivered (a closed port, a folder that cannot be written)."""
-        pytest.skip("the author gives no settings that fail")
+        needs("failing_settings(folder), with which nothing can be delivered")
 
     def refused_message(self, folder: Path) -> Message:
         """A message that the other side will never take, with sequence 2; ``put`` gives receipts then."""
-        pytest.skip("the author gives no message that is refused")
+        needs("refused_message(folder), one that the other side never takes")
 
     @property
     def spec(self) -> SinkSpec:
@@ -101,6 +101,14 @@ class SinkConformance(Suite):
         assert self.delivered(tmp_path) == _pairs(messages[:1])
         self.deliver(opened, messages[1:])
         assert self.delivered(tmp_path) == _pairs(messages)
+
+    @since(1, 1)
+    def test_prints_nothing(self, silence: Callable[[], AbstractContextManager[None]], tmp_path: Path) -> None:
+        """Opening, delivering and closing write nothing to standard output."""
+        with silence():
+            sink = self.open(self.settings(tmp_path))
+            self.deliver(sink, example_messages(2))
+            sink.close()
 
     @since(1, 0)
     def test_nothing_to_put(self, opened: Sink, tmp_path: Path) -> None:
@@ -225,7 +233,7 @@ class SinkConformance(Suite):
     def test_refuses_nonsense_settings(self) -> None:
         """Settings that make no sense are ConfigError when the sink is opened."""
         if not self.nonsense:
-            pytest.skip("the author gave no nonsense settings")
+            needs("nonsense, sets of settings that make no sense")
         for settings in self.nonsense:
             assert_refused(ConfigError, partial(self._open_and_close, settings), f"{settings!r}")
 

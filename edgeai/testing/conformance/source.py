@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeai.api import ConfigError, EdgeaiError, Frame, Options, PluginFault, Source, SourceRequest, SourceSpec
-from edgeai.testing.conformance.suite import Suite, assert_refused, since
+from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
 
 _PATIENCE_S = 30.0
 
@@ -34,7 +35,7 @@ class SourceConformance(Suite):
 
     def settings(self, folder: Path) -> Options:
         """Settings with which frames come; ``folder`` is empty and this test's own."""
-        pytest.skip("the author gives no settings")
+        needs("settings(folder), with which frames come without hardware")
 
     @property
     def spec(self) -> SourceSpec:
@@ -51,6 +52,14 @@ class SourceConformance(Suite):
 
     def _some(self, source: Source) -> list[Frame]:
         return list(itertools.islice(source.frames(), self.frames_to_take))
+
+    @since(1, 1)
+    def test_prints_nothing(self, silence: Callable[[], AbstractContextManager[None]], tmp_path: Path) -> None:
+        """Opening, giving frames and closing write nothing to standard output."""
+        with silence():
+            source = self.spec.open(SourceRequest(settings=self.settings(tmp_path)))
+            self._some(source)
+            source.close()
 
     @since(1, 0)
     def test_gives_frames(self, opened: Source) -> None:
@@ -109,7 +118,7 @@ class SourceConformance(Suite):
     def test_refuses_nonsense_settings(self) -> None:
         """Settings that make no sense are ConfigError when the source is opened."""
         if not self.nonsense:
-            pytest.skip("the author gave no nonsense settings")
+            needs("nonsense, sets of settings that make no sense")
         for settings in self.nonsense:
             assert_refused(ConfigError, partial(self._open_and_close, settings), f"{settings!r}")
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgeai.api import Device, ModelRejected, Session, Tensors, check_tensors
 from edgeai.testing.conformance.session import SessionRules, assert_close, copy_of
-from edgeai.testing.conformance.suite import since
+from edgeai.testing.conformance.suite import needs, since
 from edgeai.testing.examples import ArtifactExample
 
 _SAMPLES = 4
@@ -25,7 +25,7 @@ class StateRules(SessionRules):
 
         Its golden vectors, where it has some, are what it answers when it is asked nothing else.
         """
-        pytest.skip("the author gives no artifact that keeps state")
+        needs("stateful(folder), an artifact that keeps state between images")
 
     @pytest.fixture
     def stateful_example(self, tmp_path_factory: pytest.TempPathFactory) -> ArtifactExample:

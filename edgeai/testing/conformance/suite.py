@@ -8,15 +8,17 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 import pytest
 
 from edgeai.api import API_VERSION, OptionSpec
 from edgeai.plugins import Plugin, PluginInfo, find, load_from
+from edgeai.process import flush_native, for_a_child
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _T = TypeVar("_T")
@@ -36,7 +38,12 @@ KNOWN_ENGINES = (
 )
 """Heavy modules that no plugin may import by being loaded, whatever its author lists."""
 
+NEEDS = "needs an example: "
+"""What the reason begins with of a rule that is skipped since its author has given nothing to ask it with."""
+
 _REGISTER = """
+from edgeai.process import die_with_parent
+die_with_parent()
 import json, sys
 from edgeai.plugins import PluginInfo, load_from
 before = set(sys.modules)
@@ -56,8 +63,13 @@ def since(major: int, minor: int) -> Callable[[_F], _F]:
 
 
 def child_environment() -> dict[str, str]:
-    """The environment of a child that finds the same modules as this process."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    """The environment of a child that finds the same modules as this process, and is to die with it."""
+    return {**for_a_child(), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+
+def needs(what: str) -> NoReturn:
+    """Skip a rule that cannot be asked without ``what`` of the author's: it is not held."""
+    pytest.skip(NEEDS + what)
 
 
 def info_of(plugin: str, module: str = "") -> PluginInfo:
@@ -77,8 +89,8 @@ def loaded(info: PluginInfo) -> Plugin:
 
 
 @functools.cache
-def imported_by_loading(info: PluginInfo) -> tuple[str, ...]:
-    """The modules that loading the plugin imports, seen in a process of its own."""
+def seen_by_loading(info: PluginInfo) -> tuple[tuple[str, ...], str]:
+    """The modules that loading the plugin imports, and what it prints, seen in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "modules.json")
         done = subprocess.run(
@@ -90,7 +102,7 @@ def imported_by_loading(info: PluginInfo) -> tuple[str, ...]:
             check=False,
         )
         assert done.returncode == 0, f"loading the plugin in a process of its own failed:\n{done.stderr[-2000:]}"
-        return tuple(json.loads(report.read_text(encoding="utf-8")))
+        return tuple(json.loads(report.read_text(encoding="utf-8"))), done.stdout
 
 
 def assert_refused(
@@ -102,6 +114,11 @@ def assert_refused(
     except errors:
         return
     pytest.fail(f"not refused: {what}", pytrace=False)
+
+
+def assert_silent(printed: str) -> None:
+    """Nothing was written to standard output."""
+    assert not printed, f"written to standard output, which is the host's (log, or print to stderr): {printed[:500]!r}"
 
 
 class Suite:
@@ -141,6 +158,21 @@ class Suite:
         made: _T = _made[key]
         return made
 
+    @pytest.fixture
+    def silence(self, capfd: pytest.CaptureFixture[str]) -> Callable[[], AbstractContextManager[None]]:
+        """``with silence():`` fails when anything is written to standard output inside, by C code too."""
+
+        @contextmanager
+        def silent() -> Iterator[None]:
+            flush_native()
+            capfd.readouterr()
+            yield
+            sys.stdout.flush()
+            flush_native()
+            assert_silent(capfd.readouterr().out)
+
+        return silent
+
     @pytest.fixture(autouse=True)
     def _held_to_the_api_it_declares(self, request: pytest.FixtureRequest) -> None:
         introduced = getattr(request.function, "edgeai_since", (1, 0))
@@ -156,10 +188,16 @@ class Suite:
     @since(1, 0)
     def test_registering_imports_no_engine(self) -> None:
         """Loading the plugin imports none of its engines: that is left to the first call."""
-        modules = imported_by_loading(info_of(self.plugin, self.module))
+        modules, _ = seen_by_loading(info_of(self.plugin, self.module))
         imported = {name.partition(".")[0] for name in modules} | set(modules)
         engines = imported & {*KNOWN_ENGINES, *self.engine_modules}
         assert not engines, f"loading the plugin imported {sorted(engines)}; import them inside the functions"
+
+    @since(1, 1)
+    def test_loading_prints_nothing(self) -> None:
+        """Loading the plugin writes nothing to standard output: that is its host's."""
+        _, printed = seen_by_loading(info_of(self.plugin, self.module))
+        assert_silent(printed)
 
     @since(1, 0)
     def test_is_documented(self) -> None:

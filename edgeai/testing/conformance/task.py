@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -25,9 +25,11 @@ from edgeai.api import (
     TensorMismatch,
     TensorSpec,
 )
-from edgeai.testing.conformance.suite import Suite, assert_refused, since
+from edgeai.testing.conformance.places import WAYS, assert_same_place, blobs, seen
+from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
 from edgeai.testing.examples import example_frame, instance_ref, sample_tensors
 
+_OUTPUTS = "outputs, the model's output tensors, and options that go with them"
 _REFUSED = (TaskFailed, TensorMismatch)
 
 
@@ -53,6 +55,13 @@ class TaskConformance(Suite):
         """Outputs as a model would give them; by default uniform between 0 and 1. Fresh arrays each time."""
         return sample_tensors(self.outputs, seed=seed)
 
+    def placed_outputs(self) -> dict[str, Array]:
+        """Outputs with something to find amid the picture, for tasks that say where. Fresh arrays each time.
+
+        By default ``example_outputs``, with a blob in each plane of those that are planes (``layout`` NHWC, NCHW).
+        """
+        return blobs(self.outputs, self.example_outputs(0))
+
     def context(self, number: int = 1) -> FrameContext:
         """The frame that the outputs are of."""
         return FrameContext(frame=example_frame(number=number), instance=instance_ref(number_of_frames=9))
@@ -67,7 +76,7 @@ class TaskConformance(Suite):
     def built(self) -> Task:
         """The task, built of ``options`` and ``outputs``."""
         if not self.outputs:
-            pytest.skip("the author declares no outputs")
+            needs(_OUTPUTS)
         return self.spec.build(TaskRequest(options=self.options, outputs=self.outputs))
 
     @since(1, 0)
@@ -82,6 +91,32 @@ class TaskConformance(Suite):
         for number in (1, 7):
             found = built.interpret(self.example_outputs(0), self.context(number))
             assert {finding.frame_number for finding in found} == {number}
+
+    @since(1, 0)
+    @pytest.mark.parametrize("way", WAYS)
+    def test_lands_on_the_same_source_pixels(self, built: Task, way: str) -> None:
+        """The same outputs lie on the same pixels of the source, through any crop and scale."""
+        outputs = self.placed_outputs()
+        plain = built.interpret(outputs, seen())
+        if all(finding.region is None for finding in plain):
+            pytest.skip("its findings have no place in the image")
+        assert any(finding.region is not None and finding.region.box for finding in plain), (
+            "nothing was found in placed_outputs(): give outputs with something in the middle"
+        )
+        moved = built.interpret(self.placed_outputs(), seen(WAYS[way]))
+        assert len(moved) == len(plain)
+        for got, want in zip(moved, plain, strict=True):
+            assert_same_place(got, want, WAYS[way])
+
+    @since(1, 1)
+    def test_prints_nothing(self, silence: Callable[[], AbstractContextManager[None]]) -> None:
+        """Building, interpreting and summarising write nothing to standard output."""
+        if not self.outputs:
+            needs(_OUTPUTS)
+        with silence():
+            task = self.spec.build(TaskRequest(options=self.options, outputs=self.outputs))
+            frame = task.interpret(self.example_outputs(0), self.context())
+            task.summarise([frame], instance_ref())
 
     @since(1, 0)
     def test_same_outputs_same_findings(self, built: Task) -> None:
@@ -153,7 +188,7 @@ class TaskConformance(Suite):
     def test_refuses_nonsense_options(self) -> None:
         """Options that make no sense are TaskFailed when the task is built, not when it runs."""
         if not self.nonsense:
-            pytest.skip("the author gave no nonsense options")
+            needs("nonsense, sets of options that make no sense")
         for options in self.nonsense:
             request = TaskRequest(options=options, outputs=self.outputs)
             assert_refused(TaskFailed, partial(self.spec.build, request), f"{options!r}")
@@ -162,7 +197,7 @@ class TaskConformance(Suite):
     def test_refuses_outputs_it_cannot_read(self) -> None:
         """Declared outputs that do not fit the options are TaskFailed when the task is built."""
         if not self.wrong_outputs:
-            pytest.skip("the author gave no wrong outputs")
+            needs("wrong_outputs, declarations of outputs that it cannot read")
         for outputs in self.wrong_outputs:
             request = TaskRequest(options=self.options, outputs=outputs)
             assert_refused(TaskFailed, partial(self.spec.build, request), f"{outputs!r}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgeai.api import Array, Frame, Options, Transform, TransformFailed, TransformSpec
-from edgeai.testing.conformance.suite import Suite, assert_refused, since
+from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
 from edgeai.testing.examples import example_frame
 
 _KINDS = (("uint8", 1), ("uint16", 1), ("int16", 1), ("float32", 1), ("uint8", 3))
@@ -57,13 +58,13 @@ class TransformConformance(Suite):
         """The transform, once for each set of options."""
         missing = [option.name for option in self.spec.options if option.required and option.name not in self.options]
         if missing:
-            pytest.skip(f"the author gives no value of the options {missing}")
+            needs(f"options, with a value of {', '.join(missing)}")
         return [self.spec.build(options) for options in (self.options, *self.more_options)]
 
     def accepted(self) -> list[tuple[Transform, Frame]]:
         """Every set of options with every kind of frame that must be transformed."""
         if not self.accepts:
-            pytest.skip("the author names no frames that must be transformed")
+            needs("accepts, the kinds of frames that it must transform")
         return [(transform, self.frame(*kind)) for transform in self.built() for kind in self.accepts]
 
     @since(1, 0)
@@ -103,6 +104,13 @@ class TransformConformance(Suite):
             first = transform.apply(frame)
             transform.apply(replace(frame, pixels=np.ascontiguousarray(frame.pixels[::-1])))
             _assert_same(transform.apply(frame), first)
+
+    @since(1, 1)
+    def test_prints_nothing(self, silence: Callable[[], AbstractContextManager[None]]) -> None:
+        """Building and applying it writes nothing to standard output."""
+        with silence():
+            for transform, frame in self.accepted():
+                transform.apply(frame)
 
     @since(1, 0)
     def test_takes_read_only_and_strided_pixels(self) -> None:
@@ -181,8 +189,10 @@ class TransformConformance(Suite):
     @since(1, 0)
     def test_refuses_nonsense_options(self) -> None:
         """Options that make no sense are TransformFailed when the transform is built, not when it runs."""
+        if not self.spec.options:
+            pytest.skip("it takes no options")
         if not self.nonsense:
-            pytest.skip("the author gave no nonsense options")
+            needs("nonsense, sets of options that make no sense")
         for options in self.nonsense:
             assert_refused(TransformFailed, partial(self.spec.build, options), f"{options!r}")
 

@@ -27,7 +27,7 @@ from edgeai.api import (
 from edgeai_tasks.classify_options import OPTIONS, ClassifyOptions, refused
 from edgeai_tasks.probabilities import probabilities
 
-EDGEAI_API = (1, 0)
+EDGEAI_API = (1, 1)
 
 Probabilities: TypeAlias = npt.NDArray[np.float64]
 

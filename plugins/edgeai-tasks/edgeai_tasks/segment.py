@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgeai.api import Task, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
 from edgeai_tasks.segment_options import OPTIONS, SegmentOptions, refused
 
-EDGEAI_API = (1, 0)
+EDGEAI_API = (1, 1)
 
 _LAYOUTS = {4: "NHWC", 3: "NHW"}
 """What a rank stands for where the manifest gives no layout."""
