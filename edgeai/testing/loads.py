@@ -62,7 +62,7 @@ def load_apart(names: Sequence[str], *, limit_s: float = LIMIT_S) -> Iterator[Lo
 
 
 def authors_tests(plugin: Plugin) -> Path | None:
-    """The author's ``test_conformance.py``: in ``tests/`` of a checkout, in ``conformance/`` of the package installed."""
+    """The author's ``test_conformance.py``: in ``tests/`` of a checkout, in ``conformance/`` of the package."""
     top = plugin.info.module.partition(".")[0]
     spec = find_spec(top)
     if spec is None or spec.origin is None:

@@ -127,7 +127,7 @@ class BackendConformance(StateRules):
 
     @since(1, 1)
     def test_describes_what_it_opens(self, example: ArtifactExample) -> None:
-        """``describe`` names the tensors that the artifact has: their dtypes and shapes, in order, the same each time."""
+        """``describe`` names the tensors that the artifact has, with their dtypes and shapes, the same each time."""
         described = self._describe(example)
         for what, got, want in (
             ("inputs", described.inputs, example.inputs),
@@ -178,8 +178,8 @@ class BackendConformance(StateRules):
         """No more threads compute than ``OpenRequest.threads`` allows, and the answers are those of any number."""
         worked = self._worked(example, present, tmp_path_factory, threads)
         for kind, work in worked.work.items():
-            # Beside them there may be the caller's own; what a processor does at once is theirs alone.
-            assert work.workers <= threads + 1, f"{kind}: {work.workers} threads computed, {threads} were allowed"
+            # Beside them there may be the caller's own, and one that hands the work of a stream out.
+            assert work.workers <= threads + 2, f"{kind}: {work.workers} threads computed, {threads} were allowed"
             assert work.cores <= threads + 0.5, (
                 f"{kind}: {work.cores:.1f} cores at once, {threads} threads were allowed"
             )

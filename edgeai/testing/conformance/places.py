@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from edgeai.api import Array, Finding, FrameContext, Geometry, Point, Region, TensorSpec
+from edgeai.api import Array, Finding, FrameContext, Geometry, Region, TensorSpec
+from edgeai.api.results import Point
 from edgeai.testing.examples import example_frame, instance_ref
 
 ROWS, COLUMNS = 96, 128

@@ -160,7 +160,7 @@ class Suite:
 
     @pytest.fixture
     def silence(self, capfd: pytest.CaptureFixture[str]) -> Callable[[], AbstractContextManager[None]]:
-        """``with silence():`` fails when anything is written to standard output inside, by C code too."""
+        """Gives a context that fails when standard output is written to inside, by C code too."""
 
         @contextmanager
         def silent() -> Iterator[None]:

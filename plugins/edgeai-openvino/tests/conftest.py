@@ -33,6 +33,15 @@ def artifacts(keras_models, tmp_path_factory) -> dict[str, Path]:
     return convert_models(CONVERTER, keras_models, tmp_path_factory.mktemp("artifacts"))
 
 
+@pytest.fixture(scope="session")
+def examples(request) -> tuple[Path, Path]:
+    """The classifier's IR, and the folder of its golden answers; those that ship where no TensorFlow can make them."""
+    if importlib.util.find_spec("tensorflow") is None:
+        folder = Path(__file__).with_name("examples")
+        return folder / "model.xml", folder
+    return request.getfixturevalue("artifacts")["classifier"], request.getfixturevalue("keras_models")
+
+
 @pytest.fixture
 def open_artifact(artifacts):
     """``open_artifact("classifier", inputs, outputs, ...)`` -> a session, closed at the end."""

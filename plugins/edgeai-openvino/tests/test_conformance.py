@@ -7,6 +7,7 @@ import pytest
 
 from edgeai.api import TensorSpec
 from edgeai.testing.conformance import ArtifactExample, BackendConformance, ConverterConformance, ModelExample
+from edgeai.testing.keras_models import classifier_cases, read_golden
 
 
 class TestOpenvino(BackendConformance):
@@ -18,11 +19,13 @@ class TestOpenvino(BackendConformance):
     @classmethod
     def example(cls, artifacts, specs, cases):
         path = artifacts["classifier"]
+    def example(self, examples, specs):
+        path, answers = examples
         return ArtifactExample(
             path=path,
             inputs=(specs.image,),
             outputs=(specs.probabilities,),
-            golden=cases,
+            golden=classifier_cases(read_golden(answers, "classifier")),
             files=("model.xml", "model.bin"),
         )
 

@@ -55,6 +55,8 @@ class TestMultiClassLogits(TaskConformance):
     task = "classify"
     options = {"labels": ["a", "b", "c"], "activation": "softmax", "temperature": 1.7, "summarise": "vote"}
     outputs = _output(3)
+    nonsense = ({"labels": ["a", "b", "c"], "activation": "softmax", "temperature": -1},)
+    wrong_outputs = (_output(2),)
 
 
 class TestMultiLabel(TaskConformance):
@@ -81,6 +83,7 @@ class TestMultiLabel(TaskConformance):
             "expect": {"attribute": "modality", "values": {"a": ["US"]}},
         },
     )
+    wrong_outputs = (_output(3),)
 
 
 class TestBinary(TaskConformance):

@@ -78,6 +78,14 @@ def artifacts(request, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def examples(request) -> Path:
+    """What the kit is given: of ``artifacts``, or, where there is no TensorFlow to make those, what ships beside."""
+    if "EDGEAI_TFLITE_ARTIFACTS" in os.environ or importlib.util.find_spec("tensorflow") is not None:
+        return request.getfixturevalue("artifacts")
+    return Path(__file__).with_name("examples")
+
+
+@pytest.fixture(scope="session")
 def golden(artifacts):
     """``golden("classifier")`` -> the arrays of its .npz, by name: from the artifacts' folder, which may be given."""
     return partial(read_golden, artifacts)

@@ -7,6 +7,7 @@ import pytest
 
 from edgeai.api import TensorSpec
 from edgeai.testing.conformance import ArtifactExample, BackendConformance, ConverterConformance, ModelExample
+from edgeai.testing.keras_models import classifier_cases, read_golden
 
 
 class TestTflite(BackendConformance):
@@ -23,11 +24,17 @@ class TestTflite(BackendConformance):
     @pytest.fixture(scope="class")
     @classmethod
     def stateful_example(cls, artifacts):
+    def example(self, examples, specs):
+        path, golden = examples / "classifier.tflite", classifier_cases(read_golden(examples, "classifier"))
+        return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=golden)
+
+    @pytest.fixture(scope="class")
+    def stateful_example(self, examples):
         rows, answer = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("rows", "answer"))
         inputs = [np.full((1, 4), value, np.float32) for value in (0.25, 8.0)]
         golden = tuple(({"rows": one}, {"answer": 3 + one}) for one in inputs)
         return ArtifactExample(
-            path=artifacts / "stateful.tflite", inputs=(rows,), outputs=(answer,), golden=golden, threads=2
+            path=examples / "stateful.tflite", inputs=(rows,), outputs=(answer,), golden=golden, threads=2
         )
 
 

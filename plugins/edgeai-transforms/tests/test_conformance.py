@@ -117,6 +117,7 @@ class TestFullRange(Step):
     __test__ = True
     transform = "normalise"
     options = {"mode": "full_range", "to": [-1, 1]}
+    nonsense = ({"mode": "full_range", "to": [1]},)
     accepts = (("uint8", 1), ("uint16", 1), ("int16", 1), ("uint8", 3))
 
 
