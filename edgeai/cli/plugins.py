@@ -31,9 +31,9 @@ _COLOURS = {"pass": "green", "skip": "yellow", "fail": "red", "died": "red", "hu
 
 @app.command("list")
 def list_plugins(
-    load: Annotated[
-        bool, typer.Option("--load/--no-load", help="Load each, in a process of its own, to see what it provides.")
-    ] = True,
+    no_load: Annotated[
+        bool, typer.Option("--no-load", help="Show the metadata alone; else each is loaded, in a process of its own.")
+    ] = False,
     as_json: Annotated[bool, output.option("Print JSON.")] = False,
 ) -> None:
     """List the installed plugins, what each provides, and why one does not load.
@@ -43,13 +43,19 @@ def list_plugins(
     from edgeai.plugins import find
 
     installed = find()
-    loads = _loads([info.name for info in installed]) if load else {}
+    loads = _loads([info.name for info in installed]) if not no_load else {}
     if as_json:
         output.put(json.dumps([{**asdict(info), **_as_json(loads.get(info.name))} for info in installed], indent=1))
         return
-    title = ("name", "distribution", "version", "module", *(["provides"] if load else []))
+    title = ("name", "distribution", "version", "module", *(["provides"] if not no_load else []))
     facts = [
-        (info.name, info.distribution, info.version, info.module, *([_provided(loads[info.name])] if load else []))
+        (
+            info.name,
+            info.distribution,
+            info.version,
+            info.module,
+            *([_provided(loads[info.name])] if not no_load else []),
+        )
         for info in installed
     ]
     _print_rows([title, *facts])

@@ -58,7 +58,7 @@ def at_work(
     """
     samples = [example.sample(number) for number in range(2)]
     for number, sample in enumerate(samples):
-        np.savez(folder / f"input-{number}.npz", **dict(sample))
+        np.savez(folder / f"input-{number}.npz", allow_pickle=False, **dict(sample))
     order = {
         "info": asdict(info),
         "backend": backend,
@@ -105,7 +105,7 @@ def _cpu_by_thread() -> dict[int, float]:
     return seconds
 
 
-def _measured(step: Callable[[], None]) -> dict[str, Any]:
+def _measured(step: Callable[[], object]) -> dict[str, Any]:
     """Repeat a step until it has had some processor time."""
     before, cpu, clock = _cpu_by_thread(), time.process_time(), time.perf_counter()
     for _ in range(_MOST_RUNS):
@@ -151,13 +151,13 @@ def main() -> None:
         with np.load(path) as arrays:
             samples.append({name: arrays[name] for name in arrays.files})
     for number, sample in enumerate(samples):
-        np.savez(folder / f"output-{number}.npz", **dict(session.run(sample)))
+        np.savez(folder / f"output-{number}.npz", allow_pickle=False, **dict(session.run(sample)))
 
     def stream() -> None:
         for _ in session.stream(repeat(samples[0], 16)):
             continue
 
-    figures = {"run": _measured(lambda: session.run(samples[0]) and None), "stream": _measured(stream)}
+    figures = {"run": _measured(lambda: session.run(samples[0])), "stream": _measured(stream)}
     session.close()
     (folder / "work.json").write_text(json.dumps(figures), encoding="utf-8")
 

@@ -17,9 +17,7 @@ class TestOpenvino(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def example(cls, artifacts, specs, cases):
-        path = artifacts["classifier"]
-    def example(self, examples, specs):
+    def example(cls, examples, specs):
         path, answers = examples
         return ArtifactExample(
             path=path,

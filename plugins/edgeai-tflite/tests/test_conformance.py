@@ -17,19 +17,13 @@ class TestTflite(BackendConformance):
 
     @pytest.fixture(scope="class")
     @classmethod
-    def example(cls, artifacts, specs, cases):
-        path = artifacts / "classifier.tflite"
-        return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=cases)
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def stateful_example(cls, artifacts):
-    def example(self, examples, specs):
+    def example(cls, examples, specs):
         path, golden = examples / "classifier.tflite", classifier_cases(read_golden(examples, "classifier"))
         return ArtifactExample(path=path, inputs=(specs.image,), outputs=(specs.probabilities,), golden=golden)
 
     @pytest.fixture(scope="class")
-    def stateful_example(self, examples):
+    @classmethod
+    def stateful_example(cls, examples):
         rows, answer = (TensorSpec(name=name, dtype="float32", shape=(1, 4)) for name in ("rows", "answer"))
         inputs = [np.full((1, 4), value, np.float32) for value in (0.25, 8.0)]
         golden = tuple(({"rows": one}, {"answer": 3 + one}) for one in inputs)
