@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Check a profile, show what it amounts to, print its JSON Schema.")
 
+_LIMIT_S = 60.0
+"""For a plugin to load, where sinks are to be held to theirs."""
+
 Profile = Annotated[Path, typer.Argument(help="a TOML file as in firmware-configs/profiles/", show_default=False)]
 
 
@@ -22,8 +25,8 @@ def check(profile: Profile) -> None:
     """Say every mistake of a profile at once, each with its line and what to write instead.
 
     Exit status 0 when there is none, 2 otherwise. Nothing is started and no file is opened but the trust folder's:
-    files are only looked for. What may be right on another machine is a note. Settings of sinks and names of backends
-    are held to what the installed plugins say, which are asked in a process of their own. `edgeai doctor` opens it all.
+    files are only looked for. What may be right on another machine is a note. Settings of plugins' sinks are held to
+    what the plugins take, which are asked in a process of their own. `edgeai doctor` opens it all.
     """
     from edgeai.api.errors import ConfigError
     from edgeai.config import doubts, read_profile
@@ -31,6 +34,10 @@ def check(profile: Profile) -> None:
     read = read_profile(profile)
     wrong = [where for where, _ in read.mistakes]
     remarks = [item for item in doubts(read.config) if not any(item.where[: len(bad)] == bad for bad in wrong)]
+    if not wrong:
+        from edgeai.doctor.profile import sink_remarks
+
+        remarks += sink_remarks(read.config, _LIMIT_S)
     mistakes = [*read.mistakes, *((item.where, item.what) for item in remarks if item.weight == "mistake")]
     notes = [(item.where, item.what) for item in remarks if item.weight == "note"]
     for line in (*read.told(notes), *_trust_notes(read.config)):

@@ -13,6 +13,7 @@ is a finding like any other.
 ``sinks``      every sink with its settings, and the broker with a real publish
 ``certificates`` files of TLS: ends, key and certificate, what Python 3.13 asks of an authority
 ``store``      data_dir, disk, and the spool, which looking does not change
+``profile``    sinks' settings, for `edgeai config check`
 ``device``     the trust folder, ports, watched folders, the clock
 ============== =================================================================================
 """

@@ -82,6 +82,10 @@ def _described(plugin: Plugin) -> dict[str, Any]:
         "info": str(plugin.info),
         "backends": [_backend(spec) for spec in plugin.backends],
         "sinks": [spec.name for spec in plugin.sinks],
+        "settings": {
+            spec.name: {option.name: [option.required, list(option.choices)] for option in spec.settings}
+            for spec in plugin.sinks
+        },
     }
 
 

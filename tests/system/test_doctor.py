@@ -150,6 +150,12 @@ def test_every_sink_is_opened_with_its_settings(cart: Any) -> None:
     assert 'did you mean "fake-file"?' in lines["sink unknown"]["found"]
     assert "paht" in lines["sink misspelt"]["found"]
     assert "path" in lines["sink wrong"]["found"]
+    done = cart.command("config", "check", str(cart.path), timeout_s=600)
+    assert done.returncode == 2
+    assert 'sinks.unknown.kind: no plugin of plugins.allow provides a sink "fake-flie"; did you mean' in done.stderr
+    assert 'sinks.misspelt.settings.paht: unknown setting; did you mean "path"?' in done.stderr
+    assert "sinks.archive" not in done.stderr
+    assert "sinks.second" not in done.stderr
 
 
 def test_the_spool_is_looked_at_and_not_changed(cart: Any) -> None:
