@@ -26,7 +26,9 @@ TARGETS: dict[str, Target] = {
     "envelope": Target(
         ("edgeai/bundle/envelope.py", "edgeai/bundle/strict_json.py"), _unit("bundle_envelope", "bundle_signing")
     ),
-    "trust": Target(("edgeai/bundle/trust.py", "edgeai/bundle/bounds.py"), _unit("bundle_trust", "bundle_bounds", "bundle_keys")),
+    "trust": Target(
+        ("edgeai/bundle/trust.py", "edgeai/bundle/bounds.py"), _unit("bundle_trust", "bundle_bounds", "bundle_keys")
+    ),
     "walk": Target(
         ("edgeai/dicom/walk.py",),
         tuple(f"tests/unit/dicom/test_dicom_{name}.py" for name in ("walk", "oddities", "header")),
