@@ -142,7 +142,7 @@ class Worker:
         """Open the model, or know why not."""
         self._station.beat("starting", model=None)
         self._files = self._disk.stamps()
-        deployment = reopened(self._config, self._deployment, self._running)
+        deployment = reopened(self._config, self._deployment, self._running if self._disk.differs(self._files) else "")
         quarantined = self._strikes.quarantined()
         try:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.

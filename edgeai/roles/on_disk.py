@@ -54,6 +54,10 @@ class OnDisk:
         """Of everything that decides which bundle runs."""
         return stamps(*deciding_files(self._config, self._deployment))
 
+    def differs(self, seen: Stamps) -> bool:
+        """Whether what lies there may be something else than what was opened."""
+        return bool(self.detail) or seen != self._judged
+
     def opened(self, digest: str, seen: Stamps) -> None:
         """This is open now; ``seen`` are the stamps from before it was read."""
         if digest != self._digest:  # opened anew it is as it was, and what came on disk meanwhile is still to be seen
