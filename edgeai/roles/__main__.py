@@ -14,6 +14,7 @@ from edgeai import logs
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.logs import Log
 from edgeai.roles import PARENT
+from edgeai.roles.native import keep_the_log_apart
 
 ROLES = {
     "ingest": (),
@@ -36,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return _EX_CONFIG
     name = f"{role}:{given[0]}" if given else role
+    if role == "infer":  # what decodes and runs engines, which print as they like
+        keep_the_log_apart()
     logs.configure(name)
     if not _bound_to_parent():
         return 0

@@ -29,6 +29,7 @@ from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.remedies import remedy_for
+from edgeai.roles import native
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.on_disk import OnDisk, reopened
 from edgeai.roles.release import Release
@@ -149,7 +150,8 @@ class Worker:
             with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
                 bundle = open_admitted(self._config, deployment)
             self._reference = ref_of(bundle)
-            self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
+            with native.told_as_one(deployment=self._deployment.name):
+                self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
             if self._warms_up:
                 with self._station.step("warm-up", deadline_s=self._deployment.open_deadline_s):
                     self._model.warm_up()
@@ -250,9 +252,13 @@ class Worker:
             self._close_model()
 
     def _run(self, model: Model, job: Job) -> Result:
-        with self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id):
-            # After a death one thing happens at a time, so that the note names for certain what does it.
-            return model.run_file(job.path, deployment=self._deployment.name, overlap=job.deaths == 0)
+        step = self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id)
+        with step, native.told_as_one(job=job.id):
+            return self._at_work(model, job)
+
+    def _at_work(self, model: Model, job: Job) -> Result:
+        # After a death one thing happens at a time, so that the note names for certain what does it.
+        return model.run_file(job.path, deployment=self._deployment.name, overlap=job.deaths == 0)
 
     def _failed(self, job: Job, error: EdgeaiError) -> Result:
         return Result(
