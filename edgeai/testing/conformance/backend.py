@@ -60,6 +60,8 @@ class BackendConformance(StateRules):
 
         def of(case: str) -> list[Opening]:
             matching = [opening for opening in openings if opening.case == case]
+            if not matching and example is not None:
+                pytest.skip("an artifact that is a folder cannot be damaged so")
             if not matching:
                 needs("artifact(folder), a small artifact with what it answers")
             return matching
