@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from edgeai.api.errors import ConfigError
 from edgeai.dicom.arrival import Intake
@@ -19,6 +19,7 @@ from edgeai.dicom.door import Door, Place
 from edgeai.dicom.negotiation import AssociationRules, Reason
 from edgeai.logs import Log
 from edgeai.tls import cause_of_files, cause_of_handshake
+from edgeai.tls_files import TlsFiles
 
 _log = Log(__name__)
 _ACCEPT_POLL_S: Final = 0.5
@@ -29,7 +30,7 @@ _TLS12_CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScpOptions:
-    """How to listen. ``port`` 0 takes any free one; ``tls`` as ``server_tls`` makes it."""
+    """How to listen. ``port`` 0 takes any free one; ``tls`` as ``server_tls`` makes it; `TlsFiles` follow a renewal."""
 
     rules: AssociationRules
     host: str = "127.0.0.1"
@@ -39,7 +40,7 @@ class ScpOptions:
     idle_timeout_s: float = 60.0
     negotiation_timeout_s: float = 10.0
     max_instance_bytes: int = 2_000_000_000
-    tls: ssl.SSLContext | None = None
+    tls: ssl.SSLContext | TlsFiles | None = None
 
 
 class StorageScp:
@@ -92,6 +93,11 @@ class StorageScp:
     def rejections(self) -> Mapping[str, int]:
         """Reason (``negotiation.Reason``) -> how many did not come in since the start; every reason is there."""
         return self._door.refusals
+
+    def tls_detail(self) -> dict[str, Any] | None:
+        """Which certificates new connections use (``TlsFiles.detail``); None where files are not followed."""
+        tls = self._options.tls
+        return tls.detail() if isinstance(tls, TlsFiles) else None
 
     def start(self) -> None:
         """Listen, and accept on a thread of its own.
@@ -200,8 +206,9 @@ class StorageScp:
         if tls is None:
             return True
         try:
+            context = tls.context() if isinstance(tls, TlsFiles) else tls
             secured = self._door.wrap(
-                place, lambda plain: tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+                place, lambda plain: context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
             )
             secured.do_handshake()  # all of it within the timeout
             return True

@@ -11,9 +11,10 @@ What is read from heartbeats:
 =========== ========================= ===============================================================================
 role        key
 =========== ========================= ===============================================================================
-publish     ``sinks``                 name -> ``{up, code, why, remedy, since, taken, unverified}``
+publish     ``sinks``                 name -> ``{up, code, why, remedy, since, taken, unverified, refusing, tls}``
 publish     ``watch``                 `Watch.detail`
 publish     ``health_problem``        why ``/health`` is not served, or None
+ingest      ``tls``                   ``TlsFiles.detail``
 ingest      ``connections``           how many are open
 ingest      ``rejections``            reason -> how many did not come in
 infer       ``model`` ... ``others``  as in `DeploymentHealth`

@@ -49,7 +49,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "sink.none": Kind("delivering", "problem", "enable [mqtt], [jsonl] or a sink of a plugin: results stay here"),
     "identity.taken": Kind("delivering", "problem", "give each cart of a site its own device.id and MQTT client id"),
     # either, whichever side it is on
-    "certificate.expired": Kind("serving", "problem", "renew it and restart the service"),
+    "certificate.expired": Kind("serving", "problem", "renew it: the new file is taken at once"),
     "certificate.not-yet-valid": Kind("serving", "problem", "set this device's clock, or wait until it is valid"),
     "certificate.unreadable": Kind("serving", "problem", "install a PEM certificate there that the service can read"),
     "selftest.failed": Kind("serving", "problem", "run `edgeai selftest PROFILE`: it says where the image got stuck"),
@@ -57,6 +57,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deployment.degraded": Kind("", "problem", "see why its first wish was not taken: `edgeai status PROFILE`"),
     "plugin.quarantined": Kind("", "problem", "install another version, or `edgeai status PROFILE --pardon PLUGIN`"),
     "messages.set-aside": Kind("", "problem", "`edgeai messages list` says why; then retry or drop them"),
+    "status.refused": Kind(
+        "", "problem", "let the broker's access list take edgeai/1/SITE/DEVICE/status; it then goes"
+    ),
     "spool.images-lost": Kind("", "problem", "send the files in spool/lost to this device again, then remove them"),
     "jobs.orphaned": Kind("", "problem", "put the deployment back into the profile, or let its jobs go with it"),
     "ledger.jobs": Kind("", "problem", "an image may have no end: keep the log and a copy of the spool, and report it"),
@@ -66,7 +69,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deployment.bundle-changed": Kind(
         "", "warning", "restart the service to run what is there now, or put the old file back"
     ),
-    "certificate.expiring": Kind("", "warning", "renew it before it ends, and restart the service"),
+    "certificate.expiring": Kind("", "warning", "renew it before it ends: the new file is taken at once"),
+    "certificate.not-renewed": Kind("", "warning", "install files that belong together; they are then taken at once"),
     "key.expiring": Kind("", "warning", "have the bundles signed by another key, or move the end in trust.toml"),
     "key.expired": Kind("", "warning", "a bundle that needs it does not open again: have it signed by another key"),
     "key.bounds-wrong": Kind("", "warning", "correct trust.toml: as it stands no bundle opens again"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from edgeai.config import DeviceConfig, Tls
 from edgeai.health.catalogue import Problem, Stops, moment, problem
+from edgeai.tls_files import Periods, periods_of
 
 WARNING_DAYS: Final = 14
 _DAY_S: Final = 86_400.0
@@ -26,6 +27,8 @@ class Certificate:
             latest end, since any of them will do.
         ends: when each certificate in the file ends.
         why: why it cannot be read; empty when it can.
+        refusal: why the role that uses it goes on with what it had loaded before; empty where it does not.
+        is_stale: the file is another than what is loaded.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Certificate:
     ends_at: float = math.inf
     ends: tuple[float, ...] = ()
     why: str = ""
+    refusal: str = ""
+    is_stale: bool = False
 
     def as_dict(self, now: float) -> dict[str, Any]:
         """For JSON; ``expires_s`` below zero has ended."""
@@ -47,12 +52,31 @@ class Certificate:
         }
 
 
-_cache: dict[Path, tuple[tuple[int, int, int], tuple[tuple[float, float], ...]]] = {}
+_cache: dict[Path, tuple[tuple[int, int, int], Periods]] = {}
 """File -> what it was when it was read, and (begin, end) of each certificate in it."""
 
 
-def certificates(config: DeviceConfig) -> Iterator[Certificate]:
-    """Every certificate that the profile names and that is in use. Cheap: a file is parsed once until it changes."""
+def certificates(config: DeviceConfig, *words: Mapping[str, Any] | None) -> Iterator[Certificate]:
+    """Every certificate that the profile names and that is in use. Cheap: a file is parsed once until it changes.
+
+    Args:
+        config: the profile.
+        words: what living roles say they have loaded (``TlsFiles.detail``). What is loaded counts, and where nobody
+            says so, the file.
+    """
+    for item in _of_profile(config):
+        word = next((word for word in words if word and item.name in word["loaded"]), None)
+        yield item if word is None else _loaded(item, word)
+
+
+def _loaded(item: Certificate, word: Mapping[str, Any]) -> Certificate:
+    periods = tuple((begin, end) for begin, end in word["loaded"][item.name]["periods"])
+    loaded = _certificate(item.name, item.path, item.stops, periods)
+    is_stale = bool(item.why) or (item.begins_at, item.ends) != (loaded.begins_at, loaded.ends)
+    return replace(loaded, is_stale=is_stale, refusal=str(word.get("refusal") or ""))
+
+
+def _of_profile(config: DeviceConfig) -> Iterator[Certificate]:
     if config.ingest.scp.enabled:
         yield from _of_table("ingest.scp.tls", config.ingest.scp.tls, "serving")
     if config.mqtt.enabled:
@@ -69,30 +93,28 @@ def _of_table(where: str, tls: Tls | None, stops: Literal["serving", "delivering
         except (OSError, ValueError) as error:
             yield Certificate(name=name, path=path, stops=stops, why=str(error))
             continue
-        ends = [end for _, end in periods]
-        any_will_do = key == "ca"
-        yield Certificate(
-            name=name,
-            path=path,
-            stops=stops,
-            begins_at=(min if any_will_do else max)(begin for begin, _ in periods),
-            ends_at=max(ends) if any_will_do else min(ends),
-            ends=tuple(ends),
-        )
+        yield _certificate(name, path, stops, periods)
 
 
-def _periods(path: Path) -> tuple[tuple[float, float], ...]:
+def _certificate(name: str, path: Path, stops: Literal["serving", "delivering"], periods: Periods) -> Certificate:
+    ends = tuple(end for _, end in periods)
+    any_will_do = name.endswith(".ca")
+    return Certificate(
+        name=name,
+        path=path,
+        stops=stops,
+        begins_at=(min if any_will_do else max)(begin for begin, _ in periods),
+        ends_at=max(ends) if any_will_do else min(ends),
+        ends=ends,
+    )
+
+
+def _periods(path: Path) -> Periods:
     facts = path.stat()
     stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
     known = _cache.get(path)
     if known is None or known[0] != stamp:
-        from cryptography import x509
-
-        listed = x509.load_pem_x509_certificates(path.read_bytes())
-        periods = tuple(
-            (item.not_valid_before_utc.timestamp(), item.not_valid_after_utc.timestamp()) for item in listed
-        )
-        known = _cache[path] = (stamp, periods)
+        known = _cache[path] = (stamp, periods_of(path))
     return known[1]
 
 
@@ -100,6 +122,10 @@ def certificate_problems(item: Certificate, now: float) -> Iterator[Problem]:
     """What is wrong with one at ``now``, seconds since the epoch."""
     stops: Stops = item.stops
     who = {"serving": "senders refuse", "delivering": "the broker refuses"}[item.stops]
+    renewed = "the file was renewed, and is not in use yet: restart the service" if item.is_stale else ""
+    if item.refusal and item.name.endswith(".certificate"):  # said once for a table
+        message = f"the files of {item.name.rpartition('.')[0]} changed and cannot be used, so the old ones stay"
+        yield problem("certificate.not-renewed", f"{message}: {item.refusal}", about=item.name)
     if item.why:
         yield problem(
             "certificate.unreadable",
@@ -109,7 +135,7 @@ def certificate_problems(item: Certificate, now: float) -> Iterator[Problem]:
         )
     elif now > item.ends_at:
         message = f"{item.name} ({item.path.name}) ended on {moment(item.ends_at)}: {who} this device"
-        yield problem("certificate.expired", message, about=item.name, since=item.ends_at, stops=stops)
+        yield problem("certificate.expired", message, about=item.name, since=item.ends_at, stops=stops, remedy=renewed)
     elif now < item.begins_at:
         message = f"{item.name} ({item.path.name}) is not valid before {moment(item.begins_at)}"
         yield problem("certificate.not-yet-valid", message, about=item.name, stops=stops)
@@ -117,7 +143,9 @@ def certificate_problems(item: Certificate, now: float) -> Iterator[Problem]:
         end = min(end for end in item.ends if end >= now)
         if end - now < WARNING_DAYS * _DAY_S:
             message = f"{item.name} ({item.path.name}) ends on {moment(end)}"
-            yield problem("certificate.expiring", message, about=item.name, days=round((end - now) / _DAY_S, 1))
+            yield problem(
+                "certificate.expiring", message, about=item.name, remedy=renewed, days=round((end - now) / _DAY_S, 1)
+            )
 
 
 __all__ = ["Certificate", "certificate_problems", "certificates"]

@@ -11,6 +11,8 @@ from edgeai.health.facts import Facts
 
 RESULTS: Final = "result"
 """The lane of results."""
+STATUS: Final = "status"
+"""The lane of the device's own status, of which a sink holds one."""
 STUCK_S: Final = 60.0
 """A message that is this old while nothing left meanwhile, with a sink that says that all is well."""
 
@@ -65,6 +67,9 @@ def _sink(facts: Facts, sink: SinkHealth, word: Mapping[str, Any] | None) -> Ite
         if stuck:
             message = f"sink {sink.name} takes nothing of the lane {stuck[0]}, and says that all is well"
             yield problem("sink.stuck", message, about=sink.name, messages=sink.waiting, oldest_s=oldest)
+    if STATUS in (word.get("refusing") or {}):
+        message = f"the other side of sink {sink.name} refuses this device's status: whoever watches it there is misled"
+        yield problem("status.refused", message, about=sink.name, cause=str(word["refusing"][STATUS]))
     if word.get("unverified"):
         message = f"the broker of sink {sink.name} speaks MQTT 3.1.1: what it refuses is lost without a word"
         yield problem("delivery.unverified", message, about=sink.name)

@@ -22,7 +22,8 @@ _GRAVITY = {"both": 0, "serving": 1, "delivering": 2, "": 3}
 def read_health(spool: Spool, config: DeviceConfig) -> Health:
     """The account of this moment. Never raises: a spool that cannot be read is a problem like any other."""
     facts = gather(spool, config)
-    listed = tuple(certificates(config))
+    of_broker = facts.detail("publish", "sinks").get("mqtt") or {}
+    listed = tuple(certificates(config, facts.detail("ingest", "tls"), of_broker.get("tls")))
     synchronised = is_synchronised()
     every = sorted(_every_problem(facts, listed, synchronised), key=lambda item: _GRAVITY[item.stops])
     ingest = facts.notes.get("ingest")

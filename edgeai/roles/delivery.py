@@ -32,6 +32,10 @@ SAY_TAKEN_EVERY_S = 600.0
 SAY_TROUBLE_EVERY_S = 10.0
 """So often at most the same is said by event: an event is a message for the sink in trouble, too."""
 
+REFUSED = "mqtt.not-authorised"
+REFUSED_AGAIN_S = 30.0
+"""A status that an access list refused is offered again so often: a list is corrected without a word to us."""
+
 STATUS = 0
 """The sequence number of a status, which is not the spool's."""
 
@@ -59,6 +63,7 @@ class Delivery(threading.Thread):
         self._offered_status: Message | None = None
         self._lanes = {lane: Lane(lane) for lane in ("status", "result", "event")}
         self._owed: tuple[list[int], list[Refusal]] = ([], [])
+        self._refused_at = -1e9
         self._passed, self._condemned_at = 0, -1
         self._away: Trouble | None = None
         self._pause = Pause()
@@ -93,6 +98,7 @@ class Delivery(threading.Thread):
             "remedy": trouble.remedy[:300] if trouble and trouble.remedy else None,
             "taken": time.monotonic() - self._taken_at < TAKEN_OVER_S,
             "unverified": not self.verified,
+            "tls": getattr(self._sink, "tls_detail", None),
             "refusing": {lane.name: lane.refusing for lane in self._lanes.values() if lane.refusing},
         }
 
@@ -163,8 +169,9 @@ class Delivery(threading.Thread):
 
     def _batch(self, lane: Lane) -> list[Message]:
         if lane.name == "status":
-            self._offered_status = self._status
-            return [self._offered_status] if self._offered_status is not None else []
+            is_due = lane.refusing == REFUSED and time.monotonic() - self._refused_at > REFUSED_AGAIN_S
+            self._offered_status = self._status or self._offered_status
+            return [self._offered_status] if self._offered_status and (self._status or is_due) else []
         limit = BATCH + lane.surplus
         messages = self._spool.pending(limit, sink=self.sink_name, lane=lane.name)
         if len(messages) < limit:
@@ -326,8 +333,9 @@ class Delivery(threading.Thread):
             self._passed += 1
             lane.refusing = None
             return
-        refusal = _refusal(receipt)
+        refusal, self._refused_at = _refusal(receipt), time.monotonic()
         if lane.refusing != refusal.code:
+            log.warning("status.refused", sink=self.sink_name, code=refusal.code, why=refusal.reason)
             text = f"{self.sink_name} refused the status for good: {refusal.reason}"
             self._tell("message.set-aside", text, lane="status", code=refusal.code, key="status", held_back=0)
         lane.refusing = refusal.code

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,7 @@ from edgeai.remedies import remedy_for
 from edgeai.roles.on_disk import Eligible, Rules
 from edgeai.selftest import AE_TITLE as SELFTEST_AE_TITLE
 from edgeai.spool import Spool
+from edgeai.tls_files import TlsFiles
 
 ROLE = "ingest"
 GRACE_S = 5.0
@@ -204,7 +206,9 @@ def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:
                 code="config.tls",
                 remedy="name both, or take the table away: nothing is served in the clear by mistake",
             )
-        tls = server_tls(scp.tls.certificate, scp.tls.key, scp.tls.ca)
+        make = partial(server_tls, scp.tls.certificate, scp.tls.key, scp.tls.ca)
+        files = {"certificate": scp.tls.certificate, "key": scp.tls.key, "ca": scp.tls.ca}
+        tls = TlsFiles("ingest.scp.tls", make, **files)
     rules = AssociationRules(
         ae_title=scp.ae_title,
         require_called_ae_title=scp.require_called_ae_title,
@@ -298,6 +302,7 @@ class Ingest:
             rejections=dict(self._scp.rejections) if self._scp else {},
             received=self._intake.received,
             refusing=dict(self._intake.refusing) if self._intake.refusing else None,
+            tls=self._scp.tls_detail() if self._scp else None,
         )
 
     def stop(self) -> None:

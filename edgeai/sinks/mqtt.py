@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from edgeai.api.errors import MqttError, SinkFailed
 from edgeai.api.hooks import hookimpl
@@ -18,7 +19,7 @@ from edgeai.api.specs import Message, Receipt, SinkRequest, SinkSpec
 from edgeai.mqtt import ACK_TIMEOUT_S, Connection, Loss, Outgoing, connect
 from edgeai.mqtt.reasons import BLAMED, PATIENCE, answer_to
 from edgeai.sinks.blame import QUIET_S, STRIKES, Blame, Twin
-from edgeai.sinks.mqtt_settings import SETTINGS, broker_of
+from edgeai.sinks.mqtt_settings import SETTINGS, broker_of, tls_files_of
 from edgeai.sinks.smaller import smaller, smallest
 
 __all__ = ["EDGEAI_API", "MqttSink", "broker_of", "edgeai_sinks"]
@@ -55,6 +56,7 @@ class MqttSink:
 
     def __init__(self, request: SinkRequest) -> None:
         self._broker = replace(broker_of(request), max_incoming_bytes=MAX_INCOMING_BYTES)
+        self._tls = tls_files_of(request)
         self._wished = self._broker.protocol
         self._prefix = f"edgeai/1/{request.site}/{request.device_id}"
         self._will = Outgoing(topic=f"{self._prefix}/status", body=_offline(request), retain=True)
@@ -67,6 +69,7 @@ class MqttSink:
         self._acks_here = self._refusals_here = 0
         self._blame = Blame()
         self._twin = Twin()
+        self.tls_detail: dict[str, Any] | None = None
         self.verified = True
         """Whether the broker says of each message if it took it; with MQTT 3.1.1 it cannot refuse one."""
 
@@ -90,6 +93,8 @@ class MqttSink:
 
     def _offer(self, messages: Sequence[Message]) -> tuple[list[Receipt], SinkFailed | None]:
         """Receipts, or why there is none."""
+        if self._tls is not None:
+            self.tls_detail = self._tls.detail()
         connection = self._connected()
         self._send(connection, messages)
         self._hang_up_if_mute(connection)
@@ -128,6 +133,8 @@ class MqttSink:
         return self._connection
 
     def _open(self) -> Connection:
+        if self._tls is not None:
+            self._broker = replace(self._broker, tls=self._tls.context())
         try:
             try:
                 connection = connect(self._broker, will=self._will)

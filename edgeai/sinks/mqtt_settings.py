@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgeai.api.errors import MqttError
 from edgeai.api.specs import OptionSpec, SinkRequest
 from edgeai.mqtt import Broker, tls_context
+from edgeai.tls_files import TlsFiles
 
 SETTINGS = (
     OptionSpec(name="host", help="host name or address", default="127.0.0.1"),
@@ -45,6 +47,19 @@ def broker_of(request: SinkRequest) -> Broker:
         max_inflight=settings.get("max_inflight", 20),
         message_expiry_s=settings.get("message_expiry_s"),
     )
+
+
+def tls_files_of(request: SinkRequest) -> TlsFiles | None:
+    """The files of ``[mqtt.tls]``, which may be renewed; None without that table.
+
+    Raises:
+        MqttError: ``mqtt.tls``.
+    """
+    tls: dict[str, Any] | None = request.settings.get("tls")
+    if tls is None:
+        return None
+    files = {key: Path(tls[key]) if tls.get(key) else None for key in ("ca", "certificate", "key")}
+    return TlsFiles("mqtt.tls", partial(tls_context, **files), **files)
 
 
 def _password(path: Path | None) -> str | None:

@@ -78,6 +78,29 @@ def test_a_broker_that_refuses_events_gets_every_result_once(cart: Any, until: A
     assert places["mqtt", "event"].delivered == 0
 
 
+def test_a_refused_status_is_said_until_the_access_list_takes_it(cart: Any, until: Any) -> None:
+    """Results, events and self-tests leave: without a word only the fleet's picture would be wrong."""
+    own = "edgeai/1/lab/cart"
+    allowed = "".join(f"topic write {own}/{channel}\n" for channel in ("result/#", "event", "selftest"))
+    with_broker(cart, "", acl=f"topic read #\n{allowed}")
+    cart.deploy()
+    heard = cart.listen()
+    cart.start()
+    sent = cart.send(count=3)
+    until(lambda: len(copies(heard)) == len(sent))
+    told = until(lambda: cart.problems().get("status.refused"))
+    assert (told["about"], told["cause"], told["stops"]) == ("mqtt", "mqtt.not-authorised", [])
+    assert "access list" in told["remedy"]
+    assert "status.refused" in cart.command("status", str(cart.path)).stdout
+    assert heard.on("status") == []
+    (cart.folder / "strict" / "acl").write_text("topic readwrite #\n")
+    cart.broker.stop()
+    until(lambda: not heard.is_listening.is_set())
+    cart.broker.start()
+    until(lambda: heard.on("status") and "status.refused" not in cart.problems(), 180)
+    until(lambda: heard.on("status")[-1]["state"] == "online")
+
+
 def test_what_was_set_aside_leaves_once_the_access_list_is_right(cart: Any, until: Any) -> None:
     with_broker(cart, "", acl="topic read #\ntopic write edgeai/1/lab/cart/status\n")
     cart.deploy()

@@ -230,6 +230,12 @@ def test_the_certificate_of_the_dicom_port_is_watched(
         assert code in {item["code"] for item in cart.health()[1]["warnings"]}
         until(lambda: heard.on("status")[-1]["state"] == "online")
         assert code in {item["code"] for item in heard.on("status")[-1]["warnings"]}
+        identity.certificate.write_text("cut short")  # as a renewal that went wrong: the port goes on
+        until(lambda: "certificate.not-renewed" in {item["code"] for item in cart.health()[1]["warnings"]})
+        assert cart.health()[0] == 200
+        Authority(tmp_path / "ca").issue("cart", valid_days=90)
+        gone = {code, "certificate.not-renewed"}
+        until(lambda: not gone & {item["code"] for item in cart.health()[1]["warnings"]})
         return
     until(lambda: set(cart.problems()) == {code})
     said = answers(cart)

@@ -9,14 +9,17 @@ import re
 import shutil
 import ssl
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edgeai.api.errors import MqttError
+from edgeai.api.errors import MqttError, SinkFailed
+from edgeai.api.specs import SinkRequest
 from edgeai.dicom.scp import server_tls
 from edgeai.mqtt import Broker, Outgoing, connect, tls_context
+from edgeai.sinks.mqtt import MqttSink
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.certificates import Authority
 from edgeai.testing.dicom_peers import SUCCESS, Receiving, radiograph, send
@@ -140,6 +143,34 @@ def test_a_device_and_its_broker_by_the_guide_find_each_other_strictly(guides_br
     link = connect(Broker(host="127.0.0.1", port=guides_broker, client_id="cart", tls=strict(context)))
     link.publish([Outgoing(topic="t", body=b"{}")])
     link.close()
+
+
+def test_the_sink_takes_a_renewed_certificate_without_a_restart(
+    mosquitto: str, authority: Authority, tmp_path: Path
+) -> None:
+    server, port = authority.issue("broker"), free_port()
+    cart = authority.issue("renewed-cart", valid_days=-1)
+    extra = (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\ncafile {authority.ca}\n"
+        f"certfile {server.certificate}\nkeyfile {server.key}\n"
+    )
+    tls = {"ca": str(authority.ca), "certificate": str(cart.certificate), "key": str(cart.key)}
+    request = SinkRequest(device_id="cart", site="lab", settings={"host": "127.0.0.1", "port": port, "tls": tls})
+    with Mosquitto(tmp_path, port=port, extra=extra):
+        sink = MqttSink(request)
+        with pytest.raises(SinkFailed):
+            sink.put([])
+        [[_, ended]] = sink.tls_detail["loaded"]["mqtt.tls.certificate"]["periods"]
+        assert ended < time.time()
+        cart.certificate.write_text("broken")
+        with pytest.raises(SinkFailed):
+            sink.put([])
+        assert sink.tls_detail["refusal"]
+        authority.issue("renewed-cart", valid_days=30)  # in its place
+        assert sink.put([]) == []
+        [[_, ends]] = sink.tls_detail["loaded"]["mqtt.tls.certificate"]["periods"]
+        assert (ends > time.time(), sink.tls_detail["refusal"]) == (True, "")
+        sink.close()
 
 
 def test_a_broker_of_a_strangers_authority_is_refused(

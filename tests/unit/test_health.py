@@ -271,6 +271,7 @@ def test_messages_that_wait_although_the_sink_says_that_all_is_well(device: Devi
     [
         ({"taken": True, "up": False, "code": "mqtt.session-taken-over"}, "identity.taken", False),
         ({"up": True, "refusing": {"event": "mqtt.not-authorised"}}, None, True),
+        ({"up": True, "refusing": {"status": "mqtt.not-authorised"}}, "status.refused", True),
         ({"up": True, "unverified": True}, None, True),
     ],
 )

@@ -109,6 +109,25 @@ def test_a_certificate_is_fine_then_ends_soon_then_has_ended(tmp_path: Path, aut
     assert item.as_dict(time.time())["expires_s"] == pytest.approx(20 * DAY_S, abs=600)
 
 
+def test_what_is_loaded_counts_and_not_the_file(tmp_path: Path, authority: Authority) -> None:
+    """A green light by a file that nobody has loaded would let senders run into an ended certificate."""
+    cart = authority.issue("cart", valid_days=5)
+    text = f'[mqtt.tls]\ncertificate = "{cart.certificate}"\nkey = "{cart.key}"\n'
+    [item] = listed(tmp_path, text).values()
+    loaded = {"mqtt.tls.certificate": {"periods": [[item.begins_at, item.ends_at]]}}
+    config = load_config(tmp_path / "tls.toml")
+    authority.issue("cart", valid_days=90)  # in its place
+    assert codes(next(certificates(config)), 6) == []
+    [item] = certificates(config, {}, None, {"loaded": loaded, "refusal": ""})
+    assert codes(item, 6) == ["certificate.expired"]
+    [problem] = certificate_problems(item, time.time())
+    assert (problem.code, "the file was renewed" in problem.remedy) == ("certificate.expiring", True)
+    assert item.as_dict(time.time())["expires_s"] == pytest.approx(5 * DAY_S, abs=600)
+    cart.certificate.write_text("broken")
+    [item] = certificates(config, {"loaded": loaded, "refusal": "no certificate in it"})
+    assert codes(item) == ["certificate.not-renewed", "certificate.expiring"], "and it goes on serving"
+
+
 def test_of_a_chain_the_first_end_counts_and_of_authorities_the_last(tmp_path: Path, authority: Authority) -> None:
     old, new = (authority.issue(name, valid_days=days) for name, days in (("old", -1), ("new", 30)))
     both = tmp_path / "both.pem"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import random
 import socket
+import ssl
 import struct
 import subprocess
 import threading
 import time
 from collections.abc import Iterable
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from pynetdicom.pdu import P_DATA_TF
 from edgeai.api.errors import ConfigError
 from edgeai.dicom.negotiation import AssociationRules
 from edgeai.dicom.scp import ScpOptions, StorageScp, server_tls
-from edgeai.testing.certificates import Authority
+from edgeai.testing.certificates import Authority, Identity
 from edgeai.testing.dicom_peers import (
     CR,
     ECHO,
@@ -39,6 +41,7 @@ from edgeai.testing.dicom_peers import (
     store_pdus,
     wait_until,
 )
+from edgeai.tls_files import TlsFiles
 
 # --- what breaks off, and what is no DICOM ------------------------------------------------------
 
@@ -279,6 +282,47 @@ def test_a_handshake_that_never_ends_holds_up_nobody(station: Receiving, authori
     echoscu = Path(storescu).with_name("echoscu")
     subprocess.run([echoscu, *secured, "127.0.0.1", str(station.port)], check=True, timeout=30)
     stuck.close()
+
+
+def test_a_renewed_certificate_is_shown_to_the_next_sender_and_one_that_is_none_is_not(
+    station: Receiving, authority: Authority, tmp_path: Path
+) -> None:
+    old, new = authority.issue("old", valid_days=1), authority.issue("new", valid_days=90)
+    files = {"certificate": tmp_path / "in-use.pem", "key": tmp_path / "in-use.key"}
+    make = partial(server_tls, files["certificate"], files["key"])
+
+    def install(certificate: bytes, key: bytes) -> None:
+        files["certificate"].write_bytes(certificate)
+        files["key"].write_bytes(key)
+
+    def shown() -> bytes:
+        client = ssl.create_default_context(cafile=str(authority.ca))
+        plain = socket.create_connection(("127.0.0.1", station.port), timeout=30)
+        with client.wrap_socket(plain, server_hostname="localhost") as secured:
+            return secured.getpeercert(binary_form=True) or b""
+
+    def der(identity: Identity) -> bytes:
+        return ssl.PEM_cert_to_DER_cert(identity.certificate.read_text())
+
+    install(old.certificate.read_bytes(), old.key.read_bytes())
+    tls = TlsFiles("ingest.scp.tls", make, **files)
+    station.start(tls=tls)
+    assert shown() == der(old)
+    for certificate, key in (
+        (b"not a certificate", old.key.read_bytes()),
+        (new.certificate.read_bytes(), old.key.read_bytes()),
+        (new.certificate.read_bytes(), b""),
+    ):
+        install(certificate, key)
+        assert shown() == der(old)
+        assert tls.refusal
+    files["certificate"].unlink()
+    assert shown() == der(old)
+    install(new.certificate.read_bytes(), new.key.read_bytes())
+    assert shown() == der(new)
+    assert tls.refusal == ""
+    status = send(station.port, radiograph(), tls_args=(ssl.create_default_context(cafile=authority.ca), "localhost"))
+    assert status[0].Status == SUCCESS
 
 
 def test_tls_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None:
