@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,13 @@ class TlsFiles:
         return tuple(_stamp(path) for path in self._files.values())
 
     def _read(self) -> dict[str, Periods]:
-        return {key: periods_of(path) for key, path in self._files.items() if key != "key"}
+        periods = {}
+        for key, path in self._files.items():
+            # OpenSSL takes more than can be parsed here (TRUSTED CERTIFICATE, say): what it took is in use.
+            with suppress(OSError, ValueError):
+                if key != "key":
+                    periods[key] = periods_of(path)
+        return periods
 
 
 def periods_of(path: Path) -> Periods:

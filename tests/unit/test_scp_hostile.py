@@ -325,6 +325,15 @@ def test_a_renewed_certificate_is_shown_to_the_next_sender_and_one_that_is_none_
     assert status[0].Status == SUCCESS
 
 
+def test_an_authority_in_openssls_own_form_does_not_keep_the_port_shut(authority: Authority, tmp_path: Path) -> None:
+    server, trusted = authority.issue("cart"), tmp_path / "trusted.pem"
+    command = ["openssl", "x509", "-in", authority.ca, "-trustout", "-addtrust", "clientAuth"]
+    subprocess.run([*command, "-out", trusted], check=True, timeout=60)
+    files = {"certificate": server.certificate, "key": server.key, "ca": trusted}
+    tls = TlsFiles("ingest.scp.tls", partial(server_tls, server.certificate, server.key, trusted), **files)
+    assert set(tls.detail()["loaded"]) == {"ingest.scp.tls.certificate"}
+
+
 def test_tls_files_that_cannot_be_used(authority: Authority, tmp_path: Path) -> None:
     one, two = authority.issue("one"), authority.issue("two")
     for certificate, key, ca in (
