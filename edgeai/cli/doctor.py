@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeai.cli import output
+
 if TYPE_CHECKING:
     from edgeai.doctor import Check
 
@@ -25,7 +27,7 @@ def command(
     limit_s: Annotated[
         float, typer.Option(help="seconds that a plugin may take to load, to look for devices, or to open a sink")
     ] = 60.0,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON, for programs")] = False,
+    as_json: Annotated[bool, output.option("JSON, for programs")] = False,
 ) -> None:
     """Open what `edgeai run` would open, and say what to do about what is wrong.
 
@@ -44,7 +46,7 @@ def command(
             _print(item)
     if as_json:
         rows = [{name: getattr(item, name) for name in item.__slots__} for item in findings]
-        typer.echo(json.dumps(rows, indent=1))
+        output.put(json.dumps(rows, indent=1))
     raise typer.Exit(1 if any(item.verdict == "fail" for item in findings) else 0)
 
 
