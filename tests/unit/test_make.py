@@ -106,7 +106,7 @@ def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], 
 def test_every_python_that_is_here_is_tried_and_the_others_are_named(tmp_path: Path) -> None:
     status, calls, output = ci(tmp_path, "3.11", "3.12")
     assert status == 0, output
-    assert calls == ["lint", "test", f"unit PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12"]
+    assert calls == ["lint", "test", f"cart-tests PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12"]
     assert "has no such Python: 3.13" in output  # there is one of that name, which does not start
 
 
@@ -117,7 +117,7 @@ def test_the_newest_python_may_be_the_one_that_make_takes(tmp_path: Path) -> Non
     assert "no such Python" not in output
 
 
-@pytest.mark.parametrize("fails", ["lint", "test", "unit*3.12"])
+@pytest.mark.parametrize("fails", ["lint", "test", "cart-tests*3.12"])
 def test_whatever_fails_in_ci_the_rest_is_tried_too(tmp_path: Path, fails: str) -> None:
     status, calls, output = ci(tmp_path, "3.11", "3.12", "3.13", fails=fails)
     assert status == 1
@@ -129,7 +129,7 @@ def test_a_python_of_pyenv_is_taken(tmp_path: Path) -> None:
     script(tmp_path / ".pyenv/versions/3.12.9/bin/python", "#!/bin/sh\nexit 0\n")
     status, calls, _ = ci(tmp_path, "3.11")
     assert status == 0
-    assert calls[2:] == [f"unit PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
+    assert calls[2:] == [f"cart-tests PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
 
 
 def test_what_ci_asks_of_make_there_is() -> None:
