@@ -164,11 +164,11 @@ def test_garbage_on_disk_is_said_by_who_runs_the_old_one_and_by_nobody_else(devi
     device.bundle.write_bytes(whole)
     until(lambda: device.warning() is None)
     device.bundle.unlink()
-    assert until(device.warning).cause == "bundle.not-a-bundle"
+    assert until(device.warning).cause == "bundle.missing"
     assert device.cart.stop() == 0
     device.cart.start()
     [held] = until(lambda: device.cart.events("deployment.held"))
-    assert held["facts"]["code"] == "bundle.not-a-bundle"
+    assert held["facts"]["code"] == "bundle.missing"
     assert until(lambda: device.cart.events("deployment.bundle-unreadable"))[0]["facts"]["remedy"]
 
 
