@@ -62,7 +62,7 @@ CART_TESTS = $(foreach name,bundle_keys bundle_signing certificates cli_infer co
 cart-tests: $(VENV)/.cart-tests
 	$(PARALLEL) -m "not system and not slow" $(CART_TESTS) $(ARGS)
 
-quick: lint unit ## Lint and the unit tests but the slow ones: about three minutes
+quick: lint unit ## Lint and the unit tests but the slow ones: for between two changes
 
 bench: $(VENV)/.dev ## One table of ratios, each to a limit measured in the same run
 	$(PY) -m benchmarks $(ARGS)

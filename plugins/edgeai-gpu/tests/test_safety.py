@@ -136,7 +136,8 @@ def test_recurrent_layers(keras, tmp_path, request_for, kind):
     answer = TensorSpec(name="y", dtype="float32", shape=(1, 6 if kind == "Bidirectional" else 4))
     out.mkdir()
     request = request_for(model=tmp_path / "model.keras", inputs=(steps,), outputs=(answer,), output=out)
-    BACKEND.describe(CONVERTER.convert(request).artifact)
+    described = BACKEND.describe(CONVERTER.convert(request).artifact)
+    assert [(spec.name, tuple(spec.shape)) for spec in described.inputs] == [("rows", (1, 4, 3))]
 
 
 def test_one_that_keras_2_saved(tmp_path):
