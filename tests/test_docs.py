@@ -89,6 +89,12 @@ def test_the_reference_has_every_option_of_a_command_and_no_other(name: str) -> 
     assert set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", section)) == has
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_reference_says_how_each_command_ends(name: str) -> None:
+    section = _text("reference/cli.md").split(f"## `edgeai {name}`")[1].split("\n## ")[0]
+    assert re.search(r"exit status", section, re.IGNORECASE)
+
+
 def test_every_module_of_the_core_is_in_the_architecture_and_its_layers_are_those_that_are_held() -> None:
     text = _text("architecture.md")
     entries = {path.stem for path in (ROOT / "edgeai").iterdir() if path.suffix == ".py" or path.is_dir()}

@@ -23,7 +23,9 @@ app = typer.Typer(
     help="See what a sink refused for good or has not got yet; offer it again, or give it up.\n\n"
     "A message that a sink will never take (the broker's access list forbids it, it is too large) is set aside, so that"
     " it holds up no other. It stays in the spool until it is retried or dropped: `list` says why it was refused; cure"
-    " that, then `retry`. The service may be running or not.",
+    " that, then `retry`. The service may be running or not.\n\n"
+    "Exit status: 0 when done, also where nothing matches; 2 when the profile or the choice cannot be used; 1"
+    " otherwise.",
 )
 
 SHOWN = 20
@@ -169,7 +171,8 @@ def _lines(aside: Sequence[Aside], shown: int) -> list[str]:
         lines.append(f"{sink}  {lane}  {code}: {len(items)}")
         for item in items[:shown]:
             since = _age(time.time() - item.at) if item.at is not None else ""
-            lines.append(f"  {item.key}  {item.size_bytes} bytes, {since} ago: {' '.join(item.reason.split())}")
+            mark = "a self-test's end, " if item.channel.startswith("selftest/") else ""
+            lines.append(f"  {item.key}  {mark}{item.size_bytes} bytes, {since} ago: {' '.join(item.reason.split())}")
         if len(items) > shown:
             lines.append(f"  ... and {len(items) - shown} more; --all lists them")
     return lines

@@ -45,6 +45,9 @@ def command(
     Example: after an update of a plugin that failed since yesterday:
 
     edgeai rerun cart.toml --code plugin.fault --since 1d --dry-run
+
+    Exit status: 0 when they were put back or none matches, whatever came of them; 2 when the profile or the choice
+    cannot be used; 1 otherwise.
     """
     from edgeai.cli.device import existing_spool
     from edgeai.config import load_config

@@ -16,15 +16,22 @@ from edgeai.bundle.manifest import Eligibility
 from edgeai.cli.selftest_ways import FarEnd, OutOfSpool, WayIn, far_end, way_in
 from edgeai.config import DeviceConfig
 from edgeai.dicom.phantom import LEAST_SIDE, PHOTOMETRIC, Sitter, write_phantom
+from edgeai.health import read_health
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.selftest import UID_ROOT
 from edgeai.spool import Spool
-from edgeai.spool.tracing import jobs_of, unfinished_below, unsent_on
+from edgeai.spool.tracing import ASIDE, jobs_of, unfinished_below, unsent_on
 
 _T = TypeVar("_T")
 Stage = Literal["send", "analyse", "deliver"]
 POLL_S: Final = 0.1
+SILENT_BEATS: Final = 5
+"""Heartbeats that publish may be late with before that is why nothing leaves."""
+
+_STATUS: Final = "see `edgeai status PROFILE`"
+_LIST: Final = "`edgeai messages list PROFILE` says why it was refused; cure that, then retry or drop it"
+_READ: Final = "let the broker's access list allow this device to read its own self-test topic"
 
 
 class Stuck(EdgeaiError):
@@ -115,10 +122,24 @@ class Journey:
                 raise Stuck(message, stage="analyse", code=hold.code, remedy=hold.remedy or None)
         if unfinished_below(self.spool.db, UID_ROOT):
             message = "the phantom of an earlier self-test has not been analysed yet"
-            raise Stuck(message, stage="analyse", code="selftest.unfinished", remedy="see `edgeai status PROFILE`")
+            remedy = self._advice("serving", _STATUS)
+            raise Stuck(message, stage="analyse", code="selftest.unfinished", remedy=remedy)
         for sink, place in unsent_on(self.spool.db, "selftest/*"):
             message = f"the end of an earlier self-test is {place} for the sink {sink}"
-            raise Stuck(message, stage="deliver", code="selftest.undelivered", remedy="see `edgeai status PROFILE`")
+            remedy = self._advice("delivering", _LIST if place == ASIDE else _STATUS)
+            raise Stuck(message, stage="deliver", code="selftest.undelivered", remedy=remedy)
+
+    def _advice(self, half: Literal["serving", "delivering"], otherwise: str) -> str:
+        """What to do about the first thing that is known to stand in the way; ``otherwise`` where nothing is."""
+        health = read_health(self.spool, self.config)
+        for item in health.problems:
+            # How the last self-test on the timer ended says nothing more than this one.
+            if item.stops in (half, "both") and item.code != "selftest.failed":
+                return f"{item.message}; {item.remedy}"
+        publish = next(role for role in health.roles if role.role == "publish")
+        if half == "delivering" and publish.silent_s > SILENT_BEATS * self.config.supervise.heartbeat_s:
+            return f"publish has said nothing for {publish.silent_s:.0f} s; restart the service if that goes on"
+        return otherwise
 
     # --- one phantom ------------------------------------------------------------------------------
 
@@ -154,17 +175,19 @@ class Journey:
             trace = traces.get(deployment)
             if trace is None:
                 message = f"the phantom was sent ({entrance.name}) and did not become a job of {deployment}"
-                return Stuck(message, stage="send", code="selftest.not-taken", remedy="see ingest's log")
+                remedy = self._advice("serving", "see ingest's log")
+                return Stuck(message, stage="send", code="selftest.not-taken", remedy=remedy)
             if trace.state != "done":
                 message = f"the phantom has been {trace.state} on {deployment} for {self.limit_s:g} s"
-                return Stuck(message, stage="analyse", code="selftest.unfinished", remedy="see `edgeai status PROFILE`")
-        places = ", ".join(sorted({f"{place} for {sink}" for sink, place in unsent_on(self.spool.db, "selftest/*")}))
+                remedy = self._advice("serving", _STATUS)
+                return Stuck(message, stage="analyse", code="selftest.unfinished", remedy=remedy)
+        unsent = unsent_on(self.spool.db, "selftest/*")
+        places = ", ".join(sorted({f"{place} for {sink}" for sink, place in unsent}))
         message = (
             f"the phantom was analysed, and its end was not heard ({exit_.name}): {places or 'it has left the spool'}"
         )
-        remedy = (
-            "see `edgeai status PROFILE`; the broker's access list must let this device read its own self-test topic"
-        )
+        is_aside = any(place == ASIDE for _, place in unsent)
+        remedy = self._advice("delivering", _LIST if is_aside else _STATUS if unsent else _READ)
         return Stuck(message, stage="deliver", code="selftest.undelivered", remedy=remedy)
 
 

@@ -170,6 +170,7 @@ def _sinks(health: Health) -> Table:
     table = _table("Sinks", "name", "state", "waiting", "oldest", "set aside", "delivered")
     for sink in health.sinks:
         state = "unknown" if sink.up is None else f"{_MARK[sink.up]} {'up' if sink.up else 'down'}"
+        state += ", unverified" if sink.unverified else ""
         oldest = max(sink.oldest_s.values(), default=None)
         delivered = sum(entry.delivered for entry in health.ledger.messages if entry.sink == sink.name)
         row = (str(sink.waiting), "" if oldest is None else _duration(oldest), str(sink.aside), str(delivered))

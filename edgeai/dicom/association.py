@@ -256,7 +256,7 @@ class Association:
             take(
                 self._service.intake,
                 file.close(),
-                source=f"dicom:{self.peer}",
+                source=self.peer,
                 sop_class_uid=sop_class,
                 sop_instance_uid=command.sop_instance_uid,
                 digest=file.digest,

@@ -59,6 +59,7 @@ class SinkHealth:
         since: when that began, seconds since the epoch.
         waiting, aside: messages that it has not got, or refused for good.
         oldest_s: age of the oldest that waits, by lane.
+        unverified: the other side cannot say what it refuses: results, events and the status alike.
     """
 
     name: str
@@ -69,6 +70,7 @@ class SinkHealth:
     waiting: int = 0
     aside: int = 0
     oldest_s: Mapping[str, float] = field(default_factory=dict)
+    unverified: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

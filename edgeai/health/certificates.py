@@ -121,7 +121,6 @@ def _periods(path: Path) -> Periods:
 def certificate_problems(item: Certificate, now: float) -> Iterator[Problem]:
     """What is wrong with one at ``now``, seconds since the epoch."""
     stops: Stops = item.stops
-    who = {"serving": "senders refuse", "delivering": "the broker refuses"}[item.stops]
     renewed = "the file was renewed, and is not in use yet: restart the service" if item.is_stale else ""
     if item.refusal and item.name.endswith(".certificate"):  # said once for a table
         message = f"the files of {item.name.rpartition('.')[0]} changed and cannot be used, so the old ones stay"
@@ -134,7 +133,7 @@ def certificate_problems(item: Certificate, now: float) -> Iterator[Problem]:
             stops=stops,
         )
     elif now > item.ends_at:
-        message = f"{item.name} ({item.path.name}) ended on {moment(item.ends_at)}: {who} this device"
+        message = f"{item.name} ({item.path.name}) ended on {moment(item.ends_at)}: {_without(item)}"
         yield problem("certificate.expired", message, about=item.name, since=item.ends_at, stops=stops, remedy=renewed)
     elif now < item.begins_at:
         message = f"{item.name} ({item.path.name}) is not valid before {moment(item.begins_at)}"
@@ -146,6 +145,14 @@ def certificate_problems(item: Certificate, now: float) -> Iterator[Problem]:
             yield problem(
                 "certificate.expiring", message, about=item.name, remedy=renewed, days=round((end - now) / _DAY_S, 1)
             )
+
+
+def _without(item: Certificate) -> str:
+    """What no longer goes: who has a connection keeps it, and nobody was refused before somebody asks."""
+    own = item.name.endswith(".certificate")
+    if item.stops == "serving":
+        return "senders that check it take no new connection" if own else "senders' certificates are no longer taken"
+    return "a broker that checks it takes no new connection" if own else "no broker is taken at the next connection"
 
 
 __all__ = ["Certificate", "certificate_problems", "certificates"]

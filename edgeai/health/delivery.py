@@ -71,7 +71,8 @@ def _sink(facts: Facts, sink: SinkHealth, word: Mapping[str, Any] | None) -> Ite
         message = f"the other side of sink {sink.name} refuses this device's status: whoever watches it there is misled"
         yield problem("status.refused", message, about=sink.name, cause=str(word["refusing"][STATUS]))
     if word.get("unverified"):
-        message = f"the broker of sink {sink.name} speaks MQTT 3.1.1: what it refuses is lost without a word"
+        message = f"the broker of sink {sink.name} speaks MQTT 3.1.1: results, events and this device's status that"
+        message += " it refuses are lost without a word"
         yield problem("delivery.unverified", message, about=sink.name)
 
 

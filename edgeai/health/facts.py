@@ -151,6 +151,7 @@ def _sink(name: str, publish: Note | None, ledger: Ledger, now: float) -> SinkHe
         code=word.get("code") or None,
         why=word.get("why") or None,
         since=word.get("since") or None,
+        unverified=bool(word.get("unverified")),
         waiting=sum(entry.waiting for entry in entries),
         aside=sum(entry.aside for entry in entries),
         oldest_s={

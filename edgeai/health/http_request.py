@@ -11,7 +11,8 @@ from typing import Final
 _LINE: Final = re.compile(r"([A-Z]{1,16}) (\S{1,2048}) HTTP/1\.([01])")
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+)(?::\d{1,5})?")
-_LOCAL: Final = frozenset({"localhost"})
+_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+"""What every machine calls itself: no page in somebody's browser has an address of its own that says so."""
 
 
 class BadRequest(ValueError):
@@ -78,8 +79,8 @@ def plain_host(host: str) -> str:
 class Hosts:
     """The names that requests may call this endpoint by.
 
-    ``localhost``, the configured host, the addresses of this machine, and what the profile adds. A name of somebody
-    else's that resolves to here is not one of them.
+    ``localhost`` and its two addresses, the configured host, the address that was reached, and what the profile adds. A
+    name of somebody else's that resolves to here is not one of them.
     """
 
     def __init__(self, configured: str, more: Iterable[str]) -> None:

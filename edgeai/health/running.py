@@ -16,6 +16,9 @@ OVERDUE_S: Final = 10.0
 WRITING_S: Final = 30.0
 """How long the end of a job may take to be written."""
 
+_SUPERVISOR_SILENT: Final = "restart the service, as systemd's watchdog does by itself; if that goes on, read the log"
+"""Nobody in the service watches over the supervisor."""
+
 
 def role_problems(facts: Facts) -> Iterator[Problem]:
     """Processes that are gone or say nothing."""
@@ -32,7 +35,10 @@ def role_problems(facts: Facts) -> Iterator[Problem]:
             yield problem("role.starting", f"{role.role} is starting", about=role.role, stops=stops)
         elif role.silent_s > facts.config.supervise.silent_s:
             message = f"{role.role} has said nothing for over {facts.config.supervise.silent_s:g} s"
-            yield problem("role.silent", message, about=role.role, stops=stops, silent_s=round(role.silent_s, 1))
+            remedy = _SUPERVISOR_SILENT if role.role == "supervise" else ""
+            yield problem(
+                "role.silent", message, about=role.role, stops=stops, remedy=remedy, silent_s=round(role.silent_s, 1)
+            )
 
 
 def deployment_problems(facts: Facts) -> Iterator[Problem]:

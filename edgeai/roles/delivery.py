@@ -337,7 +337,8 @@ class Delivery(threading.Thread):
         if lane.refusing != refusal.code:
             log.warning("status.refused", sink=self.sink_name, code=refusal.code, why=refusal.reason)
             text = f"{self.sink_name} refused the status for good: {refusal.reason}"
-            self._tell("message.set-aside", text, lane="status", code=refusal.code, key="status", held_back=0)
+            marks = {"channel": "status", "selftest": False}
+            self._tell("message.set-aside", text, lane="status", code=refusal.code, key="status", held_back=0, **marks)
         lane.refusing = refusal.code
 
     def _pay(self) -> None:

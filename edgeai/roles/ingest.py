@@ -155,8 +155,6 @@ class SpoolIntake:
 
     def admit(self, instance: InstanceRef, received: Path, *, content: Callable[[], str], source: str) -> bool:
         """Keep the instance, with a job for every deployment that it is eligible for."""
-        # As in every record: events of refusals say who sent, and not by what protocol.
-        source = source.removeprefix("dicom:")
         rules = self._rules()
         reasons = {name: rule.why_not(instance) if rule else None for name, rule in rules.items()}
         eligible = [name for name, why in reasons.items() if why is None]

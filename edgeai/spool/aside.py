@@ -162,18 +162,21 @@ class SetAside(Store):
             forget_unwanted(db, [int(row[0]) for row in rows])
 
     def _say(self, db: sqlite3.Connection, sink: str, lane: str, refusal: Refusal) -> None:
-        key, kind = _about(db, refusal.sequence)
+        key, kind, channel = _about(db, refusal.sequence)
         if kind == KIND:  # of a refusal that was refused nothing more is said
             return
-        about = (sink, lane, refusal.code)
+        is_selftest = channel.startswith("selftest/")  # it goes in the lane of events, and is none
+        about = (sink, "selftest" if is_selftest else lane, refusal.code)
         now = time.monotonic()
         said_at, held_back = self._said.get(about, (-1e9, 0))
         if now - said_at < SAY_EVERY_S.get(lane, SAY_EVERY_ELSE_S):
             self._said[about] = (said_at, held_back + 1)
             return
         self._said[about] = (now, 0)
-        text = f"{sink} refused a message for good, which is set aside: {refusal.reason}"
+        what = "the end of a self-test" if is_selftest else "a message"
+        text = f"{sink} refused {what} for good, which is set aside: {refusal.reason}"
         facts = {"sink": sink, "lane": lane, "code": refusal.code, "key": key, "held_back": held_back}
+        facts |= {"channel": channel, "selftest": is_selftest}
         queue_event(self, db, KIND, text[:1000], **facts)
 
     def _listed(self, table: str, columns: str, choice: Choice) -> list[Aside]:
@@ -213,16 +216,17 @@ def _chosen(db: sqlite3.Connection, choice: Choice) -> list[tuple[str, str, int]
     ).fetchall()
 
 
-def _about(db: sqlite3.Connection, sequence: int) -> tuple[str, str]:
-    """A message's key and, of an event, its kind."""
-    key, lane, body = db.execute(
-        "SELECT CAST(key AS BLOB), lane, CAST(body AS BLOB) FROM messages WHERE sequence = ?", (sequence,)
+def _about(db: sqlite3.Connection, sequence: int) -> tuple[str, str, str]:
+    """A message's key, of an event its kind, and its channel."""
+    key, lane, channel, body = db.execute(
+        "SELECT CAST(key AS BLOB), lane, CAST(channel AS BLOB), CAST(body AS BLOB) FROM messages WHERE sequence = ?",
+        (sequence,),
     ).fetchone()
     try:
         kind = json.loads(body)["kind"] if lane == "event" else ""
     except (KeyError, TypeError, ValueError):
         kind = ""
-    return _text(key), str(kind)
+    return _text(key), str(kind), _text(channel)
 
 
 def _text(value: object) -> str:

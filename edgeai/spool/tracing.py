@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from edgeai.spool.database import Database
+
+ASIDE: Final = "set aside"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,18 +47,18 @@ def unfinished_below(database: Database, uid_root: str) -> int:
 
 
 def unsent_on(database: Database, channels: str) -> list[tuple[str, str]]:
-    """(sink, ``waiting`` or ``set aside``) of each message of the lane ``event`` whose channel fits the pattern."""
+    """(sink, ``waiting`` or ``ASIDE``) of each message of the lane ``event`` whose channel fits the pattern."""
     with database.read() as db:
         return [
             (str(row[0]), str(row[1]))
             for row in db.execute(
                 "SELECT p.sink, 'waiting' FROM pending AS p JOIN messages AS m ON m.sequence = p.sequence"
                 " WHERE p.lane = 'event' AND m.channel GLOB ?1 UNION ALL"
-                " SELECT s.sink, 'set aside' FROM set_aside AS s JOIN messages AS m ON m.sequence = s.sequence"
+                " SELECT s.sink, ?2 FROM set_aside AS s JOIN messages AS m ON m.sequence = s.sequence"
                 " WHERE s.lane = 'event' AND m.channel GLOB ?1",
-                (channels,),
+                (channels, ASIDE),
             )
         ]
 
 
-__all__ = ["Trace", "jobs_of", "unfinished_below", "unsent_on"]
+__all__ = ["ASIDE", "Trace", "jobs_of", "unfinished_below", "unsent_on"]

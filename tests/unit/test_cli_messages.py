@@ -77,6 +77,19 @@ def test_a_long_list_is_cut_unless_all_is_said(profile: Path, spool: Spool, caps
     assert all(f"more-{number} " in text for number in range(30))
 
 
+def test_a_self_tests_end_is_told_from_an_event(
+    profile: Path, spool: Spool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with spool.db.write() as db:
+        queue_message(db, "end-1", "selftest/guard", b"{}")
+    [number] = [message.sequence for message in spool.pending(10, sink="mqtt", lane="event") if message.key == "end-1"]
+    spool.settle("mqtt", (), [Refusal(sequence=number, code="mqtt.not-authorised", reason="no")])
+    assert command("list", profile) == 0
+    text = capsys.readouterr().out
+    assert "end-1  a self-test's end, 2 bytes" in text
+    assert text.count("self-test") == 1
+
+
 def test_retry_offers_again_what_was_chosen(profile: Path, spool: Spool, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("retry", profile, "--code", "mqtt.not-authorised") == 0
     assert capsys.readouterr().out == "2 retried, 1 still set aside\n"

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from edgeai.api import BundleRejected, SpoolError
 from edgeai.bundle.keys import make_keys
 from edgeai.config import DeviceConfig, load_config
 from edgeai.health import KINDS, Health, read_health, status_body
+from edgeai.health.facts import gather
+from edgeai.health.running import role_problems
 from edgeai.spool import Spool
 from edgeai.spool.metrics import add_count
 from edgeai.spool.outbox import queue_message
@@ -105,6 +108,19 @@ def test_a_process_that_is_gone_stops_what_it_does(device: Device, role: str, se
     assert (health.is_serving, health.is_delivering) == (serving, delivering)
     [problem] = health.problems
     assert (problem.code, problem.about) == ("role.not-running", role)
+
+
+@pytest.mark.parametrize(("role", "helper"), [("supervise", "systemd"), ("ingest", "supervisor")])
+def test_a_process_that_says_nothing_is_a_problem_and_who_ends_it_is_said(
+    device: Device, role: str, helper: str
+) -> None:
+    """The supervisor ends the others; over it itself nobody in the service watches."""
+    facts = gather(device.spool, device.config)
+    roles = tuple(replace(item, silent_s=1e6 if item.role == role else 0.0) for item in facts.roles)
+    [problem] = role_problems(replace(facts, roles=roles))
+    assert (problem.code, problem.about, problem.stops) == ("role.silent", role, "serving")
+    assert helper in problem.remedy
+    assert ("the supervisor ends" in problem.remedy) == (role != "supervise")
 
 
 def test_ingest_that_has_not_opened_its_port_yet_does_not_serve(device: Device) -> None:
@@ -280,7 +296,14 @@ def test_what_a_sink_says_of_itself(device: Device, word: dict[str, Any], code: 
     health = device.health()
     assert [item.code for item in health.problems] == ([code] if code else [])
     assert health.is_delivering == delivering
-    assert ("delivery.unverified" in {item.code for item in health.warnings}) == bool(word.get("unverified"))
+    unverified = [item.message for item in health.warnings if item.code == "delivery.unverified"]
+    assert len(unverified) == bool(word.get("unverified"))
+    assert all("results, events and this device's status" in message for message in unverified)
+    marked = {item["name"]: item["unverified"] for item in health.as_dict()["sinks"]}
+    assert marked["mqtt"] is bool(word.get("unverified"))
+    assert marked["jsonl"] is False
+    body = status_body(device.config, health, "2026-01-01T00:00:00Z")
+    assert [item["message"] for item in body["warnings"] if item["code"] == "delivery.unverified"] == unverified
 
 
 def test_a_sink_refuses_results_until_it_lacks_none(device: Device) -> None:

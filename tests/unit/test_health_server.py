@@ -81,14 +81,18 @@ def test_health_and_metrics_are_answered(server: HealthServer, config: DeviceCon
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.0.0.1:1", "localhost.", "cart-17.hospital.example"]
+    "host",
+    [
+        *("localhost", "LOCALHOST:9464", "127.0.0.1", "127.0.0.1:1", "localhost.", "cart-17.hospital.example"),
+        *("[::1]", "[::1]:9464", "[0:0:0:0:0:0:0:1]"),
+    ],
 )
 def test_this_devices_names_may_be_asked(server: HealthServer, config: DeviceConfig, host: str) -> None:
     assert get(config, host=host)[0] == 503
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:9464", "localhost.evil.example", "192.0.2.9", "127.0.0.2", "[::1]"]
+    "host", ["evil.example", "evil.example:9464", "localhost.evil.example", "192.0.2.9", "127.0.0.2", "[::2]", "[::]"]
 )
 def test_a_name_of_somebody_elses_that_leads_here_learns_nothing(
     server: HealthServer, config: DeviceConfig, host: str
@@ -131,6 +135,9 @@ def test_a_request_without_host_is_a_clients_of_http_1_0() -> None:
     ("host", "here", "allowed"),
     [
         ("::1", "::1", True),
+        ("::1", "192.0.2.1", True),
+        ("127.0.0.1", "::1", True),
+        ("::2", "::1", False),
         ("192.0.2.1", "::ffff:192.0.2.1", True),
         ("192.0.2.1", "192.0.2.1", True),
         ("192.0.2.2", "192.0.2.1", False),

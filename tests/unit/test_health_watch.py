@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -107,6 +108,22 @@ def test_a_certificate_is_fine_then_ends_soon_then_has_ended(tmp_path: Path, aut
     assert codes(item, 21) == ["certificate.expired"]
     assert codes(item, -31) == ["certificate.not-yet-valid"]
     assert item.as_dict(time.time())["expires_s"] == pytest.approx(20 * DAY_S, abs=600)
+
+
+@pytest.mark.parametrize("key", ["certificate", "ca"])
+@pytest.mark.parametrize("table", ["mqtt.tls", "ingest.scp.tls"])
+def test_of_one_that_has_ended_nothing_is_said_that_has_not_come_yet(
+    tmp_path: Path, authority: Authority, table: str, key: str
+) -> None:
+    """A connection that stands goes on, and whom an authority vouches for is refused by this side."""
+    cart = authority.issue("cart", valid_days=-1)
+    text = f'[{table}]\ncertificate = "{cart.certificate}"\nkey = "{cart.key}"\nca = "{cart.certificate}"\n'
+    [problem] = certificate_problems(listed(tmp_path, text)[f"{table}.{key}"], time.time())
+    assert problem.code == "certificate.expired"
+    assert not re.search(r"\brefuses?\b", problem.message)
+    who = {"mqtt.tls": "broker", "ingest.scp.tls": "senders"}[table]
+    assert who in problem.message
+    assert ("that check" in problem.message) == (key == "certificate")
 
 
 def test_what_is_loaded_counts_and_not_the_file(tmp_path: Path, authority: Authority) -> None:

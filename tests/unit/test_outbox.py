@@ -137,6 +137,20 @@ def test_other_lanes_do_not_fill_the_bound_of_results(spool: Spool) -> None:
 # --- saying it ------------------------------------------------------------------------------------
 
 
+def test_the_end_of_a_self_test_is_marked_and_hides_no_event(spool: Spool) -> None:
+    """It goes in the lane of events: who reads of it must not look for an event that nobody got."""
+    [phantom] = queue(spool, "selftest/guard", {"kind": "no event"})
+    [event] = queue(spool, "event", {"kind": "x.y"})
+    refuse(spool, "a", phantom, event)
+    told = [body["facts"] for body in events(spool, "b", "message.set-aside")]
+    assert [(facts["lane"], facts["channel"], facts["selftest"]) for facts in told] == [
+        ("event", "selftest/guard", True),
+        ("event", "event", False),
+    ]
+    said = [body["message"] for body in events(spool, "b", "message.set-aside")]
+    assert ["self-test" in message for message in said] == [True, False]
+
+
 def test_it_is_said_once_with_what_was_held_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = queue(spool, "result/guard", *range(6))
     refuse(spool, "a", *numbers[:4])
@@ -147,6 +161,8 @@ def test_it_is_said_once_with_what_was_held_back(spool: Spool, monkeypatch: pyte
         "code": "mqtt.too-large",
         "key": "result/guard-0-0",
         "held_back": 0,
+        "channel": "result/guard",
+        "selftest": False,
     }
     refuse(spool, "a", numbers[4], code="mqtt.not-authorised")
     assert len(events(spool, "b", "message.set-aside")) == 2, "another code is another matter"

@@ -19,6 +19,7 @@ from pydicom.uid import UID_dictionary, generate_uid
 from pynetdicom import AE, sop_class
 from pynetdicom.dsutils import decode
 
+from edgeai.api import SpoolFull
 from edgeai.config import Spool as SpoolConfig
 from edgeai.dicom import arrival
 from edgeai.dicom.negotiation import AssociationRules, PeerRule
@@ -396,6 +397,23 @@ def test_a_mistake_of_ours_is_never_a_success(station: Receiving) -> None:
     broken.close()
     assert status.Status == INTERNAL
     assert station.arriving == []
+
+
+def test_who_sent_is_called_the_same_where_it_is_admitted_and_where_it_is_refused(station: Receiving) -> None:
+    """Whatever stands behind the port gets the sender's name as it is, with nothing to take off again."""
+    named: list[object] = []
+
+    class Listening(SpoolIntake):
+        def admit(self, *_: Any, source: str, **__: Any) -> bool:
+            named.append(source)
+            raise SpoolFull("full", code="spool.full")
+
+    listening = Listening(station.spool, lambda: {"guard": None})
+    station.start(intake=listening)
+    send(station.port, radiograph())
+    listening.close()
+    refused = [facts["source"] for kind, facts in station.events if kind == "spool.full"]
+    assert named == refused == ["SENDER@127.0.0.1"]
 
 
 def test_nothing_else_is_served(station: Receiving) -> None:
