@@ -29,15 +29,16 @@ def cold_start(folder: Path, bundle: Path, rounds: int) -> Iterator[Row]:
         limit=f"{found.limit_ms:.0f} ms: import numpy, pydicom, LiteRT",
         ratio=found.ratio,
         spread=found.spread,
-        bound=1.6,
+        bound=1.3,
         notes=_heavy_imports(infer, environment),
     )
 
 
 def _heavy_imports(command: list[str], environment: dict[str, str]) -> tuple[str, ...]:
-    # pydantic is not among them: typer itself brings it in for every command that has a parameter.
     timed = [command[0], "-X", "importtime", *command[1:]]
     told = subprocess.run(timed, check=True, capture_output=True, text=True, env=environment).stderr
     modules = {line.rsplit("|", 1)[-1].strip() for line in told.splitlines() if line.startswith("import time:")}
-    heavy = sorted(modules & {"tensorflow", "keras", "openvino", "pynetdicom", "paho.mqtt.client"})
+    heavy = sorted(
+        modules & {"tensorflow", "keras", "openvino", "pynetdicom", "paho.mqtt.client", "pydantic", "pydicom", "rich"}
+    )
     return (f"imports that it should do without: {', '.join(heavy) or 'none'}",)

@@ -21,6 +21,9 @@ from typer.main import get_command
 import edgeai
 from edgeai.api.errors import ConfigError, DataRejected, EdgeaiError, GateFailed
 from edgeai.cli import output
+from edgeai.cli.plain import read_plainly
+
+read_plainly()
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
