@@ -26,6 +26,7 @@ from edgeai.health import Health, read_health
 from edgeai.health.http_request import BadRequest, Hosts, Request, parse_request
 from edgeai.logs import Log
 from edgeai.metrics import SpoolCollector
+from edgeai.ports import why_not
 from edgeai.spool import Spool
 
 MAX_CLIENTS: Final = 32
@@ -130,11 +131,10 @@ class HealthServer:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
             listener = socket.create_server((host, port), family=family, backlog=64)
         except OSError as error:
-            message = f"the health endpoint cannot listen on {host}:{port}: {error.strerror or error}"
+            cause, remedy = why_not(error, port)
+            message = f"the health endpoint cannot listen on {host}:{port}: {cause}"
             if self._problem != message:
-                log.error(
-                    "health.port", message=message, remedy="choose another health.port, or stop what listens there"
-                )
+                log.error("health.port", message=message, remedy=f"{remedy} ([health])")
             self._problem, self._listen_at = message, now + RETRY_S
             return
         listener.setblocking(False)

@@ -18,6 +18,7 @@ from edgeai.dicom.association import Association, Report, Service
 from edgeai.dicom.door import Door, Place
 from edgeai.dicom.negotiation import AssociationRules, Reason
 from edgeai.logs import Log
+from edgeai.ports import why_not
 from edgeai.tls import cause_of_files, cause_of_handshake
 from edgeai.tls_files import TlsFiles
 
@@ -110,11 +111,9 @@ class StorageScp:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
             self._listener = socket.create_server((host, port), family=family, backlog=64)
         except OSError as error:
-            raise ConfigError(
-                f"the DICOM port cannot be opened: {host}:{port}: {error}",
-                code="config.scp-address",
-                remedy="is another service on that port, or the address not this machine's? see ingest.scp",
-            ) from error
+            cause, remedy = why_not(error, port)
+            message = f"the DICOM port {host}:{port} cannot be opened: {cause}"
+            raise ConfigError(message, code="config.scp-address", remedy=f"{remedy} (ingest.scp)") from error
         self._listener.settimeout(_ACCEPT_POLL_S)
         self._hosts.start()
         self._acceptor = threading.Thread(target=self._accept, name="dicom-accept", daemon=True)

@@ -14,6 +14,7 @@ from edgeai.api.errors import EdgeaiError
 from edgeai.config import DeviceConfig
 from edgeai.doctor.checks import Check
 from edgeai.health.clock import is_synchronised
+from edgeai.ports import why_not
 from edgeai.privacy import UidMask
 
 if TYPE_CHECKING:
@@ -67,8 +68,6 @@ def ports(config: DeviceConfig) -> Iterator[Check]:
 
 
 def _port(what: str, host: str, port: int, config: DeviceConfig, role: str) -> Check:
-    from edgeai.spool import is_held
-
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -77,18 +76,20 @@ def _port(what: str, host: str, port: int, config: DeviceConfig, role: str) -> C
             # Who only bound a port without listening yet is found by listening too.
             probe.listen(1)
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and is_held(config.device.data_dir / "spool" / "roles" / f"{role}.note"):
+        if error.errno == errno.EADDRINUSE and _is_open_by(role, config):
             return Check(what=what, verdict="ok", found=f"{host}:{port}, held by the running service")
-        return Check(what=what, verdict="fail", found=f"{host}:{port}: {error.strerror}", remedy=_freed(error, port))
+        cause, remedy = why_not(error, port)
+        return Check(what=what, verdict="fail", found=f"{host}:{port}: {cause}", remedy=remedy)
     return Check(what=what, verdict="ok", found=f"{host}:{port} is free")
 
 
-def _freed(error: OSError, port: int) -> str:
-    if isinstance(error, PermissionError):
-        return "ports below 1024 need CAP_NET_BIND_SERVICE, as the shipped unit gives it, or choose one above"
-    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
-        return "this machine has no such address (ip addr): give one that it has, or 0.0.0.0 for all"
-    return f"stop what listens there (ss -ltnp 'sport = :{port}'), or choose another port or address"
+def _is_open_by(role: str, config: DeviceConfig) -> bool:
+    """Whether the running service has its port: it runs without one that somebody else took."""
+    from edgeai.spool import is_held, read_note
+
+    place = config.device.data_dir / "spool" / "roles" / f"{role}.note"
+    note = read_note(place) if is_held(place) else None
+    return note is not None and not (note.detail.get("port") or note.detail.get("health_problem"))
 
 
 def folder(path: Path) -> Check:

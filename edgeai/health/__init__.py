@@ -14,6 +14,7 @@ role        key
 publish     ``sinks``                 name -> ``{up, code, why, remedy, since, taken, unverified, refusing, tls}``
 publish     ``watch``                 `Watch.detail`
 publish     ``health_problem``        why ``/health`` is not served, or None
+ingest      ``port``                  why the DICOM port is not open: ``{code, why, remedy}``, or None
 ingest      ``tls``                   ``TlsFiles.detail``
 ingest      ``connections``           how many are open
 ingest      ``rejections``            reason -> how many did not come in

@@ -31,6 +31,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "role.not-running": Kind("serving", "problem", "start the service, or read its log for why this process ends"),
     "role.starting": Kind("serving", "problem", "wait: a process has just been started"),
     "role.silent": Kind("serving", "problem", "the supervisor ends and restarts it; if that goes on, read the log"),
+    "ingest.port": Kind("serving", "problem", "stop what listens there, or choose another ingest.scp.port"),
     "deployment.starting": Kind("serving", "problem", "wait: a model is being verified and opened"),
     "deployment.held": Kind("serving", "problem", "give the device what it lacks; the jobs then run by themselves"),
     "deployment.unavailable": Kind("serving", "problem", "give the device what it lacks, then `edgeai rerun`"),

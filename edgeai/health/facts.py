@@ -11,7 +11,7 @@ from typing import Any, Final
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import DeviceConfig
 from edgeai.health.account import DeploymentHealth, Disk, RoleHealth, SinkHealth
-from edgeai.spool import Hold, Note, Quarantine, Spool, is_held
+from edgeai.spool import FAILED, Hold, Note, Quarantine, Spool, is_held
 from edgeai.spool.ledger import Ledger, has_finished_since, read_ledger
 
 STALLED_S: Final = 15.0
@@ -41,6 +41,7 @@ class Facts:
     Attributes:
         now: seconds since the epoch.
         notes: of living roles alone: what a dead one said means nothing.
+        failed: what roles that are not running said of why they ended.
         known_roles: every role that has said anything since the service started.
     """
 
@@ -54,6 +55,7 @@ class Facts:
     books: Books
     disk: Disk
     lost_images: int = 0
+    failed: Mapping[str, Note] = field(default_factory=dict)
 
     def detail(self, role: str, key: str) -> Mapping[str, Any]:
         """A table of a living role's heartbeat; empty where it said none."""
@@ -102,6 +104,11 @@ def gather(spool: Spool, config: DeviceConfig) -> Facts:
         books=books,
         disk=_disk(spool),
         lost_images=len(list(spool.lost.glob("*.dcm"))),
+        failed={
+            role.role: notes[role.role]
+            for role in roles
+            if not role.alive and role.role in notes and notes[role.role].state == FAILED
+        },
     )
 
 

@@ -13,7 +13,7 @@ from edgeai.health.delivery import delivery_problems, ledger_problems
 from edgeai.health.facts import Facts, gather
 from edgeai.health.intake import intake_problems, spool_problems
 from edgeai.health.keys import key_problems
-from edgeai.health.running import deployment_problems, role_problems
+from edgeai.health.running import deployment_problems, port_problems, role_problems
 from edgeai.spool import Spool
 
 _GRAVITY = {"both": 0, "serving": 1, "delivering": 2, "": 3}
@@ -47,6 +47,7 @@ def read_health(spool: Spool, config: DeviceConfig) -> Health:
 def _every_problem(facts: Facts, listed: Iterable[Certificate], synchronised: bool | None) -> Iterator[Problem]:
     yield from spool_problems(facts)
     yield from role_problems(facts)
+    yield from port_problems(facts)
     yield from deployment_problems(facts)
     yield from _once(intake_problems(facts))
     yield from delivery_problems(facts)

@@ -22,15 +22,10 @@ _SUPERVISOR_SILENT: Final = "restart the service, as systemd's watchdog does by 
 
 def role_problems(facts: Facts) -> Iterator[Problem]:
     """Processes that are gone or say nothing."""
-    supervised = "supervise" in facts.notes
     for role in facts.roles:
         stops: Stops = "delivering" if role.role == "publish" else "serving"
         if not role.alive:
-            edited = supervised and role.role not in facts.known_roles
-            remedy = "restart the service: it was started before the profile asked for this" if edited else ""
-            yield problem(
-                "role.not-running", f"{role.role} is not running", about=role.role, stops=stops, remedy=remedy
-            )
+            yield _not_running(facts, role.role, stops)
         elif role.role in ("ingest", "publish") and role.state == "starting":
             yield problem("role.starting", f"{role.role} is starting", about=role.role, stops=stops)
         elif role.silent_s > facts.config.supervise.silent_s:
@@ -39,6 +34,25 @@ def role_problems(facts: Facts) -> Iterator[Problem]:
             yield problem(
                 "role.silent", message, about=role.role, stops=stops, remedy=remedy, silent_s=round(role.silent_s, 1)
             )
+
+
+def _not_running(facts: Facts, role: str, stops: Stops) -> Problem:
+    message, note = f"{role} is not running", facts.failed.get(role)
+    if note is not None:
+        cause, why = str(note.detail.get("code") or ""), str(note.detail.get("why") or "")
+        remedy = str(note.detail.get("remedy") or "") or remedy_for(cause)
+        return problem("role.not-running", f"{message}: {why}", about=role, cause=cause, stops=stops, remedy=remedy)
+    edited = "supervise" in facts.notes and role not in facts.known_roles
+    remedy = "restart the service: it was started before the profile asked for this" if edited else ""
+    return problem("role.not-running", message, about=role, stops=stops, remedy=remedy)
+
+
+def port_problems(facts: Facts) -> Iterator[Problem]:
+    """The DICOM port that ingest cannot open."""
+    closed = facts.detail("ingest", "port")
+    if closed:
+        remedy, cause = str(closed.get("remedy") or ""), str(closed.get("code") or "")
+        yield problem("ingest.port", str(closed.get("why")), about="ingest", cause=cause, remedy=remedy)
 
 
 def deployment_problems(facts: Facts) -> Iterator[Problem]:

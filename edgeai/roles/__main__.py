@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,25 @@ def _run(role: str, name: str, config_path: Path, given: tuple[str, ...]) -> int
     config = load_config(config_path)
     logs.configure(name, level=config.log.level, form=config.log.format)
     module: Any = import_module(f"edgeai.roles.{role}")
-    return int(module.main(config, *given))
+    try:
+        return int(module.main(config, *given))
+    except EdgeaiError as error:
+        _leave_word(config.device.data_dir, name, error)
+        raise
+    except Exception as error:
+        text = f"an error that nobody foresaw, {type(error).__name__}; its log has the place"
+        _leave_word(config.device.data_dir, name, EdgeaiError(text, code="role.unexpected"))
+        raise
+
+
+def _leave_word(data_dir: Path, name: str, error: EdgeaiError) -> None:
+    """Why this process ends, in its note: whoever finds that it does not run (`edgeai.health`) can say so."""
+    from edgeai.spool import FAILED, Station
+
+    with suppress(EdgeaiError, OSError):  # another process has this place, or the disk is at fault
+        station = Station(data_dir / "spool" / "roles", name)
+        station.beat(FAILED, code=error.code, why=str(error)[:500], remedy=(error.remedy or "")[:500])
+        station.close()
 
 
 def _parse(arguments: list[str]) -> tuple[str, Path, tuple[str, ...]]:

@@ -249,6 +249,8 @@ class Ingest:
         self._eligible.refresh()
         self._stopping = threading.Event()
         self._scp: StorageScp | None = None
+        self._closed: dict[str, str] | None = None
+        """Why the DICOM port is not open: code, sentence and remedy."""
         if config.ingest.scp.enabled:
             options = scp_options(config.ingest.scp, config.spool.max_instance_bytes)
             self._scp = StorageScp(options, self._intake, self._intake.report)
@@ -268,15 +270,9 @@ class Ingest:
         )
 
     def run(self, stopping: threading.Event) -> None:
-        """Receive until ``stopping`` is set.
-
-        Raises:
-            ConfigError: ``config.scp-address``, the port cannot be listened on.
-        """
+        """Receive until ``stopping`` is set."""
         try:
-            if self._scp is not None:
-                self._scp.start()
-                log.info("scp.listening", host=self._config.ingest.scp.host, port=self._scp.port)
+            self._listen()
             for thread in self._folders:
                 thread.start()
             while not stopping.wait(self._config.supervise.heartbeat_s):
@@ -284,10 +280,27 @@ class Ingest:
         finally:
             self.stop()
 
+    def _listen(self) -> None:
+        """Open the DICOM port. One that is taken is tried again with each heartbeat, and folders are watched on."""
+        if self._scp is None:
+            return
+        try:
+            self._scp.start()
+        except ConfigError as error:
+            closed = {"code": error.code, "why": str(error), "remedy": error.remedy or ""}
+            if closed != self._closed:
+                log.error("scp.not-listening", code=error.code, why=str(error), remedy=error.remedy)
+            self._closed = closed
+            return
+        self._closed = None
+        log.info("scp.listening", host=self._config.ingest.scp.host, port=self._scp.port)
+
     def beat(self) -> None:
         """Say that the role lives, and what it does; with a listener or watcher that died it does not."""
+        if self._closed is not None:
+            self._listen()
         dead = [thread.name for thread in self._folders if not thread.is_alive()]
-        if self._scp is not None and not self._scp.is_listening:
+        if self._scp is not None and self._closed is None and not self._scp.is_listening:
             dead.append("scp")
         if dead:
             raise RuntimeError(f"died: {', '.join(dead)}")  # the supervisor starts a new one
@@ -301,6 +314,7 @@ class Ingest:
             received=self._intake.received,
             refusing=dict(self._intake.refusing) if self._intake.refusing else None,
             tls=self._scp.tls_detail() if self._scp else None,
+            port=self._closed,
         )
 
     def stop(self) -> None:
@@ -318,7 +332,7 @@ def main(config: DeviceConfig) -> int:
     """Run the role until SIGTERM.
 
     Raises:
-        ConfigError: ``config.tls``, ``config.scp-address``, ``config.hmac-key``.
+        ConfigError: ``config.tls``, ``config.hmac-key``.
         SpoolError: the spool cannot be opened, or another process runs this role.
     """
     # pydicom warns of every odd UID in a peer's request, on stderr and in its own form.

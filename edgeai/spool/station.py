@@ -25,6 +25,9 @@ MAX_DETAIL_BYTES = 16_384
 """A note whose detail is longer goes without it: the steps are what matters."""
 
 
+FAILED = "failed"
+"""The state of a role that has ended by an error; ``code``, ``why`` and ``remedy`` are in its detail."""
+
 _HEAD = 18
 
 

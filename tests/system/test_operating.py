@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,13 +138,41 @@ def test_a_second_run_on_the_same_data_is_refused_and_the_first_goes_on(cart: An
     assert cart.result_of(cart.send()[0])
 
 
-def test_a_port_that_is_taken_is_said_and_taken_over_when_it_is_free(cart: Any, until: Any) -> None:
+def test_a_port_that_is_taken_is_said_and_taken_over_when_it_is_free(cart: Any, until: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
     cart.deploy()
+    cart.profile["ingest"]["folders"] = [{"path": str(folder), "settle_s": 0.2}]
     cart.listen()
     with socket.create_server(("127.0.0.1", cart.dicom_port)):
         cart.start(ready=False)
-        health = until(lambda: (now := cart.health())[0] == 503 and now[1].get("problems") and now[1])
-        assert any(problem["about"] == "ingest" for problem in health["problems"])
-        until(lambda: any(line["code"] == "config.scp-address" for line in cart.logged("role.failed")))
+        until(lambda: set(cart.problems()) == {"ingest.port"})
+        told = cart.problems()["ingest.port"]
+        assert (told["about"], told["cause"], told["stops"]) == ("ingest", "config.scp-address", ["serving"])
+        assert all(word in told["message"] for word in (str(cart.dicom_port), f"(pid {os.getpid()})"))
+        assert "stop what listens there" in told["remedy"]
+        until(lambda: told["message"] in json.dumps(cart.subscriber.on("status")))
+        assert len(cart.logged("scp.not-listening")) == 1, "it is said once, however often it is tried"
+        page = cart.command("status", str(cart.path))
+        assert page.returncode == 1
+        assert "ingest.port" in page.stdout
+        port = doctor(cart)[1]["DICOM port"]
+        assert (port["verdict"], str(os.getpid()) in port["found"]) == ("fail", True), "it is not the service's"
+        phantom = cart.phantom()
+        shutil.copy(phantom.path, folder / "image.dcm")
+        assert cart.result_of(phantom)["outcome"] == "completed", "folders are watched on"
     cart.wait_ready()
     assert cart.result_of(cart.send()[0])
+    assert cart.problems() == {}
+    assert cart.logged("role.died") == []
+
+
+def test_a_role_that_ends_by_an_error_has_left_word_of_it(cart: Any, until: Any, tmp_path: Path) -> None:
+    cart.deploy()
+    cart.profile["ingest"]["scp"]["tls"] = {"certificate": str(tmp_path / "none"), "key": str(tmp_path / "none")}
+    cart.listen()
+    cart.start(ready=False)
+    told = until(lambda: (now := cart.problems().get("role.not-running")) and now["cause"] and now)
+    assert (told["about"], told["cause"], told["stops"]) == ("ingest", "config.tls", ["serving"])
+    assert "TLS files of the DICOM port" in told["message"]
+    assert told["remedy"]

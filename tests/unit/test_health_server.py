@@ -226,6 +226,7 @@ def test_a_port_that_is_taken_is_a_problem_until_it_is_free(tmp_path: Path, conf
     try:
         assert server.problem is not None
         assert str(config.health.port) in server.problem
+        assert f"(pid {os.getpid()})" in server.problem
         taken.close()
         until(lambda: server.problem is None)
         assert get(config)[0] == 503
