@@ -34,8 +34,8 @@ TARGETS: dict[str, Target] = {
         tuple(f"tests/unit/dicom/test_dicom_{name}.py" for name in ("walk", "oddities", "header")),
     ),
     "segment shapes": Target(
-        ("plugins/edgeai-tasks/edgeai_tasks/segment_shapes.py",),
-        ("plugins/edgeai-tasks/tests/test_segment_shapes.py", "plugins/edgeai-tasks/tests/test_segment.py"),
+        tuple(f"plugins/edgeai-tasks/edgeai_tasks/segment_{name}.py" for name in ("shapes", "plane")),
+        tuple(f"plugins/edgeai-tasks/tests/test_segment{name}.py" for name in ("_shapes", "_plane", "")),
     ),
     "faults": Target(_spool("faults"), _unit("spool_faults", "spool_blame", "spool_trials")),
     "outbox": Target(_spool("outbox", "aside", "queueing"), _unit("outbox", "outbox_model", "spool")),

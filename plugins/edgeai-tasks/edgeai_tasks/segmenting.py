@@ -20,13 +20,13 @@ from edgeai.api import (
     check_tensors,
 )
 from edgeai_tasks.segment_options import SegmentOptions
-from edgeai_tasks.segment_shapes import Field, Mask, Outline, Plane, common_spacing, filled, pieces, sigmoid, softmax
+from edgeai_tasks.segment_plane import Field, Mask, Plane
+from edgeai_tasks.segment_shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
 
 # As for classify: an int8 softmax has steps of 1/256, and more channels round more.
 SUM_TOLERANCE = 0.03
 _SUM_A_CHANNEL = 1 / 256
 RANGE_TOLERANCE = 0.005
-_SIMPLEST = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -89,21 +89,17 @@ class Segment:
     def _shapes(self, outputs: Tensors, context: FrameContext) -> Iterator[tuple[int, _Shape]]:
         maps = self._probabilities(outputs)
         plane = Plane.of(context.frame, *maps.shape[1:])
+        inside = plane.cells.inside
         spread = [plane.resample(values) for values in maps]
-        margins = self._margins(spread)
-        masks = self._masks(spread, margins, plane)
-        for index in self._options.found:
-            mask = masks[index]
+        decided = self._decided(spread, inside)
+        for index, (margin, mask) in decided.items():
             if self._options.fill_holes:
                 # What another label has is no hole.
-                others = [m for i, m in enumerate(masks) if i not in (index, self._options.background)]
-                free = ~np.logical_or.reduce(others) if others and self._options.exclusive else plane.inside
+                others = [other for label, (_, other) in decided.items() if label != index]
+                free = ~np.logical_or.reduce(others) if others and self._options.exclusive else inside
                 mask = mask | (filled(mask) & free)
-            mask, parts = pieces(mask, least=self._least(plane), largest=self._options.largest_component)
-            yield (
-                index,
-                _Shape(plane=plane, probability=spread[index], margin=margins[index], mask=mask, parts=parts),
-            )
+            mask, parts = pieces(mask, plane.cells, least=self._least(plane), largest=self._options.largest_component)
+            yield index, _Shape(plane=plane, probability=spread[index], margin=margin, mask=mask, parts=parts)
 
     def _probabilities(self, outputs: Tensors) -> Field:
         """(channels, rows, columns) of the model's map."""
@@ -113,7 +109,7 @@ class Segment:
             raise self._failed(f"has shape {values.shape}, not one map", "task.output")
         plane = np.asarray(values[0], dtype=np.float32)
         maps = plane[np.newaxis] if self._layout == "NHW" else plane
-        maps = np.moveaxis(maps, -1, 0) if self._layout == "NHWC" else maps
+        maps = np.ascontiguousarray(np.moveaxis(maps, -1, 0) if self._layout == "NHWC" else maps)
         if len(maps) != len(self._options.labels):
             raise self._failed(f"has {len(maps)} channels for {len(self._options.labels)} labels", "task.output")
         if not np.isfinite(maps).all():
@@ -121,7 +117,7 @@ class Segment:
         if self._options.activation != "none":
             return softmax(maps) if self._options.exclusive else sigmoid(maps)
         self._check(maps)
-        return np.ascontiguousarray(np.clip(maps, 0.0, 1.0))
+        return np.clip(maps, 0.0, 1.0)
 
     def _check(self, maps: Field) -> None:
         low, high = float(maps.min()), float(maps.max())
@@ -137,27 +133,22 @@ class Segment:
         error.remedy = "set activation to sigmoid or softmax where the model gives logits"
         raise error
 
-    def _margins(self, spread: Sequence[Field]) -> list[Field]:
-        """By how much each pixel is decided for each label: 0 or more where it has the label."""
-        labels = self._options.labels
-        margins = []
-        for index, probability in enumerate(spread):
-            threshold = labels[index].threshold
-            margin = probability - np.float32(0.0 if threshold is None else threshold)
-            if self._options.exclusive:
-                rivals = np.maximum.reduce([p for other, p in enumerate(spread) if other != index])
-                margin = np.minimum(margin, probability - rivals)
-            margins.append(margin)
-        return margins
-
-    def _masks(self, spread: Sequence[Field], margins: Sequence[Field], plane: Plane) -> list[Mask]:
-        if not self._options.exclusive:
-            return [(margin >= 0) & plane.inside for margin in margins]
-        top = np.argmax(spread, axis=0)  # of equals, which are common in int8, the first alone
-        return [(margin >= 0) & (top == index) & plane.inside for index, margin in enumerate(margins)]
+    def _decided(self, spread: Sequence[Field], inside: Mask) -> Mapping[int, tuple[Field, Mask]]:
+        """Label -> by how much each cell is decided for it, 0 or more where it has the label; and where that is."""
+        decided = {}
+        top, best, next_best = ranked(spread) if self._options.exclusive else (None, None, None)
+        for index in self._options.found:
+            margin = spread[index] - np.float32(self._options.labels[index].threshold or 0.0)
+            mask = inside
+            if best is not None and next_best is not None:
+                first = top == index
+                margin = np.minimum(margin, spread[index] - np.where(first, next_best, best))
+                mask = first & inside
+            decided[index] = margin, (margin >= 0) & mask
+        return decided
 
     def _least(self, plane: Plane) -> float:
-        """Cells of the smallest piece that counts."""
+        """Source pixels of the smallest piece that counts."""
         least = self._options.min_area_px
         if self._options.min_area_mm2:
             spacing = plane.geometry.spacing(sources=self._options.millimetres_from)
@@ -169,7 +160,7 @@ class Segment:
                     code="task.no-spacing",
                     remedy="give min_area_px too, for images without",
                 )
-        return least / plane.step**2
+        return least
 
     def _finding(self, index: int, shape: _Shape, number: int) -> Finding:
         label = self._options.labels[index]
@@ -187,22 +178,13 @@ class Segment:
         )
 
     def _region(self, shape: _Shape, number: int) -> Region:
-        y, x = shape.plane.extents()
-        by_row = shape.mask @ np.diff(x)
-        by_column = np.diff(y) @ shape.mask
-        area = float(by_row @ np.diff(y))
-        centroid = (
-            float(by_column * np.diff(x) @ (x[1:] + x[:-1]) / 2 / area),
-            float(by_row * np.diff(y) @ (y[1:] + y[:-1]) / 2 / area),
-        )
-        rows, columns = np.flatnonzero(by_row), np.flatnonzero(by_column)
-        x0, y0, x1, y1 = (float(v) for v in (x[columns[0]], y[rows[0]], x[columns[-1] + 1], y[rows[-1] + 1]))
+        area, centroid, (x0, y0, x1, y1) = shape.plane.cells.measured(shape.mask)
         last = (max(x0, x1 - 1), max(y0, y1 - 1))
         ends = [(x0, y0), (last[0], y0), (x0, last[1]), last]
         spacing = common_spacing(shape.plane.geometry, [centroid, *ends], self._options.millimetres_from)
         down, across = (spacing.between_rows_mm, spacing.between_columns_mm) if spacing else (0.0, 0.0)
         outline = Outline.around(shape.mask, shape.margin, shape.plane)
-        rings = outline.simplified(self._options.max_points, finest=_SIMPLEST * shape.plane.step)
+        rings = outline.simplified(self._options.max_points, finest=shape.plane.finest)
         return Region(
             area_px=area,
             area_mm2=round(area * down * across, 4) if spacing else None,
@@ -211,7 +193,7 @@ class Segment:
             box=(x0, y0, x1, y1),
             centroid=(round(centroid[0], 2), round(centroid[1], 2)),
             parts=shape.parts,
-            contours=tuple(tuple((round(px, 1), round(py, 1)) for px, py in ring.tolist()) for ring in rings),
+            contours=tuple(tuple((x, y) for x, y in np.round(ring, 1).tolist()) for ring in rings),
             frame_number=number,
             spacing_from=spacing.source if spacing else None,
         )

@@ -21,19 +21,20 @@ from edgeai.api import (
 )
 from edgeai.testing.examples import instance_ref
 from edgeai_tasks.segment import SPEC
-from edgeai_tasks.segment_shapes import Outline, Plane, common_spacing, filled, pieces, sigmoid, softmax
+from edgeai_tasks.segment_plane import Affine, Cells, Plane
+from edgeai_tasks.segment_shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
 
 SIDE = 256
 CLOSE = 0.1
 """Source pixels."""
 
 SOURCES = {
-    "every pixel": (SIDE, SIDE, 1),
-    "every fourth pixel": (8 * SIDE, 8 * SIDE, 4),
-    "every fourth, of pixels stretched in x": (8 * SIDE, 10 * SIDE, 4),
-    "every pixel, stretched in y": (3 * SIDE, SIDE, 1),
+    "every pixel": (SIDE, SIDE, (1.0, 1.0)),
+    "the model's pixels": (8 * SIDE, 8 * SIDE, (8.0, 8.0)),
+    "the model's pixels, stretched in x": (8 * SIDE, 10 * SIDE, (10.0, 8.0)),
+    "every pixel, stretched in y": (3 * SIDE, SIDE, (1.0, 1.0)),
 }
-"""Rows and columns of a source that was resized to the model's square, and the step of its plane."""
+"""Rows and columns of a source that was resized to the model's square, and the sides of its plane's cells."""
 
 Field = npt.NDArray[np.float32]
 
@@ -67,7 +68,7 @@ class Disc:
     def outline(self) -> tuple[Outline, Plane]:
         plane = Plane.of(self.frame(), SIDE, SIDE)
         margin = plane.resample(self.field()) - np.float32(0.5)
-        return Outline.around((margin >= 0) & plane.inside, margin, plane), plane
+        return Outline.around((margin >= 0) & plane.cells.inside, margin, plane), plane
 
     def region(self, **more: Any) -> Region:
         output = TensorSpec(name="out", dtype="float32", shape=(1, SIDE, SIDE, 1), layout="NHWC")
@@ -80,6 +81,15 @@ class Disc:
         return region
 
 
+def _frame(map_rows: int, map_columns: int, *, rows: int, columns: int, affine: Affine | None = None) -> Frame:
+    """What a model saw of a source of that size; by default the whole, stretched to the map."""
+    affine = affine or (columns / map_columns, 0.0, 0.0, 0.0, rows / map_rows, 0.0)
+    geometry = Geometry(source_rows=rows, source_columns=columns, affine=affine)
+    return Frame(
+        pixels=np.zeros((map_rows, map_columns), np.float32), number=1, geometry=geometry, instance=instance_ref()
+    )
+
+
 def rings(outline: Outline) -> list[npt.NDArray[np.float64]]:
     return np.split(outline.points, outline.starts[1:])
 
@@ -87,10 +97,10 @@ def rings(outline: Outline) -> list[npt.NDArray[np.float64]]:
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("hole", [0.0, 0.75])
 def test_every_point_lies_on_the_shape(source: str, hole: float) -> None:
-    rows, columns, step = SOURCES[source]
+    rows, columns, size = SOURCES[source]
     disc = Disc(rows, columns, hole=hole)
     outline, plane = disc.outline()
-    assert plane.step == step
+    assert plane.cells.size == size
     wanted = [disc.radius, disc.hole] if hole else [disc.radius]
     assert len(outline.starts) == len(wanted)
     for ring, radius in zip(sorted(rings(outline), key=len, reverse=True), wanted, strict=True):
@@ -140,10 +150,9 @@ def test_millimetres_of_unequal_spacing_are_of_the_axis_that_they_belong_to() ->
     assert outline.length((0.0, 1.0)) == pytest.approx(4 * disc.radius, rel=2e-3)
 
 
-@pytest.mark.parametrize("step", [1, 4])
-def test_a_slanted_edge_is_where_it_is_and_the_border_is_the_border(step: int) -> None:
+@pytest.mark.parametrize("scale", [1, 8])
+def test_a_slanted_edge_is_where_it_is_and_the_border_is_the_border(scale: int) -> None:
     """Half of the image: no curve, so that smoothing moves nothing; from border to border."""
-    scale = 1 if step == 1 else 2 * step
     side = scale * SIDE
     geometry = Geometry(source_rows=side, source_columns=side).scaled(scale, scale)
     y, x = (np.mgrid[0:SIDE, 0:SIDE] + 0.5) * scale
@@ -151,7 +160,7 @@ def test_a_slanted_edge_is_where_it_is_and_the_border_is_the_border(step: int) -
     field = (0.5 * (1 + np.tanh(below / scale / 4))).astype(np.float32)
     frame = Frame(pixels=np.zeros((SIDE, SIDE), np.float32), number=1, geometry=geometry, instance=instance_ref())
     plane = Plane.of(frame, SIDE, SIDE)
-    assert plane.step == step
+    assert plane.cells.size == (scale, scale)
     margin = plane.resample(field) - np.float32(0.5)
     points = Outline.around(margin >= 0, margin, plane).points
     off = np.abs(points[:, 0] + 0.5 * points[:, 1] - 0.6 * side) / math.hypot(1, 0.5)
@@ -164,16 +173,11 @@ def test_a_slanted_edge_is_where_it_is_and_the_border_is_the_border(step: int) -
     assert points[:, 1].max() == side
 
 
-def test_cells_of_the_last_row_and_column_may_be_smaller() -> None:
-    """10 pixels in steps of 4: two whole cells and a half."""
-    source = Geometry(source_rows=10, source_columns=9)
-    frame = Frame(
-        pixels=np.zeros((1, 1), np.float32), number=1, geometry=source.scaled(9.0, 10.0), instance=instance_ref()
-    )
-    plane = Plane.of(frame, 1, 1)
-    assert (plane.step, plane.inside.shape) == (4, (3, 3))
-    y, x = plane.extents()
-    assert (y.tolist(), x.tolist()) == ([0, 4, 8, 10], [0, 4, 8, 9])
+def test_squares_of_the_last_row_and_column_may_be_smaller() -> None:
+    """10 pixels in steps of 4: two whole squares and a half. Of a map that lies mirrored, and so is interpolated."""
+    plane = Plane.of(_frame(1, 1, rows=10, columns=9, affine=(-9.0, 0.0, 9.0, 0.0, 10.0, 0.0)), 1, 1)
+    assert (plane.cells.size, plane.cells.inside.shape) == ((4.0, 4.0), (3, 3))
+    assert (plane.cells.y.tolist(), plane.cells.x.tolist()) == ([0, 4, 8, 10], [0, 4, 8, 9])
     mask = np.zeros((3, 3), bool)
     mask[2, 2] = mask[0, 1] = True
     full = plane.full(mask)
@@ -188,6 +192,11 @@ def test_cells_of_the_last_row_and_column_may_be_smaller() -> None:
 
 def _mask(*lines: str) -> npt.NDArray[np.bool_]:
     return np.array([[cell == "#" for cell in line] for line in lines])
+
+
+def _even(mask: npt.NDArray[np.bool_]) -> Cells:
+    rows, columns = mask.shape
+    return Plane.of(_frame(rows, columns, rows=rows, columns=columns), rows, columns).cells
 
 
 def test_a_hole_is_what_is_closed_off_by_sides_and_not_by_corners() -> None:
@@ -206,14 +215,14 @@ def test_a_hole_is_what_is_closed_off_by_sides_and_not_by_corners() -> None:
 )
 def test_pieces_join_at_corners_and_small_ones_go(least: float, largest: bool, count: int, cells: int) -> None:
     mask = _mask("##....#", "##.....", ".......", "..#....", "...#...", "....#..")
-    kept, parts = pieces(mask, least=least, largest=largest)
+    kept, parts = pieces(mask, _even(mask), least=least, largest=largest)
     assert (parts, int(kept.sum())) == (count, cells)
     assert not (kept & ~mask).any()
     assert kept[0, 0] == (count > 0)
 
 
 def test_of_pieces_of_one_size_the_first_stays() -> None:
-    kept, parts = pieces(_mask("#.#"), least=1, largest=True)
+    kept, parts = pieces(_mask("#.#"), _even(_mask("#.#")), least=1, largest=True)
     assert (parts, kept.tolist()) == (1, [[True, False, False]])
 
 
@@ -280,6 +289,17 @@ def test_an_activation_gives_the_probabilities_of_its_formula() -> None:
     powers = np.exp(maps[:, 0])
     assert softmax(maps)[:, 0] == pytest.approx(powers / powers.sum(), abs=1e-6)
     assert softmax(maps)[:, 1].tolist() == [1.0, 0.0, 0.0]
+
+
+def test_which_label_a_cell_has_and_by_how_much() -> None:
+    """Against numpy's own, with many equals, which an int8 model gives."""
+    spread = list(np.random.default_rng(4).integers(0, 4, (5, 9, 7)).astype(np.float32))
+    top, best, next_best = ranked(spread)
+    assert np.array_equal(top, np.argmax(spread, axis=0))
+    assert np.array_equal(best, np.max(spread, axis=0))
+    for label, values in enumerate(spread):
+        rivals = np.max([other for index, other in enumerate(spread) if index != label], axis=0)
+        assert np.array_equal(values - np.where(top == label, next_best, best), values - rivals)
 
 
 @pytest.mark.parametrize(("mode", "activation"), [("multi-label", "sigmoid"), ("multi-class", "softmax")])
