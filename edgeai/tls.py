@@ -84,43 +84,66 @@ def cause_of_handshake(error: OSError, *, peer: str, own: str = "this device's")
     return Cause(str(error), "check the certificates, keys, names and clocks of both sides")
 
 
+def show(context: ssl.SSLContext, certificate: Path | str, key: Path | str | None) -> None:
+    """Load what identifies this side. An encrypted key is refused: OpenSSL would ask whoever sits at a terminal.
+
+    Raises:
+        OSError: (``ssl.SSLError``) for `cause_of_files`.
+    """
+    context.load_cert_chain(str(certificate), str(key) if key else None, password=lambda: b"")
+
+
 def cause_of_files(error: Exception, *, ca: Path | None, certificate: Path | None, key: Path | None) -> Cause:
     """Which of the profile's files cannot be used, and why; ``error`` is what came of loading them together."""
     for path, name in ((ca, "ca"), (certificate, "certificate"), (key, "key")):
-        if path is not None and (cause := _unreadable(Path(path), name)) is not None:
+        if path is not None and (cause := cause_of_file(Path(path), name)) is not None:
             return cause
     reason = str(getattr(error, "reason", "") or "")
     if "KEY_VALUES_MISMATCH" in reason or "KEY_TYPE_MISMATCH" in reason:
-        words = f"the key {key} does not match the certificate {certificate}"
-        return Cause(words, "install the key that the certificate was requested with, or request a new certificate")
-    if key is not None and "ENCRYPTED" in Path(key).read_text(errors="replace"):
-        return Cause(f"the key {key} is encrypted, and nobody is there to type", "store it unencrypted, mode 0600")
+        return _mismatch(certificate, key)
     if any(word in reason for word in ("TOO_SMALL", "TOO_WEAK", "TOO_SHORT")):
         words = f"the certificate {certificate} has a key or a digest that is too weak ({_plain(reason)})"
         return Cause(words, "RSA of 3072 bits or P-256, and SHA-256")
     return Cause(f"{_plain(reason) or error} ({ca}, {certificate}, {key})", "PEM files, readable by the service")
 
 
-def _unreadable(path: Path, name: str) -> Cause | None:
-    """What is wrong with one file by itself."""
+def _mismatch(certificate: Path | None, key: Path | None) -> Cause:
+    from edgeai.tls_kinds import position_of_key
+
+    words = f"the key {key} does not match the certificate {certificate}"
+    position = position_of_key(certificate, key) if certificate and key else None
+    if position:
+        words = f"{words}: it is that of certificate {position} in the file"
+        return Cause(words, "put this side's own certificate first in the file, and those that signed it behind")
+    return Cause(words, "install the key that the certificate was requested with, or request a new certificate")
+
+
+def cause_of_file(path: Path, name: str) -> Cause | None:
+    """What is wrong with one file by itself; ``name`` is its key in the profile: ca, certificate or key."""
     from cryptography import x509
+
+    from edgeai.tls_kinds import instead_of
 
     try:
         content = path.read_bytes()
     except OSError as error:
         words = f"the file {path} ({name}) cannot be read: {error.strerror}"
         return Cause(words, "put it there, readable by the service's user")
+    wanted = "a private key in PEM form" if name == "key" else "a certificate in PEM form"
     kind = b"PRIVATE KEY-----" if name == "key" else b"CERTIFICATE-----"
-    if kind not in content:
-        inside = "a private key" if b"PRIVATE KEY-----" in content else "a certificate"
-        other = f": it holds {inside}" if b"-----BEGIN " in content and kind not in content else ""
-        wanted = "a private key in PEM form" if name == "key" else "a certificate in PEM form"
-        return Cause(f"the file {path} ({name}) is not {wanted}{other}", f"install {wanted} there")
-    if name != "key":
-        try:
-            x509.load_pem_x509_certificates(content)
-        except ValueError:
-            return Cause(f"the file {path} ({name}) is damaged: no certificate can be read from it", "install it again")
+    if kind not in content or b"OPENSSH PRIVATE KEY" in content:
+        inside, remedy = instead_of(content, path)
+        words = f"the file {path} ({name}) is not {wanted}{inside and f': {inside}'}"
+        return Cause(words, remedy or f"install {wanted} there")
+    if name == "key":
+        if b"ENCRYPTED" in content:
+            words = f"the key {path} is encrypted, and a service has nobody to type its passphrase"
+            return Cause(words, f"store it unencrypted, mode 0600: openssl pkey -in {path.name} -out NEW.key")
+        return None
+    try:
+        x509.load_pem_x509_certificates(content)
+    except ValueError:
+        return Cause(f"the file {path} ({name}) is damaged: no certificate can be read from it", "install it again")
     return None
 
 
@@ -128,4 +151,4 @@ def _plain(reason: str) -> str:
     return reason.lower().replace("_", " ") if reason.isupper() or "_" in reason else reason
 
 
-__all__ = ["Cause", "cause_of_files", "cause_of_handshake"]
+__all__ = ["Cause", "cause_of_file", "cause_of_files", "cause_of_handshake", "show"]

@@ -100,7 +100,7 @@ OWNERS = {
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},
-    "cryptography": {"bundle", "doctor/certificates.py", "testing", "tls.py", "tls_files.py"},
+    "cryptography": {"bundle", "doctor/certificates.py", "testing", "tls.py", "tls_files.py", "tls_kinds.py"},
     "securesystemslib": {"bundle"},
     "amqtt": {"testing"},
 }

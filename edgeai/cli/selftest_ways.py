@@ -16,7 +16,7 @@ from edgeai.config import DeviceConfig, Folder, Scp, Tls
 from edgeai.selftest import AE_TITLE
 from edgeai.spool import Spool
 from edgeai.spool.tracing import jobs_of, unsent_on
-from edgeai.tls import cause_of_files
+from edgeai.tls import cause_of_files, show
 
 _TAIL_BYTES: Final = 4_000_000
 """So much of the JSON lines is looked at: a self-test's lines are among the last."""
@@ -99,7 +99,7 @@ def _tls_to(tls: Tls) -> ssl.SSLContext:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     try:
         context.load_verify_locations(cafile=str(tls.certificate))
-        context.load_cert_chain(str(tls.certificate), str(tls.key))
+        show(context, str(tls.certificate), tls.key)
     except (OSError, ssl.SSLError) as error:
         cause = cause_of_files(error, ca=None, certificate=tls.certificate, key=tls.key)
         raise EdgeaiError(

@@ -19,7 +19,7 @@ from edgeai.dicom.door import Door, Place
 from edgeai.dicom.negotiation import AssociationRules, Reason
 from edgeai.logs import Log
 from edgeai.ports import why_not
-from edgeai.tls import cause_of_files, cause_of_handshake
+from edgeai.tls import cause_of_files, cause_of_handshake, show
 from edgeai.tls_files import TlsFiles
 
 _log = Log(__name__)
@@ -232,7 +232,7 @@ def server_tls(certificate: Path, key: Path, ca: Path | None = None) -> ssl.SSLC
     context.set_ciphers(_TLS12_CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION  # one handshake a connection: more only cost this side
     try:
-        context.load_cert_chain(certificate, key)
+        show(context, certificate, key)
         if ca is not None:
             context.load_verify_locations(ca)
             context.verify_mode = ssl.CERT_REQUIRED

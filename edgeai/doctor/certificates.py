@@ -7,13 +7,14 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeai.config import Tls
 from edgeai.doctor.checks import Check
-from edgeai.tls import cause_of_files
+from edgeai.tls import cause_of_file, cause_of_files, show
 
 WARNING_DAYS = 30
 STRICT_FROM = (3, 13)
@@ -25,14 +26,22 @@ _AGAIN = (
 )
 
 
-def certificates(where: str, tls: Tls | None) -> Iterator[Check]:
-    """Every file of one ``tls`` table."""
+Side: TypeAlias = Literal["client", "server"]
+
+_PURPOSES: Final[dict[Side, x509.ObjectIdentifier]] = {
+    "client": ExtendedKeyUsageOID.CLIENT_AUTH,
+    "server": ExtendedKeyUsageOID.SERVER_AUTH,
+}
+
+
+def certificates(where: str, tls: Tls | None, side: Side) -> Iterator[Check]:
+    """Every file of one ``tls`` table; ``side`` is what this device is there."""
     if tls is None:
         return
     for name in ("ca", "certificate"):
         path: Path | None = getattr(tls, name)
         if path is not None:
-            yield _certificate(f"{where}.{name}", path, is_authority=name == "ca")
+            yield _certificate(f"{where}.{name}", path, None if name == "ca" else side)
     if tls.certificate is not None and tls.key is not None:
         yield from _pair(where, tls.certificate, tls.key)
 
@@ -48,11 +57,12 @@ def common_name(path: Path | None) -> str:
     return ", ".join(str(item.value) for item in subject.get_attributes_for_oid(NameOID.COMMON_NAME))
 
 
-def _certificate(what: str, path: Path, *, is_authority: bool) -> Check:
-    try:
-        listed = x509.load_pem_x509_certificates(path.read_bytes())
-    except (OSError, ValueError) as error:
-        return Check(what=what, verdict="fail", found=f"{path}: {error}", remedy="install a PEM certificate there")
+def _certificate(what: str, path: Path, side: Side | None) -> Check:
+    """``side``: whose certificate it is; ``None`` for authorities."""
+    is_authority = side is None
+    if (cause := cause_of_file(path, what.rpartition(".")[2])) is not None:
+        return Check(what=what, verdict="fail", found=cause.text, remedy=cause.remedy)
+    listed = x509.load_pem_x509_certificates(path.read_bytes())
     now = datetime.now(UTC)
     ends = min(item.not_valid_after_utc for item in listed)
     begins = max(item.not_valid_before_utc for item in listed)
@@ -60,10 +70,15 @@ def _certificate(what: str, path: Path, *, is_authority: bool) -> Check:
     name = f" ({common_name(path)})" if not is_authority and common_name(path) else ""
     found = f"{path.name}{name}: valid until {ends:%Y-%m-%d}, {days} days"
     if ends < now:
+        found = f"{path.name}{name}: it ended on {ends:%Y-%m-%d %H:%M} UTC"
         return Check(what=what, verdict="fail", found=found, remedy="renew it: connections are refused")
     if begins > now:
         found = f"{path.name}{name}: not valid before {begins:%Y-%m-%d %H:%M} UTC"
         return Check(what=what, verdict="fail", found=found, remedy="look at this device's clock")
+    if side is not None and (elsewhere := _misused(listed[0], side)) is not None:
+        why, remedy = elsewhere
+        # Whether a broker looks at a device's, its own check says.
+        return Check(what=what, verdict="fail" if side == "server" else "warn", found=f"{found}; {why}", remedy=remedy)
     lacks = [lack for item in listed for lack in _lacks(item, is_authority=is_authority)]
     if lacks:
         strict = is_authority and sys.version_info >= STRICT_FROM
@@ -72,6 +87,21 @@ def _certificate(what: str, path: Path, *, is_authority: bool) -> Check:
     if days < WARNING_DAYS:
         return Check(what=what, verdict="warn", found=found, remedy="renew it")
     return Check(what=what, verdict="ok", found=found)
+
+
+def _misused(leaf: x509.Certificate, side: Side) -> tuple[str, str] | None:
+    """Whether its extended key usage leaves out what it is shown for: then the other side refuses it."""
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return None
+    if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usage or _PURPOSES[side] in usage:
+        return None
+    if side == "server":
+        remedy = "have it issued with extendedKeyUsage=serverAuth,clientAuth"
+        return "it is not for a server (extendedKeyUsage without serverAuth): senders refuse it", remedy
+    remedy = "have it issued with extendedKeyUsage=clientAuth"
+    return "it is not for a client (extendedKeyUsage without clientAuth): a broker that asks for it refuses it", remedy
 
 
 def _lacks(item: x509.Certificate, *, is_authority: bool) -> Iterator[str]:
@@ -94,8 +124,10 @@ def _lacks(item: x509.Certificate, *, is_authority: bool) -> Iterator[str]:
 
 def _pair(where: str, certificate: Path, key: Path) -> Iterator[Check]:
     what = f"{where}.key"
+    if cause_of_file(certificate, "certificate") is not None:
+        return  # said of the certificate; whether they are a pair nobody can know
     try:
-        ssl.create_default_context().load_cert_chain(str(certificate), str(key), password=lambda: b"")
+        show(ssl.create_default_context(), certificate, key)
     except (OSError, ssl.SSLError, ValueError) as error:
         cause = cause_of_files(error, ca=None, certificate=certificate, key=key)
         yield Check(what=what, verdict="fail", found=cause.text, remedy=cause.remedy)

@@ -47,8 +47,8 @@ def _of_device(config: DeviceConfig, apart: Apart) -> Iterator[Check]:
     yield from (device.folder(item.path) for item in config.ingest.folders)
     yield from sinks.checks(config, answers, apart)
     yield from sinks.broker(config)
-    yield from certificates("mqtt.tls", config.mqtt.tls if config.mqtt.enabled else None)
-    yield from certificates("ingest.scp.tls", config.ingest.scp.tls if config.ingest.scp.enabled else None)
+    yield from certificates("mqtt.tls", config.mqtt.tls if config.mqtt.enabled else None, "client")
+    yield from certificates("ingest.scp.tls", config.ingest.scp.tls if config.ingest.scp.enabled else None, "server")
     if config.privacy.uids == "hmac":
         yield device.hmac_key(config)
     yield device.clock()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeai.api.errors import MqttError
-from edgeai.tls import Cause, cause_of_files
+from edgeai.tls import Cause, cause_of_files, show
 
 LARGEST_PACKET = 1 + 4 + 268_435_455
 """What a fixed header can say (section 1.5.5)."""
@@ -92,7 +92,7 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(ca) if ca else None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if certificate is not None:
-            context.load_cert_chain(str(certificate), str(key) if key else None)
+            show(context, certificate, key)
     except (OSError, ssl.SSLError) as error:
         cause = cause_of_files(error, ca=ca, certificate=certificate, key=key)
         raise MqttError(

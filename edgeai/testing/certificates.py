@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
-_BOTH_SIDES = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+_PURPOSES = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,23 @@ class Authority:
         certificate = builder.sign(self._key, hashes.SHA256())
         self.ca = self._write("ca.pem", certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, *, valid_days: int = 1, begins_days: int = -30, host: str = "localhost") -> Identity:
+    def issue(
+        self,
+        name: str,
+        *,
+        valid_days: int = 1,
+        begins_days: int = -30,
+        host: str = "localhost",
+        purposes: Sequence[str] = ("server", "client"),
+    ) -> Identity:
         """A certificate with common name ``name`` (``site/device``, say); expired when ``valid_days`` is negative.
 
-        ``host`` is the name that it is for; with ``localhost`` it is for 127.0.0.1 too.
+        ``host`` is the name that it is for; with ``localhost`` it is for 127.0.0.1 too. ``purposes``: which sides of
+        a connection may show it; of none, it does not say.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._certify(self._builder(subject, key.public_key(), valid_days, begins_days), host)
+        certificate = self._certify(self._builder(subject, key.public_key(), valid_days, begins_days), host, purposes)
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -66,14 +76,18 @@ class Authority:
         certificate = self._certify(self._builder(asked.subject, key, valid_days), "localhost")
         return self._write(f"{request.stem}-{valid_days}.pem", certificate)
 
-    def _certify(self, builder: x509.CertificateBuilder, host: str) -> bytes:
+    def _certify(
+        self, builder: x509.CertificateBuilder, host: str, purposes: Sequence[str] = ("server", "client")
+    ) -> bytes:
         names: list[x509.GeneralName] = [x509.DNSName(host)]
         if host == "localhost":
             names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        if purposes:
+            usage = x509.ExtendedKeyUsage([_PURPOSES[purpose] for purpose in purposes])
+            builder = builder.add_extension(usage, critical=False)
         certificate = (
             builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(_BOTH_SIDES), critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
