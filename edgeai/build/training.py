@@ -37,8 +37,8 @@ class Trained:
     """What came of it.
 
     Attributes:
-        model: the ``.keras`` file; the old one after a cross-validation, which writes nothing.
-        digest: of it.
+        model: the ``.keras`` file; after a cross-validation, which writes nothing, the old one or none.
+        digest: of it; empty where there is none.
         results: what the script said of the model's worth, line by line.
         repeated: whether these are the weights that the card had, and what differs; empty when it had none.
     """
@@ -59,7 +59,7 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
         progress: told every line of the script.
 
     Raises:
-        ConfigError: the card; or ``build.no-script``.
+        ConfigError: the card; ``build.no-script``; or ``build.folds``.
         DataRejected: samples that cannot be used, before anything is trained.
         EdgeaiError: ``build.training-failed``, with the script's last lines.
     """
@@ -71,16 +71,16 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
             code="build.no-script",
             remedy="write one that takes --data DIR; models/xray-view/train.py is one of 40 lines",
         )
-    found = _data_digest(card, data, progress)
+    found = _data_digest(card, data, folds, progress)
     needed("tomlkit")
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
     model = folder / card.model
     old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
     results = _run(script, options, progress)
+    if folds:
+        return Trained(model=model, digest=file_digest(model) if model.is_file() else "", results=results)
     if not model.is_file():
         raise EdgeaiError(f"{SCRIPT} ended well, and wrote no {card.model}", code="build.training-failed")
-    if folds:
-        return Trained(model=model, digest=file_digest(model), results=results)
     record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment(), processor=processor())
     repeated = repetition(old, _recorded(read_card(folder), folder)) if old else ""
     return Trained(model=model, digest=file_digest(model), results=results, repeated=repeated)
@@ -146,15 +146,27 @@ def record(
     card.write_text(tomlkit.dumps(document), encoding="utf-8")
 
 
-def _data_digest(card: Card, data: Path, progress: Callable[[str], None]) -> str | None:
+def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], None]) -> str | None:
     """Of training and validation samples, in that order; ``None`` for a card whose script reads its own way."""
+    if folds == 1 or folds < 0:
+        raise _folds(f"{folds} folds leave nothing to train on", "--cross-validate takes 2 or more")
     if not data.is_dir():
         raise DataRejected(f"{data}: no such folder", code="data.file-missing", remedy="--data names the data's folder")
     if card.dataset is None:
         return None
     progress("reading the samples")
     splits = read_splits(card.dataset, data, card.task)
+    groups = len({sample.group for sample in splits["train"]})
+    if folds > groups:
+        raise _folds(
+            f"the training samples are of {groups} groups, which do not fill {folds} folds",
+            f"--cross-validate takes at most {groups}: no group is on both sides of a fold",
+        )
     return digest([sample for samples in splits.values() for sample in samples])
+
+
+def _folds(why: str, remedy: str) -> ConfigError:
+    return ConfigError(why, code="build.folds", remedy=remedy)
 
 
 def _run(script: Path, options: list[str], progress: Callable[[str], None]) -> tuple[str, ...]:

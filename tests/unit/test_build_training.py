@@ -133,10 +133,39 @@ def test_weights_that_come_out_differently_are_said_to_be_others_and_why(
 
 def test_a_cross_validation_writes_nothing(card: Path, data: Path) -> None:
     (card / "tiny.keras").write_bytes(b"old weights")
-    trained = train(card, data, folds=3)
-    assert trained.results == ("worth --data --cross-validate 3",)
+    trained = train(card, data, folds=2)
+    assert trained.results == ("worth --data --cross-validate 2",)
     assert (card / "tiny.keras").read_bytes() == b"old weights"
     assert (card / "model.toml").read_text() == CARD
+
+
+def test_a_card_is_cross_validated_before_it_was_ever_trained(
+    card: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", str(card), "--data", str(data), "--cross-validate", "2"]) == 0
+    assert capsys.readouterr().out == "worth --data --cross-validate 2\n"
+    assert not (card / "tiny.keras").exists()
+    assert (card / "model.toml").read_text() == CARD
+
+
+@pytest.mark.parametrize("folds", [1, 3, 100_000])
+def test_folds_that_the_groups_cannot_fill_are_refused_before_the_script_begins(
+    card: Path, data: Path, folds: int
+) -> None:
+    (card / "train.py").write_text("raise SystemExit('it was begun')")
+    with pytest.raises(ConfigError) as refused:
+        train(card, data, folds=folds)
+    assert refused.value.code == "build.folds"
+    assert "2" in str(refused.value.remedy)
+
+
+def test_folds_of_a_script_that_reads_its_own_way_are_its_own_affair(card: Path, data: Path) -> None:
+    text = CARD[: CARD.index("[dataset.train]")] + CARD[CARD.index("[training]") :]
+    (card / "model.toml").write_text(text)
+    assert train(card, data, folds=7).results == ("worth --data --cross-validate 7",)
+    with pytest.raises(ConfigError) as refused:
+        train(card, data, folds=1)
+    assert refused.value.code == "build.folds"
 
 
 def test_samples_are_checked_before_anything_is_trained(card: Path, data: Path) -> None:
