@@ -72,8 +72,12 @@ class Database:
         self._local = threading.local()
         self._open: list[sqlite3.Connection | IO[bytes]] = []
         self._guard = threading.Lock()
-        with translated("opening the spool", path.parent):
-            self._create()
+        try:
+            with translated("opening the spool", path.parent):
+                self._create()
+        except BaseException:
+            self.close()  # nobody else can: there is no Database
+            raise
 
     def _create(self) -> None:
         """Make the tables, or bring them to this version; a newer minor is opened as it is."""
@@ -143,22 +147,30 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """This thread's own connection."""
-        found: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if found is None:
-            # check_same_thread=False only so that close() may close them all.
-            found = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
-            # A damaged text must not make its row unreadable: who reads it says so, and goes on to the next.
-            found.text_factory = lambda text: text.decode("utf-8", "replace")
-            found.execute("PRAGMA journal_mode = WAL")
-            found.execute("PRAGMA foreign_keys = ON")
-            found.execute("PRAGMA journal_size_limit = 16777216")
-            found.execute("PRAGMA synchronous = FULL")
-            self._local.connection = found
-            # A description of its own for each thread, so that threads wait for one another too.
-            self._local.turn = (self.path.parent / "turn").open("wb")
+        mine: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if mine is None:
+            mine, turn = self._connect()
             with self._guard:
-                self._open += [found, self._local.turn]
-        return found
+                self._open += [mine, turn]
+            self._local.connection, self._local.turn = mine, turn
+        return mine
+
+    def _connect(self) -> tuple[sqlite3.Connection, IO[bytes]]:
+        """A connection, and the file in which its thread waits for its turn."""
+        # check_same_thread=False only so that close() may close them all.
+        made = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            # A damaged text must not make its row unreadable: who reads it says so, and goes on to the next.
+            made.text_factory = lambda text: text.decode("utf-8", "replace")
+            made.execute("PRAGMA journal_mode = WAL")
+            made.execute("PRAGMA foreign_keys = ON")
+            made.execute("PRAGMA journal_size_limit = 16777216")
+            made.execute("PRAGMA synchronous = FULL")
+            # A description of its own for each thread, so that threads wait for one another too.
+            return made, (self.path.parent / "turn").open("wb")
+        except BaseException:
+            made.close()
+            raise
 
     @contextmanager
     def write(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:

@@ -77,7 +77,11 @@ class Store:
                 each.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)  # images lie here
         self.bells = Bells(folder / "bells")
-        self.db = Database(folder / "spool.sqlite")
+        try:
+            self.db = Database(folder / "spool.sqlite")
+        except BaseException:
+            self.bells.close()
+            raise
 
     def remove_files(self, names: Iterable[str]) -> None:
         """Remove received files that no row names any more."""
