@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,11 @@ from edgeai.bundle.manifest import (
     TaskUse,
     TensorDecl,
 )
+from edgeai.config import Spool as Limits
 from edgeai.guards import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
+from edgeai.spool import Spool
 from edgeai.testing.fakes import answer_of, write_fake_artifact
 
 if TYPE_CHECKING:
@@ -71,6 +74,22 @@ def make_dicom(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture
+def open_spool(tmp_path: Path) -> Iterator[Callable[..., Spool]]:
+    """Open the test's spool with these sinks and limits: ``open_spool("a", max_backlog=2)``; closed when it ends."""
+    with ExitStack() as stack:
+
+        def call(*sinks: str, **limits: Any) -> Spool:
+            settings = Limits(**{"reserve_bytes": 1000, **limits})
+            spool = Spool(tmp_path / "spool", settings, site="lab", device_id="cart")
+            stack.callback(spool.close)
+            if sinks:
+                spool.enable_sinks(sinks)
+            return spool
+
+        yield call
 
 
 @pytest.fixture

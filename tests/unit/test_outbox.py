@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ DAMAGE: dict[str, tuple[str, Sequence[object]]] = {
 
 
 def damage(spool: Spool, statement: str, number: int) -> None:
-    with sqlite3.connect(spool.db.path) as db:
+    with closing(sqlite3.connect(spool.db.path, isolation_level=None)) as db:
         db.execute(statement, (number,))
 
 

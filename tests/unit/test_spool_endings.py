@@ -5,67 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from edgeai.api import (
-    BundleRejected,
-    EngineRef,
-    Failure,
-    Finding,
-    InstanceIds,
-    ModelRef,
-    Outcome,
-    Result,
-    SpoolFull,
-)
-from edgeai.config import Spool as Limits
-from edgeai.spool import Job, Selection, Spool
+from edgeai.api import BundleRejected, Outcome, SpoolFull
+from edgeai.spool import Selection, Spool
 from edgeai.testing.examples import instance_ref
+from edgeai.testing.spools import arrive, end
 
 _LEDGER = ("jobs_acknowledged", "jobs_finished")
 UNTRUSTED = BundleRejected("nobody known signed it", code="bundle.untrusted", remedy="add the key")
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    opened = Spool(tmp_path / "spool", Limits(reserve_bytes=1000), site="lab", device_id="cart")
-    opened.enable_sinks(["a"])
-    yield opened
-    opened.close()
-
-
-def arrive(spool: Spool, number: int = 1, content: str = "x", deployments: tuple[str, ...] = ("guard",)) -> str:
-    received = spool.tmp / f"{number}-{threading.get_ident()}"
-    received.write_bytes(content.encode() * 100)
-    instance = instance_ref(sop_instance_uid=f"2.25.{number}")
-    digest = f"sha256:{content.encode().hex():0>64}"
-    return spool.admit(instance, received, content=lambda: digest, deployments=deployments, source="test").kind
-
-
-def end(spool: Spool, outcome: Outcome = Outcome.COMPLETED, code: str = "pixels.short", name: str = "guard") -> Job:
-    job = spool.claim(name, "me")
-    assert job is not None
-    completed = outcome is Outcome.COMPLETED
-    result = Result(
-        result_id=f"{job.instance.sop_instance_uid}/{job.content}/{job.deployment}",
-        attempt=job.attempt,
-        deployment=job.deployment,
-        outcome=outcome,
-        model=ModelRef(name="m", version="1", digest="sha256:0"),
-        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
-        created_at="",
-        edgeai_version="",
-        findings=(Finding(kind="class", label="x", present=True),) if completed else (),
-        reason=None if completed else Failure(code=code, message="no"),
-        engine=EngineRef(backend="b", engine="b 1", device="CPU", artifact="a", precision="fp32")
-        if completed
-        else None,
-    )
-    assert spool.finish(job, result, b"{}")
-    return job
+def spool(open_spool: Callable[..., Spool]) -> Spool:
+    return open_spool("a")
 
 
 def ledger(spool: Spool) -> tuple[int, int, int]:
@@ -107,15 +62,14 @@ def test_a_resend_after_failed_is_done_again_whatever_failed(spool: Spool, code:
     assert ledger(spool) == (1, 0, 1)
 
 
-def test_a_resend_brings_back_the_file_that_was_gone(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000, keep_files="never"))
+def test_a_resend_brings_back_the_file_that_was_gone(open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool(keep_files="never")
     arrive(spool)
     assert not end(spool, Outcome.FAILED).path.exists()
     arrive(spool)
     job = spool.claim("guard", "me")
     assert job is not None
     assert job.path.read_bytes() == b"x" * 100
-    spool.close()
 
 
 def test_a_resend_while_the_first_copy_waits_makes_nothing_new(spool: Spool) -> None:
@@ -143,7 +97,7 @@ def test_what_no_deployment_wanted_is_done_when_one_does(spool: Spool) -> None:
     assert end(spool).path.name != "None"
     assert arrive(spool, deployments=("guard", "new")) == "redone"
     assert spool.claim("guard", "me") is None
-    end(spool, name="new")
+    end(spool, deployment="new")
     assert ledger(spool) == (2, 0, 2)
 
 
@@ -209,8 +163,8 @@ def test_a_held_deployment_says_so_once_and_counts_what_it_holds(spool: Spool) -
     assert kinds(spool) == ["deployment.held", "deployment.held", "deployment.released"]
 
 
-def test_at_its_bound_only_instances_for_it_are_refused(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000, max_held=2, max_backlog=3))
+def test_at_its_bound_only_instances_for_it_are_refused(open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool(max_held=2, max_backlog=3)
     spool.hold("guard", UNTRUSTED)
     for number in (1, 2):
         arrive(spool, number)
@@ -225,35 +179,34 @@ def test_at_its_bound_only_instances_for_it_are_refused(tmp_path: Path) -> None:
     spool.check_room()
     spool.lift("guard")
     assert arrive(spool, 3) == "received"
-    spool.close()
 
 
-def test_the_bound_in_bytes_holds_too(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000, max_held_bytes=150))
+def test_the_bound_in_bytes_holds_too(open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool(max_held_bytes=150)
     spool.hold("guard", UNTRUSTED)
     arrive(spool, 1)
     arrive(spool, 2)
     with pytest.raises(SpoolFull, match="200 bytes"):
         arrive(spool, 3)
-    spool.close()
 
 
 # --- kept files, and doing again ----------------------------------------------------------------
 
 
-def test_files_of_failed_jobs_are_kept_within_a_bound_and_the_oldest_go(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000, max_failed_bytes=250))
+def test_files_of_failed_jobs_are_kept_within_a_bound_and_the_oldest_go(open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool(max_failed_bytes=250)
     for number in (1, 2, 3, 4):
         arrive(spool, number)
         end(spool, Outcome.FAILED if number != 3 else Outcome.COMPLETED)
     assert len(list(spool.instances.iterdir())) == 2
     [group] = spool.failed(Selection())
     assert (group.jobs, group.without_file, len(group.numbers)) == (3, 1, 2)
-    spool.close()
 
 
-def test_kept_files_give_way_before_an_image_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000))
+def test_kept_files_give_way_before_an_image_is_refused(
+    open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = open_spool()
     arrive(spool, 1)
     end(spool, Outcome.FAILED)
     usage = type("Usage", (), {"free": 950})
@@ -262,14 +215,13 @@ def test_kept_files_give_way_before_an_image_is_refused(tmp_path: Path, monkeypa
     assert not list(spool.instances.iterdir())
     with pytest.raises(SpoolFull):
         spool.check_room()
-    spool.close()
 
 
 def test_failed_jobs_are_done_again_by_code_deployment_instance_and_time(spool: Spool) -> None:
     for number, code in ((1, "plugin.fault"), (2, "pixels.short"), (3, "plugin.fault")):
         arrive(spool, number, deployments=("guard", "other"))
         end(spool, Outcome.FAILED, code)
-        end(spool, name="other")
+        end(spool, deployment="other")
 
     def numbers(**asked: object) -> int:
         return sum(group.jobs for group in spool.failed(Selection(**asked)))  # type: ignore[arg-type]

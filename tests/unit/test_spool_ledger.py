@@ -5,52 +5,21 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from edgeai.api import BundleRejected, Failure, InstanceIds, ModelRef, Outcome, Result
-from edgeai.config import Spool as Limits
-from edgeai.spool import Job, Selection, Spool
+from edgeai.api import BundleRejected, Outcome
+from edgeai.spool import Selection, Spool
 from edgeai.spool import ledger as ledger_module
 from edgeai.spool.ledger import JobsEntry, Ledger, has_finished_since, read_ledger
-from edgeai.testing.examples import instance_ref
+from edgeai.testing.spools import arrive, end
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    opened = Spool(tmp_path / "spool", Limits(reserve_bytes=1000), site="lab", device_id="cart")
-    opened.enable_sinks(["a"])
-    yield opened
-    opened.close()
-
-
-def arrive(spool: Spool, number: int, *deployments: str) -> None:
-    received = spool.tmp / f"{number}-{threading.get_ident()}"
-    received.write_bytes(b"DICOM" * 100)
-    instance = instance_ref(sop_instance_uid=f"2.25.{number}")
-    content = f"sha256:{number:064x}"
-    spool.admit(instance, received, content=lambda: content, deployments=deployments or ("guard",), source="test")
-
-
-def end(spool: Spool, code: str = "pixels.short", deployment: str = "guard") -> Job:
-    job = spool.claim(deployment, "me")
-    assert job is not None
-    result = Result(
-        result_id=f"{job.instance.sop_instance_uid}/{deployment}",
-        deployment=deployment,
-        outcome=Outcome.FAILED,
-        attempt=job.attempt,
-        model=ModelRef(name="m", version="1", digest="sha256:0"),
-        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
-        created_at="",
-        edgeai_version="",
-        reason=Failure(code=code, message="no"),
-    )
-    assert spool.finish(job, result, b"{}")
-    return job
+def spool(open_spool: Callable[..., Spool]) -> Spool:
+    return open_spool("a")
 
 
 def ledger(spool: Spool) -> Ledger:
@@ -74,53 +43,52 @@ def test_each_job_is_in_exactly_one_place_on_its_way(spool: Spool) -> None:
     assert spool.claim("guard", "me") is not None
     assert (jobs(spool).waiting, jobs(spool).claimed) == (5, 1)
     spool.release("guard")
-    end(spool)
+    end(spool, Outcome.FAILED)
     assert (jobs(spool).acknowledged, jobs(spool).waiting, jobs(spool).finished) == (5, 4, 1)
 
 
 def test_jobs_of_a_deployment_that_cannot_run_are_held_and_those_of_others_are_not(spool: Spool) -> None:
-    arrive(spool, 1, "guard", "other")
-    arrive(spool, 2, "guard")
-    end(spool)
+    arrive(spool, 1, deployments=("guard", "other"))
+    arrive(spool, 2)
+    end(spool, Outcome.FAILED)
     spool.hold("guard", BundleRejected("nobody known signed it", code="bundle.untrusted"))
     entry = jobs(spool)
     assert (entry.acknowledged, entry.waiting, entry.held, entry.finished) == (2, 0, 1, 1)
     assert entry.oldest_waiting_at is None
     assert entry.oldest_held_at is not None
     assert (jobs(spool, "other").waiting, jobs(spool, "other").held) == (1, 0)
-    assert ledger(spool).held_bytes == {"guard": 500}
+    assert ledger(spool).held_bytes == {"guard": 100}
     spool.lift("guard")
     assert (jobs(spool).waiting, jobs(spool).held) == (1, 0)
 
 
 def test_a_job_done_again_is_not_counted_twice(spool: Spool) -> None:
     arrive(spool, 1)
-    end(spool)
+    end(spool, Outcome.FAILED)
     [failed] = spool.failed(Selection())
     assert spool.do_again(failed.numbers) == 1
     assert (jobs(spool).acknowledged, jobs(spool).waiting, jobs(spool).finished) == (1, 1, 0)
-    end(spool)
+    end(spool, Outcome.FAILED)
     assert (jobs(spool).acknowledged, jobs(spool).waiting, jobs(spool).finished) == (1, 0, 1)
     arrive(spool, 1)  # a resend of what failed
-    end(spool)
+    end(spool, Outcome.FAILED)
     assert (jobs(spool).acknowledged, jobs(spool).finished) == (1, 1)
 
 
-def test_finished_jobs_that_are_forgotten_stay_in_the_sum(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "spool", Limits(reserve_bytes=1000, keep_rows_days=1))
+def test_finished_jobs_that_are_forgotten_stay_in_the_sum(open_spool: Callable[..., Spool]) -> None:
+    spool = open_spool(keep_rows_days=1)
     arrive(spool, 1)
-    end(spool)
+    end(spool, Outcome.FAILED)
     with spool.db.write() as db:
         db.execute("UPDATE instances SET received_at = 0")
     assert spool.sweep() == 1
     assert (jobs(spool).acknowledged, jobs(spool).finished) == (1, 1)
-    spool.close()
 
 
 def test_each_message_is_in_exactly_one_place_for_each_sink(spool: Spool) -> None:
     for number in range(4):
         arrive(spool, number)
-        end(spool)
+        end(spool, Outcome.FAILED)
     spool.event("test.counted", "one")
     places = {(entry.sink, entry.lane): entry for entry in ledger(spool).messages}
     assert {place: entry.waiting for place, entry in places.items()} == {("a", "event"): 1, ("a", "result"): 4}
@@ -133,7 +101,7 @@ def test_each_message_is_in_exactly_one_place_for_each_sink(spool: Spool) -> Non
 
 def test_a_sink_that_comes_later_and_one_that_goes_keep_the_sums_right(spool: Spool) -> None:
     arrive(spool, 1)
-    end(spool)
+    end(spool, Outcome.FAILED)
     spool.enable_sinks(["a", "b"])
     assert sum(entry.waiting for entry in ledger(spool).messages) == 2
     spool.enable_sinks(["b"])
@@ -145,7 +113,7 @@ def test_a_sink_that_comes_later_and_one_that_goes_keep_the_sums_right(spool: Sp
 def test_a_sum_that_does_not_add_up_says_by_how_much(spool: Spool) -> None:
     for number in range(3):
         arrive(spool, number)
-    end(spool)
+    end(spool, Outcome.FAILED)
     with spool.db.write() as db:
         db.execute("DELETE FROM jobs WHERE state = 'waiting' AND id = (SELECT MAX(id) FROM jobs)")
         db.execute("DELETE FROM pending")
@@ -160,15 +128,15 @@ def test_the_oldest_of_each_state_is_the_oldest(spool: Spool) -> None:
     with spool.db.write() as db:
         db.execute("UPDATE jobs SET created_at = 1000 + id")
     assert jobs(spool).oldest_waiting_at == 1001
-    end(spool)
+    end(spool, Outcome.FAILED)
     assert jobs(spool).oldest_waiting_at == 1002
 
 
 def test_what_finished_lately_is_known_for_each_deployment(spool: Spool) -> None:
-    arrive(spool, 1, "guard", "other")
+    arrive(spool, 1, deployments=("guard", "other"))
     before = time.time() - 1
     assert not has_finished_since(spool.db, "guard", before)
-    end(spool)
+    end(spool, Outcome.FAILED)
     assert has_finished_since(spool.db, "guard", before)
     assert not has_finished_since(spool.db, "other", before)
     assert not has_finished_since(spool.db, "guard", time.time() + 60)

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
-from edgeai.api import ConfigError, Failure, InstanceIds, ModelRef, Outcome, Result, SpoolError, SpoolFull
+from edgeai.api import ConfigError, Outcome, Result, SpoolError, SpoolFull
 from edgeai.spool import Job, Selection, Spool, Station, is_legacy
 from edgeai.spool.database import translated
 from edgeai.spool.schema import MAJOR, MINOR, SCHEMA_VERSION
 from edgeai.testing.require import require
+from edgeai.testing.spools import arrive as arrive_anew
+from edgeai.testing.spools import result_of
 
 ARCHIVE = Path(__file__).parents[1] / "golden" / "spools" / "0.1.0.tar.xz"
 COMPLETED, SHORT, WAITING = "2.25.99000902", "2.25.99000901", "2.25.99000503"
@@ -34,20 +36,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def failed(job: Job) -> Result:
-    return Result(
-        result_id=f"{job.instance.sop_instance_uid}/{job.deployment}",
-        deployment=job.deployment,
-        outcome=Outcome.FAILED,
-        model=ModelRef(name="m", version="1", digest="sha256:0"),
-        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
-        created_at="",
-        edgeai_version="",
-        reason=Failure(code="pixels.short", message="no"),
-    )
+    return result_of(job, Outcome.FAILED, result_id=f"{job.instance.sop_instance_uid}/{job.deployment}", timings_ms={})
 
 
 def ask(folder: Path, sql: str) -> list[tuple[object, ...]]:
-    with sqlite3.connect(folder / "spool.sqlite") as db:
+    with closing(sqlite3.connect(folder / "spool.sqlite")) as db:
         return db.execute(sql).fetchall()
 
 
@@ -117,7 +110,7 @@ def test_what_completed_is_known_whatever_its_content_and_what_failed_is_done_ag
 
 
 def test_numbers_of_messages_go_on_rising(folder: Path) -> None:
-    with sqlite3.connect(folder / "spool.sqlite") as db:
+    with closing(sqlite3.connect(folder / "spool.sqlite")) as db:
         db.executescript("DELETE FROM messages; UPDATE sqlite_sequence SET seq = 500 WHERE name = 'messages'")
     spool = Spool(folder)
     spool.event("test.event", "one")
@@ -183,7 +176,7 @@ def test_what_0_1_cannot_hold_keeps_the_spool_from_going_back(folder: Path) -> N
 def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> None:
     Spool(tmp_path / "spool").close()
     newer = SCHEMA_VERSION + 7
-    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+    with closing(sqlite3.connect(tmp_path / "spool" / "spool.sqlite")) as db:
         db.executescript(
             "ALTER TABLE jobs ADD COLUMN mood TEXT NOT NULL DEFAULT 'fine'; CREATE TABLE later (x);"
             "ALTER TABLE stage_counts ADD COLUMN y INTEGER DEFAULT 1;"
@@ -194,11 +187,7 @@ def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> N
         )
     spool = Spool(tmp_path / "spool")
     spool.enable_sinks(["a"])
-    received = spool.tmp / "one"
-    received.write_bytes(b"DICOM")
-    from edgeai.testing.examples import instance_ref
-
-    spool.admit(instance_ref(), received, content=lambda: "sha256:1", deployments=["guard"], source="test")
+    arrive_anew(spool)
     job = spool.claim("guard", "me")
     assert job is not None
     assert spool.finish(job, failed(job), b"{}")
@@ -212,7 +201,7 @@ def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> N
 
 def test_a_newer_major_is_refused_with_a_way_back(tmp_path: Path) -> None:
     Spool(tmp_path / "spool").close()
-    with sqlite3.connect(tmp_path / "spool" / "spool.sqlite") as db:
+    with closing(sqlite3.connect(tmp_path / "spool" / "spool.sqlite")) as db:
         db.execute(f"PRAGMA user_version = {(MAJOR + 1) * 1000}")
     with pytest.raises(SpoolError, match=f"schema {MAJOR + 1}.0, this edgeai reads {MAJOR}.{MINOR}") as refused:
         Spool(tmp_path / "spool")

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from edgeai.api import BundleRejected, EngineRef, Failure, Finding, InstanceIds, ModelRef, Outcome, Result
-from edgeai.config import Spool as Limits
+from edgeai.api import BundleRejected, Outcome
 from edgeai.spool import Selection, Spool
 from edgeai.spool.aside import Choice, Refusal
 from edgeai.spool.ledger import has_finished_since, read_ledger
-from edgeai.testing.examples import instance_ref
+from edgeai.testing.spools import arrive, end
 
 WALKS = re.compile(r"^SCAN (?P<table>\w+)(?P<how>.*)$")
 GROWING = {"instances", "jobs", "messages", "pending", "set_aside", "i", "j", "m", "p", "s"}
@@ -49,49 +47,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
 
 
 @pytest.fixture
-def spool(asked: Asked, tmp_path: Path) -> Iterator[Spool]:
-    opened = Spool(tmp_path / "spool", Limits(reserve_bytes=1000), site="lab", device_id="cart")
-    opened.enable_sinks(["a", "b"])
+def spool(asked: Asked, open_spool: Callable[..., Spool]) -> Spool:
+    opened = open_spool("a", "b")
     asked.clear()  # making the tables and a new sink's backlog happen once
-    yield opened
-    opened.close()
-
-
-def arrive(spool: Spool, number: int, content: str = "x") -> None:
-    received = spool.tmp / f"{number}"
-    received.write_bytes(b"x" * 100)
-    instance = instance_ref(sop_instance_uid=f"2.25.{number}")
-    digest = f"sha256:{content.encode().hex():0>64}"
-    spool.check_room(100)
-    spool.admit(instance, received, content=lambda: digest, deployments=("guard",), source="test")
-
-
-def end(spool: Spool, outcome: Outcome) -> None:
-    job = spool.claim("guard", "me")
-    assert job is not None
-    completed = outcome is Outcome.COMPLETED
-    engine = EngineRef(backend="b", engine="b 1", device="CPU", artifact="a", precision="fp32")
-    result = Result(
-        result_id=f"{job.instance.sop_instance_uid}/{job.content}",
-        attempt=job.attempt,
-        deployment=job.deployment,
-        outcome=outcome,
-        model=ModelRef(name="m", version="1", digest="sha256:0"),
-        instance=InstanceIds(sop_class_uid="", sop_instance_uid="", series_instance_uid="", study_instance_uid=""),
-        created_at="",
-        edgeai_version="",
-        findings=(Finding(kind="class", label="x", present=True),) if completed else (),
-        reason=None if completed else Failure(code="pixels.short", message="no"),
-        engine=engine if completed else None,
-        timings_ms={"run": 3.0},
-    )
-    assert spool.finish(job, result, b"{}")
+    return opened
 
 
 def ingest(spool: Spool) -> None:
     """New, known, failed and sent again, other content; held."""
+    spool.check_room(100)
     arrive(spool, 1)
-    end(spool, Outcome.COMPLETED)
+    end(spool)
     arrive(spool, 1)
     arrive(spool, 2)
     end(spool, Outcome.FAILED)
@@ -108,7 +74,7 @@ def infer(spool: Spool) -> None:
     """Claims, ends, gives back, condemns, counts faults."""
     for number in range(10, 16):
         arrive(spool, number)
-    end(spool, Outcome.COMPLETED)
+    end(spool)
     job = spool.claim("guard", "me")
     assert job is not None
     spool.give_back(job, max_attempts=3)
@@ -137,7 +103,7 @@ def publish(spool: Spool) -> None:
     """Reads, delivers, sets aside, retries and drops."""
     for number in range(20, 24):
         arrive(spool, number)
-        end(spool, Outcome.COMPLETED)
+        end(spool)
     first, second, third, *_ = spool.pending(10, sink="a", lane="result")
     spool.published("a", [first.sequence])
     refusal = Refusal(sequence=second.sequence, code="mqtt.refused", reason="no")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,8 @@ from edgeai.spool.bells import Bells
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
-    return Spool(tmp_path / "spool")
+def spool(open_spool: Callable[..., Spool]) -> Spool:
+    return open_spool()
 
 
 def test_a_note_says_what_is_under_way_and_by_whom(spool: Spool) -> None:
