@@ -17,6 +17,7 @@ from edgeai.api import (
     Grayscale,
     InstanceRef,
     Objective,
+    OpenRequest,
     Options,
     Tensors,
     TensorSpec,
@@ -68,6 +69,19 @@ class ArtifactExample:
         if not self.path.is_dir():
             return (self.path.name,)
         return tuple(str(p.relative_to(self.path)) for p in sorted(self.path.rglob("*")) if p.is_file())
+
+    def request(self, device: str, **changes: Any) -> OpenRequest:
+        """The request that opens it on a device; ``changes`` by the names of ``OpenRequest``."""
+        facts: dict[str, Any] = {
+            "artifact": self.path,
+            "device": device,
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "threads": self.threads,
+            "options": self.options,
+            "settings": self.settings,
+        }
+        return OpenRequest(**{**facts, **changes})
 
     def sample(self, number: int = 0) -> dict[str, Array]:
         """Inputs number 0, 1, ...: the golden ones first, random ones after. Fresh arrays each time."""

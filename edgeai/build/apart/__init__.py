@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
+from edgeai import request_json
 from edgeai.api import (
     BackendSpec,
     BackendUnavailable,
@@ -120,14 +121,14 @@ class _Child:
         """See ``BackendSpec``."""
         answer = self.ask("describe", artifact=str(artifact.absolute()))[0]
         return Described(
-            inputs=wire.specs(answer["inputs"]),
-            outputs=wire.specs(answer["outputs"]),
+            inputs=request_json.specs(answer["inputs"]),
+            outputs=request_json.specs(answer["outputs"]),
             scales={str(name): (float(scale), int(zero)) for name, (scale, zero) in answer["scales"].items()},
         )
 
     def open(self, request: OpenRequest) -> Session:
         """See ``BackendSpec``; one at a time."""
-        self.ask("open", request=wire.request(request))
+        self.ask("open", request=request_json.request(request))
         return _Session(self, request)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from edgeai import request_json
 from edgeai.api import BackendSpec, Described, EdgeaiError, Session
 from edgeai.build.apart import wire
 from edgeai.plugins import Registry
@@ -34,7 +35,7 @@ class Served:
             assert self._backend.describe is not None
             return _described(self._backend.describe(Path(asked["artifact"]))), {}
         if what == "open":
-            self._session = self._backend.open(wire.request_of(asked["request"]))
+            self._session = self._backend.open(request_json.request_of(asked["request"]))
             return {}, {}
         assert self._session is not None, "nothing is open"
         if what == "run":
@@ -46,8 +47,8 @@ class Served:
 
 def _described(found: Described) -> dict[str, Any]:
     return {
-        "inputs": wire.spec_dicts(found.inputs),
-        "outputs": wire.spec_dicts(found.outputs),
+        "inputs": request_json.spec_dicts(found.inputs),
+        "outputs": request_json.spec_dicts(found.outputs),
         "scales": {name: list(pair) for name, pair in found.scales.items()},
     }
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from edgeai.api import Array, OpenRequest, Tensors, TensorSpec
+from edgeai.api import Array, Tensors
 from edgeai.api.tensors import DTYPES
 
 NOT_STARTED: Final = 71
@@ -67,54 +65,6 @@ def _arrays(layout: Any, body: bytes) -> dict[str, Array]:
     if at != len(body):
         raise ValueError("bytes that are of no array")
     return found
-
-
-def request(asked: OpenRequest) -> dict[str, Any]:
-    """A request as JSON."""
-    return {
-        "artifact": str(asked.artifact.absolute()),
-        "device": asked.device,
-        "inputs": spec_dicts(asked.inputs),
-        "outputs": spec_dicts(asked.outputs),
-        "threads": asked.threads,
-        "options": dict(asked.options),
-        "settings": dict(asked.settings),
-    }
-
-
-def request_of(said: dict[str, Any]) -> OpenRequest:
-    """The request of such JSON."""
-    return OpenRequest(
-        artifact=Path(said["artifact"]),
-        device=said["device"],
-        inputs=specs(said["inputs"]),
-        outputs=specs(said["outputs"]),
-        threads=said["threads"],
-        options=said["options"],
-        settings=said["settings"],
-    )
-
-
-def spec_dicts(of: Sequence[TensorSpec]) -> list[dict[str, Any]]:
-    """Tensors as JSON."""
-    return [{"name": one.name, "dtype": one.dtype, "shape": list(one.shape), "layout": one.layout} for one in of]
-
-
-def specs(said: Sequence[Any]) -> tuple[TensorSpec, ...]:
-    """The tensors of such JSON.
-
-    Raises:
-        TensorMismatch: of a kind that no manifest has.
-    """
-    return tuple(
-        TensorSpec(
-            name=str(one["name"]),
-            dtype=str(one["dtype"]),
-            shape=tuple(None if extent is None else int(extent) for extent in one["shape"]),
-            layout=str(one["layout"]),
-        )
-        for one in said
-    )
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

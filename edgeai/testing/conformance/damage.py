@@ -8,11 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from edgeai.api import BackendSpec, OpenRequest, TensorSpec
+from edgeai import request_json
+from edgeai.api import BackendSpec, TensorSpec
 from edgeai.plugins import PluginInfo, load_from
 from edgeai.process import die_with_parent
 from edgeai.testing.conformance.suite import child_environment
@@ -114,11 +114,7 @@ def _one_child(
     order = {
         "info": asdict(info),
         "backend": backend,
-        "device": device,
-        "inputs": [asdict(spec) for spec in example.inputs],
-        "outputs": [asdict(spec) for spec in example.outputs],
-        "options": dict(example.options),
-        "settings": dict(example.settings),
+        "request": request_json.request(example.request(device)),
         "artifacts": [str(path) for _, _, path in artifacts],
         "report": str(report),
     }
@@ -148,28 +144,17 @@ def _how_it_died(code: int, said: str) -> tuple[str, str]:
     return how, said[-1500:]
 
 
-def _specs(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
-
-
 def main() -> None:
     """The child: open each artifact of the order on standard input, one line of the report each."""
     die_with_parent()
     order = json.load(sys.stdin)
     plugin = load_from(PluginInfo(**order["info"]))
     spec = next(spec for spec in plugin.backends if spec.name == order["backend"])
+    request = request_json.request_of(order["request"])
     with Path(order["report"]).open("w", encoding="utf-8") as report:
         for artifact in order["artifacts"]:
-            request = OpenRequest(
-                artifact=Path(artifact),
-                device=order["device"],
-                inputs=_specs(order["inputs"]),
-                outputs=_specs(order["outputs"]),
-                options=order["options"],
-                settings=order["settings"],
-            )
             try:
-                spec.open(request).close()
+                spec.open(replace(request, artifact=Path(artifact))).close()
                 answer = ("opened", "the damage was not noticed")
             except Exception as error:  # noqa: BLE001  # whatever it is, its name is the answer
                 answer = (type(error).__name__, str(error))

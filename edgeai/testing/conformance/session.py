@@ -8,7 +8,6 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,16 +76,7 @@ class SessionRules(Suite):
 
     def request_for(self, example: ArtifactExample, device: str, **changes: Any) -> OpenRequest:
         """The request that opens the example; ``changes`` by the names of ``OpenRequest``."""
-        request = OpenRequest(
-            artifact=example.path,
-            device=device,
-            inputs=example.inputs,
-            outputs=example.outputs,
-            threads=example.threads,
-            options=example.options,
-            settings=example.settings,
-        )
-        return replace(request, **changes)
+        return example.request(device, **changes)
 
     def open(self, example: ArtifactExample, device: str, **changes: Any) -> Session:
         """The example, open on a device."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from edgeai.api import OpenRequest, Session, Tensors, TensorSpec
+from edgeai import request_json
+from edgeai.api import Session, Tensors
 from edgeai.plugins import PluginInfo, load_from
 from edgeai.process import die_with_parent
 from edgeai.testing.conformance.suite import child_environment
@@ -62,13 +63,7 @@ def at_work(
     order = {
         "info": asdict(info),
         "backend": backend,
-        "device": device,
-        "artifact": str(example.path),
-        "inputs": [asdict(spec) for spec in example.inputs],
-        "outputs": [asdict(spec) for spec in example.outputs],
-        "options": dict(example.options),
-        "settings": dict(example.settings),
-        "threads": threads,
+        "request": request_json.request(example.request(device, threads=threads)),
         "folder": str(folder),
     }
     done = subprocess.run(
@@ -117,27 +112,13 @@ def _measured(step: Callable[[], object]) -> dict[str, Any]:
     return {"workers": sum(share >= _SHARE * cpu for share in shares), "cores": cpu / max(clock, 1e-9)}
 
 
-def _ports(rows: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-    return tuple(TensorSpec(**{**row, "shape": tuple(row["shape"])}) for row in rows)
-
-
 def _opened(order: dict[str, Any]) -> Session:
     plugin = load_from(PluginInfo(**order["info"]))
     spec = next(spec for spec in plugin.backends if spec.name == order["backend"])
     spec.probe()
     spec.engine()
     spec.explain()
-    return spec.open(
-        OpenRequest(
-            artifact=Path(order["artifact"]),
-            device=order["device"],
-            inputs=_ports(order["inputs"]),
-            outputs=_ports(order["outputs"]),
-            threads=order["threads"],
-            options=order["options"],
-            settings=order["settings"],
-        )
-    )
+    return spec.open(request_json.request_of(order["request"]))
 
 
 def main() -> None:
