@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import gc
 import hashlib
@@ -611,11 +612,12 @@ def test_a_codestream_cut_short(build: Build, syntax: str) -> None:
     assert refusal(build(pixels, syntax=syntax, frames=[data[: len(data) // 2]])) == "pixels.codec"
 
 
-def test_nothing_warns(build: Build, pydicom_files: list[Path]) -> None:
+def test_nothing_warns(pydicom_files: list[Path]) -> None:
+    read: list[int] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for path in pydicom_files:
-            try:
-                list(read_frames(path))
-            except EdgeaiError:
-                continue
+            with contextlib.suppress(EdgeaiError):
+                read.append(len(list(read_frames(path))))
+    assert len(read) > len(pydicom_files) // 2
+    assert all(read)
