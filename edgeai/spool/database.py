@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
@@ -73,7 +73,7 @@ class Database:
         self._open: list[sqlite3.Connection | IO[bytes]] = []
         self._guard = threading.Lock()
         try:
-            with translated("opening the spool", path.parent):
+            with self._saying_how_much(), translated("opening the spool", path.parent):
                 self._create()
         except BaseException:
             self.close()  # nobody else can: there is no Database
@@ -82,7 +82,7 @@ class Database:
     def _create(self) -> None:
         """Make the tables, or bring them to this version; a newer minor is opened as it is."""
         if self._version() < SCHEMA_VERSION:
-            with rewriting(self.path), self._without_foreign_keys(), self.write() as db:
+            with self._without_foreign_keys(), self.write() as db:
                 # Another process may have done it while this one waited for the lock.
                 self._bring_forward(db, self._version())
         version = self._version()
@@ -92,6 +92,10 @@ class Database:
                 code="spool.schema",
                 remedy="use the edgeai version that wrote it, or have it take the spool back: edgeai spool downgrade",
             )
+
+    def _saying_how_much(self) -> AbstractContextManager[None]:
+        """Where tables are to be made or rewritten; on a full disk SQLite cannot even open what is there."""
+        return rewriting(self.path) if _written_version(self.path) < SCHEMA_VERSION else nullcontext()
 
     def _translated(self, what: str) -> AbstractContextManager[None]:
         return translated(what, self.path.parent)
@@ -237,6 +241,15 @@ def is_legacy(path: Path) -> bool:
             return bool(db.execute("PRAGMA user_version").fetchone()[0] == LEGACY_VERSION)
     except sqlite3.Error:
         return False
+
+
+def _written_version(path: Path) -> int:
+    """The version in the file's own head, without SQLite's help; 0 when there is none (sqlite.org/fileformat.html)."""
+    try:
+        with path.open("rb") as file:
+            return int.from_bytes(file.read(64)[60:], "big")
+    except OSError:
+        return 0
 
 
 def _dotted(version: int) -> str:
