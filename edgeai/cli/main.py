@@ -21,6 +21,7 @@ from typer.main import get_command
 import edgeai
 from edgeai.api.errors import ConfigError, DataRejected, EdgeaiError, GateFailed
 from edgeai.cli import output
+from edgeai.cli.help import as_written
 from edgeai.cli.plain import read_plainly
 
 read_plainly()
@@ -92,6 +93,7 @@ class LazyGroup(TyperGroup):
             app.command(cmd_name)(function)
         command = get_command(app)
         command.name = cmd_name
+        as_written(command)
         return command
 
 
