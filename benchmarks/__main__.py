@@ -17,13 +17,16 @@ from rich.table import Table
 from benchmarks import cart, images, process, spool
 from benchmarks.cine import cine
 from benchmarks.machine import machine
-from benchmarks.material import built
+from benchmarks.networks import built
 from benchmarks.pruning import pruning
+from benchmarks.segment import segment
 from benchmarks.timing import Row
 
 CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "xray": images.uncompressed,
     "jpeg2000": images.jpeg2000,
+    "jpeg": images.jpeg,
+    "segment": segment,
     "cine": cine,
     "arrival": cart.arrival,
     "receive": cart.receive,

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 
 from benchmarks.images import bare_session
-from benchmarks.material import SIDE, write_cine, write_xray
+from benchmarks.material import write_cine, write_xray
+from benchmarks.networks import SIDE
 from benchmarks.receive import bare, compare
 from benchmarks.timing import Row, milliseconds, summary
 from edgeai.bundle.reader import open_bundle

@@ -11,7 +11,8 @@ import numpy as np
 
 from benchmarks.agreement import agreement
 from benchmarks.images import BACKENDS, CORES, bare_session, completed, model_input
-from benchmarks.material import CINE_FRAMES, built, cine_frames, write_cine
+from benchmarks.material import CINE_FRAMES, cine_frames, write_cine
+from benchmarks.networks import built
 from benchmarks.timing import Row, cpu_milliseconds, timed
 from edgeai.api import Session
 from edgeai.bundle.reader import Bundle, open_bundle
@@ -48,6 +49,7 @@ class _Cine:
 
     def __init__(self, bundle: Bundle, backend: str, path: Path, rounds: int) -> None:
         self._name = f"cine, {bundle.manifest.name}, {backend}"
+        self._tensors = model_input(bundle)
         self._streams = [np.frombuffer(stream, np.uint8) for stream in cine_frames()]
         some, single = bare_session(bundle, backend, max(1, CORES - 1)), bare_session(bundle, backend, 1)
         with open_model(bundle, backends=[backend]) as model:
@@ -114,8 +116,7 @@ class _Cine:
             cv2.imdecode(stream, cv2.IMREAD_REDUCED_GRAYSCALE_2)  # 400x300: not under the model's 224
 
     def _engine(self, session: Session) -> None:
-        tensors = model_input()
-        for _ in session.stream(tensors for _ in self._streams):
+        for _ in session.stream(self._tensors for _ in self._streams):
             pass
 
 

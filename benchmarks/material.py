@@ -1,15 +1,9 @@
-"""What is measured on: synthetic images of the sizes that matter, and 224-pixel classifiers with untrained weights.
-
-Speed does not depend on what the weights are. ``small`` has three convolutions, as the small X-ray models have;
-``mobilenet`` is MobileNetV2, the usual size for ultrasound.
-"""
+"""What is measured on: synthetic images of the sizes that matter."""
 
 from __future__ import annotations
 
 import functools
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +22,6 @@ from pydicom.uid import (
 
 XRAY_ROWS, XRAY_COLUMNS = 3000, 2500
 CINE_FRAMES, CINE_ROWS, CINE_COLUMNS = 60, 600, 800
-SIDE = 224
-LABELS = ["a", "b", "c"]
 
 
 def xray_pixels() -> npt.NDArray[np.uint16]:
@@ -90,6 +82,21 @@ def write_cine(path: Path) -> Path:
     return path
 
 
+def write_xray_jpeg(path: Path) -> Path:
+    """The radiograph's upper 8 bits as a baseline JPEG, as exports and film scanners write it."""
+    dataset = _dataset("DX", DigitalXRayImageStorageForPresentation, xray_pixels().shape)
+    dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
+    dataset.LossyImageCompression, dataset.LossyImageCompressionMethod = "01", "ISO_10918_1"
+    buffer = io.BytesIO()
+    Image.fromarray((xray_pixels() >> 4).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    dataset.PixelData = encapsulate([buffer.getvalue()])
+    dataset["PixelData"].VR = "OB"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
 def _dataset(modality: str, sop_class: str, shape: tuple[int, ...]) -> Dataset:
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = sop_class, generate_uid()
@@ -100,98 +107,3 @@ def _dataset(modality: str, sop_class: str, shape: tuple[int, ...]) -> Dataset:
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     return dataset
-
-
-def built(folder: Path, network: str) -> Path:
-    """The bundle, made once, in a process of its own: TensorFlow's threads and memory are gone before measuring."""
-    path = folder / f"{network}-1.0.0.edgeai"
-    if not path.exists():
-        write = "import pathlib, sys; from benchmarks import material; "
-        write += "material.write_bundle(pathlib.Path(sys.argv[1]), sys.argv[2])"
-        subprocess.run([sys.executable, "-c", write, str(folder), network], check=True, capture_output=True)
-    return path
-
-
-def write_bundle(folder: Path, network: str) -> Path:
-    """The 224-pixel classifier as a bundle with an fp32 artifact for LiteRT and for OpenVINO."""
-    from edgeai.api import ConvertRequest, TensorSpec
-    from edgeai.bundle.archive import pack
-    from edgeai.bundle.manifest import ArtifactDecl, FrameUse, Manifest, PixelUse, Step, TaskUse, TensorDecl
-    from edgeai.plugins import Registry
-
-    model = _NETWORKS[network](folder / f"{network}.keras")
-    inputs = TensorDecl(name="image", dtype="float32", shape=(1, SIDE, SIDE, 1), layout="NHWC")
-    outputs = TensorDecl(name="logits", dtype="float32", shape=(1, len(LABELS)), layout="NC")
-    registry = Registry.of(["tflite", "openvino"])
-    staging = folder / network
-    artifacts = []
-    for backend in ("tflite", "openvino"):
-        where = staging / backend
-        where.mkdir(parents=True)
-        specs: tuple[tuple[TensorSpec, ...], ...] = ((inputs.spec(),), (outputs.spec(),))
-        request = ConvertRequest(model=model, output=where, precision="fp32", inputs=specs[0], outputs=specs[1])
-        converted = registry.converters[backend].convert(request)
-        artifacts.append(
-            ArtifactDecl(
-                id=f"{backend}-fp32",
-                format=backend,
-                precision="fp32",
-                path=str(converted.artifact.relative_to(staging)),
-                options=dict(converted.options),
-            )
-        )
-    manifest = Manifest(
-        name=network,
-        version="1.0.0",
-        release=1,
-        min_edgeai="0.1",
-        intended_use="Measuring speed; the weights are untrained.",
-        licence="Apache-2.0",
-        plugins=("transforms", "classify"),
-        pixels=PixelUse(fast=("luma", "smallest")),
-        frames=FrameUse(select="all"),
-        transforms=(
-            Step(transform="grey"),
-            Step(transform="letterbox", options={"rows": SIDE, "columns": SIDE, "two_pass": True, "margin": 1}),
-            Step(transform="invert"),
-            Step(transform="window", options={"mode": "percentile", "output": "unit"}),
-        ),
-        task=TaskUse(
-            name="classify",
-            options={"mode": "multi-class", "activation": "softmax", "labels": LABELS, "per_frame": True},
-        ),
-        inputs=(inputs,),
-        outputs=(outputs,),
-        artifacts=tuple(artifacts),
-    )
-    path = folder / f"{network}-1.0.0.edgeai"
-    pack(staging, manifest, path)
-    return path
-
-
-def _small(path: Path) -> Path:
-    import keras
-
-    keras.utils.set_random_seed(0)
-    layers = keras.layers
-    image = keras.Input((SIDE, SIDE, 1), batch_size=1, name="image")
-    x = image
-    for filters in (16, 32, 64):
-        x = layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
-        x = layers.MaxPooling2D()(x)
-    x = layers.GlobalAveragePooling2D()(x)
-    keras.Model(image, layers.Dense(len(LABELS), name="logits")(x)).save(path)
-    return path
-
-
-def _mobilenet(path: Path) -> Path:
-    import keras
-
-    keras.utils.set_random_seed(0)
-    image = keras.Input((SIDE, SIDE, 1), batch_size=1, name="image")
-    body = keras.applications.MobileNetV2(input_tensor=image, weights=None, include_top=False, pooling="avg")
-    keras.Model(image, keras.layers.Dense(len(LABELS), name="logits")(body.output)).save(path)
-    return path
-
-
-_NETWORKS = {"small": _small, "mobilenet": _mobilenet}

@@ -226,7 +226,7 @@ def test_lines_are_those_of_contourpys_default_algorithm(seed: int) -> None:
     field[:, [0, -1]] = -np.abs(field[:, [0, -1]])
     field[[0, -1]] = -np.abs(field[[0, -1]])
     x, y = segment_shapes._coordinates(*field.shape)
-    wanted = contourpy.contour_generator(x, y, field, name="serial", line_type="Separate").lines(0.0)
+    wanted: Any = contourpy.contour_generator(x, y, field, name="serial", line_type="Separate").lines(0.0)
     lines = segment_shapes._zero_lines(field)
     assert sorted(_signed(ring) for ring in lines) == pytest.approx(sorted(_signed(ring) for ring in wanted))
     assert {tuple(p) for ring in lines for p in ring.round(9)} == {tuple(p) for ring in wanted for p in ring.round(9)}
