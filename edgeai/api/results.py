@@ -91,7 +91,8 @@ class Finding:
         kind: ``class`` (a label of a classifier), ``segment`` (where the label is) or ``agreement`` (does the image
             fit its header?). Later minors add kinds; a reader skips those it does not know.
         label: the model's word.
-        probability: calibrated, 0 to 1; of a ``segment`` the mean inside; ``None`` where there is none.
+        probability: 0 to 1, with the card's temperature where it gives one; of a ``segment`` the mean inside;
+            ``None`` where there is none.
         threshold: the bound that ``present`` was decided by, or ``None``.
         present: whether the statement is made (True) or denied (False).
         concept: the label's code, where the card gives one.

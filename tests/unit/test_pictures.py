@@ -189,6 +189,13 @@ def test_a_label_beside_the_headline_is_doubted_in_its_own_line() -> None:
     assert _text(picture, "doubt") == "oedema: 36.0 %, stated from 40 %"
 
 
+@pytest.mark.parametrize("name", ["completed", "highest of three", "many labels"])
+def test_no_picture_calls_probabilities_calibrated_that_nobody_may_have_calibrated(name: str) -> None:
+    explained = _text(_drawn(name), "explained")
+    assert "the model's own probability" in explained
+    assert "calibrat" not in explained
+
+
 def test_thresholds_are_explained() -> None:
     assert "Stated from 50 % on, where the mark is." in _text(_drawn("completed"), "explained")
     assert "The highest of 3 is stated." in _text(_drawn("highest of three"), "explained")

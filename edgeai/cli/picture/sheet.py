@@ -145,7 +145,7 @@ def _found(column: Column, result: Result, shown: Shown) -> None:
         column.text(f"and {len(every) - len(listed)} more, less probable", SMALL, DIM, "explained")
     if any(finding.region is None and finding.probability is not None for finding in listed):
         how = decided or "Each is stated from its own threshold on, where the mark is."
-        column.text(f"Bars: calibrated probability. {how}", SMALL, DIM, "explained")
+        column.text(f"Bars: the model's own probability. {how}", SMALL, DIM, "explained")
 
 
 def _agreement(column: Column, result: Result, instance: InstanceRef | None) -> None:
