@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgeai.config.files import named_files, named_folders, variable
 from edgeai.config.rules import Found
 from edgeai.config.tables import DeviceConfig
 from edgeai.config.words import Where, nearest
@@ -19,6 +20,9 @@ from edgeai.config.words import Where, nearest
 _SMALLEST_BYTES = 100_000
 _LONGEST_S = 7200.0
 _TIMES = ("heartbeat_s", "silent_s", "restart_min_s", "restart_max_s")
+_BACKENDS = ("tflite", "openvino", "gpu")
+"""Of edgeai's own plugins, each called as its backend is."""
+
 _ANYWHERE = frozenset(
     ("/", "/etc", "/var", "/var/lib", "/srv", "/opt", "/usr", "/usr/local", "/home", "/mnt", "/media", "/run", "/data")
 )
@@ -113,9 +117,21 @@ def _backends(config: DeviceConfig) -> Found:
         yield ("plugins", "allow"), "a plugin stands here twice"
     for index, deployment in enumerate(config.deployments):
         for name in deployment.backends:
-            if name in ("tflite", "openvino", "gpu") and name not in allowed:
+            if name in _BACKENDS and name not in allowed:
                 where = ("deployments", index, "backends")
                 yield where, f'the plugin "{name}" is not allowed: add it to plugins.allow, or do not wish for it'
+
+
+def _unknown_backends(config: DeviceConfig) -> Iterator[Remark]:
+    """A plugin may provide a backend of another name, so it is no more than a note."""
+    allowed = config.plugins.allow
+    for index, deployment in enumerate(config.deployments):
+        for name in deployment.backends:
+            if name in (*allowed, *_BACKENDS, "auto", "fastest"):
+                continue
+            near = '; did you mean "tflite"?' if name == "litert" else nearest(name, [*allowed, *_BACKENDS])
+            what = f'no plugin in plugins.allow is called "{name}"{near}'
+            yield Remark(where=("deployments", index, "backends"), what=what, weight="note")
 
 
 def _ways(config: DeviceConfig) -> Found:
@@ -128,7 +144,11 @@ def _ways(config: DeviceConfig) -> Found:
 
 
 def _notes(config: DeviceConfig) -> Iterator[Remark]:
-    mqtt = config.mqtt
+    mqtt, scp = config.mqtt, config.ingest.scp
+    yield from _unknown_backends(config)
+    if scp.enabled and scp.port == 2762 and scp.tls is None:
+        what = "2762 is usual with TLS, and there is no [ingest.scp.tls]"
+        yield Remark(where=("ingest", "scp", "port"), what=what, weight="note")
     if not config.deployments:
         yield Remark(where=("deployments",), what="there is none, so no model runs", weight="note")
     if not config.ingest.scp.enabled and not config.ingest.folders:
@@ -146,12 +166,18 @@ def _notes(config: DeviceConfig) -> Iterator[Remark]:
 
 
 def _files(config: DeviceConfig) -> Iterator[Remark]:
-    for where, path in _wanted_files(config):
+    unset = dict(_variables(config))
+    yield from (Remark(where=where, what=what) for where, what in unset.items())
+    for where, path in named_files(config):
+        if where in unset:
+            continue
         if path.is_dir() and not (where[-1] == "bundle" and (path / "manifest.json").is_file()):
             yield Remark(where=where, what=f"{path} is a folder: name the file")
         elif not path.exists():
             yield _missing(where, path, "file")
-    for where, path, is_made in _wanted_folders(config):
+    for where, path, is_made in named_folders(config):
+        if where in unset:
+            continue
         above = next((item for item in (path, *path.parents) if os.path.lexists(item)), path)
         if above.exists() and not above.is_dir():
             yield Remark(where=where, what=f"{above} is a file: a folder is wanted")
@@ -161,29 +187,13 @@ def _files(config: DeviceConfig) -> Iterator[Remark]:
         yield Remark(where=("jsonl", "path"), what=f"{config.jsonl.path} is a folder: name the file")
 
 
-def _wanted_files(config: DeviceConfig) -> Iterator[tuple[Where, Path]]:
-    named: list[tuple[Where, Path | None]] = [
-        (("deployments", index, "bundle"), item.bundle) for index, item in enumerate(config.deployments)
-    ]
-    named += [(("mqtt", "password_file"), config.mqtt.password_file)]
-    named += [(("privacy", "hmac_key_file"), config.privacy.hmac_key_file)]
-    for where, tls in ((("mqtt", "tls"), config.mqtt.tls), (("ingest", "scp", "tls"), config.ingest.scp.tls)):
-        if tls is not None:
-            named += [((*where, "ca"), tls.ca), ((*where, "certificate"), tls.certificate), ((*where, "key"), tls.key)]
-    yield from ((where, path) for where, path in named if path is not None)
-
-
-def _wanted_folders(config: DeviceConfig) -> Iterator[tuple[Where, Path, bool]]:
-    yield ("device", "data_dir"), config.device.data_dir, True
+def _variables(config: DeviceConfig) -> Found:
+    folders = [(where, path) for where, path, _ in named_folders(config) if where != ("jsonl", "path")]
     if config.jsonl is not None:
-        yield ("jsonl", "path"), config.jsonl.path.parent, True
-    for index, folder in enumerate(config.ingest.folders):
-        where: Where = ("ingest", "folders", index)
-        yield (*where, "path"), folder.path, False
-        for key in ("done_dir", "rejected_dir"):
-            place: Path | None = getattr(folder, key)
-            if place is not None:
-                yield (*where, key), place, True
+        folders.append((("jsonl", "path"), config.jsonl.path))
+    for where, path in (*named_files(config), *folders):
+        if name := variable(config, path):
+            yield where, f"{name} is not replaced in a profile: write the path itself, or ~ for the home folder"
 
 
 def _missing(where: Where, path: Path, what: str) -> Remark:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
 
+from edgeai.config.files import carried_away
 from edgeai.config.tables import DeviceConfig, Tls
 from edgeai.config.words import Where
 
@@ -25,6 +26,7 @@ def contradictions(config: DeviceConfig) -> Found:
     yield from _tls(config)
     yield from _texts(config)
     yield from _folders(config)
+    yield from carried_away(config)
     yield from _intervals(config)
     if config.privacy.uids == "hmac" and config.privacy.hmac_key_file is None:
         yield ("privacy", "uids"), '"hmac" needs hmac_key_file: a file of at least 32 bytes'
@@ -86,8 +88,12 @@ def _why_no_host(host: str) -> str:
         return "it is empty: give a name or an address"
     if "://" in host:
         return "give the name or address alone, without what stands before and behind ://"
-    if re.search(r"[\s/@*]", host):
-        return "no name or address has such a character"
+    if re.search(r"\s", host):
+        return "there is no space in a name or address"
+    if re.fullmatch(r"[0-9a-fA-F.:]+/\d+", host):
+        return "give one address, no range"
+    if wrong := re.search(r"[/@*]", host):
+        return f'no name or address has "{wrong[0]}"'
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

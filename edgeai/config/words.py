@@ -64,16 +64,21 @@ def sentence(item: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     """
     where, kind, value = item["loc"], item["type"], item["input"]
     if kind == "extra_forbidden":
-        return _unknown(where, schema)
+        return _unknown(where, schema, value)
     if kind == "missing":
         return _missing(where)
     instead = _instead(kind, item.get("ctx", {}), where, value) or str(item["msg"]).removeprefix("Value error, ")
     return f"{instead} (here: {shown(value)})"
 
 
-def _unknown(where: Where, schema: Mapping[str, Any]) -> str:
+def _unknown(where: Where, schema: Mapping[str, Any], value: object) -> str:
     key = str(where[-1])
-    here = [str(name) for name in _node_at(schema, where[:-1]).get("properties", {})]
+    properties = _node_at(schema, where[:-1]).get("properties", {})
+    here = [str(name) for name in properties]
+    if isinstance(value, Mapping) and len(where) > 1 and isinstance(where[-2], int):
+        near = nearest(key, [name for name, node in properties.items() if node.get("type") == "object"])
+        named = f', and name = "{key}"' if "name" in here else ""
+        return f"unknown key{near or f'; for another one write [[{_tables_of(where)}]] with two brackets{named}'}"
     if near := nearest(key, here):
         return f"unknown key{near}"
     homes = [path for path, names in _tables(schema, schema, "") if key in names]
@@ -106,9 +111,7 @@ def _instead(kind: str, facts: Mapping[str, Any], where: Where, value: object) -
     if kind == "string_pattern_mismatch":
         return _pattern(key, str(value))
     if kind == "literal_error":
-        choices = [text.strip("'") for text in re.split(r", | or ", str(facts["expected"]))]
-        listed = " or ".join(choice if choice.isdigit() and key == "schema" else f'"{choice}"' for choice in choices)
-        return f"use {listed}{nearest(value, choices) if isinstance(value, str) else ''}"
+        return _choice(re.split(r", | or ", str(facts["expected"])), value)
     bounds = {"greater_than_equal": "use at least", "less_than_equal": "use at most"}
     if kind in bounds:
         return f"{bounds[kind]} {_plain(facts['ge' if kind.startswith('g') else 'le'])}"
@@ -119,6 +122,21 @@ def _instead(kind: str, facts: Mapping[str, Any], where: Where, value: object) -
     if kind == "string_too_short":
         return "it is empty"
     return _types(kind, where, value)
+
+
+def _choice(expected: Sequence[str], value: object) -> str:
+    """One of what pydantic lists: text in quotes, and numbers."""
+    if isinstance(value, str) and value in expected:
+        return f"write it without quotes: {value}"
+    if isinstance(value, int) and not isinstance(value, bool) and f"'{value}'" in expected:
+        return f'write it in quotes: "{value}"'
+    listed = " or ".join(choice.replace("'", '"') for choice in expected)
+    choices = [choice.strip("'") for choice in expected]
+    return f"use {listed}{nearest(value, choices) if isinstance(value, str) else ''}"
+
+
+def _tables_of(where: Where) -> str:
+    return ".".join(str(part) for part in where[:-1] if not isinstance(part, int))
 
 
 def _types(kind: str, where: Where, value: object) -> str:
@@ -132,6 +150,8 @@ def _types(kind: str, where: Where, value: object) -> str:
         return f"give a list: [{shown(value)}]"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         names = ".".join(str(part) for part in where if not isinstance(part, int))
+        if isinstance(where[-1], int):
+            return f"they are a table each: write [[{names}]] with two brackets, and its keys below"
         if isinstance(value, list | tuple):
             return f"it is one table: write [{names}] with one bracket"
         return f"it is a table: write [{names}], and its keys below"

@@ -33,10 +33,12 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
     ],
     ("dev", 'name = "guard"'): [('name = "guard_1"', "deployments[0].name", "e.g. guard-1")],
     ("dev", "[mqtt]"): [
+        ("tls = true\n[mqtt]", "deployments[0].tls", "tls belongs in"),
         ("[mqqt]", "mqqt", 'did you mean "mqtt"?'),
         ("[[mqtt]]", "mqtt", "[mqtt] with one bracket"),
     ],
     ("dev", 'data_dir = "../../var/dev"'): [
+        ('data_dir = "$HOME/dev"', "device.data_dir", "$HOME", "not replaced"),
         ('Data_Dir = "../../var/dev"', "device.Data_Dir", 'did you mean "data_dir"?'),
         ('data_dir = "dev.toml"', "device.data_dir", "is a file"),
     ],
@@ -50,6 +52,7 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
     ("dev", 'ae_title = "EDGEAI"'): [("keepalive_s = 30", "ingest.scp.keepalive_s", "belongs in [mqtt]")],
     ("dev", "[[deployments]]"): [("[deployments]", "deployments", "[[deployments]] with two brackets")],
     ("dev", "port = 1883"): [
+        ("protocol = 5", "mqtt.protocol", 'write it in quotes: "5"'),
         ('port = "1883"', "mqtt.port", "write it without quotes: 1883"),
         ("port = 18830000", "mqtt.port", "use at most 65_535"),
         ('password_file = "../../LICENSE"', "mqtt.password_file", "needs a username"),
@@ -57,6 +60,7 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ("port = 1883\nport = 1884", "not TOML", "write it once"),
     ],
     ("dev", "port = 11112"): [
+        ('peers = ["DETECTOR"]', "ingest.scp.peers[0]", "a table each: write [[ingest.scp.peers]]"),
         ("port = 0", "ingest.scp.port", "use at least 1"),
         ("port = 9464", "ingest.scp.port", "9464 is health.port too"),
         ("port = 1883", "mqtt.port", "1883 is ingest.scp.port too"),
@@ -72,6 +76,7 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ('require_called_ae_title = "yes"', "require_called", "true or false")
     ],
     ("dev", 'format = "console"'): [
+        ('[results]\nschema = "2"', "results.schema", "write it without quotes: 2"),
         ('format = "text"', "log.format", 'use "json" or "console"'),
         ('level = "warn"', "log.level", 'did you mean "warning"?'),
         ("[supervise]\nsilent_s = 0.5", "supervise.silent_s", "heartbeat_s (1) must be less"),
@@ -85,9 +90,15 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ('backends = ["tflite", "tflite"]', "backends", "twice"),
         ('backends = ["tflite", "fastest"]', "backends", "alone"),
     ],
-    ("dev", "schema = 1"): [("schema = 2", "schema", "use 1")],
+    ("dev", "schema = 1"): [
+        ('schema = "1"', "schema", "write it without quotes: 1"),
+        ("schema = 2", "schema", "use 1"),
+    ],
     ("xray-cart", "[health]"): [("[health]\nport = 2762", "health.port", "2762 is ingest.scp.port too")],
     ("dev", 'path = "../../var/dev/inbox"'): [
+        ('path = "."', "ingest.folders[0].path", "this profile lies in it"),
+        ('path = "../../models"', "deployments[0].bundle", "ingest.folders[0] is"),
+        ('path = "%INBOX%"', "ingest.folders[0].path", "not replaced"),
         ('path = "../../var/dev/spool/in"', "ingest.folders[0].path", "own"),
         ('path = "../../var"', "ingest.folders[0].path", "data_dir"),
         ('path = "../../LICENSE"', "ingest.folders[0].path", "is a file"),
@@ -110,6 +121,8 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ('ae_title = "   "', "ingest.scp.ae_title", "one character at least"),
     ],
     ("dev", 'host = "127.0.0.1"'): [
+        ('host = "broker/x"', "mqtt.host", 'has "/"'),
+        ('host = " 127.0.0.1"', "mqtt.host", "no space"),
         ('host = "mqtt://127.0.0.1"', "mqtt.host", "without what stands before"),
         ('host = "broker:1883"', "mqtt.host", "and its port as `port`"),
         ('host = "127.0.0.300"', "mqtt.host", "no address"),
@@ -119,7 +132,32 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ("models/guard/m.edgeai", "bundle", "there is no file"),
         ("models/modality-guard", "bundle", "is a folder"),
     ],
-    ("dev", 'path = "../../var/dev/results.jsonl"'): [('path = "../../models"', "jsonl.path", "is a folder")],
+    ("dev", 'path = "../../var/dev/results.jsonl"'): [
+        ('path = "${LOGS}/r.jsonl"', "jsonl.path", "not replaced"),
+        ('path = "../../models"', "jsonl.path", "is a folder"),
+    ],
+    ("dev", '[[ingest.folders]]\npath = "../../var/dev/inbox"'): [
+        ('[ingest]\nfolders = ["../../var/dev/inbox"]', "ingest.folders[0]", "a table each: write [[ingest.folders]]")
+    ],
+    ("dev", 'bundle = "../../models/modality-guard/modality-guard-1.0.0.edgeai"'): [
+        (
+            'bundle = "../../models/modality-guard/modality-guard-1.0.0.edgeai"\n[deployments.head]\nname = "head"',
+            "deployments[0].head",
+            'for another one write [[deployments]] with two brackets, and name = "head"',
+        )
+    ],
+    ("xray-cart", 'host = "192.0.2.10"'): [('host = "192.0.2.0/24"', "peers[0].host", "one address, no range")],
+    ("xray-cart", 'ca = "/etc/edgeai/dicom-ca.pem"'): [('ca = "$ETC/ca.pem"', "ingest.scp.tls.ca", "not replaced")],
+    ("dev", "../../var/dev/results.jsonl"): [("../../var/dev/inbox/r/results.jsonl", "jsonl.path", "watched")],
+    ("ultrasound-cart", 'ca = "/etc/edgeai/broker-ca.pem"'): [
+        ('ca = "/srv/edgeai/export/broker-ca.pem"', "mqtt.tls.ca", "a watched folder")
+    ],
+    ("ultrasound-cart", 'hmac_key_file = "/etc/edgeai/uid-hmac.key"'): [
+        ('hmac_key_file = "/srv/edgeai/export/uid-hmac.key"', "privacy.hmac_key_file", "a watched folder")
+    ],
+    ("ultrasound-cart", 'keys = "/etc/edgeai/trust"'): [
+        ('keys = "/srv/edgeai/export/trust"', "trust.keys", "a watched folder")
+    ],
 }
 
 
@@ -229,7 +267,7 @@ FINE: dict[tuple[str, str], list[str]] = {
         "[supervise]\nrestart_min_s = 30\nrestart_max_s = 30",
     ],
     ("dev", "reserve_bytes = 500_000_000"): ["reserve_bytes = 0\nmax_failed_bytes = 0"],
-    ("dev", 'data_dir = "../../var/dev"'): ['data_dir = "new/place"'],
+    ("dev", 'data_dir = "../../var/dev"'): ['data_dir = "new/5$ and 10%"', 'data_dir = "new/place"'],
     ("dev", 'path = "../../var/dev/inbox"'): [
         'path = "../../inbox"\ndone_dir = "../../inbox/taken"',
         'path = "../../a"\n[[ingest.folders]]\npath = "../../b"',
@@ -243,6 +281,7 @@ FINE: dict[tuple[str, str], list[str]] = {
     ("ultrasound-cart", 'after = "move"'): ['after = "leave"'],
     ("ultrasound-cart", "max_instance_bytes = 1_000_000_000"): ["max_instance_bytes = 100_000_000"],
     ("ultrasound-cart", 'backends = ["tflite"]'): ['backends = ["auto"]'],
+    ("dev", 'path = "../../var/dev/results.jsonl"'): ['path = "../../var/dev/inbox.jsonl"'],
 }
 
 
@@ -268,6 +307,47 @@ def test_a_profile_of_another_machine_is_noted_and_one_with_a_doubt_still_runs(t
     assert load_config(path).privacy.uids == "plain", "what a cart runs with does not stop it"
     with pytest.raises(ConfigError):
         load_config(_with(tree, "dev", "port = 11112", "port = 9464")[0])
+
+
+NOTED = [
+    ("dev", "port = 11112", "port = 2762", "ingest.scp.port: 2762 is usual with TLS"),
+    ("dev", "port = 1883", "port = 8883", "mqtt.port: 8883 is usual with TLS"),
+    ("xray-cart", 'backends = ["openvino", "tflite"]', 'backends = ["openvno"]', 'did you mean "openvino"?'),
+    ("xray-cart", 'backends = ["openvino", "tflite"]', 'backends = ["litert"]', 'did you mean "tflite"?'),
+    (
+        "xray-cart",
+        'backends = ["openvino", "tflite"]',
+        'backends = ["onnx"]',
+        'no plugin in plugins.allow is called "onnx"',
+    ),
+    ("dev", 'path = "../../var/dev/inbox"', 'path = "../../new/inbox"', "new/inbox is not here yet: create it"),
+]
+
+
+@pytest.mark.parametrize(("name", "line", "instead", "words"), NOTED)
+def test_what_may_be_meant_is_noted_and_stops_nothing(
+    tree: Path, check: Check, name: str, line: str, instead: str, words: str
+) -> None:
+    path, _ = _with(tree, name, line, instead)
+    status, _, error = check(path)
+    assert status == 0
+    assert [text for text in error.splitlines() if text.startswith("note: ") and words in text], error
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "instead"),
+    [
+        ("dev", "port = 11112", "port = 11113"),
+        ("xray-cart", "port = 2762", "port = 2763"),
+        ("xray-cart", 'backends = ["openvino", "tflite"]', 'backends = ["openvino"]'),
+    ],
+)
+def test_nothing_is_noted_of_what_is_usual(tree: Path, check: Check, name: str, line: str, instead: str) -> None:
+    """A watched folder inside data_dir is made at the start: nobody has to make it."""
+    path, _ = _with(tree, name, line, instead)
+    status, _, error = check(path)
+    notes = [text for text in error.splitlines() if "on this machine" not in text]
+    assert (status, notes) == (0, [])
 
 
 def test_words_of_the_shell_are_near_too() -> None:
