@@ -31,6 +31,7 @@ from edgeai.bundle.manifest import (
     digest_of,
     encode_manifest,
 )
+from edgeai.bundle.strangers import not_a_bundle, other_folder
 from edgeai.bundle.zip_form import (
     CHUNK,
     LIMITS,
@@ -39,7 +40,6 @@ from edgeai.bundle.zip_form import (
     content,
     missing,
     new_member,
-    not_a_bundle,
     read_members,
 )
 
@@ -116,7 +116,8 @@ class Archive:
         except FileNotFoundError as error:
             raise missing(path) from error
         except OSError as error:
-            raise not_a_bundle(path, error.strerror or str(error)) from error
+            why = error.strerror or str(error)
+            raise (other_folder if path.is_dir() else not_a_bundle)(path, why) from error
         try:
             self._members = read_members(self._file, path.name, limits)
             self.manifest_bytes = b"".join(self.chunks(MANIFEST_NAME, MAX_MANIFEST_BYTES))

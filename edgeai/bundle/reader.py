@@ -35,6 +35,7 @@ from edgeai.bundle.manifest import (
     decode_manifest,
     digest_of,
 )
+from edgeai.bundle.strangers import other_folder
 from edgeai.bundle.zip_form import LIMITS, BundleLimits
 
 if TYPE_CHECKING:  # a start without signatures pays for none of it
@@ -272,4 +273,5 @@ def _read_file(root: Path, name: str, max_bytes: int) -> bytes:
         with path.open("rb") as file:
             return file.read(max_bytes + 1)
     except OSError as error:
-        raise BundleRejected(f"{root} is not a bundle: {error}", code="bundle.not-a-bundle") from error
+        why = f"it has no {name}" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        raise other_folder(root, why) from error

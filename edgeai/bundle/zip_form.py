@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, TypeAlias
 from edgeai.api.errors import BundleRejected
 from edgeai.bundle.manifest import MANIFEST_NAME
 from edgeai.bundle.paths import MAX_PATH_CHARS, check_paths
+from edgeai.bundle.strangers import no_archive, not_a_bundle, other_archive
 
 if TYPE_CHECKING:
     Decompressor: TypeAlias = zlib._Decompress
@@ -68,7 +69,7 @@ def read_members(file: BinaryIO, name: str, limits: BundleLimits) -> dict[str, z
         members = zipfile.ZipFile(file).infolist()
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise not_a_bundle(name, getattr(error, "strerror", None) or str(error)) from error
-    _check_members(members, count, central_at, size)
+    _check_members(name, members, count, central_at, size)
     check_size(count, sum(member.file_size for member in members), limits)
     for member in members:
         _check_local(file, member)
@@ -172,7 +173,7 @@ def _check_end(file: BinaryIO, name: str, size: int, limits: BundleLimits) -> tu
     How many members there are, and where their directory begins.
     """
     if size < _END or file.read(4) != b"PK\x03\x04":
-        raise not_a_bundle(name, "it does not begin as a zip file")
+        raise no_archive(name, "it does not begin as a zip file")
     file.seek(size - _END)
     fields = struct.unpack("<4s4H2LH", file.read(_END))
     magic, disk, first_disk, here, count, central_bytes, central_at, comment = fields
@@ -184,12 +185,12 @@ def _check_end(file: BinaryIO, name: str, size: int, limits: BundleLimits) -> tu
     return int(count), int(central_at)
 
 
-def _check_members(members: list[zipfile.ZipInfo], count: int, central_at: int, size: int) -> None:
+def _check_members(name: str, members: list[zipfile.ZipInfo], count: int, central_at: int, size: int) -> None:
     """Names, kinds and places of all members."""
     if len(members) != count:
-        raise BundleRejected(f"the archive says {count} files and has {len(members)}", code="bundle.not-a-bundle")
+        raise not_a_bundle(name, f"the archive says {count} files and has {len(members)}")
     if not members or members[0].filename != MANIFEST_NAME:
-        raise BundleRejected(f"the first file of a bundle is {MANIFEST_NAME}", code="bundle.not-a-bundle")
+        raise other_archive(name, [member.filename for member in members])
     check_paths(member.orig_filename for member in members)
     at = 0
     for member in members:
@@ -252,11 +253,6 @@ def _check_directory(file: BinaryIO, members: list[zipfile.ZipInfo]) -> None:
                 code="bundle.wrong-header",
                 remedy="fetch it again; if you packed it, pack it with edgeai, not with a zip program",
             )
-
-
-def not_a_bundle(path: Path | str, why: str) -> BundleRejected:
-    """The file is something else."""
-    return BundleRejected(f"{path} is not a bundle: {why}", code="bundle.not-a-bundle")
 
 
 def missing(path: Path | str) -> BundleRejected:
