@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -44,6 +45,11 @@ class BoundedClient(paho.Client):
         """
         self.loop_stop()
         self._reset_sockets()
+
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        """As paho's, which leaves the socket of a handshake that fails open for as long as anyone has the error."""
+        assert self._ssl_context is not None
+        return self._ssl_context.wrap_socket(tcp_sock, server_hostname=self._host)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         # paho asks for the rest of the packet at hand at once, and takes an OSError for a lost connection.
