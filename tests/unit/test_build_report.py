@@ -17,6 +17,7 @@ from edgeai.build.gates import Verdict
 from edgeai.build.report import Picture, markdown, write_report
 from edgeai.build.report.pictures import draw_standing, pareto
 from edgeai.build.report.words import faster, headline, sentence, smaller
+from edgeai.testing.require import require
 
 
 @pytest.fixture
@@ -146,8 +147,8 @@ def test_tables_have_no_more_columns_than_a_page_holds(card: Card, tmp_path: Pat
 
 def test_the_page_fits_1100_pixels_in_a_browser(card: Card, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no browser here")
+    require("chromium", browser is not None, "no browser here: apt-get install chromium")
+    assert browser is not None
     write_report(tmp_path, card, _wide(), (), command="x")
     page = tmp_path / "report.html"
     asked = "<script>document.title = 'wide: ' + document.scrollingElement.scrollWidth;</script></body>"

@@ -23,16 +23,17 @@ from edgeai.sinks.mqtt import MqttSink
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.certificates import Authority
 from edgeai.testing.dicom_peers import SUCCESS, Receiving, radiograph, send
+from edgeai.testing.require import require
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/guides/integrator.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def openssl() -> str:
     path = shutil.which("openssl")
-    if path is None:
-        pytest.skip("openssl is not installed")
+    require("openssl", path is not None, "openssl is not installed")
+    assert path is not None
     return path
 
 
@@ -55,10 +56,8 @@ def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def by_the_guide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def by_the_guide(openssl: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the guide's lines were run."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
     folder = tmp_path_factory.mktemp("guide")
     done = run_script(guide_script(), folder)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -183,12 +184,27 @@ def test_files_that_cannot_be_used_are_named_with_the_reason(
         assert error.remedy
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every file")
-def test_a_key_that_this_user_may_not_read(tmp_path: Path) -> None:
-    identity = _authority(tmp_path, "site").issue("one")
-    identity.key.chmod(0)
-    with pytest.raises(ConfigError, match=r"\(key\) cannot be read: Permission denied"):
-        server_tls(identity.certificate, identity.key)
+@contextmanager
+def _nobody() -> Iterator[None]:
+    """As a user who is not root, since root reads every file."""
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(me)
+
+
+def test_a_key_that_this_user_may_not_read() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path lies in a folder that is root's alone
+        Path(folder).chmod(0o755)
+        identity = _authority(Path(folder), "site").issue("one")
+        for path in (identity.certificate, identity.certificate.parent):
+            path.chmod(0o755)
+        identity.key.chmod(0)
+        with _nobody(), pytest.raises(ConfigError, match=r"\(key\) cannot be read: Permission denied"):
+            server_tls(identity.certificate, identity.key)
 
 
 @pytest.mark.parametrize(
