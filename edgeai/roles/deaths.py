@@ -71,7 +71,7 @@ def judge(status: int, note: Note | None, *, killed: Killed | None = None, crash
     if killed == "silent":
         return Death(cause="silent", how="silent")
     if killed is None and status == 0:
-        return Death(cause="ended", how="exit-0")
+        return Death(cause="ended", how=_how(status))
     if killed is None and status < 0 and -status not in OWN_DOING:
         return Death(cause="interrupted", how=_how(status))
     steps = note.steps if note else ()

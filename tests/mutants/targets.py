@@ -46,8 +46,8 @@ TARGETS: dict[str, Target] = {
     "spool": Target(
         _spool("admission", "again", "holding", "intake", "ledger", "metrics", "rows", "trials", "upkeep", "work"),
         _unit(
-            *("spool", "spool_ledger", "spool_endings", "spool_blame", "spool_trials", "spool_poison"),
-            *("spool_station", "spool_wal"),
+            *("spool", "spool_ledger", "spool_endings", "spool_blame", "spool_trials", "spool_station"),
+            *("spool_wal", "spool_poison"),
         ),
     ),
 }
