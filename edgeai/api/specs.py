@@ -50,7 +50,8 @@ class OpenRequest:
         device: one of the names that ``probe`` gave. Any other is ``BackendUnavailable``.
         inputs, outputs: the manifest's tensors, in order; the session uses these names whatever the
             engine calls its own.
-        threads: engine threads, or 0 for the engine's own default.
+        threads: engine threads, or 0 for the engine's own default. On a ``CPU`` the host may open the artifact again
+            with another number while this session is open, to see which runs a single frame fastest.
         options: the artifact's own, signed; names out of ``BackendSpec.options``.
         settings: the device's plumbing; names out of ``BackendSpec.settings``.
         cache_dir: where compiled models may be kept between starts, or ``None`` for nowhere.

@@ -193,6 +193,16 @@ def verify_folder(root: Path, trust: TrustPolicy | None = None, accept: Accept |
     return Bundle(manifest=manifest, digest=digest_of(head.manifest_bytes), root=root, signers=head.signers)
 
 
+def verify_again(bundle: Bundle) -> None:
+    """Before a file of a bundle is opened long after the bundle was: it may have been changed or replaced since.
+
+    Raises:
+        BundleRejected: as ``verify_folder``; ``bundle.wrong-hash`` where another bundle lies there now.
+    """
+    if verify_folder(bundle.root).digest != bundle.digest:
+        raise wrong_hash(MANIFEST_NAME)
+
+
 def _verified(target: Path, archive: Archive) -> Bundle:
     """The unpacked bundle, once it is what the archive holds; who signed is the archive's to say."""
     _renew_signatures(target, archive.envelope_bytes)

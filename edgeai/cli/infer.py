@@ -34,7 +34,7 @@ def command(
         typer.Option(help="Backend by name; again for the next best. Default: the first that opens."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device as the engine names it. Default: its best.")] = None,
-    threads: Annotated[int, typer.Option(min=0, max=256, help="Engine threads; 0: the engine's own default.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, max=256, help="Engine threads; 0: what measures best here.")] = 0,
     trust: Annotated[
         list[Path] | None,
         typer.Option(help="Public key, or folder of them, that must have signed the bundle.", exists=True),

@@ -162,7 +162,8 @@ def _deployments(health: Health) -> Table:
         state = f"{_MARK[item.state == 'ready']} {item.state}" + (" (degraded)" if item.degraded else "")
         why = "\n".join(item.others) or item.why or ""
         signed = escape(", ".join(signer.partition(" ")[0] for signer in item.signers))
-        table.add_row(item.name, state, item.model, signed, item.backend, item.device, item.artifact, escape(why))
+        device = f"{item.device}, {item.threads} threads" if item.threads else item.device
+        table.add_row(item.name, state, item.model, signed, item.backend, device, item.artifact, escape(why))
     return table
 
 

@@ -165,7 +165,7 @@ class Deployment(Table):
         (), strict=False, description="wishes, best first; any allowed one when empty; `fastest` alone measures all"
     )
     device: str | None = Field(None, description="as the engine names it; the engine's best when absent")
-    threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for the engine's own default")
+    threads: int = Field(0, ge=0, le=256, description="engine threads; 0 for what measures best on single frames")
     deadline_s: Seconds = Field(30.0, description="a job that runs longer is ended and counted as a fault")
     open_deadline_s: Seconds = Field(120.0, description="the same for loading and opening the model")
     max_memory_bytes: Bytes = Field(

@@ -10,7 +10,7 @@ import faulthandler
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,13 +130,16 @@ def _deployment(config: DeviceConfig, name: str, station: Station, folder: Path)
 
 
 def _as_measured(config: DeviceConfig, deployment: Deployment, folder: Path) -> Deployment:
-    """Measuring all backends takes minutes of the whole machine: only a table that is there already is used."""
+    """What was measured on this device is used as it is: measuring all backends takes minutes of the whole machine."""
+    trials = config.device.data_dir / "trials"
+    with suppress(OSError, shutil.Error):  # none yet, or not for this user to read: then it is as at a first start
+        shutil.copytree(trials / "threads", folder / "trials" / "threads")
     if FASTEST not in deployment.backends:
         return deployment
-    kept = config.device.data_dir / "trials" / f"{deployment.name}.json"
+    kept = trials / f"{deployment.name}.json"
     if not kept.is_file():
         return deployment.model_copy(update={"backends": ()})
-    (folder / "trials").mkdir()
+    (folder / "trials").mkdir(exist_ok=True)
     shutil.copy(kept, folder / "trials" / kept.name)
     return deployment
 

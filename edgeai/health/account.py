@@ -32,6 +32,8 @@ class DeploymentHealth:
         state: ``held``: it cannot run, and its jobs wait; ``unavailable``: it cannot run, and its jobs fail.
         code: why it cannot run, or runs on its second choice, as an error code; None where there is none.
         signers: the trusted keys that signed the bundle: the name that this device gives each, and its id.
+        threads: on how many single frames run, as measured here; 0 is the engine's own number. None where the profile
+            gives it, or nothing is measured.
         others: every other backend, device and artifact, each with why it is not taken.
     """
 
@@ -43,6 +45,7 @@ class DeploymentHealth:
     backend: str | None = None
     device: str | None = None
     artifact: str | None = None
+    threads: int | None = None
     degraded: bool = False
     code: str | None = None
     why: str | None = None

@@ -132,6 +132,9 @@ def _role(spool: Spool, role: str, note: Note | None) -> RoleHealth:
     return RoleHealth(role=role, alive=True, pid=note.pid, state=note.state, silent_s=note.age_s())
 
 
+_OF_ITS_NOTE = ("model", "digest", "backend", "device", "artifact", "threads", "code", "why")
+
+
 def _deployment(name: str, note: Note | None, hold: Hold | None) -> DeploymentHealth:
     if note is None:
         return DeploymentHealth(name=name, state="unavailable", why="its process is not running")
@@ -142,7 +145,7 @@ def _deployment(name: str, note: Note | None, hold: Hold | None) -> DeploymentHe
     return DeploymentHealth(
         name=name,
         state=state,  # type: ignore[arg-type]  # just checked
-        **{key: detail.get(key) for key in ("model", "digest", "backend", "device", "artifact", "code", "why")},
+        **{key: detail.get(key) for key in _OF_ITS_NOTE},
         degraded=bool(detail.get("degraded")),
         signers=tuple(detail.get("signers", ())),
         others=tuple(detail.get("others", ())),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeai.api.specs import Options
-from edgeai.bundle.reader import Bundle, open_bundle
+from edgeai.bundle.reader import Bundle, default_cache_dir, open_bundle
 from edgeai.model.fastest import FASTEST
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
@@ -45,14 +45,16 @@ def open_model(
         backends: wishes, best first, by name; a plugin of that name provides it. None: those that edgeai
             knows, smallest first. ``fastest``, alone: every one is measured on the golden cases (``fastest``).
         device: as the engine names it; the engine's best when not given.
-        threads: engine threads; 0 for the engine's own default.
+        threads: engine threads; 0 for the engine's own number, and for single frames on a CPU for what measures best
+            here (``edgeai.model.threads``).
         settings: backend -> its own plumbing.
         registry: plugins that are already loaded; without, those that the manifest names are loaded, and
             backends as they are tried. Nothing else is imported.
         excluded: backend -> why it must not be used now (quarantine). It is not even loaded.
         breadcrumb: entered around every risky step.
         cache_dir: where bundles are unpacked; ``$XDG_CACHE_HOME/edgeai/bundles`` by default.
-        trials: where ``fastest`` keeps what it measured, so that it measures once.
+        trials: where ``fastest`` keeps what it measured, so that it measures once; numbers of threads are kept
+            beside it, or else in ``cache_dir``.
         trust: whose signatures the bundle must bear; without, nobody asks. Of a ``Bundle`` that was asked already.
 
     Raises:
@@ -67,7 +69,8 @@ def open_model(
     needed = registry if registry is not None else loader.registry(opened.manifest.plugins)
     more = loader if registry is None else None
     pipeline, task = build_pipeline(opened, needed), build_task(opened, needed)
-    use = EngineUse(threads=threads, settings=settings or {})
+    keep_threads = trials.parent / "threads" if trials is not None else (cache_dir or default_cache_dir()) / ".threads"
+    use = EngineUse(threads=threads, settings=settings or {}, keep_threads=keep_threads)
     wishes, excluded = wishes_of(backends, device), excluded or {}
     if FASTEST in backends:
         wishes, use = fastest_first(

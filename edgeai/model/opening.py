@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
 
-from edgeai.api.errors import BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
+from edgeai.api.errors import BackendError, BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
 from edgeai.api.results import Degradation, EngineRef
-from edgeai.api.specs import OpenRequest, Options, Session, Task, TaskRequest
+from edgeai.api.specs import BackendSpec, OpenRequest, Options, Session, Task, TaskRequest
 from edgeai.api.tensors import TensorSpec
-from edgeai.bundle.reader import Bundle
+from edgeai.bundle.reader import Bundle, verify_again
 from edgeai.guards import PluginInfo
+from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
 from edgeai.model.progress import NotApplicable
 from edgeai.model.steps import Breadcrumb, Step
+from edgeai.model.threads import SingleFrames
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.selection import Candidate, Choice, Offer, Wish, choose
@@ -42,10 +47,16 @@ class EngineUse:
     settings: Mapping[str, Options]
     measured: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
     """(backend, device, artifact) -> threads."""
+    keep_threads: Path | None = None
+    """Where the number of threads is kept that measures best for single frames; without, the engine's own is taken."""
 
     def threads_of(self, taken: Candidate) -> int:
         """How many threads this candidate runs on; 0 for the engine's own default."""
         return self.measured.get((taken.backend, taken.device, taken.artifact), self.threads)
+
+    def may_measure(self, taken: Candidate) -> bool:
+        """Whether nobody has said how many threads this candidate runs on, and the number makes a difference."""
+        return self.keep_threads is not None and taken.device == "CPU" and not self.threads_of(taken) and cores() > 1
 
 
 def build_pipeline(bundle: Bundle, registry: Registry) -> Pipeline:
@@ -132,21 +143,49 @@ class Opening:
         spec, info = self._offers.spec(taken.backend)
         try:
             with self._breadcrumb(Step("open", info)):
-                session = spec.open(self._request(taken))
+                session = self._session(spec, taken, info)
         except ConfigError:
             raise  # a mistake in the settings is the integrator's to mend, not to be passed over
         except EdgeaiError as error:
             self._failed[taken] = error
             return error
-        usual = next(offer.engine for offer in self._seen if offer.backend == taken.backend)
         engine = EngineRef(
             backend=taken.backend,
-            engine=str(getattr(session, "engine", "")) or usual,  # settings may have picked another engine
+            engine=str(getattr(session, "engine", "")) or self._usual(taken),  # settings may have picked another
             device=taken.device,
             artifact=taken.artifact,
             precision=taken.precision,
         )
         return OpenEngine(session=session, engine=engine, provider=info, choice=choice)
+
+    def _usual(self, taken: Candidate) -> str:
+        """The engine that its backend takes where no setting names another."""
+        return next(offer.engine for offer in self._seen if offer.backend == taken.backend)
+
+    def _session(self, spec: BackendSpec, taken: Candidate, info: PluginInfo) -> Session:
+        """The artifact open on the threads that the profile gives, or on those that measured best."""
+        request = self._request(taken)
+        if not self._use.may_measure(taken):
+            return spec.open(request)
+
+        def again(threads: int) -> Session:
+            with self._breadcrumb(Step("open", info)):
+                verify_again(self._bundle)
+                return spec.open(replace(request, threads=threads))
+
+        kept = KeptThreads(cast("Path", self._use.keep_threads), self._facts(taken, request))
+        known = kept.read()
+        if known is not None and known.count:
+            with suppress(BackendError):  # it did when it was measured; the engine's own number is what is left
+                session = spec.open(replace(request, threads=known.count))
+                return SingleFrames(session, again=again, kept=kept, threads=known)
+            known = None
+        return SingleFrames(spec.open(request), again=again, kept=kept, threads=known)
+
+    def _facts(self, taken: Candidate, request: OpenRequest) -> dict[str, Any]:
+        """Whatever makes a measurement of threads stale, but for the machine."""
+        engine = {"backend": taken.backend, "engine": self._usual(taken), "device": taken.device}
+        return {"bundle": self._bundle.digest, "artifact": taken.artifact, **engine, "settings": dict(request.settings)}
 
     def _request(self, taken: Candidate) -> OpenRequest:
         manifest = self._bundle.manifest

@@ -24,10 +24,12 @@ from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.guards.faults import Feed
 from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, load_inputs, rehearse
+from edgeai.model.kept_threads import Threads
 from edgeai.model.opening import OpenEngine
 from edgeai.model.progress import Run
 from edgeai.model.results import Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RunStep, Step
+from edgeai.model.threads import SingleFrames
 from edgeai.pipeline import Pipeline
 from edgeai.selection import Choice
 
@@ -87,7 +89,7 @@ class Model:
             numbers = self.bundle.manifest.frames.numbers(found.instance.number_of_frames)
             if not overlap or len(numbers) == 1:
                 with closing(_frames_of(path, found, self._decode_options(numbers))) as frames:
-                    return self._one_by_one(islice(frames, len(numbers)), run)
+                    return self._one_by_one(islice(frames, len(numbers)), run, settles=overlap)
             count = _decoders(found, len(numbers))
             shares = [self._decode_options(numbers[first::count]) for first in range(count)]
             return self._stream([_frames_of(path, found, share) for share in shares], run)
@@ -101,7 +103,7 @@ class Model:
         def work() -> Findings:
             run.admit(instance)
             if isinstance(frames, Sequence) and len(frames) <= 1:
-                return self._one_by_one(iter(frames), run)
+                return self._one_by_one(iter(frames), run, settles=True)
             return self._stream([frames], run)
 
         return self._ended(run, work)
@@ -183,6 +185,11 @@ class Model:
         return DecodeOptions(fast=fast, min_rows=sides.get("H") or 0, min_columns=sides.get("W") or 0, frames=numbers)
 
     @property
+    def threads(self) -> Threads | None:
+        """On how many threads single frames run, and why; ``None`` where it was given, or is not yet known."""
+        return self._session.threads if isinstance(self._session, SingleFrames) else None
+
+    @property
     def pipeline(self) -> Pipeline:
         """The transforms in front of the model, for whoever has the frames and wants the tensors."""
         return self._pipeline
@@ -213,8 +220,11 @@ class Model:
                 raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
         return outputs
 
-    def _one_by_one(self, frames: Iterator[Frame], run: Run) -> Findings:
-        """Decode, transform and run in turn, on this thread: the way of a single frame."""
+    def _one_by_one(self, frames: Iterator[Frame], run: Run, *, settles: bool) -> Findings:
+        """Decode, transform and run in turn, on this thread: the way of a single frame.
+
+        With ``settles`` the first also tells on how many threads the next run (``edgeai.model.threads``).
+        """
         name = self._pipeline.input.name
         each: list[Findings] = []
         while True:
@@ -226,6 +236,9 @@ class Model:
             with self._breadcrumb(self._run_step), run.at("run"):
                 outputs = self.infer({name: ready[0]})
             run.frames_run += 1
+            if settles and isinstance(self._session, SingleFrames):
+                with self._breadcrumb(self._run_step):
+                    self._session.settle({name: ready[0]}, outputs)
             each.append(self._interpret(outputs, ready[1], run))
 
     def _stream(self, shares: Sequence[Iterable[Frame]], run: Run) -> Findings:

@@ -195,12 +195,20 @@ class Worker:
         facts = {"backend": engine.backend, "device": engine.device, "artifact": engine.artifact}
         why = "; ".join(model.degraded.because) if model.degraded else None
         others = (*model.choice.why_not(), *self._not_tried(model))
-        self._ready = {**_named(self._reference), **facts, "degraded": bool(why), "why": why, "others": others}
+        threads = model.threads.count if model.threads is not None else None
+        more = {"threads": threads, "degraded": bool(why), "why": why, "others": others}
+        self._ready = {**_named(self._reference), **facts, **more}
         self._station.beat("ready", **self._ready, on_disk=self._disk.detail)
         log.info("deployment.ready", **_named(self._reference), **facts, engine=engine.engine, degraded=why)
         if model.degraded:
             told = f"{self._deployment.name} runs on {engine.backend} ({engine.device}): {why}"
             self._event("deployment.degraded", told, wished=model.degraded.wished, **facts)
+
+    def _say_threads(self, count: int) -> None:
+        """It is the first image that tells (``edgeai.model.threads``)."""
+        if self._ready.get("threads") != count:
+            self._ready["threads"] = count
+            self._station.beat("ready", **self._ready, on_disk=self._disk.detail)
 
     def _close_model(self) -> None:
         if self._model is not None:
@@ -326,6 +334,8 @@ class Worker:
 
     def _rest(self) -> None:
         """Wait for the bell."""
+        if self._model is not None and self._model.threads is not None:
+            self._say_threads(self._model.threads.count)
         self._spool.wait(self.role, min(1.0, self._config.supervise.heartbeat_s))
         self._station.beat()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import edgeai
+from edgeai.guards import PluginInfo
+from edgeai.model import open_model
+from edgeai.model.kept_threads import cores
+from edgeai.model.threads import Turn
+from edgeai.plugins import Registry, load_from
 from edgeai.spool import BUCKETS_MS
 from edgeai.testing.fakes import Misbehaviour
-from edgeai.testing.phantoms import PATIENT_NAME
+from edgeai.testing.phantoms import PATIENT_NAME, write_instance
 
 DULL, BRIGHT = 60, 250
 
@@ -268,3 +275,50 @@ def test_an_unknown_deployment_is_refused(cart: Any) -> None:
     cart.configure()
     assert cart.start("infer", "--deployment", "other").wait(60) == 78
     assert cart.logged("role.failed")[0]["code"] == "config.no-deployment"
+
+
+def test_the_threads_that_measured_best_run_and_are_said_and_a_number_in_the_profile_comes_first(
+    cart: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if cores() < 2:
+        pytest.skip("on one core nothing is measured")
+    cart.configure()
+    _measure(cart, monkeypatch)
+    cart.start()
+    until(lambda: cart.spool.notes()["infer:guard"].detail["threads"] == cores())
+    command = [sys.executable, "-m", "edgeai", "status", str(cart.profile)]
+    said = subprocess.run([*command, "--json"], env=cart.environment, capture_output=True, text=True, timeout=300)
+    assert json.loads(said.stdout)["deployments"][0]["threads"] == cores()
+    wide = {**cart.environment, "COLUMNS": "300"}
+    said = subprocess.run(command, env=wide, capture_output=True, text=True, timeout=300)
+    assert f"CPU, {cores()} threads" in said.stdout
+    assert cart.stop() == 0
+    cart.configure(deployment="threads = 1")
+    cart.start()
+    assert cart.result_of(cart.admit())["outcome"] == "completed"
+    assert cart.spool.notes()["infer:guard"].detail["threads"] is None
+
+
+def _measure(cart: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another process did on an image, for which more threads were faster than the engine's own number."""
+    own: list[Any] = []
+
+    def clocked(session: Any, inputs: Any) -> tuple[Any, Turn]:
+        own.append(session)
+        return session.run(inputs), Turn(took_s=0.08 if session is own[0] else 0.02)
+
+    monkeypatch.setattr("edgeai.model.threads.clocked", clocked)
+    fakes = PluginInfo(name="fakes", module="edgeai.testing.fakes_plugin", distribution="edgeai", version="0")
+    registry = Registry.of_plugins([load_from(fakes)])
+    image = write_instance(cart.folder / "first.dcm", np.full((16, 16), DULL, np.uint8)).path
+    table = cart.folder / "data" / "trials" / "guard.json"
+    with open_model(
+        cart.folder / "guard.edgeai",
+        backends=("fake-works",),
+        registry=registry,
+        trials=table,
+        cache_dir=cart.folder / "cache",
+    ) as model:
+        assert model.run_file(image).outcome == "completed"
+        assert model.threads is not None
+        assert model.threads.count == cores()
