@@ -33,6 +33,17 @@ def unpacked(config: DeviceConfig, digest: str) -> Path:
     return config.device.data_dir / "bundles" / digest.removeprefix("sha256:")
 
 
+def running_digests(spool: Spool) -> dict[str, str]:
+    """Deployment -> digest of what a living infer has open."""
+    running: dict[str, str] = {}
+    for role, note in spool.notes().items():
+        kind, _, name = role.partition(":")
+        digest = note.detail.get("digest")
+        if kind == "infer" and note.state == "ready" and digest and is_held(spool.roles / f"{role}.note"):
+            running[name] = str(digest)
+    return running
+
+
 class OnDisk:
     """Of one deployment, as infer sees it: whether the next start would run what runs now.
 
@@ -137,7 +148,7 @@ class Eligible:
 
     def refresh(self) -> None:
         """Look what runs, and whether files changed of what does not."""
-        running = self._running()
+        running = running_digests(self._spool)
         for deployment in self._config.deployments:
             name = deployment.name
             digest = running.get(name, "")
@@ -145,16 +156,6 @@ class Eligible:
                 self._files.pop(name, None)  # once it does not run any more, the file counts again
             else:
                 self._look_at_file(deployment)
-
-    def _running(self) -> dict[str, str]:
-        """Deployment -> digest of what a living infer has open."""
-        running: dict[str, str] = {}
-        for role, note in self._spool.notes().items():
-            kind, _, name = role.partition(":")
-            digest = note.detail.get("digest")
-            if kind == "infer" and note.state == "ready" and digest and is_held(self._spool.roles / f"{role}.note"):
-                running[name] = str(digest)
-        return running
 
     def _take_running(self, name: str, digest: str) -> bool:
         """The rule of what runs, from where infer unpacked it; False where it does not lie there."""
@@ -198,3 +199,15 @@ def reopened(config: DeviceConfig, deployment: Deployment, digest: str) -> Deplo
     """The deployment with the bundle that it had open, where that lies unpacked: it is opened anew, and not changed."""
     kept: Any = unpacked(config, digest)
     return deployment.model_copy(update={"bundle": kept}) if digest and kept.is_dir() else deployment
+
+
+def would_run(config: DeviceConfig, deployment: Deployment, spool: Spool) -> Deployment:
+    """The deployment with the bundle that infer would open now: what it has open, else what lies on disk."""
+    digest = running_digests(spool).get(deployment.name, "")
+    if not digest:
+        return deployment
+    try:
+        is_there = read_admitted(config, deployment)[1] == digest
+    except EdgeaiError:
+        is_there = False
+    return deployment if is_there else reopened(config, deployment, digest)

@@ -1,7 +1,8 @@
 """The trial of a plugin in quarantine, a process of its own: ``python -m edgeai.roles trial`` (see ``trials``).
 
-It opens the deployment as ``infer`` does, on this plugin's engine alone, and asks the bundle's golden cases. Status 0
-means that it has written what came of it; the supervisor sees any other end.
+It opens the deployment as ``infer`` does, on this plugin's engine alone, and asks the golden cases of the bundle that
+would run: the one that ``infer`` has open, whatever came on disk meanwhile, and the one on disk where it has none.
+Status 0 means that it has written what came of it; the supervisor sees any other end.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.plugins import find
 from edgeai.roles.engine import Noter, open_deployment
+from edgeai.roles.on_disk import would_run
 from edgeai.spool import Quarantine, Spool, Station
 
 log = Log("edgeai.roles.trial")
@@ -40,7 +42,8 @@ def main(config: DeviceConfig, deployment: str, plugin: str) -> int:
         with (spool.roles / f"trial:{deployment}.crash").open("w") as report:
             faulthandler.enable(report, all_threads=True)
             try:
-                _judge(config, wanted, spool, station, held, [item for item in quarantined if item != held])
+                meant = would_run(config, wanted, spool)
+                _judge(config, meant, spool, station, held, [item for item in quarantined if item != held])
             finally:
                 faulthandler.disable()
     finally:

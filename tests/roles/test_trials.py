@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from edgeai.testing.bundles import pack_fake_bundle
+from edgeai.testing.fakes import Misbehaviour
+
 DULL = 60
 
 _WHILE_FLAGGED = """
@@ -125,6 +128,45 @@ def test_what_died_when_it_was_opened_or_loaded_is_tried_in_the_same_way(
     until(lambda: cart.events("plugin.trial-failed"))
     flag.unlink()
     until(lambda: cart.result_of(cart.admit())["engine"]["backend"] == "deadly")
+
+
+@pytest.mark.parametrize("fresh", ["garbage", "gone", "another"])
+def test_a_trial_judges_what_would_run_whatever_lies_on_disk(cart: Any, flag: Path, until: Any, fresh: str) -> None:
+    flagged(cart, flag, "abort")
+    cart.backends = ("deadly", "fake-works")
+    cart.configure(more=SOON.replace("0.3", "2.0"))
+    cart.start()
+    cart.ready()
+    convict(cart, until)
+    before = cart.result_of(cart.admit())["model"]["digest"]
+    bundle = cart.folder / "guard.edgeai"
+    if fresh == "another":  # on which every engine fails
+        pack_fake_bundle(cart.folder / "content", bundle, name="guard-model", misbehave=Misbehaviour(how="raise"))
+    elif fresh == "garbage":
+        bundle.write_bytes(b"half of a bund")
+    else:
+        bundle.unlink()
+    until(lambda: cart.events("deployment.bundle-changed"))
+    flag.unlink()
+    until(lambda: cart.events("plugin.released"))
+    result = until(lambda: (found := cart.result_of(cart.admit()))["degraded"] is None and found)
+    assert (result["engine"]["backend"], result["model"]["digest"]) == ("deadly", before)
+
+
+def test_where_nothing_runs_a_trial_judges_what_lies_on_disk(cart: Any, flag: Path, until: Any) -> None:
+    flagged(cart, flag, "abort")
+    cart.backends = ("deadly",)
+    cart.configure(more=SOON)
+    *_, last = [cart.admit() for _ in range(4)]
+    cart.start()
+    until(lambda: cart.spool.holds())
+    bundle = cart.folder / "guard.edgeai"
+    whole = bundle.read_bytes()
+    bundle.write_bytes(b"half of a bund")
+    flag.unlink()
+    until(lambda: any(event["facts"]["cause"].startswith("bundle.") for event in cart.events("plugin.trial-failed")))
+    bundle.write_bytes(whole)
+    assert cart.result_of(last)["engine"]["backend"] == "deadly"
 
 
 def test_a_version_that_is_gone_is_let_go(cart: Any, flag: Path, until: Any) -> None:
