@@ -19,7 +19,7 @@ from edgeai.dicom.walkstate import structure
 
 PIXEL_DATA_TWICE: Final = "Pixel Data (7fe0,0010) appears twice"
 _COMPARED_BYTES: Final = 1024 * 1024
-_MOST_PIXEL_DATA: Final = 16
+MOST_PIXEL_DATA: Final = 16
 ONE_OF_A_KIND: Final = frozenset(
     TAGS[keyword][0]
     for keyword in (
@@ -101,13 +101,13 @@ def check_after(
         DicomRejected: ``dicom.structure``: there are other Pixel Data, or another value of what there may be one of.
     """
     first = end - pixels.length
-    for _ in range(_MOST_PIXEL_DATA):
+    for _ in range(MOST_PIXEL_DATA):
         found, again, start = elements_after(file, end, size, dataset.big_endian, implicit, limits)
-        _compare(dataset, found)
+        compare(dataset, found)
         if again is None:
             return
         if again.tag != pixels.tag:
-            raise structure(f"there are two kinds of pixel data, {name(pixels.tag)} and {name(again.tag)}")
+            raise two_kinds(pixels, again)
         # In big endian the order of bytes hangs on the value representation.
         same_vr = not dataset.big_endian or again.vr == pixels.vr
         if not same_vr or again.length != pixels.length or not same_bytes(file, first, start, pixels.length):
@@ -116,7 +116,7 @@ def check_after(
         end = start + again.length
         if end + 8 > size:
             return
-    raise structure(f"{PIXEL_DATA_TWICE}, and more often than {_MOST_PIXEL_DATA} times")
+    raise structure(f"{PIXEL_DATA_TWICE}, and more often than {MOST_PIXEL_DATA} times")
 
 
 def elements_after(
@@ -134,7 +134,17 @@ def elements_after(
     return attributes, again, 0 if again is None else position + again.start
 
 
-def _compare(dataset: Attributes, after: Attributes | None) -> None:
+def two_kinds(first: Element, second: Element) -> DicomRejected:
+    """What an image with two sorts of pixels is."""
+    return structure(f"there are two kinds of pixel data, {name(first.tag)} and {name(second.tag)}")
+
+
+def compare(dataset: Attributes, after: Attributes | None) -> None:
+    """Hold what stands behind the pixels against what stands before them, and note what is the same.
+
+    Raises:
+        DicomRejected: ``dicom.structure``, another value of what there may be one of.
+    """
     for tag, element in () if after is None else after.found.items():
         if tag not in dataset.found:
             continue

@@ -79,7 +79,7 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
         prefix = Prefix(reader, limits.max_header_bytes)
         length = None if syntax.deflated else size - meta_end
         walker = Walker(prefix, big_endian=syntax.big_endian, limits=limits, size=length)
-        implicit = _is_implicit(prefix, syntax)
+        implicit = is_implicit(prefix, syntax)
         if implicit is not syntax.implicit_vr:
             word = "implicit" if implicit else "explicit"
             notes.add(REPAIRED, f"the data set is in {word} VR, and its transfer syntax says otherwise; it was read")
@@ -152,7 +152,7 @@ def _no_preamble(start: bytes) -> DicomRejected:
     return DicomRejected(f"the file {what}", code="dicom.not-dicom")
 
 
-def _is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
+def is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:
     """Whether elements carry no VR. Some writers name the wrong syntax; the bytes decide, as in pydicom.
 
     Raises:

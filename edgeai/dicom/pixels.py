@@ -17,6 +17,7 @@ from edgeai.api.tensors import Array
 from edgeai.dicom import codecs, colour, fastpath
 from edgeai.dicom.codecs import Decoded
 from edgeai.dicom.codestream import bare_codestream, read_codestream
+from edgeai.dicom.deflated import notes_behind
 from edgeai.dicom.doubles import PIXEL_DATA_TWICE
 from edgeai.dicom.encapsulated import frame_fragments, read_fragments
 from edgeai.dicom.header import Header, read_header
@@ -70,6 +71,8 @@ def read_frames(
 
     Raises:
         DicomRejected: as ``read_header``, when no header is given.
+        DicomRejected: ``dicom.structure``, when the first frame of a deflated data set is reached: behind the pixels
+            stands something else that there may be one of.
         PixelsRejected: the pixel data is not what the header promises; the code says how.
         ConfigError: ``config.unknown-fast-path``.
     """
@@ -96,7 +99,7 @@ def read_stored(
     layout = _checked(header, limits)
     numbers = _numbers(frames, layout)
     if layout.syntax.codec == "native":
-        return (significant(values, layout) for values in native_frames(path, layout, numbers))
+        return (significant(values, layout) for values, _ in _native(path, layout, numbers))
     return (_decode(data, layout).values for _, data, _ in _compressed(path, layout, numbers))
 
 
@@ -123,8 +126,9 @@ def _frames(
     path: str | os.PathLike[str], options: DecodeOptions, header: Header, layout: PixelLayout, numbers: Sequence[int]
 ) -> Iterator[Frame]:
     if layout.syntax.codec == "native":
-        for number, values in zip(numbers, native_frames(path, layout, numbers), strict=True):
-            yield _frame(header, layout, number, _cut(Decoded(values, layout.photometric_interpretation), layout))
+        for number, (values, notes) in zip(numbers, _native(path, layout, numbers), strict=True):
+            decoded = Decoded(values, layout.photometric_interpretation, notes)
+            yield _frame(header, layout, number, _cut(decoded, layout))
         return
     for number, data, notes in _compressed(path, layout, numbers):
         stream = read_codestream(data, layout)
@@ -139,6 +143,15 @@ def _frames(
         if notes:
             decoded = replace(decoded, notes=(*decoded.notes, *notes))
         yield _frame(header, layout, number, decoded, halvings)
+
+
+def _native(
+    path: str | os.PathLike[str], layout: PixelLayout, numbers: Sequence[int]
+) -> Iterator[tuple[Array, tuple[Note, ...]]]:
+    """Stored values and notes of each frame. What stands behind the pixels of a plain file its header has told."""
+    notes = notes_behind(path, layout) if layout.syntax.deflated else ()
+    for values in native_frames(path, layout, numbers):
+        yield values, notes
 
 
 def _compressed(

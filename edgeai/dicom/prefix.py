@@ -54,10 +54,11 @@ class Prefix:
 
     Attributes:
         data: the bytes so far; offset 0 is where the reader stood at first.
+        reader: where more come from; it stands behind the last byte of ``data``.
     """
 
     def __init__(self, reader: Reader, max_bytes: int) -> None:
-        self._reader = reader
+        self.reader = reader
         self._max_bytes = max_bytes
         self._ended = False
         self.data = bytearray()
@@ -67,7 +68,7 @@ class Prefix:
         # A little past the limit is needed to see the header of the element that follows it.
         wanted = min(max(end, 2 * len(self.data)), self._max_bytes + _FIRST_READ_BYTES) - len(self.data)
         if wanted > 0 and not self._ended:
-            part = self._reader.read(wanted)
+            part = self.reader.read(wanted)
             self._ended = len(part) < wanted
             self.data += part
 

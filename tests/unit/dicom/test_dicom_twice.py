@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
@@ -11,8 +13,8 @@ import pytest
 
 from edgeai.api import DicomRejected, PixelsRejected
 from edgeai.dicom.header import read_header
-from edgeai.dicom.pixels import read_frames, read_stored
-from edgeai.testing.raw_dicom import RAW_PIXELS, element, item
+from edgeai.dicom.pixels import DecodeOptions, read_frames, read_stored
+from edgeai.testing.raw_dicom import RAW_PIXELS, element, item, raw_bytes
 
 Raw = Callable[..., Path]
 ONE = element(0x7FE00010, "OB", RAW_PIXELS)
@@ -65,6 +67,96 @@ def test_of_other_pixel_data_none_are_taken(raw: Raw, twice: tuple[str, bytes]) 
     with pytest.raises(DicomRejected, match=r"Pixel Data .* appears twice") as refused:
         read_header(raw(pixel_data=twice[1]))
     assert refused.value.code == "dicom.structure"
+
+
+DEFLATED = "1.2.840.10008.1.2.1.99"
+
+
+def deflate(tmp_path: Path, *elements: bytes, pixel_data: bytes) -> Path:
+    """A deflated image with these elements in it, and these instead of its Pixel Data."""
+    whole = raw_bytes(*elements, pixel_data=pixel_data, syntax=DEFLATED)
+    start = whole.index(b"\x08\0\x16\0UI")
+    engine = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    path = tmp_path / "deflated.dcm"
+    path.write_bytes(whole[:start] + engine.compress(whole[start:]) + engine.flush())
+    return path
+
+
+def decoded(path: Path) -> tuple[list[bytes], list[str]]:
+    frames = list(read_frames(path))
+    return [frame.pixels.tobytes() for frame in frames], [note.code for frame in frames for note in frame.notes]
+
+
+@pytest.mark.parametrize(
+    ("behind", "codes"),
+    [
+        (b"", []),
+        (PRIVATE, []),
+        (bytes(64), []),
+        (b"\0", []),
+        (b"rubbish that nobody reads", []),
+        (ONE, ["dicom.doubled"]),
+        (ONE + ONE, ["dicom.doubled"]),
+        (PRIVATE + ONE, ["dicom.doubled"]),
+        (element(0xFFFCFFFC, "OB", bytes(2)) + ONE, ["dicom.doubled"]),
+        (element(0x7FE00010, "OW", RAW_PIXELS), ["dicom.doubled"]),
+        (element(0x7FE10010, "OB", bytes(200_000)) + ONE, ["dicom.doubled"]),
+        (element(0x00280010, "US", number(6)), ["dicom.doubled"]),
+    ],
+)
+def test_what_is_behind_deflated_pixels_is_noted_as_in_a_plain_file(
+    tmp_path: Path, behind: bytes, codes: list[str]
+) -> None:
+    path = deflate(tmp_path, pixel_data=ONE + behind)
+    assert decoded(path) == ([RAW_PIXELS], codes)
+    assert [values.tobytes() for values in read_stored(path)] == [RAW_PIXELS]
+
+
+@pytest.mark.parametrize(
+    ("behind", "words"),
+    [
+        (OTHER, "appears twice"),
+        (PRIVATE + OTHER, "appears twice"),
+        (ONE + OTHER, "appears twice"),
+        (ONE[:-1] + b"\0", "appears twice"),
+        (element(0x7FE00010, "OB", RAW_PIXELS[:-2]), "appears twice"),
+        (ONE[:-10], "appears twice"),
+        (ONE * 20, "appears twice"),
+        (element(0x7FE00008, "OF", RAW_PIXELS), "two kinds"),
+        (element(0x00280010, "US", number(3)), "different values"),
+        (element(0x00080018, "UI", "1.2.4\0"), "different values"),
+    ],
+)
+def test_of_two_answers_in_a_deflated_file_none_is_taken(tmp_path: Path, behind: bytes, words: str) -> None:
+    path = deflate(tmp_path, pixel_data=ONE + behind)
+    for read in (read_frames, read_stored):
+        with pytest.raises(DicomRejected, match=words) as refused:
+            list(read(path))
+        assert refused.value.code == "dicom.structure"
+
+
+def test_a_large_deflated_image_is_compared_to_its_last_byte(tmp_path: Path) -> None:
+    """Larger than anything that is read ahead, and of several frames of which one is asked for."""
+    size = 600
+    values = bytes(range(256)) * (2 * size * size // 256 + 1)
+    pixels = values[: 2 * size * size]
+    shape = [element(0x00280010, "US", number(size)), element(0x00280011, "US", number(size))]
+    shape += [element(0x00280008, "IS", "2 ")]
+    one, other = (element(0x7FE00010, "OB", each) for each in (pixels, pixels[:-1] + b"\x01"))
+    assert pixels[-1] != 1
+    path = deflate(tmp_path, *shape, pixel_data=one + one)
+    (frame,) = read_frames(path, DecodeOptions(frames=[1]))
+    assert frame.pixels.tobytes() == pixels[: size * size]
+    assert [note.code for note in frame.notes] == ["dicom.doubled"]
+    path = deflate(tmp_path, *shape, pixel_data=one + other)
+    with pytest.raises(DicomRejected, match="appears twice"):
+        list(read_frames(path, DecodeOptions(frames=[1])))
+
+
+def test_what_a_damaged_stream_hides_behind_whole_pixels_says_nothing(tmp_path: Path) -> None:
+    path = deflate(tmp_path, pixel_data=ONE + element(0x7FE10010, "OB", random.Random(7).randbytes(300_000)))
+    path.write_bytes(path.read_bytes()[:-40])
+    assert decoded(path) == ([RAW_PIXELS], [])
 
 
 def test_pixel_data_of_two_kinds_are_not_said_to_be_one_twice(raw: Raw) -> None:
