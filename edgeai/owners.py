@@ -88,6 +88,7 @@ _BUNDLE: Final = (
     "backend.opening-died",
     "backend.stateful",
     "backend.random",
+    "config.card-missing",
     "config.card-unreadable",
     "config.card-syntax",
     "config.card-invalid",

@@ -17,7 +17,7 @@ def format_of(model: Path) -> str:
     """``tflite`` (a file), ``openvino`` (an ``.xml`` with its ``.bin``) or ``savedmodel`` (a folder).
 
     Raises:
-        ConfigError: ``build.foreign-model``: none of them.
+        ConfigError: ``build.no-model``; ``build.foreign-model``: none of them.
     """
     if model.is_file() and model.suffix == ".tflite":
         return "tflite"
@@ -25,6 +25,8 @@ def format_of(model: Path) -> str:
         return "openvino"
     if (model / "saved_model.pb").is_file():
         return "savedmodel"
+    if not model.exists():
+        raise ConfigError(f"{model}: no such file or folder", code="build.no-model", remedy=_remedy(model))
     raise ConfigError(f"{model}: {_why_not(model)}", code="build.foreign-model", remedy=_remedy(model))
 
 
@@ -53,8 +55,6 @@ def copied(model: Path, folder: Path, name: str = "model") -> Path:
 
 
 def _why_not(model: Path) -> str:
-    if not model.exists():
-        return "no such file or folder"
     if model.suffix == ".xml":
         return "an OpenVINO IR needs its .bin beside the .xml"
     return "neither a .tflite file, nor an OpenVINO .xml, nor a SavedModel folder"

@@ -271,12 +271,16 @@ def read_card(path: Path) -> Card:
     """Read ``path``, a ``model.toml`` or the folder that holds one.
 
     Raises:
-        ConfigError: ``config.card-unreadable``, ``config.card-syntax`` or ``config.card-invalid``; the message holds
-            every mistake, a line each: ``model.toml:12: task.nmae: unknown key; did you mean "name"?``
+        ConfigError: ``config.card-missing``, ``config.card-unreadable``, ``config.card-syntax`` or
+            ``config.card-invalid``; the message holds every mistake, a line each:
+            ``model.toml:12: task.nmae: unknown key; did you mean "name"?``
     """
     path = path / CARD_NAME if path.is_dir() else path
     try:
         text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        remedy = f"name the folder that holds {CARD_NAME}; docs/reference/card.md says what is in one"
+        raise ConfigError(f"{path}: there is no such card", code="config.card-missing", remedy=remedy) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}", code="config.card-unreadable") from error
     try:

@@ -50,16 +50,19 @@ def first_card(
         progress: told what is being done.
 
     Raises:
-        ConfigError: ``build.first-try``: what is missing or cannot be guessed.
+        ConfigError: ``build.no-model``; ``build.first-try``: what is missing or cannot be guessed.
         DataRejected: images that cannot be used.
     """
+    if not model.is_file():
+        raise ConfigError(f"{model}: no such file", code="build.no-model", remedy="check the path of the .keras file")
+    registry = loaded(("transforms", task, "tflite", "openvino", "keras"))
     if images is None:
+        _tensors(model, registry)  # a model that is none is said first
         raise _refused("quantisation looks at images", "say where some are: --calibration DIR")
     name = re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-.") or "model"
     folder = out / name
     if (folder / CARD_NAME).exists():
         raise _refused(f"{folder / CARD_NAME} is there already", f"edgeai build {folder} --data {images}")
-    registry = loaded(("transforms", task, "tflite", "openvino", "keras"))
     progress("reading the model")
     source, target = _tensors(model, registry)
     words = _labels(labels, target, task)

@@ -49,6 +49,23 @@ class Trained:
     repeated: str = ""
 
 
+def check_recipe(folder: Path) -> Card:
+    """The card of a folder that has a training script beside it.
+
+    Raises:
+        ConfigError: the card; or ``build.no-script``.
+    """
+    card = read_card(folder)
+    script = folder / SCRIPT
+    if not script.is_file():
+        raise ConfigError(
+            f"{script}: no such file",
+            code="build.no-script",
+            remedy="write one that takes --data DIR; models/xray-view/train.py is one of 40 lines",
+        )
+    return card
+
+
 def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str], None] = lambda step: None) -> Trained:
     """Run ``folder``'s training script on ``data``, then record digests and versions in its card.
 
@@ -63,14 +80,8 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
         DataRejected: samples that cannot be used, before anything is trained.
         EdgeaiError: ``build.training-failed``, with the script's last lines.
     """
-    card = read_card(folder)
+    card = check_recipe(folder)
     script = folder / SCRIPT
-    if not script.is_file():
-        raise ConfigError(
-            f"{script}: no such file",
-            code="build.no-script",
-            remedy="write one that takes --data DIR; models/xray-view/train.py is one of 40 lines",
-        )
     found = _data_digest(card, data, folds, progress)
     needed("tomlkit")
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]

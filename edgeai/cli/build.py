@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edgeai.cli.given import given
+
 if TYPE_CHECKING:
     from edgeai.build.comparison import Comparison, Row
 
@@ -59,11 +61,11 @@ def command(
 
     with progress_line() as progress:
         folder, root = target, data
-        if target.suffix == ".keras":
+        if target.suffix == ".keras" and not target.is_dir():
             folder, root = first_card(target, out=out, task=task, labels=labels, images=calibration, progress=progress)
         built = build_card(
             folder,
-            _given(root),
+            _given(root, folder),
             out=out,
             rebuild=rebuild,
             progress=progress,
@@ -73,10 +75,12 @@ def command(
     typer.echo(f"report: {built.report}")
 
 
-def _given(data: Path | None) -> Path:
+def _given(data: Path | None, folder: Path) -> Path:
+    from edgeai.build.card import read_card
+
     if data is None:
-        raise typer.BadParameter("a card is judged on its samples: say where they are", param_hint="--data")
-    return data
+        read_card(folder)  # one that is missing or wrong is said first
+    return given(data, "--data", "a card is judged on its samples, so say where they are")
 
 
 def _print(comparison: Comparison) -> None:

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from edgeai.api.errors import ConfigError
-from edgeai.cli.evaluate import check_split, counted, described, in_unit, print_table, ran_on, write_json
+from edgeai.cli.evaluate import (
+    WANTS_DATA,
+    Data,
+    check_split,
+    counted,
+    described,
+    in_unit,
+    print_table,
+    ran_on,
+    write_json,
+)
+from edgeai.cli.given import check_bundle, given
 
 if TYPE_CHECKING:
     from edgeai.build.contenders import Contender, EngineWish
@@ -27,10 +38,7 @@ def command(
         str, typer.Argument(metavar="A", help="A bundle, BUNDLE#ARTIFACT, or a .keras file.", show_default=False)
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same; one of the two is a bundle.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Option("--data", help="Folder with the tables that the bundle's card names; or with one folder a label."),
-    ],
+    data: Data = None,
     backend: Annotated[
         str, typer.Option("--backend", "-b", help="The engine of bundles. Default: the first that opens.")
     ] = "",
@@ -60,12 +68,16 @@ def command(
     from edgeai.build.evaluation import compare
     from edgeai.cli.progress import progress_line
 
+    sides = _sides(a, b)
+    for path, _ in sides:
+        if not _is_keras(path):
+            check_bundle(path, whole=data is None)
+    root = given(data, "--data", WANTS_DATA)
     check_split(split)
     wish = EngineWish(backend=backend, device=device, threads=threads)
-    sides = _sides(a, b)
     with progress_line() as progress:
         progress("reading the tables")
-        samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), data, split)
+        samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), root, split)
         with _opened(sides, wish) as (one, other):
             progress(f"reading {len(samples)} samples")
             samples, refused = eligible(samples, one.manifest, other.manifest)

@@ -10,18 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeai.api.errors import ConfigError
+from edgeai.cli.given import check_bundle, given
 
 if TYPE_CHECKING:
     from edgeai.build.contenders import Contender
     from edgeai.build.evaluation import Score, Scores
 
 
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Folder with the tables that the bundle's card names; or with one folder a label. Required.",
+        show_default=False,
+    ),
+]
+"""Folder of the samples, asked for once the bundle is known to be there."""
+
+WANTS_DATA = "say where the samples are"
+
+
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file or an unpacked bundle.", show_default=False)],
-    data: Annotated[
-        Path,
-        typer.Option("--data", help="Folder with the tables that the bundle's card names; or with one folder a label."),
-    ],
+    data: Data = None,
     backend: Annotated[str, typer.Option("--backend", "-b", help="The engine. Default: the first that opens.")] = "",
     device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
@@ -54,11 +65,13 @@ def command(
     from edgeai.build.evaluation import score
     from edgeai.cli.progress import progress_line
 
+    check_bundle(bundle, whole=data is None)
+    root = given(data, "--data", WANTS_DATA)
     check_split(split)
     wish = EngineWish(backend=backend, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
-        samples, source = samples_of(bundle, data, split)
+        samples, source = samples_of(bundle, root, split)
         with open_contender(bundle, wish, artifact=artifact) as contender:
             progress(f"reading {len(samples)} samples")
             samples, refused = eligible(samples, contender.manifest)

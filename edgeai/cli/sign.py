@@ -7,12 +7,16 @@ from typing import Annotated
 
 import typer
 
+from edgeai.cli.given import check_bundle, given
 from edgeai.cli.keys import KEY_HELP, PassphraseFile, passphrase
 
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file; it is replaced once the new one is whole.")],
-    key: Annotated[list[str], typer.Option(help=f"{KEY_HELP} Again for another.", metavar="FILE|URI")],
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help=f"{KEY_HELP} Again for another. Required.", metavar="FILE|URI", show_default=False),
+    ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """Sign a bundle's manifest, after every byte of the bundle was checked. Signatures of other keys stay.
@@ -24,7 +28,9 @@ def command(
     """
     from edgeai.bundle.signing import is_open_to_others, sign_bundle, signer_of
 
-    signers = [(name, signer_of(name, passphrase(passphrase_file))) for name in key]
+    check_bundle(bundle, whole=not key)
+    names = given(key, "--key", "say who signs")
+    signers = [(name, signer_of(name, passphrase(passphrase_file))) for name in names]
     for name, signer in signers:
         if is_open_to_others(name):
             typer.echo(f"warning: {name} can be read by others; chmod 600 it", err=True)

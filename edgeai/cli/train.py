@@ -7,10 +7,15 @@ from typing import Annotated
 
 import typer
 
+from edgeai.cli.given import given
+
 
 def command(
     card_folder: Annotated[Path, typer.Argument(help="A folder with a model.toml and a train.py.", show_default=False)],
-    data: Annotated[Path, typer.Option("--data", help="Where the card's [dataset] finds its tables.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Where the card's [dataset] finds its tables. Required.", show_default=False),
+    ] = None,
     cross_validate: Annotated[
         int,
         typer.Option("--cross-validate", metavar="K", min=0, help="Judge the recipe by K folds; nothing is written."),
@@ -28,11 +33,13 @@ def command(
 
     Exit status: 0 when trained; 2 when the card or the command cannot be used; 1 otherwise.
     """
-    from edgeai.build.training import train
+    from edgeai.build.training import check_recipe, train
     from edgeai.cli.progress import progress_line
 
+    check_recipe(card_folder)
+    root = given(data, "--data", "a card is trained on its samples, so say where they are")
     with progress_line() as progress:
-        trained = train(card_folder, data, folds=cross_validate, progress=progress)
+        trained = train(card_folder, root, folds=cross_validate, progress=progress)
     for line in trained.results:
         typer.echo(line)
     if trained.repeated:

@@ -130,6 +130,19 @@ def test_the_report_holds_every_artifact_with_its_interval(made: Path) -> None:
     assert "16 validation samples" in text
 
 
+@pytest.mark.parametrize("content", [None, b"PK no model"])
+def test_a_model_that_is_missing_or_damaged_is_said_before_what_else_is_missing(
+    tmp_path: Path, content: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.keras"
+    if content is not None:
+        path.write_bytes(content)
+    assert run(["build", str(path), "--out", str(tmp_path / "dist")]) in (1, 2)
+    said = capfd.readouterr().err
+    assert ("error[build.no-model]" in said) == (content is None)
+    assert ("error[" in said, "--calibration" in said) == (True, False)
+
+
 def test_a_second_first_try_does_not_overwrite_the_card(made: Path, capfd: pytest.CaptureFixture[str]) -> None:
     command = ["build", str(made / "stripes.keras"), "--calibration", str(made / "pictures")]
     assert run([*command, "--out", str(made / "dist")]) == 2

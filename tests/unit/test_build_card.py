@@ -132,6 +132,17 @@ def test_what_no_card_may_say_is_refused(folder: Path, old: str, new: str, says:
 def test_a_card_that_is_not_there_or_not_toml_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_card(tmp_path / "nothing")
+    assert caught.value.code == "config.card-missing"
+    (tmp_path / "empty").mkdir()
+    for absent in (tmp_path / "empty", folder / "model.toml" / "beside"):  # a folder without one, a file for a folder
+        with pytest.raises(ConfigError) as caught:
+            read_card(absent)
+        assert caught.value.code == "config.card-missing"
+        assert caught.value.remedy
+    (tmp_path / "latin").mkdir()
+    (tmp_path / "latin" / "model.toml").write_bytes("name = 'Köln'".encode("latin-1"))
+    with pytest.raises(ConfigError) as caught:
+        read_card(tmp_path / "latin")
     assert caught.value.code == "config.card-unreadable"
     _edit(folder, "schema = 1", "schema = = 1")
     with pytest.raises(ConfigError) as caught:

@@ -227,7 +227,7 @@ def test_a_file_that_is_no_artifact_is_refused_with_the_way_to_one(tmp_path: Pat
         (tmp_path / name).write_bytes(b"anything")
     with pytest.raises(ConfigError) as caught:
         foreign_card(tmp_path / name, out=tmp_path / "out", known=Foreign())
-    assert caught.value.code == "build.foreign-model"
+    assert caught.value.code == ("build.no-model" if name.startswith("missing") else "build.foreign-model")
     assert remedy in (caught.value.remedy or "")
 
 

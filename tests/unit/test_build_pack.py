@@ -343,4 +343,4 @@ def test_the_command_ends_without_a_bundle_when_an_artifact_disagrees(
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 1
     assert "error[convert.disagrees]" in capfd.readouterr().err
     assert run(["pack", str(tmp_path)]) == 2
-    assert "error[config.card-unreadable]" in capfd.readouterr().err
+    assert "error[config.card-missing]" in capfd.readouterr().err
