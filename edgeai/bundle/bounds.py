@@ -71,7 +71,10 @@ def read_bounds(folder: Path, names: Collection[str]) -> Mapping[str, Bounds]:
     path = folder / BOUNDS_NAME
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_BYTES).decode("utf-8")
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:  # what stands behind them binds too
+            raise _refused(f"{path} has more than {_MAX_BYTES} bytes")
+        text = data.decode("utf-8")
         body = tomllib.loads(text)
     except FileNotFoundError:
         return {}

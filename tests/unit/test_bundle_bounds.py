@@ -209,6 +209,7 @@ WRONG = [
     ("schema = true\n", "trust.toml:1: schema"),
     ("\nkey = 1\n", 'trust.toml:2: key: unknown key; did you mean "keys"?'),
     ("keys = 3\n", "trust.toml:1: keys"),
+    ('\n"key\\u0073" = 3\n', "trust.toml:1: keys"),  # whose line nobody finds
     ("[keys]\none = 3\n", "trust.toml:2: keys.one"),
     ("[keys.onn]\n", 'trust.toml:1: keys.onn: no key file of that name lies beside it; did you mean "one"?'),
     ('[keys.one]\n\nmodel = ["a"]\n', 'trust.toml:3: keys.one.model: unknown key; did you mean "models"?'),
@@ -252,6 +253,21 @@ def test_a_file_that_cannot_be_read(key: Any, tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as caught:
             read_keys([tmp_path / "trust"])
         assert caught.value.code == "keys.bounds"
+
+
+@pytest.mark.parametrize("more", [0, 1, 2_000_000])
+def test_a_bound_behind_a_megabyte_of_comment_is_no_bound_that_is_forgotten(
+    bundle: Path, key: Any, bound: Any, tmp_path: Path, more: int
+) -> None:
+    sign(bundle, key("one"))
+    entry = '[keys.one]\nmodels = ["other"]\n'
+    bound("#" * ((1 << 20) - len(entry) - 1 + more) + "\n" + entry)
+    if more == 0:
+        assert refusal(bundle, tmp_path).code == "bundle.signer-elsewhere"
+        return
+    with pytest.raises(ConfigError, match="more than 1048576 bytes") as caught:
+        signers(bundle, tmp_path)
+    assert caught.value.code == "keys.bounds"
 
 
 @pytest.mark.parametrize("text", ["", "schema = 1\n", "[keys]\n", "[keys.one]\n", '[keys."one"]\n'])
