@@ -13,6 +13,7 @@ _CODES = {
     "convert.layer-unsafe": "compress.layer-unsafe",
     "convert.model-too-large": "compress.model-too-large",
     "convert.weights-elsewhere": "compress.weights-elsewhere",
+    "convert.not-a-number": "compress.diverged",
     "convert.engine-missing": "compress.engine-missing",
 }
 
@@ -23,7 +24,7 @@ def load(path: Path) -> Any:
     Raises:
         ConversionFailed: ``import.*``: an HDF5 file or SavedModel that cannot be read.
         CompressionFailed: ``compress.model-unreadable``, ``compress.model-too-large``, ``compress.weights-elsewhere``,
-            ``compress.layer-unsafe`` or ``compress.engine-missing``.
+            ``compress.layer-unsafe``, ``compress.diverged`` or ``compress.engine-missing``.
     """
     try:
         model = importing.open_model(path)[0] if importing.is_foreign(path) else model_file.load(path)

@@ -15,6 +15,7 @@ from typing import Any
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
 from edgeai_keras.bounds import check_archive, check_values
+from edgeai_keras.unusable import never_built, not_loaded, refuse_not_a_number
 
 _UNSAFE = ("Lambda", "__lambda__")
 # What a TensorFlow signature keeps as it is; other input names come back altered, or not at all (measured).
@@ -91,18 +92,16 @@ def load(path: Path) -> Any:
 
     Raises:
         ConversionFailed: ``convert.model-unreadable``, ``convert.model-too-large``, ``convert.weights-elsewhere``,
-            ``convert.layer-unsafe`` or ``convert.engine-missing``.
+            ``convert.layer-unsafe``, ``convert.not-a-number`` or ``convert.engine-missing``.
     """
-    _refuse_claims(path)
+    config = _refuse_claims(path)
     keras, _ = frameworks()
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the file makes it raise
-        raise ConversionFailed(
-            f"{path.name}: Keras {keras.__version__} cannot load it: {error}",
-            code="convert.model-unreadable",
-            remedy="save it with model.save('name.keras') from built-in layers alone",
-        ) from error
+        raise not_loaded(path, keras, config, error) from error
+    refuse_not_a_number(path, model)
+    return model
 
 
 def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None = None) -> Source:
@@ -119,6 +118,12 @@ def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None =
     keras, tf = frameworks()
     if prepare is not None:
         model = prepare(keras, model)
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
+        raise ConversionFailed(
+            never_built(request.model.name),
+            code="convert.tensors-differ",
+            remedy="give it a keras.Input, or call it once before it is saved",
+        )
     inputs = _order(request.inputs, tensor_names(model, "input"), model.inputs, request, "input")
     outputs = _order(request.outputs, tensor_names(model, "output"), model.outputs, request, "output")
     return _traced(keras, tf, model, request, inputs, outputs)
@@ -137,8 +142,11 @@ def failed(request: ConvertRequest, source: Source, error: BaseException, by: st
     )
 
 
-def _refuse_claims(path: Path) -> None:
-    """Refuse what is no ``.keras`` archive, what claims more than it holds, and any layer whose code lies in it."""
+def _refuse_claims(path: Path) -> Any:
+    """Refuse what is no ``.keras`` archive, what claims more than it holds, and any layer whose code lies in it.
+
+    What is left is the description of its layers.
+    """
     remedy = "save it with model.save('name.keras'); an .h5 or pickle is not taken"
     if not zipfile.is_zipfile(path):
         why = "no such file" if not path.is_file() else "not a .keras archive"
@@ -159,6 +167,7 @@ def _refuse_claims(path: Path) -> None:
                 remedy=f"replace layer {name!r} by built-in layers or keras.ops",
             )
     check_values(claims.config, claims.values, path.name)
+    return claims.config
 
 
 def layers_in(node: Any) -> Iterator[tuple[str, str]]:

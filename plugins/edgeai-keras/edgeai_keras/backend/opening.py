@@ -21,12 +21,14 @@ from edgeai_keras.backend import CPU, describe, explain, missing
 from edgeai_keras.backend.session import KerasSession
 from edgeai_keras.backend.state import refuse_state
 from edgeai_keras.model_file import Source, load, read, tensor_names
+from edgeai_keras.unusable import never_built
 
 _CODES = {
     "convert.model-unreadable": "backend.artifact-damaged",
     "convert.layer-unsafe": "backend.artifact-unsafe",
     "convert.model-too-large": "backend.artifact-unsafe",
     "convert.weights-elsewhere": "backend.artifact-unsafe",
+    "convert.not-a-number": "backend.artifact-damaged",
     "convert.tensors-differ": "backend.tensors-differ",
 }
 
@@ -74,9 +76,9 @@ def describe_tensors(artifact: Path) -> Described:
         model = load(artifact)
     except ConversionFailed as error:
         raise _rejected(error) from error
-    if not model.inputs or not model.outputs:
+    if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise ModelRejected(
-            f"{artifact.name}: the model was never built, so that nobody knows its tensors",
+            never_built(artifact.name),
             code="backend.tensors-differ",
             remedy="give it a keras.Input, or call it once before it is saved",
         )
