@@ -10,7 +10,7 @@ from edgeai.api import ConfigError
 from edgeai.build.card import AS_IS, PARENT, Card, read_card
 from edgeai.build.comparison import Comparison, compare, judged_digests
 from edgeai.build.gates import hold, keep_judgement
-from edgeai.build.pack import Made, Packed, make, models_of, write_bundle
+from edgeai.build.pack import Made, Packed, golden_of, make, models_of, write_bundle
 from edgeai.build.report import write_report
 from edgeai.build.report.pictures import pictures_of
 from edgeai.build.variants import ModelFile, ModelFiles
@@ -53,6 +53,7 @@ def build_card(
     """
     card = read_card(folder)
     _refuse_foreign(card, folder)
+    golden_of(card, folder)  # what the card lacks is said before samples are read
     shop = open_workshop(card, folder, data, progress=progress)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     made = _made(shop, models, rebuild=rebuild, progress=progress)

@@ -139,6 +139,13 @@ def read_answers(folder: Path, cases: Sequence[Golden]) -> tuple[Golden, ...]:
 
 
 def _read(folder: Path, specs: Sequence[TensorSpec]) -> Tensors:
+    there = sorted(path.stem for path in folder.glob("*.npy"))
+    if absent := [spec.name for spec in specs if spec.name not in there]:
+        raise ConfigError(
+            f"{folder}: no {absent[0]!r}, which the card names; there is {', '.join(there) or 'none'}",
+            code="config.golden-invalid",
+            remedy="give [[inputs]] and [[outputs]] of the card the model's own names, or run the training script",
+        )
     try:
         tensors = {spec.name: np.load(folder / f"{spec.name}.npy", allow_pickle=False) for spec in specs}
         check_tensors(specs, tensors, what=folder.name)

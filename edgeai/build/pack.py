@@ -19,7 +19,7 @@ from edgeai.api.errors import ConfigError
 from edgeai.build.agreement import Agreement, measure
 from edgeai.build.apart import opened_apart
 from edgeai.build.as_is import PLUGINS, files_of, format_of
-from edgeai.build.card import AS_IS, CARD_NAME, Card, Recipe, read_card
+from edgeai.build.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_card
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, rounded, write_golden
@@ -93,11 +93,21 @@ def pack_card(
     return write_bundle(card, folder, out, made, progress=progress)
 
 
-def models_of(card: Card, folder: Path, registry: Registry, **options: object) -> ModelFiles:
-    """The card's models; ``options`` as ``ModelFiles`` takes them."""
+def golden_of(card: Card, folder: Path) -> tuple[Golden, ...]:
+    """The golden cases of a card whose model is there and is the one that it describes: cheap, and asked first.
+
+    Raises:
+        ConfigError: as ``check_model`` and ``read_golden``.
+    """
+    check_model(card, folder)
     shared = card.for_manifest()
     inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
-    golden = read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
+    return read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
+
+
+def models_of(card: Card, folder: Path, registry: Registry, **options: object) -> ModelFiles:
+    """The card's models; ``options`` as ``ModelFiles`` takes them."""
+    golden = golden_of(card, folder)
     models = ModelFiles(card, folder, registry=registry, golden=golden, **options)  # type: ignore[arg-type]
     hold_size(card.gates.max_keras_bytes, (folder / card.model).stat().st_size, card.model)
     return models

@@ -298,6 +298,41 @@ def test_golden_tensors_that_are_not_the_cards_are_refused(folder: Path, content
     assert caught.value.code == "config.golden-invalid"
 
 
+def test_a_tensor_that_the_card_calls_otherwise_is_named_with_those_that_are_there(folder: Path) -> None:
+    specs = {**SPECS, "inputs": (TensorSpec(name="image", dtype="float32", shape=(1, 3)),)}
+    with pytest.raises(ConfigError, match=r"small/inputs: no 'image', which the card names; there is x") as caught:
+        read_golden(folder, **specs, parent=DIGEST)
+    assert caught.value.code == "config.golden-invalid"
+    assert "[[inputs]]" in (caught.value.remedy or "")
+
+
+@pytest.mark.parametrize("command", ["pack", "build"])
+def test_a_card_of_another_model_is_what_is_wrong_not_its_golden_cases(
+    folder: Path, engine: Engine, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the guide has it: the digest that the training script printed is not in the card yet."""
+    card = folder / "model.toml"
+    card.write_text(card.read_text().replace(DIGEST, "sha256:" + "0" * 64))
+    assert run([command, str(folder), *(["--data", str(tmp_path)] if command == "build" else [])]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "config.card-model-changed" in told
+    assert DIGEST in told
+    assert "model_digest" in told
+
+
+@pytest.mark.parametrize("gone", ["golden", "the model"])
+def test_what_a_card_lacks_is_said_before_any_sample_is_read(
+    folder: Path, engine: Engine, tmp_path: Path, gone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if gone == "golden":
+        shutil.rmtree(folder / "golden")
+    else:
+        (folder / "double.keras").unlink()
+    assert run(["build", str(folder), "--data", str(tmp_path / "nowhere")]) == 2
+    code = "config.golden-missing" if gone == "golden" else "config.card-model-missing"
+    assert f"error[{code}]" in capsys.readouterr().err
+
+
 def test_no_golden_cases_is_refused(folder: Path) -> None:
     shutil.rmtree(folder / "golden")
     with pytest.raises(ConfigError) as caught:
