@@ -62,6 +62,7 @@ _DEVICE: Final = (
     "backend.unknown-device",
     "backend.no-candidate",
     "bundle.needs-newer-edgeai",
+    "bundle.unreadable",
     "bundle.unknown-schema",
     "bundle.cache-unwritable",
     "bundle.floors-unreadable",

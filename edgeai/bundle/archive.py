@@ -31,7 +31,7 @@ from edgeai.bundle.manifest import (
     digest_of,
     encode_manifest,
 )
-from edgeai.bundle.strangers import not_a_bundle, other_folder
+from edgeai.bundle.strangers import closed, not_a_bundle, other_folder
 from edgeai.bundle.zip_form import (
     CHUNK,
     LIMITS,
@@ -102,8 +102,8 @@ class Archive:
     Raises:
         BundleRejected: the codes of ``decode_manifest``, ``decode_envelope``, ``TrustPolicy.check`` and
             ``Signatures.by``, and
-            ``bundle.missing``, ``bundle.not-a-bundle``, ``bundle.surplus-bytes``, ``bundle.two-contents``,
-            ``bundle.compressed``,
+            ``bundle.missing``, ``bundle.unreadable``, ``bundle.not-a-bundle``, ``bundle.surplus-bytes``,
+            ``bundle.two-contents``, ``bundle.compressed``,
             ``bundle.encrypted``, ``bundle.link``, ``bundle.too-large``, ``bundle.extra-file``,
             ``bundle.missing-file``, ``bundle.wrong-size``.
         ConfigError: a trusted key cannot be read.
@@ -115,6 +115,8 @@ class Archive:
             self._file = path.open("rb")
         except FileNotFoundError as error:
             raise missing(path) from error
+        except PermissionError as error:
+            raise closed(path) from error
         except OSError as error:
             why = error.strerror or str(error)
             raise (other_folder if path.is_dir() else not_a_bundle)(path, why) from error

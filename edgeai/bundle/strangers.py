@@ -28,6 +28,15 @@ def not_a_bundle(path: Path | str, why: str, remedy: str | None = None) -> Bundl
     return BundleRejected(f"{path} is not a bundle: {why}", code="bundle.not-a-bundle", remedy=remedy)
 
 
+def closed(path: Path | str) -> BundleRejected:
+    """It is there, and this user may not read it: nothing is known of its content."""
+    return BundleRejected(
+        f"{path} may not be read by this user",
+        code="bundle.unreadable",
+        remedy=f"let the service's user read it, and pass through its folders: sudo chown USER: {path}",
+    )
+
+
 def no_archive(path: Path | str, why: str) -> BundleRejected:
     """A file that is no archive of ours; by its name it may be what a bundle is made of."""
     other, remedy = _BY_SUFFIX.get(Path(path).suffix.lower(), (why, None))

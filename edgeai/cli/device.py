@@ -13,11 +13,13 @@ def existing_spool(config: DeviceConfig) -> Spool:
     """The device's spool, which these commands neither make nor bring forward.
 
     Raises:
-        SpoolError: ``spool.absent``; ``spool.schema`` when an older edgeai wrote it.
+        SpoolError: ``spool.absent``; ``spool.unreadable`` when it is another user's; ``spool.schema`` when an older
+            edgeai wrote it.
     """
     from edgeai.api.errors import SpoolError
-    from edgeai.spool import Spool, is_legacy
+    from edgeai.spool import Spool, check_access, is_legacy
 
+    check_access(config.device.data_dir)
     database = config.device.data_dir / "spool" / "spool.sqlite"
     if database.exists() and is_legacy(database):
         raise SpoolError(

@@ -72,11 +72,12 @@ def existing_spool(config: DeviceConfig) -> Spool:
     """The spool of a device that has run before.
 
     Raises:
-        SpoolError: ``spool.absent``, or it cannot be opened.
+        SpoolError: ``spool.absent``, ``spool.unreadable``, or it cannot be opened.
     """
     from edgeai.api.errors import SpoolError
-    from edgeai.spool import Spool
+    from edgeai.spool import Spool, check_access
 
+    check_access(config.device.data_dir)
     if not (config.device.data_dir / "spool" / "spool.sqlite").exists():
         raise SpoolError(
             f"nothing has run here yet: no spool in {config.device.data_dir}",

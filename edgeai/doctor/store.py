@@ -7,10 +7,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeai.api.errors import SpoolError
 from edgeai.config import DeviceConfig
 from edgeai.doctor.checks import Check
 from edgeai.health.integrity import check_spool
-from edgeai.spool import Quarantine, Spool, is_legacy
+from edgeai.spool import Quarantine, Spool, check_access, is_legacy
 from edgeai.spool.soundness import quick_check
 
 _OWN = ("spool", "spool/instances", "spool/roles", "spool/tmp", "bundles")
@@ -19,27 +20,35 @@ _OWN = ("spool", "spool/instances", "spool/roles", "spool/tmp", "bundles")
 def checks(config: DeviceConfig) -> Iterator[Check]:
     """Where everything is kept."""
     folder = config.device.data_dir
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    closed = _closed(folder, existing)
-    if closed:
+    if closed := _closed(folder):
         remedy = f"create {folder} and give it to the service's user: chown -R edgeai: {folder}"
-        yield Check(what="data_dir", verdict="fail", found=closed, remedy=remedy)
+        yield Check(what="data_dir", verdict="fail", found=closed[0], remedy=closed[1] or remedy)
         return
+    existing = _existing(folder)
     yield Check(what="data_dir", verdict="ok", found=str(folder))
     yield _disk(existing, config.spool.reserve_bytes)
     yield _spool(folder / "spool" / "spool.sqlite")
 
 
-def _closed(folder: Path, existing: Path) -> str:
-    """Why this user could not keep anything there; empty when it can."""
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK))
+
+
+def _closed(folder: Path) -> tuple[str, str] | None:
+    """Why this user could not keep anything there, and what to do where more is known; ``None`` when it can."""
+    existing = _existing(folder)
     if not existing.is_dir():
-        return f"{existing} is a file"
+        return f"{existing} is a file", ""
+    try:
+        check_access(folder)
+    except SpoolError as error:
+        return str(error), error.remedy or ""
     if not os.access(existing, os.W_OK | os.X_OK):
-        return f"{existing} cannot be written"
+        return f"{existing} cannot be written", ""
     for name in _OWN:
-        if (folder / name).exists() and not os.access(folder / name, os.R_OK | os.W_OK | os.X_OK):
-            return f"{folder / name} is closed to this user"
-    return ""
+        if os.access(folder / name, os.F_OK) and not os.access(folder / name, os.R_OK | os.W_OK | os.X_OK):
+            return f"{folder / name} is closed to this user", ""
+    return None
 
 
 def _disk(existing: Path, reserve: int) -> Check:
@@ -74,7 +83,7 @@ def _spool(database: Path) -> Check:
 def quarantined(config: DeviceConfig, deployment: str) -> list[Quarantine]:
     """Which plugins ``infer`` would skip; none where the spool is not there, or not of this version."""
     database = config.device.data_dir / "spool" / "spool.sqlite"
-    if not database.exists() or is_legacy(database) or check_spool(database).why:
+    if _closed(config.device.data_dir) or not database.exists() or is_legacy(database) or check_spool(database).why:
         return []
     spool = Spool.of(config)
     try:

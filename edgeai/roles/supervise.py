@@ -21,7 +21,7 @@ from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
 from edgeai.roles.trials import Trials
-from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Note, Spool, Station, read_note
+from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Note, Spool, Station, check_access, read_note
 from edgeai.spool.wal import reason_to_doubt
 
 ROLE = SUPERVISOR
@@ -46,6 +46,7 @@ def main(config_path: Path) -> int:
     """
     plan = read_plan(config_path.resolve())
     logs.configure(ROLE, level=plan.log_level, form=plan.log_format)
+    check_access(plan.data_dir)
     doubt = reason_to_doubt(plan.data_dir / "spool")  # before it is opened
     before = read_note(plan.data_dir / "spool" / "roles" / f"{ROLE}.note")
     spool = Spool(plan.data_dir / "spool", plan, site=plan.site, device_id=plan.device_id)

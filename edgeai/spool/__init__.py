@@ -26,6 +26,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeai.spool.access import check_access
 from edgeai.spool.admission import Admission
 from edgeai.spool.again import Again, FailedJobs, Selection
 from edgeai.spool.database import is_legacy
@@ -67,6 +68,7 @@ __all__ = [
     "Station",
     "Step",
     "Store",
+    "check_access",
     "is_held",
     "is_legacy",
     "owner_name",

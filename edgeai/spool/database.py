@@ -57,7 +57,8 @@ def translated(what: str, folder: Path | None = None) -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise _full(what, error) from error
-        raise SpoolError(f"{what}: {error}", code="spool.io", remedy=_REMEDIES["spool.io"]) from error
+        code = "spool.unreadable" if isinstance(error, PermissionError) else "spool.io"
+        raise SpoolError(f"{what}: {error}", code=code, remedy=_REMEDIES[code]) from error
 
 
 def _full(what: str, error: Exception) -> SpoolFull:
