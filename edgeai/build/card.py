@@ -7,7 +7,6 @@ trained, its limits); ``edgeai.build.pack`` takes from it what the device must k
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
 from pathlib import Path
@@ -18,10 +17,11 @@ from pydantic import Field, ValidationError, model_validator
 
 from edgeai.api.errors import ConfigError
 from edgeai.api.tensors import DTYPES
+from edgeai.build.card_words import mistakes
 from edgeai.build.splits import Dataset
-from edgeai.build.tables import Digest, Real, Relative, Sentence, Slug, Table
+from edgeai.build.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, TaskUse, TensorDecl, Tolerance
-from edgeai.toml_lines import key_lines, line_of
+from edgeai.config.words import not_toml
 
 CARD_NAME = "model.toml"
 PARENT = "parent"
@@ -193,9 +193,9 @@ class Card(Table):
 
     schema_number: Literal[1] = Field(alias="schema", description="1")
     name: Slug = Field(description="unique; the folder's name")
-    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$")] = Field(description="three numbers")
+    version: Annotated[str, Field(pattern=NUMBERS)] = Field(description="three numbers")
     release: int = Field(ge=0, description="rises with every bundle of this name; 0: not numbered, for trials")
-    min_edgeai: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+){0,2}$")] = Field(description="oldest that runs it")
+    min_edgeai: Annotated[str, Field(pattern=RELEASE)] = Field(description="oldest that runs it")
     intended_use: Sentence = Field(description="what it is for, and for whom")
     limits: tuple[Sentence, ...] = Field(strict=False, min_length=1, description="what it is not for, or fails at")
     licence: Sentence = Field(description="SPDX identifier of the weights")
@@ -286,12 +286,12 @@ def read_card(path: Path) -> Card:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not TOML: {error}", code="config.card-syntax") from error
+        raise ConfigError(not_toml(path, text, str(error)), code="config.card-syntax") from error
     try:
         return Card.model_validate(values)
     except ValidationError as error:
-        mistakes = "\n".join(_mistakes(path, text, error))
-        raise ConfigError(mistakes, code="config.card-invalid", remedy="see docs/reference/card.md") from error
+        told = "\n".join(mistakes(path, text, error, Card))
+        raise ConfigError(told, code="config.card-invalid", remedy="see docs/reference/card.md") from error
 
 
 def file_digest(path: Path) -> str:
@@ -336,40 +336,3 @@ def _as(table: Table, kind: type[Any]) -> Any:
 def _tensor(tensor: Tensor) -> TensorDecl:
     shape = tuple(extent or None for extent in tensor.shape)
     return TensorDecl(name=tensor.name, dtype=tensor.dtype, shape=shape, layout=tensor.layout)
-
-
-def _mistakes(path: Path, text: str, error: ValidationError) -> list[str]:
-    lines = key_lines(text)
-    found = []
-    errors = error.errors(include_url=False)
-    for item in errors:
-        where = item["loc"]
-        if item["type"] == "too_short" and any(
-            other["loc"][: len(where)] == where for other in errors if other != item
-        ):
-            continue  # it is short because an item of it is wrong, which has its own line
-        number = line_of(lines, where) or 1
-        dotted = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).lstrip(".")
-        found.append((number, f"{path.name}:{number}: {dotted or 'the card'}: {_sentence(item, where)}"))
-    return [sentence for _, sentence in sorted(found)]
-
-
-def _sentence(item: Any, where: tuple[str | int, ...]) -> str:
-    if item["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(where[-1]), _keys_beside(where), n=1, cutoff=0.5)
-        return f'unknown key; did you mean "{near[0]}"?' if near else "unknown key"
-    if item["type"] == "missing":
-        return "missing"
-    shown = f" (here: {item['input']!r})" if where else ""
-    return f"{item['msg'].removeprefix('Value error, ')}{shown}"
-
-
-def _keys_beside(where: tuple[str | int, ...]) -> list[str]:
-    """The keys that the table of an unknown key knows."""
-    schema = Card.model_json_schema(by_alias=True)
-    node: Any = schema
-    for part in where[:-1]:
-        node = node.get("items", {}) if isinstance(part, int) else node.get("properties", {}).get(part, {})
-        reference = node.get("$ref") or node.get("items", {}).get("$ref")
-        node = schema["$defs"][reference.rsplit("/", 1)[1]] if reference and "$ref" in node else node
-    return list(node.get("properties", {}))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from edgeai.api.errors import ConfigError
 from edgeai.config.rules import contradictions
 from edgeai.config.tables import DeviceConfig, json_schema
-from edgeai.config.words import Where, dotted, sentence
+from edgeai.config.words import Where, dotted, not_toml, sentence
 from edgeai.toml_lines import key_lines, line_of
 
 _ROUNDS = 4
@@ -88,25 +87,7 @@ def _values(path: Path) -> tuple[dict[str, Any], str]:
     try:
         return tomllib.loads(text), text
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(_syntax(path, text, str(error)), code="config.syntax", remedy="correct that line") from error
-
-
-def _syntax(path: Path, text: str, said: str) -> str:
-    """The parser's own words with the line in front, and what is mostly meant by them."""
-    place = re.search(r" \(at line (\d+), column (\d+)\)$", said)
-    lines = text.splitlines()
-    number = int(place[1]) if place else len(lines)
-    line = lines[number - 1] if 0 < number <= len(lines) else ""
-    what = said[: place.start()] if place else said.removesuffix(" (at end of document)")
-    hint = ""
-    bare = re.match(r"\s*([\w.-]+)\s*=\s*([A-Za-z/.~][^\"'#\[{]*?)\s*(?:#.*)?$", line)
-    if "twice" in what or "overwrite" in what or "mutate" in what:
-        hint = "; this key or table is there already: write it once"
-    elif bare and bare[2] not in ("true", "false"):
-        hint = f'; text needs quotes: {bare[1]} = "{bare[2]}"'
-    elif bare := re.match(r"\s*([\w.-]+)\s*=\s*(\d[^\"'#\[{,]*?)\s*(?:#.*)?$", line):
-        hint = f"; a number has no unit, and text needs quotes: {bare[1]} = ..."
-    return f"{path.name}:{number}: not TOML: {what}{hint}"
+        raise ConfigError(not_toml(path, text, str(error)), code="config.syntax", remedy="correct that line") from error
 
 
 def _patched(values: dict[str, Any], path: Path) -> tuple[DeviceConfig, list[tuple[Where, str]]]:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Where: TypeAlias = tuple[str | int, ...]
@@ -71,9 +72,27 @@ def sentence(item: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     return f"{instead} (here: {shown(value)})"
 
 
+def not_toml(path: Path, text: str, said: str) -> str:
+    """The parser's own words with the line in front, and what is mostly meant by them."""
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", said)
+    lines = text.splitlines()
+    number = int(place[1]) if place else len(lines)
+    line = lines[number - 1] if 0 < number <= len(lines) else ""
+    what = said[: place.start()] if place else said.removesuffix(" (at end of document)")
+    hint = ""
+    bare = re.match(r"\s*([\w.-]+)\s*=\s*([A-Za-z/.~][^\"'#\[{]*?)\s*(?:#.*)?$", line)
+    if "twice" in what or "overwrite" in what or "mutate" in what:
+        hint = "; this key or table is there already: write it once"
+    elif bare and bare[2] not in ("true", "false"):
+        hint = f'; text needs quotes: {bare[1]} = "{bare[2]}"'
+    elif bare := re.match(r"\s*([\w.-]+)\s*=\s*(\d[^\"'#\[{,]*?)\s*(?:#.*)?$", line):
+        hint = f"; a number has no unit, and text needs quotes: {bare[1]} = ..."
+    return f"{path.name}:{number}: not TOML: {what}{hint}"
+
+
 def _unknown(where: Where, schema: Mapping[str, Any], value: object) -> str:
     key = str(where[-1])
-    properties = _node_at(schema, where[:-1]).get("properties", {})
+    properties = node_at(schema, where[:-1]).get("properties", {})
     here = [str(name) for name in properties]
     if isinstance(value, Mapping) and len(where) > 1 and isinstance(where[-2], int):
         near = nearest(key, [name for name, node in properties.items() if node.get("type") == "object"])
@@ -196,7 +215,7 @@ def _pattern(key: str, value: str) -> str:
     return ""
 
 
-def _node_at(schema: Mapping[str, Any], where: Where) -> Mapping[str, Any]:
+def node_at(schema: Mapping[str, Any], where: Where) -> Mapping[str, Any]:
     """The table that the JSON Schema has at ``where``."""
     node: Mapping[str, Any] = schema
     for part in where:

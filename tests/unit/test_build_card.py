@@ -100,10 +100,10 @@ def test_every_mistake_is_named_at_once_with_its_line(folder: Path) -> None:
         read_card(folder)
     assert caught.value.code == "config.card-invalid"
     lines = str(caught.value).splitlines()
-    assert any(re.search(r"model\.toml:5: release: .*integer", line) for line in lines)
-    assert any(line.endswith("licence: missing") for line in lines)
+    assert any(re.search(r"model\.toml:5: release: give a whole number", line) for line in lines)
+    assert any(line.endswith("licence: missing: SPDX identifier of the weights") for line in lines)
     assert any('precison: unknown key; did you mean "precision"?' in line for line in lines)
-    assert any(line.endswith("recipes[0].precision: missing") for line in lines)
+    assert any(line.endswith("recipes[0].precision: missing: one that the converter offers") for line in lines)
     assert len(lines) == 4
 
 
@@ -127,6 +127,60 @@ def test_what_no_card_may_say_is_refused(folder: Path, old: str, new: str, says:
     with pytest.raises(ConfigError, match=says) as caught:
         read_card(folder)
     assert caught.value.code == "config.card-invalid"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("schema = 1", "schema = 2", "schema: use 1 (here: 2)"),
+        ("schema = 1", 'schema = "1"', "schema: write it without quotes: 1"),
+        ('name = "tiny"', 'name = "Tiny Model"', "name: use a-z, 0-9, . _ and -, beginning with a letter or digit, at"),
+        ('name = "tiny"', 'name = "Tiny Model"', "e.g. tiny-model"),
+        ('name = "none"', 'name = "BUSI"', "data[0].name: use a-z, 0-9, . _ and -, "),
+        ('version = "1.0.0"', 'version = "1.0"', "version: use three numbers, e.g. 1.0.0"),
+        ('version = "1.0.0"', "version = 1.0", "version: give text in quotes"),
+        ("release = 3", 'release = "3"', "release: write it without quotes: 3"),
+        ('limits = ["everything"]', "limits = []", "limits: it is empty: name at least one"),
+        ('limits = ["everything"]', 'limits = "everything"', 'limits: give a list: ["everything"]'),
+        ('model = "tiny.keras"', 'model = "../tiny.keras"', "model: give a path below the card's folder"),
+        ('model = "tiny.keras"', 'model = "/tmp/tiny.keras"', "model: give a path below the card's folder"),
+        ('model = "tiny.keras"', 'model = "my model.keras"', "letters, digits and _ . + / -"),
+        ('model_digest = "sha256:', 'model_digest = "', "model_digest: give sha256: and 64 digits"),
+        ("relative = 0", "relative = -1", "relative: use at least 0"),
+        ('use = "train"', 'use = "test"', 'data[0].use: use "train" or "evaluate" or'),
+        ("[training]", '[eligibility]\nmodality = "US"\n[training]', 'eligibility.modality: give a list: ["US"]'),
+        ("[training]", "[gates]\nmax_bundle_bytes = -5\n[training]", "gates.max_bundle_bytes: use more than 0"),
+        ("[training]", '[gates]\nmax_keras_bytes = "2 MB"\n[training]', "give bytes as a number: 2_000_000"),
+        ("seed =", "sed =", 'training.sed: unknown key; did you mean "seed"?'),
+        (
+            "[training]",
+            "[gates]\nmodality = 1\n[training]",
+            "gates.modality: unknown key here; modality belongs in [elig",
+        ),
+    ],
+)
+def test_a_mistake_says_what_to_write_instead_and_no_word_of_the_library(
+    folder: Path, old: str, new: str, says: str
+) -> None:
+    _edit(folder, old, new)
+    with pytest.raises(ConfigError) as caught:
+        read_card(folder)
+    assert says in str(caught.value)
+    assert not re.search(r"Input should|String should|should match|Tuple|valid integer", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("schema = 1", "schema = 1\nschema = 1", "write it once"),
+        ('licence = "Apache-2.0"', "licence = Apache-2.0", "text needs quotes"),
+    ],
+)
+def test_what_is_no_toml_is_told_with_its_line_as_in_a_profile(folder: Path, old: str, new: str, says: str) -> None:
+    _edit(folder, old, new)
+    with pytest.raises(ConfigError, match=rf"^model\.toml:\d+: not TOML: .*{says}") as caught:
+        read_card(folder)
+    assert caught.value.code == "config.card-syntax"
 
 
 def test_a_card_that_is_not_there_or_not_toml_is_refused(folder: Path, tmp_path: Path) -> None:
