@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in 
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
 	@trap 'exit 130' INT; \
 	$(RUNTIME_PYTHON) $(PARALLEL) -m "not system" $(ARGS); others=$$?; \
-	$(PY) -m pytest -m system $(ARGS); system=$$?; \
+	$(PARALLEL) -m system $(ARGS); system=$$?; \
 	case "$$others $$system" in "0 0"|"0 5"|"5 0") exit 0;; esac; \
 	echo "Tests failed: pytest ended with status $$system in the system tests, and $$others in all others"; exit 1
 
