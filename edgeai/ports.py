@@ -24,7 +24,8 @@ def why_not(error: OSError, port: int) -> tuple[str, str]:
     """
     if isinstance(error, PermissionError):
         cause = "this user may not open it"
-        return cause, "ports below 1024 need CAP_NET_BIND_SERVICE, as the shipped unit gives it, or choose one above"
+        right = "AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE"
+        return cause, f"choose a port above 1023, as 11112; or write {right} into `systemctl edit edgeai`"
     if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
         cause = f"this machine has no such address ({error.strerror})"
         return cause, "give an address that this machine has (ip addr), or 0.0.0.0 for all"

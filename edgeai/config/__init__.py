@@ -10,6 +10,7 @@ the bundle. Relative paths are relative to the file they stand in. ``firmware-co
 from __future__ import annotations
 
 from edgeai.config.doubts import Remark, doubts
+from edgeai.config.files import allowing
 from edgeai.config.reading import Profile, load_config, read_profile
 from edgeai.config.tables import (
     Deployment,
@@ -58,6 +59,7 @@ __all__ = [
     "Table",
     "Tls",
     "Trust",
+    "allowing",
     "doubts",
     "json_schema",
     "load_config",

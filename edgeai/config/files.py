@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgeai.config.tables import DeviceConfig
@@ -40,6 +41,11 @@ def named_folders(config: DeviceConfig) -> Iterator[tuple[Where, Path, bool]]:
                 yield (*where, key), place, True
 
 
+def allowing(config: DeviceConfig, missing: Sequence[str]) -> str:
+    """What to do where plugins are not allowed: the whole line, since ``allow`` is the whole list."""
+    return f"under [plugins] write: allow = {json.dumps([*config.plugins.allow, *missing])}"
+
+
 def carried_away(config: DeviceConfig) -> Iterator[tuple[Where, str]]:
     """What of the device's own lies where files are taken in: it would be refused as an image, and moved away."""
     for index, folder in enumerate(config.ingest.folders):
@@ -71,4 +77,4 @@ def variable(config: DeviceConfig, path: Path) -> str:
     return match[0] if match else ""
 
 
-__all__ = ["carried_away", "named_files", "named_folders", "variable"]
+__all__ = ["allowing", "carried_away", "named_files", "named_folders", "variable"]

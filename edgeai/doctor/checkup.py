@@ -44,7 +44,7 @@ def _of_device(config: DeviceConfig, apart: Apart) -> Iterator[Check]:
         yield from engines.deployment_checks(bundle, answers, config, apart)
     yield from store.checks(config)
     yield from device.ports(config)
-    yield from (device.folder(item.path) for item in config.ingest.folders)
+    yield from (device.folder(item, config) for item in config.ingest.folders)
     yield from sinks.checks(config, answers, apart)
     yield from sinks.broker(config)
     yield from certificates("mqtt.tls", config.mqtt.tls if config.mqtt.enabled else None, "client")

@@ -7,11 +7,10 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.config import DeviceConfig
+from edgeai.config import DeviceConfig, Folder
 from edgeai.doctor.checks import Check
 from edgeai.health.clock import is_synchronised
 from edgeai.ports import why_not
@@ -92,13 +91,20 @@ def _is_open_by(role: str, config: DeviceConfig) -> bool:
     return note is not None and not (note.detail.get("port") or note.detail.get("health_problem"))
 
 
-def folder(path: Path) -> Check:
+def folder(watched: Folder, config: DeviceConfig) -> Check:
     """One watched folder."""
-    what = "watched folder"
-    if path.is_dir() and os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        return Check(what=what, verdict="ok", found=str(path))
-    remedy = "create it, readable and writable by the service's user"
-    return Check(what=what, verdict="warn", found=f"{path} is missing or closed to this user", remedy=remedy)
+    what, path = "watched folder", watched.path
+    wanted = os.R_OK | os.X_OK | (0 if watched.after == "leave" else os.W_OK)
+    if path.is_dir():
+        if os.access(path, wanted):
+            return Check(what=what, verdict="ok", found=str(path))
+        rights = "readable" if watched.after == "leave" else "readable and writable"
+        remedy = f"make it {rights} for the service's user; call doctor as that user"
+        return Check(what=what, verdict="warn", found=f"{path} is closed to this user", remedy=remedy)
+    if path.is_relative_to(config.device.data_dir):
+        return Check(what=what, verdict="ok", found=f"{path}: the first start makes it")
+    remedy = "create it, readable and writable by the service's user; or mount it"
+    return Check(what=what, verdict="warn", found=f"{path} is missing", remedy=remedy)
 
 
 def hmac_key(config: DeviceConfig) -> Check:

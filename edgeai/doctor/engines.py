@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.config import Deployment, DeviceConfig
+from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.checks import Check, Verdict
 from edgeai.plugins import find
@@ -138,7 +138,7 @@ def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
     missing = [name for name in manifest.plugins if name not in config.plugins.allow]
     if missing:
         found = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
-        check = Check(what=what, verdict="fail", found=found, remedy="add them to plugins.allow")
+        check = Check(what=what, verdict="fail", found=found, remedy=allowing(config, missing))
         return BundleFound(deployment=deployment, check=check)
     release = f"release {manifest.release}" if manifest.release else "not numbered"
     found = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)"

@@ -35,6 +35,8 @@ _UNSUPPORTED_VERSION = (0x84, 0x01)
 """CONNACK reason of MQTT 5 (section 3.2.2.2), and the return code 1 of a 3.1.1 broker."""
 _NOT_AUTHORISED = (0x86, 0x87, 0x8A)
 _NO_RETAIN = 0x9A
+_UNSPECIFIED = 0x80
+"""What paho calls the end of a connection that nobody gave a reason for."""
 _QUOTA = (0x96, 0x97)
 _GOODBYE_S = 1.0
 """How long a broker may take to read our DISCONNECT."""
@@ -235,8 +237,10 @@ class Connection:
         self._client.loop_start()
         try:
             self._wait(lambda: self._connack is not None, self._connack_timeout_s, "CONNACK")
-        except MqttError:
+        except MqttError as error:
             self._client.let_go()
+            if error.code == "mqtt.lost":
+                raise self._unanswered(error) from error
             raise
         assert self._connack is not None
         if self._connack.is_failure:
@@ -274,6 +278,13 @@ class Connection:
     def _lost(self, why: str) -> MqttError:
         return MqttError(f"lost the broker at {self._broker.address}: {why}", code="mqtt.lost")
 
+    def _unanswered(self, error: MqttError) -> MqttError:
+        """It took the connection and did not answer as a broker does: mostly another port was meant."""
+        remedy = "check mqtt.host and mqtt.port: what answers there may be no MQTT broker"
+        if self._broker.tls is None:
+            remedy = f"{remedy}, or one that speaks TLS alone there ([mqtt.tls])"
+        return MqttError(str(error), code="mqtt.lost", remedy=remedy)
+
     def _not_secured(self, cause: Cause) -> MqttError:
         text = f"TLS with the broker at {self._broker.address} failed: {cause.text}"
         return MqttError(text, code="mqtt.tls", remedy=cause.remedy)
@@ -291,7 +302,8 @@ class Connection:
     def _on_disconnect(self, _c: Any, _u: Any, flags: Any, reason: ReasonCode, _p: Any) -> None:
         told = bool(flags.is_disconnect_packet_from_server)
         in_order = self._client.has_hung_up
-        self._end(Loss(text=str(reason), code=reason.value if told else None, in_order=in_order))
+        text = "it hung up" if not told and reason.value == _UNSPECIFIED else str(reason)
+        self._end(Loss(text=text, code=reason.value if told else None, in_order=in_order))
         self._is_over.set()
 
     def _end(self, loss: Loss) -> None:

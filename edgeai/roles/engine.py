@@ -10,7 +10,7 @@ from edgeai.api.errors import BackendError, EdgeaiError, PluginError, PluginQuar
 from edgeai.api.specs import BackendSpec, OpenRequest, Session
 from edgeai.api.version import API_VERSION
 from edgeai.bundle.reader import Bundle
-from edgeai.config import Deployment, DeviceConfig
+from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.guards import PluginInfo
 from edgeai.model import Model, Step, open_model
 from edgeai.model.fastest import FASTEST
@@ -80,7 +80,7 @@ def open_deployment(
         raise PluginError(
             f"the bundle needs plugins that are not allowed here: {', '.join(missing)}",
             code="plugin.not-allowed",
-            remedy="add them to plugins.allow",
+            remedy=allowing(config, missing),
         )
     opening = _Allowed(note, quarantined)
     registry = opening.registry(config.plugins.allow, deployment.backends)

@@ -335,7 +335,7 @@ def test_a_phantom_that_became_no_job(tmp_path: Path) -> None:
     from edgeai.cli.selftest_journey import Journey
 
     spool = Spool(tmp_path / "spool")
-    journey: Any = SimpleNamespace(spool=spool, limit_s=1.0)
+    journey: Any = SimpleNamespace(spool=spool, limit_s=1.0, _advice=lambda _ways, otherwise: otherwise)
     way: Any = SimpleNamespace(name="the DICOM port")
     stuck = Journey._where(journey, "1.2.3", ["guard"], way, way)
     spool.close()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -248,3 +251,28 @@ def test_an_answer_is_given_once(peer: ScriptedBroker) -> None:
     assert not connection.is_answered(number)
     assert not connection.wait(lambda: False, 0.01)
     connection.close()
+
+
+def test_a_port_that_hangs_up_is_said_to_be_no_brokers() -> None:
+    """Of Mosquitto's port for TLS, reached plainly, and of whatever else answers there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stop = threading.Event()
+
+        def hang_up() -> None:
+            server.settimeout(0.1)
+            while not stop.is_set():
+                with suppress(TimeoutError):
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        try:
+            with pytest.raises(MqttError) as caught:
+                connect(Broker(host="127.0.0.1", port=server.getsockname()[1], client_id="cart"))
+        finally:
+            stop.set()
+            thread.join()
+    assert caught.value.code == "mqtt.lost"
+    assert "Unspecified" not in str(caught.value)
+    assert "mqtt.port" in (caught.value.remedy or "")
+    assert "[mqtt.tls]" in (caught.value.remedy or "")
