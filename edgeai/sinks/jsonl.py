@@ -6,9 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeai.api.errors import SinkFailed
+from edgeai.api.errors import ConfigError, SinkFailed
 from edgeai.api.hooks import hookimpl
 from edgeai.api.specs import Message, OptionSpec, Receipt, SinkRequest, SinkSpec
+from edgeai.sinks.checked import check_settings
 
 EDGEAI_API = (1, 1)
 
@@ -22,7 +23,14 @@ class JsonlSink:
     gives_receipts = True
 
     def __init__(self, request: SinkRequest) -> None:
+        from edgeai.config import Jsonl
+
+        check_settings(Jsonl, request.settings, "jsonl")
+        self._is_closed = False
         self._path = Path(request.settings["path"])
+        if self._path.is_dir():
+            text = f"{self._path} is a folder"
+            raise ConfigError(text, code="config.options", remedy="name a file as the path of JSON lines")
         self._max_bytes = int(request.settings.get("max_bytes", 100_000_000))
         self._keep = int(request.settings.get("keep", 5))
 
@@ -31,7 +39,10 @@ class JsonlSink:
 
         Raises:
             SinkFailed: ``sink.disk``, nothing can be written; a half-written line of an earlier crash is closed first.
+                Or it was closed.
         """
+        if self._is_closed:
+            raise SinkFailed("this sink was closed")
         lines = [message.body + b"\n" for message in messages if message.channel != "status"]
         try:
             if lines:
@@ -65,7 +76,8 @@ class JsonlSink:
         return receipts if any(receipt.verdict == "delivered" for receipt in receipts) else []
 
     def close(self) -> None:
-        """Nothing is held open between calls."""
+        """Nothing is held open between calls; none may follow."""
+        self._is_closed = True
 
     def _append(self, block: bytes) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
