@@ -19,6 +19,7 @@ from edgeai.api.specs import Message, Receipt, SinkRequest, SinkSpec
 from edgeai.mqtt import ACK_TIMEOUT_S, Connection, Loss, Outgoing, connect
 from edgeai.mqtt.reasons import BLAMED, PATIENCE, answer_to
 from edgeai.sinks.blame import QUIET_S, STRIKES, Blame, Twin
+from edgeai.sinks.checked import check_settings
 from edgeai.sinks.mqtt_settings import SETTINGS, broker_of, tls_files_of
 from edgeai.sinks.smaller import smaller, smallest
 
@@ -28,6 +29,9 @@ EDGEAI_API = (1, 1)
 
 PUT_S = 2.0
 """How long one ``put`` waits for answers; what has none by then stays on its way, and the next ``put`` asks for it."""
+
+RENEW_AFTER_S = 5.0
+"""So long renewed TLS files stand before a connection is opened anew for them: they are put there one by one."""
 
 MAX_INCOMING_BYTES = 256 << 10
 """Who subscribes to nothing is sent short answers and no more."""
@@ -55,8 +59,13 @@ class MqttSink:
     gives_receipts = True
 
     def __init__(self, request: SinkRequest) -> None:
+        from edgeai.config import Mqtt
+
+        check_settings(Mqtt, request.settings, "mqtt")
         self._broker = replace(broker_of(request), max_incoming_bytes=MAX_INCOMING_BYTES)
         self._tls = tls_files_of(request)
+        self._fresh: tuple[object, float] = (None, 0.0)
+        """TLS files that the connection does not use, and since when there are those."""
         self._wished = self._broker.protocol
         self._prefix = f"edgeai/1/{request.site}/{request.device_id}"
         self._will = Outgoing(topic=f"{self._prefix}/status", body=_offline(request), retain=True)
@@ -95,6 +104,7 @@ class MqttSink:
         """Receipts, or why there is none."""
         if self._tls is not None:
             self.tls_detail = self._tls.detail()
+            self._leave_for(self._tls.context())
         connection = self._connected()
         self._send(connection, messages)
         self._hang_up_if_mute(connection)
@@ -114,6 +124,20 @@ class MqttSink:
         self._is_closed = True
 
     # --- connecting -------------------------------------------------------------------------------
+
+    def _leave_for(self, context: object) -> None:
+        """A connection that stands has the files of its handshake: renewed ones get one of their own, between messages.
+
+        So what health says of them is so, and files that the broker does not take are found out while somebody is
+        there, and not when the network breaks some night.
+        """
+        if self._connection is None or self._flights or context is self._broker.tls:
+            return
+        now = time.monotonic()
+        if self._fresh[0] is not context:
+            self._fresh = (context, now)
+        if now - self._fresh[1] >= RENEW_AFTER_S:
+            self._drop()
 
     def _connected(self) -> Connection:
         if self._is_closed:

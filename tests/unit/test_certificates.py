@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from edgeai.api.errors import MqttError, SinkFailed
-from edgeai.api.specs import SinkRequest
+from edgeai.api.specs import Message, SinkRequest
 from edgeai.dicom.scp import server_tls
 from edgeai.mqtt import Broker, Outgoing, connect, tls_context
 from edgeai.sinks.mqtt import MqttSink
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.certificates import Authority
-from edgeai.testing.dicom_peers import SUCCESS, Receiving, radiograph, send
+from edgeai.testing.dicom_peers import SUCCESS, Receiving, radiograph, send, wait_until
 from edgeai.testing.require import require
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,6 +170,53 @@ def test_the_sink_takes_a_renewed_certificate_without_a_restart(
         [[_, ends]] = sink.tls_detail["loaded"]["mqtt.tls.certificate"]["periods"]
         assert (ends > time.time(), sink.tls_detail["refusal"]) == (True, "")
         sink.close()
+
+
+def test_a_connection_that_stands_is_opened_anew_for_renewed_files_and_nothing_is_lost(
+    mosquitto: str, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, port = authority.issue("broker"), free_port()
+    cart, renewed, watcher = (authority.issue(name) for name in ("cart", "renewed", "watcher"))
+    extra = (
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nrequire_certificate true\ncafile {authority.ca}\n"
+        f"certfile {server.certificate}\nkeyfile {server.key}\nuse_identity_as_username true\n"
+    )
+    tls = {"ca": str(authority.ca), "certificate": str(cart.certificate), "key": str(cart.key)}
+    request = SinkRequest(device_id="cart", site="lab", settings={"host": "127.0.0.1", "port": port, "tls": tls})
+    heard: list[tuple[str, bytes]] = []
+    with Mosquitto(tmp_path, port=port, extra=extra) as broker:
+        context = tls_context(authority.ca, watcher.certificate, watcher.key)
+        link = connect(Broker(host="127.0.0.1", port=port, client_id="watcher", tls=context))
+        link.subscribe("edgeai/1/lab/cart/#", lambda topic, body: heard.append((topic.rpartition("/")[2], body)))
+        sink = MqttSink(request)
+
+        def put(*messages: Message) -> None:
+            assert {receipt.verdict for receipt in sink.put(messages)} <= {"delivered"}
+
+        def clients() -> list[str]:
+            return re.findall(r"as edgeai-lab-cart \(p5, .*?u'(\w+)'", broker.log)
+
+        put(Message(key="status", channel="status", body=b"online"), _result(1))
+        shutil.copy(renewed.certificate, cart.certificate)
+        shutil.copy(renewed.key, cart.key)
+        put(_result(2))
+        assert sink.put([]) == []
+        assert clients() == ["cart"], "a pair that is being put there is left to settle"
+        monkeypatch.setattr("edgeai.sinks.mqtt.RENEW_AFTER_S", 0.0)
+        put(_result(3))
+        assert clients() == ["cart", "renewed"]
+        put(_result(4))
+        assert sink.put([]) == []
+        assert clients() == ["cart", "renewed"], "once"
+        wait_until(lambda: b"4" in [body for _, body in heard])
+        assert [body for topic, body in heard if topic == "guard"] == [b"1", b"2", b"3", b"4"]
+        assert {body for topic, body in heard if topic == "status"} == {b"online"}, "and nobody took it for gone"
+        sink.close()
+        link.close()
+
+
+def _result(number: int) -> Message:
+    return Message(key=str(number), channel="result/guard", body=str(number).encode(), sequence=number)
 
 
 def test_a_broker_of_a_strangers_authority_is_refused(
