@@ -65,4 +65,8 @@ def _remedy(model: Path) -> str:
         return f"edgeai build {model.name} --calibration DIR makes a bundle of a Keras model"
     if model.suffix in (".h5", ".hdf5"):
         return f"first make it one of Keras 3: python -m edgeai_keras.importing {model.name} {model.stem}.keras"
+    if model.suffix == ".edgeai":
+        return f"it is a bundle already: edgeai inspect {model}; a card's folder is packed"
+    if model.suffix == ".onnx":
+        return f"first make it an OpenVINO IR: ovc {model.name}; then edgeai pack {model.stem}.xml"
     return "give a folder with a model.toml, a .tflite file, an OpenVINO .xml or a SavedModel folder"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,6 @@ import numpy as np
 from edgeai.api import (
     Array,
     BackendSpec,
-    ConfigError,
     Described,
     OpenRequest,
     TaskRequest,
@@ -34,37 +32,15 @@ from edgeai.build.card import AS_IS, CARD_NAME, TransformUse, file_digest
 from edgeai.build.convert import backend_of, loaded
 from edgeai.build.dataset import read_folder
 from edgeai.build.extra import needed
+from edgeai.build.foreign_known import Foreign, arrays_in, check_known, lines_of, refused
 from edgeai.build.golden import Golden, write_golden
 from edgeai.model.golden import drift, refuse_drift
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 
-TASKS = ("classify", "segment")
 _CASES = 4
 _MOST_CASES = 16
 _SEED = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Foreign:
-    """What its packer knows of the model.
-
-    Attributes:
-        task: ``classify`` or ``segment``.
-        name: of the bundle; by default the file's.
-        labels: a file of labels, one a line; numbered without.
-        images: pictures and DICOM files, some of which become golden cases through the card's transforms.
-        inputs: an ``.npz`` of golden inputs, one array an input, whose first axis counts cases; without both, the
-            golden inputs are random.
-        values: what the least and the greatest stored value of a picture are to a float32 input.
-    """
-
-    task: str = "classify"
-    name: str = ""
-    labels: Path | None = None
-    images: Path | None = None
-    inputs: Path | None = None
-    values: tuple[float, float] = (0.0, 1.0)
 
 
 def foreign_card(
@@ -81,8 +57,7 @@ def foreign_card(
         DataRejected: images that cannot be used.
     """
     kind = format_of(model)
-    if known.task not in TASKS:
-        raise refused(f"task {known.task}: its options cannot be guessed", "write a card: docs/reference/card.md")
+    check_known(known)
     name = known.name or re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-._")[:64] or "model"
     folder = out / name
     if (folder / CARD_NAME).exists():
@@ -107,11 +82,6 @@ def foreign_card(
     text = _head(engine, known) + needed("tomlkit").dumps(body)
     (folder / CARD_NAME).write_text(text, encoding="utf-8")
     return folder
-
-
-def refused(why: str, remedy: str) -> ConfigError:
-    """``build.foreign-model``."""
-    return ConfigError(why, code="build.foreign-model", remedy=remedy)
 
 
 # --- its tensors ----------------------------------------------------------------------------------
@@ -193,11 +163,7 @@ def _cases(
 
 
 def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            given = {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise refused(f"{path}: {error}", "an .npz file, one array an input") from error
+    given = arrays_in(path)
     if len(inputs) == 1 and inputs[0].name not in given:
         only = "input" if "input" in given else next(iter(given)) if len(given) == 1 else ""
         given |= {inputs[0].name: given[only]} if only else {}
@@ -283,10 +249,7 @@ def _labels(known: Foreign, width: int) -> list[str]:
     wanted = 2 if binary else width
     if known.labels is None:
         return [f"label-{number}" for number in range(wanted)]
-    try:
-        lines = [line.strip() for line in known.labels.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise refused(f"{known.labels}: {error}", "a text file with one label a line") from error
+    lines = lines_of(known.labels)
     if len(lines) != wanted:
         raise refused(f"{known.labels} has {len(lines)} labels, the output wants {wanted}", "one label a line")
     seen: dict[str, int] = {}

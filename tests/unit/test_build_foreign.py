@@ -218,7 +218,9 @@ def test_a_saved_model(tmp_path: Path) -> None:
         ("model.keras", "edgeai build"),
         ("model.hdf5", "edgeai_keras.importing"),
         ("model.xml", "OpenVINO"),
-        ("model.onnx", "tflite"),
+        ("model.onnx", "ovc model.onnx"),
+        ("model.pt", "tflite"),
+        ("model.edgeai", "edgeai inspect"),
         ("missing.tflite", "tflite"),
     ],
 )
