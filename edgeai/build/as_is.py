@@ -30,6 +30,25 @@ def format_of(model: Path) -> str:
     raise ConfigError(f"{model}: {_why_not(model)}", code="build.foreign-model", remedy=_remedy(model))
 
 
+def refuse_to_build(target: Path) -> None:
+    """Refuse what is neither a card nor a folder: it has no Keras parent that anything could be compared with.
+
+    Raises:
+        ConfigError: ``build.foreign-model``.
+    """
+    if target.suffix == ".toml" or not (target.is_file() or (target / "saved_model.pb").is_file()):
+        return
+    remedy = _remedy(target)
+    if target.suffix in (".tflite", ".xml") or target.is_dir():
+        remedy = f"edgeai pack {target} makes a bundle of it as it is"
+    elif target.suffix == ".edgeai":
+        remedy = f"edgeai evaluate {target} --data DIR judges a bundle; the folder of its card is built"
+    elif remedy.startswith("give a folder"):
+        remedy = "give a folder with a model.toml, or a .keras file"
+    why = "neither a folder with a model.toml nor a .keras file"
+    raise ConfigError(f"{target}: {why}", code="build.foreign-model", remedy=remedy)
+
+
 def files_of(model: Path) -> list[Path]:
     """The model's own files and folders: all that whoever opens it reads."""
     return [model, model.with_suffix(".bin")] if format_of(model) == "openvino" else [model]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeai.cli.given import given
+from edgeai.cli.given import given, refuse_unused
 
 if TYPE_CHECKING:
     from edgeai.build.comparison import Comparison, Row
@@ -16,6 +16,7 @@ COLUMNS = ("model", "engine", "size", "ms", "drop", "agreement", "gates")
 
 
 def command(
+    ctx: typer.Context,
     target: Annotated[Path, typer.Argument(help="A folder with a model.toml, or a .keras file.", show_default=False)],
     data: Annotated[
         Path | None, typer.Option("--data", help="Where the card's [dataset] finds its tables.", show_default=False)
@@ -61,7 +62,7 @@ def command(
 
     with progress_line() as progress:
         folder, root = target, data
-        if target.suffix == ".keras" and not target.is_dir():
+        if _is_model(ctx, target):
             folder, root = first_card(target, out=out, task=task, labels=labels, images=calibration, progress=progress)
         built = build_card(
             folder,
@@ -73,6 +74,23 @@ def command(
         )
     typer.echo(str(built.packed))
     typer.echo(f"report: {built.report}")
+
+
+def _is_model(ctx: typer.Context, target: Path) -> bool:
+    """Whether the target is a Keras model without a card, and no option is written that is of the other kind alone.
+
+    Raises:
+        ConfigError: ``build.foreign-model``: it is neither, and cannot be compared with a Keras parent.
+        BadParameter: such an option.
+    """
+    from edgeai.build.as_is import refuse_to_build
+
+    if target.suffix == ".keras" and not target.is_dir():
+        refuse_unused(ctx, ["data"], "it is of a card; for a .keras file --calibration says where the images are")
+        return True
+    refuse_to_build(target)
+    refuse_unused(ctx, ["task", "labels", "calibration"], "it is for a .keras file without a card; the card says it")
+    return False
 
 
 def _given(data: Path | None, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,23 @@ def given(value: _T | None, option: str, why: str) -> _T:
     if not value:
         raise typer.BadParameter(f"it is missing: {why}", param_hint=option)
     return value
+
+
+def refuse_unused(ctx: typer.Context, options: Iterable[str], why: str) -> None:
+    """Refuse options that were written and would do nothing here: what they say would be taken for done.
+
+    Args:
+        ctx: of the command.
+        options: names of its parameters.
+        why: whose they are.
+
+    Raises:
+        BadParameter: one was written.
+    """
+    for name in options:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(why, param_hint=f"--{name}")
 
 
 def check_bundle(path: Path, *, whole: bool) -> None:
@@ -39,4 +57,4 @@ def check_bundle(path: Path, *, whole: bool) -> None:
         read_manifest(path)
 
 
-__all__ = ["check_bundle", "given"]
+__all__ = ["check_bundle", "given", "refuse_unused"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeai.cli.given import refuse_unused
 from edgeai.cli.progress import progress_line
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ Values = Annotated[
 
 
 def command(
+    ctx: typer.Context,
     target: Target,
     out: Out = Path("dist"),
     rebuild: Rebuild = False,
@@ -73,6 +75,8 @@ def command(
     from edgeai.build.pack import pack_card
 
     known = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs, "values": values}
+    if _is_card(target):
+        refuse_unused(ctx, known, "it is for a model that someone else made; the card says it")
     with progress_line() as progress:
         folder = target if _is_card(target) else _foreign(target, out, known, progress)
         packed = pack_card(folder, out=out, rebuild=rebuild, progress=progress)
