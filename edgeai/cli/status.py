@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,9 +129,23 @@ def _page(config: DeviceConfig, health: Health, recent: list[Finished]) -> Rende
         f"messages waiting {health.ledger.messages_waiting}   set aside {health.ledger.messages_aside}   "
         f"disk free {health.disk.free_bytes / 1e9:.1f} GB"
     )
-    told = [line for item in (*health.problems, *health.warnings) for line in _told(item, health.read_at)]
+    problems = (*_gathered(health.problems), *health.warnings)
+    told = [line for item in problems for line in _told(item, health.read_at)]
     lines = [f"[{style}]{escape(text)}[/]" for style, text in told]
-    return Group(words, figures, *lines, _deployments(health), _sinks(health), _roles(health), _last(recent))
+    deployments = (_deployments(health), *_reasons(health))
+    return Group(words, figures, *lines, *deployments, _sinks(health), _roles(health), _last(recent))
+
+
+def _gathered(problems: Sequence[Problem]) -> Iterator[Problem]:
+    """Of a service that does not run, one line for all its processes."""
+    ended = [item for item in problems if item.code == "role.not-running" and not item.cause]
+    ended = [item for item in ended if item.remedy == ended[0].remedy]
+    names = ", ".join(item.about for item in ended)
+    for item in problems:
+        if len(ended) < 2 or item not in ended:
+            yield item
+        elif item is ended[0]:
+            yield replace(item, message=f"{names} are not running")
 
 
 def _told(item: Problem, now: float) -> list[tuple[str, str]]:
@@ -157,15 +173,25 @@ def _duration(seconds: float) -> str:
 def _deployments(health: Health) -> Table:
     from rich.markup import escape
 
-    columns = ("name", "state", "model", "signed by", "backend", "device", "artifact", "why not the others")
-    table = _table("Deployments", *columns)
+    is_signed = any(item.signers for item in health.deployments)
+    table = _table("Deployments", "name", "state", "model", "runs on", *(["signed by"] if is_signed else []))
     for item in health.deployments:
         state = f"{_MARK[item.state == 'ready']} {item.state}" + (" (degraded)" if item.degraded else "")
-        why = "\n".join(item.others) or item.why or ""
         signed = escape(", ".join(signer.partition(" ")[0] for signer in item.signers))
         device = f"{item.device}, {item.threads} threads" if item.threads else item.device
-        table.add_row(item.name, state, item.model, signed, item.backend, device, item.artifact, escape(why))
+        runs_on = escape(f"{item.backend} on {device}, {item.artifact}") if item.backend else ""
+        table.add_row(item.name, state, item.model, runs_on, *([signed] if is_signed else []))
     return table
+
+
+def _reasons(health: Health) -> Iterator[RenderableType]:
+    """Below the table, where they have the whole width: why a deployment does not run, and why not on the others."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for item in health.deployments:
+        for why in item.others or ((item.why,) if item.why else ()):
+            yield Padding(Text(f"{item.name}: {why}", style="dim"), (0, 0, 0, 2))
 
 
 def _sinks(health: Health) -> Table:
