@@ -110,6 +110,34 @@ def test_a_value_that_ends_with_its_item_is_sound() -> None:
     assert [list(each) for each in found] == [[0x00080102], [0x00080100]]
 
 
+def test_an_empty_value_may_be_the_last_of_its_item() -> None:
+    """In implicit VR, where each element is looked at by itself."""
+    empty = pack("<HHL", 0x0008, 0x0102, 0)
+    code = pack("<HHL", 0x0008, 0x0100, 2) + b"A "
+    items = pack("<HHL", 0xFFFE, 0xE000, len(code + empty)) + code + empty
+    data = pack("<HHL", REGIONS >> 16, REGIONS & 0xFFFF, len(items)) + items + pack("<HHL", 0x7FE0, 0x0010, 4) + b"abcd"
+    one = walker(data)
+    kept, stopped = one.elements(0, implicit=True, wanted={REGIONS}, stop={STOP})
+    assert (one.oddities, stopped is not None) == ([], True)
+    assert [sorted(each) for each in one.items(kept[REGIONS], (0x00080100, 0x00080102))] == [[0x00080100, 0x00080102]]
+
+
+def test_zeros_where_zeros_belong_are_not_the_length() -> None:
+    """Its length and its value read as elements too, were the length thought to be in the zeros."""
+    name = b"UL\4\0" + bytes(4) + pack("<HH2sH", 0x0010, 0x0010, b"PN", 0)
+    data = pack("<HH2sHL", 0x0009, 0x1001, b"OB", 0, len(name)) + name + ROWS + PIXELS
+    one, kept, stopped = walked(data, 0x00091001, 0x00100010)
+    assert (list(kept), one.oddities, stopped is not None) == ([0x00091001], [], True)
+    assert kept[0x00091001].length == len(name) == 0x10
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 256])
+def test_a_length_where_zeros_belong_is_believed_when_it_leads_on(length: int) -> None:
+    one, kept, _ = walked(value(length, bytes(length), 0x00091001, b"OB") + ROWS + PIXELS, 0x00091001, 0x00280010)
+    assert one.oddities == ["(0009,1001) is of OB with a length of 16 bits"]
+    assert [each.length for each in kept.values()] == [length, 2]
+
+
 # --- what is kept -------------------------------------------------------------------------------------
 
 
