@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,15 @@ from edgeai.mqtt import Broker, connect
 from edgeai.spool import Spool
 from edgeai.spool.aside import Choice
 from edgeai.testing.broker import Mosquitto, free_port
+
+_ENDS = ExitStack()
+"""What is closed when a test ends."""
+
+
+@pytest.fixture(autouse=True)
+def _end_all() -> Iterator[None]:
+    with _ENDS:
+        yield
 
 
 def _until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -46,7 +55,7 @@ class Cart:
             f"[supervise]\nheartbeat_s = 0.1\n{more}"
         )
         self.config: DeviceConfig = load_config(self.profile)
-        self.spool = Spool.of(self.config)
+        self.spool = _ENDS.enter_context(closing(Spool.of(self.config)))
         self.spool.enable_sinks(["mqtt", *(["jsonl"] if self.config.jsonl else [])])
 
     @contextmanager
@@ -76,7 +85,7 @@ class Cart:
 
 def _subscribe(port: int, topic: str) -> queue.Queue[dict[str, Any]]:
     received: queue.Queue[dict[str, Any]] = queue.Queue()
-    connection = connect(Broker(host="127.0.0.1", port=port, client_id=f"sub-{topic}"))
+    connection = _ENDS.enter_context(closing(connect(Broker(host="127.0.0.1", port=port, client_id=f"sub-{topic}"))))
     connection.subscribe(topic, lambda _, body: received.put(json.loads(body)))
     return received
 

@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,7 +95,8 @@ def test_a_device_with_nothing_wrong_serves_and_delivers(device: Device) -> None
 def test_a_spool_that_nobody_runs_on_is_offline_and_neither_serves_nor_delivers(tmp_path: Path) -> None:
     (tmp_path / "profile.toml").write_text('[device]\nid = "cart"\nsite = "lab"\ndata_dir = "data"\n')
     config = load_config(tmp_path / "profile.toml")
-    health = read_health(Spool.of(config), config)
+    with closing(Spool.of(config)) as spool:
+        health = read_health(spool, config)
     assert (health.is_serving, health.is_delivering, health.state) == (False, False, "offline")
     assert {item.about for item in health.problems} == {"supervise", "publish", "ingest"}
 
