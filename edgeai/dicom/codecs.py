@@ -173,9 +173,13 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream) -> tuple[Array, 
 
 def open_jpeg(data: bytes) -> Image.Image:
     """A JPEG frame, its header read but nothing decoded."""
-    from PIL import Image  # uncompressed images never need it, and a cold start pays for every import
+    from PIL import Image, ImageFile  # uncompressed images never need it, and a cold start pays for every import
 
-    return Image.open(BytesIO(data), formats=("JPEG",))
+    image = Image.open(BytesIO(data), formats=("JPEG",))
+    assert isinstance(image, ImageFile.ImageFile)
+    # All at once: libjpeg starts its row of blocks again wherever what it was given ends, by default every 64 KiB.
+    image.decodermaxblock = len(data)
+    return image
 
 
 def converts_itself(layout: PixelLayout, stream: Codestream) -> bool:
