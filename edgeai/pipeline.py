@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
@@ -107,6 +108,8 @@ class Pipeline:
 
 def _left(before: Frame, after: Frame) -> tuple[int, int] | None:
     """Rows and columns of the source image that a step left, if it cut; padding never counts as image."""
+    if before.geometry is after.geometry and before.pixels.shape[:2] == after.pixels.shape[:2]:
+        return None
     left, is_cut = [], False
     for (was, scale), (now, new_scale) in zip(_covered(before), _covered(after), strict=True):
         is_cut |= now < was * (_RESAMPLED if new_scale != scale else 1.0) - _HAIR
@@ -210,5 +213,9 @@ def _in_dtype(array: Array, spec: TensorSpec) -> Array:
 
 
 def _described(frame: Frame) -> str:
-    extent = "x".join(map(str, frame.pixels.shape))
-    return f"{extent} {frame.pixels.dtype} {frame.photometric_interpretation}"
+    return _words(frame.pixels.shape, frame.pixels.dtype, frame.photometric_interpretation)
+
+
+@lru_cache(maxsize=256)  # the same few for every image, and numpy takes long to name a dtype
+def _words(shape: tuple[int, ...], dtype: np.dtype[Any], photometric_interpretation: str) -> str:
+    return f"{'x'.join(map(str, shape))} {dtype} {photometric_interpretation}"

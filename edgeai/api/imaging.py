@@ -6,7 +6,7 @@ DICOM attributes are the snake_case of their keyword (PS3.6). Nothing here carri
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -126,16 +126,22 @@ class Geometry:
 
     def _after(self, a: float, b: float, c: float, d: float, e: float, f: float) -> Geometry:
         p, q, r, s, t, u = self.affine
-        return replace(
-            self,
-            affine=(
-                p * a + q * d,
-                p * b + q * e,
-                p * c + q * f + r,
-                s * a + t * d,
-                s * b + t * e,
-                s * c + t * f + u,
-            ),
+        affine = (
+            p * a + q * d,
+            p * b + q * e,
+            p * c + q * f + r,
+            s * a + t * d,
+            s * b + t * e,
+            s * c + t * f + u,
+        )
+        # Four times a frame: ``replace`` would take twice as long.
+        return Geometry(
+            source_rows=self.source_rows,
+            source_columns=self.source_columns,
+            affine=affine,
+            pixel_spacing_mm=self.pixel_spacing_mm,
+            regions=self.regions,
+            spacing_from=self.spacing_from,
         )
 
     def cropped(self, x0: float, y0: float) -> Geometry:

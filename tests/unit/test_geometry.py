@@ -16,6 +16,12 @@ def of(*regions: UltrasoundRegion, **more: object) -> Geometry:
     return Geometry(source_rows=60, source_columns=60, regions=regions, **more)  # type: ignore[arg-type]
 
 
+def test_a_crop_and_a_resize_change_the_affine_alone() -> None:
+    geometry = of(LEFT, pixel_spacing_mm=(0.2, 0.3), spacing_from="imager-pixel-spacing")
+    changed = geometry.cropped(3.0, -2.0).scaled(2.0, 4.0)
+    assert changed == replace(geometry, affine=(2.0, 0.0, 3.0, 0.0, 4.0, -2.0))
+
+
 @pytest.mark.parametrize(
     ("x", "y", "inside"),
     [

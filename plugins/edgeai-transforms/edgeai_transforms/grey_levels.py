@@ -244,10 +244,19 @@ def percentiles(pixels: Array, low: float, high: float) -> Levels:
 def _counts(pixels: Array, least: int) -> npt.NDArray[np.intp]:
     """How many pixels have each value from ``least`` on."""
     if pixels.dtype == np.uint8 and pixels.size <= _MOST_IN_FLOAT32:
-        plane = pixels.reshape(len(pixels), -1)
-        return np.asarray(cv2.calcHist([plane], [0], None, [256], [0, 256])).ravel()[least:].astype(np.intp)
+        return _byte_counts(pixels.reshape(len(pixels), -1))[least:]
     shifted = pixels if least == 0 else np.subtract(pixels, least, dtype=np.intp)
     return np.bincount(shifted.ravel())
+
+
+def _byte_counts(plane: Array) -> npt.NDArray[np.intp]:
+    # A counter that is raised again and again waits for itself: a black surround is not counted pixel by pixel.
+    is_dark = 2 * cv2.countNonZero(plane) < plane.size
+    counts = np.asarray(cv2.calcHist([plane], [0], plane if is_dark else None, [256], [0, 256]))
+    out = counts.ravel().astype(np.intp)
+    if is_dark:
+        out[0] = plane.size - out.sum()
+    return out
 
 
 def mapped(pixels: Array, curve: Curve, dtype: str) -> Array:

@@ -18,8 +18,17 @@ from edgeai_transforms.options import OptionReader, not_applicable
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
 # dtypes that OpenCV resizes as they are; the others go to the narrowest of these that holds them exactly.
-_NATIVE = frozenset({"uint8", "uint16", "int16", "float32", "float64"})
-_WIDER = {"bool": "uint8", "int8": "int16", "float16": "float32", "int32": "float64", "uint32": "float64"}
+_NATIVE = frozenset(map(np.dtype, ("uint8", "uint16", "int16", "float32", "float64")))
+_WIDER = {
+    np.dtype(narrow): np.dtype(wide)
+    for narrow, wide in {
+        "bool": "uint8",
+        "int8": "int16",
+        "float16": "float32",
+        "int32": "float64",
+        "uint32": "float64",
+    }.items()
+}
 MOST_PIXELS_A_SIDE = 16384
 
 
@@ -107,7 +116,7 @@ class Letterbox:
         return replace(frame, pixels=canvas, geometry=geometry.cropped(-left, -top))
 
     def _check_pad(self, frame: Frame) -> None:
-        dtype = np.dtype(_WIDER.get(frame.pixels.dtype.name, frame.pixels.dtype.name))
+        dtype = _WIDER.get(frame.pixels.dtype, frame.pixels.dtype)
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             if not (limits.min <= self.pad <= limits.max and self.pad == round(self.pad)):
@@ -123,12 +132,11 @@ def native(frame: Frame, step: str) -> Array:
     pixels = frame.pixels
     if pixels.ndim not in (2, 3) or pixels.size == 0 or frame.samples > 4:
         raise not_applicable(step, frame, "needs one plane of one to four samples")
-    name = pixels.dtype.name
-    if name in _NATIVE:
+    if pixels.dtype in _NATIVE:
         return pixels
-    if name not in _WIDER:
-        raise not_applicable(step, frame, f"cannot resample {name}")
-    return pixels.astype(_WIDER[name])
+    if pixels.dtype not in _WIDER:
+        raise not_applicable(step, frame, f"cannot resample {pixels.dtype.name}")
+    return pixels.astype(_WIDER[pixels.dtype])
 
 
 def _extent(read: OptionReader) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from edgeai.api import DicomRejected, Grayscale, Lut, TransformFailed, Window
 from edgeai.api.results import Note
+from edgeai_transforms.grey_levels import _counts
 
 WINDOW = Window(center=700.5, width=900.0)
 
@@ -195,6 +196,17 @@ def test_counted_percentiles_are_numpys_to_the_last_bit(step, frame_of, dtype, l
         ends = np.percentile(pixels, (low, high))
         expected = np.clip((pixels.astype(np.float64) - ends[0]) / (ends[1] - ends[0]), 0, 1).astype(np.float32)
         np.testing.assert_array_equal(after, expected)
+
+
+@pytest.mark.parametrize("dark", [0.3, 0.49, 0.51, 0.8, 0.999, 1.0])
+def test_a_black_surround_is_counted_too(dark: float) -> None:
+    """A sector of ultrasound has more black around it than picture; what is black is not counted pixel by pixel."""
+    random = np.random.default_rng(8)
+    pixels = random.integers(1, 256, (120, 160)).astype(np.uint8)
+    pixels[random.random(pixels.shape) < dark] = 0
+    for plane in (pixels, pixels[:, 3:90], pixels[pixels < 200]):
+        least = int(plane.min())
+        assert np.array_equal(_counts(plane, least), np.bincount(plane.ravel(), minlength=256)[least:])
 
 
 # --- what the header states and cannot mean -----------------------------------------------------------
