@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -14,10 +15,12 @@ import pytest
 
 from edgeai.api import Device, InferenceFailed, ModelRejected, OpenRequest, Session, Tensors
 from edgeai.model import Model, open_model
+from edgeai.model.golden import load_inputs
 from edgeai.model.kept_threads import KeptThreads, Threads
 from edgeai.model.threads import SingleFrames, Turn, falling
 from edgeai.plugins import Registry
 from edgeai.testing.fakes import backend
+from edgeai.testing.require import require
 
 CORES = 8
 INPUTS = {"image": np.full((1, 4), 0.5, np.float32)}
@@ -459,3 +462,32 @@ def test_a_service_keeps_them_beside_its_trials(lab: Lab, make_bundle: Make, mak
         model.run_file(make_dicom())
     assert len(list((tmp_path / "trials" / "threads").glob("*.json"))) == 1
     assert not (lab.cache / ".threads").exists()
+
+
+@pytest.mark.parametrize(("name", "module"), [("tflite", "ai_edge_litert"), ("openvino", "openvino")])
+def test_a_real_engine_answers_the_same_to_the_last_bit_whatever_is_taken(
+    name: str, module: str, make_dicom: Make, repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require(name, importlib.util.find_spec(module) is not None, f"{module} is not installed")
+    bundle = repo_root / "models" / "modality-guard" / "modality-guard-1.0.0.edgeai"
+    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
+    image = make_dicom(Rows=64, Columns=64, PixelData=ramp.tobytes())
+    ran: list[Session] = []
+
+    def clocked(session: Session, inputs: Tensors) -> tuple[Tensors, Turn]:
+        ran.append(session)
+        return session.run(inputs), Turn(took_s=0.08 if session is ran[0] else 0.02)
+
+    monkeypatch.setattr("edgeai.model.threads.clocked", clocked)
+    with open_model(bundle, backends=(name,), cache_dir=tmp_path) as model:
+        asked = load_inputs(model.bundle)
+        before = [model.infer(inputs) for inputs in asked]
+        first = model.run_file(image)
+        assert ran, "nothing was measured"
+        assert model.threads is not None
+        assert bool(model.threads.count) == (model.threads.why == "fastest of those tried")
+        after = [model.infer(inputs) for inputs in asked]
+        assert model.run_file(image).findings == first.findings != ()
+        assert model.rehearse()
+    for one, other in zip(before, after, strict=True):
+        assert all(np.array_equal(one[key], other[key]) for key in one)
