@@ -14,6 +14,8 @@ from typing import Protocol
 from edgeai.api import BackendError, BackendUnavailable, Degradation, EdgeaiError
 
 AUTO = "auto"
+FASTEST = "fastest"
+"""Every backend is measured (``edgeai.model.fastest``); stands alone among wishes."""
 AUTO_ORDER = ("tflite", "openvino", "gpu")
 """Smallest first: what starts quickest and needs least. Backends unknown here follow by name."""
 NO_CANDIDATE = "backend.no-candidate"

@@ -22,10 +22,10 @@ from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import Deployment, DeviceConfig, load_config
 from edgeai.doctor.apart import DONE, ROLE
 from edgeai.doctor.store import quarantined
-from edgeai.model.fastest import FASTEST
 from edgeai.plugins import Plugin, Registry, load
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.publish import sink_requests
+from edgeai.selection import FASTEST
 from edgeai.spool import Station
 
 

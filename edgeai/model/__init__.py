@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 
 from edgeai.api.specs import Options
 from edgeai.bundle.reader import Bundle, default_cache_dir, open_bundle
-from edgeai.model.fastest import FASTEST
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
 from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
-from edgeai.model.ranking import fastest_first
 from edgeai.model.results import result_id
 from edgeai.model.running import Model
 from edgeai.model.steps import Breadcrumb, Step, no_breadcrumb
 from edgeai.plugins import Registry
+from edgeai.selection import FASTEST
 
 if TYPE_CHECKING:
     from edgeai.bundle.trust import TrustPolicy
@@ -73,6 +72,8 @@ def open_model(
     use = EngineUse(threads=threads, settings=settings or {}, keep_threads=keep_threads)
     wishes, excluded = wishes_of(backends, device), excluded or {}
     if FASTEST in backends:
+        from edgeai.model.ranking import fastest_first  # it starts processes; a cold run has no use for it
+
         wishes, use = fastest_first(
             opened, backends, device, needed, more, use, trials, excluded=excluded, breadcrumb=breadcrumb
         )

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -24,9 +23,9 @@ from typing import Any, Final
 from edgeai.api.errors import BackendUnavailable
 from edgeai.api.specs import Options
 from edgeai.bundle.reader import Bundle
+from edgeai.model.hardware import hardware
 from edgeai.selection import Wish
 
-FASTEST: Final = "fastest"
 _SCHEMA: Final = 1
 _DEADLINE_S: Final = 180.0
 """For all trials of one backend; what hangs in there is left out."""
@@ -197,25 +196,6 @@ def _key(bundle: Bundle, asked: Mapping[str, Any]) -> str:
     installed = sorted({f"{item.name}=={item.version}" for item in metadata.distributions()})
     body = {"bundle": bundle.digest, "asked": asked, "installed": installed, "hardware": hardware()}
     return "sha256:" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def hardware() -> dict[str, object]:
-    """What of this machine an engine's speed depends on: processor, cores, memory, graphics and accelerator devices."""
-    cpu = ""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        cpu = "; ".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features"))))
-    except OSError:
-        cpu = platform.processor()
-    devices = [str(path) for name in ("dri", "accel") for path in sorted(Path("/dev", name).glob("*"))]
-    devices += [str(path) for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
-    return {
-        "machine": platform.machine(),
-        "cpu": hashlib.sha256(cpu.encode()).hexdigest(),
-        "cores": os.cpu_count() or 1,
-        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "devices": devices,
-    }
 
 
 def _read(path: Path, key: str) -> Trials | None:

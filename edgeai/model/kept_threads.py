@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edgeai.model.fastest import hardware
+from edgeai.model.hardware import hardware
 
 _SCHEMA: Final = 1
 _MOST_FILES: Final = 64

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from edgeai.api.errors import ConfigError
 from edgeai.bundle.reader import Bundle
-from edgeai.model.fastest import FASTEST, try_all
+from edgeai.model.fastest import try_all
 from edgeai.model.loading import Loader
 from edgeai.model.opening import EngineUse
 from edgeai.model.steps import Breadcrumb, Step
 from edgeai.plugins import Registry, find
-from edgeai.selection import AUTO_ORDER, Wish
+from edgeai.selection import AUTO_ORDER, FASTEST, Wish
 
 
 def fastest_first(

@@ -70,14 +70,15 @@ class _Pace:
 
     best_s: float = float("inf")
     wall_s: float = 0.0
-    worked_s: float = 0.0
     waited_s: float = 0.0
+    least_cores: float = float("inf")
+    """Cores at work in the run that had the fewest: what ran before may spin on for a while."""
 
     def include(self, turn: Turn) -> None:
         """One more."""
         self.best_s = min(self.best_s, turn.took_s)
         self.wall_s += turn.took_s
-        self.worked_s += turn.worked_s
+        self.least_cores = min(self.least_cores, turn.worked_s / turn.took_s)
         self.waited_s += turn.waited_s
 
 
@@ -213,11 +214,11 @@ class _Trial:
     def _why_no_more(self) -> str:
         if self._took_s > _LONG_S:
             return f"a run takes longer than {_LONG_S:g} s, too long to try; `threads` can be given"
-        for _ in range(_FEWEST_ROUNDS):
+        for _ in range(_rounds(self._took_s)):
             self._pace.include(self._meter(self._own, self._inputs)[1])
         if self._pace.best_s < _SHORT_S:
             return "a run is too short to gain by more"
-        if self._pace.worked_s > _KEEPS_CORES_BUSY * cores() * self._pace.wall_s:
+        if self._pace.least_cores > _KEEPS_CORES_BUSY * cores():
             return "they keep all cores at work"
         return ""
 
@@ -274,15 +275,17 @@ def _same(one: Tensors, other: Tensors) -> bool:
 
 
 def _engine_seconds() -> tuple[float, float]:
-    """Processor time of this thread and of those that are not Python's, and how long they waited for a core.
+    """Processor time of this process but for Python's other threads, and how long the same threads waited for a core.
 
-    Python's other threads decode, say, and are no part of a run. (proc(5), ``schedstat``; 0 where the system has none.)
+    Those others decode, say, and are no part of a run. (proc(5), ``schedstat``; where there is none, nobody waits.)
     """
     others = {thread.native_id for thread in threading.enumerate()} - {threading.get_native_id()}
-    worked = waited = 0
+    worked, waited = time.process_time_ns(), 0
     for task in Path("/proc/self/task").glob("*"):
-        if int(task.name) not in others:
-            with suppress(OSError, ValueError):  # ended meanwhile
-                on_core, in_line, _ = (task / "schedstat").read_text(encoding="ascii").split()
-                worked, waited = worked + int(on_core), waited + int(in_line)
+        with suppress(OSError, ValueError):  # ended meanwhile
+            on_core, in_line, _ = (task / "schedstat").read_text(encoding="ascii").split()
+            if int(task.name) in others:
+                worked -= int(on_core)
+            else:
+                waited += int(in_line)
     return worked / 1e9, waited / 1e9

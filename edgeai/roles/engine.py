@@ -13,9 +13,8 @@ from edgeai.bundle.reader import Bundle
 from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.guards import PluginInfo
 from edgeai.model import Model, Step, open_model
-from edgeai.model.fastest import FASTEST
 from edgeai.plugins import Plugin, Registry, find, load, load_from
-from edgeai.selection import AUTO, AUTO_ORDER, NO_CANDIDATE
+from edgeai.selection import AUTO, AUTO_ORDER, FASTEST, NO_CANDIDATE
 from edgeai.spool import Quarantine, Station
 
 MEASURE_DEADLINE_S = 1800.0
