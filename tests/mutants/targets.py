@@ -46,7 +46,7 @@ TARGETS: dict[str, Target] = {
     "spool": Target(
         _spool("admission", "again", "holding", "intake", "ledger", "metrics", "rows", "trials", "upkeep", "work"),
         _unit(
-            *("spool", "spool_ledger", "spool_endings", "spool_blame", "spool_trials", "spool_station"),
+            *("spool_bounds", "spool", "spool_ledger", "spool_endings", "spool_blame", "spool_trials", "spool_station"),
             *("spool_wal", "spool_poison"),
         ),
     ),

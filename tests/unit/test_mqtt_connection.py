@@ -13,6 +13,7 @@ import pytest
 
 from edgeai.api import Message, MqttError, SinkFailed, SinkRequest
 from edgeai.mqtt import Broker, Connection, Outgoing, connect
+from edgeai.plugins import PluginInfo, load_from
 from edgeai.sinks.mqtt import MqttSink
 from edgeai.testing.scripted_broker import Close, Hang, Puback, ScriptedBroker, Sent
 
@@ -276,3 +277,8 @@ def test_a_port_that_hangs_up_is_said_to_be_no_brokers() -> None:
     assert "Unspecified" not in str(caught.value)
     assert "mqtt.port" in (caught.value.remedy or "")
     assert "[mqtt.tls]" in (caught.value.remedy or "")
+
+
+def test_the_sink_loads_as_anybodys_plugin_does() -> None:
+    plugin = load_from(PluginInfo(name="mqtt", module="edgeai.sinks.mqtt", distribution="edgeai", version="0"))
+    assert [spec.name for spec in plugin.sinks] == ["mqtt"]
