@@ -14,6 +14,7 @@ from edgeai.cli.evaluate import (
     WANTS_DATA,
     Data,
     check_split,
+    check_writable,
     counted,
     described,
     in_unit,
@@ -74,6 +75,7 @@ def command(
             check_bundle(path, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     check_split(split)
+    check_writable(out)
     wish = EngineWish(backend=backend, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
@@ -178,7 +180,7 @@ def _sentence(main: str, found: Difference) -> str:
         return f"{main}: {found.says}, by {in_unit(abs(gap.value), gap.unit)}."
     if gap.low == gap.low:
         reach = (
-            f"; B is between {_signed(gap.low, gap.unit)} and {_signed(gap.high, gap.unit)} of A, with 95 % confidence"
+            f"; B - A lies between {_signed(gap.low, gap.unit)} and {_signed(gap.high, gap.unit)}, with 95 % confidence"
         )
     else:
         reach = ""

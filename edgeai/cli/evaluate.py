@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -68,6 +69,7 @@ def command(
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     check_split(split)
+    check_writable(out)
     wish = EngineWish(backend=backend, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
@@ -79,7 +81,7 @@ def command(
             answers = contender.answers(prepared, progress)
             progress("computing the metrics")
             scores = score(prepared, answers, task=contender.manifest.task, resamples=resamples)
-    _print(contender, scores, source, refused)
+    _print(contender, scores, source, refused, intervals=resamples > 0)
     if out is not None:
         body = {**described(contender), "source": source, "not_eligible": refused, **scores.as_dict()}
         write_json(out, body)
@@ -98,6 +100,27 @@ def described(contender: Contender) -> dict[str, Any]:
     return {"schema": 1, "model": contender.name, "digest": contender.digest, "engine": asdict(contender.engine)}
 
 
+def check_writable(path: Path | None) -> None:
+    """Refuse a file that cannot be written, before minutes of work for it; one that is there stays as it is.
+
+    Raises:
+        ConfigError: ``config.unwritable``.
+    """
+    if path is None:
+        return
+    try:
+        fresh = not path.exists()
+        path.open("ab").close()
+        if fresh:
+            path.unlink()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} cannot be written: {error.strerror}", code="config.unwritable")
+
+
 def write_json(path: Path, body: dict[str, Any]) -> None:
     """Write a file of JSON.
 
@@ -107,7 +130,7 @@ def write_json(path: Path, body: dict[str, Any]) -> None:
     try:
         path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", code="config.unwritable") from error
+        raise _unwritable(path, error) from error
 
 
 def ran_on(contender: Contender) -> str:
@@ -119,7 +142,7 @@ def ran_on(contender: Contender) -> str:
 def counted(n: int, drawn: int, source: str, refused: dict[str, int]) -> list[str]:
     """How many samples, of how many groups, and which were left out."""
     groups = f" of {drawn} groups" if drawn < n else ""
-    lines = [f"{n} samples{groups}, {source}"]
+    lines = [f"{n} sample{'' if n == 1 else 's'}{groups}, {source}"]
     return lines + [f"{count} left out: {why}" for why, count in refused.items()]
 
 
@@ -128,6 +151,13 @@ def print_table(rows: list[tuple[str, ...]]) -> None:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def in_order(given: Iterable[Iterable[str]], known: Sequence[str]) -> list[str]:
+    """All that any of ``given`` names, as ``known`` has them; others by name behind them."""
+    every = {name for names in given for name in names}
+    first = [name for name in known if name in every]
+    return first + sorted(every.difference(first))
 
 
 def in_unit(value: float, unit: str) -> str:
@@ -145,12 +175,13 @@ def interval_says(found: Score) -> str:
     return f"{low} to {high}" if low and high else "not determined"
 
 
-def _print(contender: Contender, scores: Scores, source: str, refused: dict[str, int]) -> None:
+def _print(contender: Contender, scores: Scores, source: str, refused: dict[str, int], *, intervals: bool) -> None:
     for line in (ran_on(contender), *counted(scores.n, scores.drawn, source, refused), ""):
         typer.echo(line)
-    print_table([("metric", "value", "95 % interval"), *_rows(scores)])
+    rows = [("metric", "value", "95 % interval"), *_rows(scores)]
+    print_table(rows if intervals else [row[:2] for row in rows])
     for name, why in scores.undefined.items():
-        typer.echo(f"{name}: not determined. {why}")
+        typer.echo(f"{name}: not determined. {why.removeprefix(f'{name}: ')}")
     if scores.confusion is not None:
         typer.echo("\nTrue (rows), stated (columns)")
         grid = scores.confusion
@@ -158,7 +189,7 @@ def _print(contender: Contender, scores: Scores, source: str, refused: dict[str,
         print_table([("", *grid.stated), *((name, *map(str, row)) for name, row in counts)])
     if scores.by_label:
         typer.echo("\nBy label, against the rest")
-        names = list(dict.fromkeys(name for found in scores.by_label.values() for name in found))
+        names = in_order(scores.by_label.values(), [*scores, *scores.undefined])
         rows = [
             (label, *(in_unit(found.get(name, float("nan")), "") for name in names))
             for label, found in scores.by_label.items()

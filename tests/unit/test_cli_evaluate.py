@@ -19,6 +19,7 @@ from PIL import Image
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse
 from edgeai.bundle.reader import open_bundle
+from edgeai.cli.evaluate import in_order
 from edgeai.testing.distributions import write_fakes
 from edgeai.testing.fakes import Misbehaviour
 
@@ -207,6 +208,52 @@ def test_nothing_is_written_where_nothing_can_be(run: Any, bundle: Make, picture
     )
     assert done.returncode == 2
     assert "error[config.unwritable]" in done.stderr
+    assert done.stdout == ""  # it is said before anything is judged
+    assert "reading" not in done.stderr
+
+
+def test_a_file_that_is_there_is_untouched_until_there_is_something_to_write(
+    run: Any, bundle: Make, pictures: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.json"
+    out.write_text("of yesterday")
+    path = bundle()
+    assert run("evaluate", path, "--data", tmp_path / "nowhere", "--json", out).returncode == 2
+    assert out.read_text() == "of yesterday"
+    assert run("evaluate", path, "--data", tmp_path / "nowhere", "--json", tmp_path / "new.json").returncode == 2
+    assert not (tmp_path / "new.json").exists()
+    sides = (f"{path}#fake-fp32", f"{path}#fake-int8")
+    done = run("compare", *sides, "--data", pictures, "--backend", "fake-works", "--json", pictures)
+    assert done.returncode == 2
+    assert "error[config.unwritable]" in done.stderr
+    assert done.stdout == ""
+
+
+def test_intervals_that_nobody_asked_for_are_not_called_undetermined(run: Any, bundle: Make, pictures: Path) -> None:
+    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works", "--resamples", 0)
+    assert done.returncode == 0, done.stderr
+    rows = _rows(done.stdout)
+    assert rows["accuracy"] == ["0.9000"]
+    assert rows["metric"] == ["value"]
+    assert "determined" not in done.stdout
+
+
+def test_of_one_sample_the_table_speaks_as_of_one(run: Any, bundle: Make, pictures: Path) -> None:
+    for path in [*(pictures / "dark").iterdir(), *sorted((pictures / "bright").iterdir())[1:]]:
+        path.unlink()
+    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works")
+    assert done.stdout.splitlines()[1] == "1 sample, one folder a label"
+    assert "sensitivity: not determined. no sample is" in done.stdout
+
+
+def test_columns_by_label_stand_as_the_metrics_do_whichever_label_has_which() -> None:
+    given = [{"specificity", "f1"}, {"sensitivity", "specificity", "other"}]
+    assert in_order(given, ["accuracy", "sensitivity", "specificity", "f1"]) == [
+        "sensitivity",
+        "specificity",
+        "f1",
+        "other",
+    ]
 
 
 # --- compare ----------------------------------------------------------------------------------
@@ -222,7 +269,11 @@ def test_two_artifacts_of_a_bundle(run: Any, bundle: Make, pictures: Path, tmp_p
     assert rows["auc_roc *"][5:] == ["DeLong", "no difference shown"]
     assert rows["accuracy"][5] == "McNemar, exact"
     assert "decided alike: 100.0% of the samples" in done.stdout
-    assert "auc_roc: no difference shown" in done.stdout.splitlines()[-1]
+    last = done.stdout.splitlines()[-1]
+    assert re.fullmatch(
+        r"auc_roc: no difference shown; B - A lies between [+-]\d\.\d{4} and [+-]\d\.\d{4}, with 95 % confidence\.",
+        last,
+    )
     body = json.loads(out.read_text())
     assert [body[side]["engine"]["artifact"] for side in "ab"] == ["fake-fp32", "fake-int8"]
     assert body["metrics"]["accuracy"]["p"] == 1.0
