@@ -97,7 +97,8 @@ def _is_card(target: Path) -> bool:
 
 
 def _foreign(target: Path, out: Path, known: Mapping[str, Any], progress: Callable[[str], None]) -> Path:
-    from edgeai.build.foreign import Foreign, foreign_card
+    from edgeai.build.foreign import foreign_card
+    from edgeai.build.foreign_known import Foreign
 
     return foreign_card(target, out=out, known=Foreign(**known), progress=progress)
 
