@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from edgeai.api import Message
 from edgeai.api.errors import SpoolFull
 from edgeai.spool import Spool
+from edgeai.spool import aside as aside_module
 from edgeai.spool.aside import Choice, Refusal
 from edgeai.spool.ledger import MessagesEntry, read_ledger
 from edgeai.spool.queueing import queue_message
@@ -130,6 +133,16 @@ def test_results_are_never_dropped_and_the_bound_is_said_to_intake(spool: Spool)
     spool.check_room()
 
 
+@pytest.mark.parametrize("cure", ["retry", "drop"])
+def test_intake_goes_on_as_soon_as_the_operator_has_made_room_and_publish_is_woken(spool: Spool, cure: str) -> None:
+    refuse(spool, "a", *queue(spool, "result/guard", *range(3)))
+    assert spool.results_set_aside_full()
+    spool.wait("publish", 0.0)
+    getattr(spool, cure)(Choice())
+    assert not spool.results_set_aside_full()
+    assert spool.wait("publish", 60.0)
+
+
 def test_other_lanes_do_not_fill_the_bound_of_results(spool: Spool) -> None:
     refuse(spool, "a", *queue(spool, "event", *({"kind": "x.y"} for _ in range(8))))
     assert not spool.results_set_aside_full()
@@ -150,6 +163,45 @@ def test_the_end_of_a_self_test_is_marked_and_hides_no_event(spool: Spool) -> No
     ]
     said = [body["message"] for body in events(spool, "b", "message.set-aside")]
     assert ["self-test" in message for message in said] == [True, False]
+
+
+def test_of_one_code_a_result_an_event_and_a_self_test_are_each_said(spool: Spool) -> None:
+    numbers = [*queue(spool, "result/guard", 1), *queue(spool, "event", {"kind": "x.y"})]
+    refuse(spool, "a", *numbers, *queue(spool, "selftest/guard", {"kind": "no event"}))
+    told = [body["facts"]["channel"] for body in events(spool, "b", "message.set-aside")]
+    assert told == ["result/guard", "event", "selftest/guard"]
+
+
+def test_a_refusal_is_said_again_after_a_while_and_in_a_thousand_characters(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now, time=time.time)
+    monkeypatch.setattr(aside_module, "time", clock)
+    for lane, channel, every_s in (("result", "result/guard", 10.0), ("event", "event", 600.0)):
+        numbers = queue(spool, channel, *({"kind": "x.y"} for _ in range(3)))
+        for number, passed_s in zip(numbers, (0.0, every_s - 0.1, every_s), strict=True):
+            clock.now = 1000.0 + passed_s
+            spool.settle("a", (), [Refusal(sequence=number, code="x.long", reason="y" * 3000)])
+        told = [body for body in events(spool, "b", "message.set-aside") if body["facts"]["lane"] == lane]
+        assert [body["facts"]["held_back"] for body in told] == [0, 1]
+        assert {len(body["message"]) for body in told} == {1000}
+    assert {len(each.reason) for each in spool.set_aside(Choice(code="x.long"))} == {1000}
+
+
+def test_what_was_set_aside_is_listed_with_its_size_its_times_and_its_attempt(spool: Spool) -> None:
+    before = time.time()
+    with spool.db.write() as db:
+        queue_message(db, "k", "result/guard", b"12345", attempt=3)
+    [waiting] = spool.waiting(Choice(sink="b"))
+    refuse(spool, "a", waiting.sequence)
+    [aside] = spool.set_aside(Choice())
+    for each in (waiting, aside):
+        assert (each.key, each.attempt, each.channel, each.size_bytes) == ("k", 3, "result/guard", 5)
+        assert before <= each.created_at <= time.time()
+    assert aside.at is not None
+    assert before <= aside.at <= time.time()
+    assert (waiting.at, waiting.code, waiting.reason) == (None, "", "")
+    assert spool.waiting(Choice(code="mqtt.too-large")) == []
 
 
 def test_it_is_said_once_with_what_was_held_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
