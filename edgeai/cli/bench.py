@@ -28,7 +28,7 @@ def command(
         list[str] | None, typer.Option("--backend", "-b", help="Only this backend; may be given more than once.")
     ] = None,
     device: Annotated[str | None, typer.Option("--device", help="Only this device, as the engine names it.")] = None,
-    threads: Annotated[int, typer.Option("--threads", min=0, help="Only so many; 0 for several.")] = 0,
+    threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="Only so many; 0 for several.")] = 0,
     as_json: Annotated[bool, output.option("The table as JSON on standard output.")] = False,
 ) -> None:
     """Measure every artifact of a bundle on every engine and device here; the same as `backends = ["fastest"]` does.
@@ -42,7 +42,7 @@ def command(
 
       edgeai bench models/modality-guard/modality-guard-1.0.0.edgeai --backend tflite --threads 1
 
-    Exit status: 0 when something runs and agrees, 1 when nothing does.
+    Exit status: 0 when something runs and agrees, 1 when nothing does, 2 when the command cannot be used.
     """
     from edgeai.bundle.reader import open_bundle
     from edgeai.cli.progress import progress_line
@@ -68,11 +68,12 @@ def _backends(named: Sequence[str] | None) -> list[tuple[str, str]]:
 
     installed = {info.name for info in find()}
     wanted = named or [name for name in AUTO_ORDER if name in installed]
+    own = ", ".join(name for name in AUTO_ORDER if name in installed)
     if missing := [name for name in wanted if name not in installed]:
         raise ConfigError(
             f"no plugin named {missing[0]} is installed",
             code="config.backend-missing",
-            remedy=f"installed: {', '.join(sorted(installed))}",
+            remedy=f"edgeai's own that are installed: {own or 'none'}; another maker's goes by its plugin's name",
         )
     return [(name, name) for name in wanted]
 

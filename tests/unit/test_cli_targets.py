@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
+from edgeai.api import ConfigError
+from edgeai.cli.bench import _backends
 from edgeai.cli.main import run
 
 
@@ -87,3 +90,19 @@ def test_a_card_without_such_options_is_read(tmp_path: Path, command: str, capsy
     more = ["--data", str(tmp_path)] if command == "build" else []
     assert run([command, str(_card(tmp_path / "mine")), "--out", str(tmp_path / "dist"), "--rebuild", *more]) == 2
     assert "error[config.card-invalid]" in _told(capsys)
+
+
+def test_a_backend_that_is_not_installed_is_refused_with_those_that_are_backends() -> None:
+    with pytest.raises(ConfigError) as caught:
+        _backends(["no-such-backend"])
+    assert caught.value.code == "config.backend-missing"
+    assert "tflite" in str(caught.value.remedy)
+    assert not re.search(r"classify|mqtt|transforms", str(caught.value.remedy)), "no engine is one of these"
+
+
+@pytest.mark.parametrize("command", ["bench", "infer", "evaluate", "compare"])
+def test_more_threads_than_any_engine_takes_are_refused(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """LiteRT ends by a signal of a hundred thousand."""
+    files = ["a.edgeai", "b.edgeai"] if command in ("infer", "compare") else ["a.edgeai"]
+    assert run([command, *files, "--threads", "257"]) == 2
+    assert "256" in capsys.readouterr().err
