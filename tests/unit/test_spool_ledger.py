@@ -13,7 +13,8 @@ import pytest
 from edgeai.api import BundleRejected, Outcome
 from edgeai.spool import Selection, Spool
 from edgeai.spool import ledger as ledger_module
-from edgeai.spool.ledger import JobsEntry, Ledger, has_finished_since, read_ledger
+from edgeai.spool.aside import Refusal
+from edgeai.spool.ledger import JobsEntry, Ledger, MessagesEntry, has_finished_since, read_ledger
 from edgeai.testing.spools import arrive, end
 
 
@@ -193,3 +194,35 @@ def test_reading_it_costs_the_same_however_much_was_done_before(spool: Spool) ->
                 (number,),
             )
     assert steps() < 2 * before + 50
+
+
+def test_what_is_missing_is_what_no_place_accounts_for() -> None:
+    jobs = JobsEntry(deployment="guard", acknowledged=100, waiting=1, claimed=7, held=20, finished=30)
+    assert jobs.missing == 49, "what is being run waits too"
+    messages = MessagesEntry(sink="a", lane="event", queued=100, waiting=1, aside=2, delivered=30, dropped=40)
+    assert messages.missing == 27
+    assert MessagesEntry(sink="a", lane="event", delivered=1).missing == -1
+
+
+def test_it_says_what_is_kept_and_since_when_the_oldest_of_each_place_waits(spool: Spool) -> None:
+    for number in range(4):
+        arrive(spool, number)
+    end(spool, Outcome.FAILED)
+    end(spool, Outcome.FAILED)
+    first, second = spool.pending(9, sink="a", lane="result")
+    spool.settle("a", [], [Refusal(sequence=first.sequence, code="x.y", reason="no")])
+    with spool.db.write() as db:
+        db.execute("UPDATE jobs SET created_at = 1000 + id")
+        db.execute("UPDATE messages SET created_at = 2000 + sequence")
+    assert spool.claim("guard", "me") is not None
+    whole = ledger(spool)
+    assert (whole.kept_files, whole.kept_bytes, whole.messages_aside) == (2, 200, 1)
+    assert (whole.messages_waiting, whole.jobs_waiting, whole.jobs_held) == (2, 2, 0), "a message says what was refused"
+    [results] = [entry for entry in whole.messages if entry.lane == "result"]
+    assert (results.waiting, results.oldest_waiting_at) == (1, 2000.0 + second.sequence)
+    assert (results.aside, results.oldest_aside_at) == (1, 2000.0 + first.sequence)
+    assert (jobs(spool).claimed, jobs(spool).oldest_waiting_at, jobs(spool).oldest_held_at) == (1, 1003.0, None)
+    spool.hold("guard", BundleRejected("nobody known signed it", code="bundle.untrusted"))
+    whole = ledger(spool)
+    assert (whole.jobs_waiting, whole.jobs_held) == (1, 1), "one is being run"
+    assert (jobs(spool).oldest_waiting_at, jobs(spool).oldest_held_at) == (1003.0, 1004.0)

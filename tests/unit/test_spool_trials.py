@@ -156,3 +156,37 @@ def test_each_deployment_and_plugin_has_its_own_trials(spool: Spool, clock: Cloc
     assert both[0] is not None
     spool.release_plugin(both[0], "its trial passed")
     assert [held.plugin for held in spool.quarantined()] == ["other"]
+
+
+def test_a_trial_is_due_to_the_second_and_the_longest_pause_is_a_day(spool: Spool, clock: Clock) -> None:
+    assert (LONGEST_PAUSE_S, REMEMBERED_S) == (86_400.0, 7 * 86_400.0)
+    convict(spool)
+    assert spool.trial_due(AFTER_S) is None
+    clock.now += AFTER_S - 0.5
+    assert spool.trial_due(AFTER_S) is None
+    clock.now += 0.5
+    assert spool.trial_due(AFTER_S) is not None
+    assert spool.quarantined()[0].next_trial_at == clock.now + AFTER_S
+
+
+def test_what_was_let_back_is_forgotten_after_a_week(spool: Spool, clock: Clock) -> None:
+    for passed_s, pause_s in ((REMEMBERED_S - 1.0, 600), (REMEMBERED_S, 300)):
+        assert spool.release_plugin(convict(spool), "its trial passed")
+        clock.now += passed_s
+        convict(spool)
+        assert due_after(spool, clock) == pause_s
+        spool.pardon("acme")
+
+
+def test_who_waits_for_a_plugin_is_woken_when_it_is_let_back(spool: Spool) -> None:
+    roles = ("publish", "infer:guard", "infer:pa")
+    held = convict(spool)
+    for role in roles:
+        spool.wait(role, 0.0)
+    spool.trial_failed(held, "deadline", "it hung", AFTER_S)
+    assert [spool.wait(role, 0.0) for role in roles] == [True, False, False]
+    spool.release_plugin(held, "its trial passed")
+    assert [spool.wait(role, 0.0) for role in roles] == [True, True, False]
+    spool.release_plugin(held, "its trial passed")
+    spool.trial_failed(held, "deadline", "it hung", AFTER_S)
+    assert [spool.wait(role, 0.0) for role in roles] == [False, False, False]
