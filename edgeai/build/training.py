@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections import deque
@@ -30,6 +31,12 @@ RESULT = "result: "
 DISTRIBUTIONS = ("edgeai", "edgeai-keras", "keras", "tensorflow", "numpy")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
 _TAIL = 12
+_GREETING = re.compile(
+    r"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ |To enable the following instructions: "
+)
+"""What TensorFlow's native part says of itself at every start, whatever TF_CPP_MIN_LOG_LEVEL is."""
+_NATIVE_ERROR = re.compile(r"[EF]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ ")
+"""No progress, and mostly that there is no GPU; but where the script fails, it may be why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +201,11 @@ def _run(script: Path, options: list[str], progress: Callable[[str], None]) -> t
         assert process.stdout is not None
         try:
             for line in process.stdout:
+                if _GREETING.match(line):
+                    continue
                 tail.append(line.rstrip())
+                if _NATIVE_ERROR.match(line):
+                    continue
                 progress(line.strip().removeprefix(RESULT))
                 if line.startswith(RESULT):
                     results.append(line.strip().removeprefix(RESULT))

@@ -196,6 +196,29 @@ def test_a_script_that_fails_leaves_the_card_and_shows_its_last_words(card: Path
     assert refused.value.code == "build.no-script"
 
 
+GREETINGS = """\
+WARNING: All log messages before absl::InitializeLog() is called are written to STDERR
+I0000 00:00:1795935930.937042    2095 port.cc:153] oneDNN custom operations are on.
+W0000 00:00:1795935930.937042    2095 cpu.cc:15] This warns of nothing that anyone can change.
+E0000 00:00:1795935954.726402    2095 cuda_platform.cc:52] failed call to cuInit: INTERNAL: CUDA error
+To enable the following instructions: AVX2 FMA, in other operations, rebuild TensorFlow.
+"""
+
+
+def test_what_tensorflow_says_of_itself_is_no_progress(card: Path, data: Path) -> None:
+    said: list[str] = []
+    (card / "train.py").write_text(f"import sys\nsys.stderr.write({GREETINGS!r})\n{SCRIPT}")
+    train(card, data, progress=said.append)
+    assert said == ["reading the samples", "epoch 1", "worth --data"]
+    (card / "train.py").write_text(f"import sys\nsys.stderr.write({GREETINGS!r})\nraise SystemExit('WARNING: no luck')")
+    with pytest.raises(EdgeaiError) as caught:
+        train(card, data)
+    told = str(caught.value)
+    assert "failed call to cuInit" in told  # it may be why
+    assert "WARNING: no luck" in told
+    assert "oneDNN" not in told
+
+
 def test_several_sources_keep_their_own_digests(card: Path) -> None:
     path = card / "model.toml"
     other = CARD[CARD.index("[[data]]") : CARD.index("[dataset.train]")].replace("noise", "other")
