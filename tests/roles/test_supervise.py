@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from edgeai.spool import is_held, read_note
+from edgeai.testing.broker import free_port
+from edgeai.testing.certificates import Authority
 from edgeai.testing.fakes import Misbehaviour
 
 DULL, BRIGHT = 60, 250
@@ -200,16 +202,16 @@ def test_a_role_that_stands_still_is_ended(cart: Any, until: Any) -> None:
 
 
 def test_a_role_that_only_fails_is_restarted_with_longer_and_longer_pauses(cart: Any, until: Any) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        cart.configure(more=f"\n[ingest.scp]\nport = {port}\n")
-        cart.start()
-        died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found)
-        pauses = [item["restart_in_s"] for item in died]
-        assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
-        assert all(item["cause"] == "crashed" for item in died)
+    place = cart.folder / "ca"
+    place.mkdir()
+    files = f'certificate = "{place}/cart.pem"\nkey = "{place}/cart.key"\n'  # which are not there yet
+    cart.configure(more=f"\n[ingest.scp]\nport = {free_port()}\n[ingest.scp.tls]\n{files}")
+    cart.start()
+    died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found)
+    pauses = [item["restart_in_s"] for item in died]
+    assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
+    assert all(item["cause"] == "crashed" for item in died)
+    Authority(place).issue("cart")
     assert cart.result_of(cart.admit())["outcome"] == "completed"
     until(lambda: (note := cart.spool.notes().get("ingest")) and note.state == "ready")
 
