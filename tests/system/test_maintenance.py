@@ -57,7 +57,7 @@ class Machine:
                 waiting.append(self._here(line))
                 continue
             written += self._shell(waiting)
-            waiting = [line for line in waiting if line.startswith("umask")]  # a person's shell keeps it
+            waiting = []
             self._service(match[1])
         return written + self._shell(waiting)
 

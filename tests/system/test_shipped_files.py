@@ -31,7 +31,10 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture
 def site_broker(mosquitto: str, authority: Authority, repo_root: Path, tmp_path: Path) -> Iterator[int]:
-    """Mosquitto with the configuration that ships, its paths and its port changed and nothing else; the port."""
+    """Mosquitto with the configuration that ships, its paths and its port changed and nothing else; the port.
+
+    Included by what a distribution has as ``mosquitto.conf``: of some keys Mosquitto takes no second one.
+    """
     shipped = repo_root / "firmware-configs/brokers"
     identity = authority.issue("localhost")
     port = free_port()
@@ -44,12 +47,16 @@ def site_broker(mosquitto: str, authority: Authority, repo_root: Path, tmp_path:
         ("/etc/mosquitto/certs/broker.pem", str(identity.certificate)),
         ("/etc/mosquitto/certs/broker.key", str(identity.key)),
         ("/etc/mosquitto/conf.d/edgeai.acl", shutil.copy(shipped / "edgeai.acl", folder)),
-        ("/var/lib/mosquitto/", f"{folder}/"),
     ):
         assert old in text
         text = text.replace(old, new)
+    (folder / "conf.d").mkdir()
+    (folder / "conf.d" / "edgeai.conf").write_text(text)
     conf = folder / "mosquitto.conf"
-    conf.write_text(f"user root\n{text}")
+    conf.write_text(
+        f"user root\npid_file {folder}/pid\npersistence true\npersistence_location {folder}/\n"
+        f"log_dest file {folder}/own.log\ninclude_dir {folder}/conf.d\n"
+    )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([mosquitto, "-c", str(conf)], stdout=log, stderr=log)
     try:
@@ -63,6 +70,13 @@ def site_broker(mosquitto: str, authority: Authority, repo_root: Path, tmp_path:
 def as_device(authority: Authority, port: int, identity: Identity, protocol: Any = "5") -> Any:
     tls = tls_context(authority.ca, identity.certificate, identity.key)
     return connect(Broker(host="127.0.0.1", port=port, client_id="device", protocol=protocol, tls=tls))
+
+
+def test_the_broker_says_how_large_a_message_may_be(site_broker: int, authority: Authority) -> None:
+    """A client of MQTT 5 then leaves out what a smaller message can do without, and is not hung up on."""
+    link = as_device(authority, site_broker, authority.issue("st-elsewhere/xray-017"))
+    assert link.limits.packet_bytes == 1_048_576
+    link.close()
 
 
 def test_a_device_speaks_under_its_own_name_and_no_other(site_broker: int, authority: Authority, until: Any) -> None:
