@@ -353,3 +353,12 @@ def test_a_message_without_a_readable_time_is_delivered_like_others(spool: Spool
     damage(spool, "UPDATE messages SET created_at = 'yesterday' WHERE sequence = ?", number)
     spool.published("a", [number])
     assert entry(spool, "a", "result").delivered == 1
+
+
+@pytest.mark.parametrize("name", ["CAST(x'ff' AS TEXT)", "x'61'", "x'ff'", "'gone'"])
+def test_a_sink_of_no_name_that_there_is_goes_at_the_next_start(spool: Spool, name: str) -> None:
+    queue(spool, "event", {"kind": "x.y"})
+    damage(spool, f"INSERT OR IGNORE INTO sinks (name) SELECT {name} WHERE ? = 0", 0)
+    spool.enable_sinks(["a", "b"])
+    with spool.db.read() as db:
+        assert [row[0] for row in db.execute("SELECT name FROM sinks ORDER BY name")] == ["a", "b"]

@@ -199,6 +199,7 @@ def test_reading_it_costs_the_same_however_much_was_done_before(spool: Spool) ->
 def test_what_is_missing_is_what_no_place_accounts_for() -> None:
     jobs = JobsEntry(deployment="guard", acknowledged=100, waiting=1, claimed=7, held=20, finished=30)
     assert jobs.missing == 49, "what is being run waits too"
+    assert JobsEntry(deployment="guard").missing == JobsEntry(deployment="guard").claimed == 0
     messages = MessagesEntry(sink="a", lane="event", queued=100, waiting=1, aside=2, delivered=30, dropped=40)
     assert messages.missing == 27
     assert MessagesEntry(sink="a", lane="event", delivered=1).missing == -1
