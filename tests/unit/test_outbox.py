@@ -15,7 +15,7 @@ import pytest
 
 from edgeai.api import Message
 from edgeai.api.errors import SpoolFull
-from edgeai.spool import Spool
+from edgeai.spool import BUCKETS_MS, Spool
 from edgeai.spool import aside as aside_module
 from edgeai.spool.aside import Choice, Refusal
 from edgeai.spool.ledger import MessagesEntry, read_ledger
@@ -233,6 +233,28 @@ def test_a_refusal_that_is_itself_refused_is_not_said_so_that_it_ends(spool: Spo
     assert spool.pending(100, sink="a", lane="event") == []
     assert len(events(spool, "b", "message.set-aside")) == 1
     assert entry(spool, "a", "event").queued == 2
+
+
+# --- how long it took -----------------------------------------------------------------------------
+
+
+def test_how_long_results_took_to_each_sink_is_counted_by_deployment(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = [*queue(spool, "result/guard", *range(4)), *queue(spool, "result/pa", 1), *queue(spool, "event", {})]
+    took_s = [6.0, 5.0, 6.0, -100.0, 0.02, 7.0]
+    with spool.db.write() as db:
+        for number, seconds in zip(numbers, took_s, strict=True):
+            db.execute("UPDATE messages SET created_at = ? WHERE sequence = ?", (10_000.0 - seconds, number))
+    monkeypatch.setattr("edgeai.spool.outbox.time", SimpleNamespace(time=lambda: 10_000.0))
+    spool.published("a", numbers[:2])
+    spool.published("a", numbers)
+    found = {(each.deployment, each.stage): each for each in spool.histograms()}
+    assert set(found) == {("guard", "publish-a"), ("pa", "publish-a")}, "an event is nobody's work"
+    counts = dict(zip((*BUCKETS_MS, None), found["guard", "publish-a"].counts, strict=True))
+    assert {bound: count for bound, count in counts.items() if count} == {0.5: 1, 5000.0: 1, 10_000.0: 2}
+    assert found["guard", "publish-a"].sum_ms == pytest.approx(17_000.0)
+    assert found["pa", "publish-a"].sum_ms == pytest.approx(20.0)
 
 
 # --- retry and drop -------------------------------------------------------------------------------
