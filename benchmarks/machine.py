@@ -9,7 +9,8 @@ from importlib import metadata
 from pathlib import Path
 
 PACKAGES = (
-    "edgeai", "ai-edge-litert", "openvino", "tensorflow", "numpy", "opencv-python-headless", "pydicom", "paho-mqtt"
+    "edgeai", "ai-edge-litert", "openvino", "tensorflow", "numpy", "opencv-python-headless", "pillow", "contourpy",
+    "pydicom", "paho-mqtt",
 )  # fmt: skip
 
 

@@ -65,19 +65,12 @@ def milliseconds(action: Callable[[], object]) -> float:
     return (time.perf_counter() - started) * 1000.0
 
 
-def cpu_milliseconds(action: Callable[[], object]) -> float:
-    """Processor time of one call, all threads of this process together."""
-    action()
-    started = time.process_time()
-    action()
-    return (time.process_time() - started) * 1000.0
-
-
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """Wall clock in milliseconds, and the share of the machine's cores that other processes used meanwhile."""
+    """Wall clock and processor time of this process, in milliseconds; the share of all cores that others used."""
 
     ms: float
+    cpu_ms: float
     others: float
 
 
@@ -85,9 +78,9 @@ def timed(action: Callable[[], object]) -> Timed:
     """One call. Where the system does not tell what its cores do, others are taken to be still."""
     everybody, own, started = _cores_seconds(), _own_seconds(), time.perf_counter()
     action()
-    took = time.perf_counter() - started
-    elsewhere = (_cores_seconds() - everybody) - (_own_seconds() - own)
-    return Timed(took * 1000.0, max(0.0, elsewhere) / (took * (os.cpu_count() or 1)))
+    took, used = time.perf_counter() - started, _own_seconds() - own
+    elsewhere = _cores_seconds() - everybody - used
+    return Timed(took * 1000.0, used * 1000.0, max(0.0, elsewhere) / (took * (os.cpu_count() or 1)))
 
 
 def _cores_seconds() -> float:
