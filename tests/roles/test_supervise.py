@@ -207,13 +207,13 @@ def test_a_role_that_only_fails_is_restarted_with_longer_and_longer_pauses(cart:
     files = f'certificate = "{place}/cart.pem"\nkey = "{place}/cart.key"\n'  # which are not there yet
     cart.configure(more=f"\n[ingest.scp]\nport = {free_port()}\n[ingest.scp.tls]\n{files}")
     cart.start()
-    died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found)
+    died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found, 300)
     pauses = [item["restart_in_s"] for item in died]
     assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
     assert all(item["cause"] == "crashed" for item in died)
     Authority(place).issue("cart")
     assert cart.result_of(cart.admit())["outcome"] == "completed"
-    until(lambda: (note := cart.spool.notes().get("ingest")) and note.state == "ready")
+    until(lambda: (note := cart.spool.notes().get("ingest")) and note.state == "ready", 300)
 
 
 # --- the supervisor itself ------------------------------------------------------------------------------
