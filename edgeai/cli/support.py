@@ -127,7 +127,7 @@ class _Archive:
         self._of_running(config)
         if doctor:
             self._add("doctor.json", lambda: _doctor(profile))
-        self._log(log, unit)
+        self._log(config, log, unit)
         self._parts["notes.txt"] = "\n".join(self.notes) + "\n"
 
     def content(self) -> bytes:
@@ -156,7 +156,7 @@ class _Archive:
         except (EdgeaiError, OSError) as error:
             self._note("metrics.txt", error)
 
-    def _log(self, path: Path | None, unit: str) -> None:
+    def _log(self, config: DeviceConfig, path: Path | None, unit: str) -> None:
         try:
             lines = _log_lines(path, unit)
         except (OSError, subprocess.SubprocessError) as error:
@@ -165,7 +165,10 @@ class _Archive:
         kept = [line for line in map(self._cleaner.log_line, lines) if line is not None]
         self._parts["log.jsonl"] = "".join(f"{line}\n" for line in kept)
         if len(kept) < len(lines):
-            self.notes.append(f"log.jsonl: {len(lines) - len(kept)} lines that are not edgeai's own JSON")
+            left_out = f"log.jsonl: {len(lines) - len(kept)} lines that are not edgeai's own JSON"
+            if not kept and config.log.format == "console":
+                left_out += '; the profile has log.format = "console": with "json" they would be here'
+            self.notes.append(left_out)
 
     def _add(self, name: str, gather: Callable[[], Any]) -> None:
         try:

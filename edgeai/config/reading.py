@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from edgeai.api.errors import ConfigError
 from edgeai.config.rules import contradictions
 from edgeai.config.tables import DeviceConfig, json_schema
-from edgeai.config.words import Where, dotted, not_toml, sentence
+from edgeai.config.words import Where, dotted, nearest, not_toml, sentence
 from edgeai.toml_lines import key_lines, line_of
 
 _ROUNDS = 4
@@ -83,11 +84,30 @@ def _values(path: Path) -> tuple[dict[str, Any], str]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}", code="config.unreadable") from error
+        what, remedy = _unreadable(path, error)
+        raise ConfigError(what, code="config.unreadable", remedy=remedy) from error
     try:
         return tomllib.loads(text), text
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(not_toml(path, text, str(error)), code="config.syntax", remedy="correct that line") from error
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> tuple[str, str]:
+    """Why, and what to do."""
+    if isinstance(error, UnicodeDecodeError):
+        line = error.object[: error.start].count(b"\n") + 1
+        return f"{path}: line {line} is not text in UTF-8", "save the file as UTF-8"
+    if isinstance(error, IsADirectoryError):
+        return f"{path} is a folder: name the file", "name the profile, as in cart.toml"
+    if isinstance(error, FileNotFoundError):
+        near = ""
+        with suppress(OSError):
+            near = nearest(path.name, [item.name for item in path.parent.iterdir()])
+        return f"there is no file {path}{near}", "check the path of the profile"
+    return (
+        f"{path} cannot be read: {error.strerror}",
+        "let this user read it, or call the command as the service's user",
+    )
 
 
 def _patched(values: dict[str, Any], path: Path) -> tuple[DeviceConfig, list[tuple[Where, str]]]:

@@ -75,6 +75,20 @@ def test_a_missing_file_and_broken_toml_have_codes_of_their_own(tmp_path: Path) 
     with pytest.raises(ConfigError) as absent:
         load_config(tmp_path / "absent.toml")
     assert absent.value.code == "config.unreadable"
+    assert str(absent.value) == f"there is no file {tmp_path / 'absent.toml'}"
+    (tmp_path / "cart.toml").touch()
+    for given, near in ((tmp_path / "catr.toml", 'did you mean "cart.toml"?'), (tmp_path / "none" / "a.toml", "")):
+        with pytest.raises(ConfigError) as absent:
+            load_config(given)
+        assert str(absent.value).endswith(near or str(given))
+        assert absent.value.remedy
+    with pytest.raises(ConfigError, match="is a folder: name the file") as folder:
+        load_config(tmp_path)
+    assert folder.value.code == "config.unreadable"
+    (tmp_path / "latin.toml").write_bytes(GOOD.encode() + b"# Ger\xe4t\n")
+    with pytest.raises(ConfigError, match=r"line \d+ is not text in UTF-8") as latin:
+        load_config(tmp_path / "latin.toml")
+    assert "UTF-8" in (latin.value.remedy or "")
     with pytest.raises(ConfigError) as broken:
         _load(tmp_path, "schema = = 1")
     assert broken.value.code == "config.syntax"
