@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from edgeai.api import Message
 from edgeai.api.errors import SpoolFull
@@ -143,12 +144,29 @@ def test_intake_goes_on_as_soon_as_the_operator_has_made_room_and_publish_is_wok
     assert spool.wait("publish", 60.0)
 
 
+def test_one_sink_that_has_refused_too_many_is_enough(spool: Spool) -> None:
+    numbers = queue(spool, "result/guard", *range(3))
+    refuse(spool, "b", numbers[0])
+    refuse(spool, "a", *numbers)
+    assert spool.results_set_aside_full()
+
+
 def test_other_lanes_do_not_fill_the_bound_of_results(spool: Spool) -> None:
     refuse(spool, "a", *queue(spool, "event", *({"kind": "x.y"} for _ in range(8))))
     assert not spool.results_set_aside_full()
 
 
 # --- saying it ------------------------------------------------------------------------------------
+
+
+def test_an_event_is_what_its_schema_says(spool: Spool, repo_root: Path) -> None:
+    facts = {"text": "x", "whole": 1, "part": 0.5, "is": True, "none": None, "list": [1], "table": {"a": 1}}
+    spool.event("x.y", "something", **facts)
+    [body] = events(spool, "a", "x.y")
+    schema = json.loads((repo_root / "edgeai/schemas/event-1.json").read_text())
+    Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(body)
+    assert (body["schema"], body["site"], body["device_id"], body["message"]) == (1, "lab", "cart", "something")
+    assert body["facts"] == {**facts, "list": "[1]", "table": '{"a": 1}'}
 
 
 def test_the_end_of_a_self_test_is_marked_and_hides_no_event(spool: Spool) -> None:
@@ -343,6 +361,7 @@ def test_a_row_that_cannot_be_read_is_set_aside_and_all_others_go(spool: Spool, 
     assert all(isinstance(message, Message) for message in messages)
     [aside] = spool.set_aside(Choice(sink="a"))
     assert (aside.sequence, aside.code) == (numbers[position], "spool.row-unreadable")
+    assert aside.attempt == (0 if what == "attempt is text" else 1)
     spool.published("a", [m.sequence for m in messages])
     assert (entry(spool, "a", "result").waiting, entry(spool, "a", "result").aside) == (0, 1)
     assert spool.drop(Choice()) == 1
@@ -375,6 +394,7 @@ def test_a_message_without_a_readable_time_is_delivered_like_others(spool: Spool
     damage(spool, "UPDATE messages SET created_at = 'yesterday' WHERE sequence = ?", number)
     spool.published("a", [number])
     assert entry(spool, "a", "result").delivered == 1
+    assert [each.created_at for each in spool.waiting(Choice(sink="b"))] == [0.0]
 
 
 @pytest.mark.parametrize("name", ["CAST(x'ff' AS TEXT)", "x'61'", "x'ff'", "'gone'"])
