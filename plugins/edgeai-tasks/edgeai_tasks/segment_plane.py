@@ -57,7 +57,9 @@ class Cells:
         """Area, centroid (x, y) and box (x0, y0, x1, y1) of a mask that holds something, in source pixels."""
         y, x = self.y.astype(np.float64), self.x.astype(np.float64)
         heights, widths = np.diff(y), np.diff(x)
-        by_row, by_column = (mask @ widths) * heights, (heights @ mask) * widths
+        ones = mask.astype(np.float32)  # whole numbers up to 65535 columns or rows: sums that it holds exactly
+        by_row = (ones @ widths.astype(np.float32)) * heights
+        by_column = (heights.astype(np.float32) @ ones) * widths
         area = float(by_row.sum())
         middle = (float(by_column @ (x[1:] + x[:-1]) / 2 / area), float(by_row @ (y[1:] + y[:-1]) / 2 / area))
         rows, columns = np.flatnonzero(by_row), np.flatnonzero(by_column)

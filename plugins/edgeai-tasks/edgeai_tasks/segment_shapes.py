@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -82,6 +82,13 @@ class Outline:
 
     points: Ring
     starts: npt.NDArray[np.intp]
+    _steps: Ring = field(init=False)
+    """From each point to the next of its ring; 0 from a ring's last, which repeats its first."""
+
+    def __post_init__(self) -> None:
+        steps = np.diff(self.points, axis=0, append=self.points[-1:])
+        steps[self.starts[1:] - 1] = 0.0
+        object.__setattr__(self, "_steps", steps)
 
     @classmethod
     def around(cls, mask: Mask, margin: Field, plane: Plane) -> Outline:
@@ -107,10 +114,10 @@ class Outline:
     @classmethod
     def _of(cls, values: Field, plane: Plane, corner: tuple[int, int]) -> Outline:
         """Of values whose first cell is cell ``corner`` (x, y) of the plane."""
-        field = cv2.copyMakeBorder(values, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+        padded = cv2.copyMakeBorder(values, 2, 2, 2, 2, cv2.BORDER_REPLICATE)
         for edge in (np.s_[0, :], np.s_[-1, :], np.s_[:, 0], np.s_[:, -1]):
-            field[edge] = -np.abs(field[edge])
-        rings = _zero_lines(field)
+            padded[edge] = -np.abs(padded[edge])
+        rings = _zero_lines(padded)
         if not rings:
             return cls(points=np.empty((0, 2)), starts=np.empty(0, np.intp))
         source = plane.cells.origin + (np.concatenate(rings) + corner) * plane.cells.size
@@ -124,7 +131,7 @@ class Outline:
 
     def length(self, scale: tuple[float, float] = (1.0, 1.0)) -> float:
         """Of all rings together; ``scale`` is the size of a pixel along x and y."""
-        return float(np.hypot(*(self._steps() * scale).T).sum())
+        return float(np.hypot(*(self._steps * scale).T).sum())
 
     def simplified(self, most_points: int, *, finest: float) -> tuple[Ring, ...]:
         """The largest rings with few enough points (Ramer 1972, Douglas and Peucker 1973), largest first.
@@ -158,15 +165,9 @@ class Outline:
         if not len(self.starts):
             return np.zeros(0)
         x, y = self.points.T
-        dx, dy = self._steps().T
+        dx, dy = self._steps.T
         areas: npt.NDArray[np.float64] = np.add.reduceat(x * dy - y * dx, self.starts) / 2
         return areas
-
-    def _steps(self) -> Ring:
-        """From each point to the next of its ring; 0 from a ring's last, which repeats its first."""
-        steps = np.diff(self.points, axis=0, append=self.points[-1:])
-        steps[self.starts[1:] - 1] = 0.0
-        return steps
 
 
 def _blurred(sigma: float) -> int:
