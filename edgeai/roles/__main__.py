@@ -15,7 +15,7 @@ from edgeai import logs
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.logs import Log
 from edgeai.roles import PARENT
-from edgeai.roles.native import keep_the_log_apart
+from edgeai.roles.native import Rest, keep_the_log_apart
 
 ROLES = {
     "ingest": (),
@@ -38,11 +38,13 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return _EX_CONFIG
     name = f"{role}:{given[0]}" if given else role
-    if role == "infer":  # what decodes and runs engines, which print as they like
+    runs_foreign_code = role != "supervise"  # engines, decoders, plugins' sinks and their libraries print as they like
+    if runs_foreign_code:
         keep_the_log_apart()
     logs.configure(name)
     if not _bound_to_parent():
         return 0
+    rest = Rest() if runs_foreign_code else None
     log = Log("edgeai.roles")
     try:
         return _run(role, name, config_path, given)
@@ -52,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - the last line before the interpreter's own, and it logs as we do
         log.error("role.failed", code="role.unexpected", trace=True)
         return _EX_SOFTWARE
+    finally:
+        if rest is not None:
+            rest.close()
 
 
 def _run(role: str, name: str, config_path: Path, given: tuple[str, ...]) -> int:

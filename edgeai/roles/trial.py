@@ -15,6 +15,7 @@ from edgeai.bundle.admission import open_admitted
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.plugins import find
+from edgeai.roles import native
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.on_disk import would_run
 from edgeai.spool import Quarantine, Spool, Station
@@ -63,7 +64,8 @@ def _judge(
         spool.release_plugin(held, "this version of it is not installed any more")
         return
     try:
-        answered = _tried(config, deployment, station, held, others)
+        with native.told_as_one(deployment=deployment.name, plugin=held.plugin):
+            answered = _tried(config, deployment, station, held, others)
     except EdgeaiError as error:
         log.warning("trial.failed", plugin=held.plugin, code=error.code, message=str(error))
         spool.trial_failed(held, error.code, str(error), config.supervise.trial_after_s)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import Any
 
+import pytest
+
 PROGRAM = """
 import ctypes, os
 from edgeai import logs
@@ -55,6 +57,65 @@ def test_a_flood_is_one_record_cut_with_its_size():
     [first, _] = [row for row in records(lines=100_000) if row["event"] == "native.printed"]
     assert first["bytes"] > 2_000_000
     assert len(first["text"]) <= 500
+
+
+ALL_ALONG = """
+import ctypes, os, subprocess, sys, threading
+from edgeai import logs
+from edgeai.roles.native import Rest, keep_the_log_apart, told_as_one
+keep_the_log_apart()
+logs.configure("publish")
+rest = Rest()
+log = logs.Log("edgeai.publish")
+thread = threading.Thread(target=lambda: os.write(1, b"by a thread "))
+thread.start()
+thread.join()
+with told_as_one(job=7):
+    os.write(2, b"for the job")
+subprocess.run([sys.executable, "-c", "import os; os.write(2, b'by a child ')"])
+print("by Python ", end="", flush=True)
+for _ in range({lines}):
+    os.write(2, b"a line of a flood\\n")
+log.info("as.always")
+ctypes.CDLL(None).puts(b"by C, held in its buffer")
+rest.close()
+"""
+
+
+@pytest.mark.parametrize("lines", [0, 200_000])
+def test_whatever_is_printed_at_any_other_time_is_a_record_too(lines):
+    program = ALL_ALONG.format(lines=lines)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=280)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    rows = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [row["event"] for row in rows if row["event"] != "native.printed"] == ["as.always"]
+    assert [row["text"] for row in rows if row.get("job") == 7] == ["for the job"]
+    printed = [row for row in rows if row["event"] == "native.printed" and "job" not in row]
+    flood = lines * len("a line of a flood\n")
+    words = ("by a thread ", "by a child ", "by Python ", "by C, held in its buffer\n")
+    assert sum(row["bytes"] for row in printed) == flood + sum(map(len, words))
+    told = " ".join(row["text"] for row in printed)
+    assert lines or all(word.strip() in told for word in words)
+
+
+def test_the_log_of_a_trial_and_of_a_sink_is_json_too(cart: Any, until: Any) -> None:
+    cart.add_backend("loud", how="prints", prelude="import os\nos.write(2, b'loaded')")
+    cart.backends = ("loud", "fake-works")
+    trials = "[supervise]\nrestart_min_s = 0.05\nrestart_max_s = 0.5\ntrial_after_s = 0.3\n"
+    sink = f'[sinks.x]\nkind = "fake-prints"\n[sinks.x.settings]\npath = "{cart.folder}/x"\n'
+    cart.configure(more=trials + sink)
+    for _ in range(3):
+        cart.spool.fault(plugin="loud", version="1.0", deployment="guard", step="run", cause="x", quarantine_after=3)
+    cart.start()
+    cart.result_of(cart.admit())
+    until(lambda: cart.events("plugin.released"))
+    [on_trial] = [row for row in cart.logged("native.printed") if row["role"] == "trial:guard"]
+    assert (on_trial["plugin"], on_trial["deployment"]) == ("loud", "guard")
+    assert "the fake was told to print" in on_trial["text"]
+    until(lambda: any(row["role"] == "publish" for row in cart.logged("native.printed")))
+    cart.stop()
+    for line in cart.log.read_text().splitlines():
+        assert json.loads(line)["event"], line
 
 
 def test_the_log_of_a_device_is_json_though_its_engine_prints(cart: Any, until: Any) -> None:
