@@ -47,11 +47,11 @@ class Outbox(SetAside):
             known = {row[0] for row in db.execute("SELECT name FROM sinks")}
             for name in known - wanted:
                 _forget_sink(db, name)
-            for name in sorted(wanted - known):
+            for name in wanted - known:
                 db.execute("INSERT INTO sinks (name) VALUES (?)", (name,))
                 for sequence, lane in db.execute("SELECT sequence, CAST(lane AS BLOB) FROM messages ORDER BY sequence"):
                     queue_for(db, name, "result" if lane == b"result" else "event", sequence)
-            for name in sorted(wanted & known):
+            for name in wanted & known:
                 _put_strays_aside(self, db, name)
             if wanted:  # with no sink enabled messages wait for one
                 db.execute(f"DELETE FROM messages WHERE {UNWANTED}")  # noqa: S608
