@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cart, images, process, spool
+from benchmarks import cart, images, process, spool, throughput
 from benchmarks.cine import cine
 from benchmarks.machine import machine
 from benchmarks.networks import built
@@ -28,7 +28,9 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "jpeg": images.jpeg,
     "segment": segment,
     "cine": cine,
+    "folder": throughput.in_a_row,
     "arrival": cart.arrival,
+    "cart": throughput.cart,
     "receive": cart.receive,
     "spool": spool.growth,
     "cold": process.cold_start,

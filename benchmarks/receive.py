@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import resource
 import shutil
 import socket
 import statistics
@@ -198,6 +199,46 @@ class Receiver:
         self._process.kill()
         self._process.join()
         return statistics.median(self._figures)
+
+
+class Bare:
+    """The limit with fsync in a process of its own, and what it and ``storescu`` cost in processor time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pipe, there = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=bare, args=(there, folder, True, True), daemon=True
+        )
+        self._process.start()
+        self._port = self._pipe.recv()
+
+    def a_second(self, file: Path, instances: int) -> tuple[float, float, float]:
+        """Instances a second, and milliseconds of processor time an instance: of the sender, of the receiver."""
+        receiver_s, sender_s = self._seconds(), _children_seconds()
+        options = ["+II", "--repeat", str(instances), "127.0.0.1", str(self._port)]
+        subprocess.run(["storescu", *options, str(file)], check=True)
+        at = [self._pipe.recv() for _ in range(instances)]
+        sender_ms = (_children_seconds() - sender_s) * 1e3 / instances
+        receiver_ms = (self._seconds() - receiver_s) * 1e3 / instances
+        for path in self._folder.glob("*.raw"):
+            path.unlink()
+        os.sync()
+        return (instances - 1) / (at[-1] - at[0]), sender_ms, receiver_ms
+
+    def _seconds(self) -> float:
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def close(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.join()
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def compare(folder: Path, rows: int, columns: int, instances: int, rounds: int) -> list[float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -77,11 +77,12 @@ def _policy(trust: list[Path] | None, threshold: int) -> TrustPolicy | None:
 
 
 def _run(model: Model, files: Files, *, as_json: bool, overlay: Path | None) -> list[Result]:
+    from edgeai.model.abreast import run_files
+
     results = []
     draw = _drawing(overlay)
-    with _progress(len(files.paths)) as advance:
-        for path in files.paths:
-            result = model.run_file(path)
+    with _progress(len(files.paths)) as advance, closing(run_files(model, files.paths)) as answers:
+        for path, result in answers:
             results.append(result)
             if as_json:
                 output.put(json.dumps({"file": str(path), **result.as_dict()}))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeai.api.imaging import Geometry, InstanceRef
     from edgeai.dicom.header import Header
     from edgeai.model.running import Model
-    from edgeai.model.steps import RunStep
+    from edgeai.model.steps import Breadcrumb, RunStep
 
 _STAGES: Final[dict[RunStep, str]] = {"summarise": "interpret"}
 """Steps that are timed under another's name."""
@@ -35,11 +35,15 @@ class Run:
     Attributes:
         engine: what computed it; ``None`` until an engine has seen something of it.
         frames_run: how many frames the engine has answered.
+        crumb: the breadcrumb to leave for this very run.
         failed_step: where it failed; ``None`` when it did not, or when no step was at fault.
     """
 
-    def __init__(self, model: Model, watch: Stopwatch, deployment: str, *, fallback: str) -> None:
+    def __init__(
+        self, model: Model, watch: Stopwatch, deployment: str, *, fallback: str, breadcrumb: Breadcrumb
+    ) -> None:
         self._model = model
+        self.crumb = breadcrumb
         self._deployment = deployment
         self._fallback = fallback
         self._notes: dict[Note, None] = {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from edgeai.api.errors import EdgeaiError, InferenceFailed, InputRejected, TensorMismatch
+from edgeai.api.errors import EdgeaiError, InputRejected, TensorMismatch
 from edgeai.api.imaging import Frame, Geometry, InstanceRef
 from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
 from edgeai.api.specs import FrameContext, Session, Task
@@ -21,21 +19,21 @@ from edgeai.api.tensors import Array, Tensors, check_tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
-from edgeai.guards.faults import Feed
 from edgeai.model.ahead import in_turn
-from edgeai.model.golden import GoldenAnswer, load_inputs, rehearse
+from edgeai.model.golden import GoldenAnswer, blank, load_inputs, rehearse
 from edgeai.model.kept_threads import Threads
 from edgeai.model.opening import OpenEngine
+from edgeai.model.prepared import Prepared
 from edgeai.model.progress import Run
 from edgeai.model.results import Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RunStep, Step
+from edgeai.model.streams import answers, decoders, ended, miscounted
 from edgeai.model.threads import SingleFrames
 from edgeai.pipeline import Pipeline
 from edgeai.selection import Choice
 
 _DEPTH: Final = 8
 """Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
-_MOST_DECODERS: Final = 4
 _DECODE: Final = Step("decode")
 _INTERPRET: Final = Step("interpret")
 
@@ -49,6 +47,7 @@ class Model:
         degraded: what was wished for and not taken, with the reasons; ``None`` when the wish was met.
         choice: every candidate, and why not.
         failed_step: where the last run failed, known for certain; ``None`` when it did not.
+        is_stream_proven: whether the engine's stream was seen to give each of several images its own answer.
     """
 
     def __init__(
@@ -59,6 +58,7 @@ class Model:
         self.degraded: Degradation | None = opened.degraded
         self.choice: Choice = opened.choice
         self.failed_step: RunStep | None = None
+        self.is_stream_proven = False
         self._session: Session = opened.session
         self._run_step = Step("run", opened.provider)
         self._pipeline = pipeline
@@ -79,26 +79,97 @@ class Model:
             overlap: work on frames ahead of the engine. Without, one thing happens at a time, so that a
                 breadcrumb names for certain what a process died of.
         """
+        prepared = self.prepare(path, deployment=deployment, header=header)
+        return self.complete(prepared, overlap=overlap, settles=overlap)
+
+    def prepare(
+        self,
+        path: Path | str,
+        *,
+        deployment: str = "",
+        header: Header | None = None,
+        breadcrumb: Breadcrumb | None = None,
+        most_bytes: int = 0,
+    ) -> Prepared:
+        """Decode and transform an instance of one frame; of one with several, read the header. Never raises.
+
+        The one place where a single frame is decoded. Any thread may call it, also while another runs the model.
+
+        Args:
+            path: a DICOM file (PS3.10).
+            deployment: part of the result's identity.
+            header: what ``read_header`` gave for this file, if it was read already.
+            breadcrumb: the one to leave for this instance; by default the model's.
+            most_bytes: a frame that takes more is left to ``complete``; 0 for no bound.
+        """
         path = Path(path)
-        run = Run(self, Stopwatch(), deployment, fallback=path.absolute().as_uri())
+        run = Run(
+            self, Stopwatch(), deployment, fallback=path.absolute().as_uri(), breadcrumb=breadcrumb or self._breadcrumb
+        )
+        prepared = Prepared(path, run)
+        try:
+            with run.at("header"):
+                prepared.header = header or _header_of(path)
+            run.admit(prepared.header.instance, prepared.header)
+            count = prepared.header.instance.number_of_frames
+            prepared.numbers = self.bundle.manifest.frames.numbers(count)
+            if len(prepared.numbers) == 1 and prepared.is_within(most_bytes):
+                self._decode(prepared)
+        except Exception as error:  # noqa: BLE001 - it is raised again where the result is made of it
+            prepared.error = error
+        prepared.watch_over()
+        return prepared
+
+    def _decode(self, prepared: Prepared) -> None:
+        run, header = prepared.run, prepared.known_header
+        with (
+            run.crumb(_DECODE),
+            closing(_frames_of(prepared.path, header, self._decode_options(prepared.numbers))) as frames,
+        ):
+            prepared.ready = self._next(islice(frames, 1), run, run.watch)
+        prepared.is_decoded = True
+
+    def complete(self, prepared: Prepared, *, overlap: bool = True, settles: bool = False) -> Result:
+        """Run what was prepared; whatever is wrong with it is in the Result.
+
+        Args:
+            prepared: by this model.
+            overlap: see ``run_file``.
+            settles: nothing else is under way, so that a single frame may tell on how many threads the next run.
+        """
+        return self._ended(prepared.run, lambda: self._findings(prepared, overlap, settles))
+
+    def _findings(self, prepared: Prepared, overlap: bool, settles: bool) -> Findings:
+        if prepared.error is not None:
+            raise prepared.error
+        run, header, numbers = prepared.run, prepared.known_header, prepared.numbers
+        if len(numbers) == 1:
+            if not prepared.is_decoded:
+                self._decode(prepared)
+            ready = prepared.ready
+            return self._summary([self._answered(ready, run, settles=settles)] if ready else [], run)
+        if not overlap:
+            with closing(_frames_of(prepared.path, header, self._decode_options(numbers))) as frames:
+                return self._one_by_one(islice(frames, len(numbers)), run)
+        count = decoders(header, len(numbers))
+        shares = [self._decode_options(numbers[first::count]) for first in range(count)]
+        return self._stream([_frames_of(prepared.path, header, share) for share in shares], run)
+
+    def interpreted(self, prepared: Prepared, outputs: Tensors) -> Result:
+        """What the engine's checked answer to a prepared frame means: the end of one that ran along with others."""
+        run = prepared.run
 
         def work() -> Findings:
-            with run.at("header"):
-                found = header or _header_of(path)
-            run.admit(found.instance, found)
-            numbers = self.bundle.manifest.frames.numbers(found.instance.number_of_frames)
-            if not overlap or len(numbers) == 1:
-                with closing(_frames_of(path, found, self._decode_options(numbers))) as frames:
-                    return self._one_by_one(islice(frames, len(numbers)), run, settles=overlap)
-            count = _decoders(found, len(numbers))
-            shares = [self._decode_options(numbers[first::count]) for first in range(count)]
-            return self._stream([_frames_of(path, found, share) for share in shares], run)
+            assert prepared.ready is not None
+            return self._summary([self._interpret(outputs, prepared.ready[1], run)], run)
 
+        run.engine = self.engine
+        run.frames_run += 1
         return self._ended(run, work)
 
     def run(self, frames: Iterable[Frame], instance: InstanceRef, *, deployment: str = "") -> Result:
         """One instance whose frames are already decoded (or come from a generator). Never raises, as ``run_file``."""
-        run = Run(self, Stopwatch(), deployment, fallback="")
+        run = Run(self, Stopwatch(), deployment, fallback="", breadcrumb=self._breadcrumb)
 
         def work() -> Findings:
             run.admit(instance)
@@ -134,23 +205,14 @@ class Model:
             EdgeaiError: what went wrong, as ``rehearse``.
         """
         self.rehearse()
-        asked = load_inputs(self.bundle) if self.bundle.manifest.golden else (self._blank(),)
+        asked = load_inputs(self.bundle) if self.bundle.manifest.golden else (blank(self._pipeline.input),)
         with self._breadcrumb(self._run_step):
             for inputs in asked:
                 self.infer(inputs)
-            with _ended(self._session.stream([*asked, *asked])) as answers:
-                answered = sum(1 for outputs in answers if self._checked(outputs))
+            with ended(self.stream([*asked, *asked])) as given:
+                answered = sum(1 for outputs in given if self.checked(outputs))
         if answered != 2 * len(asked):
-            raise _miscounted("more" if answered > 2 * len(asked) else "fewer")
-
-    def _blank(self) -> Tensors:
-        """Zeros as the model takes them; sides that it leaves open are 64."""
-        spec = self._pipeline.input
-        shape = [
-            1 if extent is None and axis == "N" else extent or 64
-            for axis, extent in zip(spec.layout, spec.shape, strict=True)
-        ]
-        return {spec.name: np.zeros(shape, spec.dtype)}
+            raise miscounted("more" if answered > 2 * len(asked) else "fewer")
 
     def warm_up(self) -> None:
         """Send a blank plane through the transforms, so that the first image does not wait for their libraries.
@@ -206,9 +268,17 @@ class Model:
             BackendError: the engine failed.
             TensorMismatch: inputs or outputs that are not those declared, or not finite.
         """
-        return self._checked(self._session.run(inputs))
+        return self.checked(self._session.run(inputs))
 
-    def _checked(self, outputs: Tensors) -> Tensors:
+    def at_run(self) -> AbstractContextManager[None]:
+        """The breadcrumb of the engine's own step, for whoever feeds its ``stream``."""
+        return self._breadcrumb(self._run_step)
+
+    def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
+        """Many inferences, in order, as many at a time as the engine likes. Its answers are not ``checked`` yet."""
+        return self._session.stream(inputs)
+
+    def checked(self, outputs: Tensors) -> Tensors:
         """Hold a backend to what the manifest declares, so that one that lies ends as a failure with a code.
 
         Raises:
@@ -220,26 +290,30 @@ class Model:
                 raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
         return outputs
 
-    def _one_by_one(self, frames: Iterator[Frame], run: Run, *, settles: bool) -> Findings:
-        """Decode, transform and run in turn, on this thread: the way of a single frame.
-
-        With ``settles`` the first also tells on how many threads the next run (``edgeai.model.threads``).
-        """
-        name = self._pipeline.input.name
+    def _one_by_one(self, frames: Iterator[Frame], run: Run, *, settles: bool = False) -> Findings:
+        """Decode, transform and run in turn, on this thread."""
         each: list[Findings] = []
         while True:
-            with self._breadcrumb(_DECODE):
+            with run.crumb(_DECODE):
                 ready = self._next(frames, run, run.watch)
             if ready is None:
                 return self._summary(each, run)
-            run.engine = self.engine
-            with self._breadcrumb(self._run_step), run.at("run"):
-                outputs = self.infer({name: ready[0]})
-            run.frames_run += 1
-            if settles and isinstance(self._session, SingleFrames):
-                with self._breadcrumb(self._run_step):
-                    self._session.settle({name: ready[0]}, outputs)
-            each.append(self._interpret(outputs, ready[1], run))
+            each.append(self._answered(ready, run, settles=settles))
+
+    def _answered(self, ready: tuple[Array, Frame], run: Run, *, settles: bool = False) -> Findings:
+        """Run the engine on one frame, and see what its answer means.
+
+        With ``settles`` it also tells on how many threads the next run (``edgeai.model.threads``).
+        """
+        run.engine = self.engine
+        inputs = {self._pipeline.input.name: ready[0]}
+        with run.crumb(self._run_step), run.at("run"):
+            outputs = self.infer(inputs)
+        run.frames_run += 1
+        if settles and isinstance(self._session, SingleFrames):
+            with run.crumb(self._run_step):
+                self._session.settle(inputs, outputs)
+        return self._interpret(outputs, ready[1], run)
 
     def _stream(self, shares: Sequence[Iterable[Frame]], run: Run) -> Findings:
         """Many frames, prepared on threads that take them in turn, and fed to the engine as fast as it takes them.
@@ -252,10 +326,10 @@ class Model:
         each: list[Findings] = []
         with (
             in_turn(prepared, depth=_DEPTH) as ahead,
-            self._breadcrumb(self._run_step),
-            closing(self._answers(ahead, run, idle)) as answers,
+            run.crumb(self._run_step),
+            closing(answers(self, ahead, run, idle)) as answered,
         ):
-            for outputs, seen in answers:
+            for outputs, seen in answered:
                 with idle.stage("findings"):
                     each.append(self._interpret(outputs, seen, run))
         for watch in watches:
@@ -264,54 +338,10 @@ class Model:
         run.watch.add("run", max(0.0, spent["total"] - spent.get("frames", 0.0) - spent.get("findings", 0.0)) / 1e3)
         return self._summary(each, run)
 
-    def _answers(
-        self, ahead: Iterator[tuple[Array, Frame]], run: Run, idle: Stopwatch
-    ) -> Generator[tuple[Tensors, Frame], None, None]:
-        """What the engine makes of the frames, in order: all that can go wrong in here is its own doing.
-
-        Except what its feed raises. Whatever an engine makes of that (an error of its own, an early end), it is the
-        feed's error that is raised here, and it stays laid on the step that it comes from.
-        """
-        waiting: deque[Frame] = deque()
-        fed = Feed(self._feed(ahead, waiting, run, idle))
-        try:
-            with _ended(self._session.stream(fed)) as answers:
-                for outputs in answers:
-                    if not waiting:
-                        raise _miscounted("more")
-                    checked = self._checked(outputs)
-                    run.frames_run += 1
-                    yield checked, waiting.popleft()
-            if fed.error is None and (waiting or next(fed, None) is not None):
-                raise _miscounted("fewer")
-        except GeneratorExit:
-            raise  # the findings failed, and nobody waits for more
-        except BaseException as error:
-            if fed.error is None:
-                run.lay("run", error)
-                raise
-            raise fed.error from None
-        if fed.error is not None:
-            raise fed.error
-
-    def _feed(
-        self, ahead: Iterator[tuple[Array, Frame]], waiting: deque[Frame], run: Run, idle: Stopwatch
-    ) -> Iterator[Tensors]:
-        """What the engine takes; the frames of what it has taken and not yet answered are in ``waiting``."""
-        name = self._pipeline.input.name
-        while True:
-            with idle.stage("frames"):
-                ready = next(ahead, None)
-            if ready is None:
-                return
-            run.engine = self.engine
-            waiting.append(ready[1])
-            yield {name: ready[0]}
-
     def _prepared(self, frames: Iterable[Frame], run: Run, watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
         """A thread's share of the frames, decoded and transformed."""
         each = iter(frames)
-        with self._breadcrumb(_DECODE):
+        with run.crumb(_DECODE):
             while (ready := self._next(each, run, watch)) is not None:
                 yield ready
 
@@ -327,7 +357,7 @@ class Model:
         return ready
 
     def _interpret(self, outputs: Tensors, seen: Frame, run: Run) -> Findings:
-        with self._breadcrumb(_INTERPRET), run.at("interpret"):
+        with run.crumb(_INTERPRET), run.at("interpret"):
             findings = self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
         run.place(findings, seen.geometry)
         return findings
@@ -335,7 +365,7 @@ class Model:
     def _summary(self, each: Sequence[Findings], run: Run) -> Findings:
         if not each:
             raise InputRejected("the instance has no frames", code="input.no-frames")
-        with self._breadcrumb(_INTERPRET), run.at("summarise"):
+        with run.crumb(_INTERPRET), run.at("summarise"):
             return self._task.summarise(each, run.known)
 
 
@@ -353,40 +383,9 @@ def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[
         raise _unreadable(error) from error
 
 
-@contextmanager
-def _ended(answers: Iterator[Tensors]) -> Iterator[Iterator[Tensors]]:
-    """A session's stream that is over when the context is.
-
-    Otherwise an engine might still be at work on what nobody waits for when the next instance comes. What it says
-    when it is stopped half-way does not hide why it was.
-    """
-    close = getattr(answers, "close", None) or (lambda: None)  # a generator has it; any iterator may be a stream
-    try:
-        yield answers
-    except BaseException:
-        with suppress(Exception):
-            close()
-        raise
-    close()
-
-
-def _decoders(header: Header, frames: int) -> int:
-    """How many threads share the frames: decoders let go of the interpreter, so each core can have one.
-
-    A deflated data set can only be read from its beginning; there a second thread would do all of it again.
-    """
-    if header.pixels is None or header.pixels.syntax.deflated:
-        return 1
-    return max(1, min(len(os.sched_getaffinity(0)), _MOST_DECODERS, frames))
-
-
 def _unreadable(error: OSError) -> InputRejected:
     return InputRejected(
         f"the file cannot be read: {error.strerror or type(error).__name__}",
         code="input.unreadable",
         remedy="check that the file exists and may be read",
     )
-
-
-def _miscounted(which: str) -> InferenceFailed:
-    return InferenceFailed(f"the backend gave {which} outputs than it took inputs", code="backend.miscounted")

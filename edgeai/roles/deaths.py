@@ -2,7 +2,8 @@
 
 Blame needs evidence. A death that came from outside (``kill -9``, out of memory, the supervisor's own end) blames
 nobody. When two risky steps were under way on different threads, the thread that faulthandler named decides; if
-it cannot, only the job is blamed, because a quarantined backend costs more than a failed job.
+it cannot, only the job is blamed, because a quarantined backend costs more than a failed job. When several jobs were
+under way, the job too must be named by that thread; else nobody is blamed, and each is done again by itself.
 """
 
 from __future__ import annotations
@@ -51,12 +52,14 @@ class Death:
         how: ``signal-SIGABRT``, ``exit-1``, ``deadline``, ``memory``, ``silent``.
         step: the plugin's step to blame, or None.
         job_id: the job that uses up an attempt, or None.
+        suspects: the jobs that were under way, where none of them can be named.
     """
 
     cause: DeathCause
     how: str
     step: Step | None = None
     job_id: int | None = None
+    suspects: tuple[int, ...] = ()
 
 
 def judge(status: int, note: Note | None, *, killed: Killed | None = None, crash_report: str = "") -> Death:
@@ -74,14 +77,32 @@ def judge(status: int, note: Note | None, *, killed: Killed | None = None, crash
         return Death(cause="ended", how=_how(status))
     if killed is None and status < 0 and -status not in OWN_DOING:
         return Death(cause="interrupted", how=_how(status))
-    steps = note.steps if note else ()
-    blamed = _blamed(steps, _crash_thread(crash_report))
+    thread = _crash_thread(crash_report)
+    steps, suspects = _of_one_job(note.steps if note else (), thread)
+    blamed = _blamed(steps, thread)
     return Death(
         cause=killed or "crashed",
         how=killed or _how(status),
         step=blamed if blamed and blamed.plugin and blamed.step in PLUGIN_STEPS else None,
         job_id=next((step.job_id for step in steps if step.job_id is not None), None),
+        suspects=suspects,
     )
+
+
+def _of_one_job(steps: Sequence[Step], thread: int | None) -> tuple[Sequence[Step], tuple[int, ...]]:
+    """The steps that may be blamed, of one job at most; or the jobs among which nothing tells.
+
+    A deadline or a budget tells nothing either: who holds the interpreter makes the others late, and memory is of all.
+    """
+    jobs = _jobs(steps)
+    if len(jobs) < 2:
+        return steps, ()
+    own = [step for step in steps if step.thread == thread]
+    return (own, ()) if len(_jobs(own)) == 1 else ((), jobs)
+
+
+def _jobs(steps: Sequence[Step]) -> tuple[int, ...]:
+    return tuple(sorted({step.job_id for step in steps if step.job_id is not None}))
 
 
 def _how(status: int) -> str:
@@ -94,12 +115,12 @@ def _how(status: int) -> str:
 
 
 def _blamed(steps: Sequence[Step], thread: int | None) -> Step | None:
-    """The innermost risky step of the one thread that can have done it."""
-    risky = [step for step in steps if step.step in PLUGIN_STEPS or step.step in IMAGE_STEPS]
-    threads = {step.thread for step in risky}
-    if thread in threads:
-        return [step for step in risky if step.thread == thread][-1]
-    return risky[-1] if len(threads) == 1 else None
+    """The innermost step of the one thread that can have done it, where that is a risky one."""
+    innermost = {step.thread: step for step in steps if step.step != "job"}
+    risky = [step for step in innermost.values() if step.step in PLUGIN_STEPS or step.step in IMAGE_STEPS]
+    if thread in innermost:
+        return innermost[thread] if innermost[thread] in risky else None
+    return risky[0] if len(risky) == 1 else None
 
 
 def _crash_thread(report: str) -> int | None:

@@ -12,7 +12,7 @@ from edgeai.api.version import API_VERSION
 from edgeai.bundle.reader import Bundle
 from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.guards import PluginInfo
-from edgeai.model import Model, Step, open_model
+from edgeai.model import Breadcrumb, Model, Step, open_model
 from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO, AUTO_ORDER, FASTEST, NO_CANDIDATE
 from edgeai.spool import Quarantine, Station
@@ -38,7 +38,11 @@ class Noter:
         self._station = station
         self._open_deadline_s = deployment.open_deadline_s
 
-    def __call__(self, step: Step) -> AbstractContextManager[None]:
+    def of(self, job_id: int) -> Breadcrumb:
+        """The same for one of several jobs that are under way: each step says whose it is."""
+        return lambda step: self(step, job_id)
+
+    def __call__(self, step: Step, job_id: int | None = None) -> AbstractContextManager[None]:
         """Note the step until the context ends."""
         if step == "run":
             self.last_run = step
@@ -46,7 +50,7 @@ class Noter:
         if step == "measure":
             deadline_s = MEASURE_DEADLINE_S
         return self._station.step(
-            str(step), deadline_s=deadline_s, plugin=step.plugin or "", version=step.version or ""
+            str(step), deadline_s=deadline_s, job_id=job_id, plugin=step.plugin or "", version=step.version or ""
         )
 
 

@@ -12,6 +12,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import replace
 
 import edgeai
@@ -30,12 +32,13 @@ from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.remedies import remedy_for
 from edgeai.roles import native
+from edgeai.roles.claims import Claims
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.on_disk import OnDisk, reopened
 from edgeai.roles.release import Release
 from edgeai.roles.strikes import Strikes
 from edgeai.selection import AUTO_ORDER
-from edgeai.spool import Job, Spool, owner_name, read_note
+from edgeai.spool import Job, Note, Spool, read_note
 
 REOPEN_MIN_S = 5.0
 REOPEN_MAX_S = 60.0
@@ -89,11 +92,14 @@ class Worker:
         self._deployment = deployment
         self._spool = spool
         self._mask = mask
-        self._warms_up = not _died_warming_up(spool, self.role)
+        last = read_note(spool.roles / f"{self.role}.note")
+        self._warms_up = not _died_warming_up(last)
         self._station = spool.station(self.role)
         self._note = Noter(self._station, deployment)
-        self._owner = owner_name(self.role)
-        self._stopping = False
+        self._stopping = self._lacks = False
+        self._claims = Claims(
+            spool, self._station, self._note, deployment, last=last, is_stopping=lambda: self._stopping
+        )
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
         self._trouble: EdgeaiError | None = None
@@ -129,8 +135,7 @@ class Worker:
             except SpoolError as error:
                 log.error("spool.trouble", code=error.code, message=str(error))
                 self._pause()
-        if self._model is not None:
-            self._model.close()
+        self._close_model()
 
     # --- the model --------------------------------------------------------------------------------
 
@@ -211,6 +216,7 @@ class Worker:
             self._station.beat("ready", **self._ready, on_disk=self._disk.detail)
 
     def _close_model(self) -> None:
+        self._claims.drop()  # what was prepared was so for this model
         if self._model is not None:
             self._model.close()
         self._model = None
@@ -224,11 +230,14 @@ class Worker:
         is_holding = self._is_holding()
         if is_holding and self._reference is UNKNOWN_MODEL:
             return False  # an end without its model could have no lasting result id
-        job = self._spool.condemned(name, self._owner)
+        job = self._spool.condemned(name, self._claims.owner)
         if job is not None:
             self._finish(job, self._failed(job, JobFailed(job.reason, code=job.code or None)))
             return True
-        job = None if is_holding else self._spool.claim(name, self._owner)
+        if self._model is not None and (row := self._claims.row(self._model)) is not None:
+            self._do_row(self._model, row)
+            return True
+        job = None if is_holding else self._claims.take()
         if job is None:
             return False
         if job.code:
@@ -238,26 +247,44 @@ class Worker:
             self._finish(job, self._failed(job, gone))
         elif self._model is None:
             self._finish(job, self._failed(job, self._trouble or JobFailed("the model is not open")))
-        else:
-            self._do(self._model, job)
+        elif not self._settle(self._model, job, self._run(self._model, job)):
+            self._open_anew()
         return True
 
     def _is_holding(self) -> bool:
         """What the device lacks is no verdict on the image: while the model cannot be opened, jobs wait."""
         return self._model is None and self._deployment.when_unavailable == "hold"
 
-    def _do(self, model: Model, job: Job) -> None:
-        result = self._run(model, job)
+    def _do_row(self, model: Model, row: Generator[tuple[Job, Result], None, None]) -> None:
+        """Several jobs in a row; all have been looked at and found to be such as may go along with others."""
+        goes_on = False
+        try:
+            with closing(row) as results:
+                goes_on = all(self._settle(model, job, result) for job, result in results)
+        finally:
+            if not goes_on:
+                self._claims.drop()
+        if not goes_on:
+            self._open_anew()
+
+    def _open_anew(self) -> None:
+        """After trouble with the engine: the next look opens it, or the next; in a moment, if that may help."""
+        self._close_model()
+        if self._lacks:
+            self._lacks = False
+            self._pause()
+
+    def _settle(self, model: Model, job: Job, result: Result) -> bool:
+        """Keep a result that the model just gave; False when the model has to be opened anew."""
         code = result.reason.code if result.reason and result.outcome is Outcome.FAILED else ""
         attempts = self._config.supervise.job_attempts
         if _may_pass(code) and self._spool.give_back(job, max_attempts=attempts):
             log.warning("job.given-back", job=job.id, code=code)
-            self._close_model()  # memory, or a device of the engine's that is gone: opening anew tells
-            self._pause()
-            return
+            self._lacks = True
+            return False  # memory, or a device of the engine's that is gone: opening anew tells
         self._finish(job, result)
-        if self._strikes.judge(job, model, result, self._note.last_run):
-            self._close_model()
+        self._claims.timed(result)
+        return not self._strikes.judge(job, model, result, self._note.last_run)
 
     def _run(self, model: Model, job: Job) -> Result:
         step = self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id)
@@ -352,9 +379,8 @@ class Worker:
             log.error("event.lost", kind=kind, code=error.code)
 
 
-def _died_warming_up(spool: Spool, role: str) -> bool:
-    """Whether this role's last life ended in there, for want of an image to blame: now one shall come first."""
-    last = read_note(spool.roles / f"{role}.note")
+def _died_warming_up(last: Note | None) -> bool:
+    """Whether a role's last life ended in there, for want of an image to blame: now one shall come first."""
     return last is not None and any(step.step == "warm-up" for step in last.steps)
 
 

@@ -32,27 +32,73 @@ def keep_the_log_apart() -> None:
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
+class _Printed:
+    """What has been printed since the first of those that are under way began, and who they are."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._under_way: dict[object, dict[str, object]] = {}
+        self._file = -1
+        self._before: tuple[int, int] = (-1, -1)
+
+    def begin(self, key: object, facts: dict[str, object]) -> None:
+        with self._guard:
+            if self._under_way:
+                flush_native()
+                _tell(self._file, **self._facts())
+            else:
+                self._divert()
+            self._under_way[key] = facts
+
+    def end(self, key: object) -> None:
+        with self._guard:
+            flush_native()
+            facts = self._facts()
+            del self._under_way[key]
+            if not self._under_way:
+                self._restore()
+            _tell(self._file, **facts)
+            if not self._under_way:
+                os.close(self._file)
+
+    def _divert(self) -> None:
+        flush_native()
+        self._file = os.memfd_create("printed", os.MFD_CLOEXEC)
+        fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)  # it is emptied while others write
+        self._before = os.dup(1), os.dup(2)
+        for number in (1, 2):
+            os.dup2(self._file, number)
+
+    def _facts(self) -> dict[str, object]:
+        """Those of the one that is under way; of several, lists: which of them printed is not known."""
+        all_facts = list(self._under_way.values())
+        if len(all_facts) == 1:
+            return all_facts[0]
+        names = dict.fromkeys(name for facts in all_facts for name in facts)
+        return {f"{name}s": [facts[name] for facts in all_facts if name in facts] for name in names}
+
+    def _restore(self) -> None:
+        for number, own in zip((1, 2), self._before, strict=True):
+            os.dup2(own, number)
+            os.close(own)
+
+
+_printed = _Printed()
+
+
 @contextmanager
 def told_as_one(**facts: object) -> Iterator[None]:
     """What is printed inside is one record, with these facts; nothing printed, no record.
 
-    For one at a time: the descriptors are the process's. What is printed by a process that dies of it is lost; its
-    death is told by the supervisor.
+    The descriptors are the process's: what is printed while several are under way is a record of its own, that names
+    them all. What is printed by a process that dies of it is lost; its death is told by the supervisor.
     """
-    flush_native()
-    printed = os.memfd_create("printed", os.MFD_CLOEXEC)
-    before = os.dup(1), os.dup(2)
+    key = object()
+    _printed.begin(key, facts)
     try:
-        os.dup2(printed, 1)
-        os.dup2(printed, 2)
         yield
     finally:
-        flush_native()
-        for number, own in zip((1, 2), before, strict=True):
-            os.dup2(own, number)
-            os.close(own)
-        _tell(printed, **facts)
-        os.close(printed)
+        _printed.end(key)
 
 
 class Rest:

@@ -191,6 +191,7 @@ class Supervisor:
             step=death.step.step if death.step else None,
             plugin=death.step.plugin if death.step else None,
             job=death.job_id,
+            jobs=death.suspects or None,
             memory_bytes=child.memory_bytes or None,
             restart_in_s=round(pause, 3),
         )

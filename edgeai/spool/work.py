@@ -48,6 +48,7 @@ class Job:
         attempt: from 1; rises each time the job is done again after it had failed.
         result_id: that an earlier attempt's result had, whatever the model was; empty at the first.
         deaths: how often a role died on this attempt by its own doing.
+        interruptions: how often one ended that held it, and nobody could be blamed.
         received_at, claimed_at: seconds since the epoch.
         code, reason: why it was given up; empty while there is hope.
     """
@@ -62,10 +63,16 @@ class Job:
     attempt: int = 1
     result_id: str = ""
     deaths: int = 0
+    interruptions: int = 0
     received_at: float
     claimed_at: float
     code: str = ""
     reason: str = ""
+
+    @property
+    def goes_along(self) -> bool:
+        """Whether it may be worked on beside others: nothing is known against it."""
+        return self.deaths == 0 and self.interruptions == 0 and not self.code
 
     @property
     def queue_ms(self) -> float:
@@ -75,7 +82,8 @@ class Job:
 
 _SELECT = (
     "SELECT j.id, j.deployment, i.file, i.sop_instance_uid, i.ref, i.content, i.identity, j.attempt, j.deaths,"
-    " j.result_id, j.created_at, j.code, j.reason FROM jobs AS j LEFT JOIN instances AS i ON i.id = j.instance"
+    " j.interruptions, j.result_id, j.created_at, j.code, j.reason"
+    " FROM jobs AS j LEFT JOIN instances AS i ON i.id = j.instance"
     " WHERE j.deployment = ? AND j.state {state} ORDER BY j.id LIMIT 1"
 )
 # The state stands in the statement and not among its parameters, so that the partial index is used.
@@ -106,8 +114,8 @@ class Work(Store):
         return self._job(row, owner)
 
     def _job(self, row: tuple[Any, ...], owner: str) -> Job:
-        identifier, deployment, file, uid, ref, content, identity, attempt, deaths, result_id, *rest = row
-        created_at, code, reason = rest
+        identifier, deployment, file, uid, ref, content, identity, attempt, *rest = row
+        deaths, interruptions, result_id, created_at, code, reason = rest
         instance = instance_of(uid, ref)
         if instance is None:
             # Never an exception: a role that stops at a row would stop at it again at each start.
@@ -122,6 +130,7 @@ class Work(Store):
             identity=str(identity or ""),
             attempt=whole(attempt, 1),
             deaths=whole(deaths, 0),
+            interruptions=whole(interruptions, 0),
             result_id=str(result_id or ""),
             received_at=seconds(created_at, time.time()),
             claimed_at=time.time(),
@@ -173,6 +182,14 @@ class Work(Store):
                 (job.id, job.owner),
             )
         return True
+
+    def unclaim(self, job: Job) -> None:
+        """A claim back to waiting that nothing was done with, or nothing that counts: no interruption, no death."""
+        with self.db.write(durable=False) as db:
+            db.execute(
+                "UPDATE jobs SET state = 'waiting', owner = NULL WHERE id = ? AND owner = ? AND state = 'claimed'",
+                (job.id, job.owner),
+            )
 
     def release(self, deployment: str | None = None, *, owner: str | None = None) -> int:
         """Claims back to waiting, without blame: a role that stops cleanly, or was killed from outside.

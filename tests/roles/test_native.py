@@ -118,6 +118,35 @@ def test_the_log_of_a_trial_and_of_a_sink_is_json_too(cart: Any, until: Any) -> 
         assert json.loads(line)["event"], line
 
 
+BESIDE = """
+import os
+from edgeai import logs
+from edgeai.roles.native import keep_the_log_apart, told_as_one
+keep_the_log_apart()
+logs.configure("infer:guard")
+first, second = told_as_one(job=7), told_as_one(job=8)
+first.__enter__()
+os.write(2, b"of seven")
+second.__enter__()
+os.write(2, b"of one of them")
+first.__exit__(None, None, None)
+os.write(1, b"of eight")
+second.__exit__(None, None, None)
+with told_as_one(job=9):
+    pass
+os.write(2, b"after all\\n")
+"""
+
+
+def test_what_is_printed_beside_another_job_names_both_and_what_comes_before_and_after_does_not():
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stderr.splitlines()
+    told = [(row.get("job"), row.get("jobs"), row["text"], row["bytes"]) for row in map(json.loads, lines)]
+    assert told == [(7, None, "of seven", 8), (None, [7, 8], "of one of them", 14), (8, None, "of eight", 8)]
+    assert last == "after all"
+
+
 def test_the_log_of_a_device_is_json_though_its_engine_prints(cart: Any, until: Any) -> None:
     cart.add_backend("loud", how="prints", prelude="import os\nos.write(2, b'loaded')")
     cart.backends = ("loud",)

@@ -92,8 +92,55 @@ def test_how_it_ended_is_told_in_two_words(status: int, killed: Any, cause: str,
         assert (death.cause, death.how, death.step, death.job_id) == (cause, how, None, None)
 
 
-def test_the_first_job_of_a_note_uses_up_an_attempt() -> None:
-    assert judge(-signal.SIGSEGV, note(step("run"), JOB, step("job", job_id=9))).job_id == 7
+def job(number: int, name: str, thread: int) -> tuple[Step, Step]:
+    """A job under way on a thread, and at what."""
+    return step("job", thread, job_id=number), step(name, thread, job_id=number)
+
+
+def report_of(thread: int) -> str:
+    return f"Fatal Python error: Aborted\n\nCurrent thread 0x{thread:016x} (most recent"
+
+
+TWO = (*job(7, "run", MAIN), *job(9, "decode", AHEAD))
+
+
+@pytest.mark.parametrize("killed", [None, "deadline", "memory"])
+def test_of_two_jobs_under_way_neither_is_blamed_without_evidence(killed: Any) -> None:
+    status = -signal.SIGKILL if killed else -signal.SIGSEGV
+    for steps in (TWO, (*TWO, *job(11, "decode", 0x7F03)), (step("run"), JOB, step("job", job_id=9))):
+        death = judge(status, note(*steps), killed=killed)
+        assert (death.cause, death.step, death.job_id) == (killed or "crashed", None, None)
+        assert death.suspects == tuple(sorted({item.job_id for item in steps if item.job_id}))
+
+
+@pytest.mark.parametrize(("thread", "guilty", "blames_plugin"), [(MAIN, 7, True), (AHEAD, 9, False)])
+def test_of_two_jobs_the_one_on_the_thread_that_crashed_is_blamed(
+    thread: int, guilty: int, blames_plugin: bool
+) -> None:
+    death = judge(-signal.SIGABRT, note(*TWO), crash_report=report_of(thread))
+    assert (death.job_id, death.step is not None, death.suspects) == (guilty, blames_plugin, ())
+
+
+def test_an_engine_that_dies_with_several_jobs_in_its_hands_is_not_convicted_for_one_of_them() -> None:
+    """Its stream has both; which of them it was at, and whether one of them killed it, nothing tells."""
+    stream = (step("run"), step("job", job_id=7), step("job", job_id=9))
+    death = judge(-signal.SIGABRT, note(*stream), crash_report=report_of(MAIN))
+    assert (death.step, death.job_id, death.suspects) == (None, None, (7, 9))
+    alone = judge(-signal.SIGABRT, note(*stream[:2], *job(9, "decode", AHEAD)), crash_report=report_of(MAIN))
+    assert alone.step is not None
+    assert (alone.step.step, alone.job_id) == ("run", 7)
+
+
+def test_a_death_while_a_result_is_written_is_not_the_engines_whose_stream_goes_on() -> None:
+    writing = note(step("run"), step("finish", job_id=7))
+    for report in ("", report_of(MAIN)):
+        death = judge(-signal.SIGABRT, writing, crash_report=report)
+        assert (death.step, death.job_id) == (None, 7)
+
+
+def test_a_thread_that_was_at_no_job_decides_nothing_between_two() -> None:
+    death = judge(-signal.SIGABRT, note(*TWO), crash_report=report_of(0x123))
+    assert (death.step, death.job_id, death.suspects) == (None, None, (7, 9))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -522,3 +522,22 @@ def test_a_writer_that_stands_still_holds_others_up_only_so_long(
         spool.event("test.happened", "so it is")
     assert refused.value.code == "spool.busy"
     spool.event("test.happened", "now it is")
+
+
+def test_what_nothing_was_done_with_goes_back_without_a_mark(spool: Spool) -> None:
+    arrive(spool)
+    arrive(spool, 2)
+    first = take(spool)
+    assert first.goes_along
+    spool.unclaim(first)
+    again = take(spool, "another")
+    assert (again.id, again.deaths, again.interruptions, again.goes_along) == (first.id, 0, 0, True)
+    spool.unclaim(first)  # not its claim any more
+    assert take(spool).id != first.id
+    spool.release(owner="another")
+    interrupted = take(spool)
+    assert interrupted.id == first.id
+    assert (interrupted.interruptions, interrupted.goes_along) == (1, False)
+    spool.blame(interrupted.id, "crashed", "it died", max_attempts=3)
+    assert not take(spool).goes_along
+    assert spool.finish(again, result_of(again), b"{}") is False
