@@ -53,10 +53,10 @@ def break_at(model: Any, step: str, error: BaseException, monkeypatch: pytest.Mo
         case "transform":
             monkeypatch.setattr(model._pipeline, "prepare", failing(model._pipeline.prepare))
         case "run":
-            inner = model._session._session
-            run = failing(inner.run)
-            monkeypatch.setattr(model._session, "run", run)
-            monkeypatch.setattr(inner, "stream", lambda inputs: (run(tensors) for tensors in inputs), raising=False)
+            session = model._session
+            run = failing(session.run)
+            monkeypatch.setattr(session, "run", run)
+            monkeypatch.setattr(session, "stream", lambda inputs: (run(tensors) for tensors in inputs))
         case _:
             monkeypatch.setattr(model._task, step, failing(getattr(model._task, step)))
 
