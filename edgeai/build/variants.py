@@ -176,7 +176,7 @@ class ModelFiles:
             if model.parent == folder:
                 model.unlink()
             model = output
-        return tuple(notes), facts
+        return tuple(notes), dict(sorted(facts.items()))  # as they are read again: a report of a kept one is the same
 
     def _answered(self, model: Path) -> tuple[Golden, ...]:
         """The golden cases with the answers of this model."""
