@@ -21,6 +21,7 @@ from benchmarks.networks import built
 from benchmarks.pruning import pruning
 from benchmarks.segment import segment
 from benchmarks.timing import Row
+from benchmarks.together import together
 
 CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "xray": images.uncompressed,
@@ -32,6 +33,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "arrival": cart.arrival,
     "cart": throughput.cart,
     "receive": cart.receive,
+    "together": together,
     "spool": spool.growth,
     "cold": process.cold_start,
     "memory": cart.memory,

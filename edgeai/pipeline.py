@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from edgeai.api import (
     TransformFailed,
     TransformSpec,
 )
+
+if TYPE_CHECKING:
+    from edgeai.guards import PluginInfo
 
 Seen: TypeAlias = Callable[[int, int], None]
 """Told how many rows and columns of the source image are left after a cut; raises where those are too few."""
@@ -50,6 +54,43 @@ class StepLike(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Halfway:
+    """A frame on its way through the steps.
+
+    Attributes:
+        frame: as it is now.
+        trail: what it was at first and became by each step, for who has to be told.
+        cuts: what ``seen`` was told.
+    """
+
+    frame: Frame
+    trail: tuple[tuple[str, str], ...]
+    cuts: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def start(cls, frame: Frame) -> Halfway:
+        """Before the first step."""
+        return cls(frame, (("frame", _described(frame)),))
+
+    @property
+    def steps(self) -> int:
+        """How many steps are done."""
+        return len(self.trail) - 1
+
+
+class Shared(Protocol):
+    """What other pipelines have done of the same steps on the same image, and want to have of this one."""
+
+    def begun(self, frame: Frame) -> Halfway:
+        """How far the frame is."""
+        ...
+
+    def reached(self, halfway: Halfway) -> None:
+        """Told where it starts, and after each step."""
+        ...
+
+
 class Pipeline:
     """Built once for a model; ``prepare`` may be called from any thread, as transforms are pure.
 
@@ -58,6 +99,7 @@ class Pipeline:
         transforms: the specs that the steps name.
         input: the model's image input; batch first, then rows, columns and perhaps channels in its layout.
         seen: asked after each step that leaves out a part of the image.
+        plugins: whose each step is, for whoever wants to know.
 
     Raises:
         PluginNotFound: no spec for a step.
@@ -72,16 +114,22 @@ class Pipeline:
         input: TensorSpec,
         *,
         seen: Seen | None = None,
+        plugins: Sequence[PluginInfo] = (),
     ) -> None:
         self.input = input
+        self.plugins = plugins
         self._seen = seen
         _check_input(input)
         self._steps = tuple(_built(index, step, transforms) for index, step in enumerate(steps))
 
-    def prepare(self, frame: Frame) -> tuple[Array, Frame]:
+    def prepare(self, frame: Frame, shared: Shared | None = None) -> tuple[Array, Frame]:
         """The tensor, with a batch axis of one, in the input's dtype and layout; and the frame as the model saw it.
 
         The tensor shares memory with the frame where nothing had to be converted: read-only to the caller.
+
+        Args:
+            frame: as decoded; or, where ``shared`` knows it, as far as its first steps have brought it.
+            shared: asked first, and told of every step.
 
         Raises:
             TransformFailed: a step cannot be applied to this frame.
@@ -89,21 +137,34 @@ class Pipeline:
             PluginFault: a step broke the contract.
             EdgeaiError: what ``seen`` raises.
         """
-        trail = [("frame", _described(frame))]
-        for name, transform in self._steps:
-            with _named(name):
-                after: object = transform.apply(frame)
-            if not isinstance(after, Frame):
-                raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
-            if self._seen is not None and (left := _left(frame, after)) is not None:
-                self._seen(*left)
-            frame = after
-            trail.append((name, _described(frame)))
+        halfway = shared.begun(frame) if shared else Halfway.start(frame)
+        if self._seen is not None:
+            for cut in halfway.cuts:
+                self._seen(*cut)
+        if shared:
+            shared.reached(halfway)
+        for name, transform in self._steps[halfway.steps :]:
+            halfway = self._after(halfway, name, transform)
+            if shared:
+                shared.reached(halfway)
         try:
-            return _tensor(frame.pixels, self.input), frame
+            return _tensor(halfway.frame.pixels, self.input), halfway.frame
         except TensorMismatch as error:
-            path = "; ".join(f"{name}: {what}" for name, what in trail)
+            path = "; ".join(f"{name}: {what}" for name, what in halfway.trail)
             raise TensorMismatch(f"{error}. Steps made {path}", code=error.code, remedy=error.remedy) from error
+
+    def _after(self, halfway: Halfway, name: str, transform: Transform) -> Halfway:
+        """One step further."""
+        before = halfway.frame
+        with _named(name):
+            after: object = transform.apply(before)
+        if not isinstance(after, Frame):
+            raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
+        cuts = halfway.cuts
+        if self._seen is not None and (left := _left(before, after)) is not None:
+            self._seen(*left)
+            cuts = (*cuts, left)
+        return Halfway(after, (*halfway.trail, (name, _described(after))), cuts)
 
 
 def _left(before: Frame, after: Frame) -> tuple[int, int] | None:

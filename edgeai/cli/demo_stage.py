@@ -36,12 +36,9 @@ allow = ["tflite", "openvino", "gpu", "transforms", "classify"]
 unsigned = "accept"
 [spool]
 reserve_bytes = 50_000_000
+{spool}
 [ingest.scp]
 port = {dicom}
-[[deployments]]
-name = "guard"
-bundle = {bundle}
-backends = {backends}
 [mqtt]
 port = {broker}
 protocol = "{protocol}"
@@ -50,18 +47,34 @@ port = {health}
 [supervise]
 heartbeat_s = 0.2
 """
+_DEPLOYMENT = """
+[[deployments]]
+name = "{name}"
+bundle = {bundle}
+backends = {backends}
+"""
 
 
 class Stage:
     """Starts everything when entered and ends it when left.
 
+    Args:
+        folder: for all that it writes.
+        bundle: the model.
+        backend: its engine, or ``auto``.
+        deployments: of that model.
+        spool: lines of the profile's ``[spool]``.
+
     Raises:
         EdgeaiError: ``demo.not-ready`` with the cart's own words when it does not come up.
     """
 
-    def __init__(self, folder: Path, bundle: Path, backend: str) -> None:
+    def __init__(
+        self, folder: Path, bundle: Path, backend: str, *, deployments: Sequence[str] = ("guard",), spool: str = ""
+    ) -> None:
         self.dicom_port, self._health_port = free_port(), free_port()
         self._folder, self._bundle, self._backend = folder, bundle, backend
+        self._deployments, self._spool = deployments, spool
         self._results: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cart: subprocess.Popen[bytes] | None = None
         self._subscriber: Connection | None = None
@@ -126,11 +139,18 @@ class Stage:
         profile.write_text(
             _PROFILE.format(
                 dicom=self.dicom_port,
-                bundle=json.dumps(str(self._bundle)),
-                backends=json.dumps([] if self._backend == "auto" else [self._backend]),
+                spool=self._spool,
                 broker=self._broker.port,
                 protocol="auto" if isinstance(self._broker, Mosquitto) else "3.1.1",
                 health=self._health_port,
+            )
+            + "".join(
+                _DEPLOYMENT.format(
+                    name=name,
+                    bundle=json.dumps(str(self._bundle)),
+                    backends=json.dumps([] if self._backend == "auto" else [self._backend]),
+                )
+                for name in self._deployments
             ),
             encoding="utf-8",
         )

@@ -30,6 +30,7 @@ def downgrade(
     from edgeai.cli.device import existing_spool
     from edgeai.config import load_config
     from edgeai.spool import is_held
+    from edgeai.spool.planes import remove_tree
     from edgeai.spool.room import rewriting
 
     config = load_config(profile)
@@ -41,5 +42,6 @@ def downgrade(
             f"the device runs: {', '.join(running)}", code="spool.in-use", remedy="stop it first, then call this again"
         )
     store.db.take_back()
+    remove_tree(store.planes)  # edgeai 0.1 knows nothing of it, and pixels lie there
     store.close()
     typer.echo("the spool has the schema of edgeai 0.1 again; do not start this version, or it moves forward")

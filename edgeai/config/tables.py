@@ -93,6 +93,12 @@ class Spool(Table):
         10_000, gt=0, description="jobs that a deployment which cannot run holds before instances for it get 0xA700"
     )
     max_held_bytes: Bytes = Field(20_000_000_000, description="how much the files of those jobs may take")
+    max_shared_bytes: int = Field(
+        256_000_000,
+        ge=0,
+        description="how much deployments may lay by for one another of images that they all have to do: decoded once,"
+        " shrunk once; 0 for nothing",
+    )
     max_set_aside: int = Field(
         1000, gt=0, description="messages of one lane that a sink refused for good: above it the oldest events go"
     )

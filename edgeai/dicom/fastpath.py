@@ -55,6 +55,19 @@ def plan(
     return None
 
 
+def agreement(layout: PixelLayout, fast: frozenset[str], min_rows: int, min_columns: int) -> str:
+    """What two readers of this image must have in common here, so that every frame decodes to the same pixels.
+
+    How often a frame is halved is the least of what is asked for and what its codestream has; the first is enough.
+    """
+    codec = layout.syntax.codec
+    if codec not in ("jpeg", "jpeg2000", "htj2k"):
+        return "exact"
+    margin = next((margin for name, margin in _MARGINS if name in fast), 0)
+    halvings = _halvings(layout, max(layout.rows, layout.columns).bit_length(), margin * min_rows, margin * min_columns)
+    return f"{'luma' if codec == 'jpeg' and 'luma' in fast else 'whole'}/{halvings}"
+
+
 def _halvings(layout: PixelLayout, most: int, min_rows: int, min_columns: int) -> int:
     """How often rows and columns can be halved and not fall under the minimum; 0 without a minimum."""
     if min_rows < 1 or min_columns < 1:

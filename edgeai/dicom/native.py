@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +18,10 @@ from edgeai.dicom.prefix import Inflater
 _SKIP_BYTES: Final = 1024 * 1024
 
 
-def native_frames(path: str | os.PathLike[str], layout: PixelLayout, numbers: Sequence[int]) -> Iterator[Array]:
-    """Stored values of the frames with these ascending numbers (from 1), in native byte order.
+def native_frames(
+    path: str | os.PathLike[str], layout: PixelLayout, numbers: Iterable[int]
+) -> Iterator[tuple[int, Array]]:
+    """Number (from 1, ascending) and stored values of these frames, in native byte order.
 
     A grey frame whose bits need no correction is a read-only view of the mapped file; the file must
     not be cut short while it is in use (the operating system would kill the process).
@@ -39,7 +41,7 @@ def native_frames(path: str | os.PathLike[str], layout: PixelLayout, numbers: Se
         raise _surplus(value.size, expected)
     for number in numbers:
         first, last = _span(layout, number)
-        yield decode_native(value[first:last], layout, number)
+        yield number, decode_native(value[first:last], layout, number)
 
 
 def _check_length(layout: PixelLayout, expected: int) -> None:
@@ -97,7 +99,7 @@ def _span(layout: PixelLayout, number: int) -> tuple[int, int]:
     return (start - start % 2, end + end % 2) if layout.swapped_words else (start, end)
 
 
-def _deflated(stream: Inflater, layout: PixelLayout, numbers: Sequence[int]) -> Iterator[Array]:
+def _deflated(stream: Inflater, layout: PixelLayout, numbers: Iterable[int]) -> Iterator[tuple[int, Array]]:
     """Frames out of a deflated data set, inflated no further than the last one asked for."""
     position, held = 0, b""
     for number in numbers:
@@ -116,7 +118,7 @@ def _deflated(stream: Inflater, layout: PixelLayout, numbers: Sequence[int]) -> 
         if len(raw) != last - first:
             raise _short(position - layout.offset, last - layout.offset)
         position, held = last, raw[-1:]
-        yield decode_native(np.frombuffer(raw, dtype=np.uint8), layout, number)
+        yield number, decode_native(np.frombuffer(raw, dtype=np.uint8), layout, number)
 
 
 def decode_native(raw: Array, layout: PixelLayout, number: int) -> Array:

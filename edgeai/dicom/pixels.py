@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -59,6 +61,7 @@ def read_frames(
     *,
     header: Header | None = None,
     limits: PixelLimits = _DEFAULT_LIMITS,
+    known: Callable[[int], Frame | None] | None = None,
 ) -> Iterator[Frame]:
     """Decode frames lazily. Overlays are ignored.
 
@@ -68,6 +71,13 @@ def read_frames(
     integer arithmetic, within one grey level of the Standard's equations).
 
     What the header alone can tell is refused here; what the pixel data shows, when its frame is reached.
+
+    Args:
+        path: a DICOM file.
+        options: what to decode, and how.
+        header: what ``read_header`` gave for this file, if it was read already.
+        limits: of what is decoded at all.
+        known: asked for each frame when its turn comes; one that it gives is not decoded, but handed on as it is.
 
     Raises:
         DicomRejected: as ``read_header``, when no header is given.
@@ -84,7 +94,13 @@ def read_frames(
         )
     header = header or read_header(path)
     layout = _checked(header, limits)
-    return _frames(path, options, header, layout, _numbers(options.frames, layout))
+    numbers = _numbers(options.frames, layout)
+    if known is None:
+        return _frames(path, options, header, layout, numbers)
+    # Frames are asked for one by one, so that none is read ahead that turns out to be known.
+    asked: deque[int] = deque()
+    decoded = _frames(path, options, header, layout, iter(asked.popleft, 0))
+    return _unless_known(known, numbers, asked, decoded)
 
 
 def read_stored(
@@ -99,7 +115,7 @@ def read_stored(
     layout = _checked(header, limits)
     numbers = _numbers(frames, layout)
     if layout.syntax.codec == "native":
-        return (significant(values, layout) for values, _ in _native(path, layout, numbers))
+        return (significant(values, layout) for _, values, _ in _native(path, layout, numbers))
     return (_decode(data, layout).values for _, data, _ in _compressed(path, layout, numbers))
 
 
@@ -122,11 +138,26 @@ def _numbers(frames: Sequence[int] | None, layout: PixelLayout) -> Sequence[int]
     return numbers
 
 
-def _frames(
-    path: str | os.PathLike[str], options: DecodeOptions, header: Header, layout: PixelLayout, numbers: Sequence[int]
+def _unless_known(
+    known: Callable[[int], Frame | None],
+    numbers: Iterable[int],
+    asked: deque[int],
+    decoded: Generator[Frame, None, None],
 ) -> Iterator[Frame]:
+    with closing(decoded):
+        for number in numbers:
+            frame = known(number)
+            if frame is None:
+                asked.append(number)
+                frame = next(decoded)
+            yield frame
+
+
+def _frames(
+    path: str | os.PathLike[str], options: DecodeOptions, header: Header, layout: PixelLayout, numbers: Iterable[int]
+) -> Generator[Frame, None, None]:
     if layout.syntax.codec == "native":
-        for number, (values, notes) in zip(numbers, _native(path, layout, numbers), strict=True):
+        for number, values, notes in _native(path, layout, numbers):
             decoded = Decoded(values, layout.photometric_interpretation, notes)
             yield _frame(header, layout, number, _cut(decoded, layout))
         return
@@ -146,16 +177,16 @@ def _frames(
 
 
 def _native(
-    path: str | os.PathLike[str], layout: PixelLayout, numbers: Sequence[int]
-) -> Iterator[tuple[Array, tuple[Note, ...]]]:
-    """Stored values and notes of each frame. What stands behind the pixels of a plain file its header has told."""
+    path: str | os.PathLike[str], layout: PixelLayout, numbers: Iterable[int]
+) -> Iterator[tuple[int, Array, tuple[Note, ...]]]:
+    """(number, stored values, notes) of each frame. What stands behind a plain file's pixels its header has told."""
     notes = notes_behind(path, layout) if layout.syntax.deflated else ()
-    for values in native_frames(path, layout, numbers):
-        yield values, notes
+    for number, values in native_frames(path, layout, numbers):
+        yield number, values, notes
 
 
 def _compressed(
-    path: str | os.PathLike[str], layout: PixelLayout, numbers: Sequence[int]
+    path: str | os.PathLike[str], layout: PixelLayout, numbers: Iterable[int]
 ) -> Iterator[tuple[int, bytes, tuple[Note, ...]]]:
     """(number, codestream, notes) of each frame, read when its turn comes."""
     with Path(path).open("rb") as file:

@@ -72,7 +72,9 @@ def build_pipeline(bundle: Bundle, registry: Registry) -> Pipeline:
         if why := eligibility.too_small(rows, columns):
             raise NotApplicable(f"what is left of the image is too small: {why}", code="input.not-eligible")
 
-    return Pipeline(bundle.manifest.transforms, registry.transforms, _only_input(bundle), seen=seen)
+    steps, transforms = bundle.manifest.transforms, registry.transforms
+    plugins = [registry.provider(transforms[step.transform]) for step in steps if step.transform in transforms]
+    return Pipeline(steps, transforms, _only_input(bundle), seen=seen, plugins=plugins)
 
 
 def build_task(bundle: Bundle, registry: Registry) -> Task:

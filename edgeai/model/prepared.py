@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeai.api.errors import InputRejected
+
 if TYPE_CHECKING:
     from edgeai.api.imaging import Frame
     from edgeai.api.tensors import Array
@@ -70,3 +72,12 @@ class Prepared:
     def waited(self) -> None:
         """Its turn has come: count the wait as a stage of its own."""
         self.run.watch.add("wait", time.perf_counter() - self._since)
+
+
+def unreadable(error: OSError) -> InputRejected:
+    """Why a file cannot be read, as its result says it."""
+    return InputRejected(
+        f"the file cannot be read: {error.strerror or type(error).__name__}",
+        code="input.unreadable",
+        remedy="check that the file exists and may be read",
+    )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeai.api.imaging import Geometry, InstanceRef
     from edgeai.dicom.header import Header
     from edgeai.model.running import Model
+    from edgeai.model.sharing import SharedFrames
     from edgeai.model.steps import Breadcrumb, RunStep
 
 _STAGES: Final[dict[RunStep, str]] = {"summarise": "interpret"}
@@ -36,6 +37,7 @@ class Run:
         engine: what computed it; ``None`` until an engine has seen something of it.
         frames_run: how many frames the engine has answered.
         crumb: the breadcrumb to leave for this very run.
+        shared: what other deployments have prepared of it, or want to have; ``None`` where there is nothing to gain.
         failed_step: where it failed; ``None`` when it did not, or when no step was at fault.
     """
 
@@ -52,6 +54,7 @@ class Run:
         self.instance: InstanceRef | None = None
         self.engine: EngineRef | None = None
         self.frames_run = 0
+        self.shared: SharedFrames | None = None
         self.failed_step: RunStep | None = None
 
     @property

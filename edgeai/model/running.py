@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, blank, load_inputs, rehearse
 from edgeai.model.kept_threads import Threads
 from edgeai.model.opening import OpenEngine
-from edgeai.model.prepared import Prepared
+from edgeai.model.prepared import Prepared, unreadable
 from edgeai.model.progress import Run
 from edgeai.model.results import Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RunStep, Step
@@ -31,6 +31,9 @@ from edgeai.model.streams import answers, decoders, ended, miscounted
 from edgeai.model.threads import SingleFrames
 from edgeai.pipeline import Pipeline
 from edgeai.selection import Choice
+
+if TYPE_CHECKING:
+    from edgeai.model.sharing import SharedFile, SharedFrames
 
 _DEPTH: Final = 8
 """Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
@@ -68,7 +71,13 @@ class Model:
         self._model = ref_of(bundle)
 
     def run_file(
-        self, path: Path | str, *, deployment: str = "", header: Header | None = None, overlap: bool = True
+        self,
+        path: Path | str,
+        *,
+        deployment: str = "",
+        header: Header | None = None,
+        overlap: bool = True,
+        shared: SharedFile | None = None,
     ) -> Result:
         """One instance, from its file. Whatever is wrong with it is in the Result, not raised.
 
@@ -78,8 +87,9 @@ class Model:
             header: what ``read_header`` gave for this file, if it was read already.
             overlap: work on frames ahead of the engine. Without, one thing happens at a time, so that a
                 breadcrumb names for certain what a process died of.
+            shared: what other deployments have prepared of it, or want to have.
         """
-        prepared = self.prepare(path, deployment=deployment, header=header)
+        prepared = self.prepare(path, deployment=deployment, header=header, shared=shared)
         return self.complete(prepared, overlap=overlap, settles=overlap)
 
     def prepare(
@@ -90,6 +100,7 @@ class Model:
         header: Header | None = None,
         breadcrumb: Breadcrumb | None = None,
         most_bytes: int = 0,
+        shared: SharedFile | None = None,
     ) -> Prepared:
         """Decode and transform an instance of one frame; of one with several, read the header. Never raises.
 
@@ -101,6 +112,7 @@ class Model:
             header: what ``read_header`` gave for this file, if it was read already.
             breadcrumb: the one to leave for this instance; by default the model's.
             most_bytes: a frame that takes more is left to ``complete``; 0 for no bound.
+            shared: see ``run_file``.
         """
         path = Path(path)
         run = Run(
@@ -111,6 +123,7 @@ class Model:
             with run.at("header"):
                 prepared.header = header or _header_of(path)
             run.admit(prepared.header.instance, prepared.header)
+            run.shared = shared.frames(prepared.header) if shared else None
             count = prepared.header.instance.number_of_frames
             prepared.numbers = self.bundle.manifest.frames.numbers(count)
             if len(prepared.numbers) == 1 and prepared.is_within(most_bytes):
@@ -124,7 +137,7 @@ class Model:
         run, header = prepared.run, prepared.known_header
         with (
             run.crumb(_DECODE),
-            closing(_frames_of(prepared.path, header, self._decode_options(prepared.numbers))) as frames,
+            closing(_frames_of(prepared.path, header, self.decode_options(prepared.numbers), run.shared)) as frames,
         ):
             prepared.ready = self._next(islice(frames, 1), run, run.watch)
         prepared.is_decoded = True
@@ -149,11 +162,11 @@ class Model:
             ready = prepared.ready
             return self._summary([self._answered(ready, run, settles=settles)] if ready else [], run)
         if not overlap:
-            with closing(_frames_of(prepared.path, header, self._decode_options(numbers))) as frames:
+            with closing(_frames_of(prepared.path, header, self.decode_options(numbers), run.shared)) as frames:
                 return self._one_by_one(islice(frames, len(numbers)), run)
         count = decoders(header, len(numbers))
-        shares = [self._decode_options(numbers[first::count]) for first in range(count)]
-        return self._stream([_frames_of(prepared.path, header, share) for share in shares], run)
+        shares = [self.decode_options(numbers[first::count]) for first in range(count)]
+        return self._stream([_frames_of(prepared.path, header, share, run.shared) for share in shares], run)
 
     def interpreted(self, prepared: Prepared, outputs: Tensors) -> Result:
         """What the engine's checked answer to a prepared frame means: the end of one that ran along with others."""
@@ -240,7 +253,7 @@ class Model:
         """Name, version and digest, as results carry them."""
         return self._model
 
-    def _decode_options(self, numbers: Sequence[int]) -> DecodeOptions:
+    def decode_options(self, numbers: Sequence[int]) -> DecodeOptions:
         """What the decoder may do: the fast paths that the manifest signs, for the input that the model has."""
         fast = frozenset(self.bundle.manifest.pixels.fast)
         sides = dict(zip(self._pipeline.input.layout, self._pipeline.input.shape, strict=True))
@@ -346,13 +359,15 @@ class Model:
                 yield ready
 
     def _next(self, frames: Iterator[Frame], run: Run, watch: Stopwatch) -> tuple[Array, Frame] | None:
-        with run.at("decode", watch):
-            frame = next(frames, None)
-        if frame is None:
-            return None
-        run.note(*frame.notes)
-        with run.at("transform", watch):
-            ready = self._pipeline.prepare(frame)
+        shared = run.shared
+        with shared or nullcontext():
+            with run.at("decode", watch):
+                frame = next(frames, None)
+            if frame is None:
+                return None
+            run.note(*(shared.notes(frame) if shared else frame.notes))
+            with run.at("transform", watch):
+                ready = self._pipeline.prepare(frame, shared)
         run.note(*ready[1].notes)
         return ready
 
@@ -373,19 +388,13 @@ def _header_of(path: Path) -> Header:
     try:
         return read_header(path)
     except OSError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
-def _frames_of(path: Path, header: Header, options: DecodeOptions) -> Generator[Frame, None, None]:
+def _frames_of(
+    path: Path, header: Header, options: DecodeOptions, shared: SharedFrames | None
+) -> Generator[Frame, None, None]:
     try:
-        yield from read_frames(path, options, header=header)
+        yield from read_frames(path, options, header=header, known=shared.known if shared else None)
     except OSError as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: OSError) -> InputRejected:
-    return InputRejected(
-        f"the file cannot be read: {error.strerror or type(error).__name__}",
-        code="input.unreadable",
-        remedy="check that the file exists and may be read",
-    )
+        raise unreadable(error) from error

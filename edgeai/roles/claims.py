@@ -23,6 +23,7 @@ from edgeai.model.prepared import Prepared
 from edgeai.model.streams import lanes
 from edgeai.roles import native
 from edgeai.roles.engine import Noter
+from edgeai.roles.shared import Shared
 from edgeai.spool import Job, Note, Spool, Station, owner_name
 
 ALONE_S: Final = 600.0
@@ -47,6 +48,7 @@ class Claims:
         station: the role's.
         note: the breadcrumb of the deployment.
         deployment: whose jobs.
+        shared: what it shares with other deployments.
         last: what the role's last life said at its end.
         is_stopping: whether nothing more shall begin.
     """
@@ -57,12 +59,14 @@ class Claims:
         station: Station,
         note: Noter,
         deployment: Deployment,
+        shared: Shared,
         *,
         last: Note | None,
         is_stopping: Callable[[], bool],
     ) -> None:
         self.owner = owner_name(station.role)
         self._spool, self._station, self._note, self._deployment = spool, station, note, deployment
+        self._shared = shared
         self._is_stopping = is_stopping
         self._claimed: deque[Job] = deque()
         self._row: Row[Job] | None = None
@@ -150,6 +154,7 @@ class Claims:
                 deployment=self._deployment.name,
                 breadcrumb=self._note.of(job.id),
                 most_bytes=MOST_BYTES,
+                shared=self._shared.of(job),
             )
 
     @contextmanager

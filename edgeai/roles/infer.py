@@ -36,6 +36,7 @@ from edgeai.roles.claims import Claims
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.on_disk import OnDisk, reopened
 from edgeai.roles.release import Release
+from edgeai.roles.shared import Shared
 from edgeai.roles.strikes import Strikes
 from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Job, Note, Spool, read_note
@@ -97,8 +98,9 @@ class Worker:
         self._station = spool.station(self.role)
         self._note = Noter(self._station, deployment)
         self._stopping = self._lacks = False
+        self._shared = Shared(config, deployment, spool)
         self._claims = Claims(
-            spool, self._station, self._note, deployment, last=last, is_stopping=lambda: self._stopping
+            spool, self._station, self._note, deployment, self._shared, last=last, is_stopping=lambda: self._stopping
         )
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
@@ -160,6 +162,7 @@ class Worker:
             if self._warms_up:
                 with self._station.step("warm-up", deadline_s=self._deployment.open_deadline_s):
                     self._model.warm_up()
+            self._shared.opened(self._model)
             self._release.opened(bundle)
             self._running = self._reference.digest
         except EdgeaiError as error:
@@ -293,7 +296,9 @@ class Worker:
 
     def _at_work(self, model: Model, job: Job) -> Result:
         # After a death one thing happens at a time, so that the note names for certain what does it.
-        return model.run_file(job.path, deployment=self._deployment.name, overlap=job.deaths == 0)
+        return model.run_file(
+            job.path, deployment=self._deployment.name, overlap=job.deaths == 0, shared=self._shared.of(job)
+        )
 
     def _failed(self, job: Job, error: EdgeaiError) -> Result:
         return Result(

@@ -101,7 +101,7 @@ def _summary(config_path: Path) -> dict[str, Any]:
     infer = [f"infer:{deployment.name}" for deployment in config.deployments]
     supervise = config.supervise.model_dump(include=set(_SUPERVISE))
     budgets = {deployment.name: deployment.max_memory_bytes for deployment in config.deployments}
-    spool = config.spool.model_dump(exclude={"max_instance_bytes"})
+    spool = config.spool.model_dump(exclude={"max_instance_bytes", "max_shared_bytes"})
     return {
         "data_dir": str(config.device.data_dir),
         "site": config.device.site,

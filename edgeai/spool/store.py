@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 
 from edgeai.spool.bells import Bells
 from edgeai.spool.database import Database, translated
+from edgeai.spool.planes import remove_tree
 
 
 class Limits(Protocol):
@@ -70,6 +71,8 @@ class Store:
         self.tmp = folder / "tmp"
         self.instances = folder / "instances"
         self.roles = folder / "roles"
+        self.planes = folder / "planes"
+        """What deployments share of images that they all have to do; there only where they can (see ``planes``)."""
         self.lost = folder / "lost"
         """Received files that a damaged database knows nothing of; there only once something was lost."""
         with translated(f"creating {folder}"):
@@ -87,6 +90,7 @@ class Store:
         """Remove received files that no row names any more."""
         for name in names:
             (self.instances / name).unlink(missing_ok=True)
+            remove_tree(self.planes / name)
 
     def close(self) -> None:
         """Close connections and bells. Twice is fine."""

@@ -7,6 +7,7 @@ import time
 from edgeai.spool.faults import FAULT_AGE_S
 from edgeai.spool.files import drop_kept
 from edgeai.spool.outbox import queue_event
+from edgeai.spool.planes import remove_tree
 from edgeai.spool.station import is_held
 from edgeai.spool.store import Store
 
@@ -28,6 +29,7 @@ class Upkeep(Store):
         """
         for path in self.tmp.iterdir():
             path.unlink(missing_ok=True)
+        remove_tree(self.planes)
         with self.db.read() as db:
             known = {row[0] for row in db.execute("SELECT file FROM instances WHERE file IS NOT NULL")}
         present = {path.name for path in self.instances.iterdir()}

@@ -13,7 +13,7 @@ from edgeai.spool.files import spend_file
 from edgeai.spool.metrics import add_count, add_duration
 from edgeai.spool.outbox import queue_message
 from edgeai.spool.rows import instance_of, nameless, seconds, whole
-from edgeai.spool.store import Store
+from edgeai.spool.sharing import Sharing
 
 if TYPE_CHECKING:
     from edgeai.api.imaging import InstanceRef
@@ -91,7 +91,7 @@ _WAITING = _SELECT.format(state="= 'waiting' AND j.state <> 'done'")
 _CONDEMNED = _SELECT.format(state="= 'condemned' AND j.state <> 'done'")
 
 
-class Work(Store):
+class Work(Sharing):
     """What infer calls."""
 
     def claim(self, deployment: str, owner: str) -> Job | None:
@@ -166,6 +166,7 @@ class Work(Store):
             spent = spend_file(db, self.limits, job.id)
         self.bells.ring("publish")
         self.remove_files(spent)
+        self.drop_planes(job.path.name)
         return True
 
     def give_back(self, job: Job, *, max_attempts: int) -> bool:

@@ -136,16 +136,23 @@ def write_tiny(tmp_path: Path) -> Callable[[bytes], Path]:
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Pack a bundle for the fake backends; keywords change the manifest, ``misbehave`` goes to the artifact."""
+    """Pack a bundle for the fake backends; keywords change the manifest, the others go to the artifact."""
     made = 0
 
-    def make(*, misbehave: Any = None, golden: bool = True, golden_bias: float = 0.0, **changes: Any) -> Path:
+    def make(
+        *,
+        misbehave: Any = None,
+        golden: bool = True,
+        golden_bias: float = 0.0,
+        takes: TensorDecl = INPUT,
+        **changes: Any,
+    ) -> Path:
         nonlocal made
         made += 1
         folder = tmp_path / f"bundle-{made}"
         (folder / "golden").mkdir(parents=True)
         artifact = folder / "model.json"
-        write_fake_artifact(artifact, (INPUT.spec(),), (OUTPUT.spec(),), misbehave=misbehave)
+        write_fake_artifact(artifact, (takes.spec(),), (OUTPUT.spec(),), misbehave=misbehave)
         manifest = msgspec.structs.replace(MANIFEST, **changes)
         if golden:
             np.save(folder / "golden" / "input.npy", np.full((1, 8, 8, 1), 0.75, np.float32))

@@ -82,6 +82,8 @@ def infer(spool: Spool) -> None:
     assert job is not None
     spool.blame(job.id, "crashed", "it died", max_attempts=1)
     assert spool.condemned("guard", "me") is not None
+    spool.sharers(job)
+    spool.is_needed(job.path.name)
     spool.release("guard", owner="me")
     spool.release()
     for _ in range(4):
