@@ -20,7 +20,7 @@ from benchmarks.images import BACKENDS, CORES, bare_session, model_input
 from benchmarks.material import write_xray
 from benchmarks.networks import built
 from benchmarks.receive import Bare
-from benchmarks.timing import Row, cpu_milliseconds
+from benchmarks.timing import Row, timed
 from edgeai.api import Session
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.cli.demo_stage import Stage
@@ -113,9 +113,9 @@ def cart(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
     pair = _TwoAtATime(open_bundle(path), "tflite", files)
     data = files[0].read_bytes()
     parts = {
-        "hash": cpu_milliseconds(lambda: hashlib.sha256(data).digest()),
-        "decode": statistics.median(cpu_milliseconds(pair.decode) for _ in range(5)),
-        "engine": statistics.median(cpu_milliseconds(pair.run) for _ in range(5)),
+        "hash": _spent_ms(lambda: hashlib.sha256(data).digest()),
+        "decode": _spent_ms(pair.decode),
+        "engine": _spent_ms(pair.run),
     }
     bare = Bare(raw)
     found: list[tuple[dict[str, float], float]] = []
@@ -156,6 +156,12 @@ def _through(stage: Stage, file: Path) -> float:
     assert sender.wait(60) == 0
     os.sync()
     return (IMAGES - 1) / (at[-1] - at[0])
+
+
+def _spent_ms(action: Callable[[], object]) -> float:
+    """Processor time of one call."""
+    action()
+    return statistics.median(timed(action).cpu_ms for _ in range(9))
 
 
 def _files(folder: Path) -> list[Path]:
