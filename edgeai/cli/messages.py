@@ -62,7 +62,8 @@ def list_(
         return
     for line in _lines(aside, SHOWN if not every else len(aside)):
         typer.echo(line)
-    typer.echo(f"{len(aside)} set aside" + ("; cure the cause, then `edgeai messages retry`" if aside else ""))
+    cure = "; cure the cause, then `edgeai messages retry`" if aside else _others(spool)
+    typer.echo(f"{len(aside)} set aside{cure}")
     for row in waiting:
         oldest = _age(float(row["oldest_s"]))
         typer.echo(f"{row['messages']} waiting for {row['sink']} ({row['lane']}), the oldest for {oldest}")
@@ -146,7 +147,15 @@ def _done(what: str, count: int, spool: Spool, as_json: bool) -> None:
     if as_json:
         output.put(json.dumps({what: count, "set_aside": left}))
     else:
-        typer.echo(f"{count} {what}, {left} still set aside")
+        typer.echo(f"{count} {what}, {left} still set aside{'' if count else _others(spool)}")
+
+
+def _others(spool: Spool) -> str:
+    """What there is where nothing was meant: a name may have been misspelt."""
+    from edgeai.spool.aside import Choice
+
+    kinds = sorted({f"{item.sink} {item.lane} {item.code}" for item in spool.set_aside(Choice())})
+    return f"; set aside are: {', '.join(kinds)}" if kinds else ""
 
 
 def _waiting(spool: Spool, choice: Choice) -> list[dict[str, str | int | float]]:

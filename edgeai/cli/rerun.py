@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LOOK_EVERY_S = 0.5
+_MOST_NAMED = 6
 
 
 def command(
@@ -64,7 +65,10 @@ def command(
     )
     groups = spool.failed(selection)
     numbers = [number for group in groups for number in group.numbers if group.deployment in names]
-    _tell(groups, numbers, names)
+    if groups:
+        _tell(groups, numbers, names)
+    else:
+        typer.echo(_nothing(spool.failed(Selection())))
     if dry_run or not numbers:
         raise typer.Exit(0)
     count = spool.do_again(numbers)
@@ -128,10 +132,14 @@ def _seconds(text: str) -> float:
         ) from error
 
 
+def _nothing(others: Sequence[FailedJobs]) -> str:
+    """That none was meant, and what there is: a name may have been misspelt."""
+    listed = ", ".join(f"{group.jobs} of {group.deployment} with {group.code}" for group in others[:_MOST_NAMED])
+    more = ", and others" if len(others) > _MOST_NAMED else ""
+    return "no failed job matches" + (f"; failed jobs here: {listed}{more}" if listed else "")
+
+
 def _tell(groups: Sequence[FailedJobs], numbers: Sequence[int], names: Sequence[str]) -> None:
-    if not groups:
-        typer.echo("no failed job matches")
-        return
     width = max(len(group.deployment) for group in groups)
     for group in groups:
         lost = f", {group.without_file} without a file: send those again" if group.without_file else ""

@@ -120,11 +120,14 @@ def test_without_a_choice_nothing_is_done(
 
 
 @pytest.mark.parametrize("action", ["list", "retry", "drop"])
-def test_what_matches_nothing_is_no_error(
+def test_what_matches_nothing_is_no_error_and_what_there_is_is_named(
     profile: Path, spool: Spool, action: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command(action, profile, "--sink", "elsewhere") == 0
-    assert capsys.readouterr().out.startswith("0 ")
+    assert command(action, profile, "--sink", "mqt") == 0
+    text = capsys.readouterr().out
+    assert text.startswith("0 ")
+    kinds = "mqtt event mqtt.not-authorised, mqtt result mqtt.not-authorised, mqtt result mqtt.too-large"
+    assert f"; set aside are: {kinds}" in text
     assert len(spool.set_aside(Choice())) == 3
 
 
