@@ -81,10 +81,10 @@ def test_with_no_engine_left_health_says_so_and_jobs_are_held_until_there_is_one
     sent = cart.send(count=5)
     [failed] = until(lambda: list(heard.results().values()))
     assert is_failed(failed, "job.crashed")
-    health = until(lambda: (now := cart.health())[0] == 503 and now[1], what="an unhealthy /health")
-    assert health["deployments"][0]["state"] == "unavailable"
     until(lambda: any("guard cannot run" in said for said in problems(cart, "deployment.held")))
-    until(lambda: heard.on("status")[-1]["deployments"][0]["state"] == "unavailable")
+    status, health = cart.health()
+    assert (status, health["deployments"][0]["state"]) == (503, "held")
+    until(lambda: heard.on("status")[-1]["deployments"][0]["state"] == "held")
     [event] = until(lambda: heard.events("deployment.held"))
     assert event["facts"]["code"] == "plugin.quarantined"
     assert len(heard.results()) == 1
