@@ -125,6 +125,12 @@ def test_so_many_keys_must_have_signed(pair: Pair, tmp_path: Path, signers: int,
         assert f"{signers} of {threshold} trusted signatures needed" in str(error)
 
 
+def test_where_nobody_says_how_many_one_signature_is_enough(pair: Pair, tmp_path: Path) -> None:
+    one = pair("one")
+    policy = TrustPolicy(keys=(trusted(tmp_path / "trust", one, pair("two")),))
+    assert len(policy.check(signed(one), MANIFEST, "tiny.edgeai").by("tiny")) == 1
+
+
 def test_strangers_are_told_last_and_by_sixteen_digits(pair: Pair, tmp_path: Path) -> None:
     known, stranger = pair("known"), pair("stranger")
     said = str(refusal(signed(stranger, known), trusted(tmp_path / "trust", known), threshold=2))
