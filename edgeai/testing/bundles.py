@@ -16,7 +16,15 @@ _SCORES = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
 
 
 def pack_fake_bundle(
-    folder: Path, out: Path, *, name: str, release: int = 0, misbehave: Misbehaviour | None = None
+    folder: Path,
+    out: Path,
+    *,
+    name: str,
+    release: int = 0,
+    misbehave: Misbehaviour | None = None,
+    plugins: tuple[str, ...] = ("fakes",),
+    task: str = "fake-classify",
+    transform: str = "fake-subsample",
 ) -> str:
     """Pack a model that calls an image ``dull`` or ``bright``, for the backends of the plugin ``fakes`` and their like.
 
@@ -28,6 +36,9 @@ def pack_fake_bundle(
         name: of the model, as in a manifest.
         release: its number; 0 for none.
         misbehave: what every backend does with this artifact, and to which images.
+        plugins: that it needs.
+        task: of one of them; it takes the options of ``fake-classify``.
+        transform: of one of them; it takes the options of ``fake-subsample``.
 
     Returns:
         The bundle's digest.
@@ -44,9 +55,9 @@ def pack_fake_bundle(
         min_edgeai="0.1.0",
         intended_use="Tests.",
         licence="Apache-2.0",
-        plugins=("fakes",),
-        task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
-        transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
+        plugins=plugins,
+        task=TaskUse(name=task, options={"labels": ["dull", "bright"]}),
+        transforms=(Step(transform=transform, options={"rows": 8, "columns": 8}),),
         inputs=(_IMAGE,),
         outputs=(_SCORES,),
         artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),

@@ -18,14 +18,12 @@ import numpy as np
 import pytest
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
 from edgeai.config import load_config
 from edgeai.privacy import UidMask
 from edgeai.roles.infer import Worker
 from edgeai.spool import Spool
+from edgeai.testing.bundles import pack_fake_bundle
 from edgeai.testing.distributions import write_fake_distribution
-from edgeai.testing.fakes import write_fake_artifact
 from edgeai.testing.phantoms import Phantom, write_instance
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -127,26 +125,15 @@ backends = ["raiser"]
 
 def write_bundle(folder: Path) -> None:
     """``guard.edgeai``: a model for the backend, the transform and the task of the plugin."""
-    content = folder / "content"
-    content.mkdir()
-    image = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
-    scores = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
-    write_fake_artifact(content / "model.fake", [image.spec()], [scores.spec()])
-    manifest = Manifest(
+    pack_fake_bundle(
+        folder / "content",
+        folder / "guard.edgeai",
         name="raised",
-        version="1.0.0",
         release=1,
-        min_edgeai="0.1.0",
-        intended_use="Tests.",
-        licence="Apache-2.0",
         plugins=("raiser",),
-        task=TaskUse(name="raiser-classify", options={"labels": ["dull", "bright"]}),
-        transforms=(Step(transform="raiser-subsample", options={"rows": 8, "columns": 8}),),
-        inputs=(image,),
-        outputs=(scores,),
-        artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
+        task="raiser-classify",
+        transform="raiser-subsample",
     )
-    pack(content, manifest, folder / "guard.edgeai")
 
 
 def image_of(path: Path, frames: int) -> Phantom:

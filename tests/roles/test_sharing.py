@@ -13,10 +13,8 @@ import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, FrameUse, Manifest, Step, TaskUse, TensorDecl
+from edgeai.testing.bundles import pack_fake_bundle
 from edgeai.testing.distributions import write_fake_distribution
-from edgeai.testing.fakes import write_fake_artifact
 
 NAMES = ("first", "second", "third")
 
@@ -116,27 +114,14 @@ def begin(cart: Any, until: Any, names: tuple[str, ...] = NAMES) -> None:
 
 
 def write_bundle(folder: Path) -> None:
-    content = folder / "content"
-    content.mkdir()
-    image = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
-    scores = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
-    write_fake_artifact(content / "model.fake", [image.spec()], [scores.spec()])
-    manifest = Manifest(
+    pack_fake_bundle(
+        folder / "content",
+        folder / "guard.edgeai",
         name="watched",
-        version="1.0.0",
         release=1,
-        min_edgeai="0.1.0",
-        intended_use="Tests.",
-        licence="Apache-2.0",
         plugins=("fakes", "watched"),
-        frames=FrameUse(select="all"),
-        task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
-        transforms=(Step(transform="watched-subsample", options={"rows": 8, "columns": 8}),),
-        inputs=(image,),
-        outputs=(scores,),
-        artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),
+        transform="watched-subsample",
     )
-    pack(content, manifest, folder / "guard.edgeai")
 
 
 def admit(cart: Any, kind: str = "jpeg2000", number: int = 1) -> None:
