@@ -10,6 +10,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
 PARALLEL := $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
 PINS := -c .ci/constraints.txt
+# As pip does with what it copies; an editable install it leaves as sources, which each start would read anew.
+COMPILE := $(PY) -m compileall -q edgeai plugins
 RUNTIME_VENV := .venv-tflite-runtime
 DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino -e plugins/edgeai-transforms -e plugins/edgeai-tasks
 # What a cart is given, in the guide, the container and the wheelhouse alike; a test holds them to what ships.
@@ -87,11 +89,13 @@ $(VENV)/.base: .ci/constraints.txt
 $(VENV)/.demo: $(VENV)/.base $(PROJECTS)
 	@echo "Installing edgeai, LiteRT, OpenVINO and OpenCV into $(VENV) (about a minute, once)"
 	@$(PIP) install $(PINS) --no-build-isolation -e ".[demo]" $(DEVICE_PLUGINS)
+	@$(COMPILE)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.base $(PROJECTS)
 	@echo "Installing edgeai with every plugin and the test tools into $(VENV) (a few minutes, once)"
 	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(BUILD_PLUGINS)
+	@$(COMPILE)
 	@touch $@ $(VENV)/.demo
 
 $(VENV)/.cart-tests: $(VENV)/.demo
