@@ -31,7 +31,7 @@ from edgeai.api import (
 )
 
 if TYPE_CHECKING:
-    from edgeai.guards import PluginInfo
+    from edgeai.hosting import PluginInfo
 
 Seen: TypeAlias = Callable[[int, int], None]
 """Told how many rows and columns of the source image are left after a cut; raises where those are too few."""

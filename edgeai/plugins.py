@@ -5,7 +5,7 @@ Three acts, each safe without the next:
 - ``find`` reads the metadata of installed distributions and imports nothing.
 - ``load`` imports one plugin, reads its ``EDGEAI_API`` before anything is registered, calls its hooks
   once and holds what they return against the contract.
-- The specs that come out are *guarded* (``edgeai.guards``): what a plugin raises outside the tree of
+- The specs that come out are *hosted* (``edgeai.hosting``): what a plugin raises outside the tree of
   ``edgeai.api.errors`` becomes ``PluginFault`` that names the plugin and the step.
 
 Stock pluggy lets one broken entry point stop the host; that is why there is a manager for each plugin.
@@ -20,56 +20,56 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from types import MappingProxyType, ModuleType
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pluggy
 
+import edgeai.api
 from edgeai.api import (
     API_VERSION,
     ENTRY_POINT_GROUP,
     PROJECT,
-    BackendSpec,
-    CompressorSpec,
-    ConverterSpec,
     EdgeaiError,
     OptionSpec,
     PluginConflict,
     PluginFault,
     PluginIncompatible,
     PluginNotFound,
-    SinkSpec,
-    SourceSpec,
-    TaskSpec,
-    TransformSpec,
     hooks,
     is_compatible,
 )
-from edgeai.guards import PluginInfo, guard, guarded_spec
+from edgeai.hosting import PluginInfo, hosted_spec, laid_on
 
-__all__ = ["KINDS", "Plugin", "PluginInfo", "Registry", "Spec", "find", "guard", "load", "load_from"]
+if TYPE_CHECKING:
+    from edgeai.api import (
+        BackendSpec,
+        CompressorSpec,
+        ConverterSpec,
+        SinkSpec,
+        SourceSpec,
+        TaskSpec,
+        TransformSpec,
+    )
 
-Spec: TypeAlias = BackendSpec | TransformSpec | TaskSpec | SinkSpec | SourceSpec | ConverterSpec | CompressorSpec
-_S = TypeVar("_S", BackendSpec, TransformSpec, TaskSpec, SinkSpec, SourceSpec, ConverterSpec, CompressorSpec)
+__all__ = ["KINDS", "Plugin", "PluginInfo", "Registry", "Spec", "find", "load", "load_from"]
+
+Spec: TypeAlias = "BackendSpec | TransformSpec | TaskSpec | SinkSpec | SourceSpec | ConverterSpec | CompressorSpec"
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 
-KINDS: Mapping[str, type[Spec]] = MappingProxyType(
-    {
-        "backend": BackendSpec,
-        "transform": TransformSpec,
-        "task": TaskSpec,
-        "sink": SinkSpec,
-        "source": SourceSpec,
-        "converter": ConverterSpec,
-        "compressor": CompressorSpec,
-    }
-)
-"""What a plugin may provide; the hook of a kind is ``edgeai_<kind>s``."""
+KINDS = ("backend", "transform", "task", "sink", "source", "converter", "compressor")
+"""What a plugin may provide; the hook of a kind is ``edgeai_<kind>s``, its spec ``<Kind>Spec``."""
+
+
+def _type_of(kind: str) -> type[Spec]:
+    """The specs' class. Asked for only where a plugin has the kind: a cart never imports the build host's."""
+    spec_type: type[Spec] = getattr(edgeai.api, f"{kind.capitalize()}Spec")
+    return spec_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plugin:
-    """What one plugin registered, guarded. ``api`` is the contract's version that it declares."""
+    """What one plugin registered, hosted. ``api`` is the contract's version that it declares."""
 
     info: PluginInfo
     api: tuple[int, int]
@@ -99,8 +99,9 @@ def find() -> tuple[PluginInfo, ...]:
     found: set[PluginInfo] = set()
     for name in _distributions_with_plugins():
         distribution = metadata.distribution(name)  # the first on the path, which is the one that imports
+        version = distribution.version or ""  # its file is read anew each time that somebody asks
         for entry in distribution.entry_points.select(group=ENTRY_POINT_GROUP):
-            found.add(PluginInfo(entry.name, entry.value.strip(), name, distribution.version or ""))
+            found.add(PluginInfo(entry.name, entry.value.strip(), name, version))
     return tuple(sorted(found, key=lambda info: (info.name, info.distribution)))
 
 
@@ -158,21 +159,21 @@ def load_from(info: PluginInfo) -> Plugin:
             code="plugin.import-failed",
             remedy='write it as  name = "package.module"  without a colon',
         )
-    with guard(info, "import", code="plugin.import-failed"):
+    with laid_on(info, "import", code="plugin.import-failed"):
         module = importlib.import_module(info.module)
     api = _declared_api(info, module)
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hooks)
-    with guard(info, "register", code="plugin.registration-failed"):
+    with laid_on(info, "register", code="plugin.registration-failed"):
         manager.register(module, name=info.name)
         manager.check_pending()
     _refuse_unmarked_hooks(info, module)
-    provided: dict[str, Any] = {f"{kind}s": _call_hook(info, manager, kind, KINDS[kind]) for kind in KINDS}
+    provided: dict[str, Any] = {f"{kind}s": _call_hook(info, manager, kind) for kind in KINDS}
     return Plugin(info=info, api=api, **provided)
 
 
 def _declared_api(info: PluginInfo, module: ModuleType) -> tuple[int, int]:
-    with guard(info, "read EDGEAI_API", code="plugin.import-failed"):
+    with laid_on(info, "read EDGEAI_API", code="plugin.import-failed"):
         declared: Any = getattr(module, "EDGEAI_API", None)
     if declared is None:
         raise PluginIncompatible(
@@ -199,17 +200,17 @@ def _refuse_unmarked_hooks(info: PluginInfo, module: ModuleType) -> None:
             )
 
 
-def _call_hook(info: PluginInfo, manager: pluggy.PluginManager, kind: str, spec_type: type[_S]) -> tuple[_S, ...]:
+def _call_hook(info: PluginInfo, manager: pluggy.PluginManager, kind: str) -> tuple[Spec, ...]:
     hook = f"edgeai_{kind}s"
     caller = getattr(manager.hook, hook)
     if not caller.get_hookimpls():
         return ()
-    with guard(info, f"hook {hook}", code="plugin.registration-failed"):
+    with laid_on(info, f"hook {hook}", code="plugin.registration-failed"):
         answers = caller()
-    complaints = _complaints(answers, spec_type)
+    complaints = _complaints(answers, _type_of(kind))
     if complaints:
         raise PluginFault(f"{info}: {hook}: " + "; ".join(complaints), code="plugin.registration-failed")
-    return tuple(guarded_spec(info, spec) for spec in answers[0])
+    return tuple(hosted_spec(info, kind, spec) for spec in answers[0])
 
 
 def _complaints(answers: list[Any], spec_type: type[Spec]) -> list[str]:
@@ -338,7 +339,7 @@ class Registry:
 
 
 def _kind_of(spec: Spec) -> str:
-    return next(kind for kind, spec_type in KINDS.items() if isinstance(spec, spec_type))
+    return next(kind for kind in KINDS if isinstance(spec, _type_of(kind)))
 
 
 def _table(plugins: tuple[Plugin, ...], kind: str) -> dict[str, Spec]:

@@ -236,7 +236,7 @@ __all__ = [
     "is_compatible",
 ]
 
-_CHEAPEST_FIRST = ("errors", "results", "version", "tensors", "imaging", "specs", "building", "hooks")
+_CHEAPEST_FIRST = ("errors", "results", "version", "hooks", "tensors", "imaging", "specs", "building")
 
 
 def __getattr__(name: str) -> object:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pluggy
 
-from edgeai.api.building import CompressorSpec, ConverterSpec
-from edgeai.api.specs import (
-    BackendSpec,
-    SinkSpec,
-    SourceSpec,
-    TaskSpec,
-    TransformSpec,
-)
+if TYPE_CHECKING:
+    from edgeai.api.building import CompressorSpec, ConverterSpec
+    from edgeai.api.specs import (
+        BackendSpec,
+        SinkSpec,
+        SourceSpec,
+        TaskSpec,
+        TransformSpec,
+    )
 
 PROJECT = "edgeai"
 ENTRY_POINT_GROUP = "edgeai.plugins"

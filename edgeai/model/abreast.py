@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
-from edgeai.guards.faults import Feed
+from edgeai.hosting.faults import Feed
 from edgeai.model.golden import drift
 from edgeai.model.streams import ended, lanes, miscounted
 

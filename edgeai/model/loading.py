@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgeai.api.errors import ConfigError, EdgeaiError, PluginNotFound
 from edgeai.api.specs import BackendSpec
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 from edgeai.model.steps import Breadcrumb, Step
 from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO, AUTO_ORDER, Offer, Wish

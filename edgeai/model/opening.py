@@ -13,7 +13,7 @@ from edgeai.api.results import Degradation, EngineRef
 from edgeai.api.specs import BackendSpec, OpenRequest, Options, Session, Task, TaskRequest
 from edgeai.api.tensors import TensorSpec
 from edgeai.bundle.reader import Bundle, verify_again
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
 from edgeai.model.progress import NotApplicable

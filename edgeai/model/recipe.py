@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from edgeai.bundle.manifest import Step
     from edgeai.dicom.layout import PixelLayout
     from edgeai.dicom.pixels import DecodeOptions
-    from edgeai.guards import PluginInfo
+    from edgeai.hosting import PluginInfo
 
 _DECIDING: Final = (
     *("pydicom", "pillow", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "python-gdcm"),

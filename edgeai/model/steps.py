@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, TypeAlias
 
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 
 RunStep: TypeAlias = Literal["header", "decode", "transform", "run", "interpret", "summarise"]
 """Where a run can fail. Only ``run`` is the engine's own; what its feed raises while it pulls frames is not."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from edgeai.api.errors import InferenceFailed
-from edgeai.guards.faults import Feed
+from edgeai.hosting.faults import Feed
 
 if TYPE_CHECKING:
     from edgeai.api.imaging import Frame

@@ -11,7 +11,7 @@ from edgeai.api.specs import BackendSpec, OpenRequest, Session
 from edgeai.api.version import API_VERSION
 from edgeai.bundle.reader import Bundle
 from edgeai.config import Deployment, DeviceConfig, allowing
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 from edgeai.model import Breadcrumb, Model, Step, open_model
 from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO, AUTO_ORDER, FASTEST, NO_CANDIDATE

@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 import edgeai
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 from edgeai.model import open_model
 from edgeai.model.kept_threads import cores
 from edgeai.model.threads import Turn

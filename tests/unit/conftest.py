@@ -25,7 +25,7 @@ from edgeai.bundle.manifest import (
     TensorDecl,
 )
 from edgeai.config import Spool as Limits
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
 from edgeai.spool import Spool

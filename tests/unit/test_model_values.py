@@ -13,7 +13,7 @@ import pytest
 from edgeai.api import Outcome, Result, UltrasoundRegion
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, Step, TaskUse, TensorDecl
-from edgeai.guards import PluginInfo
+from edgeai.hosting import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.model.schema1 import as_schema_1
 from edgeai.plugins import Registry, load_from

@@ -275,7 +275,7 @@ def test_a_spec_that_is_missing_names_the_plugins_that_faulted(installed):
         registry.spec("task", "look")
 
 
-# --- guarded calls
+# --- hosted calls
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ class Suite:
 
     @classmethod
     def any_spec(cls) -> Any:
-        """The spec under test, guarded as the host has it."""
+        """The spec under test, as the host has it."""
         name = cls.spec_name()
         specs = {spec.name: spec for spec in loaded(info_of(cls.plugin, cls.module)).specs(cls.kind)}
         if name not in specs:

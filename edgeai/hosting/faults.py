@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 from edgeai.api import EdgeaiError, PluginFault, Tensors
 
 HOSTS_OWN = (EdgeaiError, KeyboardInterrupt, GeneratorExit)
-"""What passes a guard as it is: our own tree, the user's Ctrl-C, and Python's own way of closing a generator."""
+"""What is laid on no plugin: our own tree, the user's Ctrl-C, and Python's own way of closing a generator."""
 
 _LOADING = ("plugin.import-failed", "plugin.registration-failed")
-_ON_THE_WAY = ("edgeai.guards", "edgeai.plugins", "importlib", "pluggy")
+_ON_THE_WAY = ("edgeai.hosting", "edgeai.plugins", "importlib", "pluggy")
 """Modules between the host and what the plugin did."""
 
 _S = TypeVar("_S")
@@ -34,7 +34,7 @@ class PluginInfo:
         return f"plugin {self.name!r} ({origin})"
 
 
-class _Guard:
+class _LaidOn:
     __slots__ = ("_code", "_info", "_step")
 
     def __init__(self, info: PluginInfo, step: str, code: str) -> None:
@@ -50,12 +50,12 @@ class _Guard:
             raise fault(self._info, self._step, error, self._code) from error
 
 
-def guard(info: PluginInfo, step: str, *, code: str = "plugin.fault") -> _Guard:
+def laid_on(info: PluginInfo, step: str, *, code: str = "plugin.fault") -> _LaidOn:
     """A context in which whatever is not an ``EdgeaiError`` becomes ``PluginFault`` naming plugin and step.
 
     ``SystemExit`` too: a plugin does not end its host. ``KeyboardInterrupt`` passes.
     """
-    return _Guard(info, step, code)
+    return _LaidOn(info, step, code)
 
 
 def fault(info: PluginInfo, step: str, error: BaseException, code: str = "plugin.fault") -> PluginFault:
@@ -85,10 +85,10 @@ def broken(info: PluginInfo, step: str, what: str) -> PluginFault:
     return PluginFault(f"{info}, {step}: {what}", code="plugin.contract")
 
 
-def guarded_call(info: PluginInfo, step: str, function: Callable[..., _S]) -> Callable[..., _S]:
-    """``function``, guarded. Only for calls that answer with a value, not with an iterator."""
+def hosted_call(info: PluginInfo, step: str, function: Callable[..., _S]) -> Callable[..., _S]:
+    """``function``, its faults laid on the plugin. Only for calls that answer with a value, not with an iterator."""
 
-    def guarded(*args: Any) -> _S:
+    def called(*args: Any) -> _S:
         try:
             return function(*args)
         except HOSTS_OWN:
@@ -96,7 +96,7 @@ def guarded_call(info: PluginInfo, step: str, function: Callable[..., _S]) -> Ca
         except BaseException as error:
             raise fault(info, step, error) from error
 
-    return guarded
+    return called
 
 
 class Feed:

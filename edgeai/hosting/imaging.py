@@ -1,0 +1,100 @@
+"""Transforms, tasks and sources, and what they build or open, as the host has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from edgeai.api.errors import TaskFailed, TransformFailed
+from edgeai.api.imaging import Frame
+from edgeai.api.results import Finding
+from edgeai.api.specs import MaskTask, Options, Source, SourceRequest, Task, TaskRequest, Transform
+from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
+from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
+
+
+class HostedTransform:
+    """See ``Transform``."""
+
+    __slots__ = ("apply",)
+
+    def __init__(self, info: PluginInfo, step: str, transform: Transform) -> None:
+        apply = hosted_call(info, f"{step}: apply", transform.apply)
+
+        def checked(frame: Frame) -> Frame:
+            answer: object = apply(frame)
+            if not isinstance(answer, Frame):
+                raise broken(info, f"{step}: apply", f"returned {type(answer).__name__}, not a Frame")
+            return answer
+
+        self.apply: Callable[[Frame], Frame] = checked
+
+
+class HostedTask:
+    """See ``Task``."""
+
+    __slots__ = ("interpret", "summarise")
+
+    def __init__(self, info: PluginInfo, step: str, task: Task) -> None:
+        self.interpret = _findings(info, f"{step}: interpret", task.interpret)
+        self.summarise = _findings(info, f"{step}: summarise", task.summarise)
+
+
+class HostedMaskTask(HostedTask):
+    """See ``MaskTask``."""
+
+    __slots__ = ("masks",)
+
+    def __init__(self, info: PluginInfo, step: str, task: MaskTask) -> None:
+        super().__init__(info, step, task)
+        self.masks = hosted_call(info, f"{step}: masks", task.masks)
+
+
+def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Callable[..., tuple[Finding, ...]]:
+    call = hosted_call(info, step, function)
+
+    def checked(*args: Any) -> tuple[Finding, ...]:
+        answer = call(*args)
+        # An empty tuple would read as "nothing found"; a task that cannot say raises TaskFailed.
+        if not isinstance(answer, tuple) or not answer or not all(isinstance(f, Finding) for f in answer):
+            raise broken(info, step, "returned no findings; TaskFailed says why there are none")
+        return answer
+
+    return checked
+
+
+class HostedSource:
+    """See ``Source``."""
+
+    __slots__ = ("_info", "_source", "_step", "close")
+
+    def __init__(self, info: PluginInfo, step: str, source: Source) -> None:
+        self._info, self._step, self._source = info, step, source
+        self.close = hosted_call(info, f"{step}: close", source.close)
+
+    def frames(self) -> Iterator[Frame]:
+        """Frames as they come."""
+        with laid_on(self._info, f"{self._step}: frames"):
+            yield from self._source.frames()
+
+
+def _transform(info: PluginInfo, what: str, transform: Any, _request: Options) -> Transform:
+    require_methods(info, f"{what}: build", transform, "apply")
+    return HostedTransform(info, what, transform)
+
+
+def _task(info: PluginInfo, what: str, task: Any, _request: TaskRequest) -> Task:
+    require_methods(info, f"{what}: build", task, "interpret", "summarise")
+    return HostedMaskTask(info, what, task) if isinstance(task, MaskTask) else HostedTask(info, what, task)
+
+
+def _source(info: PluginInfo, what: str, source: Any, _request: SourceRequest) -> Source:
+    require_methods(info, f"{what}: open", source, "frames", "close")
+    return HostedSource(info, what, source)
+
+
+_ITSELF = options(TransformFailed, "transform.options", given=lambda request: request)
+"""A transform is built of its options alone."""
+TRANSFORM = Kind("transform", {"build": Maker(_transform, (_ITSELF,))})
+TASK = Kind("task", {"build": Maker(_task, (options(TaskFailed, "task.options"),))})
+SOURCE = Kind("source", {"open": Maker(_source, (settings,))})
