@@ -8,8 +8,7 @@ refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -156,8 +155,12 @@ class Pipeline:
     def _after(self, halfway: Halfway, name: str, transform: Transform) -> Halfway:
         """One step further."""
         before = halfway.frame
-        with _named(name):
+        try:
             after: object = transform.apply(before)
+        except Exception as error:
+            raise _named(name, error) from error
+        if after is before:
+            return Halfway(before, (*halfway.trail, (name, halfway.trail[-1][1])), halfway.cuts)
         if not isinstance(after, Frame):
             raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
         cuts = halfway.cuts
@@ -193,22 +196,20 @@ def _built(index: int, step: StepLike, transforms: Mapping[str, TransformSpec]) 
             f"{name}: no loaded plugin provides this transform",
             remedy=f"loaded: {', '.join(sorted(transforms)) or 'none'}; name its plugin in the manifest's `plugins`",
         )
-    with _named(name):
-        return name, spec.build(step.options)
-
-
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Errors from inside begin with the step's name; what is not ours becomes ``PluginFault``."""
     try:
-        yield
-    except EdgeaiError as error:
-        said = str(error).removeprefix(f"{name.rpartition(' ')[2]}: ")
-        raise type(error)(f"{name}: {said}", code=error.code, remedy=error.remedy) from error
-    except MemoryError as error:
-        raise TransformFailed(f"{name}: out of memory", code="transform.memory") from error
+        return name, spec.build(step.options)
     except Exception as error:
-        raise PluginFault(f"{name}: {type(error).__name__}: {error}") from error
+        raise _named(name, error) from error
+
+
+def _named(name: str, error: Exception) -> EdgeaiError:
+    """What a step raised, beginning with the step's name; what is not ours as ``PluginFault``."""
+    if isinstance(error, EdgeaiError):
+        said = str(error).removeprefix(f"{name.rpartition(' ')[2]}: ")
+        return type(error)(f"{name}: {said}", code=error.code, remedy=error.remedy)
+    if isinstance(error, MemoryError):
+        return TransformFailed(f"{name}: out of memory", code="transform.memory")
+    return PluginFault(f"{name}: {type(error).__name__}: {error}")
 
 
 def _check_input(spec: TensorSpec) -> None:
@@ -265,8 +266,11 @@ def _in_dtype(array: Array, spec: TensorSpec) -> Array:
             code="tensor.dtype",
             remedy="say how in the transforms: window, normalise or clip",
         )
-    with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype=want)
+    if array.dtype == want:
+        array = np.ascontiguousarray(array)
+    else:
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(array, dtype=want)
     # An engine may turn NaN into any class without a word.
     if want.kind == "f" and not np.isfinite(array).all():
         raise TensorMismatch(f"input {spec.name!r} would hold values that are not finite", code="tensor.not-finite")

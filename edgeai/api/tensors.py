@@ -16,6 +16,7 @@ Tensors: TypeAlias = Mapping[str, Array]
 """Tensor name -> array. The names are the model's own, the same on every backend."""
 
 DTYPES = ("float32", "float16", "float64", "uint8", "int8", "uint16", "int16", "int32", "int64", "bool")
+_DTYPES = {name: np.dtype(name) for name in DTYPES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,10 +47,12 @@ class TensorSpec:
 
     def accepts(self, array: Array) -> bool:
         """Whether dtype, rank and every fixed extent agree."""
-        return (
-            array.dtype == np.dtype(self.dtype)
-            and array.ndim == len(self.shape)
-            and all(want is None or want == got for want, got in zip(self.shape, array.shape, strict=True))
+        if array.dtype != _DTYPES[self.dtype]:
+            return False
+        shape = array.shape
+        return shape == self.shape or (
+            len(shape) == len(self.shape)
+            and all(want is None or want == got for want, got in zip(self.shape, shape, strict=True))
         )
 
 
@@ -59,6 +62,8 @@ def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors, *, what: str = 
     Raises:
         TensorMismatch: naming every tensor that is missing, surplus or of another kind.
     """
+    if len(tensors) == len(specs) and all(_accepted(spec, tensors.get(spec.name)) for spec in specs):
+        return  # no two specs have one name, so none is missing and none surplus
     declared = {spec.name: spec for spec in specs}
     faults = [f"missing {name!r}" for name in declared if name not in tensors]
     faults += [f"surplus {name!r}" for name in tensors if name not in declared]
@@ -72,3 +77,7 @@ def check_tensors(specs: Sequence[TensorSpec], tensors: Tensors, *, what: str = 
             faults.append(f"{name!r} is {array.dtype}{array.shape}, declared {spec.dtype}{spec.shape}")
     if faults:
         raise TensorMismatch(f"{what} tensors do not match: " + "; ".join(faults))
+
+
+def _accepted(spec: TensorSpec, array: object) -> bool:
+    return isinstance(array, np.ndarray) and spec.accepts(array)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -48,10 +47,9 @@ class Classify:
             TaskFailed: the output is of the wrong size, not finite, or no probabilities.
         """
         values = self._values(outputs)
-        frame_number = context.frame.number
-        findings = self._decided(self._per_label(probabilities(values, self._options)))
-        findings += self._agreement(findings, context.instance)
-        return tuple(replace(finding, frame_number=frame_number) for finding in findings)
+        number = context.frame.number
+        findings = self._decided(self._per_label(probabilities(values, self._options)), number)
+        return findings + self._agreement(findings, context.instance, number)
 
     def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
         """One statement a label about the instance, then (``per_frame``) those of each frame.
@@ -95,19 +93,20 @@ class Classify:
         # One output and two labels: the negative first.
         return np.array([1.0 - values[0], values[0]]) if len(self._options.labels) > len(values) else values
 
-    def _decided(self, values: Probabilities) -> Findings:
-        top = int(np.argmax(values))
+    def _decided(self, table: Probabilities, frame_number: int | None = None) -> Findings:
+        values: list[float] = table.tolist()
+        top = values.index(max(values))
         findings = []
         for index, (label, value) in enumerate(zip(self._options.labels, values, strict=True)):
             threshold = label.threshold
-            reached = threshold is None or float(value) >= threshold
+            reached = threshold is None or value >= threshold
             if self._options.mode == "multi-class":
                 reached = reached and index == top
             elif self._options.mode == "binary" and len(self._options.labels) == 2 and index == 0:
                 # The complement of the positive, so that exactly one of the two is present.
                 positive = self._options.labels[1].threshold
-                reached = positive is not None and float(values[1]) < positive
-            findings.append(self._finding(index, float(value), threshold, reached))
+                reached = positive is not None and values[1] < positive
+            findings.append(self._finding(index, value, threshold, reached, frame_number))
         return _ordered(findings)
 
     def _voted(self, by_label: Sequence[dict[str, Finding]]) -> Findings:
@@ -117,7 +116,9 @@ class Classify:
             findings.append(self._finding(index, share, 0.5, share > 0.5))
         return _ordered(findings)
 
-    def _finding(self, index: int, probability: float, threshold: float | None, present: bool) -> Finding:
+    def _finding(
+        self, index: int, probability: float, threshold: float | None, present: bool, frame_number: int | None = None
+    ) -> Finding:
         label = self._options.labels[index]
         return Finding(
             kind="class",
@@ -126,16 +127,25 @@ class Classify:
             probability=probability,
             threshold=threshold,
             concept=label.concept,
+            frame_number=frame_number,
         )
 
-    def _agreement(self, findings: Findings, instance: InstanceRef) -> Findings:
+    def _agreement(self, findings: Findings, instance: InstanceRef, frame_number: int | None = None) -> Findings:
         expect = self._options.expect
         if expect is None:
             return ()
         labels = expect.labels_for(str(getattr(instance, expect.attribute)))
         if not labels:
             # The header says nothing that could be agreed with.
-            return (Finding(kind="agreement", label=expect.attribute, present=False, threshold=expect.threshold),)
+            return (
+                Finding(
+                    kind="agreement",
+                    label=expect.attribute,
+                    present=False,
+                    threshold=expect.threshold,
+                    frame_number=frame_number,
+                ),
+            )
         summed = sum(f.probability or 0.0 for f in findings if f.kind == "class" and f.label in labels)
         probability = min(1.0, summed)
         return (
@@ -145,6 +155,7 @@ class Classify:
                 present=probability >= expect.threshold,
                 probability=probability,
                 threshold=expect.threshold,
+                frame_number=frame_number,
             ),
         )
 

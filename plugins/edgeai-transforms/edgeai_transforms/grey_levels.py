@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -25,6 +26,7 @@ _OUTPUT: dict[str, tuple[float, str, int]] = {
     "uint16": (65535.0, "uint16", 16),
 }
 """Name of an output range -> white level, dtype, bits stored (0: as they were)."""
+_NOTHING_SAID = Grayscale()
 _WORTH_COUNTING = 4096
 _LEAST_LINEAR = 1.0
 _MOST_IN_FLOAT32 = 2**24
@@ -100,7 +102,10 @@ class WindowLevels:
         white, dtype, bits = _OUTPUT[self.output]
         in_units = modality_curve(frame.grayscale) if frame.stored_units else _identity
         curve = self._curve(frame, in_units)
-        pixels = mapped(frame.pixels, lambda x: curve(in_units(x)) * white, dtype)
+        # Times 1 is the same to the last bit.
+        pixels = mapped(
+            frame.pixels, lambda x: curve(in_units(x)) * white if white != 1.0 else curve(in_units(x)), dtype
+        )
         # Windowed once; a window of the header means nothing to these values any more.
         return replace(
             frame,
@@ -108,7 +113,7 @@ class WindowLevels:
             stored_units=False,
             bits_stored=bits or frame.bits_stored,
             whole_range=None,
-            grayscale=Grayscale(),
+            grayscale=_NOTHING_SAID,
         )
 
     def _curve(self, frame: Frame, in_units: Curve) -> Curve:
@@ -151,13 +156,13 @@ class WindowLevels:
             kept = pixels[(pixels < padding[0]) | (pixels > padding[1])]
             pixels = kept if kept.size else pixels
         stored = percentiles(pixels, self.low, self.high)
-        if not np.isfinite(stored).all():
+        if not all(map(math.isfinite, stored.tolist())):
             raise not_applicable("window", frame, "values that are not finite have no percentiles")
         if stored[0] == stored[1]:
             stored = np.array([pixels.min(), pixels.max()], dtype=np.float64)
         # In units after the Modality LUT; a negative slope turns the ends round.
-        ends = in_units(stored.astype(np.float64))
-        return ramp(float(ends.min()), float(ends.max()))
+        ends = in_units(stored).tolist()
+        return ramp(min(ends), max(ends))
 
 
 def _identity(levels: Levels) -> Levels:
@@ -220,7 +225,15 @@ def ramp(low: float, high: float) -> Curve:
     """Up to ``low`` 0, above ``high`` 1, straight between; a step where both are one."""
     if low == high:
         return lambda x: (x > low).astype(np.float64)
-    return lambda x: np.clip((x - low) / (high - low), 0.0, 1.0)
+    width = high - low
+
+    def between(x: Levels) -> Levels:
+        out = x - low
+        out /= width
+        np.maximum(out, 0.0, out=out)
+        return np.minimum(out, 1.0, out=out)
+
+    return between
 
 
 def percentiles(pixels: Array, low: float, high: float) -> Levels:
@@ -230,32 +243,42 @@ def percentiles(pixels: Array, low: float, high: float) -> Levels:
     """
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2 or pixels.size < _WORTH_COUNTING:
         return np.asarray(np.percentile(pixels, (low, high)), dtype=np.float64)
-    least = int(pixels.min())
-    upto = _counts(pixels, least).cumsum()
-    where = np.array((low, high)) / 100.0 * (pixels.size - 1)
-    before = np.floor(where)
-    part = where - before
-    ranks = np.concatenate((before, np.minimum(before + 1, pixels.size - 1)))
-    a, b = (np.searchsorted(upto, ranks, side="right") + least).astype(np.float64).reshape(2, 2)
-    # numpy's own order of operations, so that the last bit is numpy's too.
-    return np.where(part < 0.5, a + (b - a) * part, b - (b - a) * (1.0 - part))
+    least, last = int(pixels.min()), pixels.size - 1
+    places = [quantile / 100.0 * last for quantile in (low, high)]
+    ranks = [rank for place in places for rank in (math.floor(place), min(math.floor(place) + 1, last))]
+    a, b, c, d = _counts(pixels, least).cumsum().searchsorted(ranks, side="right").tolist()
+    return np.array((_between(a + least, b + least, places[0]), _between(c + least, d + least, places[1])))
 
 
-def _counts(pixels: Array, least: int) -> npt.NDArray[np.intp]:
+def _between(a: int, b: int, place: float) -> float:
+    """From a to b as far as the place is from one whole number to the next; in numpy's order, to numpy's last bit."""
+    part = place - math.floor(place)
+    return a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part)
+
+
+def _counts(pixels: Array, least: int) -> Array:
     """How many pixels have each value from ``least`` on."""
-    if pixels.dtype == np.uint8 and pixels.size <= _MOST_IN_FLOAT32:
-        return _byte_counts(pixels.reshape(len(pixels), -1))[least:]
+    if pixels.dtype.kind == "u" and pixels.size <= _MOST_IN_FLOAT32:
+        plane = pixels.reshape(len(pixels), -1)
+        return _byte_counts(plane)[least:] if pixels.dtype.itemsize == 1 else _word_counts(plane, least)
     shifted = pixels if least == 0 else np.subtract(pixels, least, dtype=np.intp)
     return np.bincount(shifted.ravel())
 
 
-def _byte_counts(plane: Array) -> npt.NDArray[np.intp]:
+def _byte_counts(plane: Array) -> Array:
     # A counter that is raised again and again waits for itself: a black surround is not counted pixel by pixel.
     is_dark = 2 * cv2.countNonZero(plane) < plane.size
     counts = np.asarray(cv2.calcHist([plane], [0], plane if is_dark else None, [256], [0, 256]))
-    out = counts.ravel().astype(np.intp)
+    out: Array = counts.ravel().astype(np.intp)
     if is_dark:
         out[0] = plane.size - out.sum()
+    return out
+
+
+def _word_counts(plane: Array, least: int) -> Array:
+    above = int(plane.max()) + 1
+    counts = np.asarray(cv2.calcHist([plane], [0], None, [above - least], [least, above]))
+    out: Array = counts.ravel().astype(np.intp)
     return out
 
 
@@ -270,10 +293,13 @@ def mapped(pixels: Array, curve: Curve, dtype: str) -> Array:
 
 def _through_table(pixels: Array, curve: Curve, dtype: str, least: int, most: int) -> Array:
     bits = 8 * pixels.dtype.itemsize
-    # Only the values that occur are computed; a signed value is looked up by its bits.
-    values = np.arange(least, most + 1)
-    table = np.zeros(2**bits, dtype)
-    table[values & 2**bits - 1] = _as(curve(values.astype(np.float64)), dtype)
+    # Only the values that occur are computed, and no other is looked up; a signed one by its bits.
+    values = np.arange(least, most + 1, dtype=np.float64)
+    table = np.empty(2**bits, dtype)
+    if least >= 0:
+        table[least : most + 1] = _as(curve(values), dtype)
+    else:
+        table[np.arange(least, most + 1) & 2**bits - 1] = _as(curve(values), dtype)
     out: Array = cv2.LUT(pixels.view(f"u{pixels.dtype.itemsize}"), table)
     return out.reshape(pixels.shape)
 

@@ -209,6 +209,16 @@ def test_a_black_surround_is_counted_too(dark: float) -> None:
         assert np.array_equal(_counts(plane, least), np.bincount(plane.ravel(), minlength=256)[least:])
 
 
+@pytest.mark.parametrize("ends", [(0, 65535), (0, 4095), (65000, 65535), (40000, 40001), (7, 7)])
+def test_words_are_counted_exactly(ends: tuple[int, int]) -> None:
+    random = np.random.default_rng(9)
+    pixels = random.integers(ends[0], ends[1], (120, 160), endpoint=True).astype(np.uint16)
+    pixels[3, 4], pixels[5, 6] = ends
+    for plane in (pixels, pixels[:, 3:90], pixels[pixels < 50000], pixels[pixels >= 50000]):
+        if plane.size:
+            assert np.array_equal(_counts(plane, int(plane.min())), np.bincount(plane.ravel())[int(plane.min()) :])
+
+
 # --- what the header states and cannot mean -----------------------------------------------------------
 
 STEPS = {

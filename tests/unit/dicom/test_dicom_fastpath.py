@@ -14,6 +14,8 @@ from pydicom.encaps import generate_frames
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from edgeai.api import ConfigError, Frame, PixelsRejected
+from edgeai.dicom.codestream import read_codestream
+from edgeai.dicom.header import read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames, read_stored
 
 Build = Callable[..., Path]
@@ -227,3 +229,44 @@ def test_damage_is_refused_on_the_shortcut_too(build: Build, j2k: Callable[[np.n
         with pytest.raises(PixelsRejected) as refused:
             only(path, fast=BOTH, min_rows=16, min_columns=16)
         assert refused.value.code == "pixels.codec"
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("photometric", ["MONOCHROME2", "YBR_FULL_422", "RGB"])
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+def test_a_scaled_jpeg_is_what_pillow_gives_for_the_file(
+    build: Build, photometric: str, halvings: int, progressive: bool
+) -> None:
+    """Odd extents, noise and every kind of colour: to the last bit, whoever has read the header."""
+    pixels = np.random.default_rng(4).integers(0, 255, (91, 117, 3), dtype=np.uint8)
+    grey, rgb = photometric == "MONOCHROME2", photometric == "RGB"
+    data = jpeg(pixels[..., 0] if grey else pixels, progressive=progressive, keep_rgb=rgb, subsampling=0 if rgb else 2)
+    path = build(pixels[..., 0] if grey else pixels, photometric, JPEGBaseline8Bit, frames=[data])
+    step = 1 << halvings
+    image = Image.open(BytesIO(data))
+    image.draft("L" if photometric == "YBR_FULL_422" else None, (117 // step, 91 // step))
+    frame = only(path, fast=SMALLEST | LUMA, min_rows=91 // step, min_columns=117 // step)
+    assert frame.pixels.shape[:2] == (-(-91 // step), -(-117 // step))
+    assert np.array_equal(frame.pixels, np.asarray(image))
+
+
+@pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\xd0", b"\xff\x00"])
+def test_a_frame_header_that_only_libjpeg_would_come_to_is_none(build: Build, marker: bytes) -> None:
+    """Markers without a length, read as if they had one, hide an image that is wider than its buffer would be."""
+    wide = jpeg(np.zeros((1024, 2048), np.uint8))
+    small = jpeg(np.zeros((64, 64), np.uint8))
+    frame_header = wide.index(b"\xff\xc0")
+    hidden = wide[frame_header:]
+    hidden += bytes(0xFFC0 - len(hidden))
+    data = wide[:frame_header] + marker + hidden + small[2:]
+    path = build(np.zeros((64, 64), np.uint8), syntax=JPEGBaseline8Bit, frames=[data])
+    layout = read_header(path).pixels
+    assert layout is not None
+    stream, plain = read_codestream(data, layout), read_codestream(small, layout)
+    assert stream is not None
+    assert plain is not None
+    assert not stream.is_plain, "not for a decoder that believes what it is told"
+    assert plain.is_plain
+    for fast in (REDUCED, SMALLEST, BOTH):
+        with pytest.raises(PixelsRejected):
+            only(path, fast=fast, min_rows=8, min_columns=8)
