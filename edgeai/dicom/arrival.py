@@ -15,7 +15,7 @@ from edgeai.api.errors import DicomRejected
 from edgeai.api.imaging import InstanceRef
 from edgeai.dicom.content import ContentDigest
 from edgeai.dicom.header import Header, read_header
-from edgeai.dicom.storage import image_classes
+from edgeai.dicom.storage import IMAGE_CLASSES
 
 IMPLEMENTATION_CLASS_UID: Final = "2.25.190434617082340186104389420217526613043"
 IMPLEMENTATION_VERSION_NAME: Final = "EDGEAI"
@@ -83,7 +83,7 @@ def take(
             raise DicomRejected("the data set holds another SOP Instance than announced", code="dicom.uid-mismatch")
         if sop_class_uid not in ("", instance.sop_class_uid):
             raise DicomRejected("the data set is of another SOP Class than announced", code="dicom.uid-mismatch")
-        if header.pixels is None and instance.sop_class_uid not in image_classes():
+        if header.pixels is None and instance.sop_class_uid not in IMAGE_CLASSES:
             raise DicomRejected(
                 "not an image: it has no pixels, and neither have others of its SOP Class",
                 code="dicom.not-an-image",

@@ -23,7 +23,7 @@ from edgeai.dicom.proposal import (
     ProposedContext,
     read_proposal,
 )
-from edgeai.dicom.storage import VERIFICATION, accepted_syntax, image_classes
+from edgeai.dicom.storage import IMAGE_CLASSES, VERIFICATION, accepted_syntax
 
 _APPLICATION_CONTEXT_UID: Final = "1.2.840.10008.3.1.1.1"
 _IMPLICIT_LITTLE: Final = "1.2.840.10008.1.2"
@@ -190,7 +190,7 @@ def _accept(request: bytes, proposal: Proposal) -> Accepted:
 
 
 def _answered(proposed: ProposedContext, syntax: str | None) -> bytes:
-    known = proposed.abstract_syntax == VERIFICATION or proposed.abstract_syntax in image_classes()
+    known = proposed.abstract_syntax == VERIFICATION or proposed.abstract_syntax in IMAGE_CLASSES
     result = _ACCEPTANCE if syntax else _NO_TRANSFER_SYNTAX if known else _NO_ABSTRACT_SYNTAX
     # Of a context that is not accepted the transfer syntax says nothing (PS3.8 9.3.3.2), and must be there.
     name = _item(TRANSFER_SYNTAX, (syntax or _IMPLICIT_LITTLE).encode("ascii"))

@@ -15,7 +15,7 @@ from typing import Final
 from edgeai.api.errors import DicomRejected
 from edgeai.dicom.encapsulated import ends_in_time
 from edgeai.dicom.header import Header
-from edgeai.dicom.storage import image_classes
+from edgeai.dicom.storage import IMAGE_CLASSES
 
 _CUT: Final = frozenset(("dicom.truncated", "dicom.structure", "dicom.deflate"))
 _BEGINNING_BYTES: Final = 132
@@ -57,7 +57,7 @@ def is_whole(header: Header, path: Path) -> bool:
     """Whether the file has all that its own structure announces; of one that is deflated only its header tells."""
     pixels = header.pixels
     if pixels is None:
-        return header.instance.sop_class_uid not in image_classes()
+        return header.instance.sop_class_uid not in IMAGE_CLASSES
     if pixels.value_bytes is not None or pixels.syntax.deflated:
         return pixels.there_bytes == (pixels.value_bytes or 0)
     with path.open("rb") as file:

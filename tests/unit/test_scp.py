@@ -23,7 +23,7 @@ from edgeai.api import SpoolFull
 from edgeai.config import Spool as SpoolConfig
 from edgeai.dicom import arrival
 from edgeai.dicom.negotiation import AssociationRules, PeerRule
-from edgeai.dicom.storage import image_classes
+from edgeai.dicom.storage import IMAGE_CLASSES
 from edgeai.dicom.syntaxes import SUPPORTED
 from edgeai.roles.ingest import SpoolIntake
 from edgeai.testing.dicom_peers import (
@@ -155,7 +155,27 @@ def test_every_storage_class_is_an_image_or_known_to_be_none() -> None:
         "SurfaceSegmentation|ProcedureLog|StructuredDisplay"
     )
     for name, uid in sop_class._STORAGE_CLASSES.items():
-        assert (uid in image_classes()) != bool(re.search(without_pixels, name)), name
+        assert (uid in IMAGE_CLASSES) != bool(re.search(without_pixels, name)), name
+
+
+def test_whatever_is_called_an_image_is_taken_and_nothing_is_taken_for_one() -> None:
+    # A class that an update of either library brings fails here, and goes into the list.
+    named = {str(uid): name for name, uid in vars(sop_class).items() if isinstance(uid, sop_class.SOPClass)}
+    named |= {uid: keyword for uid, (_, kind, _, _, keyword) in UID_dictionary.items() if kind == "SOP Class"}
+    storage = {uid: name for uid, name in named.items() if uid.startswith("1.2.840.10008.5.1.4.1.1.")}
+    assert {uid for uid, name in storage.items() if "ImageStorage" in name} <= IMAGE_CLASSES <= storage.keys()
+    others = {storage[uid] for uid in IMAGE_CLASSES if "ImageStorage" not in storage[uid]}
+    assert others == {
+        "EnhancedUSVolumeStorage",
+        "ParametricMapStorage",
+        "SegmentationStorage",
+        "LabelMapSegmentationStorage",
+        "HeightMapSegmentationStorage",
+        "OphthalmicOpticalCoherenceTomographyBscanVolumeAnalysisStorage",
+        "OphthalmicThicknessMapStorage",
+        "CornealTopographyMapStorage",
+        "RTDoseStorage",
+    }
 
 
 @pytest.mark.parametrize("keyword", ["UltrasoundImageStorageRetired", "UltrasoundMultiFrameImageStorageRetired"])
