@@ -15,7 +15,7 @@ from edgeai.api.errors import ConfigError
 from edgeai.api.results import InstanceIds
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
     from edgeai.config import Privacy
 
 MIN_KEY_BYTES = 32

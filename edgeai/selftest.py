@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Result
 
 UID_ROOT: Final = "2.25.170651858065393218184391646505235180343"

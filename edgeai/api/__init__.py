@@ -69,13 +69,14 @@ if TYPE_CHECKING:
         Frame,
         Geometry,
         Grayscale,
-        InstanceRef,
         Lut,
         Points,
         Spacing,
         UltrasoundRegion,
         Window,
     )
+    from edgeai.api.instances import InstanceRef
+    from edgeai.api.options import Options, OptionSpec
     from edgeai.api.results import (
         RESULT_SCHEMA,
         Attachment,
@@ -95,21 +96,15 @@ if TYPE_CHECKING:
         Result,
         SignerRef,
     )
+    from edgeai.api.sinks import Message, Receipt, Sink, SinkRequest, SinkSpec
     from edgeai.api.specs import (
         BackendSpec,
         Described,
         Device,
         FrameContext,
         MaskTask,
-        Message,
         OpenRequest,
-        Options,
-        OptionSpec,
-        Receipt,
         Session,
-        Sink,
-        SinkRequest,
-        SinkSpec,
         Source,
         SourceRequest,
         SourceSpec,
@@ -236,7 +231,8 @@ __all__ = [
     "is_compatible",
 ]
 
-_CHEAPEST_FIRST = ("errors", "results", "version", "hooks", "tensors", "imaging", "specs", "building")
+_WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances")
+_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building")
 
 
 def __getattr__(name: str) -> object:

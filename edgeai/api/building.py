@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from edgeai.api.specs import Options, OptionSpec
+from edgeai.api.options import Options, OptionSpec
 from edgeai.api.tensors import Tensors, TensorSpec
 
 

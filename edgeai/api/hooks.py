@@ -8,13 +8,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from edgeai.api.building import CompressorSpec, ConverterSpec
-    from edgeai.api.specs import (
-        BackendSpec,
-        SinkSpec,
-        SourceSpec,
-        TaskSpec,
-        TransformSpec,
-    )
+    from edgeai.api.sinks import SinkSpec
+    from edgeai.api.specs import BackendSpec, SourceSpec, TaskSpec, TransformSpec
 
 PROJECT = "edgeai"
 ENTRY_POINT_GROUP = "edgeai.plugins"

@@ -1,4 +1,4 @@
-"""Which image, which plane of it, and where each pixel of a processed plane came from.
+"""Which plane of an image, and where each pixel of a processed plane came from.
 
 DICOM attributes are the snake_case of their keyword (PS3.6). Nothing here carries a patient attribute.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api.errors import DicomRejected
+from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Note
 from edgeai.api.tensors import Array
 
@@ -37,28 +38,6 @@ class Spacing(NamedTuple):
     between_rows_mm: float
     between_columns_mm: float
     source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceRef:
-    """One SOP Instance, by what is needed to route it, and to trace a result back to it."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str = ""
-    study_instance_uid: str = ""
-    modality: str = ""
-    transfer_syntax_uid: str = ""
-    rows: int = 0
-    columns: int = 0
-    number_of_frames: int = 1
-    samples_per_pixel: int = 1
-    photometric_interpretation: str = ""
-    bits_stored: int = 0
-    body_part_examined: str = ""
-    view_position: str = ""
-    manufacturer: str = ""
-    manufacturer_model_name: str = ""
 
 
 _PLANES: Final = (0, 1)

@@ -9,26 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-from edgeai.api.imaging import Frame, InstanceRef
+from edgeai.api.imaging import Frame
+from edgeai.api.instances import InstanceRef
+from edgeai.api.options import Options, OptionSpec
 from edgeai.api.results import Findings
 from edgeai.api.tensors import Array, Tensors, TensorSpec
-
-Options: TypeAlias = Mapping[str, Any]
-"""JSON values by name. Signed where they come from a manifest, plumbing where from a configuration."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptionSpec:
-    """One option that a spec takes; ``help`` gives units, ``choices`` bounds strings."""
-
-    name: str
-    help: str
-    default: Any = None
-    required: bool = False
-    choices: tuple[Any, ...] = ()
-
 
 # --- backends ---------------------------------------------------------------------------------
 
@@ -225,83 +212,7 @@ class TaskSpec:
     help: str = ""
 
 
-# --- sinks and sources ------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One thing to publish: ``body`` is UTF-8 JSON; (``key``, ``attempt``) is stable over retries."""
-
-    key: str
-    """The result id, or an identifier of the event's own."""
-    channel: str
-    """``result/<deployment>``, ``event`` or ``status``."""
-    body: bytes
-    sequence: int = 0
-    """Rises by one a message of this device; order within a channel is order of this."""
-    attempt: int = 1
-    """Of a result: receivers deduplicate by (result id, attempt), and the highest attempt counts."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What became of one message of a ``put``.
-
-    Attributes:
-        sequence: the message's own.
-        verdict: ``delivered``: it is safe on the other side; ``refused``: the other side will never take it;
-            ``later``: offer it again after a pause.
-        code: stable; why it was not delivered.
-        reason: the same in one sentence.
-    """
-
-    sequence: int
-    verdict: Literal["delivered", "refused", "later"]
-    code: str = ""
-    reason: str = ""
-
-
-class Sink(Protocol):
-    """Where results go. ``put`` says what became of each message.
-
-    Two attributes are a sink's own choice. ``gives_receipts = True``: ``SinkFailed`` speaks of the sink as a whole and
-    never of a message, and ``put([])`` asks whether the other side is there. ``verified = False``: that side cannot
-    say that it refuses a message.
-    """
-
-    def put(self, messages: Sequence[Message]) -> Sequence[Receipt] | None:
-        """Deliver all, in order, each at least once.
-
-        Returns:
-            A receipt for each message; one without a receipt is offered again. ``None`` means that all were delivered.
-
-        Raises:
-            SinkFailed: nothing is assumed delivered; all are offered again, after a pause.
-        """
-        ...
-
-    def close(self) -> None:
-        """Twice is fine."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkRequest:
-    """Open a sink: the device's identity and the configuration's table for it."""
-
-    device_id: str
-    site: str
-    settings: Options
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SinkSpec:
-    """A kind of destination."""
-
-    name: str
-    open: Callable[[SinkRequest], Sink]
-    settings: tuple[OptionSpec, ...] = ()
-    help: str = ""
+# --- sources ----------------------------------------------------------------------------------
 
 
 class Source(Protocol):

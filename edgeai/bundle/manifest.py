@@ -17,7 +17,7 @@ import msgspec
 
 import edgeai
 from edgeai.api.errors import BundleRejected
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.api.tensors import DTYPES, TensorSpec
 from edgeai.bundle.paths import check_path, check_paths
 from edgeai.bundle.strict_json import read_object

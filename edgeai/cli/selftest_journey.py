@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.bundle.admission import read_admitted
 from edgeai.bundle.manifest import Eligibility
 from edgeai.cli.selftest_ways import FarEnd, OutOfSpool, WayIn, far_end, way_in

@@ -185,7 +185,7 @@ class AtBroker:
     name = "broker"
 
     def __init__(self, config: DeviceConfig) -> None:
-        from edgeai.api.specs import SinkRequest
+        from edgeai.api.sinks import SinkRequest
         from edgeai.mqtt import connect
         from edgeai.sinks.mqtt import broker_of
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Failure, Finding, GuardFigure, Outcome, Result
 from edgeai.cli.wording import agreements, classes, disagrees, percent
 

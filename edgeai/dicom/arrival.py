@@ -12,7 +12,7 @@ from struct import Struct
 from typing import Final, Protocol
 
 from edgeai.api.errors import DicomRejected
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.dicom.content import ContentDigest
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.storage import IMAGE_CLASSES

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from edgeai.api.errors import DicomRejected
-from edgeai.api.imaging import Geometry, Grayscale, InstanceRef
+from edgeai.api.imaging import Geometry, Grayscale
+from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Note
 from edgeai.dicom import doubles
 from edgeai.dicom.attributes import WANTED, Attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgeai.api.errors import DicomRejected
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.api.tensors import Array
 from edgeai.dicom import grayscale
 from edgeai.dicom.attributes import TAGS, Attributes, bad, label

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.api.specs import BackendSpec, SinkRequest, SinkSpec
+from edgeai.api.sinks import SinkRequest, SinkSpec
+from edgeai.api.specs import BackendSpec
 from edgeai.bundle.admission import admit
 from edgeai.bundle.reader import open_bundle
 from edgeai.bundle.trust import TrustPolicy

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.api.specs import SinkRequest
+from edgeai.api.sinks import SinkRequest
 from edgeai.config import DeviceConfig
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.certificates import common_name

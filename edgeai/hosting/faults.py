@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from traceback import walk_tb
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgeai.api import EdgeaiError, PluginFault, Tensors
+from edgeai.api.errors import EdgeaiError, PluginFault
+
+if TYPE_CHECKING:
+    from edgeai.api.tensors import Tensors
 
 HOSTS_OWN = (EdgeaiError, KeyboardInterrupt, GeneratorExit)
 """What is laid on no plugin: our own tree, the user's Ctrl-C, and Python's own way of closing a generator."""

@@ -7,8 +7,9 @@ from typing import Any
 
 from edgeai.api.errors import TaskFailed, TransformFailed
 from edgeai.api.imaging import Frame
+from edgeai.api.options import Options
 from edgeai.api.results import Finding
-from edgeai.api.specs import MaskTask, Options, Source, SourceRequest, Task, TaskRequest, Transform
+from edgeai.api.specs import MaskTask, Source, SourceRequest, Task, TaskRequest, Transform
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeai.api.specs import Message, Receipt, Sink, SinkRequest
+from edgeai.api.sinks import Message, Receipt, Sink, SinkRequest
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, require_methods, settings
 

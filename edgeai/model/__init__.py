@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeai.api.specs import Options
+from edgeai.api.options import Options
 from edgeai.bundle.reader import Bundle, default_cache_dir, open_bundle
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeai.api.errors import BackendUnavailable
-from edgeai.api.specs import Options
+from edgeai.api.options import Options
 from edgeai.bundle.reader import Bundle
 from edgeai.model.hardware import hardware
 from edgeai.selection import Wish

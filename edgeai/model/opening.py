@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from edgeai.api.errors import BackendError, BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
+from edgeai.api.options import Options
 from edgeai.api.results import Degradation, EngineRef
-from edgeai.api.specs import BackendSpec, OpenRequest, Options, Session, Task, TaskRequest
+from edgeai.api.specs import BackendSpec, OpenRequest, Session, Task, TaskRequest
 from edgeai.api.tensors import TensorSpec
 from edgeai.bundle.reader import Bundle, verify_again
 from edgeai.hosting import PluginInfo

@@ -16,7 +16,8 @@ from edgeai.dicom.notes import DETECTOR_PLANE
 from edgeai.model.results import Stopwatch, ids_of, now, result_id
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import Geometry, InstanceRef
+    from edgeai.api.imaging import Geometry
+    from edgeai.api.instances import InstanceRef
     from edgeai.dicom.header import Header
     from edgeai.model.running import Model
     from edgeai.model.sharing import SharedFrames

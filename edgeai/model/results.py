@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Final
 
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.api.results import InstanceIds, ModelRef
 from edgeai.bundle.reader import Bundle
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from edgeai.api.errors import EdgeaiError, PluginFault, SinkFailed
-from edgeai.api.specs import Message, Receipt, Sink, SinkRequest, SinkSpec
+from edgeai.api.sinks import Message, Receipt, Sink, SinkRequest, SinkSpec
 from edgeai.logs import Log
 from edgeai.roles.lanes import Lane, Pause, Trouble
 from edgeai.spool import Spool

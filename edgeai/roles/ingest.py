@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeai.api.errors import ConfigError, EdgeaiError
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.config import DeviceConfig, Folder, Scp
 from edgeai.dicom.arrival import sweep
 from edgeai.dicom.folder import FolderOptions, WatchedFolder

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.api.specs import Message
+from edgeai.api.sinks import Message
 
 BACKOFF_MIN_S = 0.2
 BACKOFF_MAX_S = 15.0

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.api.specs import Message, SinkRequest
+from edgeai.api.sinks import Message, SinkRequest
 from edgeai.config import DeviceConfig
 from edgeai.health import StatusNews, Watch, read_health, status_body
 from edgeai.health_server import HealthServer

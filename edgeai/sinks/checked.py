@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeai.api.errors import ConfigError
-from edgeai.api.specs import Options
+from edgeai.api.options import Options
 
 if TYPE_CHECKING:
     from edgeai.config import Table

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from edgeai.api.errors import ConfigError, SinkFailed
 from edgeai.api.hooks import hookimpl
-from edgeai.api.specs import Message, OptionSpec, Receipt, SinkRequest, SinkSpec
+from edgeai.api.options import OptionSpec
+from edgeai.api.sinks import Message, Receipt, SinkRequest, SinkSpec
 from edgeai.sinks.checked import check_settings
 
 EDGEAI_API = (1, 1)

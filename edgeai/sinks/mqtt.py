@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeai.api.errors import MqttError, SinkFailed
 from edgeai.api.hooks import hookimpl
-from edgeai.api.specs import Message, Receipt, SinkRequest, SinkSpec
+from edgeai.api.sinks import Message, Receipt, SinkRequest, SinkSpec
 from edgeai.mqtt import ACK_TIMEOUT_S, Connection, Loss, Outgoing, connect
 from edgeai.mqtt.reasons import BLAMED, PATIENCE, answer_to
 from edgeai.sinks.blame import QUIET_S, STRIKES, Blame, Twin

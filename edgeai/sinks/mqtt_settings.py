@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api.errors import MqttError
-from edgeai.api.specs import OptionSpec, SinkRequest
+from edgeai.api.options import OptionSpec
+from edgeai.api.sinks import SinkRequest
 from edgeai.mqtt import Broker, tls_context
 from edgeai.tls_files import TlsFiles
 

@@ -14,7 +14,7 @@ from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
 
 Kind = Literal["received", "known", "redone", "differs"]
 """New; nothing to do; known, and something of it is done (again); other content than before under this UID."""

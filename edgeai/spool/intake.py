@@ -19,7 +19,7 @@ from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
 
 _BACKLOG_AGE_S = 0.5
 

@@ -25,7 +25,7 @@ from edgeai.spool.queueing import (
 )
 
 if TYPE_CHECKING:
-    from edgeai.api.specs import Message
+    from edgeai.api.sinks import Message
 
 __all__ = ["EVENT_SCHEMA", "LANES", "Outbox", "Refusal", "queue_event", "queue_message"]
 
@@ -159,7 +159,7 @@ def _forget_sink(db: sqlite3.Connection, name: str) -> None:
 
 def _message(row: tuple[Any, ...]) -> Message:
     """The message of a row of ``_rows``; ValueError or TypeError where the row is damaged."""
-    from edgeai.api.specs import Message
+    from edgeai.api.sinks import Message
 
     sequence, key, attempt, channel, kind, body, is_in_its_lane = row
     if kind != "blob":

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
 
 
 def json_object(text: object) -> dict[str, Any] | None:
@@ -22,7 +22,7 @@ def json_object(text: object) -> dict[str, Any] | None:
 
 def instance_of(uid: object, ref: object) -> InstanceRef | None:
     """The instance as it was admitted under ``uid``; keys of a later version are ignored."""
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
 
     body = json_object(ref) or {}
     try:
@@ -34,7 +34,7 @@ def instance_of(uid: object, ref: object) -> InstanceRef | None:
 
 def nameless(uid: object) -> InstanceRef:
     """All that is left of an instance whose row cannot be read."""
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
 
     return InstanceRef(sop_class_uid="", sop_instance_uid=uid if isinstance(uid, str) else "")
 
@@ -51,6 +51,6 @@ def seconds(value: object, default: float) -> float:
 
 @cache
 def _known() -> frozenset[str]:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
 
     return frozenset(field.name for field in fields(InstanceRef))

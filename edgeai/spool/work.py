@@ -16,7 +16,7 @@ from edgeai.spool.rows import instance_of, nameless, seconds, whole
 from edgeai.spool.sharing import Sharing
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import InstanceRef
+    from edgeai.api.instances import InstanceRef
     from edgeai.api.results import Result
 
 Cause = Literal["crashed", "deadline", "memory", "interrupted"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api.errors import MqttError, SinkFailed
-from edgeai.api.specs import Message, SinkRequest
+from edgeai.api.sinks import Message, SinkRequest
 from edgeai.dicom.scp import server_tls
 from edgeai.mqtt import Broker, Outgoing, connect, tls_context
 from edgeai.sinks.mqtt import MqttSink

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgeai.api.errors import SpoolError
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.dicom.folder import FolderOptions, WatchedFolder
 from edgeai.testing.dicom_peers import Receiving, radiograph, save, wait_until
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edgeai.api.imaging import InstanceRef
+from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
 from edgeai.cli.picture.column import Column
 from edgeai.cli.picture.style import (
