@@ -22,7 +22,6 @@ from edgeai.api.errors import PixelsRejected
 from edgeai.api.results import Note
 from edgeai.api.tensors import Array
 from edgeai.dicom.codestream import Codestream, without_marks
-from edgeai.dicom.gdcm_process import decode_gdcm
 from edgeai.dicom.layout import PixelLayout
 from edgeai.dicom.native import decode_native
 from edgeai.dicom.notes import OTHER_DECODER
@@ -144,6 +143,8 @@ def _by(name: str, data: bytes, layout: PixelLayout, stream: Codestream | None) 
 
 
 def _by_gdcm(data: bytes, layout: PixelLayout) -> tuple[Array, str]:
+    from edgeai.dicom.gdcm_process import decode_gdcm  # the last to be asked
+
     is_jpeg = layout.syntax.codec in ("jpeg", "jpeg-lossless")
     photometric = layout.photometric_interpretation
     undone = layout.syntax.codec == "jpeg2000" and photometric in ("YBR_RCT", "YBR_ICT")

@@ -19,7 +19,6 @@ from edgeai.api.tensors import Array
 from edgeai.dicom import codecs, colour, fastpath
 from edgeai.dicom.codecs import Decoded
 from edgeai.dicom.codestream import bare_codestream, read_codestream
-from edgeai.dicom.deflated import notes_behind
 from edgeai.dicom.doubles import PIXEL_DATA_TWICE
 from edgeai.dicom.encapsulated import frame_fragments, read_fragments
 from edgeai.dicom.header import Header, read_header
@@ -180,7 +179,11 @@ def _native(
     path: str | os.PathLike[str], layout: PixelLayout, numbers: Iterable[int]
 ) -> Iterator[tuple[int, Array, tuple[Note, ...]]]:
     """(number, stored values, notes) of each frame. What stands behind a plain file's pixels its header has told."""
-    notes = notes_behind(path, layout) if layout.syntax.deflated else ()
+    notes: tuple[Note, ...] = ()
+    if layout.syntax.deflated:
+        from edgeai.dicom.deflated import notes_behind  # hardly anybody deflates
+
+        notes = notes_behind(path, layout)
     for number, values in native_frames(path, layout, numbers):
         yield number, values, notes
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from edgeai.api import Frame, Geometry, InstanceRef
 from edgeai.api.errors import EdgeaiError, InputRejected, TensorMismatch
-from edgeai.api.imaging import Frame, Geometry
-from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
 from edgeai.api.specs import FrameContext, Session, Task
 from edgeai.api.tensors import Array, Tensors, check_tensors
