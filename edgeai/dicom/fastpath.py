@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from edgeai.api.tensors import Array
 from edgeai.dicom.codecs import converts_itself, is_ybr, open_jpeg
 from edgeai.dicom.codestream import Codestream
 from edgeai.dicom.layout import PixelLayout
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 NAMES: Final = frozenset({"luma", "reduced", "smallest"})
 _MARGINS: Final = (("smallest", 1), ("reduced", 2))
@@ -131,12 +128,11 @@ def _jpeg(data: bytes, layout: PixelLayout, stream: Codestream, shortcut: Shortc
     step = 1 << shortcut.halvings
     size = (-(-layout.columns // step), -(-layout.rows // step))
     if stream.is_plain:
-        image = _at_once(data, mode, size, step)
-    else:
-        image = open_jpeg(data)
-        image.draft(mode, (max(1, layout.columns // step), max(1, layout.rows // step)))
-        if image.size != size:
-            raise ValueError(f"its size is {image.size}, not {size}")
+        return _at_once(data, mode, size, step), photometric
+    image = open_jpeg(data)
+    image.draft(mode, (max(1, layout.columns // step), max(1, layout.rows // step)))
+    if image.size != size:
+        raise ValueError(f"its size is {image.size}, not {size}")
     return np.asarray(image), photometric
 
 
@@ -152,7 +148,7 @@ def _wanted(layout: PixelLayout, stream: Codestream, shortcut: Shortcut) -> tupl
     return "YCbCr" if stream.libjpeg_ybr else "RGB", "YBR_FULL" if is_ybr(layout, stream) else "RGB"
 
 
-def _at_once(data: bytes, mode: str, size: tuple[int, int], step: int) -> Image.Image:
+def _at_once(data: bytes, mode: str, size: tuple[int, int], step: int) -> Array:
     """A JPEG by Pillow's decoder without Pillow's own reading of the header, a tenth of a small frame's time.
 
     The decoder writes rows of whatever width libjpeg finds into a buffer as wide as it is told: call it only where
@@ -160,7 +156,9 @@ def _at_once(data: bytes, mode: str, size: tuple[int, int], step: int) -> Image.
     """
     from PIL import Image  # as in codecs
 
-    return Image.frombytes(mode, size, data, "jpeg", mode, "", step, 0)
+    values = Image.frombytes(mode, size, data, "jpeg", mode, "", step, 0).tobytes()
+    shape = (size[1], size[0]) if mode == "L" else (size[1], size[0], 3)
+    return np.frombuffer(values, np.uint8).reshape(shape)
 
 
 def _jpeg2000(data: bytes, layout: PixelLayout, stream: Codestream, halvings: int) -> tuple[Array, str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -30,7 +30,11 @@ class Ahead(Generic[T]):
 
     def __init__(self, items: Iterable[T], *, depth: int) -> None:
         self._items = items
-        self._ready: queue.Queue[T | _End] = queue.Queue(depth)
+        # Two of C's queues, places and items: one of Python's with a bound takes ten times as long an item.
+        self._ready: SimpleQueue[T | _End] = SimpleQueue()
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(depth):
+            self._places.put(None)
         self._stopped = False
         self._ended = False
         self._thread = threading.Thread(target=self._make, name="edgeai-ahead", daemon=True)
@@ -39,6 +43,7 @@ class Ahead(Generic[T]):
         error: BaseException | None = None
         try:
             for item in self._items:
+                self._places.get()
                 self._ready.put(item)
                 if self._stopped:
                     break
@@ -61,6 +66,7 @@ class Ahead(Generic[T]):
             raise StopIteration
         item = self._ready.get()
         if not isinstance(item, _End):
+            self._places.put(None)
             return item
         self._ended = True
         if item.error is not None:
@@ -71,6 +77,7 @@ class Ahead(Generic[T]):
         self._stopped = True
         while not self._ended:
             self._ended = isinstance(self._ready.get(), _End)
+            self._places.put(None)
         self._thread.join()
 
 

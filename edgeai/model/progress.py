@@ -94,7 +94,8 @@ class Run:
 
     def note(self, *notes: Note) -> None:
         """Keep what a reader of the result should know, each once, from any thread."""
-        self._notes.update(dict.fromkeys(notes))
+        if notes:
+            self._notes.update(dict.fromkeys(notes))
 
     def place(self, findings: Findings, geometry: Geometry) -> None:
         """Say why regions have no millimetres, where there are some that are not those of the anatomy."""

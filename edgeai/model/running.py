@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from itertools import islice
@@ -343,8 +344,9 @@ class Model:
             closing(answers(self, ahead, run, idle)) as answered,
         ):
             for outputs, seen in answered:
-                with idle.stage("findings"):
-                    each.append(self._interpret(outputs, seen, run))
+                began = time.perf_counter()
+                each.append(self._interpret(outputs, seen, run))
+                idle.add("findings", time.perf_counter() - began)
         for watch in watches:
             run.watch.include(watch)
         spent = idle.total()

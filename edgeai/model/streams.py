@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -96,8 +97,9 @@ def _feed(
     """What the engine takes; the frames of what it has taken and not yet answered are in ``waiting``."""
     name = model.pipeline.input.name
     while True:
-        with idle.stage("frames"):
-            ready = next(ahead, None)
+        began = time.perf_counter()
+        ready = next(ahead, None)
+        idle.add("frames", time.perf_counter() - began)
         if ready is None:
             return
         run.engine = model.engine
