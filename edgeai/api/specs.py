@@ -91,12 +91,18 @@ class Described:
     """The tensors that an artifact itself names, in its own order; their layouts are empty, since no file says them.
 
     ``scales`` has, for tensors of whole numbers that stand for real ones, ``(scale, zero point)`` by name: the real
-    value is ``scale * (whole - zero point)``.
+    value is ``scale * (whole - zero point)``. ``ranges`` has, for inputs that the model's first steps rescale, what
+    black and white are to them; ``None`` where it rescales and nobody can say from what. ``activations`` has what
+    gives an output its values last: ``softmax``, ``sigmoid``, ``none`` where nothing is applied to a sum, or another
+    function's name; what is not seen is left out. ``notes`` are for whoever builds on it.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     scales: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    activations: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def _nothing_to_explain() -> str:
@@ -117,6 +123,8 @@ class BackendSpec:
         explain: why ``probe`` finds no (or not every) device, in the engine's own words; empty when all is well.
         describe: the tensors of an artifact that someone else made, or ``ModelRejected``; ``None`` where the engine
             cannot say. The build host packs foreign models with it.
+        outline: what of that can be read without the engine, at once; ``None`` where it cannot, or ``ModelRejected``.
+            What it says is checked by nobody before ``describe`` or ``open``.
     """
 
     name: str
@@ -126,6 +134,7 @@ class BackendSpec:
     engine: Callable[[], str]
     explain: Callable[[], str] = _nothing_to_explain
     describe: Callable[[Path], Described] | None = None
+    outline: Callable[[Path], Described | None] | None = None
     options: tuple[OptionSpec, ...] = ()
     settings: tuple[OptionSpec, ...] = ()
     help: str = ""

@@ -16,8 +16,9 @@ import msgspec
 
 from edgeai.api import BackendSpec, OpenRequest, Options, Session
 from edgeai.build.agreement import device_of
-from edgeai.build.card import FLOAT, PARENT
+from edgeai.build.card import FLOAT, PARENT, Gates
 from edgeai.build.convert import ARTIFACTS, backend_of, bytes_of
+from edgeai.build.defaults import Watched, constant, default_verdicts
 from edgeai.build.evaluation import Answers, Score, Scores, agreement, drop, score
 from edgeai.build.gates import Measured, Verdict, digest_of_folder, judge
 from edgeai.build.pack import Made
@@ -74,12 +75,16 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """All rows, the parent's first. ``reference`` is the row that times are held against."""
+    """All rows, the parent's first. ``reference`` is the row that times are held against.
+
+    ``constant``: the parent gave all samples the same answer.
+    """
 
     rows: tuple[Row, ...]
     samples: int
     main: str
     reference: str
+    constant: bool = False
 
     def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
         """Of the artifacts that ship."""
@@ -118,9 +123,10 @@ def compare(
             backend = backend_of(shop.registry, one.artifact.format)
             sessions[one.artifact.id] = _opened(stack, shop, backend, path, one.artifact.options)
         answers = {}
-        for number, (name, session) in enumerate(sessions.items(), 1):
+        watched = {name: Watched(session.run) for name, session in sessions.items()}
+        for number, name in enumerate(sessions, 1):
             progress(f"asking {name} ({number} of {len(sessions)}) of {_count(shop)} samples")
-            answers[name] = shop.answers(session.run)
+            answers[name] = shop.answers(watched[name])
         progress("timing all in turn, one thread each")
         inputs = models[0].golden[0].inputs
         times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
@@ -130,8 +136,22 @@ def compare(
     table = _Table(shop, models[0], answers, scores, {name: time.median_ms for name, time in times.items()}, reference)
     rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
     main = scores[PARENT].main if scores else ""
-    comparison = Comparison(rows=tuple(rows), samples=_count(shop), main=main, reference=reference)
+    if shop.card.gates == Gates():
+        rows = [_by_default(row, watched, main) for row in rows]
+    comparison = Comparison(
+        rows=tuple(rows), samples=_count(shop), main=main, reference=reference, constant=constant(watched[PARENT])
+    )
     return Compared(comparison=comparison, answers=answers, scores=scores)
+
+
+def _by_default(row: Row, watched: Mapping[str, Watched], main: str) -> Row:
+    """The row with the verdicts of a card that names no gate."""
+    if row.id == row.variant:
+        return row
+    verdicts = default_verdicts(
+        _measured(row), watched[row.id], watched[row.variant], of_parent=row.variant == PARENT, main=main
+    )
+    return msgspec.structs.replace(row, verdicts=verdicts)
 
 
 class _Table:

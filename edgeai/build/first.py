@@ -1,152 +1,123 @@
-"""A card for a first try: what can be known of a ``.keras`` file and a folder of images, written down to go on from."""
+"""A card for a first try: what can be known of a ``.keras`` file and a folder of images, written down to go on from.
+
+What is wrong with labels, task or folders is said from the file's own description, before its framework is imported
+and before anything is written. What is assumed is said aloud and stands in the card.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from edgeai.api import Array, ConfigError, OpenRequest, TensorSpec
+from edgeai.api import Array, BackendSpec, ConfigError, OpenRequest, TensorSpec
 from edgeai.build.card import CARD_NAME, Named, TransformUse, file_digest
 from edgeai.build.convert import loaded
-from edgeai.build.dataset import Sample, read_folder
 from edgeai.build.extra import needed
+from edgeai.build.first_checks import PICTURES, Plan, Wish, planned, refused
 from edgeai.build.golden import Golden, write_golden
+from edgeai.build.guessing import Guess, guess_from, options_of, tensor_of
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 
 _CASES = 4
 _HEAD = """# Written for a first try: check the transforms, the task and the labels.
 # Reference: docs/reference/card.md.
-
 """
+_UNTOUCHED = "# As it was written: "
+"""Begins the line with the digest of all that follows; a card that nobody has changed may be written anew."""
 _PRECISIONS = (("tflite", "fp32"), ("tflite", "fp16"), ("tflite", "dynamic"), ("tflite", "int8"))
 _PRECISIONS_OPENVINO = (("openvino", "fp32"), ("openvino", "fp16"), ("openvino", "int8"))
+_ALLOWED = {"fp16": {"absolute": 0.01, "relative": 0.01}}
+"""Eleven bits of each weight are left, and nobody knows yet what an answer's last digits are worth; gates hold it."""
+Progress = Callable[[str], None]
 
 
-def first_card(
-    model: Path,
-    *,
-    out: Path,
-    task: str,
-    labels: Path | None,
-    images: Path | None,
-    progress: Callable[[str], None] = lambda step: None,
-) -> tuple[Path, Path]:
-    """Write ``out``/NAME/ with a copy of the model, a card and golden cases; and say where that and the images are.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class First:
+    """What came of it.
 
-    The card asks for every precision of LiteRT and OpenVINO and states what was assumed, to be corrected by hand.
+    Attributes:
+        folder: of the card.
+        images: pictures and DICOM files, for whoever builds the card.
+        notes: what was seen and what was assumed, a sentence each.
+    """
+
+    folder: Path
+    images: Path
+    notes: tuple[str, ...]
+
+
+def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambda step: None) -> First:
+    """Write ``out``/NAME/ with a copy of the model, a card and golden cases.
+
+    The card asks for every precision of LiteRT and OpenVINO and states what was assumed, to be corrected by hand. One
+    that a first try has written and nobody has changed is written anew.
 
     Args:
         model: a ``.keras`` file with one image input and one output.
-        out: folder of the bundle, in which the card's folder is made; one that is there is refused.
-        task: ``classify`` or ``segment``.
-        labels: a file of labels, one a line; numbered without.
-        images: pictures and DICOM files to calibrate on; with one sub-folder a label, to judge on too.
+        out: folder of the bundle, in which the card's folder is made.
+        wish: what its user knows of it.
         progress: told what is being done.
 
     Raises:
-        ConfigError: ``build.no-model``; ``build.first-try``: what is missing or cannot be guessed.
+        ConfigError: ``build.no-model``; ``build.first-try``: what is missing, does not fit or cannot be guessed.
+        BackendError: the model cannot be read or run.
         DataRejected: images that cannot be used.
     """
     if not model.is_file():
         raise ConfigError(f"{model}: no such file", code="build.no-model", remedy="check the path of the .keras file")
-    registry = loaded(("transforms", task, "tflite", "openvino", "keras"))
-    if images is None:
-        _tensors(model, registry)  # a model that is none is said first
-        raise _refused("quantisation looks at images", "say where some are: --calibration DIR")
+    keras = loaded(("keras",)).backends["keras"]
+    assert keras.outline is not None
+    assert keras.describe is not None
+    progress("reading the model")
+    outlined = keras.outline(model)
+    plan = planned(model.name, outlined, wish) if outlined is not None else None
+    if plan is None and wish.images is None:
+        raise refused(*PICTURES)
     name = re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-.") or "model"
     folder = out / name
-    if (folder / CARD_NAME).exists():
-        raise _refused(f"{folder / CARD_NAME} is there already", f"edgeai build {folder} --data {images}")
-    progress("reading the model")
-    source, target = _tensors(model, registry)
-    words = _labels(labels, target, task)
-    steps = _steps(source)
-    cases = _golden(_some(read_folder(images)), steps, registry, source)
+    _check_free(folder, wish)
+    plan = planned(model.name, keras.describe(model), wish)
+    registry = loaded(("transforms", wish.task, "tflite", "openvino", "keras"))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".first-", dir=out) as partial:  # there is a whole folder, or none
         fresh = Path(partial) / name
         fresh.mkdir()
         shutil.copyfile(model, fresh / f"{name}.keras")
-        progress("asking the model")
-        answered = _answered(fresh / f"{name}.keras", registry, source, target, cases)
         digest = file_digest(fresh / f"{name}.keras")
-        write_golden(fresh, answered, parent=digest)
-        activation = _activation([case.outputs[target.name] for case in answered], task)
-        binary = task == "classify" and target.shape[-1] == 1
-        named = Named(name=task, options=_options(task, words, activation, binary=binary))
-        text = _text(name, digest, steps, named, source, target)
-        (fresh / CARD_NAME).write_text(text, encoding="utf-8")
-        fresh.rename(folder)
-    return folder, images
-
-
-def _tensors(model: Path, registry: Registry) -> tuple[TensorSpec, TensorSpec]:
-    describe = registry.backends["keras"].describe
-    assert describe is not None
-    found = describe(model)
-    if len(found.inputs) != 1 or len(found.outputs) != 1:
-        raise _refused(
-            f"{model.name} has {len(found.inputs)} inputs and {len(found.outputs)} outputs",
-            "write a card for it: docs/reference/card.md",
+        progress("asking the model")
+        golden = _golden(fresh / f"{name}.keras", plan, registry)
+        write_golden(fresh, golden, parent=digest)
+        answers = [case.outputs[plan.target.name] for case in golden]
+        guess = plan.guess or guess_from(
+            wish.task, plan.width, plan.target.name, answers, mode=wish.mode, refused=refused
         )
-    source, target = found.inputs[0], found.outputs[0]
-    rest = source.shape[1:]
-    if len(rest) != 3 or None in rest or rest[2] not in (1, 3):
-        raise _refused(f"input {source.name} is {source.shape}, no image of a fixed size", "write a card for it")
-    return (
-        TensorSpec(name=source.name, dtype=source.dtype, shape=(1, *rest), layout="NHWC"),
-        TensorSpec(name=target.name, dtype=target.dtype, shape=(1, *target.shape[1:])),
-    )
+        notes = (*plan.notes, *_said(plan, guess, answers))
+        (fresh / CARD_NAME).write_text(_text(name, digest, plan, guess, wish, notes), encoding="utf-8")
+        _put(fresh, folder)
+    return First(folder=folder, images=plan.images, notes=notes)
 
 
-def _labels(path: Path | None, target: TensorSpec, task: str) -> list[str]:
-    width = int(target.shape[-1] or 0)
-    if path is None:
-        return ["label-0"] if task == "segment" else [f"label-{number}" for number in range(max(2, width))]
-    try:
-        words = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise _refused(f"{path}: {error}", "a text file with one label a line") from error
-    wanted = 2 if task == "classify" and width == 1 else width
-    if len(words) != wanted:
-        raise _refused(f"{path} has {len(words)} labels, the output {target.name} wants {wanted}", "one label a line")
-    return words
-
-
-def _steps(source: TensorSpec) -> list[TransformUse]:
-    rows, columns, samples = source.shape[1:]
-    resize = TransformUse(transform="resize", options={"rows": rows, "columns": columns})
-    invert = TransformUse(transform="invert")
-    if samples == 3:  # a window takes grey values alone
-        to_unit = TransformUse(transform="normalise", options={"mode": "full_range"})
-        return [resize, invert, TransformUse(transform="rgb"), to_unit]
-    window = {"mode": "percentile", "low": 1.0, "high": 99.0, "output": "unit"}
-    return [TransformUse(transform="grey"), resize, invert, TransformUse(transform="window", options=window)]
-
-
-def _some(samples: Sequence[Sample]) -> list[Sample]:
-    places = np.unique(np.linspace(0, len(samples) - 1, min(_CASES, len(samples))).round().astype(int))
-    return [samples[place] for place in places]
-
-
-def _golden(
-    samples: Sequence[Sample], steps: Sequence[TransformUse], registry: Registry, source: TensorSpec
-) -> list[Array]:
-    pipeline = Pipeline(steps, registry.transforms, source)
-    return [pipeline.prepare(sample.load()[0])[0] for sample in samples]
+def _golden(model: Path, plan: Plan, registry: Registry) -> list[Golden]:
+    """Some of the pictures as the model sees them, and its answers."""
+    pipeline = Pipeline(plan.steps, registry.transforms, plan.source)
+    places = np.unique(np.linspace(0, len(plan.samples) - 1, min(_CASES, len(plan.samples))).round().astype(int))
+    cases = [pipeline.prepare(plan.samples[place].load()[0])[0] for place in places]
+    return _answered(model, registry.backends["keras"], plan.source, plan.target, cases)
 
 
 def _answered(
-    model: Path, registry: Registry, source: TensorSpec, target: TensorSpec, cases: Sequence[Array]
+    model: Path, backend: BackendSpec, source: TensorSpec, target: TensorSpec, cases: Sequence[Array]
 ) -> list[Golden]:
     request = OpenRequest(artifact=model, device="CPU", inputs=(source,), outputs=(target,))
-    session = registry.backends["keras"].open(request)
+    session = backend.open(request)
     try:
         return [
             Golden(id=f"case-{number}", inputs={source.name: array}, outputs=session.run({source.name: array}))
@@ -156,24 +127,71 @@ def _answered(
         session.close()
 
 
-def _activation(outputs: Sequence[Array], task: str) -> str:
-    """What the task has to apply, seen from the answers: nothing to probabilities, else sigmoid or softmax."""
-    values = np.concatenate([array.reshape(-1, array.shape[-1]) for array in outputs])
-    if bool(((values >= 0) & (values <= 1)).all()):
-        return "none"
-    return "softmax" if task == "classify" and values.shape[1] > 1 else "sigmoid"
+def _said(plan: Plan, guess: Guess, answers: Sequence[Array]) -> tuple[str, ...]:
+    """How its answers are read; and aloud, where all of them are the same."""
+    applied = "they are probabilities" if guess.activation == "none" else f"a {guess.activation} is applied to them"
+    return (f"output {plan.target.name}: {guess.mode}, {applied}",)
 
 
-def _options(task: str, words: list[str], activation: str, *, binary: bool) -> dict[str, object]:
-    options: dict[str, object] = {"labels": words, "activation": activation}
-    if task == "classify":
-        options["mode"] = "binary" if binary else "multi-class"
-    return options
+# --- the folder -----------------------------------------------------------------------------------
 
 
-def _text(
-    name: str, digest: str, steps: Sequence[TransformUse], task: Named, source: TensorSpec, target: TensorSpec
-) -> str:
+def _check_free(folder: Path, wish: Wish) -> None:
+    """Refuse to replace a card that somebody has changed: their work is in it."""
+    card = folder / CARD_NAME
+    if card.exists() and not is_untouched(card):
+        raise refused(
+            f"{card} is there already, and was changed by hand",
+            f"edgeai build {folder} --data {wish.images} goes on with it; or give another --out",
+        )
+
+
+def is_untouched(card: Path) -> bool:
+    """Whether a card is as a first try wrote it."""
+    head, line, rest = card.read_text(encoding="utf-8", errors="replace").partition(_UNTOUCHED)
+    digest, _, body = rest.partition("\n")
+    return bool(line) and head == _HEAD and digest == _digest(body)
+
+
+def leave_out(card: Path, why: dict[str, str]) -> None:
+    """Write into a first card which artifacts do not ship, and why; it stays one that nobody has changed."""
+    tomlkit = needed("tomlkit")
+    document = tomlkit.parse(card.read_text(encoding="utf-8").partition(_UNTOUCHED)[2].partition("\n")[2])
+    for recipe in document["recipes"]:
+        name = f"{recipe['converter']}-{recipe['precision']}"
+        if name in why:
+            ship = tomlkit.item(False)
+            ship.comment(why[name])
+            recipe["ship"] = ship
+    _write(card, tomlkit.dumps(document))
+
+
+def _write(card: Path, body: str) -> None:
+    card.write_text(_signed(body), encoding="utf-8")
+
+
+def _signed(body: str) -> str:
+    return f"{_HEAD}{_UNTOUCHED}{_digest(body)}\n{body}"
+
+
+def _digest(body: str) -> str:
+    return hashlib.sha256(body.encode()).hexdigest()
+
+
+def _put(fresh: Path, folder: Path) -> None:
+    """Move what was made to its place, the card last; artifacts of the try before stay, and are used where they fit."""
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    for part in sorted(fresh.iterdir(), key=lambda path: path.name == CARD_NAME):
+        target = folder / part.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        part.replace(target)
+
+
+def _text(name: str, digest: str, plan: Plan, guess: Guess, wish: Wish, notes: Sequence[str]) -> str:
+    task = Named(name=wish.task, options=options_of(wish.task, plan.words, guess))
     body = {
         "schema": 1,
         "name": name,
@@ -181,24 +199,24 @@ def _text(
         "release": 0,
         "min_edgeai": "0.1",
         "intended_use": "A first try; say here what the model is for, and for whom.",
-        "limits": ["Nobody has said yet what this model is not for."],
+        "limits": ["Nobody has said yet what this model is not for.", *notes],
         "licence": "LicenseRef-unknown",
         "model": f"{name}.keras",
         "model_digest": digest,
         "plugins": ["transforms", task.name],
-        "transforms": [{"transform": step.transform, "options": step.options} for step in steps],
+        "transforms": [_step(step) for step in plan.steps],
         "task": {"name": task.name, "options": task.options},
-        "inputs": [{"name": source.name, "dtype": source.dtype, "shape": list(source.shape), "layout": "NHWC"}],
-        "outputs": [{"name": target.name, "dtype": target.dtype, "shape": list(target.shape)}],
+        "inputs": [tensor_of(plan.source)],
+        "outputs": [tensor_of(plan.target)],
         "recipes": [
-            {"converter": converter, "precision": precision}
+            {"converter": converter, "precision": precision, **_ALLOWED.get(precision, {})}
             for converter, precision in (*_PRECISIONS, *_PRECISIONS_OPENVINO)
         ],
         "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
         "training": {"command": "unknown", "seed": 0},
     }
-    return _HEAD + needed("tomlkit").dumps(body)  # type: ignore[no-any-return]
+    return _signed(needed("tomlkit").dumps(body))
 
 
-def _refused(why: str, remedy: str) -> ConfigError:
-    return ConfigError(why, code="build.first-try", remedy=remedy)
+def _step(step: TransformUse) -> dict[str, object]:
+    return {"transform": step.transform, "options": step.options}

@@ -12,33 +12,53 @@ from edgeai.cli.given import given, refuse_unused
 if TYPE_CHECKING:
     from edgeai.build.comparison import Comparison, Row
 
+FIRST = ("task", "labels", "calibration", "mode", "values", "size")
+"""Options of a first try."""
 COLUMNS = ("model", "engine", "size", "ms", "drop", "agreement", "gates")
+
+
+Target = Annotated[Path, typer.Argument(help="A folder with a model.toml, or a .keras file.", show_default=False)]
+Data = Annotated[
+    Path | None, typer.Option("--data", help="Where the card's [dataset] finds its tables.", show_default=False)
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")]
+Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make every variant and artifact anew.")]
+Task = Annotated[str, typer.Option("--task", help="With a .keras file: what its outputs mean (classify, segment).")]
+Labels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="With a .keras file: its labels, one a line, in the order of its outputs."),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration",
+        help="With a .keras file: images to quantise on; with one sub-folder a label, also to judge on.",
+    ),
+]
+Mode = Annotated[
+    str, typer.Option("--mode", help="With a .keras file: how labels go together (multi-class, multi-label).")
+]
+Values = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--values", help="With a .keras file: what black and white are to its input: -1 1."),
+]
+Size = Annotated[
+    tuple[int, int] | None, typer.Option("--size", help="With a .keras file that takes any extent: rows and columns.")
+]
 
 
 def command(
     ctx: typer.Context,
-    target: Annotated[Path, typer.Argument(help="A folder with a model.toml, or a .keras file.", show_default=False)],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Where the card's [dataset] finds its tables.", show_default=False)
-    ] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")] = Path(
-        "dist"
-    ),
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make every variant and artifact anew.")] = False,
-    task: Annotated[
-        str, typer.Option("--task", help="With a .keras file: what its outputs mean (classify, segment).")
-    ] = "classify",
-    labels: Annotated[
-        Path | None,
-        typer.Option("--labels", help="With a .keras file: its labels, one a line, in the order of its outputs."),
-    ] = None,
-    calibration: Annotated[
-        Path | None,
-        typer.Option(
-            "--calibration",
-            help="With a .keras file: images to quantise on; with one sub-folder a label, also to judge on.",
-        ),
-    ] = None,
+    target: Target,
+    data: Data = None,
+    out: Out = Path("dist"),
+    rebuild: Rebuild = False,
+    task: Task = "classify",
+    labels: Labels = None,
+    calibration: Calibration = None,
+    mode: Mode = "",
+    values: Values = None,
+    size: Size = None,
 ) -> None:
     """Make what a card asks for, compare it with its Keras parent, hold the gates, and pack OUT/NAME-VERSION.edgeai.
 
@@ -46,7 +66,9 @@ def command(
     table of size, time, metrics with 95 % intervals and agreement; REPORT.md and report.html beside the card. What is
     already there and still fits the card is kept.
 
-    With a .keras file and no card: a card is written for a first try, in a folder beside OUT, and built.
+    With a .keras file and no card: a card is written for a first try, in a folder below OUT, and built. What its first
+    and last layers say is read from it (range, softmax or not); what they do not say is asked for or assumed aloud. An
+    artifact that is constant, worse than the model or decides otherwise is left out of the bundle.
 
     Exit status: 0 with a bundle; 3 when a gate fails; 2 when card, data or command cannot be used; 1 otherwise.
 
@@ -58,20 +80,28 @@ def command(
     """
     from edgeai.build.building import build_card
     from edgeai.build.first import first_card
+    from edgeai.build.first_checks import Wish
     from edgeai.cli.progress import progress_line
 
     with progress_line() as progress:
-        folder, root = target, data
-        if _is_model(ctx, target):
-            folder, root = first_card(target, out=out, task=task, labels=labels, images=calibration, progress=progress)
+        folder, root, first = target, data, _is_model(ctx, target)
+        if first:
+            wish = Wish(task=task, labels=labels, images=calibration, mode=mode, values=values, size=size)
+            made = first_card(target, out=out, wish=wish, progress=progress)
+            folder, root = made.folder, made.images
+            for note in made.notes:
+                typer.echo(note, err=True)
         built = build_card(
             folder,
             _given(root, folder),
             out=out,
             rebuild=rebuild,
+            first=first,
             progress=progress,
             compared=_print,
         )
+    for left in built.left_out:
+        typer.echo(f"left out of the bundle: {left}", err=True)
     typer.echo(str(built.packed))
     typer.echo(f"report: {built.report}")
 
@@ -89,7 +119,7 @@ def _is_model(ctx: typer.Context, target: Path) -> bool:
         refuse_unused(ctx, ["data"], "it is of a card; for a .keras file --calibration says where the images are")
         return True
     refuse_to_build(target)
-    refuse_unused(ctx, ["task", "labels", "calibration"], "it is for a .keras file without a card; the card says it")
+    refuse_unused(ctx, FIRST, "it is for a .keras file without a card; the card says it")
     return False
 
 

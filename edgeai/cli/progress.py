@@ -6,10 +6,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from edgeai.cli.native import kept_aside
+
 
 @contextmanager
 def progress_line() -> Iterator[Callable[[str], None]]:
-    """Gives a function that is told each step, one short sentence; a pipe sees at most a line a second."""
+    """Gives a function that is told each step, one short sentence; a pipe sees at most a line a second.
+
+    What native libraries print meanwhile is kept aside.
+    """
+    with kept_aside(), _line() as told:
+        yield told
+
+
+@contextmanager
+def _line() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
     from rich.text import Text
 

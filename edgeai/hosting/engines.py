@@ -66,5 +66,5 @@ def _session(info: PluginInfo, what: str, session: Any, request: OpenRequest) ->
 BACKEND = Kind(
     "backend",
     {"probe": Maker(_devices), "open": Maker(_session, (options(ModelRejected, "backend.options"), settings))},
-    ("engine", "explain", "describe"),
+    ("engine", "explain", "describe", "outline"),
 )

@@ -75,6 +75,44 @@ def _pictures(folder: Path) -> tuple[Any, Any]:
     return np.array(images), np.array(labels)
 
 
+def test_what_its_native_libraries_print_is_not_told(
+    made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow greets, LiteRT says which delegate it made, and a converter dumps what it cannot convert."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "edgeai", "compare", str(made / "dist" / "stripes-0.1.0.edgeai")]
+    command += [str(made / "stripes.keras"), "--data", str(made / "pictures"), "--resamples", "100"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+    assert "100.0% of the samples" in done.stdout
+    lines = [line for line in done.stderr.splitlines() if not line.lstrip()[:1].isdigit()]
+    assert lines == []
+
+
+def _constant(path: Path) -> Path:
+    """A network that answers the same to every picture."""
+    import keras
+
+    model = keras.saving.load_model(path)
+    model.get_layer("logits").kernel.assign(np.zeros(model.get_layer("logits").kernel.shape))
+    model.save(path.with_name("constant.keras"))
+    return path.with_name("constant.keras")
+
+
+def test_what_answers_the_same_to_everything_never_ships(
+    made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = ["build", str(_constant(made / "stripes.keras")), "--calibration", str(made / "pictures")]
+    assert run([*command, "--out", str(tmp_path)]) == 3
+    said = capfd.readouterr().err
+    assert "error[gate.constant]" in said
+    assert "--values" in said
+    assert not list(tmp_path.glob("*.edgeai"))
+    assert run(["pack", str(tmp_path / "constant"), "--out", str(tmp_path)]) == 3
+    assert not list(tmp_path.glob("*.edgeai"))
+
+
 def _train(path: Path, images: Any, labels: Any) -> None:
     import keras
 
@@ -143,10 +181,15 @@ def test_a_model_that_is_missing_or_damaged_is_said_before_what_else_is_missing(
     assert ("error[" in said, "--calibration" in said) == (True, False)
 
 
-def test_a_second_first_try_does_not_overwrite_the_card(made: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_first_try_after_the_card_was_changed_does_not_overwrite_it(
+    made: Path, folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _recipes(folder)
+    changed = (folder / "model.toml").read_text()
     command = ["build", str(made / "stripes.keras"), "--calibration", str(made / "pictures")]
-    assert run([*command, "--out", str(made / "dist")]) == 2
+    assert run([*command, "--out", str(folder.parent)]) == 2
     assert "build.first-try" in capfd.readouterr().err
+    assert (folder / "model.toml").read_text() == changed
 
 
 @pytest.mark.parametrize(
@@ -154,6 +197,7 @@ def test_a_second_first_try_does_not_overwrite_the_card(made: Path, capfd: pytes
     [
         ([], "--calibration"),
         (["--calibration", "nowhere"], "data.file-missing"),
+        (["--calibration", "PICTURES", "--mode", "binary"], "--mode multi-class"),
         (["--calibration", "PICTURES", "--labels", "THREE"], "has 3 labels, the output logits wants 2"),
     ],
 )

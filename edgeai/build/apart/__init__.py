@@ -124,6 +124,9 @@ class _Child:
             inputs=request_json.specs(answer["inputs"]),
             outputs=request_json.specs(answer["outputs"]),
             scales={str(name): (float(scale), int(zero)) for name, (scale, zero) in answer["scales"].items()},
+            ranges={str(n): (float(ends[0]), float(ends[1])) if ends else None for n, ends in answer["ranges"].items()},
+            activations={str(name): str(how) for name, how in answer["activations"].items()},
+            notes=tuple(str(note) for note in answer["notes"]),
         )
 
     def open(self, request: OpenRequest) -> Session:

@@ -50,6 +50,9 @@ def _described(found: Described) -> dict[str, Any]:
         "inputs": request_json.spec_dicts(found.inputs),
         "outputs": request_json.spec_dicts(found.outputs),
         "scales": {name: list(pair) for name, pair in found.scales.items()},
+        "ranges": {name: pair and list(pair) for name, pair in found.ranges.items()},
+        "activations": dict(found.activations),
+        "notes": list(found.notes),
     }
 
 

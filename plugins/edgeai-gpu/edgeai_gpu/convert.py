@@ -59,4 +59,4 @@ def convert(request: ConvertRequest) -> Converted:
         raise failed(request, source, error, f"TensorFlow {tf.__version__}") from error
     # A random identifier and nothing that loading needs; without it the same model gives the same graph.
     (artifact / "fingerprint.pb").unlink(missing_ok=True)
-    return Converted(artifact=artifact, notes=notes)
+    return Converted(artifact=artifact, notes=(*source.notes, *notes))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Te
 
 _IN_FLIGHT = 2
 """A CUDA launch returns at once: the next input goes up while this one is computed."""
+
+_ANY: Final = (64, 128, 224, 256, 320, 512, 32, 3, 1)
+"""Extents that a model of any size is tried at when it is opened: most take one of the first, and few of them 1."""
 
 
 class TensorflowSession:
@@ -45,9 +48,16 @@ class TensorflowSession:
         return self._device
 
     def warm_up(self) -> None:
-        """Trace and compile with zeros, so that what cannot be compiled shows when the model is opened."""
-        zeros = {spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self._inputs}
-        self._taken(self._launch(zeros))
+        """Trace and compile with zeros of a size that it takes: what cannot be compiled shows when it is opened."""
+        sizes = _ANY if any(None in spec.shape[1:] for spec in self._inputs) else (1,)
+        for last, size in enumerate(sizes, 1 - len(sizes)):
+            try:
+                self._taken(self._launch({spec.name: _zeros(spec, size) for spec in self._inputs}))
+            except Exception:  # TensorFlow raises many kinds at a plane that is too small
+                if last == 0:
+                    raise
+            else:
+                return
 
     def run(self, inputs: Tensors) -> Tensors:
         """One inference; see ``edgeai.api.Session``."""
@@ -119,3 +129,9 @@ class TensorflowSession:
 
 def _closed() -> SessionClosed:
     return SessionClosed("gpu: the session is closed", remedy="open the model again")
+
+
+def _zeros(spec: TensorSpec, size: int) -> Array:
+    """Zeros for one input: a batch of one, ``size`` wherever else any extent is taken."""
+    batch, rest = spec.shape[:1], spec.shape[1:]
+    return np.zeros([*(n or 1 for n in batch), *(n or size for n in rest)], spec.dtype)

@@ -44,6 +44,12 @@ def _describe(artifact: Path) -> Described:
     return describe_tensors(artifact)
 
 
+def _outline(artifact: Path) -> Described | None:
+    from edgeai_keras.backend.outlining import outline_of
+
+    return outline_of(artifact)
+
+
 BACKEND = BackendSpec(
     name="keras",
     artifact_format="keras",
@@ -52,6 +58,7 @@ BACKEND = BackendSpec(
     engine=_engine,
     explain=_explain,
     describe=_describe,
+    outline=_outline,
     help="The .keras file itself on TensorFlow, for comparing artifacts with it on the build host.",
 )
 

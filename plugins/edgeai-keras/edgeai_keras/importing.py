@@ -17,6 +17,7 @@ from typing import Any
 from edgeai.api import ConversionFailed, EdgeaiError
 from edgeai_keras import model_file
 from edgeai_keras.bounds import check_depth, check_values, check_weights
+from edgeai_keras.layers import layers_in
 from edgeai_keras.modern import modern, steepen
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -158,7 +159,7 @@ def _of_savedmodel(folder: Path) -> tuple[Any, tuple[str, ...]]:
 
 
 def _refuse_code(config: Any, name: str) -> None:
-    for kind, layer in model_file.layers_in(config):
+    for kind, layer in layers_in(config):
         if kind in _UNSAFE:
             raise ConversionFailed(
                 f"{name}: layer {layer!r} is a {kind.strip('_')} layer, whose code would run from the file",

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
-from edgeai_keras.bounds import check_archive, check_values
+from edgeai_keras.bounds import check_values
+from edgeai_keras.outline import description
+from edgeai_keras.precision import as_float32, precision_note
 from edgeai_keras.unusable import never_built, not_loaded, refuse_not_a_number
 
-_UNSAFE = ("Lambda", "__lambda__")
 # What a TensorFlow signature keeps as it is; other input names come back altered, or not at all (measured).
 _INPUT_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]*")
@@ -36,11 +36,13 @@ class Source:
         model: the Keras model.
         function: a ``tf.function`` of fixed signature; takes and gives the request's names.
         module: what must stay alive while ``function`` is used; trackable, for a SavedModel.
+        notes: what a reader of the report should know of how it was read.
     """
 
     model: Any
     function: Any
     module: Any
+    notes: tuple[str, ...] = ()
 
     def layer_in(self, message: str) -> str:
         """The layer that a converter's message speaks of, or an empty string.
@@ -88,16 +90,19 @@ def check(request: ConvertRequest, by: str, *, precisions: Collection[str], opti
 
 
 def load(path: Path) -> Any:
-    """The Keras model of a ``.keras`` file, uncompiled; no code out of the file is run.
+    """The Keras model of a ``.keras`` file, uncompiled and in float32; no code out of the file is run.
 
     Raises:
         ConversionFailed: ``convert.model-unreadable``, ``convert.model-too-large``, ``convert.weights-elsewhere``,
             ``convert.layer-unsafe``, ``convert.not-a-number`` or ``convert.engine-missing``.
     """
-    config = _refuse_claims(path)
+    claims = description(path)
+    config = claims.config
+    check_values(config, claims.values, path.name)
     keras, _ = frameworks()
     try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with as_float32(path, config) as readable:
+            model = keras.saving.load_model(readable, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the file makes it raise
         raise not_loaded(path, keras, config, error) from error
     refuse_not_a_number(path, model)
@@ -126,7 +131,9 @@ def read(request: ConvertRequest, *, prepare: Callable[[Any, Any], Any] | None =
         )
     inputs = _order(request.inputs, tensor_names(model, "input"), model.inputs, request, "input")
     outputs = _order(request.outputs, tensor_names(model, "output"), model.outputs, request, "output")
-    return _traced(keras, tf, model, request, inputs, outputs)
+    source = _traced(keras, tf, model, request, inputs, outputs)
+    note = precision_note(description(request.model).config)
+    return replace(source, notes=(note,)) if note else source
 
 
 def failed(request: ConvertRequest, source: Source, error: BaseException, by: str) -> ConversionFailed:
@@ -140,47 +147,6 @@ def failed(request: ConvertRequest, source: Source, error: BaseException, by: st
         code="convert.layer-unsupported" if layer else None,
         remedy=f"replace layer {layer!r} by one that the target can run" if layer else None,
     )
-
-
-def _refuse_claims(path: Path) -> Any:
-    """Refuse what is no ``.keras`` archive, what claims more than it holds, and any layer whose code lies in it.
-
-    What is left is the description of its layers.
-    """
-    remedy = "save it with model.save('name.keras'); an .h5 or pickle is not taken"
-    if not zipfile.is_zipfile(path):
-        why = "no such file" if not path.is_file() else "not a .keras archive"
-        raise ConversionFailed(f"{path.name}: {why}", code="convert.model-unreadable", remedy=remedy)
-    try:
-        claims = check_archive(path)
-    except (KeyError, ValueError, RecursionError, zipfile.BadZipFile, OSError) as error:
-        raise ConversionFailed(
-            f"{path.name}: its description or its weights cannot be read: {error}",
-            code="convert.model-unreadable",
-            remedy=remedy,
-        ) from error
-    for kind, name in layers_in(claims.config):
-        if kind in _UNSAFE:
-            raise ConversionFailed(
-                f"{path.name}: layer {name!r} is a {kind} layer, whose code would run from the file",
-                code="convert.layer-unsafe",
-                remedy=f"replace layer {name!r} by built-in layers or keras.ops",
-            )
-    check_values(claims.config, claims.values, path.name)
-    return claims.config
-
-
-def layers_in(node: Any) -> Iterator[tuple[str, str]]:
-    """(class name, layer name) of everything in a Keras configuration."""
-    if isinstance(node, dict):
-        kind, config = node.get("class_name"), node.get("config")
-        if isinstance(kind, str):
-            yield kind, str(config.get("name", "?")) if isinstance(config, dict) else "?"
-        for value in node.values():
-            yield from layers_in(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from layers_in(value)
 
 
 def frameworks() -> tuple[Any, Any]:

@@ -61,7 +61,7 @@ def convert(request: ConvertRequest) -> Converted:
         raise
     except Exception as error:  # the front end and NNCF raise many kinds, none documented
         raise failed(request, source, error, describe()) from error
-    return Converted(artifact=artifact, notes=made.notes, layers=made.layers)
+    return Converted(artifact=artifact, notes=(*source.notes, *made.notes), layers=made.layers)
 
 
 def _model(request: ConvertRequest, source: Source) -> Any:

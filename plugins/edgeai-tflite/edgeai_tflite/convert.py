@@ -82,7 +82,7 @@ def convert(request: ConvertRequest) -> Converted:
     made = PRECISIONS[request.precision](request, source, samples)
     artifact = request.output / "model.tflite"
     artifact.write_bytes(made.content)
-    return Converted(artifact=artifact, notes=made.notes, layers=made.layers)
+    return Converted(artifact=artifact, notes=(*source.notes, *made.notes), layers=made.layers)
 
 
 def _flatbuffer(request: ConvertRequest, source: Source, *, half: bool = False) -> bytes:

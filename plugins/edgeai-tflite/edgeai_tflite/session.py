@@ -20,6 +20,9 @@ ENGINE_ERRORS = (ValueError, RuntimeError, MemoryError, OverflowError)
 _QUEUED: Final = 2
 """Inputs in a stream for each interpreter: one that is done need not wait until its turn to answer has come."""
 
+_ANY: Final = (64, 128, 224, 256, 320, 512, 32, 3, 1)
+"""Extents that a model of any size is tried at when it is opened: most take one of the first, and few of them 1."""
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -72,8 +75,17 @@ class Lane:
         self._turn = threading.Lock()  # a run may come between two answers of a stream
 
     def prepare(self) -> None:
-        """Give the engine the declared shapes (1 where any size is) and let it plan its memory."""
-        self._resize([tuple(n or 1 for n in port.spec.shape) for port in self._ports.inputs])
+        """Give the engine the declared shapes (one that it takes, where any size is) and let it plan its memory."""
+        shapes = [port.spec.shape for port in self._ports.inputs]
+        sizes = _ANY if any(None in shape[1:] for shape in shapes) else (1,)
+        for last, size in enumerate(sizes, 1 - len(sizes)):
+            try:
+                self._resize([(*(n or 1 for n in shape[:1]), *(n or size for n in shape[1:])) for shape in shapes])
+            except ENGINE_ERRORS:  # a plane that is too small for its layers
+                if last == 0:
+                    raise
+            else:
+                return
 
     def run(self, inputs: Tensors) -> Tensors:
         """One inference; see ``edgeai.api.Session``."""

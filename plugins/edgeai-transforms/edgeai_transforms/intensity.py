@@ -1,4 +1,4 @@
-"""Normalise, clip and CLAHE: values change, places do not."""
+"""Normalise, clip, quantise and CLAHE: values change, places do not."""
 
 from __future__ import annotations
 
@@ -115,6 +115,32 @@ class Clip:
                 raise not_applicable("clip", frame, f"{pixels.dtype} cannot hold the bounds {low:g} and {high:g}")
             low, high = max(low, limits.min), min(high, limits.max)
         return replace(frame, pixels=np.clip(pixels, pixels.dtype.type(low), pixels.dtype.type(high)))
+
+
+@dataclass(frozen=True, slots=True)
+class Quantise:
+    """Real values to the whole numbers that stand for them: ``round(x / scale) + zero_point``, within the dtype."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def of(cls, read: OptionReader) -> Transform:
+        """Build from options."""
+        dtype = read.choice("dtype")
+        limits = np.iinfo(dtype)
+        zero_point = read.whole("zero_point", int(limits.min), int(limits.max))
+        return cls(dtype=dtype, scale=read.number("scale", above=0.0), zero_point=zero_point)
+
+    def apply(self, frame: Frame) -> Frame:
+        """See ``Transform.apply``."""
+        limits = np.iinfo(self.dtype)
+        values = frame.pixels.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise not_applicable("quantise", frame, "the frame has values that are not finite")
+        whole = np.clip(np.rint(values / self.scale) + self.zero_point, limits.min, limits.max).astype(self.dtype)
+        return replace(frame, pixels=whole, stored_units=False, whole_range=None, bits_stored=8 * whole.dtype.itemsize)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,22 @@ SPECS: tuple[TransformSpec, ...] = (
         ),
     ),
     _spec(
+        "quantise",
+        "intensity.Quantise",
+        "Real values to a quantised input's whole numbers: round(x / scale) + zero_point, cut to the dtype.",
+        "TensorFlow Lite 8-bit quantization specification",
+        (
+            OptionSpec(
+                name="dtype",
+                required=True,
+                choices=("int8", "uint8", "int16", "uint16"),
+                help="of the result, which is the input's",
+            ),
+            _required("scale", "what a step of 1 stands for, above 0; the input's own"),
+            _option("zero_point", "the whole number that stands for 0; the input's own", 0),
+        ),
+    ),
+    _spec(
         "clahe",
         "intensity.Clahe",
         "Contrast-limited adaptive histogram equalisation of a grey plane, to its dtype's full range.",

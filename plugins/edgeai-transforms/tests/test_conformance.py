@@ -129,6 +129,21 @@ class TestClip(Step):
     nonsense = ({"low": 1, "high": 0}, {"low": 1}, {"low": 1, "high": float("inf")})
 
 
+class TestQuantise(Step):
+    __test__ = True
+    transform = "quantise"
+    options = {"dtype": "int16", "scale": 2.5, "zero_point": -3}
+    accepts = ALL
+    landmark_tolerance_px = None  # of floats between 0 and 1 this scale leaves nothing
+    nonsense = (
+        {"dtype": "int8"},
+        {"dtype": "float32", "scale": 1},
+        {"dtype": "int8", "scale": 0},
+        {"dtype": "int8", "scale": 1, "zero_point": 128},
+        {"dtype": "uint8", "scale": 1, "zero_point": 0.5},
+    )
+
+
 class TestClahe(Step):
     __test__ = True
     transform = "clahe"

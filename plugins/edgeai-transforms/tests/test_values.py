@@ -8,6 +8,16 @@ import pytest
 from edgeai.api import TransformFailed
 
 
+def test_quantise_is_what_the_scale_of_an_input_says(step, frame_of):  # type: ignore[no-untyped-def]
+    after = step("quantise", dtype="int8", scale=1 / 255, zero_point=-128).apply(
+        frame_of(np.array([[0, 0.5, 1, 2, -1]], np.float32))
+    )
+    assert after.pixels.dtype == np.int8
+    assert after.pixels.tolist() == [[-128, 0, 127, 127, -128]]
+    with pytest.raises(TransformFailed, match="finite"):
+        step("quantise", dtype="int8", scale=1.0).apply(frame_of(np.full((2, 2), np.nan, np.float32)))
+
+
 def test_scale_and_mean_std(step, frame_of):  # type: ignore[no-untyped-def]
     frame = frame_of(np.array([[0, 255]], np.uint8))
     np.testing.assert_allclose(

@@ -21,6 +21,7 @@ from edgeai_keras.backend import CPU, describe, explain, missing
 from edgeai_keras.backend.session import KerasSession
 from edgeai_keras.backend.state import refuse_state
 from edgeai_keras.model_file import Source, load, read, tensor_names
+from edgeai_keras.outline import described, description
 from edgeai_keras.unusable import never_built
 
 _CODES = {
@@ -75,14 +76,19 @@ def describe_tensors(artifact: Path) -> Described:
     try:
         model = load(artifact)
     except ConversionFailed as error:
-        raise _rejected(error) from error
+        raise rejected(error) from error
     if not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         raise ModelRejected(
             never_built(artifact.name),
             code="backend.tensors-differ",
             remedy="give it a keras.Input, or call it once before it is saved",
         )
-    return Described(inputs=_specs(model, "input", model.inputs), outputs=_specs(model, "output", model.outputs))
+    return described(
+        artifact,
+        description(artifact).config,
+        _specs(model, "input", model.inputs),
+        _specs(model, "output", model.outputs),
+    )
 
 
 def _specs(model: Any, what: str, tensors: Any) -> tuple[TensorSpec, ...]:
@@ -92,7 +98,8 @@ def _specs(model: Any, what: str, tensors: Any) -> tuple[TensorSpec, ...]:
     )
 
 
-def _rejected(error: ConversionFailed) -> BackendError:
+def rejected(error: ConversionFailed) -> BackendError:
+    """What a reader of ``.keras`` files refuses, as a backend says it."""
     if error.code == "convert.engine-missing":
         return BackendUnavailable(str(error), code="backend.engine-missing", remedy=error.remedy)
     return ModelRejected(str(error), code=_CODES.get(error.code), remedy=error.remedy)
@@ -127,7 +134,7 @@ def _read(request: OpenRequest) -> Source:
             )
         )
     except ConversionFailed as error:
-        raise _rejected(error) from error
+        raise rejected(error) from error
 
 
 def _check_dtypes(model: Any, request: OpenRequest) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Tensors, TensorSpec, check_tensors
 from edgeai_keras.backend import CPU
 from edgeai_keras.model_file import Source
+
+_ANY: Final = (64, 128, 224, 256, 320, 512, 32, 3, 1)
+"""Extents that a model of any size is tried at when it is opened: most take one of the first, and few of them 1."""
 
 
 class KerasSession:
@@ -30,8 +33,16 @@ class KerasSession:
         return CPU
 
     def warm_up(self) -> None:
-        """Run zeros, so that what cannot run shows when the model is opened."""
-        self.run({spec.name: np.zeros([n or 1 for n in spec.shape], spec.dtype) for spec in self._inputs})
+        """Run zeros, of a size that the model takes, so that what cannot run shows when the model is opened."""
+        sizes = _ANY if any(None in spec.shape[1:] for spec in self._inputs) else (1,)
+        for last, size in enumerate(sizes, 1 - len(sizes)):
+            try:
+                self.run({spec.name: _zeros(spec, size) for spec in self._inputs})
+            except Exception:  # TensorFlow raises many kinds at a plane that is too small
+                if last == 0:
+                    raise
+            else:
+                return
 
     def run(self, inputs: Tensors) -> Tensors:
         """One inference; see ``edgeai.api.Session``."""
@@ -61,3 +72,9 @@ class KerasSession:
     def close(self) -> None:
         """Free the weights and the traced function."""
         self._source = None
+
+
+def _zeros(spec: TensorSpec, size: int) -> Array:
+    """Zeros for one input: a batch of one, ``size`` wherever else any extent is taken."""
+    batch, rest = spec.shape[:1], spec.shape[1:]
+    return np.zeros([*(n or 1 for n in batch), *(n or size for n in rest)], spec.dtype)

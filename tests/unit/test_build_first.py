@@ -1,0 +1,317 @@
+"""A first try without a card: what is read from a ``.keras`` file, asked for, refused, and how soon."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgeai.api import DataRejected, EdgeaiError
+from edgeai.build.card import Card, read_card
+from edgeai.build.first import First, first_card, is_untouched, leave_out
+from edgeai.build.first_checks import Wish
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+from edgeai.testing.require import require
+
+SIDE = 24
+
+
+@pytest.fixture(scope="module")
+def keras() -> Any:
+    """Keras on TensorFlow."""
+    require("tensorflow", find_spec("tensorflow") is not None, "TensorFlow is not installed")
+    import keras
+
+    keras.utils.set_random_seed(4)
+    return keras
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Dark and bright ones, four each, in a folder for each."""
+    root = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(1)
+    for label, level in (("dark", 40), ("bright", 200)):
+        (root / label).mkdir()
+        for number in range(4):
+            plane = np.clip(random.normal(level, 15, (40, 50)), 0, 255).astype(np.uint8)
+            plane[0, :2] = 0, 255
+            Image.fromarray(plane).save(root / label / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def attempt(tmp_path: Path, pictures: Path) -> Callable[..., tuple[First, Card]]:
+    """``attempt(model, **wish)`` -> what came of a first try, and its card."""
+
+    def made(model: Path, **wish: Any) -> tuple[First, Card]:
+        first = first_card(model, out=tmp_path / "out", wish=Wish(**{"images": pictures, **wish}))
+        return first, read_card(first.folder)
+
+    return made
+
+
+def _saved(keras: Any, path: Path, end: Callable[[Any], Any], *, first: Any = None, **how: Any) -> Path:
+    """A small network: ``first`` (layers), a convolution, ``end``."""
+    image = keras.Input(how.get("shape", (SIDE, SIDE, 1)), name="image", batch_size=how.get("batch"))
+    x = image
+    for layer in first or ():
+        x = layer(x)
+    x = keras.layers.Conv2D(6, 3, activation="relu", name="stem")(x)
+    if how.get("pool", True):
+        x = keras.layers.GlobalAveragePooling2D()(x)
+    keras.Model(image, end(x)).save(path)
+    return path
+
+
+def _refused(made: Callable[[], object], *words: str, code: str = "build.first-try") -> EdgeaiError:
+    with pytest.raises(EdgeaiError) as caught:
+        made()
+    told = f"{caught.value} | {caught.value.remedy}"
+    assert caught.value.code == code, told
+    for word in words:
+        assert word in told
+    return caught.value
+
+
+# --- the range ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layers", "black", "white"),
+    [
+        (lambda k: [k.layers.Rescaling(1 / 255)], 0, 255),
+        (lambda k: [k.layers.RandomFlip(), k.layers.Rescaling(1 / 127.5, offset=-1)], 0, 255),
+        (lambda k: [k.layers.Normalization(mean=0.4, variance=0.05)], 0, 1),
+        (lambda k: [k.Sequential([k.layers.Rescaling(2.0, offset=-1)])], 0, 1),
+        (lambda k: [], 0, 1),
+    ],
+)
+def test_the_range_is_what_the_first_layers_take(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, pictures: Path, layers: Any, black: float, white: float
+) -> None:
+    model = _saved(keras, tmp_path / "m.keras", keras.layers.Dense(2, activation="softmax"), first=layers(keras))
+    first, card = attempt(model)
+    said = next(note for note in first.notes if "black is" in note)
+    assert f"black is {black}, white is {white}" in said
+    assert ("assumed" in said) == (not layers(keras))
+    registry = Registry.of(["transforms"])
+    spec = card.for_manifest()["inputs"][0].spec()
+    from edgeai.build.pictures import load
+
+    tensor, _ = Pipeline(card.transforms, registry.transforms, spec).prepare(load(pictures / "bright" / "1.png"))
+    assert 0.6 * white < tensor.mean() < 0.9 * white, "a picture keeps its own grey levels"
+
+
+def test_a_range_that_is_none_of_the_usual_ones_is_asked_for(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path
+) -> None:
+    end = keras.layers.Dense(2, activation="softmax")
+    model = _saved(keras, tmp_path / "hu.keras", end, first=[keras.layers.Rescaling(1 / 1000)])
+    _refused(lambda: attempt(model), "--values")
+    first, card = attempt(model, values=(-1000.0, 2000.0))
+    assert any("black is -1000, white is 2000" in note for note in first.notes)
+    assert card.transforms[-1].options == {"mode": "scale", "scale": 3000.0, "offset": -1000.0}
+
+
+def test_colour_is_brought_into_the_range(keras: Any, attempt: Callable[..., Any], tmp_path: Path) -> None:
+    end = keras.layers.Dense(2, activation="softmax")
+    shape = (SIDE, SIDE, 3)
+    preprocess = keras.applications.mobilenet_v2.preprocess_input
+    model = _saved(keras, tmp_path / "c.keras", end, first=[preprocess], shape=shape)
+    _, card = attempt(model)
+    assert card.transforms[-1].options == {"mode": "full_range", "to": [0.0, 255.0]}
+
+
+# --- the answers ----------------------------------------------------------------------------------
+
+
+def test_several_logits_are_made_to_sum_to_one_also_inside_the_unit(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path
+) -> None:
+    small = keras.initializers.RandomUniform(0.0, 0.01, seed=1)
+    model = _saved(keras, tmp_path / "l.keras", keras.layers.Dense(2, kernel_initializer=small))
+    _, card = attempt(model)
+    assert (card.task.options["mode"], card.task.options["activation"]) == ("multi-class", "softmax")
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_several_sigmoids_are_asked_about_at_once(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, separate: bool
+) -> None:
+    def end(x: Any) -> Any:
+        return keras.ops.sigmoid(keras.layers.Dense(5)(x)) if separate else keras.layers.Dense(5, "sigmoid")(x)
+
+    model = _saved(keras, tmp_path / "s.keras", end)
+    _refused(lambda: attempt(model), "5 sigmoids", "--mode multi-label")
+    _refused(lambda: attempt(model, mode="multi-class"), "--mode multi-label")
+    _refused(lambda: attempt(model, mode="multi-labels"), "no such mode")
+    _, card = attempt(model, mode="multi-label")
+    assert (card.task.options["mode"], card.task.options["activation"]) == ("multi-label", "none")
+
+
+@pytest.mark.parametrize(("activation", "applied"), [("sigmoid", "none"), (None, "sigmoid")])
+def test_one_answer_is_binary_and_has_two_labels(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, activation: str | None, applied: str
+) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_bytes(b"\xef\xbb\xbfdark\r\nbright\r\n\r\n")
+    model = _saved(keras, tmp_path / "b.keras", keras.layers.Dense(1, activation=activation))
+    _, card = attempt(model, labels=labels)
+    assert card.task.options == {"labels": ["dark", "bright"], "activation": applied, "mode": "binary"}
+
+
+def test_a_map_of_exclusive_labels_is_segmented(keras: Any, attempt: Callable[..., Any], tmp_path: Path) -> None:
+    end = keras.layers.Conv2D(3, 1, activation="softmax")
+    model = _saved(keras, tmp_path / "map.keras", end, pool=False)
+    _refused(lambda: attempt(model), "a map", "--task segment")
+    _, card = attempt(model, task="segment")
+    assert card.task.options == {
+        "labels": ["label-0", "label-1", "label-2"],
+        "activation": "none",
+        "mode": "multi-class",
+    }
+    logits = _saved(keras, tmp_path / "logits.keras", keras.layers.Conv2D(3, 1), pool=False)
+    _refused(lambda: attempt(logits, task="segment"), "exclude one another", "--mode multi-label")
+
+
+# --- what is refused, and how soon ----------------------------------------------------------------
+
+
+def _two(keras: Any, path: Path) -> Path:
+    return _saved(
+        keras, path, lambda x: [keras.layers.Dense(2, name="kind")(x), keras.layers.Dense(1, name="grade")(x)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "wish", "says"),
+    [
+        (_two, {}, "1 inputs and 2 outputs (image, kind, grade)"),
+        (lambda k, p: _saved(k, p, k.layers.Dense(2), batch=4), {}, "4 images at a time"),
+        (lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(SIDE, SIDE, 2)), {}, "no grey or RGB image"),
+        (None, {"task": "detect"}, "no such task"),
+        (None, {"task": "segment"}, "no map"),
+        (None, {"mode": "binary"}, "2 answers"),
+        (None, {"labels": "a\n\nb\nc\n"}, "has 3 labels (line 2 is empty), the output out wants 2"),
+        (None, {"labels": "\n\n"}, "has no label"),
+        (None, {"labels": None}, "No such file"),
+        (None, {"labels": b"\xff\xfea\x00\n\x00"}, "no text in UTF-8"),
+        (None, {"labels": "dark\nbrigth\n"}, "folder bright is no label"),
+        (None, {"labels": "Dark\nBright\n"}, "nearly"),
+        (None, {"values": (1.0, 1.0)}, "white is not more than black"),
+        (None, {"size": (8, 8)}, "takes no other"),
+        (None, {"images": None}, "--calibration"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_tensorflow_is_there_and_nothing_is_written(
+    keras: Any, tmp_path: Path, pictures: Path, make: Any, wish: dict[str, Any], says: str
+) -> None:
+    path = tmp_path / "m.keras"
+    (make or (lambda k, p: _saved(k, p, k.layers.Dense(2, name="out"))))(keras, path)
+    if "labels" in wish:
+        content = wish["labels"]
+        if content is not None:
+            (tmp_path / "l.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+        wish = wish | {"labels": tmp_path / "l.txt"}
+    script = (
+        "import sys; from pathlib import Path; from edgeai.build.first import first_card\n"
+        "from edgeai.build.first_checks import Wish; from edgeai.api import EdgeaiError\n"
+        f"wish = { ({'images': pictures} | wish)!r}\n"
+        "try: first_card(Path(sys.argv[1]), out=Path(sys.argv[2]), wish=Wish(**wish))\n"
+        "except EdgeaiError as error: print(error.code, error, error.remedy)\n"
+        "print('tensorflow' in sys.modules)"
+    ).replace("PosixPath", "Path")
+    done = subprocess.run(
+        [sys.executable, "-c", script, path, tmp_path / "out"], capture_output=True, text=True, timeout=600, check=True
+    )
+    assert says in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_of_a_label_that_are_too_few_to_judge_by_are_refused(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, pictures: Path
+) -> None:
+    model = _saved(keras, tmp_path / "m.keras", keras.layers.Dense(3))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("dark\nbright\nneither\n")
+    _refused(lambda: attempt(model, labels=labels), "neither has 0 pictures")
+    with pytest.raises(DataRejected):
+        attempt(model, images=tmp_path / "nowhere")
+
+
+def test_a_word_that_is_there_twice_is_numbered_aloud(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, pictures: Path
+) -> None:
+    model = _saved(keras, tmp_path / "m.keras", keras.layers.Dense(3))
+    (tmp_path / "labels.txt").write_text("crane\nheron\ncrane\n")
+    first, card = attempt(model, labels=tmp_path / "labels.txt", images=pictures / "dark")
+    assert card.task.options["labels"] == ["crane", "heron", "crane (2)"]
+    assert any("labels.txt:3" in note for note in first.notes)
+
+
+# --- extents and precisions -----------------------------------------------------------------------
+
+
+def test_a_model_of_any_extent_is_tried_at_one_that_it_takes(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path
+) -> None:
+    pools = [keras.layers.MaxPooling2D(), keras.layers.MaxPooling2D(), keras.layers.MaxPooling2D()]
+    model = _saved(keras, tmp_path / "any.keras", keras.layers.Dense(2), first=pools, shape=(None, None, 1))
+    first, card = attempt(model)
+    assert card.inputs[0].shape == (1, 32, 64, 1)
+    assert any("32 x 64 is taken" in note for note in first.notes)
+    _, card = attempt(model, size=(96, 48))
+    assert card.inputs[0].shape == (1, 96, 48, 1)
+    assert card.transforms[1].options == {"rows": 96, "columns": 48}
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])
+def test_half_precision_is_built_as_float32_and_noted(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, policy: str
+) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = _saved(keras, tmp_path / "half.keras", keras.layers.Dense(2, name="out"))
+    finally:
+        keras.config.set_dtype_policy(before)
+    first, card = attempt(model)
+    assert first.notes[0] == f"its layers are {policy}; built as float32 weights"
+    assert (card.inputs[0].dtype, card.outputs[0].dtype) == ("float32", "float32")
+    case = first.folder / "golden" / "case-1"
+    wanted = keras.saving.load_model(model, compile=False)(np.load(case / "inputs" / "image.npy"))
+    np.testing.assert_allclose(
+        np.load(case / "outputs" / "out.npy"), keras.ops.convert_to_numpy(keras.ops.cast(wanted, "float32")), atol=0.02
+    )
+
+
+# --- the second try -------------------------------------------------------------------------------
+
+
+def test_a_card_that_nobody_changed_does_not_stand_in_the_way_and_one_that_was_is_kept(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path
+) -> None:
+    model = _saved(keras, tmp_path / "m.keras", keras.layers.Dense(2))
+    first, card = attempt(model)
+    path = first.folder / "model.toml"
+    (first.folder / "artifacts").mkdir()
+    leave_out(path, {f"{card.recipes[0].converter}-{card.recipes[0].precision}": "min_agreement"})
+    assert is_untouched(path)
+    assert not read_card(path).recipes[0].ship
+    _, again = attempt(model, values=(0.0, 255.0))
+    assert again.transforms[-1].options["output"] == "byte"
+    assert again.recipes[0].ship
+    assert (first.folder / "artifacts").is_dir()
+    path.write_text(path.read_text().replace("release = 0", "release = 3"))
+    _refused(lambda: attempt(model), "changed by hand", f"edgeai build {first.folder}")
+    assert read_card(path).release == 3
