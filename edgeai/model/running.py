@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from itertools import islice
@@ -344,9 +343,8 @@ class Model:
             closing(answers(self, ahead, run, idle)) as answered,
         ):
             for outputs, seen in answered:
-                began = time.perf_counter()
-                each.append(self._interpret(outputs, seen, run))
-                idle.add("findings", time.perf_counter() - began)
+                with idle.stage("findings"):
+                    each.append(self._interpret(outputs, seen, run))
         for watch in watches:
             run.watch.include(watch)
         spent = idle.total()
