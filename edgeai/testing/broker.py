@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import itertools
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
+_END_TIMEOUT_S = 60.0
 
 
 _PORTS = range(20_000, 32_000)
@@ -19,16 +24,45 @@ _PORTS = range(20_000, 32_000)
 be taken by anybody's connection between the asking and the listening."""
 
 
+_BLOCK = 500
+"""So many of them belong to one process at a time: what it was given and does not listen on yet, no other is given."""
+_own: tuple[int, socket.socket | None, Iterator[int]] = (0, None, iter(()))
+"""Of which process, what shows that its block is taken, and its ports, round and round."""
+
+
 def free_port() -> int:
-    """A TCP port on loopback that nothing listens on now, and that no outgoing connection will take."""
+    """A TCP port on loopback that nothing listens on now, and that no connection and no other process will take."""
     while True:
-        port = random.choice(_PORTS)  # noqa: S311  # keeps processes that ask at once apart, keeps no secret
+        port = next(_ports())
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 continue
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _ports() -> Iterator[int]:
+    """This process's block, each port as late again as can be. A name in Linux's abstract namespace shows whose it is:
+    it goes with the process, however that ends.
+    """
+    global _own
+    if _own[0] != os.getpid():
+        starts = list(range(_PORTS.start, _PORTS.stop, _BLOCK))
+        random.shuffle(starts)  # so that processes that come and go use all of them
+        for start in starts:
+            claim = socket.socket(socket.AF_UNIX)
+            try:
+                claim.bind(f"\0edgeai-ports-{start}")
+            except OSError:
+                claim.close()
+                continue
+            atexit.register(claim.close)
+            _own = (os.getpid(), claim, itertools.cycle(range(start, start + _BLOCK)))
+            break
+        else:  # more processes than blocks
+            _own = (os.getpid(), None, itertools.cycle(random.sample(_PORTS, len(_PORTS))))
+    return _own[2]
 
 
 def wait_for_port(port: int, timeout_s: float, *, host: str = "127.0.0.1") -> bool:
@@ -100,7 +134,7 @@ class Mosquitto:
     def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=_END_TIMEOUT_S)
             self._process = None
 
     def __enter__(self) -> Mosquitto:
