@@ -100,7 +100,7 @@ class Receiving:
         self.spool.close()
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 240.0) -> None:
     """Until ``true()``; an assertion fails after ``seconds``."""
     end = time.monotonic() + seconds
     while not true():
@@ -150,7 +150,7 @@ class Wire:
     """A sender that says exactly what a test wants it to say."""
 
     def __init__(self, port: int, *, associate: bool = True, contexts: tuple[tuple[str, str], ...] = ()) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=120)
         if associate:
             self.socket.sendall(associate_rq(contexts or ((CR, EXPLICIT), (ECHO, IMPLICIT))))
             kind, _ = self.pdu()

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeai.testing.broker import free_port, wait_for_port
 
-_START_TIMEOUT_S = 10.0
+_START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 5.0
 
 

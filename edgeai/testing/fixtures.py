@@ -79,6 +79,6 @@ def in_a_child() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         command = [sys.executable, "-c", code, *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
     return run

@@ -19,6 +19,7 @@ from paho.mqtt.properties import Properties
 from edgeai.testing.broker import wait_for_port
 
 _SESSION_S = 24 * 3600
+_PATIENCE_S = 120.0
 _PUBLISH_QOS1 = 0x32
 _PUBACK = 0x40
 _NEVER = 1 << 30
@@ -67,10 +68,10 @@ class Subscriber:
             self._client.tls_set_context(tls)
         session = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         session.SessionExpiryInterval = _SESSION_S
-        wait_for_port(port, 10.0)
+        assert wait_for_port(port, _PATIENCE_S), f"no broker on port {port}"
         self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
         self._client.loop_start()
-        self.is_listening.wait(20.0)
+        assert self.is_listening.wait(_PATIENCE_S), "the broker did not grant the subscription"
 
     def _on_connect(self, *_: Any) -> None:
         self._client.subscribe(self._topic, qos=1)
@@ -163,7 +164,7 @@ class BreakingWire:
                 _reset(client)
                 continue
             try:
-                broker = socket.create_connection(("127.0.0.1", self._target), timeout=5)
+                broker = socket.create_connection(("127.0.0.1", self._target), timeout=60)
             except OSError:
                 _reset(client)
                 continue

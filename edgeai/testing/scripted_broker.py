@@ -127,7 +127,7 @@ class ScriptedBroker:
         """What came in on one channel, in order, repeats included."""
         return [sent for sent in list(self.sent) if sent.channel == channel]
 
-    def wait(self, true: Callable[[], object], timeout_s: float = 60.0) -> None:
+    def wait(self, true: Callable[[], object], timeout_s: float = 240.0) -> None:
         """Until it is true.
 
         Raises:

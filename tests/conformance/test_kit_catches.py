@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -178,9 +179,19 @@ def test_a_backend_that_keeps_the_state_of_an_artifact_is_caught(tmp_path):
 
 
 def test_a_backend_that_hangs_is_given_up(tmp_path):
-    wanted = [("backend", how, "test_outputs_are_as_declared") for how in ("hang", "hang-holding-the-gil", "works")]
-    outcomes = {how: outcome.outcome for (_, how), outcome in run(tmp_path, wanted, stall_s=20).items()}
-    assert outcomes == {"fake-hang": "hung", "fake-hang-holding-the-gil": "hung", "fake-works": "pass"}
+    """One that works beside each, which are waited for at once."""
+
+    def outcomes(how: str) -> dict[str, str]:
+        (tmp_path / how).mkdir()
+        wanted = [("backend", each, "test_outputs_are_as_declared") for each in (how, "works")]
+        return {each: outcome.outcome for (_, each), outcome in run(tmp_path / how, wanted, stall_s=20).items()}
+
+    with ThreadPoolExecutor() as together:
+        both = list(together.map(outcomes, ("hang", "hang-holding-the-gil")))
+    assert both == [
+        {"fake-hang": "hung", "fake-works": "pass"},
+        {"fake-hang-holding-the-gil": "hung", "fake-works": "pass"},
+    ]
 
 
 def test_every_way_to_misbehave_is_tried_here():

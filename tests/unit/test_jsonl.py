@@ -6,6 +6,7 @@ import json
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -62,26 +63,29 @@ def test_a_path_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert failure.value.code == "sink.disk"
 
 
-@pytest.fixture
+@contextmanager
 def files_of_at_most_3000_bytes() -> Iterator[None]:
+    """Only while the sink writes: pytest may write to a longer file meanwhile."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("position", range(4))
-@pytest.mark.usefixtures("files_of_at_most_3000_bytes")
 def test_one_that_does_not_fit_on_the_disk_keeps_no_other(tmp_path: Path, position: int) -> None:
     path = tmp_path / "results.jsonl"
     sink = _sink(path)
     messages = [_message(n) for n in range(1, 4)]
     messages.insert(position, Message(key="long", channel="event", body=b'"' + b"x" * 5000 + b'"', sequence=9))
-    receipts = {receipt.sequence: receipt for receipt in sink.put(messages)}
+    with files_of_at_most_3000_bytes():
+        receipts = {receipt.sequence: receipt for receipt in sink.put(messages)}
     assert {n: receipts[n].verdict for n in (1, 2, 3)} == dict.fromkeys((1, 2, 3), "delivered")
     assert (receipts[9].verdict, receipts[9].code) == ("later", "sink.disk")
     assert [json.loads(line)["n"] for line in path.read_text().splitlines()] == [1, 2, 3], "nothing of the long one"
-    with pytest.raises(SinkFailed):
+    with files_of_at_most_3000_bytes(), pytest.raises(SinkFailed):
         sink.put(messages[position : position + 1])
 
 
