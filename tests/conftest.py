@@ -15,6 +15,49 @@ from edgeai.testing.require import require
 
 ROOT = Path(__file__).resolve().parent.parent
 
+LONGEST_FIRST = (
+    "tests/system/test_kills.py",
+    "tests/system/test_health.py",
+    "tests/system/test_doctor.py",
+    "tests/system/test_wheelhouse.py",
+    "tests/system/test_misbehaviour.py",
+    "tests/system/test_broker_refusals.py",
+    "tests/system/test_selftest.py",
+    "tests/system/test_permissions.py",
+    "tests/system/test_maintenance.py",
+    "tests/system/test_endings.py",
+    "tests/system/test_wheels_conform.py",
+    "tests/system/test_ledger.py",
+    "tests/torture/test_soak.py",
+    "tests/roles/test_row.py",
+    "tests/roles/test_trials.py",
+    "plugins/edgeai-keras/tests/test_training.py",
+    "tests/roles/test_supervise.py",
+    "tests/unit/test_cli_plugins.py",
+    "tests/roles/test_infer.py",
+    "tests/roles/test_blame_matrix.py",
+    "tests/conformance/test_kit_catches.py",
+    "tests/roles/test_memory_budget.py",
+    "tests/unit/test_bundle_bits.py",
+    "tests/roles/test_on_disk.py",
+    "plugins/edgeai-keras/tests/test_channels_pruning.py",
+    "plugins/edgeai-gpu/tests/test_conformance.py",
+    "plugins/edgeai-keras/tests/test_importing.py",
+    "plugins/edgeai-keras/tests/test_distil.py",
+    "tests/conformance/test_seed_architectures.py",
+    "tests/roles/test_sharing.py",
+    "tests/unit/test_build_building.py",
+    "tests/unit/test_build_foreign.py",
+    "tests/unit/test_cli_evaluate.py",
+)
+"""Files that take half a minute or more: with several workers they begin, so that none is left alone with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; of a file's own tests the order stays."""
+    rank = {ROOT / name: place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
 
 @pytest.fixture(scope="session")
 def repo_root() -> Path:

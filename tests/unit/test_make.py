@@ -7,6 +7,7 @@ real ones are the very tests that run here.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,7 +43,7 @@ def make_test(folder: Path, *cases: str, arguments: str = "") -> tuple[int, list
         ready.touch()
     given = [f"VENV={folder}/venv", f"RUNTIME_VENV={folder}/runtime", f"PY={python}", f"ARGS={arguments}"]
     made = subprocess.run(
-        ["make", "test", *given, "PROJECTS="], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+        ["make", "test", *given, "PROJECTS="], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
     )
     return made.returncode, log.read_text().splitlines(), made.stdout + made.stderr
 
@@ -53,6 +54,13 @@ def test_both_parts_run_and_are_asked_what_was_asked_for(tmp_path: Path) -> None
     assert [call.endswith("tests/unit -k word") for call in calls] == [True, True]
     assert "not system" in calls[0]
     assert all("--dist loadfile" in call for call in calls)  # a file's tests share what its fixtures set up
+
+
+def test_the_files_that_begin_are_there() -> None:
+    text = (ROOT / "tests/conftest.py").read_text().split("LONGEST_FIRST = (")[1].split(")")[0]
+    names = re.findall(r'"(.+)"', text)
+    assert len(names) == len(set(names)) > 10
+    assert [name for name in names if not (ROOT / name).is_file()] == []
 
 
 @pytest.mark.parametrize(
@@ -98,7 +106,7 @@ def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], 
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     return ran.returncode, log.read_text().splitlines(), ran.stdout + ran.stderr
 
