@@ -33,6 +33,8 @@ from edgeai.build.apart.confinement import find_confinement
 from edgeai.testing.distributions import write_fake_distribution
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 X = (TensorSpec(name="x", dtype="float32", shape=(1, 3), layout="NC"),)
 
 TRESPASSER = """

@@ -19,6 +19,8 @@ from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 SIDE, EACH = 16, 24
 RECIPES = """
 [[recipes]]

@@ -299,6 +299,7 @@ def test_pictures_of_every_usual_kind_keep_their_values(
         np.testing.assert_array_equal(frame.pixels, array[..., :3] if array.ndim == 3 else array)
 
 
+@pytest.mark.slow
 def test_the_kit_is_read_as_its_cards_say(data_kit: Path, repo_root: Path) -> None:
     from edgeai.build.card import read_card
 

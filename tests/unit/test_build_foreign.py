@@ -22,6 +22,8 @@ from edgeai.model import open_model
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 TFLITE = Registry.of(["tflite"]).backends["tflite"]
 
 

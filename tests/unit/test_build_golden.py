@@ -31,6 +31,7 @@ def test_answers_lose_the_digits_that_the_tolerance_does_not_ask_for() -> None:
     assert {name: each.absolute for name, each in tolerances.items()} == {"fp32": 0.9625, "int8": 0.5625}
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(answers=ANSWERS, absolute=ABSOLUTE, off=arrays.arrays(np.float64, 1024, elements=st.floats(-1, 1)))
 def test_whatever_agreed_before_agrees_after(answers: np.ndarray, absolute: float, off: np.ndarray) -> None:

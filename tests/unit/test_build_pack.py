@@ -35,6 +35,8 @@ from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
 
+pytestmark = pytest.mark.slow
+
 MODEL = b"times two"
 DIGEST = f"sha256:{hashlib.sha256(MODEL).hexdigest()}"
 CARD = f"""

@@ -145,6 +145,7 @@ def test_tables_have_no_more_columns_than_a_page_holds(card: Card, tmp_path: Pat
     assert {name for head in heads[1:] for name in re.findall(r"<th>(.*?)</th>", head)} == {"model", *METRICS}
 
 
+@pytest.mark.slow
 def test_the_page_fits_1100_pixels_in_a_browser(card: Card, tmp_path: Path) -> None:
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     require("chromium", browser is not None, "no browser here: apt-get install chromium")
@@ -154,12 +155,13 @@ def test_the_page_fits_1100_pixels_in_a_browser(card: Card, tmp_path: Path) -> N
     asked = "<script>document.title = 'wide: ' + document.scrollingElement.scrollWidth;</script></body>"
     page.write_text(page.read_text().replace("</body>", asked))
     command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1100,900", "--dump-dom"]
-    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=120, check=True).stdout
+    shown = subprocess.run([*command, page.as_uri()], capture_output=True, text=True, timeout=600, check=True).stdout
     width = re.search(r"<title>wide: (\d+)", shown)
     assert width is not None
     assert int(width[1]) <= 1100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [[0.9] * 14, [0.9 + place / 1e4 for place in range(14)]])
 def test_labels_of_the_picture_do_not_collide(values: list[float]) -> None:
     figures = pytest.importorskip("matplotlib.figure")

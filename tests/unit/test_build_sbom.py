@@ -129,6 +129,7 @@ def test_an_artifact_of_unknown_tools_still_names_its_converter(card: Card) -> N
     assert "pkg:pypi/edgeai-tflite@0.1.0" in refs
 
 
+@pytest.mark.slow
 def test_other_processes_write_the_same_bytes(card: Card, folder: Path) -> None:
     code = (
         "import sys, msgspec; from pathlib import Path; from edgeai.build.card import read_card;"

@@ -22,6 +22,8 @@ from edgeai.plugins import Registry
 from edgeai.testing import fakes
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 SCORES = TensorSpec(name="scores", dtype="float32", shape=(1, 2))

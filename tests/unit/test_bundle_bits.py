@@ -17,6 +17,8 @@ from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.signing import sign_bundle, signer_of
 from edgeai.bundle.trust import TrustPolicy
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = bytes(range(256)) + b"weights" * 40
 
 

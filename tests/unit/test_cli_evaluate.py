@@ -23,6 +23,8 @@ from edgeai.cli.evaluate import in_order
 from edgeai.testing.distributions import write_fakes
 from edgeai.testing.fakes import Misbehaviour
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 CARD = (Path(__file__).parents[2] / "models" / "xray-pneumonia" / "model.toml").read_text(encoding="utf-8")
 TASK = TaskUse(name="classify", options={"mode": "multi-class", "labels": ["bright", "dark"]})
@@ -38,7 +40,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
     def running(*arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgeai", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
     return running
 

@@ -49,7 +49,7 @@ def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
             env={**environment, **more},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
         )
 
     return running
@@ -238,7 +238,7 @@ def test_a_cold_run_imports_nothing_it_does_not_need(
     arguments = ["infer", str(make_bundle()), str(make_dicom()), "--backend", "fake-works"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, timeout=600
     )
     assert "1 completed" in done.stdout
     modules = set(done.stderr.split())
@@ -258,7 +258,7 @@ def test_litert_starts_without_tensorflow(make_dicom: Make, data_kit: Path, repo
         env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert "1 completed" in done.stdout, done.stderr[-500:]
     modules = set(done.stderr.split())

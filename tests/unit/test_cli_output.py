@@ -51,7 +51,7 @@ def edgeai(folder: Path, *arguments: str, noise: str = "", **more) -> subprocess
         env={**os.environ, "PYTHONPATH": path, **more},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
 
 
@@ -101,6 +101,7 @@ def test_output_is_json_whatever_prints(tmp_path):
         assert f"noise {kind}" in done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_plugin_prints_when_it_is_asked_stays_out(tmp_path):
     from edgeai.testing.distributions import write_fake_backend
 
@@ -135,7 +136,7 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path):
         stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     os.close(writer)
     assert done.returncode == 1

@@ -99,6 +99,6 @@ def test_values_and_refusals_are_those_of_typer(said: str, tmp_path: Path, monke
 @pytest.mark.parametrize("said", ["verify nonesuch.edgeai", "inspect nonesuch.edgeai", "keys public nonesuch.key"])
 def test_no_command_pays_for_pydantic_to_read_its_own_words(said: str) -> None:
     code = "import sys; from edgeai.cli.main import run; run(sys.argv[1:]); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, *said.split()], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, *said.split()], capture_output=True, text=True, timeout=600)
     assert "nonesuch" in done.stderr
     assert "pydantic" not in done.stdout.split()

@@ -17,6 +17,8 @@ import pytest
 from edgeai.cli.scaffold import KINDS
 from edgeai.testing.distributions import write_fake_backend, write_fake_distribution
 
+pytestmark = pytest.mark.slow
+
 FACTS = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "COLUMNS": "200"}
 
 
@@ -32,7 +34,7 @@ def run(command, cwd: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
         env=environment(*folders),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
 
 
@@ -272,7 +274,7 @@ def test_the_limit_of_check_counts_what_the_authors_tests_import(tmp_path):
     distribution = written(tmp_path, "acme", "task")
     tests = distribution / "tests" / "test_conformance.py"
     tests.write_text("import time\nwhile True: time.sleep(1)\n")
-    done = edgeai(tmp_path, "check", "acme", "--stall-s", "8", path=(distribution,))
+    done = edgeai(tmp_path, "check", "acme", "--stall-s", "20", path=(distribution,))
     assert done.returncode == 1
     assert "HUNG The tests can be run." in done.stdout
 
@@ -303,7 +305,7 @@ def begun(distribution: Path, flag: Path) -> tuple[subprocess.Popen[str], int]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 280
+    deadline = time.monotonic() + 900
     while not (flag.exists() and flag.read_text()) and time.monotonic() < deadline:
         assert check.poll() is None
         time.sleep(0.05)
@@ -315,7 +317,7 @@ def test_check_prints_each_rule_as_it_goes(tmp_path):
     lines: list[str] = []
     reader = threading.Thread(target=lambda: [lines.append(line) for line in check.stdout], daemon=True)
     reader.start()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while sum(line.startswith("  ok ") for line in lines) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
     check.kill()
@@ -329,12 +331,12 @@ def test_check_prints_each_rule_as_it_goes(tmp_path):
 def test_the_child_of_check_dies_with_it(tmp_path, number):
     check, process = begun(*hanging(tmp_path))
     check.send_signal(number)
-    check.communicate(timeout=280)
+    check.communicate(timeout=600)
     until_gone(process)
 
 
 def until_gone(process: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while Path(f"/proc/{process}").exists() and "State:\tZ" not in Path(f"/proc/{process}/status").read_text():
         assert time.monotonic() < deadline, f"process {process} lives on"
         time.sleep(0.05)

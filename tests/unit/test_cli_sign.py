@@ -191,6 +191,7 @@ def trust_line(call: Any, profile: Path) -> dict[str, str]:
     return next(line for line in lines if line["what"] == "trust")  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 def test_doctor_looks_at_the_trust_folder(call: Any, keys: Path, make_bundle: Make) -> None:
     profile, bundle = keys / "profile.toml", make_bundle()
     deployment = f'[[deployments]]\nname = "guard"\nbundle = "{bundle}"\n'

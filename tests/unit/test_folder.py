@@ -229,7 +229,7 @@ def test_run_takes_files_until_it_is_stopped(station: Receiving, tmp_path: Path)
         save(radiograph(), watch.path / f"{number}.dcm")
     wait_until(lambda: station.jobs == 3)
     stopping.set()
-    thread.join(10)
+    thread.join(240)
     assert not thread.is_alive()
 
 

@@ -267,6 +267,7 @@ def test_a_folder_swapped_between_listing_and_opening_is_not_followed(
     assert (station.jobs, victim.is_file(), watch.codes) == (1, True, [LINK])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["move", "delete"])
 def test_a_writer_that_swaps_folders_all_the_time_reaches_nothing_outside(
     station: Receiving, tmp_path: Path, after: str

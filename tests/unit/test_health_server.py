@@ -38,7 +38,7 @@ def server(config: DeviceConfig) -> Iterator[HealthServer]:
     spool.close()
 
 
-def ask(config: DeviceConfig, request: bytes, timeout_s: float = 30.0) -> bytes:
+def ask(config: DeviceConfig, request: bytes, timeout_s: float = 240.0) -> bytes:
     """Everything that comes back until the other side closes."""
     with socket.create_connection(("127.0.0.1", config.health.port), timeout=timeout_s) as connection:
         connection.sendall(request)
@@ -55,7 +55,7 @@ def get(config: DeviceConfig, path: str = "/health", host: str = "localhost", me
     return int(head.split()[1]), body
 
 
-def until(true: Callable[[], object], timeout_s: float = 60.0) -> None:
+def until(true: Callable[[], object], timeout_s: float = 240.0) -> None:
     end = time.monotonic() + timeout_s
     while not true():
         assert time.monotonic() < end, "it did not happen"
@@ -175,12 +175,12 @@ def test_a_client_that_says_nothing_is_let_go(
     server: HealthServer, config: DeviceConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgeai.health_server.CLIENT_S", 0.2)
-    with socket.create_connection(("127.0.0.1", config.health.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", config.health.port), timeout=600) as connection:
         assert connection.recv(1) == b""
 
 
 def test_a_request_that_never_ends_is_cut_off(server: HealthServer, config: DeviceConfig) -> None:
-    with socket.create_connection(("127.0.0.1", config.health.port), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", config.health.port), timeout=600) as connection:
         with suppress(OSError):
             connection.sendall(b"GET /health HTTP/1.1\r\n" + b"X: y\r\n" * MAX_REQUEST_BYTES)
         with suppress(ConnectionResetError):

@@ -45,7 +45,7 @@ def spool(config: DeviceConfig) -> Iterator[Spool]:
     opened.close()
 
 
-def until(true: Callable[[], Any], timeout_s: float = 120.0) -> Any:
+def until(true: Callable[[], Any], timeout_s: float = 240.0) -> Any:
     end = time.monotonic() + timeout_s
     while not (value := true()):
         assert time.monotonic() < end, "it did not happen"

@@ -165,7 +165,7 @@ def test_a_count_is_said_at_the_end_of_the_window_when_nothing_else_is(
     for _ in range(logs.LINES + 3):
         journal.log.warning("association.ended")
     journal.clock.now += 1.0
-    until = time.monotonic() + 30
+    until = time.monotonic() + 240
     written: list[dict[str, Any]] = []
     while len(written) <= logs.LINES and time.monotonic() < until:
         written += journal.lines()
@@ -178,7 +178,7 @@ def test_a_count_is_said_at_the_end_of_the_process() -> None:
         "from edgeai import logs; logs.configure('a'); log = logs.Log('edgeai.test')\n"
         "for number in range(1000): log.warning('it.broke')"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=600)
     written = [json.loads(line) for line in done.stderr.splitlines()]
     assert len(written) == logs.LINES + 1
     assert written[-1]["held_back"] == 1000 - logs.LINES

@@ -19,6 +19,8 @@ from edgeai.bundle.reader import open_bundle, read_manifest
 from edgeai.model import Model, open_model
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 WHEEL = Path(pydicom.data.__file__).parent / "test_files"
 LABEL_OF = {"US": "ultrasound", "CR": "radiograph", "DX": "radiograph"}
 ULTRASOUND = ("examples_jpeg2k", "examples_palette", "examples_rgb_color", "examples_ybr_color", "ExplVR_BigEnd")

@@ -47,7 +47,7 @@ def test_no_more_than_the_depth_is_made_early() -> None:
             yield number
 
     with Ahead(items(), depth=4) as ahead:
-        assert enough.wait(10)
+        assert enough.wait(240)
         assert next(ahead) == 0
         assert len(made) <= 4 + 3
     assert len(made) < 20

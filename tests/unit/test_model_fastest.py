@@ -18,6 +18,8 @@ from edgeai.model.fastest import Trial, Trials, thread_counts, try_all
 from edgeai.plugins import Registry
 from edgeai.testing.distributions import write_fakes
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., Path]
 
 

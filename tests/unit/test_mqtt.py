@@ -46,7 +46,7 @@ class Subscriber:
         self.connection.subscribe(topic, lambda name, body: self.messages.put((name, body)))
 
     def take(self, count: int) -> list[tuple[str, bytes]]:
-        return [self.messages.get(timeout=10) for _ in range(count)]
+        return [self.messages.get(timeout=240) for _ in range(count)]
 
 
 def _sink(ends: ExitStack, port: int, **settings: object) -> MqttSink:
@@ -99,6 +99,7 @@ def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(ends: ExitStack) -> None:
     server.close()
 
 
+@pytest.mark.slow
 def test_an_embedded_broker_that_hangs_on_mqtt_5_with_a_will_is_spoken_to_in_3_1_1(ends: ExitStack) -> None:
     with EmbeddedBroker() as embedded:
         subscriber = Subscriber(ends, embedded.port, "edgeai/#")

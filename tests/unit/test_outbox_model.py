@@ -28,6 +28,8 @@ from edgeai.spool.ledger import read_ledger
 from edgeai.spool.queueing import LANES, queue_message
 from edgeai.spool.store import DefaultLimits
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("a", "b", "c")
 CODES = ("mqtt.too-large", "sink.refused")
 NEVER_ISSUED = (0, -1, 10**6)

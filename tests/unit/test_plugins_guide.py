@@ -15,6 +15,8 @@ from edgeai.api import EdgeaiError, hooks
 from edgeai.plugins import KINDS
 from edgeai.testing.distributions import write_fake_distribution
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def guide() -> str:
@@ -43,7 +45,7 @@ def test_its_commands_work(guide, tmp_path):
             write_fake_distribution(folder, name="edgeai-acme", entry_points={"acme": "edgeai_acme"})
         else:
             done = subprocess.run(
-                line, shell=True, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=200
+                line, shell=True, cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=600
             )
             assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
 
@@ -60,7 +62,7 @@ def test_its_plugin_conforms(guide, tmp_path):
         env=environment(tmp_path),
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout[-3000:]
     assert "skipped" not in done.stdout

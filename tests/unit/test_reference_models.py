@@ -22,6 +22,8 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 MODELS = {"xray-pneumonia": chest, "xray-view": chest, "us-head": head}
 CASES = {"xray-pneumonia": 4, "xray-view": 4, "us-head": 2}  # a mask of 65,536 answers tells more than two scores
 LARGEST = 4_000_000

@@ -54,7 +54,7 @@ from edgeai.testing.dicom_peers import (
 
 def test_echo_is_answered_to_dcmtk(station: Receiving, storescu: str) -> None:
     station.start()
-    subprocess.run([Path(storescu).with_name("echoscu"), "127.0.0.1", str(station.port)], check=True, timeout=30)
+    subprocess.run([Path(storescu).with_name("echoscu"), "127.0.0.1", str(station.port)], check=True, timeout=600)
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_dcmtk_sends_and_the_very_pixels_are_kept(station: Receiving, storescu: 
     source = get_testdata_file(name)
     assert isinstance(source, str)
     station.start()
-    subprocess.run([storescu, "-R", propose, "127.0.0.1", str(station.port), source], check=True, timeout=60)
+    subprocess.run([storescu, "-R", propose, "127.0.0.1", str(station.port), source], check=True, timeout=600)
     sent, (kept,) = pydicom.dcmread(source), [pydicom.dcmread(path) for path in station.files]
     assert kept.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
     assert kept.file_meta.MediaStorageSOPInstanceUID == kept.SOPInstanceUID == sent.SOPInstanceUID
@@ -275,7 +275,7 @@ def test_a_full_disk_is_said_and_service_resumes_by_itself(station: Receiving, s
     assert (station.files, station.arriving, station.jobs) == ([], [], 0)
     assert station.events[0][0] == "spool.full"
     station.limits.reserve_bytes = 0
-    subprocess.run([storescu, "127.0.0.1", str(station.port), file], check=True, timeout=30)
+    subprocess.run([storescu, "127.0.0.1", str(station.port), file], check=True, timeout=600)
     assert station.jobs == 1
 
 

@@ -284,6 +284,7 @@ def many_rows(folder: Path) -> None:
     spool.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 16 << 10, 36 << 10, 100 << 10, 500 << 10])
 def test_a_full_disk_is_called_so_and_it_is_said_how_much_is_needed(small: Path, left: int) -> None:
     """At first SQLite cannot even map its shared memory, and calls that an I/O error."""

@@ -21,7 +21,7 @@ from edgeai.testing.certificates import Authority, Identity
 
 
 def openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=600)
 
 
 def _request(one: Identity, made: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_commands_that_a_refusal_names_make_what_is_wanted(authority: Author
         make(one, made)
         remedy = refusals(authority.ca, made, one.key)[0].remedy or ""
         command = remedy.partition(",")[0].partition(" makes")[0] + extra
-        subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        subprocess.run(["bash", "-ec", command], cwd=tmp_path, check=True, capture_output=True, timeout=600)
         tls_context(authority.ca, tmp_path / "NEW.pem", one.key)
         (tmp_path / "NEW.pem").unlink()
 
@@ -162,7 +162,7 @@ def test_an_encrypted_key_is_refused_and_nobody_is_asked(authority: Authority, t
         f"{side}"
     )
     command = [sys.executable, "-c", code, authority.ca, one.certificate, locked]
-    done = subprocess.run(command, input="x\n", capture_output=True, text=True, timeout=120, start_new_session=True)
+    done = subprocess.run(command, input="x\n", capture_output=True, text=True, timeout=600, start_new_session=True)
     assert done.returncode != 0, "the passphrase was taken"
     assert "is encrypted" in done.stderr
     assert "pass phrase" not in (done.stdout + done.stderr).lower()

@@ -312,6 +312,6 @@ def test_a_training_on_large_planes_gives_the_same_weights_in_another_process():
         subprocess.Popen([sys.executable, "-c", _LARGE_PLANES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for _ in range(2)
     ]
-    digests = [child.communicate(timeout=200)[0] for child in children]
+    digests = [child.communicate(timeout=600)[0] for child in children]
     assert len(digests[0]) > 60
     assert digests[0] == digests[1]

@@ -51,7 +51,7 @@ def test_answers_come_in_order_and_are_those_of_runs_to_the_last_bit(many, golde
 def test_several_interpreters_are_at_work_at_once(many, golden, monkeypatch):
     from edgeai_tflite.session import Lane
 
-    together = threading.Barrier(3, timeout=20)
+    together = threading.Barrier(3, timeout=240)
     usual = Lane.run
 
     def met(self, inputs):
@@ -137,7 +137,7 @@ def test_inputs_that_wait_for_an_interpreter_when_it_is_closed_do_not_wait_for_e
 
     def held(self, inputs):
         if next(count) > 0:
-            may_end.wait(20)
+            may_end.wait(240)
         return usual(self, inputs)
 
     monkeypatch.setattr(Lane, "run", held)

@@ -26,7 +26,7 @@ def other_python() -> str:
     python = os.environ.get("EDGEAI_TFLITE_RUNTIME_PYTHON", "")
     works = bool(python) and Path(python).exists()
     if works:
-        asked = subprocess.run([python, "-c", _NEEDS], capture_output=True, text=True, timeout=60, check=False)
+        asked = subprocess.run([python, "-c", _NEEDS], capture_output=True, text=True, timeout=600, check=False)
         works = asked.returncode == 0
     require("tflite-runtime", works, "set EDGEAI_TFLITE_RUNTIME_PYTHON to a Python with tflite-runtime and pytest")
     return python
@@ -49,7 +49,7 @@ def test_the_backend_tests_pass_on_tflite_runtime(other_python, environment, tmp
     settings.write_text("[pytest]\n")
     command = [other_python, "-m", "pytest", "-q", "-rs", "-c", str(settings), "--import-mode=importlib"]
     command += ["-p", "no:cacheprovider", str(HERE / "test_backend.py")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said[-6000:]
     passed = re.search(r"(\d+) passed", said)
@@ -60,7 +60,7 @@ def test_the_backend_tests_pass_on_tflite_runtime(other_python, environment, tmp
 def test_auto_takes_what_is_installed(other_python, environment):
     code = "from edgeai_tflite import BACKEND; print(BACKEND.engine())"
     done = subprocess.run(
-        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
     assert re.fullmatch(r"tflite-runtime 2\.\d+\.\d+\n", done.stdout)
 
@@ -77,7 +77,7 @@ except BackendUnavailable as error:
     print(error.code, error, error.remedy)
 """
     done = subprocess.run(
-        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
     assert done.stdout.startswith("backend.engine-missing tflite: litert is not installed")
     assert "pip install" in done.stdout
@@ -109,6 +109,6 @@ with np.load({str(keras_models / "classifier.npz")!r}) as known:
     print(np.abs(found - known["probabilities"][:1]).max())
 """
     done = subprocess.run(
-        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+        [other_python, "-c", code], env=environment, capture_output=True, text=True, timeout=600, check=True
     )
     assert float(done.stdout) < 0.03

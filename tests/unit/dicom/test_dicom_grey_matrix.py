@@ -103,7 +103,7 @@ def shown(path: Path, use: str = "window", index: int = 1) -> Array:
 def by_dcmtk(dcm2pnm: str, path: Path, *options: str) -> Array:
     """The same as DCMTK renders it, in 16 bits."""
     out = path.with_suffix(".pgm")
-    subprocess.run([dcm2pnm, "+opn", "16", *options, path, out], check=True, capture_output=True, timeout=120)
+    subprocess.run([dcm2pnm, "+opn", "16", *options, path, out], check=True, capture_output=True, timeout=600)
     words = out.read_text(encoding="ascii").split()
     width, height, white = map(int, words[1:4])
     return np.array(words[4:], dtype=np.float64).reshape(height, width) / white
@@ -295,7 +295,7 @@ def test_what_dcmtk_compressed_itself(
         expected = by_dcmtk(dcm2pnm, path, "+Wi", "1")
         if compressed:
             small = path.with_name(f"small-{path.name}")
-            subprocess.run([dcmcjpeg, "+e1", path, small], check=True, capture_output=True, timeout=120)
+            subprocess.run([dcmcjpeg, "+e1", path, small], check=True, capture_output=True, timeout=600)
             np.testing.assert_array_equal(by_dcmtk(dcmj2pnm, small, "+Wi", "1"), expected)
             path = small
         np.testing.assert_allclose(shown(path), expected, atol=3e-5)

@@ -246,7 +246,7 @@ def test_dcmtk_reads_file_meta_in_implicit_vr_too(tmp_path: Path, dcm2pnm: str) 
     whole = raw_bytes()
     odd, image = tmp_path / "odd.dcm", tmp_path / "out.pgm"
     odd.write_bytes(implicit_meta(ExplicitVRLittleEndian, whole[whole.index(b"\x08\0\x16\0UI") :]))
-    subprocess.run([dcm2pnm, "+op", odd, image], capture_output=True, timeout=60, check=True)
+    subprocess.run([dcm2pnm, "+op", odd, image], capture_output=True, timeout=600, check=True)
     assert image.read_bytes().endswith(RAW_PIXELS)
     assert seen(odd)[0] == [RAW_PIXELS]
 

@@ -172,7 +172,7 @@ def test_where_dcmtk_reads_an_oddity_it_reads_the_same(raw: Raw, dcm2pnm: str, t
     image, read = tmp_path / "out.pgm", 0
     for odd in (READ | SOUND).values():
         image.unlink(missing_ok=True)
-        subprocess.run([dcm2pnm, "+op", raw(odd), image], capture_output=True, timeout=60, check=False)
+        subprocess.run([dcm2pnm, "+op", raw(odd), image], capture_output=True, timeout=600, check=False)
         if image.is_file() and image.stat().st_size:
             assert image.read_bytes()[-len(RAW_PIXELS) :] == RAW_PIXELS
             read += 1

@@ -79,7 +79,7 @@ def test_what_a_peer_reads_of_them_is_the_same(raw: Raw, dcm2pnm: str, tmp_path:
             assert data.PixelData == RAW_PIXELS
             theirs += 1
         image.unlink(missing_ok=True)
-        subprocess.run([dcm2pnm, "+op", path, image], capture_output=True, timeout=60, check=False)
+        subprocess.run([dcm2pnm, "+op", path, image], capture_output=True, timeout=600, check=False)
         if image.is_file() and image.stat().st_size:
             assert image.read_bytes().endswith(RAW_PIXELS)
             theirs += 1
