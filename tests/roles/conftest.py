@@ -28,7 +28,7 @@ DULL, BRIGHT = 60, 250
 """Pixel levels below and above what a poisonous artifact reacts to."""
 
 
-def until(condition: Callable[[], Any], timeout_s: float = 60.0) -> Any:
+def until(condition: Callable[[], Any], timeout_s: float = 240.0) -> Any:
     """What ``condition`` gives once it is true; a KeyError is a role's note that is not there yet."""
     end = time.monotonic() + timeout_s
     while True:
@@ -102,7 +102,7 @@ class Cart:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(40)
+        return self.process.wait(120)
 
     @property
     def spool(self) -> Spool:
@@ -158,7 +158,7 @@ class Cart:
         """What the sink has of events of one kind."""
         return [item for item in self.messages() if item.get("kind") == kind]
 
-    def result_of(self, phantom: Phantom, timeout_s: float = 60.0) -> dict[str, Any]:
+    def result_of(self, phantom: Phantom, timeout_s: float = 240.0) -> dict[str, Any]:
         """The result of one instance, once it is there."""
         uid = phantom.instance.sop_instance_uid
 
@@ -171,7 +171,9 @@ class Cart:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """What the roles logged of one kind."""
-        lines = [line for line in self.log.read_text().splitlines() if line.startswith("{")]
+        text = self.log.read_text()
+        whole = text[: text.rfind("\n") + 1]  # the last line may still be written
+        lines = [line for line in whole.splitlines() if line.startswith("{")]
         return [item for item in map(json.loads, lines) if item["event"] == event]
 
 

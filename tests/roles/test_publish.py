@@ -35,7 +35,7 @@ def _end_all() -> Iterator[None]:
         yield
 
 
-def _until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def _until(condition: Callable[[], bool], timeout_s: float = 240.0) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -66,7 +66,7 @@ class Cart:
             yield process
         finally:
             process.terminate()
-            assert process.wait(15) in (0, -signal.SIGKILL)
+            assert process.wait(120) in (0, -signal.SIGKILL)
 
     def said(self, key: str) -> Any:
         """What the role's last heartbeat says under ``key``."""
@@ -75,11 +75,11 @@ class Cart:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except urllib.error.URLError:
+        except OSError:
             return 0, ""
 
 
@@ -98,7 +98,7 @@ def _events(cart: Cart, count: int, first: int = 0) -> None:
 def _numbers(received: queue.Queue[dict[str, Any]], count: int) -> list[int]:
     numbers: list[int] = []
     while len(numbers) < count:
-        event = received.get(timeout=20)
+        event = received.get(timeout=240)
         if event["kind"] == "test.counted":
             numbers.append(event["facts"]["number"])
     return numbers
@@ -119,12 +119,12 @@ def test_events_and_status_are_what_the_schemas_say(broker: Mosquitto, tmp_path:
     status = _subscribe(broker.port, "edgeai/1/lab/cart/status")
     _events(cart, 1)
     with cart.publishing():
-        for name, message in (("event-1", events.get(timeout=20)), ("status-2", status.get(timeout=20))):
+        for name, message in (("event-1", events.get(timeout=240)), ("status-2", status.get(timeout=240))):
             schema = json.loads((repo_root / f"edgeai/schemas/{name}.json").read_text())
             Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(message)
-    offline = status.get(timeout=20)
+    offline = status.get(timeout=240)
     while offline["state"] != "offline":
-        offline = status.get(timeout=20)
+        offline = status.get(timeout=240)
 
 
 def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: str, tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: 
         broker.start()
         again = _subscribe(port, "edgeai/1/lab/cart/event")
         process.send_signal(signal.SIGCONT)
-        _until(lambda: cart.spool.backlog()[1] == 0, 40)
+        _until(lambda: cart.spool.backlog()[1] == 0)
         rest: list[int] = []
         while not set(range(60, 90)) <= set(rest):
             rest += _numbers(again, 1)
@@ -170,7 +170,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(broker: Mosquitto, tmp_pat
         _numbers(received, 20)
         process.kill()
     with cart.publishing():
-        _until(lambda: cart.spool.backlog()[1] == 0, 40)
+        _until(lambda: cart.spool.backlog()[1] == 0)
     rest: set[int] = set()
     while not rest >= set(range(20, 600)):
         rest.update(_numbers(received, 1))
@@ -190,7 +190,7 @@ def test_metrics_are_prometheus_text_with_stage_histograms(broker: Mosquitto, tm
     cart = Cart(tmp_path, broker.port)
     cart.spool.count("restarts", role="infer:guard")
     with cart.publishing():
-        _until(lambda: cart.get("/metrics")[0] == 200)
+        _until(lambda: 'edgeai_role_up{role="publish"} 1.0' in cart.get("/metrics")[1])
         text = cart.get("/metrics")[1]
     assert 'edgeai_restarts_total{role="infer:guard"} 1.0' in text
     assert 'edgeai_role_up{role="publish"} 1.0' in text
@@ -244,10 +244,10 @@ def test_the_heartbeat_says_of_each_sink_how_it_does(mosquitto: str, tmp_path: P
         mqtt = cart.said("sinks")["mqtt"]
         assert mqtt["code"] == "mqtt.unreachable"
         assert mqtt["remedy"]
-        assert time.time() - 60 < mqtt["since"] <= time.time()
+        assert time.time() - 600 < mqtt["since"] <= time.time()
         assert not mqtt["taken"]
         with Mosquitto(tmp_path, port=cart.config.mqtt.port):
-            _until(lambda: cart.said("sinks")["mqtt"]["up"] is True, 40)
+            _until(lambda: cart.said("sinks")["mqtt"]["up"] is True)
             assert cart.said("sinks")["mqtt"]["code"] is None
 
 
@@ -256,4 +256,4 @@ def test_an_unknown_sink_is_said_aloud_and_the_others_go_on(broker: Mosquitto, t
     cart = Cart(tmp_path, broker.port, more=f'[sinks.x]\nkind = "{kind}"\n')
     received = _subscribe(broker.port, "edgeai/1/lab/cart/event")
     with cart.publishing():
-        assert received.get(timeout=20)["kind"] == "sink.unknown"
+        assert received.get(timeout=240)["kind"] == "sink.unknown"

@@ -26,6 +26,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
+from edgeai.spool import read_note
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.bundles import pack_fake_bundle
 from edgeai.testing.distributions import write_fake_backend, write_fakes
@@ -37,13 +38,19 @@ ROOT = Path(__file__).resolve().parents[2]
 DULL, BRIGHT = 60, 250
 
 
-def until(true: Callable[[], Any], timeout_s: float = 40.0, what: str = "it") -> Any:
-    """What ``true`` gives once it is true."""
+PATIENCE_S = 240.0
+"""A machine may be twenty times slower than the one that a test was written on."""
+
+
+def until(true: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "it") -> Any:
+    """What ``true`` gives once it is true; a KeyError or an IndexError is something that is not there yet."""
     end = time.monotonic() + timeout_s
-    while not (found := true()):
+    while True:
+        with suppress(KeyError, IndexError):
+            if found := true():
+                return found
         assert time.monotonic() < end, f"{what} did not happen within {timeout_s:g} s"
         time.sleep(0.03)
-    return found
 
 
 class Contract:
@@ -133,6 +140,16 @@ class Cart:
         self.subscriber = Subscriber(self.broker.port)
         return self.subscriber
 
+    def end_broker(self, *, kill: bool = False) -> None:
+        """End the broker, until the subscriber has noticed: nobody takes it for one that listens to the next."""
+        self.broker.kill() if kill else self.broker.stop()
+        until(lambda: not self.subscriber.is_listening.is_set(), what="the subscriber's noticing")
+
+    def start_broker(self) -> None:
+        """Start it again, until the subscriber listens: it keeps nothing for those who have not subscribed."""
+        self.broker.start()
+        until(self.subscriber.is_listening.is_set, what="the subscriber's coming back")
+
     def through_a_wire(self) -> BreakingWire:
         """Put a wire that breaks between cart and broker."""
         self.wire = BreakingWire(self.broker.port)
@@ -161,7 +178,7 @@ class Cart:
 
     def wait_ready(self) -> None:
         """Until ``/health`` says that it serves; a broker need not be there."""
-        until(lambda: self.get("/health/serving")[0] == 200, 120, "the cart's coming up")
+        until(lambda: self.get("/health/serving")[0] == 200, what="the cart's coming up")
 
     def keep_running(self) -> None:
         """Start the supervisor again whenever it dies, as systemd does, until ``stop``."""
@@ -178,7 +195,7 @@ class Cart:
         self._keeper = threading.Thread(target=keep, daemon=True)
         self._keeper.start()
 
-    def stop(self, timeout_s: float = 30.0) -> int:
+    def stop(self, timeout_s: float = 120.0) -> int:
         """SIGTERM to the supervisor; its exit status."""
         self._keep = False
         if self._keeper is not None:
@@ -222,7 +239,7 @@ class Cart:
                         found.append(int(folder.name))
         return found
 
-    def command(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout_s: float = 600.0) -> subprocess.CompletedProcess[str]:
         """Run ``edgeai ARGUMENTS``."""
         return subprocess.run(
             [sys.executable, "-m", "edgeai", *arguments],
@@ -236,7 +253,7 @@ class Cart:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of an HTTP GET; status 0 when nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -254,8 +271,19 @@ class Cart:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """What the roles logged of one kind."""
-        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.startswith('{"at"')]
+        text = self.log.read_text(errors="replace")
+        whole = text[: text.rfind("\n") + 1]  # the last line may still be written
+        lines = [line for line in whole.splitlines() if line.startswith('{"at"')]
         return [item for item in map(json.loads, lines) if item["event"] == event]
+
+    def lines(self, path: Path) -> list[dict[str, Any]]:
+        """What a sink of JSON lines has written there by now."""
+        text = path.read_text() if path.exists() else ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+    def note(self, role: str) -> Any:
+        """What the role last said of itself, or None."""
+        return read_note(self.data_dir / "spool" / "roles" / f"{role}.note")
 
     def phantom(self, level: int = DULL, side: int = 32, **facts: Any) -> Phantom:
         """A new instance, not yet sent."""
@@ -264,9 +292,9 @@ class Cart:
         self.sent.append(phantom)
         return phantom
 
-    def store(self, *phantoms: Phantom, timeout_s: float = 60.0, options: Sequence[str] = ()) -> dict[str, str]:
+    def store(self, *phantoms: Phantom, timeout_s: float = 600.0, options: Sequence[str] = ()) -> dict[str, str]:
         """One ``storescu`` run: SOP Instance UID -> the answer as DCMTK words it, for each that was answered."""
-        command = [self._storescu, "-v", "-R", "-nh", "-to", "5", "-ta", "10", "-td", "30", "-ts", "30", *options]
+        command = [self._storescu, "-v", "-R", "-nh", "-to", "60", "-ta", "120", "-td", "240", "-ts", "240", *options]
         command += ["127.0.0.1", str(self.dicom_port), *(str(phantom.path) for phantom in phantoms)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         by_path = {str(phantom.path): phantom.instance.sop_instance_uid for phantom in phantoms}
@@ -286,7 +314,7 @@ class Cart:
         assert answers == {phantom.instance.sop_instance_uid: "Success" for phantom in made}
         return made
 
-    def result_of(self, phantom: Phantom, deployment: str = "guard", timeout_s: float = 40.0) -> dict[str, Any]:
+    def result_of(self, phantom: Phantom, deployment: str = "guard", timeout_s: float = PATIENCE_S) -> dict[str, Any]:
         """The instance's result, once the subscriber has it."""
 
         def find() -> dict[str, Any] | None:

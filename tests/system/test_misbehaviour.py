@@ -46,7 +46,8 @@ def problems(cart: Any, code: str) -> list[str]:
 def test_an_engine_that_misbehaves_fails_its_jobs_aloud_and_the_next_takes_over(
     cart: Any, how: str, areas: tuple[str, ...], until: Any
 ) -> None:
-    cart.deploy("bad", backends=[cart.add_backend("bad-engine", how), "fake-works"], deadline_s=0.7)
+    deadline_s = 2.5 if how == "hang" else 60  # time enough for those that do not hang
+    cart.deploy("bad", backends=[cart.add_backend("bad-engine", how), "fake-works"], deadline_s=deadline_s)
     cart.deploy("good")
     heard = cart.listen()
     cart.start()
@@ -67,7 +68,7 @@ def test_an_engine_that_misbehaves_fails_its_jobs_aloud_and_the_next_takes_over(
     assert (event["facts"]["plugin"], event["facts"]["deployment"]) == ("bad-engine", "bad")
     assert until(lambda: heard.events("deployment.degraded"))
     until(lambda: any("bad-engine 1.0 is quarantined on bad" in said for said in problems(cart, "plugin.quarantined")))
-    assert cart.health()[0] == 200  # every deployment can run
+    until(lambda: cart.health()[0] == 200)  # every deployment can run
     until(lambda: heard.on("status")[-1]["state"] == "degraded")
     assert {result["instance"]["sop_instance_uid"] for result in results} == {
         each.instance.sop_instance_uid for each in sent
@@ -82,8 +83,7 @@ def test_with_no_engine_left_health_says_so_and_jobs_are_held_until_there_is_one
     [failed] = until(lambda: list(heard.results().values()))
     assert is_failed(failed, "job.crashed")
     until(lambda: any("guard cannot run" in said for said in problems(cart, "deployment.held")))
-    status, health = cart.health()
-    assert (status, health["deployments"][0]["state"]) == (503, "held")
+    until(lambda: (now := cart.health())[0] == 503 and now[1]["deployments"][0]["state"] == "held")
     until(lambda: heard.on("status")[-1]["deployments"][0]["state"] == "held")
     [event] = until(lambda: heard.events("deployment.held"))
     assert event["facts"]["code"] == "plugin.quarantined"
@@ -134,7 +134,7 @@ def test_one_image_that_kills_its_engine_fails_alone_and_the_engine_stays(cart: 
     assert is_failed(cart.result_of(second), "job.crashed")
     assert cart.result_of(last)["outcome"] == "completed"
     assert heard.events("plugin.quarantined") == []
-    assert cart.health()[0] == 200
+    until(lambda: cart.health()[0] == 200)
 
 
 def test_an_image_that_kills_the_decoder_fails_alone_and_blames_no_plugin(cart: Any, until: Any) -> None:
@@ -152,7 +152,7 @@ def test_an_image_that_kills_the_decoder_fails_alone_and_blames_no_plugin(cart: 
 
 
 def test_an_image_that_makes_its_engine_hang_fails_alone(cart: Any) -> None:
-    cart.deploy(misbehave=Misbehaviour(how="hang", mean_above=0.9), deadline_s=0.6)
+    cart.deploy(misbehave=Misbehaviour(how="hang", mean_above=0.9), deadline_s=2.5)
     heard = cart.listen()
     cart.start()
     [poison] = cart.send(cart.BRIGHT)

@@ -34,12 +34,13 @@ def test_status_says_what_runs_what_waits_and_what_came_last(cart: Any, until: A
     cart.start()
     [phantom] = cart.send()
     assert cart.result_of(phantom)
+    until(lambda: (now := cart.health())[0] == 200 and now[1]["state"] == "online")
     done = cart.command("status", str(cart.path), "--json")
     assert done.returncode == 0
     said = json.loads(done.stdout)
     assert (said["serving"], said["state"], said["problems"]) == (True, "online", [])
     assert {role["role"]: role["pid"] for role in said["roles"]} == cart.processes()
-    assert said["deployments"][0] == heard.on("status")[-1]["deployments"][0]
+    until(lambda: said["deployments"][0] == heard.on("status")[-1]["deployments"][0])
     assert (said["last"][0]["outcome"], said["last"][0]["modality"]) == ("completed", "US")
     page = cart.command("status", str(cart.path))
     assert page.returncode == 0
@@ -163,7 +164,7 @@ def test_a_port_that_is_taken_is_said_and_taken_over_when_it_is_free(cart: Any, 
         assert cart.result_of(phantom)["outcome"] == "completed", "folders are watched on"
     cart.wait_ready()
     assert cart.result_of(cart.send()[0])
-    assert cart.problems() == {}
+    until(lambda: cart.problems() == {} and cart.health()[0] == 200)
     assert cart.logged("role.died") == []
 
 
