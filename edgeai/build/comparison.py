@@ -30,12 +30,13 @@ KERAS = "keras"
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A value with its 95 % interval."""
+    """A value with its 95 % interval, found by ``method``."""
 
     value: float
     low: float
     high: float
     unit: str = ""
+    method: str = ""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         bytes: of the ``.keras`` file or of the artifact's files.
         size_ratio: parent's ``.keras`` bytes / these bytes: above 1 is smaller.
         figures: metric -> value on the validation samples.
-        drops: metric -> parent minus this, on the same resamples.
+        drops: metric -> parent minus this, on the same samples.
         agreement: share of samples decided as the parent decides.
         ms: median time of one inference, one thread.
         speed_ratio: time of the reference / this time: above 1 is faster.
@@ -272,7 +273,7 @@ def _scores(shop: Workshop, answers: Answers) -> Scores:
 
 
 def _figure(found: Score) -> Figure:
-    return Figure(value=found.value, low=found.low, high=found.high, unit=found.unit)
+    return Figure(value=found.value, low=found.low, high=found.high, unit=found.unit, method=found.method)
 
 
 def _count(shop: Workshop) -> int:

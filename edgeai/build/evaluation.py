@@ -15,10 +15,9 @@ import numpy as np
 from edgeai.api import EvaluationFailed
 from edgeai.build.answers import Answers, agreement, answer, check_same, ordered_as
 from edgeai.build.dataset import TaskLike
-from edgeai.build.metrics import Design, Figure, Interval, Undefined, interval
-from edgeai.build.metrics.bootstrap import RESAMPLES, two_sided_p
+from edgeai.build.metrics import Design, Figure, Gap, Undefined, difference_of, interval_of
+from edgeai.build.metrics.bootstrap import RESAMPLES
 from edgeai.build.metrics.figure import HIGHER, LOWER
-from edgeai.build.metrics.paired import delong, mcnemar
 from edgeai.build.prepared import Prepared
 from edgeai.build.truth import Truth, truth_of
 
@@ -43,13 +42,17 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """A value with its 95 % interval, NaN where resamples do not determine one; ``unit`` is empty for a share."""
+    """A value with its 95 % interval, NaN where samples do not determine one; ``unit`` is empty for a share.
+
+    ``method`` says how the interval was found; empty where there is none.
+    """
 
     value: float
     low: float = float("nan")
     high: float = float("nan")
     unit: str = ""
     better: str = HIGHER
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,7 @@ class Difference:
     """One metric of two models, A (``one``) and B (``other``).
 
     Attributes:
-        difference: B minus A, on the same resamples.
+        difference: B minus A, on the same samples.
         p: two-sided, of ``test``: the chance of such a difference between equals.
     """
 
@@ -228,7 +231,7 @@ def drop(
 ) -> Score:
     """How much worse the child is: parent minus child, or child minus parent where lower is better; with its interval.
 
-    Both are scored on the same resamples, so that what is hard for both does not widen the interval.
+    Both are held against each other sample by sample, so that what is hard for both does not widen the interval.
 
     Raises:
         EvaluationFailed: as ``score``; ``evaluate.unknown-metric``; ``evaluate.other-labels``.
@@ -239,7 +242,7 @@ def drop(
     value, low, high = one.value() - other.value(), found.low, found.high
     if one.better == LOWER:
         value, low, high = -value, -high, -low
-    return Score(value=value, low=low, high=high, unit=one.unit, better=LOWER)
+    return Score(value=value, low=low, high=high, unit=one.unit, better=LOWER, method=found.method)
 
 
 def compare(
@@ -253,8 +256,8 @@ def compare(
 ) -> Comparison:
     """Every metric of both, the difference with its interval, and whether it is more than chance.
 
-    Where samples are independent, the AUC of a binary classifier is tested by DeLong and accuracy by McNemar; else, and
-    for the other metrics, by the paired bootstrap.
+    AUC is tested by DeLong, accuracy and its like by McNemar, and the other metrics by the paired bootstrap; where
+    several samples are of one group, by how the groups differ.
 
     Raises:
         EvaluationFailed: as ``drop``.
@@ -266,9 +269,15 @@ def compare(
     for name in (name for name in mine if name in theirs):
         (figure, value), (rival, reached) = mine[name], theirs[name]
         found = _paired(rival, figure, design, seed=seed, resamples=resamples)
-        p, test = _tested(name, pair, found, design)
-        gap = Score(value=reached - value, low=found.low, high=found.high, unit=figure.unit, better=figure.better)
-        differences[name] = Difference(one=value, other=reached, difference=gap, p=p, test=test)
+        gap = Score(
+            value=reached - value,
+            low=found.low,
+            high=found.high,
+            unit=figure.unit,
+            better=figure.better,
+            method=found.method,
+        )
+        differences[name] = Difference(one=value, other=reached, difference=gap, p=found.p, test=found.test)
     if not differences:
         raise Undefined("these samples determine no metric of both")
     return Comparison(
@@ -283,7 +292,7 @@ def compare(
 def plain(found: Score) -> dict[str, Any]:
     """A score for JSON."""
     ends = {name: end if np.isfinite(end) else None for name, end in (("low", found.low), ("high", found.high))}
-    return {"value": found.value, **ends, "unit": found.unit, "better": found.better}
+    return {"value": found.value, **ends, "unit": found.unit, "better": found.better, "method": found.method}
 
 
 def _main(figures: Collection[str]) -> str:
@@ -333,25 +342,16 @@ def _design(truth: Truth) -> Design | None:
 def _with_interval(figure: Figure, value: float, design: Design | None, *, seed: int, resamples: int) -> Score:
     if design is None:
         return Score(value=value, unit=figure.unit, better=figure.better)
-    found = interval(figure.over, design, seed=seed, resamples=resamples)
-    return Score(value=value, low=found.low, high=found.high, unit=figure.unit, better=figure.better)
+    found = interval_of(figure, design, seed=seed, resamples=resamples)
+    return Score(
+        value=value, low=found.low, high=found.high, unit=figure.unit, better=figure.better, method=found.method
+    )
 
 
-def _paired(one: Figure, other: Figure, design: Design | None, *, seed: int, resamples: int) -> Interval:
+def _paired(one: Figure, other: Figure, design: Design | None, *, seed: int, resamples: int) -> Gap:
     if design is None:
-        return Interval(low=np.nan, high=np.nan, distribution=np.empty(0))
-    return interval(lambda weights: one.over(weights) - other.over(weights), design, seed=seed, resamples=resamples)
-
-
-def _tested(name: str, pair: tuple[Truth, Truth], found: Interval, design: Design | None) -> tuple[float, str]:
-    independent = design is None or design.units == len(design.unit_of)
-    one, other = (truth.classified for truth in pair)
-    if independent and one is not None and other is not None and one.mode == other.mode != "multi-label":
-        if name == "accuracy":
-            return mcnemar(one.right(), other.right()).p, "McNemar, exact"
-        if name == "auc_roc" and one.mode == "binary" and min(one.truth.sum(), (~one.truth).sum()) > 1:
-            return delong(one.truth[:, 0], one.probabilities[:, 0], other.probabilities[:, 0]).p, "DeLong"
-    return two_sided_p(found.distribution), "paired bootstrap" + ("" if independent else ", by group")
+        return Gap(low=np.nan, high=np.nan, p=np.nan, method="", test="")
+    return difference_of(one, other, design, seed=seed, resamples=resamples)
 
 
 def _subgroups(prepared: Prepared) -> dict[str, list[int]]:

@@ -51,9 +51,9 @@ def command(
 ) -> None:
     """Hold two models against each other on the same samples: the difference, its 95 % interval, and a test.
 
-    Both are asked of every sample, and both are scored on the same resamples: what is hard for both does not widen the
-    interval. AUC is tested by DeLong, accuracy by McNemar (exact), the rest by the paired bootstrap; where several
-    samples are of one patient, all by the bootstrap of patients. A p below 0.05 means that chance does not explain the
+    Both are asked of every sample: what is hard for both does not widen the interval. AUC is tested by DeLong, shares
+    such as accuracy by McNemar (exact), the rest by the paired bootstrap; where several samples are of one patient, by
+    how patients differ. A p below 0.05 means that chance does not explain the
     difference. "no difference shown" does not mean that there is none: the interval says how large it may still be.
     Look at the main metric (*) first: of ten metrics one may differ by chance.
 

@@ -51,8 +51,10 @@ def command(
     """Judge a bundle on samples whose truth is known, exactly as a cart runs it: its transforms, its task, an engine.
 
     Reading the table: the interval is where the metric lies with 95 % confidence, given how many samples there are; a
-    gate should ask for its lower end. A metric that these samples do not determine is listed with the reason. Samples
-    of one patient are drawn together. Subgroups are the columns that the card names.
+    gate should ask for its lower end. The method is the one that holds with few samples: Wilson for shares, a score
+    interval with DeLong's variance for the area under the ROC curve, else the bootstrap (BCa). Samples of one patient
+    count together. A metric that these samples do not determine is listed with the reason. Subgroups are the columns
+    that the card names.
 
     For example:
 
@@ -178,7 +180,7 @@ def interval_says(found: Score) -> str:
 def _print(contender: Contender, scores: Scores, source: str, refused: dict[str, int], *, intervals: bool) -> None:
     for line in (ran_on(contender), *counted(scores.n, scores.drawn, source, refused), ""):
         typer.echo(line)
-    rows = [("metric", "value", "95 % interval"), *_rows(scores)]
+    rows = [("metric", "value", "95 % interval", "method"), *_rows(scores)]
     print_table(rows if intervals else [row[:2] for row in rows])
     for name, why in scores.undefined.items():
         typer.echo(f"{name}: not determined. {why.removeprefix(f'{name}: ')}")
@@ -197,7 +199,7 @@ def _print(contender: Contender, scores: Scores, source: str, refused: dict[str,
         print_table([("label", *names), *rows])
     if scores.subgroups:
         typer.echo("\nSubgroups")
-        print_table([("subgroup", "samples", "metric", "value", "95 % interval"), *_subgroup_rows(scores)])
+        print_table([("subgroup", "samples", "metric", "value", "95 % interval", "method"), *_subgroup_rows(scores)])
 
 
 def _rows(scores: Scores) -> list[tuple[str, ...]]:
@@ -208,6 +210,6 @@ def _subgroup_rows(scores: Scores) -> list[tuple[str, ...]]:
     return [(name, str(part.n), part.main, *_cells(part, part.main)) for name, part in scores.subgroups.items()]
 
 
-def _cells(scores: Scores, name: str) -> tuple[str, str]:
+def _cells(scores: Scores, name: str) -> tuple[str, str, str]:
     found = scores[name]
-    return in_unit(found.value, found.unit), interval_says(found)
+    return in_unit(found.value, found.unit), interval_says(found), found.method

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edgeai.build.card import Card, read_card
@@ -104,6 +105,16 @@ def test_what_was_gained_and_lost_is_one_sentence() -> None:
         "as large as the parent's file; 2.0 x faster than parent; auc_roc 0.8999 where the parent has 0.9000: "
         "a drop of 0.0001 (-0.0100 to 0.0100); decides as the parent in 97.00 % of 42 samples"
     )
+
+
+def test_the_method_of_each_interval_is_said(card: Card) -> None:
+    wilson, drawn = (Figure(value=0.9, low=0.8, high=1.0, method=name) for name in ("Wilson", "BCa bootstrap"))
+    figures = {"accuracy": wilson, "brier": drawn, "recall": wilson}
+    row = msgspec.structs.replace(_row("parent"), figures=figures, drops={"brier": drawn})
+    text = markdown(card, _comparison(row), command="x")
+    said = "95 % intervals: accuracy and recall by Wilson; brier by BCa bootstrap; the drop of brier by BCa bootstrap."
+    assert said in text
+    assert "none of which was trained on. 95 %" in text
 
 
 def test_nothing_judged_is_no_verdict_of_good() -> None:

@@ -115,11 +115,12 @@ def test_the_artifact_that_is_asked_for(run: Any, bundle: Make, pictures: Path) 
     assert "fake-fp32, fake-int8" in done.stderr
 
 
-def test_what_cannot_be_drawn_is_no_certainty(run: Any, bundle: Make, pictures: Path) -> None:
+def test_all_of_few_is_no_certainty(run: Any, bundle: Make, pictures: Path) -> None:
     for name in ("0", "1"):
         (pictures / "bright" / f"{name}.png").unlink()
     done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works")
-    assert _rows(done.stdout)["accuracy"] == ["1.0000", "all resamples alike"]
+    assert _rows(done.stdout)["accuracy"] == ["1.0000", "0.8241 to 1.0000", "Wilson"]
+    assert _rows(done.stdout)["auc_roc *"][2] == "score, DeLong"
 
 
 def test_a_metric_that_is_not_determined_has_its_reason(run: Any, bundle: Make, pictures: Path) -> None:

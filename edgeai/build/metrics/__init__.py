@@ -6,5 +6,19 @@ for all of them at once, from how often each resample drew each sample (``Weight
 
 from edgeai.build.metrics.bootstrap import Design, Interval, Values, Weights, interval
 from edgeai.build.metrics.figure import Figure, Undefined, by_name
+from edgeai.build.metrics.intervals import interval_of
+from edgeai.build.metrics.paired import Gap, difference_of
 
-__all__ = ["Design", "Figure", "Interval", "Undefined", "Values", "Weights", "by_name", "interval"]
+__all__ = [
+    "Design",
+    "Figure",
+    "Gap",
+    "Interval",
+    "Undefined",
+    "Values",
+    "Weights",
+    "by_name",
+    "difference_of",
+    "interval",
+    "interval_of",
+]

@@ -1,8 +1,10 @@
 """Bootstrap intervals: stratified, by patient where patients are known, all metrics on the same resamples.
 
 Efron and Tibshirani, *An Introduction to the Bootstrap*, 1993: percentile intervals (chapter 13) and BCa (chapter 14),
-as ``scipy.stats.bootstrap`` computes them. Samples of one group (a patient, an examination) are drawn together, because
-they say less than as many independent ones: the cluster bootstrap of Davison and Hinkley, 1997, section 3.8.
+as ``scipy.stats.bootstrap`` computes them. Of few units both are too short, since a resample varies less than samples
+do: BCa is widened as Student's t is against the normal distribution (Hesterberg, The American Statistician 2015).
+Samples of one group (a patient, an examination) are drawn together, because they say less than as many independent
+ones: the cluster bootstrap of Davison and Hinkley, 1997, section 3.8.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ Values: TypeAlias = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
 LEVEL = 0.95
+EXPANDED = "expanded bca"
 _LEAST_DETERMINED = 0.5
 _CELLS_AT_ONCE = 4_000_000
 
@@ -34,11 +37,13 @@ class Interval:
 
     Attributes:
         distribution: the statistic of each resample.
+        method: how it was found, in words.
     """
 
     low: float
     high: float
     distribution: Values
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,15 +60,15 @@ class Design:
     def of(cls, strata: Sequence[Hashable], groups: Sequence[Hashable] | None = None) -> Design:
         """Samples by their strata, such as the true label; those of one group are drawn together.
 
-        A group's stratum is the set of its samples' strata. With fewer than two groups each sample is drawn by itself.
+        A group's stratum is the set of its samples' strata.
 
         Raises:
-            EvaluationFailed: ``evaluate.too-few``: fewer than two samples.
+            EvaluationFailed: ``evaluate.too-few``: fewer than two samples, or all are of one group.
         """
-        count = len(strata)
-        if count < 2:
-            raise EvaluationFailed(f"{count} samples: an interval needs two", code="evaluate.too-few")
-        names = list(range(count)) if groups is None or len(set(groups)) < 2 else list(groups)
+        names = list(range(len(strata))) if groups is None else list(groups)
+        if len(set(names)) < 2:
+            what = f"{len(names)} samples of one group" if len(names) > 1 else f"{len(names)} samples"
+            raise EvaluationFailed(f"{what}: an interval needs two of them", code="evaluate.too-few")
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
         unit_of = np.array([numbers[name] for name in names], np.intp)
         kinds: list[set[Hashable]] = [set() for _ in numbers]
@@ -78,6 +83,16 @@ class Design:
     def units(self) -> int:
         """How many are drawn."""
         return int(self.unit_of.max()) + 1
+
+    @property
+    def independent(self) -> bool:
+        """Whether each sample is a unit of its own."""
+        return self.units == len(self.unit_of)
+
+    @property
+    def in_words(self) -> str:
+        """What to say of a method: nothing, or that samples of a group count together."""
+        return "" if self.independent else ", by group"
 
     def weights(self, drawn: Sequence[npt.NDArray[np.intp]]) -> Weights:
         """What ``scipy.stats.bootstrap`` drew, unit numbers (..., n of a stratum) -> (..., n of samples)."""
@@ -100,7 +115,7 @@ def interval(
     *,
     resamples: int = RESAMPLES,
     level: float = LEVEL,
-    method: str = "percentile",
+    method: str = EXPANDED,
     seed: int = 0,
 ) -> Interval:
     """The two-sided interval of a statistic. The same design and seed give the same resamples, whatever the statistic.
@@ -109,8 +124,9 @@ def interval(
         statistic: weights (resamples, n) -> (resamples,), NaN where undefined.
         design: how to draw.
         resamples: how many; 0 gives no interval (NaN).
-        level: share of resamples inside.
-        method: ``percentile`` or ``bca``. BCa falls back to percentile where it is undefined (all resamples alike).
+        level: how often it should hold the true value.
+        method: ``percentile``, ``bca`` or ``expanded bca``. BCa falls back to percentile where it is undefined (all
+            resamples alike).
         seed: of the draws.
 
     Raises:
@@ -123,7 +139,8 @@ def interval(
         return Interval(low=np.nan, high=np.nan, distribution=np.empty(0))
 
     def of_drawn(*units: npt.NDArray[np.intp], axis: int = -1) -> Values:
-        return statistic(design.weights(units))
+        weights = design.weights(units)  # always (resamples, n) for a figure, however many SciPy asks for at once
+        return statistic(weights.reshape(-1, weights.shape[-1])).reshape(weights.shape[:-1])
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # degenerate distributions are dealt with below
@@ -135,15 +152,17 @@ def interval(
             axis=-1,
             n_resamples=resamples,
             batch=max(1, _CELLS_AT_ONCE // len(design.unit_of)),
-            confidence_level=level,
-            method="BCa" if method == "bca" else "percentile",
+            confidence_level=_expanded(level, drawn) if method == EXPANDED else level,
+            method="percentile" if method == "percentile" else "BCa",
             rng=np.random.default_rng(seed),
         )
     distribution = np.asarray(found.bootstrap_distribution, dtype=np.float64)
     low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
     if not (np.isfinite(low) and np.isfinite(high)):
         low, high = _of_determined(distribution, level)
-    return Interval(low=low, high=high, distribution=distribution)
+        method = "percentile"
+    named = ("percentile" if method == "percentile" else "BCa") + " bootstrap" + design.in_words
+    return Interval(low=low, high=high, distribution=distribution, method=named)
 
 
 def two_sided_p(distribution: Values) -> float:
@@ -156,6 +175,14 @@ def two_sided_p(distribution: Values) -> float:
         return float("nan")
     below, above = float((known <= 0).mean()), float((known >= 0).mean())
     return min(1.0, max(2 * min(below, above), 1 / (len(known) + 1)))
+
+
+def _expanded(level: float, drawn: Sequence[npt.NDArray[np.intp]]) -> float:
+    """The level at which a bootstrap interval of so few units is as wide as one by Student's t."""
+    special: Any = needed("scipy.special")
+    units = sum(len(each) for each in drawn)
+    freedom = max(1, units - len(drawn))
+    return float(1 - 2 * special.ndtr(special.stdtrit(freedom, (1 - level) / 2) * (units / freedom) ** 0.5))
 
 
 def _of_determined(distribution: Values, level: float) -> tuple[float, float]:

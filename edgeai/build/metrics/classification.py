@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from edgeai.api import EvaluationFailed
 from edgeai.build.extra import needed
+from edgeai.build.metrics.areas import Area
 from edgeai.build.metrics.bootstrap import Values, Weights
 from edgeai.build.metrics.figure import HIGHER, LOWER, Figure, Undefined, finite
+from edgeai.build.metrics.shares import Share
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]
@@ -54,7 +56,7 @@ class Classified:
     def figures(self) -> tuple[Figure, ...]:
         """All of ``NAMES``."""
         return (
-            self._curve("auc_roc", auc_roc, auc_roc_over),
+            self._curve("auc_roc", auc_roc, auc_roc_over, self._areas()),
             self._curve("auc_pr", auc_pr, auc_pr_over),
             *(self._counted(name) for name in _OF_COUNTS),
             Figure(name="brier", value=self._brier, over=self._brier_over, better=LOWER),
@@ -88,9 +90,37 @@ class Classified:
         return columns
 
     def _curve(
-        self, name: str, once: Callable[[Flags, Reals], float], over: Callable[[Flags, Reals, Weights], Values]
+        self,
+        name: str,
+        once: Callable[[Flags, Reals], float],
+        over: Callable[[Flags, Reals, Weights], Values],
+        parts: tuple[Area, ...] = (),
     ) -> Figure:
-        return Figure(name=name, value=lambda: self._macro(once), over=lambda weights: self._macro_over(over, weights))
+        return Figure(
+            name=name,
+            value=lambda: self._macro(once),
+            over=lambda weights: self._macro_over(over, weights),
+            parts=parts,
+        )
+
+    def _areas(self) -> tuple[Area, ...]:
+        sides = zip(self.truth.T, self.probabilities.T, strict=True)
+        return tuple(Area(truth, probability) for truth, probability in sides if truth.any() and not truth.all())
+
+    def _shares(self, name: str) -> tuple[Share, ...]:
+        """What a figure of counts is the mean of; nothing where it is no mean of shares."""
+        truth, stated = self.truth.astype(np.float64), self.stated.astype(np.float64)
+        if name == "accuracy":
+            same = self.right()[:, np.newaxis] if self.mode == "multi-class" else self.truth == self.stated
+            return (Share(same.sum(axis=1).astype(np.float64), np.full(len(same), float(same.shape[1]))),)
+        if name in ("precision", "f1"):
+            if self.mode != "binary":
+                return ()
+            both, any_ = (truth * stated)[:, 0], (truth + stated)[:, 0]
+            return (Share(both, stated[:, 0]),) if name == "precision" else (Share(2 * both, any_),)
+        wanted, found = (1 - truth, 1 - stated) if name == "specificity" else (truth, stated)
+        known = [c for c in range(truth.shape[1]) if self.mode == "binary" or 0 < truth[:, c].sum() < len(truth)]
+        return tuple(Share(found[:, c] * wanted[:, c], wanted[:, c]) for c in known)
 
     def _macro(self, metric: Callable[[Flags, Reals], float]) -> float:
         return float(np.mean([metric(self.truth[:, c], self.probabilities[:, c]) for c in self._determined()]))
@@ -110,7 +140,7 @@ class Classified:
                 raise Undefined(f"{name}: {_OF_COUNTS[name]}")
             return found
 
-        return Figure(name=name, value=value, over=over, better=HIGHER)
+        return Figure(name=name, value=value, over=over, better=HIGHER, parts=self._shares(name))
 
     def _of_counts(self, name: str, weights: Weights) -> Values:
         if name == "accuracy" and self.mode == "multi-class":

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgeai.api import EvaluationFailed
+from edgeai.build.metrics.areas import Area
 from edgeai.build.metrics.bootstrap import Values, Weights
+from edgeai.build.metrics.shares import Share
 
 HIGHER, LOWER, NEAR_ZERO = "higher", "lower", "near zero"
 
@@ -29,6 +31,8 @@ class Figure:
         over: weights (resamples, n) -> values (resamples,), NaN where a resample does not determine it.
         better: ``higher``, ``lower`` or ``near zero``.
         unit: ``mm`` or ``px``; empty for a share.
+        parts: what it is the plain mean of, where that is known: shares of counted samples, or areas under ROC curves.
+            Their intervals are right with few samples and at 0 and 1, where resamples say too little.
     """
 
     name: str
@@ -36,6 +40,7 @@ class Figure:
     over: Callable[[Weights], Values]
     better: str = HIGHER
     unit: str = ""
+    parts: tuple[Share, ...] | tuple[Area, ...] = ()
 
 
 def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:

@@ -17,7 +17,7 @@ from edgeai.build.card import Card
 from edgeai.build.comparison import Comparison, Figure, Row
 from edgeai.build.extra import needed
 from edgeai.build.pack import BUNDLED_REPORT, REPORT
-from edgeai.build.report.words import chunks, decimals, failed, faster, headline, judged, sentence, smaller
+from edgeai.build.report.words import chunks, decimals, failed, faster, headline, judged, methods, sentence, smaller
 
 PAGE = "report.html"
 _METRICS = 6
@@ -83,6 +83,7 @@ def _rendered(
         card=card,
         comparison=comparison,
         headline=headline(comparison, timed=timed),
+        methods=methods(comparison),
         sentence=lambda row: sentence(row, comparison, timed=timed),
         judged=lambda row: judged(row, timed=timed),
         metrics=chunks(_metrics(comparison), _METRICS),

@@ -65,6 +65,20 @@ def sentence(row: Row, comparison: Comparison, *, timed: bool) -> str:
     return "; ".join(parts)
 
 
+def methods(comparison: Comparison) -> str:
+    """How intervals were found: ``95 % intervals: auc_roc by score, DeLong; accuracy and f1 by Wilson``."""
+    figures: dict[str, list[str]] = {}
+    drops: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        for by, values in ((figures, row.figures), (drops, row.drops)):
+            for name, figure in values.items():
+                if figure.method and name not in (named := by.setdefault(figure.method, [])):
+                    named.append(name)
+    parts = [f"{_listed(names)} by {method}" for method, names in figures.items()]
+    parts += [f"the drop of {_listed(names)} by {method}" for method, names in drops.items()]
+    return "95 % intervals: " + "; ".join(parts) if parts else "There are no intervals"
+
+
 def decimals(value: float) -> str:
     """Four decimals, and no minus before zeros."""
     return f"{0.0 if abs(value) < _NOTHING else value:.4f}"
@@ -80,6 +94,10 @@ def _told(ratio: float, more: str, less: str, same: str) -> str:
         return same
     word, times = (more, ratio) if ratio > 1.0 else (less, 1.0 / ratio if ratio > 0.0 else float("inf"))
     return f"{times:.1f} x {word}" if times < 9.95 else f"{times:.0f} x {word}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _than(ratio: float) -> str:
