@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import OpenRequest
-from edgeai.bundle.manifest import Step
+from edgeai.bundle.manifest import TransformStep
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.pipeline import Pipeline
@@ -24,7 +24,9 @@ def agreement(bundle: Bundle, path: Path) -> str:
     manifest = bundle.manifest
     side = manifest.inputs[0].shape[1] or 0
     exact_steps = [
-        Step(transform=s.transform, options={k: v for k, v in s.options.items() if k not in ("two_pass", "margin")})
+        TransformStep(
+            transform=s.transform, options={k: v for k, v in s.options.items() if k not in ("two_pass", "margin")}
+        )
         for s in manifest.transforms
     ]
     reduced = DecodeOptions(fast=frozenset(manifest.pixels.fast), min_rows=side, min_columns=side)
@@ -39,7 +41,7 @@ def agreement(bundle: Bundle, path: Path) -> str:
     )
 
 
-def _tensors(bundle: Bundle, path: Path, options: DecodeOptions, steps: Sequence[Step]) -> list[Tensor]:
+def _tensors(bundle: Bundle, path: Path, options: DecodeOptions, steps: Sequence[TransformStep]) -> list[Tensor]:
     manifest = bundle.manifest
     transforms = Registry.of(manifest.plugins).transforms
     pipeline = Pipeline(steps, transforms, manifest.input_specs()[0])

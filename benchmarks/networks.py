@@ -53,7 +53,7 @@ def write_bundle(folder: Path, name: str) -> Path:
     import keras
 
     from edgeai.bundle.archive import pack
-    from edgeai.bundle.manifest import FrameUse, Manifest, PixelUse, Step, TaskUse, TensorDecl
+    from edgeai.bundle.manifest import FrameUse, Manifest, PixelUse, TaskUse, TensorDecl, TransformStep
 
     network = NETWORKS[name.removesuffix(INT8)]
     keras.utils.set_random_seed(0)
@@ -74,10 +74,10 @@ def write_bundle(folder: Path, name: str) -> Path:
         pixels=PixelUse(fast=("luma", "smallest")),
         frames=FrameUse(select="all"),
         transforms=(
-            Step(transform="grey"),
-            Step(transform="letterbox", options=extent),
-            Step(transform="invert"),
-            Step(transform="window", options={"mode": "percentile", "output": "unit"}),
+            TransformStep(transform="grey"),
+            TransformStep(transform="letterbox", options=extent),
+            TransformStep(transform="invert"),
+            TransformStep(transform="window", options={"mode": "percentile", "output": "unit"}),
         ),
         task=TaskUse(name=network.task, options=network.options),
         inputs=(inputs,),

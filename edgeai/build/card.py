@@ -20,7 +20,7 @@ from edgeai.api.tensors import DTYPES
 from edgeai.build.card_words import mistakes
 from edgeai.build.splits import Dataset
 from edgeai.build.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
-from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, TaskUse, TensorDecl, Tolerance
+from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
 from edgeai.config.words import not_toml
 
 CARD_NAME = "model.toml"
@@ -261,7 +261,7 @@ class Card(Table):
             "pixels": _as(self.pixels, PixelUse),
             "frames": _as(self.frames, FrameUse),
             "task": _as(self.task, TaskUse),
-            "transforms": tuple(_as(step, Step) for step in self.transforms),
+            "transforms": tuple(_as(step, TransformStep) for step in self.transforms),
             "inputs": tuple(_tensor(tensor) for tensor in self.inputs),
             "outputs": tuple(_tensor(tensor) for tensor in self.outputs),
         }

@@ -124,7 +124,7 @@ class TaskUse(Record, frozen=True, kw_only=True):
     options: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Step(Record, frozen=True, kw_only=True):
+class TransformStep(Record, frozen=True, kw_only=True):
     """One preprocessing step: a ``TransformSpec`` by name, with its options."""
 
     transform: Word
@@ -207,7 +207,7 @@ class Manifest(Record, frozen=True, kw_only=True):
     eligibility: Eligibility = Eligibility()
     pixels: PixelUse = PixelUse()
     frames: FrameUse = FrameUse()
-    transforms: tuple[Step, ...] = ()
+    transforms: tuple[TransformStep, ...] = ()
     golden: tuple[GoldenCase, ...] = ()
     files: dict[str, FileDecl] = msgspec.field(default_factory=dict)
 

@@ -185,17 +185,15 @@ class AtBroker:
     name = "broker"
 
     def __init__(self, config: DeviceConfig) -> None:
-        from edgeai.api.sinks import SinkRequest
         from edgeai.mqtt import connect
         from edgeai.sinks.mqtt import broker_of
 
         device = config.device
         own = config.mqtt.client_id or f"edgeai-{device.site}-{device.id}"
-        settings = {**config.mqtt.model_dump(), "client_id": f"{own}-selftest"}
+        settings = config.mqtt.model_copy(update={"client_id": f"{own}-selftest"})
         self._ends: dict[tuple[str, str], Mapping[str, Any]] = {}
         self._guard = threading.Lock()
-        broker = broker_of(SinkRequest(device_id=device.id, site=device.site, settings=settings))
-        self._connection = connect(broker)
+        self._connection = connect(broker_of(settings, site=device.site, device_id=device.id))
         try:
             self._connection.subscribe(f"edgeai/1/{device.site}/{device.id}/selftest/+", self._take)
         except EdgeaiError:

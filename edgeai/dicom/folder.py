@@ -23,7 +23,7 @@ from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolEr
 from edgeai.dicom.arrival import Intake, new_file, take
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.places import FolderLink, Placed, located, move, open_file, open_inside, opened, write_reason
-from edgeai.dicom.seen import SeenFiles, Stamp
+from edgeai.dicom.taken import Stamp, TakenFiles
 from edgeai.dicom.unfinished import is_open_for_writing, is_whole, refuses_a_part
 from edgeai.logs import Log
 
@@ -77,7 +77,7 @@ class WatchedFolder:
         self._settling: dict[Path, tuple[Stamp, float]] = {}
         self._unfinished: dict[Path, Stamp] = {}
         self._open: dict[Path, float] = {}
-        self._seen = SeenFiles(options.memory)
+        self._seen = TakenFiles(options.memory)
         self._trouble = ""
 
     def run(self, stopping: threading.Event) -> None:

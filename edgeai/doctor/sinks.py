@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.api.sinks import SinkRequest
 from edgeai.config import DeviceConfig
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.certificates import common_name
@@ -88,10 +87,9 @@ def broker(config: DeviceConfig) -> Iterator[Check]:
         return
     from edgeai.sinks.mqtt import broker_of
 
-    settings = {**config.mqtt.model_dump(), "client_id": f"edgeai-doctor-{os.getpid()}"}
+    settings = config.mqtt.model_copy(update={"client_id": f"edgeai-doctor-{os.getpid()}"})
     try:
-        request = SinkRequest(device_id=config.device.id, site=config.device.site, settings=settings)
-        place = broker_of(request)
+        place = broker_of(settings, site=config.device.site, device_id=config.device.id)
         connection = connect(place)
     except EdgeaiError as error:
         yield Check(what="broker", verdict="fail", found=str(error), remedy=error.remedy or "")

@@ -14,7 +14,7 @@ import edgeai
 from edgeai.dicom.fastpath import agreement
 
 if TYPE_CHECKING:
-    from edgeai.bundle.manifest import Step
+    from edgeai.bundle.manifest import TransformStep
     from edgeai.dicom.layout import PixelLayout
     from edgeai.dicom.pixels import DecodeOptions
     from edgeai.hosting import PluginInfo
@@ -53,7 +53,7 @@ class Recipe:
     steps: tuple[str, ...]
 
     @classmethod
-    def of(cls, decoding: DecodeOptions, steps: Sequence[Step], plugins: Sequence[PluginInfo]) -> Recipe:
+    def of(cls, decoding: DecodeOptions, steps: Sequence[TransformStep], plugins: Sequence[PluginInfo]) -> Recipe:
         """Of a model that is open: what it is decoded by, its steps, and the plugin that each comes from."""
         digests = [_digest(_VERSIONS)]
         for step, plugin in zip(steps, plugins, strict=True):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeai.spool import Note, Step
+from edgeai.spool import Note, Underway
 
 OWN_DOING = frozenset(
     {
@@ -57,7 +57,7 @@ class Death:
 
     cause: DeathCause
     how: str
-    step: Step | None = None
+    step: Underway | None = None
     job_id: int | None = None
     suspects: tuple[int, ...] = ()
 
@@ -89,7 +89,7 @@ def judge(status: int, note: Note | None, *, killed: Killed | None = None, crash
     )
 
 
-def _of_one_job(steps: Sequence[Step], thread: int | None) -> tuple[Sequence[Step], tuple[int, ...]]:
+def _of_one_job(steps: Sequence[Underway], thread: int | None) -> tuple[Sequence[Underway], tuple[int, ...]]:
     """The steps that may be blamed, of one job at most; or the jobs among which nothing tells.
 
     A deadline or a budget tells nothing either: who holds the interpreter makes the others late, and memory is of all.
@@ -101,7 +101,7 @@ def _of_one_job(steps: Sequence[Step], thread: int | None) -> tuple[Sequence[Ste
     return (own, ()) if len(_jobs(own)) == 1 else ((), jobs)
 
 
-def _jobs(steps: Sequence[Step]) -> tuple[int, ...]:
+def _jobs(steps: Sequence[Underway]) -> tuple[int, ...]:
     return tuple(sorted({step.job_id for step in steps if step.job_id is not None}))
 
 
@@ -114,7 +114,7 @@ def _how(status: int) -> str:
         return f"signal-{-status}"
 
 
-def _blamed(steps: Sequence[Step], thread: int | None) -> Step | None:
+def _blamed(steps: Sequence[Underway], thread: int | None) -> Underway | None:
     """The innermost step of the one thread that can have done it, where that is a risky one."""
     innermost = {step.thread: step for step in steps if step.step != "job"}
     risky = [step for step in innermost.values() if step.step in PLUGIN_STEPS or step.step in IMAGE_STEPS]

@@ -25,8 +25,8 @@ from edgeai.bundle.stamps import Stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.model import Model, result_id
+from edgeai.model.results import ids_of, ref_of
 from edgeai.model.results import now as timestamp
-from edgeai.model.results import ref_of
 from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
@@ -302,11 +302,11 @@ class Worker:
 
     def _failed(self, job: Job, error: EdgeaiError) -> Result:
         return Result(
-            result_id="",  # given in _finish, as to every result
+            result_id="",  # given in _finish, where identifiers are masked, as to every result
             deployment=self._deployment.name,
             outcome=Outcome.FAILED,
             model=self._reference,
-            instance=self._mask.ids(job.instance, job.content),
+            instance=ids_of(job.instance),
             created_at=timestamp(),
             edgeai_version=edgeai.__version__,
             reason=Failure.of(error),
@@ -347,16 +347,16 @@ class Worker:
 
     def _signed_for(self, job: Job, result: Result) -> Result:
         """The result as it leaves: identity and identifiers from the admitted instance, masked as configured."""
-        uid = self._mask.uid(job.instance.sop_instance_uid)
+        ids = self._mask.ids(job.instance, job.content)
         reason = result.reason
         if reason is not None:
             reason = replace(reason, message=self._mask.text(reason.message, job.instance))
-        identity = result_id(uid, result.model.digest, self._deployment.name, self._mask.uid(job.identity))
+        identity = (ids.sop_instance_uid, result.model.digest, self._deployment.name, self._mask.uid(job.identity))
         return replace(
             result,
-            result_id=job.result_id or identity,
+            result_id=job.result_id or result_id(*identity),
             attempt=job.attempt,
-            instance=self._mask.ids(job.instance, job.content),
+            instance=ids,
             reason=reason,
             notes=tuple(replace(note, text=self._mask.text(note.text, job.instance)) for note in result.notes),
             timings_ms={"queue": job.queue_ms, **result.timings_ms},

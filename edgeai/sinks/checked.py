@@ -1,18 +1,35 @@
-"""Settings of the core's sinks: a profile's own tables were held to their rules, and those in ``[sinks]`` were not."""
+"""Settings of the core's sinks are those of the tables that a profile has for them, which are said once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from edgeai.api.errors import ConfigError
-from edgeai.api.options import Options
+from edgeai.api.options import Options, OptionSpec
+from edgeai.config import Table
 
-if TYPE_CHECKING:
-    from edgeai.config import Table
+__all__ = ["checked_settings", "settings_of"]
+
+_T = TypeVar("_T", bound=Table)
 
 
-def check_settings(table: type[Table], settings: Options, what: str) -> None:
-    """Hold the settings to the table that the profile has for them.
+def settings_of(table: type[Table]) -> tuple[OptionSpec, ...]:
+    """What a table may say, as a plugin's spec lists it."""
+    return tuple(
+        OptionSpec(
+            name=name,
+            help=field.description or "",
+            default=None if field.is_required() else field.default,
+            required=field.is_required(),
+            choices=get_args(field.annotation) if get_origin(field.annotation) is Literal else (),
+        )
+        for name, field in table.model_fields.items()
+    )
+
+
+def checked_settings(table: type[_T], settings: Options, what: str) -> _T:
+    """The settings as the table that the profile has for them: a profile's own were held to it, those in ``[sinks]``
+    were not.
 
     Args:
         table: ``edgeai.config.Mqtt`` or ``Jsonl``.
@@ -23,7 +40,7 @@ def check_settings(table: type[Table], settings: Options, what: str) -> None:
         ConfigError: ``config.options``.
     """
     try:
-        table.model_validate(dict(settings))
+        return table.model_validate(dict(settings))
     except ValueError as error:
         # The library of the tables has all mistakes of them apart; it is not this module's to know.
         listed: list[dict[str, Any]] = getattr(error, "errors", list)()
@@ -33,6 +50,3 @@ def check_settings(table: type[Table], settings: Options, what: str) -> None:
             code="config.options",
             remedy="firmware-configs/README.md has each with its bounds",
         ) from error
-
-
-__all__ = ["check_settings"]

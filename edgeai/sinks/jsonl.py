@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from edgeai.api.errors import ConfigError, SinkFailed
 from edgeai.api.hooks import hookimpl
-from edgeai.api.options import OptionSpec
 from edgeai.api.sinks import Message, Receipt, SinkRequest, SinkSpec
-from edgeai.sinks.checked import check_settings
+from edgeai.config import Jsonl
+from edgeai.sinks.checked import checked_settings, settings_of
 
 EDGEAI_API = (1, 1)
 
@@ -24,16 +23,14 @@ class JsonlSink:
     gives_receipts = True
 
     def __init__(self, request: SinkRequest) -> None:
-        from edgeai.config import Jsonl
-
-        check_settings(Jsonl, request.settings, "jsonl")
+        settings = checked_settings(Jsonl, request.settings, "jsonl")
         self._is_closed = False
-        self._path = Path(request.settings["path"])
+        self._path = settings.path
         if self._path.is_dir():
             text = f"{self._path} is a folder"
             raise ConfigError(text, code="config.options", remedy="name a file as the path of JSON lines")
-        self._max_bytes = int(request.settings.get("max_bytes", 100_000_000))
-        self._keep = int(request.settings.get("keep", 5))
+        self._max_bytes = settings.max_bytes
+        self._keep = settings.keep
 
     def put(self, messages: Sequence[Message]) -> Sequence[Receipt]:
         """Append all and fsync. Status messages are the broker's affair and are left out.
@@ -128,11 +125,6 @@ def edgeai_sinks() -> tuple[SinkSpec, ...]:
             name="jsonl",
             open=JsonlSink,
             help="results and events as JSON lines in a file",
-            settings=(
-                OptionSpec(name="path", help="the file", required=True),
-                OptionSpec(name="max_bytes", help="size in bytes at which it is rotated", default=100_000_000),
-                OptionSpec(name="keep", help="rotated files kept", default=5),
-                OptionSpec(name="enabled", help="whether it is used", default=True),
-            ),
+            settings=settings_of(Jsonl),
         ),
     )

@@ -16,11 +16,12 @@ from typing import Any
 from edgeai.api.errors import MqttError, SinkFailed
 from edgeai.api.hooks import hookimpl
 from edgeai.api.sinks import Message, Receipt, SinkRequest, SinkSpec
+from edgeai.config import Mqtt
 from edgeai.mqtt import ACK_TIMEOUT_S, Connection, Loss, Outgoing, connect
 from edgeai.mqtt.reasons import BLAMED, PATIENCE, answer_to
 from edgeai.sinks.blame import QUIET_S, STRIKES, Blame, Twin
-from edgeai.sinks.checked import check_settings
-from edgeai.sinks.mqtt_settings import SETTINGS, broker_of, tls_files_of
+from edgeai.sinks.checked import checked_settings, settings_of
+from edgeai.sinks.mqtt_settings import broker_of, tls_files_of
 from edgeai.sinks.smaller import smaller, smallest
 
 __all__ = ["EDGEAI_API", "MqttSink", "broker_of", "edgeai_sinks"]
@@ -59,11 +60,10 @@ class MqttSink:
     gives_receipts = True
 
     def __init__(self, request: SinkRequest) -> None:
-        from edgeai.config import Mqtt
-
-        check_settings(Mqtt, request.settings, "mqtt")
-        self._broker = replace(broker_of(request), max_incoming_bytes=MAX_INCOMING_BYTES)
-        self._tls = tls_files_of(request)
+        settings = checked_settings(Mqtt, request.settings, "mqtt")
+        place = broker_of(settings, site=request.site, device_id=request.device_id)
+        self._broker = replace(place, max_incoming_bytes=MAX_INCOMING_BYTES)
+        self._tls = tls_files_of(settings)
         self._fresh: tuple[object, float] = (None, 0.0)
         """TLS files that the connection does not use, and since when there are those."""
         self._wished = self._broker.protocol
@@ -383,6 +383,6 @@ def edgeai_sinks() -> tuple[SinkSpec, ...]:
             name="mqtt",
             open=MqttSink,
             help="an MQTT 5 or 3.1.1 broker, QoS 1",
-            settings=SETTINGS,
+            settings=settings_of(Mqtt),
         ),
     )

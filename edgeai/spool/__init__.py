@@ -36,7 +36,7 @@ from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
 from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.refusing import Refusing
-from edgeai.spool.station import FAILED, Note, Station, Step, is_held, read_note
+from edgeai.spool.station import FAILED, Note, Station, Underway, is_held, read_note
 from edgeai.spool.store import DefaultLimits, Limits, Store
 from edgeai.spool.trials import Trials
 from edgeai.spool.upkeep import SWEEP_ROWS, Upkeep
@@ -66,8 +66,8 @@ __all__ = [
     "Selection",
     "Spool",
     "Station",
-    "Step",
     "Store",
+    "Underway",
     "check_access",
     "is_held",
     "is_legacy",

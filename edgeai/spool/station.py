@@ -32,7 +32,7 @@ _HEAD = 18
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Underway:
     """Something risky that is under way.
 
     Attributes:
@@ -64,7 +64,7 @@ class Note:
     state: str
     beat_at: float
     detail: Mapping[str, Any] = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Underway, ...] = ()
 
     def age_s(self) -> float:
         """Seconds since it last spoke."""
@@ -110,7 +110,7 @@ class Station:
         self, step: str, *, deadline_s: float = 0.0, job_id: int | None = None, plugin: str = "", version: str = ""
     ) -> Iterator[None]:
         """Note that ``step`` is under way, until the block ends. Steps may nest, and overlap between threads."""
-        mine = Step(
+        mine = Underway(
             step=step,
             since=time.monotonic(),
             thread=threading.get_ident(),
@@ -178,7 +178,7 @@ def read_note(path: Path) -> Note | None:
 
 
 def _note(body: dict[str, Any]) -> Note:
-    steps = tuple(Step(**step) for step in body.pop("steps"))
+    steps = tuple(Underway(**step) for step in body.pop("steps"))
     return Note(**body, steps=steps)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, Step, TaskUse, TensorDecl
+from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, TransformStep
 from edgeai.bundle.zip_form import new_member
 from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
 
@@ -57,7 +57,7 @@ def pack_fake_bundle(
         licence="Apache-2.0",
         plugins=plugins,
         task=TaskUse(name=task, options={"labels": ["dull", "bright"]}),
-        transforms=(Step(transform=transform, options={"rows": 8, "columns": 8}),),
+        transforms=(TransformStep(transform=transform, options={"rows": 8, "columns": 8}),),
         inputs=(_IMAGE,),
         outputs=(_SCORES,),
         artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.fake"),),

@@ -20,9 +20,9 @@ from edgeai.bundle.manifest import (
     Eligibility,
     GoldenCase,
     Manifest,
-    Step,
     TaskUse,
     TensorDecl,
+    TransformStep,
 )
 from edgeai.config import Spool as Limits
 from edgeai.hosting import PluginInfo
@@ -197,7 +197,7 @@ MANIFEST = Manifest(
     licence="Apache-2.0",
     plugins=("fakes",),
     task=TaskUse(name="fake-classify", options={"labels": ["bright", "dark"]}),
-    transforms=(Step(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
+    transforms=(TransformStep(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
     inputs=(INPUT,),
     outputs=(OUTPUT,),
     artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="model.json"),),

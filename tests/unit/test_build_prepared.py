@@ -13,12 +13,12 @@ from edgeai.api import Array, ConfigError, DataRejected, TensorSpec
 from edgeai.build import pictures
 from edgeai.build.dataset import Labels, MaskFile, Sample, Target
 from edgeai.build.prepared import Prepared, batches, prepare
-from edgeai.bundle.manifest import Step, TaskUse
+from edgeai.bundle.manifest import TaskUse, TransformStep
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
-UNIT = Step(transform="normalise", options={"mode": "full_range"})
+UNIT = TransformStep(transform="normalise", options={"mode": "full_range"})
 
 
 def _classify(mode: str, labels: list[str]) -> TaskUse:
@@ -111,7 +111,7 @@ def test_a_mask_goes_where_the_transforms_took_the_image(pipeline: Callable[...,
     """The image is the mask, letterboxed: wherever it is bright, the target must be 1, and nowhere else."""
     mask = np.zeros((12, 24), bool)
     mask[3:9, 12:21] = True
-    steps = pipeline(Step(transform="letterbox", options={"rows": 8, "columns": 8}))
+    steps = pipeline(TransformStep(transform="letterbox", options={"rows": 8, "columns": 8}))
     sample = _sample(_mask_file(tmp_path, mask), pixels=mask.astype(np.uint8) * 255)
     task = TaskUse(name="segment", options={"labels": ["head"]})
     found = prepare([sample], steps, input=IMAGE, output=_output(8, 8, 1, layout="NHWC"), task=task)

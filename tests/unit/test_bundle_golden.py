@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgeai.api import BundleRejected
-from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, Tolerance
+from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Tolerance, TransformStep
 from edgeai.bundle.reader import open_bundle, read_manifest
 from edgeai.bundle.trust import TrustPolicy
 
@@ -33,7 +33,10 @@ def test_a_bundle_of_schema_1_is_what_it_was(bundles: Path, tmp_path: Path, name
     )
     assert manifest.pixels == PixelUse(fast=("luma", "reduced"))
     assert manifest.frames == FrameUse(select="all", every=2, max=8)
-    assert manifest.transforms == (Step(transform="grey"), Step(transform="resize", options={"rows": 2, "columns": 2}))
+    assert manifest.transforms == (
+        TransformStep(transform="grey"),
+        TransformStep(transform="resize", options={"rows": 2, "columns": 2}),
+    )
     assert manifest.task.options == {"labels": ["a", "b"], "threshold": 0.5}
     assert manifest.outputs[0].shape == (None, 2)
     [case] = manifest.golden

@@ -7,8 +7,14 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError
-from edgeai.config import load_config
+from edgeai.config import Folder, Jsonl, Mqtt, Scp, Spool, Table, load_config
 from edgeai.config_reference import reference
+from edgeai.dicom.folder import FolderOptions
+from edgeai.dicom.negotiation import AssociationRules
+from edgeai.dicom.scp import ScpOptions
+from edgeai.mqtt import Broker
+from edgeai.plugins import load
+from edgeai.spool import DefaultLimits
 from edgeai.toml_lines import key_lines, line_of
 
 GOOD = 'schema = 1\n[device]\nid = "cart"\nsite = "lab"\n'
@@ -31,6 +37,30 @@ def test_a_minimal_profile_has_sane_defaults(tmp_path: Path) -> None:
     config = _load(tmp_path, GOOD)
     assert config.ingest.scp.host == "127.0.0.1", "nothing listens to the network unless told to"  # type: ignore[attr-defined]
     assert config.device.data_dir == tmp_path / "var"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("used", "tables"),
+    [
+        (DefaultLimits(), (Spool(),)),
+        (ScpOptions(rules=AssociationRules(ae_title="EDGEAI")), (Scp(), Spool())),
+        (FolderOptions(path=Path("/in")), (Folder(path=Path("/in")), Spool())),
+        (Broker(host="127.0.0.1", port=1883, client_id=""), (Mqtt(),)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_who_reads_no_profile_uses_what_one_says_by_default(used: object, tables: tuple[Table, ...]) -> None:
+    said = {name: getattr(table, name) for table in tables for name in type(table).model_fields}
+    shared = [name for name in said if hasattr(used, name) and name not in ("client_id", "tls")]
+    assert len(shared) > 3
+    assert {name: getattr(used, name) for name in shared} == {name: said[name] for name in shared}
+
+
+@pytest.mark.parametrize(("sink", "table"), [("mqtt", Mqtt), ("jsonl", Jsonl)])
+def test_the_cores_sinks_take_what_their_tables_say(sink: str, table: type[Table]) -> None:
+    (spec,) = load(sink).sinks
+    assert [option.name for option in spec.settings] == list(table.model_fields)
+    assert all(option.help for option in spec.settings)
 
 
 @pytest.mark.parametrize("name", ["dev", "xray-cart", "ultrasound-cart"])

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from edgeai.roles.deaths import judge
-from edgeai.spool import Note, Step
+from edgeai.spool import Note, Underway
 
 MAIN, AHEAD = 0x7F01, 0x7F02
 
 
-def step(name: str, thread: int = MAIN, **facts: Any) -> Step:
+def step(name: str, thread: int = MAIN, **facts: Any) -> Underway:
     plugin = {"plugin": "acme", "version": "1.0"} if name in ("load", "probe", "open", "run") else {}
-    return Step(step=name, since=0.0, thread=thread, **{**plugin, **facts})
+    return Underway(step=name, since=0.0, thread=thread, **{**plugin, **facts})
 
 
-def note(*steps: Step) -> Note:
+def note(*steps: Underway) -> Note:
     return Note(role="infer:guard", pid=1, state="ready", beat_at=0.0, steps=steps)
 
 
@@ -92,7 +92,7 @@ def test_how_it_ended_is_told_in_two_words(status: int, killed: Any, cause: str,
         assert (death.cause, death.how, death.step, death.job_id) == (cause, how, None, None)
 
 
-def job(number: int, name: str, thread: int) -> tuple[Step, Step]:
+def job(number: int, name: str, thread: int) -> tuple[Underway, Underway]:
     """A job under way on a thread, and at what."""
     return step("job", thread, job_id=number), step(name, thread, job_id=number)
 

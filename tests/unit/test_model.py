@@ -25,7 +25,7 @@ from edgeai.api import (
     TaskFailed,
     TransformFailed,
 )
-from edgeai.bundle.manifest import ArtifactDecl, FrameUse, Step, TaskUse, TensorDecl
+from edgeai.bundle.manifest import ArtifactDecl, FrameUse, TaskUse, TensorDecl, TransformStep
 from edgeai.model import open_model, result_id
 from edgeai.testing.fakes import WAYS, Misbehaviour
 
@@ -205,12 +205,12 @@ def test_one_bad_image_does_not_stop_the_next(opened: Any, make_dicom: Make) -> 
 
 @pytest.mark.parametrize("frames", [1, 4])
 def test_a_transform_that_fails(opened: Any, make_dicom: Make, frames: int) -> None:
-    model = opened(transforms=(Step(transform="fake-raises", options={"rows": 8, "columns": 8}),))
+    model = opened(transforms=(TransformStep(transform="fake-raises", options={"rows": 8, "columns": 8}),))
     assert code_of(model.run_file(make_dicom(frames=frames))) == "plugin.fault"
 
 
 def test_a_transform_of_another_size_than_the_model(opened: Any, make_dicom: Make) -> None:
-    model = opened(transforms=(Step(transform="fake-subsample", options={"rows": 9, "columns": 8}),))
+    model = opened(transforms=(TransformStep(transform="fake-subsample", options={"rows": 9, "columns": 8}),))
     assert code_of(model.run_file(make_dicom())).startswith("tensor.")
 
 
@@ -241,8 +241,11 @@ def test_a_closed_model_fails_every_run(opened: Any, make_dicom: Make) -> None:
         ({"task": TaskUse(name="nonesuch")}, PluginNotFound),
         ({"task": TaskUse(name="fake-classify", options={"labels": ["one"]})}, TaskFailed),
         ({"task": TaskUse(name="fake-classify", options={"lables": []})}, TaskFailed),
-        ({"transforms": (Step(transform="nonesuch"),)}, PluginNotFound),
-        ({"transforms": (Step(transform="fake-subsample", options={"rows": -1, "columns": 8}),)}, TransformFailed),
+        ({"transforms": (TransformStep(transform="nonesuch"),)}, PluginNotFound),
+        (
+            {"transforms": (TransformStep(transform="fake-subsample", options={"rows": -1, "columns": 8}),)},
+            TransformFailed,
+        ),
         ({"artifacts": (ArtifactDecl(id="f", format="fake", precision="x", path="golden/input.npy"),)}, BackendError),
     ],
 )

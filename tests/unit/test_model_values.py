@@ -12,7 +12,7 @@ import pytest
 
 from edgeai.api import Outcome, Result, UltrasoundRegion
 from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, Step, TaskUse, TensorDecl
+from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, TaskUse, TensorDecl, TransformStep
 from edgeai.hosting import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.model.schema1 import as_schema_1
@@ -24,9 +24,9 @@ FAKES = PluginInfo(name="fakes", module="edgeai.testing.fakes_plugin", distribut
 INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 16, 16, 1), layout="NHWC")
 OUTPUT = TensorDecl(name="map", dtype="float32", shape=(1, 16, 16, 1), layout="NHWC")
 STEPS = (
-    Step(transform="crop_ultrasound"),
-    Step(transform="letterbox", options={"rows": 16, "columns": 16, "two_pass": True, "margin": 1}),
-    Step(transform="normalise", options={"mode": "full_range"}),
+    TransformStep(transform="crop_ultrasound"),
+    TransformStep(transform="letterbox", options={"rows": 16, "columns": 16, "two_pass": True, "margin": 1}),
+    TransformStep(transform="normalise", options={"mode": "full_range"}),
 )
 MANIFEST = Manifest(
     name="outline",
@@ -128,7 +128,7 @@ def test_edges_that_a_fast_path_leaves_out_are_no_crop(opened: Open, tmp_path: P
 
 
 def test_a_crop_to_the_content_is_asked_too(opened: Open, tmp_path: Path) -> None:
-    crop = Step(transform="crop_ultrasound", options={"on_missing": "content", "least_area": 0.0})
+    crop = TransformStep(transform="crop_ultrasound", options={"on_missing": "content", "least_area": 0.0})
     model = opened(transforms=(crop, *STEPS[1:]))
     pixels = np.zeros((256, 300), np.uint8)
     pixels[50:150, 20:280] = 200

@@ -16,7 +16,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLEL
 
 from edgeai.api import Frame, Grayscale, Note, PixelsRejected, Result
 from edgeai.api.imaging import Lut, UltrasoundRegion, Window
-from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, Step, TaskUse, TensorDecl
+from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, TransformStep
 from edgeai.dicom import pixels as decoding
 from edgeai.dicom.header import read_header
 from edgeai.model import Model, open_model
@@ -30,14 +30,14 @@ from edgeai.testing.phantoms import write_instance
 
 PATIENT_S = 120.0
 SIDE = 64
-GREY = Step(transform="grey")
-INVERT = Step(transform="invert")
-PERCENTILES = Step(transform="window", options={"mode": "percentile", "output": "unit"})
-HEADERS = Step(transform="window", options={"mode": "voi", "on_missing": "full_range", "output": "unit"})
+GREY = TransformStep(transform="grey")
+INVERT = TransformStep(transform="invert")
+PERCENTILES = TransformStep(transform="window", options={"mode": "percentile", "output": "unit"})
+HEADERS = TransformStep(transform="window", options={"mode": "voi", "on_missing": "full_range", "output": "unit"})
 
 
-def letterbox(side: int = SIDE, **options: Any) -> Step:
-    return Step(transform="letterbox", options={"rows": side, "columns": side, **options})
+def letterbox(side: int = SIDE, **options: Any) -> TransformStep:
+    return TransformStep(transform="letterbox", options={"rows": side, "columns": side, **options})
 
 
 USUAL = (GREY, letterbox(), INVERT, PERCENTILES)
@@ -94,7 +94,7 @@ def opening(registry: Registry, make_bundle: Any, tmp_path: Path) -> Iterator[Op
     """Models that answer from a tensor of 64x64 (or so), through these transforms."""
     models: list[Model] = []
 
-    def opened(*steps: Step, fast: Sequence[Any] = (), side: int = SIDE, **changes: Any) -> Model:
+    def opened(*steps: TransformStep, fast: Sequence[Any] = (), side: int = SIDE, **changes: Any) -> Model:
         image = TensorDecl(name="image", dtype="float32", shape=(1, side, side, 1), layout="NHWC")
         bundle = make_bundle(
             golden=False,
@@ -215,7 +215,7 @@ def test_three_that_do_alike_decode_once_and_answer_as_if_alone(
 PARTING = {
     "windows": [USUAL, (GREY, letterbox(), INVERT, HEADERS), USUAL],
     "sides": [USUAL, (GREY, letterbox(48), INVERT, PERCENTILES), (GREY, letterbox(48), INVERT, HEADERS)],
-    "nothing-alike": [USUAL, (Step(transform="rgb"), GREY, letterbox()), (letterbox(), GREY)],
+    "nothing-alike": [USUAL, (TransformStep(transform="rgb"), GREY, letterbox()), (letterbox(), GREY)],
 }
 ONCE = {"windows": 1, "sides": 1, "nothing-alike": 1}
 
@@ -298,7 +298,7 @@ def test_what_is_cut_is_judged_by_each_for_itself(opening: Open, tmp_path: Path)
     file = tmp_path / "image.dcm"
     region = UltrasoundRegion(min_x0=10, min_y0=20, max_x1=400, max_y1=119, spatial_format=1, data_type=1)
     write_instance(file, noise(600, 500), modality="CR", bits_stored=12, regions=[region])
-    steps = (Step(transform="crop_ultrasound", options={"on_missing": "fail"}), GREY, letterbox())
+    steps = (TransformStep(transform="crop_ultrasound", options={"on_missing": "fail"}), GREY, letterbox())
     strict = Eligibility(modality=("CR",), min_rows=200)
     cart = Cart(tmp_path, [opening(*steps), opening(*steps, eligibility=strict)])
     alone = {name: cart.run(name, file) for name in cart.names}

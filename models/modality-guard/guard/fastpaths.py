@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgeai.api import EdgeaiError, Frame, Geometry, InstanceRef
 from edgeai.build.card import Card
-from edgeai.bundle.manifest import Step
+from edgeai.bundle.manifest import TransformStep
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
@@ -46,9 +46,11 @@ class Answers:
         return np.asarray(shares / shares.sum())
 
 
-def _steps(steps: Sequence[Step], two_pass: bool) -> list[Step]:
+def _steps(steps: Sequence[TransformStep], two_pass: bool) -> list[TransformStep]:
     return [
-        Step(transform=s.transform, options={**s.options, "two_pass": two_pass}) if s.transform == "resize" else s
+        TransformStep(transform=s.transform, options={**s.options, "two_pass": two_pass})
+        if s.transform == "resize"
+        else s
         for s in steps
     ]
 

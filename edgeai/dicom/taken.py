@@ -20,7 +20,7 @@ class Stamp(NamedTuple):
     mtime_ns: int
 
 
-class SeenFiles:
+class TakenFiles:
     """Path -> stamp. In memory alone when ``file`` is ``None``."""
 
     def __init__(self, file: Path | None) -> None:
