@@ -8,11 +8,12 @@ BACKEND ?= auto
 ARGS ?=
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check -q
-# A worker runs one file after another, the longest first (tests/conftest.py). Tests that start processes mostly wait: of
-# them one more at a time fits two cores. WORKERS=8 SYSTEM_WORKERS=8 for a machine that has more.
+# A worker runs one file after another, the longest first (tests/conftest.py). Many tests wait for processes of their own:
+# one worker more than two cores. WORKERS=8 for a machine that has more.
 WORKERS ?= 3
-SYSTEM_WORKERS ?= 4
-PARALLEL := $(PY) -m pytest --dist loadfile --no-loadscope-reorder --max-worker-restart=0
+# Where all of them are: to look for them everywhere takes each worker half a minute.
+SYSTEM_TESTS := tests/system tests/torture
+PARALLEL := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 PINS := -c .ci/constraints.txt
 # As pip does with what it copies; an editable install it leaves as sources, which each start would read anew.
 COMPILE := $(PY) -m compileall -q edgeai plugins
@@ -39,8 +40,8 @@ demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in 
 # The system tests run whatever the others found. pytest's status 5 is "no such test": with ARGS one part may say so.
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
 	@trap 'exit 130' INT; \
-	$(RUNTIME_PYTHON) $(PARALLEL) -n $(WORKERS) -m "not system" $(ARGS); others=$$?; \
-	$(PARALLEL) -n $(SYSTEM_WORKERS) -m system $(ARGS); system=$$?; \
+	$(RUNTIME_PYTHON) $(PARALLEL) -m "not system" $(ARGS); others=$$?; \
+	$(PARALLEL) -m system $(or $(ARGS),$(SYSTEM_TESTS)); system=$$?; \
 	case "$$others $$system" in "0 0"|"0 5"|"5 0") exit 0;; esac; \
 	echo "Tests failed: pytest ended with status $$system in the system tests, and $$others in all others"; exit 1
 
@@ -60,14 +61,14 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 check: lint test ## The gate: lint and all tests
 
 unit: $(VENV)/.dev
-	$(PARALLEL) -n $(WORKERS) -m "not system and not slow" tests/unit tests/test_house.py $(ARGS)
+	$(PARALLEL) -m "not system and not slow" tests/unit tests/test_house.py $(ARGS)
 
 # What a cart runs and another Python might do otherwise: TLS, MQTT, SQLite, TOML, logs, bundles, an engine. Without the
 # build host's packages (TensorFlow and others), so that each Python takes minutes.
 CART_TESTS = $(foreach name,bundle_keys bundle_signing certificates cli_infer config jsonl logs mqtt outbox privacy spool tls,\
 	$(wildcard tests/unit/test_$(name)*.py))
 cart-tests: $(VENV)/.cart-tests
-	$(PARALLEL) -n $(WORKERS) -m "not system" $(CART_TESTS) $(ARGS)
+	$(PARALLEL) -m "not system" $(CART_TESTS) $(ARGS)
 
 quick: lint unit ## Lint and the unit tests but the slow ones: for between two changes
 

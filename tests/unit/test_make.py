@@ -63,6 +63,14 @@ def test_the_files_that_begin_are_there() -> None:
     assert [name for name in names if not (ROOT / name).is_file()] == []
 
 
+def test_the_system_tests_are_where_they_are_looked_for(tmp_path: Path) -> None:
+    folders = re.findall(r"^SYSTEM_TESTS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[0].split()
+    files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").rglob("test_*.py")]
+    marked = [path for path in files if re.search(r"mark\.system\b", path.read_text())]
+    assert {str(path.parent.relative_to(ROOT)) for path in marked} == set(folders)
+    assert make_test(tmp_path)[1][1].endswith(" ".join(["-m system", *folders]))
+
+
 @pytest.mark.parametrize(
     ("cases", "told"),
     [
