@@ -51,7 +51,7 @@ def test_the_first_wish_comes_back_by_itself_and_its_trials_disturb_nobody(
 ) -> None:
     flagged(cart, flag, how)
     cart.backends = ("deadly", "fake-works")
-    cart.configure(more=SOON, deployment="deadline_s = 1.5")
+    cart.configure(more=SOON, deployment=f"deadline_s = {2.0 if how == 'hang' else 60.0}")
     cart.start()
     cart.ready()
     convict(cart, until)
@@ -92,7 +92,7 @@ def test_with_no_engine_left_jobs_are_held_until_a_trial_passes(cart: Any, flag:
     for phantom in others:
         result = cart.result_of(phantom)
         assert (result["outcome"], result["engine"]["backend"], result["attempt"]) == ("completed", "deadly", 1)
-    assert cart.spool.holds() == []
+    until(lambda: cart.spool.holds() == [])
     assert until(lambda: cart.events("deployment.released"))
 
 
@@ -203,12 +203,12 @@ def test_where_the_profile_wants_no_trials_there_are_none(cart: Any, flag: Path,
 def test_stopping_in_the_middle_of_a_trial_leaves_nothing_behind(cart: Any, flag: Path, until: Any) -> None:
     flagged(cart, flag, "hang")
     cart.backends = ("deadly", "fake-works")
-    cart.configure(more=SOON, deployment="deadline_s = 1.5")
+    cart.configure(more=SOON, deployment="deadline_s = 2.0")
     cart.start()
     cart.ready()
     convict(cart, until)
-    until(lambda: any(step.step == "run" for step in cart.spool.notes()["trial:guard"].steps))
-    pid = cart.spool.notes()["trial:guard"].pid
+    note = until(lambda: (now := cart.spool.notes()["trial:guard"]) and any(s.step == "run" for s in now.steps) and now)
+    pid = note.pid
     assert cart.stop() == 0
     assert not Path(f"/proc/{pid}").exists()
     flag.unlink()
