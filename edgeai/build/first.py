@@ -31,7 +31,7 @@ _HEAD = """# Written for a first try: check the transforms, the task and the lab
 # Reference: docs/reference/card.md.
 """
 _UNTOUCHED = "# As it was written: "
-"""Begins the line with the digest of all that follows; a card that nobody has changed may be written anew."""
+"""Begins the first line, with the digest of all that follows; a card that nobody has changed may be written anew."""
 _PRECISIONS = (("tflite", "fp32"), ("tflite", "fp16"), ("tflite", "dynamic"), ("tflite", "int8"))
 _PRECISIONS_OPENVINO = (("openvino", "fp32"), ("openvino", "fp16"), ("openvino", "int8"))
 _ALLOWED = {"fp16": {"absolute": 0.01, "relative": 0.01}}
@@ -147,31 +147,27 @@ def _check_free(folder: Path, wish: Wish) -> None:
 
 
 def is_untouched(card: Path) -> bool:
-    """Whether a card is as a first try wrote it."""
-    head, line, rest = card.read_text(encoding="utf-8", errors="replace").partition(_UNTOUCHED)
-    digest, _, body = rest.partition("\n")
-    return bool(line) and head == _HEAD and digest == _digest(body)
+    """Whether a card is as it was written, by a first try or for a foreign model."""
+    line, _, body = card.read_text(encoding="utf-8", errors="replace").partition("\n")
+    return line == _UNTOUCHED + _digest(body)
 
 
 def leave_out(card: Path, why: dict[str, str]) -> None:
     """Write into a first card which artifacts do not ship, and why; it stays one that nobody has changed."""
     tomlkit = needed("tomlkit")
-    document = tomlkit.parse(card.read_text(encoding="utf-8").partition(_UNTOUCHED)[2].partition("\n")[2])
+    document = tomlkit.parse(card.read_text(encoding="utf-8").partition("\n")[2])
     for recipe in document["recipes"]:
         name = f"{recipe['converter']}-{recipe['precision']}"
         if name in why:
             ship = tomlkit.item(False)
             ship.comment(why[name])
             recipe["ship"] = ship
-    _write(card, tomlkit.dumps(document))
+    card.write_text(signed(tomlkit.dumps(document)), encoding="utf-8")
 
 
-def _write(card: Path, body: str) -> None:
-    card.write_text(_signed(body), encoding="utf-8")
-
-
-def _signed(body: str) -> str:
-    return f"{_HEAD}{_UNTOUCHED}{_digest(body)}\n{body}"
+def signed(body: str) -> str:
+    """The text of a card below the line that says whether anybody has changed it since."""
+    return f"{_UNTOUCHED}{_digest(body)}\n{body}"
 
 
 def _digest(body: str) -> str:
@@ -215,7 +211,7 @@ def _text(name: str, digest: str, plan: Plan, guess: Guess, wish: Wish, notes: S
         "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
         "training": {"command": "unknown", "seed": 0},
     }
-    return _signed(needed("tomlkit").dumps(body))
+    return signed(_HEAD + needed("tomlkit").dumps(body))
 
 
 def _step(step: TransformUse) -> dict[str, object]:

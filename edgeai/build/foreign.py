@@ -8,7 +8,8 @@ whether that is right, they do not say: samples with known truth do (``edgeai ev
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,23 @@ from edgeai.build.card import AS_IS, CARD_NAME, TransformUse, file_digest
 from edgeai.build.convert import backend_of, loaded
 from edgeai.build.dataset import read_folder
 from edgeai.build.extra import needed
-from edgeai.build.foreign_known import Foreign, arrays_in, check_known, lines_of, refused
+from edgeai.build.first import is_untouched, signed
+from edgeai.build.foreign_known import Foreign, arrays_in, check_known, refused
 from edgeai.build.golden import Golden, write_golden
+from edgeai.build.guessing import (
+    CLASSIFY,
+    PICTURES,
+    UNIT,
+    Guess,
+    check_answers,
+    guess,
+    guess_from,
+    labels_in,
+    lines_of,
+    options_of,
+    steps_of,
+    tensor_of,
+)
 from edgeai.model.golden import drift, refuse_drift
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
@@ -43,9 +59,17 @@ _MOST_CASES = 16
 _SEED = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignCard:
+    """Where the card is, and what was seen and assumed of the model, a sentence each."""
+
+    folder: Path
+    notes: tuple[str, ...]
+
+
 def foreign_card(
     model: Path, *, out: Path, known: Foreign, progress: Callable[[str], None] = lambda step: None
-) -> Path:
+) -> ForeignCard:
     """Write ``out``/NAME/ with a copy of the model, a card and golden cases; ``pack_card`` takes it from there.
 
     Raises:
@@ -60,28 +84,30 @@ def foreign_card(
     check_known(known)
     name = known.name or re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-._")[:64] or "model"
     folder = out / name
-    if (folder / CARD_NAME).exists():
-        raise refused(f"{folder / CARD_NAME} is there already", f"edgeai pack {folder}, or another --name")
+    if (folder / CARD_NAME).exists() and not is_untouched(folder / CARD_NAME):
+        why = f"{folder / CARD_NAME} is there already, and was changed by hand"
+        raise refused(why, f"edgeai pack {folder}, or another --name")
     registry = loaded(("transforms", known.task, PLUGINS[kind]))
     with opened_apart(backend_of(registry, kind), PLUGINS[kind], files_of(model)) as (backend, how):
         progress(f"reading the model, {how}")
         found = _described(backend, model)
         inputs = _inputs(found, pictures=known.images is not None)
         outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
-        steps = _steps(inputs, known.values)
+        steps, ends = _steps(inputs, known.values, found.scales.get(inputs[0].name), found.ranges.get(inputs[0].name))
         cases = _cases(known, inputs, steps, registry)
         progress("asking the model")
         golden, engine = _answered(backend, model, inputs, outputs, cases)
-    options = _options(known, outputs[0], several=len(outputs) > 1, scale=found.scales, golden=golden)
+    options, notes = _options(known, found, outputs, golden)
     registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
+    notes = (*found.notes, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
     folder.mkdir(parents=True, exist_ok=True)
     path = copied(model, folder, name)
     digest = file_digest(path)
     write_golden(folder, golden, parent=digest)
-    body = _card(name, path.name, digest, kind, known.task, options, steps, inputs, outputs)
+    body = _card(name, path.name, digest, kind, known.task, options, steps, inputs, outputs, notes)
     text = _head(engine, known) + needed("tomlkit").dumps(body)
-    (folder / CARD_NAME).write_text(text, encoding="utf-8")
-    return folder
+    (folder / CARD_NAME).write_text(signed(text), encoding="utf-8")
+    return ForeignCard(folder=folder, notes=notes)
 
 
 # --- its tensors ----------------------------------------------------------------------------------
@@ -105,6 +131,9 @@ def _inputs(found: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
         specs = [TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape, layout=layout)]
     if pictures and not specs[0].layout:
         shape = "x".join(str(extent or "any") for extent in specs[0].shape)
+        if len(specs) == 1 and len(specs[0].shape) == 4 and specs[0].shape[0] != 1:
+            why = f"input {specs[0].name!r} is {shape}: {specs[0].shape[0]} pictures at a time, a device gives one"
+            raise refused(why, "export it for a batch of one")
         raise refused(f"input {specs[0].name!r} is {shape}, no picture", "leave --images out, and give --inputs")
     return tuple(specs)
 
@@ -126,23 +155,34 @@ def _batch_of_one(spec: TensorSpec) -> TensorSpec:
     return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(1, *spec.shape[1:]))
 
 
-def _steps(inputs: Sequence[TensorSpec], values: tuple[float, float]) -> list[TransformUse]:
-    """From a picture to the input; none where it takes no picture, or whole numbers other than bytes."""
+def _steps(
+    inputs: Sequence[TensorSpec],
+    values: tuple[float, float] | None,
+    scale: tuple[float, int] | None,
+    taken: tuple[float, float] | None,
+) -> tuple[list[TransformUse], tuple[float, float]]:
+    """From a picture to the input, and what black and white then are; none where it takes no picture."""
     spec = inputs[0]
-    if not spec.layout or spec.dtype not in ("uint8", "float32", "float16", "float64"):
-        return []
+    if not spec.layout or spec.dtype not in PICTURES:
+        return [], UNIT
     extent = dict(zip(spec.layout, spec.shape, strict=True))
-    resize = TransformUse(transform="resize", options={"rows": extent["H"], "columns": extent["W"]})
-    colour = extent.get("C") == 3
-    steps = [resize, TransformUse(transform="invert"), TransformUse(transform="rgb")]
-    if not colour:
-        steps = [TransformUse(transform="grey"), resize, TransformUse(transform="invert")]
-    if spec.dtype != "uint8":
-        steps.append(TransformUse(transform="normalise", options={"mode": "full_range", "to": list(values)}))
-    elif not colour:
-        window = {"mode": "voi", "on_missing": "full_range", "output": "uint8"}
-        steps.append(TransformUse(transform="window", options=window))
-    return steps
+    return steps_of(
+        rows=int(extent["H"] or 0),
+        columns=int(extent["W"] or 0),
+        colour=extent.get("C") == 3,
+        dtype=spec.dtype,
+        values=values or taken,
+        scale=scale,
+    )
+
+
+def _ends_note(spec: TensorSpec, ends: tuple[float, float], known: Foreign) -> str:
+    shown = f"input {spec.name}: black is {ends[0]:.4g}, white is {ends[1]:.4g}"
+    if known.values is not None:
+        return f"{shown}, as --values says"
+    if np.dtype(spec.dtype).kind in "iu" and ends != UNIT:
+        return f"{shown}, as its own scale says"
+    return f"{shown} is assumed; --values BLACK WHITE says otherwise"
 
 
 # --- golden cases ---------------------------------------------------------------------------------
@@ -159,7 +199,7 @@ def _cases(
         places = np.unique(np.linspace(0, len(samples) - 1, min(_CASES, len(samples))).round().astype(int))
         return [{inputs[0].name: pipeline.prepare(samples[place].load()[0])[0]} for place in places]
     random = np.random.default_rng(_SEED)
-    return [{spec.name: _random(spec, random, known.values) for spec in inputs} for _ in range(_CASES)]
+    return [{spec.name: _random(spec, random, known.values or UNIT) for spec in inputs} for _ in range(_CASES)]
 
 
 def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
@@ -218,46 +258,44 @@ def _answered(
 
 
 def _options(
-    known: Foreign,
-    output: TensorSpec,
-    *,
-    several: bool,
-    scale: Mapping[str, tuple[float, int]],
-    golden: Sequence[Golden],
-) -> dict[str, Any]:
-    """The task's options: labels, and what turns the outputs into probabilities, seen from the golden answers."""
-    values = np.concatenate([case.outputs[output.name].reshape(-1).astype(np.float64) for case in golden])
-    whole = np.dtype(output.dtype).kind in "iu"
-    factor, zero = scale.get(output.name, (1.0, 0)) if whole else (1.0, 0)
-    real = factor * (values - zero)
-    width = int(output.shape[-1] or 1) if output.shape else 1
-    several_labels = known.task == "classify" and width > 1
-    probabilities = bool(((real >= -1e-3) & (real <= 1 + 1e-3)).all())
-    activation = "none" if probabilities else "softmax" if several_labels else "sigmoid"
-    options: dict[str, Any] = {"labels": _labels(known, width), "activation": activation}
-    if known.task == "classify":
-        options["mode"] = "multi-class" if several_labels else "binary"
-        if output.name in scale and whole:
-            options["dequantise"] = [factor, zero]
-    if several:
+    known: Foreign, found: Described, outputs: Sequence[TensorSpec], golden: Sequence[Golden]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The task's options: labels, and what turns the outputs into probabilities; and what was chosen for that."""
+    output = _output(known, outputs)
+    width = check_answers(known.task, output, refused)
+    last = found.activations.get(output.name, "")
+    chosen = guess(known.task, width, output.name, mode=known.mode, last=last, refused=refused)
+    scale = found.scales.get(output.name) if np.dtype(output.dtype).kind in "iu" else None
+    if chosen is None:
+        factor, zero = scale or (1.0, 0)
+        answers = [factor * (case.outputs[output.name].astype(np.float64) - zero) for case in golden]
+        chosen = guess_from(known.task, width, output.name, answers, mode=known.mode, refused=refused)
+    words, notes = _labels(known, width, output.name, chosen)
+    options = options_of(known.task, words, chosen)
+    if known.task == CLASSIFY and scale is not None:
+        options["dequantise"] = list(scale)
+    if len(outputs) > 1:
         options["output"] = output.name
-    return options
+        others = ", ".join(spec.name for spec in outputs if spec is not output)
+        notes = (*notes, f"of its {len(outputs)} outputs {output.name} is read, and not {others}")
+    applied = "they are probabilities" if chosen.activation == "none" else f"a {chosen.activation} is applied to them"
+    return options, (f"output {output.name}: {chosen.mode}, {applied}", *notes)
 
 
-def _labels(known: Foreign, width: int) -> list[str]:
-    binary = known.task == "classify" and width == 1
-    wanted = 2 if binary else width
+def _output(known: Foreign, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    """The output that is read: the only one, the one with as many answers as there are labels, or the first."""
+    if len(outputs) == 1 or known.labels is None:
+        return outputs[0]
+    count = len([line for line in lines_of(known.labels, refused) if line])
+    fitting = [spec for spec in outputs if spec.shape and spec.shape[-1] == count]
+    return fitting[0] if len(fitting) == 1 else outputs[0]
+
+
+def _labels(known: Foreign, width: int, output: str, chosen: Guess) -> tuple[list[str], tuple[str, ...]]:
+    wanted = 2 if chosen.mode == "binary" else width
     if known.labels is None:
-        return [f"label-{number}" for number in range(wanted)]
-    lines = lines_of(known.labels)
-    if len(lines) != wanted:
-        raise refused(f"{known.labels} has {len(lines)} labels, the output wants {wanted}", "one label a line")
-    seen: dict[str, int] = {}
-    words = []
-    for line in lines:  # ImageNet has two kinds of crane
-        seen[line] = seen.get(line, 0) + 1
-        words.append(line if seen[line] == 1 else f"{line} ({seen[line]})")
-    return words
+        return [f"label-{number}" for number in range(wanted)], ()
+    return labels_in(known.labels, wanted, output, refused)
 
 
 def _card(
@@ -270,6 +308,7 @@ def _card(
     steps: Sequence[TransformUse],
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     whole = any(np.dtype(spec.dtype).kind in "iu" for spec in outputs)
     # Engines round whole numbers otherwise by a few steps, and add floats in another order.
@@ -283,27 +322,18 @@ def _card(
         "release": 0,
         "min_edgeai": "0.1",
         "intended_use": "A foreign model; say here what it is for, and for whom.",
-        "limits": ["Nobody has said yet what this model is not for."],
+        "limits": ["Nobody has said yet what this model is not for.", *notes],
         "licence": "LicenseRef-unknown",
         "model": file,
         "model_digest": digest,
         "plugins": ["transforms", task] if steps else [task],
         "transforms": [{"transform": step.transform, "options": step.options} for step in steps],
         "task": {"name": task, "options": options},
-        "inputs": [_tensor(spec) for spec in inputs],
-        "outputs": [_tensor(spec) for spec in outputs],
+        "inputs": [tensor_of(spec) for spec in inputs],
+        "outputs": [tensor_of(spec) for spec in outputs],
         "recipes": [recipe],
         "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
         "training": {"command": "unknown: trained by someone else", "seed": 0},
-    }
-
-
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "dtype": spec.dtype,
-        "shape": [extent or 0 for extent in spec.shape],
-        "layout": spec.layout,
     }
 
 

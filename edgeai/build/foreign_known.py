@@ -7,13 +7,15 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from edgeai.api import Array, ConfigError
+from edgeai.api import Array
+from edgeai.build.guessing import MODES, TASKS, Refusal, lines_of
 from edgeai.build.tables import SLUG
 
-TASKS = ("classify", "segment")
+refused: Final = Refusal("build.foreign-model")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,9 @@ class Foreign:
         images: pictures and DICOM files, some of which become golden cases through the card's transforms.
         inputs: an ``.npz`` of golden inputs, one array an input, whose first axis counts cases; without both, the
             golden inputs are random.
-        values: what the least and the greatest stored value of a picture are to a float32 input.
+        mode: how labels go together; empty where the model shows it.
+        values: what black and white are to the input, as real numbers; ``None``: 0 and 1, or what an input of whole
+            numbers says by its own scale.
     """
 
     task: str = "classify"
@@ -35,12 +39,8 @@ class Foreign:
     labels: Path | None = None
     images: Path | None = None
     inputs: Path | None = None
-    values: tuple[float, float] = (0.0, 1.0)
-
-
-def refused(why: str, remedy: str) -> ConfigError:
-    """``build.foreign-model``."""
-    return ConfigError(why, code="build.foreign-model", remedy=remedy)
+    mode: str = ""
+    values: tuple[float, float] | None = None
 
 
 def check_known(known: Foreign) -> None:
@@ -50,35 +50,24 @@ def check_known(known: Foreign) -> None:
         ConfigError: ``build.foreign-model``.
     """
     if known.task not in TASKS:
-        raise refused(f"task {known.task}: its options cannot be guessed", "write a card: docs/reference/card.md")
+        why = f"--task {known.task}: its options cannot be guessed"
+        raise refused(why, f"one of {', '.join(TASKS)}, or write a card: docs/reference/card.md")
     if known.name and not re.fullmatch(SLUG, known.name):
         raise refused(
             f"--name {known.name!r} is no name of a bundle",
             "use a-z, 0-9, . _ and -, beginning with a letter or digit, at most 64 characters",
         )
-    black, white = known.values
+    if known.mode and known.mode not in MODES:
+        raise refused(f"--mode {known.mode}: there is no such mode", f"one of {', '.join(MODES)}")
+    black, white = known.values or (0.0, 1.0)
     if not (math.isfinite(black) and math.isfinite(white) and black < white):
         raise refused(f"--values {black:g} {white:g}: white is not more than black", "e.g. --values -1 1")
-    if known.labels is not None and not lines_of(known.labels):
-        raise refused(f"{known.labels} has no label", "a text file with one label a line")
+    if known.labels is not None:
+        lines_of(known.labels, refused)
     if known.inputs is not None:
         arrays_in(known.inputs)
     if known.images is not None and not known.images.is_dir():
         raise refused(f"{known.images}: no such folder", "--images names a folder of pictures or DICOM files")
-
-
-def lines_of(labels: Path) -> list[str]:
-    """The lines of a file of labels that are not empty.
-
-    Raises:
-        ConfigError: ``build.foreign-model``.
-    """
-    try:
-        return [line.strip() for line in labels.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except OSError as error:
-        raise refused(f"{labels}: {error.strerror or error}", "a text file with one label a line") from error
-    except UnicodeDecodeError as error:
-        raise refused(f"{labels}: it is no text in UTF-8", "a text file with one label a line") from error
 
 
 def arrays_in(path: Path) -> dict[str, Array]:

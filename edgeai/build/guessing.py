@@ -25,6 +25,8 @@ _SUM: Final = 0.03
 _OVER: Final = 0.005
 """As far as probabilities may be from the sum of 1 and from the unit: what tasks allow."""
 _WHOLE: Final = ("int8", "uint8", "int16", "uint16")
+PICTURES: Final = (*_WHOLE, "float16", "float32", "float64")
+"""What an input may take a picture as."""
 _LABELS: Final = "a text file with one label a line"
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeai.api import BackendSpec, ConversionFailed, GateFailed
+from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
 from edgeai.api.errors import ConfigError
 from edgeai.build.agreement import Agreement, measure
 from edgeai.build.apart import opened_apart
@@ -23,6 +23,7 @@ from edgeai.build.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, rounded, write_golden
+from edgeai.build.proving import prove
 from edgeai.build.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
 from edgeai.build.variants import ModelFile, ModelFiles
 from edgeai.bundle.archive import SUFFIX
@@ -46,6 +47,8 @@ class Packed:
     """Ids of the artifacts that were converted now; the others were there."""
     parent: Path
     """What the card's ``model`` names."""
+    notes: tuple[str, ...] = ()
+    """What to know of how it was opened."""
 
     def __str__(self) -> str:
         """One line for people: where it lies, how large it is, its digest."""
@@ -179,6 +182,7 @@ def write_bundle(
 
     Raises:
         GateFailed: the bundle is too large, or gates that ask for data were not held against these artifacts.
+        EdgeaiError: a device could not open it, or its task cannot read what it answers: then there is no bundle.
     """
     hold_judgement(
         card, folder, {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
@@ -187,12 +191,19 @@ def write_bundle(
     golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
     artifacts = [one.artifact for one in made]
     bundle, digest = _write(card, folder, out, manifest_of(card, artifacts, golden, tolerances), golden, artifacts)
+    progress("opening it as a device does")
+    try:
+        notes = prove(card, bundle)
+    except EdgeaiError:
+        bundle.unlink()
+        raise
     return Packed(
         bundle=bundle,
         digest=digest,
         agreements=tuple(one.agreement for one in made),
         made=tuple(one.artifact.id for one in made if one.fresh),
         parent=folder / card.model,
+        notes=notes,
     )
 
 

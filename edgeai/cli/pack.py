@@ -39,8 +39,10 @@ Inputs = Annotated[
     Path | None, typer.Option("--inputs", help="Foreign: an .npz of golden inputs; the first axis counts cases.")
 ]
 Values = Annotated[
-    tuple[float, float], typer.Option("--values", help="Foreign: what black and white are to a float input: -1 1.")
+    tuple[float, float] | None,
+    typer.Option("--values", help="Foreign: what black and white are to its input, as real numbers: -1 1."),
 ]
+Mode = Annotated[str, typer.Option("--mode", help="Foreign: how labels go together (multi-class, multi-label).")]
 
 
 def command(
@@ -53,7 +55,8 @@ def command(
     labels: Labels = None,
     images: Images = None,
     inputs: Inputs = None,
-    values: Values = (0.0, 1.0),
+    values: Values = None,
+    mode: Mode = "",
 ) -> None:
     """Make what a card asks for, hold it against the Keras parent, and pack it into OUT/NAME-VERSION.edgeai.
 
@@ -74,11 +77,14 @@ def command(
     """
     from edgeai.build.pack import pack_card
 
-    known = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs, "values": values}
+    known = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs}
+    known |= {"values": values, "mode": mode}
     if _is_card(target):
         refuse_unused(ctx, known, "it is for a model that someone else made; the card says it")
     with progress_line() as progress:
-        folder = target if _is_card(target) else _foreign(target, out, known, progress)
+        folder, notes = (target, ()) if _is_card(target) else _foreign(target, out, known, progress)
+        for note in notes:
+            typer.echo(note, err=True)
         packed = pack_card(folder, out=out, rebuild=rebuild, progress=progress)
     rows = [COLUMNS, *(_row(one, made=one.artifact in packed.made) for one in packed.agreements)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
@@ -86,6 +92,8 @@ def command(
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for how in dict.fromkeys(one.apart for one in packed.agreements if one.apart):
         typer.echo(f"the model was {how}", err=True)
+    for note in packed.notes:
+        typer.echo(note, err=True)
     typer.echo(str(packed))
     if folder != target:
         typer.echo(f"card: {folder / 'model.toml'}: check its transforms, task and labels, then: edgeai pack {folder}")
@@ -96,11 +104,14 @@ def _is_card(target: Path) -> bool:
     return (target / "model.toml").exists() or (target.is_dir() and not (target / "saved_model.pb").exists())
 
 
-def _foreign(target: Path, out: Path, known: Mapping[str, Any], progress: Callable[[str], None]) -> Path:
+def _foreign(
+    target: Path, out: Path, known: Mapping[str, Any], progress: Callable[[str], None]
+) -> tuple[Path, tuple[str, ...]]:
     from edgeai.build.foreign import foreign_card
     from edgeai.build.foreign_known import Foreign
 
-    return foreign_card(target, out=out, known=Foreign(**known), progress=progress)
+    made = foreign_card(target, out=out, known=Foreign(**known), progress=progress)
+    return made.folder, made.notes
 
 
 def _row(agreement: Agreement, *, made: bool) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def kit(data_kit: Path) -> Path:
 
 
 def _packed(model: Path, out: Path, **known: Any) -> Bundle:
-    folder = foreign_card(model, out=out, known=Foreign(**known))
+    folder = foreign_card(model, out=out, known=Foreign(**known)).folder
     return open_bundle(pack_card(folder, out=out).bundle, cache_dir=out / "cache")
 
 
@@ -178,7 +178,7 @@ def test_an_openvino_ir_with_its_weights(ir: Path, tmp_path: Path) -> None:
 
 
 def test_weights_that_were_changed_after_the_card_was_written_are_refused(ir: Path, tmp_path: Path) -> None:
-    folder = foreign_card(ir, out=tmp_path / "out", known=Foreign())
+    folder = foreign_card(ir, out=tmp_path / "out", known=Foreign()).folder
     weights = folder / "theirs.bin"
     weights.write_bytes(weights.read_bytes()[:-4] + np.float32(3).tobytes())
     with pytest.raises(ConfigError) as caught:
@@ -260,7 +260,7 @@ def test_what_does_not_fit_the_model_is_refused_and_no_card_is_left(kit: Path, t
 
 
 def test_there_is_no_parent_to_build_against(kit: Path, tmp_path: Path) -> None:
-    folder = foreign_card(kit / "mnist_trained_lstm.tflite", out=tmp_path, known=Foreign())
+    folder = foreign_card(kit / "mnist_trained_lstm.tflite", out=tmp_path, known=Foreign()).folder
     assert read_card(folder).recipes[0].converter == "as-is"
     with pytest.raises(ConfigError) as caught:
         build_card(folder, tmp_path, out=tmp_path)

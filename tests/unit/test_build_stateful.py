@@ -116,7 +116,7 @@ def test_an_engine_that_does_not_notice_is_asked_twice(
 ) -> None:
     state = pytest.importorskip("edgeai_tflite.state")
     path = model("tflite", "adds")
-    sound = foreign_card(path, out=tmp_path / "sound", known=Foreign())
+    sound = foreign_card(path, out=tmp_path / "sound", known=Foreign()).folder
     monkeypatch.setattr("edgeai_tflite.opening.kept_by", lambda *given, **more: state.Kept())
     for module in ("foreign", "pack"):  # in this process, where the engine notices nothing
         monkeypatch.setattr(f"edgeai.build.{module}.opened_apart", lambda backend, *more: nullcontext((backend, "")))

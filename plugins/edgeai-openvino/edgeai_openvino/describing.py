@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from edgeai.api import Described, ModelRejected, TensorMismatch, TensorSpec
 from edgeai_openvino.engine import describe, load
 from edgeai_openvino.state import kept_by, refuse_random
+
+_END: Final = {
+    "Softmax": "softmax",
+    "SoftMax": "softmax",
+    "Sigmoid": "sigmoid",
+    "MatMul": "none",
+    "Convolution": "none",
+}
+_SAME: Final = ("Result", "Reshape", "Squeeze", "Unsqueeze", "Convert")
 
 
 def describe_tensors(artifact: Path) -> Described:
@@ -30,14 +39,19 @@ def describe_tensors(artifact: Path) -> Described:
         raise ModelRejected(f"{artifact.name}: {describe()} refuses it: {words}") from error
     refuse_random(artifact, kept_by(artifact))
     return Described(
+        activations=_activations(model),
         inputs=tuple(_spec(artifact, port) for port in model.inputs),
         outputs=tuple(_spec(artifact, port) for port in model.outputs),
     )
 
 
-def _spec(artifact: Path, port: Any) -> TensorSpec:
+def _name(port: Any) -> str:
     # The engine keeps names in a set: the shortest, then the first by the alphabet, is the same in every process.
-    name = min(port.get_names(), key=lambda one: (len(one), one), default=port.get_node().get_friendly_name())
+    return str(min(port.get_names(), key=lambda one: (len(one), one), default=port.get_node().get_friendly_name()))
+
+
+def _spec(artifact: Path, port: Any) -> TensorSpec:
+    name = _name(port)
     dtype = np.dtype(port.get_element_type().to_dtype()).name
     shape = port.get_partial_shape()
     if shape.rank.is_dynamic:
@@ -47,3 +61,15 @@ def _spec(artifact: Path, port: Any) -> TensorSpec:
         return TensorSpec(name=name, dtype=dtype, shape=extents)
     except TensorMismatch as error:
         raise ModelRejected(f"{artifact.name}: {error}", code="backend.tensors-differ") from error
+
+
+def _activations(model: Any) -> dict[str, str]:
+    """Output -> what gives its values last."""
+    found = {}
+    for port in model.outputs:
+        node = port.get_node()
+        while node.get_type_name() in _SAME:
+            node = node.input_value(0).get_node()
+        if how := _END.get(node.get_type_name()):
+            found[_name(port)] = how
+    return found

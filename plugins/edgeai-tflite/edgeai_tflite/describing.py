@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,6 +12,14 @@ from edgeai_tflite.engine import load
 from edgeai_tflite.flatbuffer import verify
 from edgeai_tflite.session import ENGINE_ERRORS
 from edgeai_tflite.state import kept_by, refuse_random
+
+_END: Final = {
+    "SOFTMAX": "softmax",
+    "LOGISTIC": "sigmoid",
+    "FULLY_CONNECTED": "none",
+    "CONV_2D": "none",
+}
+_SAME: Final = ("QUANTIZE", "DEQUANTIZE", "RESHAPE", "CAST", "SQUEEZE")
 
 
 def describe_tensors(artifact: Path) -> Described:
@@ -46,7 +54,32 @@ def describe_tensors(artifact: Path) -> Described:
             for detail in details
             if detail["quantization"][0]
         },
+        activations=_activations(interpreter, keys),
     )
+
+
+def _activations(interpreter: Any, keys: dict[int, str]) -> dict[str, str]:
+    """Output -> what gives its values last, where the runtime lists its operations."""
+    try:
+        operations = [
+            (str(one["op_name"]), [int(n) for n in one["inputs"]], {int(n) for n in one["outputs"]})
+            for one in interpreter._get_ops_details()  # offered nowhere else; what it lacks is left out
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+    found = {}
+    for detail in interpreter.get_output_details():
+        if how := _END.get(_giver(operations, int(detail["index"]))):
+            found[_name(detail, keys)] = how
+    return found
+
+
+def _giver(operations: list[tuple[str, list[int], set[int]]], tensor: int) -> str:
+    """The operation that computes a tensor, behind those that only write its values otherwise."""
+    for kind, inputs, outputs in reversed(operations):
+        if tensor in outputs and kind != "DELEGATE":  # it stands for operations that are listed too
+            return _giver(operations, inputs[0]) if kind in _SAME and inputs and inputs[0] != tensor else kind
+    return ""
 
 
 def _keys(interpreter: Any) -> dict[int, str]:
