@@ -7,7 +7,7 @@ from typing import BinaryIO, Protocol
 
 from edgeai.api.errors import DicomRejected
 
-_FIRST_READ_BYTES = 64 * 1024
+_FIRST_READ_BYTES = 16 * 1024
 _INFLATE_INPUT_BYTES = 64 * 1024
 
 

@@ -68,12 +68,9 @@ def window(mask: Mask, reach: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
 
     What is done to a mask is done there: a finding is seldom as large as the image. The mask must hold something.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
     x, y = reach
-    return (
-        slice(max(0, int(rows[0]) - y), int(rows[-1]) + 1 + y),
-        slice(max(0, int(columns[0]) - x), int(columns[-1]) + 1 + x),
-    )
+    return slice(max(0, top - y), top + height + y), slice(max(0, left - x), left + width + x)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,7 +83,8 @@ class Outline:
     """From each point to the next of its ring; 0 from a ring's last, which repeats its first."""
 
     def __post_init__(self) -> None:
-        steps = np.diff(self.points, axis=0, append=self.points[-1:])
+        steps = np.zeros_like(self.points)
+        np.subtract(self.points[1:], self.points[:-1], out=steps[:-1])
         steps[self.starts[1:] - 1] = 0.0
         object.__setattr__(self, "_steps", steps)
 
@@ -120,10 +118,14 @@ class Outline:
         rings = _zero_lines(padded)
         if not rings:
             return cls(points=np.empty((0, 2)), starts=np.empty(0, np.intp))
-        source = plane.cells.origin + (np.concatenate(rings) + corner) * plane.cells.size
+        points = np.concatenate(rings)
         limits = (plane.geometry.source_columns, plane.geometry.source_rows)
+        for axis, limit in enumerate(limits):  # numpy takes long over rows of two
+            along = points[:, axis]
+            source = plane.cells.origin[axis] + (along + corner[axis]) * plane.cells.size[axis]
+            np.clip(source, 0.0, limit, out=along)
         starts = np.cumsum([0, *(len(ring) for ring in rings[:-1])], dtype=np.intp)
-        return cls(points=np.clip(source, 0.0, limits), starts=starts)
+        return cls(points=points, starts=starts)
 
     def enclosed(self) -> float:
         """Area inside, in square pixels; holes run the other way round and count against it."""
@@ -131,7 +133,10 @@ class Outline:
 
     def length(self, scale: tuple[float, float] = (1.0, 1.0)) -> float:
         """Of all rings together; ``scale`` is the size of a pixel along x and y."""
-        return float(np.hypot(*(self._steps * scale).T).sum())
+        x, y = self._steps.T
+        if scale != (1.0, 1.0):
+            x, y = x * scale[0], y * scale[1]
+        return float(np.hypot(x, y).sum())
 
     def simplified(self, most_points: int, *, finest: float) -> tuple[Ring, ...]:
         """The largest rings with few enough points (Ramer 1972, Douglas and Peucker 1973), largest first.
@@ -177,9 +182,11 @@ def _blurred(sigma: float) -> int:
 
 def _sharp(mask: Mask, margin: Field) -> Field:
     """The margin: above 0 in the mask and below elsewhere, whatever the cleaning made of it; never 0."""
-    out = np.negative(np.maximum(np.abs(margin), _LEAST))
-    np.maximum(margin, _LEAST, out=out, where=mask)
-    return out
+    out = np.abs(margin)
+    np.maximum(out, _LEAST, out=out)
+    np.negative(out, out=out)
+    sharp: Field = cv2.copyTo(np.maximum(margin, _LEAST), mask.view(np.uint8), out)
+    return sharp
 
 
 def _zero_lines(field: npt.NDArray[Any]) -> list[Ring]:
@@ -255,5 +262,8 @@ def softmax(values: Array) -> Field:
 
 def sigmoid(values: Array) -> Field:
     """Element by element, without overflow."""
-    out: Field = (0.5 * (1.0 + np.tanh(0.5 * values))).astype(np.float32, copy=False)
+    out: Field = (0.5 * values).astype(np.float32, copy=False)
+    np.tanh(out, out=out)
+    out += np.float32(1.0)
+    out *= np.float32(0.5)
     return out
