@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from edgeai.api.options import Options, OptionSpec
 from edgeai.api.tensors import Tensors, TensorSpec
@@ -92,12 +92,17 @@ class Objective:
 
     Attributes:
         loss: ``categorical-crossentropy``, ``binary-crossentropy``, ``dice-binary-crossentropy`` (the mean of soft
-            Dice and cross-entropy, for masks) or ``mean-squared-error``.
+            Dice and cross-entropy, for masks), ``mean-squared-error`` or ``mean-absolute-error``; with ``formula`` any
+            name.
         from_logits: whether the outputs are logits, to which the task applies softmax or sigmoid.
+        formula: ``(ops, truth, answer)`` -> the loss of each sample, (batch,), for a loss that has no name above.
+            ``truth`` and ``answer`` are the training framework's tensors, batch first; ``ops`` is its namespace of
+            functions called as numpy calls them (``keras.ops``, or numpy itself): use functions that both have.
     """
 
     loss: str
     from_logits: bool = False
+    formula: Callable[[Any, Any, Any], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -163,6 +163,12 @@ class EvaluationFailed(EdgeaiError):
     default_code = "evaluate.failed"
 
 
+class FigureUndefined(EvaluationFailed):
+    """A figure that these samples do not determine: said, with the reason, and never given a neutral value."""
+
+    default_code = "evaluate.undefined"
+
+
 class DataRejected(EdgeaiError):
     """A table of samples, one of its files, or a label is missing or cannot be used."""
 

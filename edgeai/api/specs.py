@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from edgeai.api.imaging import Frame
 from edgeai.api.instances import InstanceRef
 from edgeai.api.options import Options, OptionSpec
 from edgeai.api.results import Findings
 from edgeai.api.tensors import Array, Tensors, TensorSpec
+
+if TYPE_CHECKING:
+    from edgeai.api.judging import Judge
 
 # --- backends ---------------------------------------------------------------------------------
 
@@ -169,6 +172,10 @@ class TransformSpec:
 
 # --- tasks ------------------------------------------------------------------------------------
 
+FRAME: Final = "frame"
+UNITS: Final = (FRAME,)
+"""What ``TaskSpec.unit`` may be."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FrameContext:
@@ -213,12 +220,21 @@ class TaskRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """A kind of question. ``build`` raises ``TaskFailed`` for options that make no sense."""
+    """A kind of question.
+
+    Attributes:
+        build: raises ``TaskFailed`` for options that make no sense.
+        unit: what one answer is about: ``frame``; later minors add others.
+        judge: the same request -> what the build host asks (see ``edgeai.api.judging``); raises as ``build``. Without
+            one, models of the task are packed and run, and are neither trained, evaluated nor gated.
+    """
 
     name: str
     build: Callable[[TaskRequest], Task]
     options: tuple[OptionSpec, ...] = ()
     help: str = ""
+    unit: str = FRAME
+    judge: Callable[[TaskRequest], Judge] | None = None
 
 
 # --- sources ----------------------------------------------------------------------------------

@@ -175,7 +175,10 @@ class Gates(Table):
     max_bundle_bytes: int | None = Field(None, gt=0, description="size of the bundle")
     max_bundle_ratio: Real | None = Field(None, description="bytes of the bundle / bytes of the `.keras` file")
     floors: dict[str, float] = Field(
-        default_factory=dict, description="metric -> least value on the validation samples"
+        default_factory=dict, description="metric that is better high -> least value on the validation samples"
+    )
+    ceilings: dict[str, float] = Field(
+        default_factory=dict, description="the same for metrics that are better low -> greatest value"
     )
     max_drop: dict[str, Real] = Field(
         default_factory=dict,

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from edgeai.api import BackendSpec, OpenRequest, Options, Session
+from edgeai.api.judging import HIGHER
 from edgeai.build.agreement import device_of
 from edgeai.build.card import FLOAT, PARENT, Gates
 from edgeai.build.convert import ARTIFACTS, backend_of, bytes_of
@@ -36,6 +37,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     unit: str = ""
+    better: str = HIGHER
     method: str = ""
 
 
@@ -207,7 +209,7 @@ class _Table:
         scores: Mapping[str, Score] = self._scores.get(name, {})
         wanted = [self._scores[name].main, *self._shop.card.gates.max_drop] if scores else []
         drops = {
-            metric: _figure(drop(validation, parent, own, metric, task=self._shop.card.task))
+            metric: _figure(drop(validation, parent, own, metric))
             for metric in dict.fromkeys(wanted)
             if metric in scores
         }
@@ -217,7 +219,7 @@ class _Table:
             "size_ratio": self._parent_bytes / size,
             "figures": {metric: _figure(found) for metric, found in scores.items()},
             "drops": drops,
-            "agreement": agreement(parent, own),
+            "agreement": agreement(parent, own, validation.judge),
             "ms": self._times[name],
             "speed_ratio": self._times[self._reference] / self._times[name],
         }
@@ -236,6 +238,7 @@ def judged_digests(shop: Workshop, made: Iterable[Made]) -> dict[str, str]:
 def _measured(row: Row) -> Measured:
     return Measured(
         values={metric: figure.value for metric, figure in row.figures.items()},
+        better={metric: figure.better for metric, figure in row.figures.items()},
         drops={metric: figure.high for metric, figure in row.drops.items()},
         agreement=row.agreement,
         size_ratio=1.0 / row.size_ratio,
@@ -264,16 +267,24 @@ def _reference(made: Sequence[Made]) -> str:
 
 def _judged(shop: Workshop) -> bool:
     """Whether anyone says what is true of the samples."""
-    return shop.validation is not None and shop.validation.targets is not None
+    return shop.validation is not None and shop.validation.known
 
 
 def _scores(shop: Workshop, answers: Answers) -> Scores:
     assert shop.validation is not None
-    return score(shop.validation, answers, task=shop.card.task)
+    gates = shop.card.gates
+    return score(shop.validation, answers, points=(*gates.floors, *gates.ceilings, *gates.max_drop))
 
 
 def _figure(found: Score) -> Figure:
-    return Figure(value=found.value, low=found.low, high=found.high, unit=found.unit, method=found.method)
+    return Figure(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        unit=found.unit,
+        better=found.better,
+        method=found.method,
+    )
 
 
 def _count(shop: Workshop) -> int:

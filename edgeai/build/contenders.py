@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -16,14 +16,16 @@ from edgeai.api import (
     EngineRef,
     EvaluationFailed,
     Infer,
+    Judge,
     OpenRequest,
     Task,
     Tensors,
     check_tensors,
 )
 from edgeai.build.card import CARD_NAME, Card, read_card
-from edgeai.build.dataset import Sample, labels_of, read_folder, read_split
+from edgeai.build.dataset import Sample, read_folder, read_split
 from edgeai.build.evaluation import Answers, answer
+from edgeai.build.judges import judge_by_plugins
 from edgeai.build.prepared import Prepared, prepare
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import Bundle, open_bundle
@@ -55,6 +57,7 @@ class Contender:
     manifest: Manifest
     pipeline: Pipeline
     task: Task
+    judge: Judge
     infer: Infer
 
     def prepared(self, samples: Sequence[Sample], progress: Progress) -> Prepared:
@@ -63,15 +66,27 @@ class Contender:
         Raises:
             DataRejected, ConfigError: as ``edgeai.build.prepared.prepare``.
         """
-        inputs, outputs = self.manifest.input_specs(), self.manifest.output_specs()
-        use = self.manifest.task
-        wanted = str(use.options.get("output") or outputs[0].name)
-        output = next((spec for spec in outputs if spec.name == wanted), outputs[0])
-        return prepare(samples, self.pipeline, input=inputs[0], output=output, task=use, progress=progress)
+        return prepare(
+            samples, self.pipeline, input=self.manifest.input_specs()[0], judge=self.judge, progress=progress
+        )
 
     def answers(self, prepared: Prepared, progress: Progress) -> Answers:
         """What it says of them. Raises as ``answer``."""
-        return answer(prepared, self.infer, self.task, progress=progress)
+        return answer(replace(prepared, judge=self.judge), self.infer, self.task, progress=progress)
+
+    def check_same_task(self, other: Contender) -> None:
+        """Nothing, where both answer a question of the same kind.
+
+        Raises:
+            EvaluationFailed: ``evaluate.other-labels``.
+        """
+        one, two = (contender.manifest.task.name for contender in (self, other))
+        if one != two:
+            raise EvaluationFailed(
+                f"one is of task {one}, the other of {two}",
+                code="evaluate.other-labels",
+                remedy="compare models of one task with the same labels",
+            )
 
     def same_transforms(self, other: Contender) -> bool:
         """Whether samples that are prepared for one are prepared for the other."""
@@ -135,6 +150,7 @@ def open_keras(path: Path, beside: Contender) -> Iterator[Contender]:
             manifest=manifest,
             pipeline=beside.pipeline,
             task=beside.task,
+            judge=beside.judge,
             infer=infer,
         )
     finally:
@@ -145,26 +161,26 @@ def samples_of(path: Path, root: Path, split: str = SPLITS[0]) -> tuple[tuple[Sa
     """The samples that a bundle is judged on, and in words where they are from.
 
     The bundle's own card says where its tables are below ``root``; a folder without them is read as one sub-folder for
-    each label.
+    each label, where the task's judge has a truth for it.
 
     Raises:
+        ConfigError: ``build.no-judge``.
         DataRejected: ``data.file-missing`` and others of ``edgeai.build.dataset``; ``data.no-dataset``.
     """
     bundle = open_bundle(path)
     card = _card(bundle)
-    task = bundle.manifest.task
+    judge = _judge(bundle.manifest)
     if card is not None and card.dataset is not None:
         table = getattr(card.dataset, split)
         if (root / table.table).is_file():
-            return read_split(table, root, labels_of(task)), f"{split} ({table.table})"
-    labels = labels_of(task)
-    if task.name == "classify" and any((root / label).is_dir() for label in labels):
+            return read_split(table, root, judge), f"{split} ({table.table})"
+    if any((root / name).is_dir() for name in judge.folders):
         modality = next(iter(bundle.manifest.eligibility.modality), "")
-        return read_folder(root, labels, modality=modality), "one folder a label"
+        return read_folder(root, judge.folders, modality=modality), "one folder a label"
     raise DataRejected(
         f"{root}: has neither the tables of the bundle's card nor a folder for each label",
         code="data.no-dataset",
-        remedy=_wanted(card, split, labels),
+        remedy=_wanted(card, split, judge),
     )
 
 
@@ -201,8 +217,13 @@ def _contender(model: Model, digest: str) -> Contender:
         manifest=manifest,
         pipeline=model.pipeline,
         task=model.task,
+        judge=_judge(manifest),
         infer=model.infer,
     )
+
+
+def _judge(manifest: Manifest) -> Judge:
+    return judge_by_plugins(manifest.plugins, manifest.task, manifest.output_specs())
 
 
 def _only(bundle: Bundle, artifact: str) -> Bundle:
@@ -225,8 +246,8 @@ def _card(bundle: Bundle) -> Card | None:
         return None
 
 
-def _wanted(card: Card | None, split: str, labels: Sequence[str]) -> str:
-    folders = f"a folder for each of {', '.join(labels)}" if labels else "images"
+def _wanted(card: Card | None, split: str, judge: Judge) -> str:
+    folders = f"a folder for each of {', '.join(judge.folders)}" if judge.folders else "images"
     if card is None or card.dataset is None:
         return f"give --data a folder with {folders}"
     return f"give --data the folder that has {getattr(card.dataset, split).table}, or one with {folders}"

@@ -10,44 +10,17 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from types import MappingProxyType
 
 import numpy as np
 
-from edgeai.api import Array, DataRejected, Frame, InstanceRef
+from edgeai.api import Array, DataRejected, Frame, InstanceRef, Judge, Truth
 from edgeai.build import pictures
+from edgeai.build.cells import RowCells, truth_columns
 from edgeai.build.rows import Row, read_table
 from edgeai.build.splits import Dataset, Split
 
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Which of the task's labels apply."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class MaskFile:
-    """A picture of the source image's extent; what is not 0 is the label."""
-
-    path: Path
-
-    def load(self) -> Array:
-        """(rows, columns), bool.
-
-        Raises:
-            DataRejected: ``data.file-unreadable``.
-        """
-        try:
-            pixels = pictures.pixels_of(self.path)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataRejected(f"{self.path}: cannot be read: {error}", code="data.file-unreadable") from error
-        mask: Array = np.asarray(pixels.reshape(*pixels.shape[:2], -1).any(axis=2))
-        return mask
-
-
-Target: TypeAlias = Labels | MaskFile
+_NO_FOLDERS: Mapping[str, Truth] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +31,7 @@ class Sample:
         id: unique in its data: the file below the data's folder, or ``data.npz:key[3]``.
         group: the patient or examination; the sample's own id where nothing says.
         subgroups: column -> value, for the columns that the report breaks metrics down by.
-        target: what is true of it; ``None`` where nobody says.
+        truth: what is true of it, as the task's judge read it; ``None`` where nobody says.
         frame: reads the pixels; nothing is kept.
     """
 
@@ -66,7 +39,7 @@ class Sample:
     group: str
     frame: Callable[[], Frame]
     subgroups: Mapping[str, str] = field(default_factory=dict)
-    target: Target | None = None
+    truth: Truth | None = None
 
     def load(self) -> tuple[Frame, InstanceRef]:
         """Its one frame, and the instance that it is of.
@@ -78,56 +51,38 @@ class Sample:
         return frame, frame.instance
 
 
-class TaskLike(Protocol):
-    """The task of a card or a manifest."""
-
-    @property
-    def name(self) -> str:
-        """Name of the task."""
-        ...
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """Its options; ``labels`` is a list of words or of tables with a ``label``."""
-        ...
-
-
-def labels_of(task: TaskLike) -> tuple[str, ...]:
-    """The words of a task's option ``labels``; none where it has no such option."""
-    given = task.options.get("labels", ())
-    return tuple(item["label"] if isinstance(item, Mapping) else str(item) for item in given)
-
-
-def read_splits(dataset: Dataset, root: Path, task: TaskLike) -> dict[str, tuple[Sample, ...]]:
+def read_splits(dataset: Dataset, root: Path, judge: Judge) -> dict[str, tuple[Sample, ...]]:
     """``train`` and ``validation`` of a card's data, which share no image and no group.
 
     Raises:
         DataRejected: as ``read_split`` and ``check_apart``.
     """
-    labels = labels_of(task)
-    found = {name: read_split(getattr(dataset, name), root, labels) for name in ("train", "validation")}
+    found = {name: read_split(getattr(dataset, name), root, judge) for name in ("train", "validation")}
     check_apart(found["train"], found["validation"])
     return found
 
 
-def read_split(split: Split, root: Path, labels: Sequence[str]) -> tuple[Sample, ...]:
+def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
     """The samples of one table, in its order.
 
     Args:
         split: what the card says of the table.
         root: the data's folder.
-        labels: of the task, in its order.
+        judge: of the task; reads what is true.
 
     Raises:
+        ConfigError: ``config.card-column-unknown``: the card names what the task's judge does not read.
         DataRejected: ``data.file-missing``, ``data.table-invalid``, ``data.empty``, ``data.column-missing``,
             ``data.label-unknown``, ``data.value-invalid``, ``data.outside``, ``data.duplicate``; the message has the
             table and the line.
     """
+    truth = truth_columns(split, judge)
     if not root.is_dir():
         raise DataRejected(f"{root}: no such folder", code="data.file-missing", remedy="give the data's folder")
-    rows = read_table(root, split.table, _columns(split))
+    rows = read_table(root, split.table, _columns(split, truth))
     source = _array_source(split, root) if split.array else None
     samples = []
+    given = split.given()
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
         frame, name = _pixels(split, row, source, number)
@@ -140,29 +95,29 @@ def read_split(split: Split, root: Path, labels: Sequence[str]) -> tuple[Sample,
                 group=row[split.group] if split.group else name,
                 frame=frame,
                 subgroups={column: row[column] for column in split.subgroups},
-                target=_target(split, row, labels),
+                truth=judge.read(RowCells(row, given)),
             )
         )
     return tuple(samples)
 
 
-def read_folder(root: Path, labels: Sequence[str] = (), *, modality: str = "") -> tuple[Sample, ...]:
-    """Pictures and DICOM files in one sub-folder for each label, or, without labels, anywhere below ``root``.
+def read_folder(root: Path, folders: Mapping[str, Truth] = _NO_FOLDERS, *, modality: str = "") -> tuple[Sample, ...]:
+    """Pictures and DICOM files in one sub-folder for each truth, or, without ``folders``, anywhere below ``root``.
 
     Raises:
         DataRejected: ``data.file-missing``, ``data.label-unknown``, ``data.empty``.
     """
     if not root.is_dir():
         raise DataRejected(f"{root}: no such folder", code="data.file-missing", remedy="give the data's folder")
-    if labels:
+    if folders:
         below = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        if strange := [name for name in below if name not in labels]:
+        if strange := [name for name in below if name not in folders]:
             raise DataRejected(
-                f"{root}: folder {strange[0]} is no label of the task, which are {', '.join(labels)}",
+                f"{root}: folder {strange[0]} is no label of the task, which are {', '.join(folders)}",
                 code="data.label-unknown",
                 remedy="one sub-folder for each label, named like it",
             )
-    samples = tuple(_in_folder(root, labels, modality))
+    samples = tuple(_in_folder(root, folders, modality))
     if not samples:
         raise DataRejected(f"{root}: no PNG, JPEG or DICOM file below it", code="data.empty")
     return samples
@@ -192,23 +147,22 @@ def check_apart(train: Collection[Sample], validation: Collection[Sample]) -> No
         raise _overlap(f"{_some([f'{one} is {other}' for one, other in same])}: the same pixels")
 
 
-def digest(samples: Sequence[Sample]) -> str:
-    """``sha256:<hex>`` of the decoded pixels and the targets, in order: not of how a file packs them."""
+def digest(samples: Sequence[Sample], judge: Judge) -> str:
+    """``sha256:<hex>`` of the decoded pixels and of what is true, in order: not of how a file packs them."""
     found = hashlib.sha256()
     for sample in samples:
         found.update(_pixel_digest(sample))
         found.update(b"\n")
-        if isinstance(sample.target, Labels):
-            found.update("|".join(sample.target.names).encode())
-        elif sample.target is not None:
-            found.update(_array_digest(sample.target.load()))
+        if sample.truth is not None:
+            found.update(judge.digest(sample.truth))
     return f"sha256:{found.hexdigest()}"
 
 
-def _columns(split: Split) -> list[str]:
+def _columns(split: Split, truth: Sequence[str]) -> list[str]:
     """Every column that the card names."""
-    single = (split.image, split.index, split.label, split.mask, split.group)
-    return [name for name in (*single, *split.labels, *split.spacing_mm, *split.subgroups) if name]
+    return [
+        name for name in (split.image, split.index, *truth, split.group, *split.spacing_mm, *split.subgroups) if name
+    ]
 
 
 def _pixels(split: Split, row: Row, source: tuple[str, Array] | None, number: int) -> tuple[Callable[[], Frame], str]:
@@ -255,26 +209,8 @@ def _spacing(split: Split, row: Row) -> tuple[float, float] | None:
     return (found[0], found[-1])
 
 
-def _target(split: Split, row: Row, labels: Sequence[str]) -> Target | None:
-    if split.mask:
-        return MaskFile(row.file(split.mask))
-    if split.labels:
-        if len(split.labels) != len(labels):
-            raise row.wrong(f"{len(split.labels)} columns for {len(labels)} labels", code="data.label-unknown")
-        return Labels(tuple(name for name, column in zip(labels, split.labels, strict=True) if row.flag(column)))
-    if not split.label:
-        return None
-    value = row[split.label]
-    name = split.values.get(value, "" if split.values else value)
-    if name not in labels:
-        known = ", ".join(split.values or labels)
-        raise row.wrong(f"{split.label} is {value!r}, not one of {known}", code="data.label-unknown")
-    return Labels((name,))
-
-
-def _in_folder(root: Path, labels: Sequence[str], modality: str) -> Iterator[Sample]:
-    folders = [(label, root / label) for label in labels] or [("", root)]
-    for label, folder in folders:
+def _in_folder(root: Path, folders: Mapping[str, Truth], modality: str) -> Iterator[Sample]:
+    for folder, truth in [(root / name, truth) for name, truth in folders.items()] or [(root, None)]:
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
             if path.is_file() and not path.name.startswith(".") and pictures.kind_of(path):
                 name = path.relative_to(root).as_posix()
@@ -282,15 +218,12 @@ def _in_folder(root: Path, labels: Sequence[str], modality: str) -> Iterator[Sam
                     id=name,
                     group=name,
                     frame=lambda path=path: pictures.load(path, modality=modality),  # type: ignore[misc]
-                    target=Labels((label,)) if label else None,
+                    truth=truth,
                 )
 
 
 def _pixel_digest(sample: Sample) -> bytes:
-    return _array_digest(sample.frame().pixels)
-
-
-def _array_digest(array: Array) -> bytes:
+    array = sample.frame().pixels
     found = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
     found.update(np.ascontiguousarray(array).tobytes())
     return found.digest()

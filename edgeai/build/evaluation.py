@@ -6,25 +6,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from edgeai.api import EvaluationFailed
-from edgeai.build.answers import Answers, agreement, answer, check_same, ordered_as
-from edgeai.build.dataset import TaskLike
+from edgeai.api import Case, CrossTable, EvaluationFailed, Judged
+from edgeai.build.answers import Answers, agreement, answer, check_same
 from edgeai.build.metrics import Design, Figure, Gap, Undefined, difference_of, interval_of
 from edgeai.build.metrics.bootstrap import RESAMPLES
 from edgeai.build.metrics.figure import HIGHER, LOWER
 from edgeai.build.prepared import Prepared
-from edgeai.build.truth import Truth, truth_of
 
 __all__ = [
     "Answers",
     "Comparison",
-    "Confusion",
     "Difference",
     "Score",
     "Scores",
@@ -35,8 +32,6 @@ __all__ = [
     "score",
 ]
 
-MAIN = ("auc_roc", "dice", "accuracy")
-"""The main metric of a model: the first of these that its samples determine."""
 SIGNIFICANT = 0.05
 
 
@@ -53,15 +48,6 @@ class Score:
     unit: str = ""
     better: str = HIGHER
     method: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confusion:
-    """How often (row) what is true was (column) stated; the last column may be ``undecided``."""
-
-    true: tuple[str, ...]
-    stated: tuple[str, ...]
-    counts: tuple[tuple[int, ...], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +71,7 @@ class Scores(Mapping[str, Score]):
     undefined: Mapping[str, str] = field(default_factory=dict)
     subgroups: Mapping[str, Scores] = field(default_factory=dict)
     by_label: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    confusion: Confusion | None = None
+    confusion: CrossTable | None = None
 
     def __getitem__(self, name: str) -> Score:
         return self.figures[name]
@@ -175,47 +161,62 @@ def score(
     prepared: Prepared,
     answers: Answers,
     *,
-    task: TaskLike,
     metrics: Collection[str] | None = None,
+    points: Collection[str] = (),
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Scores:
     """Each metric that the task has, with its interval.
 
     Args:
-        prepared: the samples.
+        prepared: the samples, with the task's judge.
         answers: of one model, on these samples.
-        task: whose mode says how labels go together.
         metrics: only these, and what the main one is chosen from; all by default.
+        points: operating points that are wanted beside them, by the names that the judge spells them with.
         seed: of the resamples.
         resamples: 0 gives the values alone: no intervals, no subgroups.
 
     Raises:
-        EvaluationFailed: ``evaluate.other-samples``; ``evaluate.undefined``: these samples determine no metric;
-            ``evaluate.no-truth``: masks for several labels.
+        EvaluationFailed: ``evaluate.other-samples``; ``evaluate.undefined``: these samples determine no metric; and
+            what the judge refuses.
         DataRejected: a sample without truth.
     """
-    truth = truth_of(prepared, answers, task)
-    figures, undefined = _values(truth, metrics)
-    design = _design(truth) if resamples else None
-    found = {
-        name: _with_interval(figure, value, design, seed=seed, resamples=resamples)
+    wanted = _Wanted(metrics=metrics, points=tuple(points), seed=seed, resamples=resamples)
+    cases = prepared.cases()
+    parts = _subgroups(prepared, cases) if resamples else {}
+    return replace(
+        _scored(prepared, answers, wanted),
+        subgroups={name: _scored(prepared.at(places), answers.at(places), wanted) for name, places in parts.items()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What is asked of samples, and of each subgroup of them alike; see ``score``."""
+
+    metrics: Collection[str] | None
+    points: tuple[str, ...]
+    seed: int
+    resamples: int
+
+
+def _scored(prepared: Prepared, answers: Answers, wanted: _Wanted) -> Scores:
+    cases, judged = _judged(prepared, answers)
+    main = prepared.judge.main
+    figures, undefined = _values(judged, wanted.metrics, main, wanted.points)
+    design = _design(prepared, cases) if wanted.resamples else None
+    scores = {
+        name: _with_interval(figure, value, design, seed=wanted.seed, resamples=wanted.resamples)
         for name, (figure, value) in figures.items()
     }
-    subgroups = {}
-    for name, places in _subgroups(prepared).items() if resamples else ():
-        part = replace(prepared.at(places), samples=tuple(_plain_sample(prepared, place) for place in places))
-        subgroups[name] = score(part, answers.at(places), task=task, metrics=metrics, seed=seed, resamples=resamples)
-    grid = truth.confusion()
     return Scores(
-        figures=found,
-        main=_main(found),
+        figures=scores,
+        main=_main(scores, main),
         n=len(answers),
         drawn=design.units if design else len(answers),
         undefined=undefined,
-        subgroups=subgroups,
-        by_label=truth.by_label(),
-        confusion=Confusion(true=grid[0], stated=grid[1], counts=grid[2]) if grid else None,
+        by_label=judged.by_part,
+        confusion=judged.confusion,
     )
 
 
@@ -225,7 +226,6 @@ def drop(
     child: Answers,
     metric: str,
     *,
-    task: TaskLike,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Score:
@@ -236,9 +236,10 @@ def drop(
     Raises:
         EvaluationFailed: as ``score``; ``evaluate.unknown-metric``; ``evaluate.other-labels``.
     """
-    pair = _pair(prepared, parent, child, task)
-    one, other = (_figure(truth, metric) for truth in pair)
-    found = _paired(one, other, _design(pair[0]), seed=seed, resamples=resamples)
+    check_same(parent, child)
+    cases, judged = _judged(prepared, parent)
+    one, other = _figure(judged, metric), _figure(_judged(prepared, child)[1], metric)
+    found = _paired(one, other, _design(prepared, cases), seed=seed, resamples=resamples)
     value, low, high = one.value() - other.value(), found.low, found.high
     if one.better == LOWER:
         value, low, high = -value, -high, -low
@@ -250,7 +251,6 @@ def compare(
     one: Answers,
     other: Answers,
     *,
-    task: TaskLike,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Comparison:
@@ -262,9 +262,11 @@ def compare(
     Raises:
         EvaluationFailed: as ``drop``.
     """
-    pair = _pair(prepared, one, other, task)
-    design = _design(pair[0])
-    (mine, _), (theirs, _) = (_values(truth, None) for truth in pair)
+    check_same(one, other)
+    judge = prepared.judge
+    cases, judged = _judged(prepared, one)
+    design = _design(prepared, cases)
+    (mine, _), (theirs, _) = (_values(each, None, judge.main) for each in (judged, _judged(prepared, other)[1]))
     differences = {}
     for name in (name for name in mine if name in theirs):
         (figure, value), (rival, reached) = mine[name], theirs[name]
@@ -282,10 +284,10 @@ def compare(
         raise Undefined("these samples determine no metric of both")
     return Comparison(
         differences=differences,
-        main=_main(differences),
+        main=_main(differences, judge.main),
         n=len(one),
         drawn=design.units if design else len(one),
-        agreement=agreement(one, other),
+        agreement=agreement(one, other, judge),
     )
 
 
@@ -295,45 +297,52 @@ def plain(found: Score) -> dict[str, Any]:
     return {"value": found.value, **ends, "unit": found.unit, "better": found.better, "method": found.method}
 
 
-def _main(figures: Collection[str]) -> str:
-    return next((name for name in MAIN if name in figures), next(iter(figures)))
+def _judged(prepared: Prepared, answers: Answers) -> tuple[Sequence[Case], Judged]:
+    if answers.ids != tuple(sample.id for sample in prepared.samples):
+        raise EvaluationFailed("the answers are of other samples", code="evaluate.other-samples")
+    cases = prepared.cases()
+    return cases, prepared.judge.judged(cases, answers.each)
 
 
-def _values(truth: Truth, metrics: Collection[str] | None) -> tuple[dict[str, tuple[Figure, float]], dict[str, str]]:
+def _main(figures: Collection[str], main: Sequence[str]) -> str:
+    return next((name for name in main if name in figures), next(iter(figures)))
+
+
+def _values(
+    judged: Judged, metrics: Collection[str] | None, main: Sequence[str], points: Collection[str] = ()
+) -> tuple[dict[str, tuple[Figure, float]], dict[str, str]]:
     """Metric -> its figure and value, and metric -> why there is none."""
     figures, undefined = {}, {}
-    for name, figure in truth.figures().items():
-        if metrics is not None and name not in metrics and name not in MAIN:
-            continue
+    known = {figure.name for figure in judged.figures}
+    wanted = [figure for figure in judged.figures if metrics is None or figure.name in (*metrics, *main)]
+    spelled = [judged.point(name) for name in dict.fromkeys(points) if name not in known]
+    for figure in (*wanted, *(point for point in spelled if point is not None)):
         try:
-            figures[name] = (figure, figure.value())
+            figures[figure.name] = (figure, figure.value())
         except Undefined as error:
-            undefined[name] = str(error)
+            undefined[figure.name] = str(error)
     if not figures:
         raise Undefined("these samples determine no metric: " + "; ".join(sorted(set(undefined.values()))))
     return figures, undefined
 
 
-def _pair(prepared: Prepared, one: Answers, other: Answers, task: TaskLike) -> tuple[Truth, Truth]:
-    check_same(one, other)
-    return truth_of(prepared, one, task), truth_of(prepared, ordered_as(other, one.labels), task)
-
-
-def _figure(truth: Truth, metric: str) -> Figure:
-    figures = truth.figures()
-    if metric not in figures:
+def _figure(judged: Judged, metric: str) -> Figure:
+    figures = {figure.name: figure for figure in judged.figures}
+    figure = figures.get(metric) or judged.point(metric)
+    if figure is None:
         raise EvaluationFailed(
             f"this task has no metric {metric!r}",
             code="evaluate.unknown-metric",
             remedy=f"metrics: {', '.join(figures)}",
         )
-    return figures[metric]
+    return figure
 
 
-def _design(truth: Truth) -> Design | None:
+def _design(prepared: Prepared, cases: Sequence[Case]) -> Design | None:
     """``None`` where there is nothing to draw from: the values stand without intervals."""
+    groups = [sample.group or sample.id for sample in prepared.samples]
     try:
-        design = Design.of(truth.strata(), truth.groups())
+        design = Design.of([prepared.judge.stratum(case) for case in cases], groups)
     except EvaluationFailed:
         return None
     return design if any(len(units) > 1 for units in design.strata) else None
@@ -354,15 +363,10 @@ def _paired(one: Figure, other: Figure, design: Design | None, *, seed: int, res
     return difference_of(one, other, design, seed=seed, resamples=resamples)
 
 
-def _subgroups(prepared: Prepared) -> dict[str, list[int]]:
+def _subgroups(prepared: Prepared, cases: Sequence[Case]) -> dict[str, list[int]]:
     """``column=value`` -> places, of those that are not all of the samples."""
     places: dict[str, list[int]] = {}
-    for place, sample in enumerate(prepared.samples):
-        for column, value in sample.subgroups.items():
+    for place, (sample, case) in enumerate(zip(prepared.samples, cases, strict=True)):
+        for column, value in {**prepared.judge.subgroups(case), **sample.subgroups}.items():
             places.setdefault(f"{column}={value}", []).append(place)
     return {name: chosen for name, chosen in sorted(places.items()) if len(chosen) < len(prepared)}
-
-
-def _plain_sample(prepared: Prepared, place: int) -> Any:
-    """The sample without subgroups of its own: a subgroup is not broken down again."""
-    return replace(prepared.samples[place], subgroups={})

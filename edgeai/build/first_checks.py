@@ -184,7 +184,7 @@ def _pictures(images: Path, words: Sequence[str], wish: Wish) -> tuple[tuple[Sam
                 "name sub-folders exactly as the labels, or put the pictures into no sub-folder",
             )
         return samples, (f"sub-folders {_some(below)} are none of the labels: nothing is judged, only compared",)
-    labelled = read_folder(images, words)
+    labelled = read_folder(images, dict.fromkeys(words, True))
     count = Counter(sample.id.partition("/")[0] for sample in labelled)
     if few := [word for word in words if count[word] < _EACH]:
         raise refused(

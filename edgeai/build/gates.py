@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeai.api import ConfigError, GateFailed
+from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
 from edgeai.build.card import Card, Gates
 
 
@@ -33,6 +33,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         values: metric -> its value.
+        better: metric -> ``higher`` or ``lower``.
         drops: metric -> upper end of the 95 % interval of parent minus artifact.
         agreement: share of samples that it decides as the parent does.
         size_ratio: its bytes / those of the ``.keras`` file.
@@ -44,16 +45,21 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     agreement: float
     size_ratio: float
     latency_ratio: float
+    better: Mapping[str, str] = {}
 
 
 def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
     """Every bound of the card that asks for samples, in the card's order.
 
     Raises:
-        ConfigError: ``config.card-metric-unknown``: a bound on a metric that the task does not have.
+        ConfigError: ``config.card-metric-unknown``: a bound on a metric that the task does not have;
+            ``config.card-gate-direction``: a floor of what is better low, or a ceiling of what is better high.
     """
+    for what, bounds, wrong in (("floors", gates.floors, LOWER), ("ceilings", gates.ceilings, HIGHER)):
+        _hold_direction(what, bounds, wrong, measured.better)
     verdicts = [
         *(_least(f"floors.{m}", bound, _value(measured.values, m, "floors")) for m, bound in gates.floors.items()),
+        *(_most(f"ceilings.{m}", bound, _value(measured.values, m, "ceilings")) for m, bound in gates.ceilings.items()),
         *(_most(f"max_drop.{m}", bound, _value(measured.drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
     ]
     if gates.min_agreement is not None:
@@ -110,7 +116,7 @@ def hold_bundle(gates: Gates, bundle: Path, parent_bytes: int) -> None:
 def asks_for_samples(gates: Gates) -> bool:
     """Whether any bound can be judged only with data."""
     ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)
-    return bool(gates.floors or gates.max_drop or any(bound is not None for bound in ratios))
+    return bool(gates.floors or gates.ceilings or gates.max_drop or any(bound is not None for bound in ratios))
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -130,7 +136,7 @@ def keep_judgement(
 ) -> None:
     """Write ``verdicts.json``."""
     body = Judgement(
-        gates=card.gates.model_dump(),
+        gates=_plain(card.gates),
         artifacts=dict(digests),
         verdicts={artifact: tuple(those) for artifact, those in verdicts.items()},
     )
@@ -152,7 +158,7 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
         known = judged.artifacts if judged is not None else {}
         hold({name: judged.verdicts.get(name, ()) for name, d in digests.items() if judged and known.get(name) == d})
         return
-    same = judged is not None and judged.gates == card.gates.model_dump()
+    same = judged is not None and judged.gates == _plain(card.gates)
     if judged is None or not same or any(judged.artifacts.get(name) != digest for name, digest in digests.items()):
         raise GateFailed(
             "the card's gates were not held against these artifacts",
@@ -160,6 +166,14 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
             remedy="run edgeai build with --data, which evaluates them",
         )
     hold({name: judged.verdicts.get(name, ()) for name in digests})
+
+
+def _plain(gates: Gates) -> dict[str, object]:
+    """The gates as ``verdicts.json`` has them; what younger kinds of gates do not ask is left out of old files."""
+    body: dict[str, object] = gates.model_dump()
+    if not gates.ceilings:
+        del body["ceilings"]
+    return body
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -182,6 +196,17 @@ def _value(values: Mapping[str, float], metric: str, gate: str) -> float:
             remedy=f"use one of {', '.join(sorted(values))}",
         )
     return values[metric]
+
+
+def _hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mapping[str, str]) -> None:
+    for metric in bounds:
+        if better.get(metric) == wrong:
+            right = "ceilings" if what == "floors" else "floors"
+            raise ConfigError(
+                f"[gates] {what}: {metric} is better {wrong}, so that the bad ones would pass",
+                code="config.card-gate-direction",
+                remedy=f"bound it in {right}",
+            )
 
 
 def _least(gate: str, bound: float, found: float) -> Verdict:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeai.api import Array, Batch, DataRejected, EdgeaiError, Frame, FrameContext, Tensors, TensorSpec
-from edgeai.build.dataset import Labels, Sample, TaskLike, labels_of
-from edgeai.build.targets import encoder_of, source_mask
+from edgeai.api import Array, Batch, Case, DataRejected, EdgeaiError, Frame, FrameContext, Judge, Tensors, TensorSpec
+from edgeai.build.dataset import Sample
 from edgeai.pipeline import Pipeline
 
 _SAID = 10
@@ -22,14 +21,14 @@ class Prepared:
 
     Attributes:
         samples: n of them.
-        labels: of the task, in its order.
+        judge: of the task; who says what is true of them and how good answers are.
         inputs: input name -> (n, ...), stacked.
         contexts: for each, the frame as the model saw it, and its instance.
-        targets: output name -> (n, ...) float32, as ``edgeai.build.targets`` encodes; ``None`` where nobody says.
+        targets: output name -> (n, ...) float32, as ``Judge.targets`` says; ``None`` where nobody says, or asked.
     """
 
     samples: tuple[Sample, ...]
-    labels: tuple[str, ...]
+    judge: Judge
     inputs: Tensors
     contexts: tuple[FrameContext, ...]
     targets: Tensors | None = None
@@ -37,26 +36,19 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def truth(self) -> Array:
-        """What is true, (n, labels) bool, from the tables; rows with several true only for multi-label.
+    @property
+    def known(self) -> bool:
+        """Whether anyone says what is true of them."""
+        return any(sample.truth is not None for sample in self.samples)
+
+    def cases(self) -> tuple[Case, ...]:
+        """The samples as the judge sees them.
 
         Raises:
-            DataRejected: ``data.target-missing``: samples without labels.
+            DataRejected: ``data.target-missing``: a sample of which nobody says what is true.
         """
-        rows = []
-        for sample in self.samples:
-            if not isinstance(sample.target, Labels):
-                raise DataRejected(f"{sample.id}: has no label", code="data.target-missing")
-            rows.append([label in sample.target.names for label in self.labels])
-        return np.array(rows, bool)
-
-    def mask(self, place: int) -> Array:
-        """The mask of one sample in its source image, (rows, columns) bool; read anew each time.
-
-        Raises:
-            DataRejected: as ``edgeai.build.targets.source_mask``.
-        """
-        return source_mask(self.samples[place], self.contexts[place].frame)
+        pairs = zip(self.samples, self.contexts, strict=True)
+        return tuple(case_of(sample, context, self.judge) for sample, context in pairs)
 
     def take(self, count: int) -> Prepared:
         """At most ``count`` of them, evenly spread."""
@@ -81,45 +73,61 @@ def prepare(
     pipeline: Pipeline,
     *,
     input: TensorSpec,
-    output: TensorSpec,
-    task: TaskLike,
+    judge: Judge,
+    targets: bool = False,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Prepared:
-    """Read and transform every sample, and encode its target where it has one.
+    """Read and transform every sample, and encode its target where that is asked for and something is known.
 
     Args:
-        samples: all with a target, or none.
+        samples: all with a truth, or none.
         pipeline: the card's transforms.
         input: the model's image input.
-        output: the output that targets are compared with.
-        task: whose labels and mode say how targets are encoded.
+        judge: of the task.
+        targets: whether to encode what training compares outputs with.
         progress: told how far it is, now and then.
 
     Raises:
         DataRejected: a file or a mask that cannot be used; ``data.not-transformed`` names the sample that the
             transforms refuse; ``data.empty`` without samples.
-        ConfigError: ``build.no-target``, when samples have targets and the task or the output does not fit them.
+        ConfigError: ``build.no-target``, when no target has the shape of the model's output.
     """
     if not samples:
         raise DataRejected("there are no samples", code="data.empty")
-    encode = encoder_of(task, output) if any(sample.target is not None for sample in samples) else None
-    arrays, contexts, targets = [], [], []
+    encoded = targets and judge.objective is not None and any(sample.truth is not None for sample in samples)
+    arrays: list[Array] = []
+    contexts: list[FrameContext] = []
+    wanted: list[Tensors] = []
     for number, sample in enumerate(samples, start=1):
         array, context = _seen(sample, pipeline)
         arrays.append(array[0])
         contexts.append(context)
-        if encode is not None:
-            targets.append(encode(sample, context.frame))
+        if encoded:
+            wanted.append(judge.targets(case_of(sample, context, judge)))
         if number % max(1, len(samples) // _SAID) == 0 or number == len(samples):
             progress(f"{number} of {len(samples)} samples")
     stacked = np.stack(arrays)
     return Prepared(
         samples=tuple(samples),
-        labels=labels_of(task),
+        judge=judge,
         inputs={input.name: stacked},
         contexts=tuple(_sharing(context, array) for context, array in zip(contexts, stacked, strict=True)),
-        targets=None if encode is None else {output.name: np.stack(targets)},
+        targets={name: np.stack([each[name] for each in wanted]) for name in wanted[0]} if encoded else None,
     )
+
+
+def case_of(sample: Sample, context: FrameContext, judge: Judge) -> Case:
+    """One sample as its judge sees it.
+
+    Raises:
+        DataRejected: ``data.target-missing``: nobody says what is true of it.
+    """
+    if sample.truth is None:
+        what = judge.columns[0].name if judge.columns else "truth"
+        raise DataRejected(
+            f"{sample.id}: has no {what}", code="data.target-missing", remedy=f"name its column in [dataset]: {what}"
+        )
+    return Case(id=sample.id, truth=sample.truth, context=context, image=lambda: sample.load()[0].pixels)
 
 
 def batches(

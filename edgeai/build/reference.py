@@ -51,7 +51,7 @@ class Reference:
     def settings(self) -> dict[str, Any]:
         """Arguments of ``edgeai_keras.training.fit`` that the card decides."""
         return {
-            "objective": objective_of(self.card),
+            "objective": objective_of(self.card, self.shop.judge),
             "augment": self.card.training.augment,
             "seed": self.seed,
             "progress": say,
@@ -67,12 +67,12 @@ class Reference:
     def whole(self) -> dict[str, Any]:
         """Inputs, targets and groups of the training table, as ``edgeai_keras.training.cross_validate`` takes them."""
         assert self.train.targets is not None
-        targets = next(iter(self.train.targets.values()))
+        strata = [self.shop.judge.stratum(case) for case in self.train.cases()]
         return {
             "inputs": self.train.inputs,
             "targets": self.train.targets,
             "groups": [sample.group for sample in self.train.samples],
-            "strata": targets.argmax(axis=1) + targets[:, 0] if targets.ndim == 2 else None,
+            "strata": strata if len(set(strata)) > 1 else None,
             "folds": self.folds,
         }
 
@@ -102,7 +102,7 @@ class Reference:
         say(f"{RESULT}{self.folds} folds: mean {np.mean(values):.4f}, standard deviation {np.std(values, ddof=1):.4f}")
 
     def _scores(self, prepared: Prepared, infer: Infer) -> Scores:
-        return score(prepared, answer(prepared, infer, self.shop.task), task=self.card.task, resamples=0)
+        return score(prepared, answer(prepared, infer, self.shop.task), resamples=0)
 
     def _case(self, infer: Infer, number: int, picture: Array) -> Golden:
         spec = self.shop.inputs[0]

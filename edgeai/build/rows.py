@@ -72,6 +72,20 @@ class Row:
             raise self._invalid(column, f"a whole number from 0 to {end - 1}")
         return int(text)
 
+    def number(self, column: str) -> float:
+        """A finite number.
+
+        Raises:
+            DataRejected: ``data.value-invalid``.
+        """
+        try:
+            value = float(self.values[column])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise self._invalid(column, "a number")
+        return value
+
     def measure(self, column: str) -> float:
         """A number above 0.
 

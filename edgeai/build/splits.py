@@ -6,6 +6,8 @@ the table (PNG, JPEG or DICOM), or rows of an array in a ``.npz`` file.
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field, model_validator
 
 from edgeai.build.tables import Relative, Sentence, Slug, Table
@@ -30,6 +32,10 @@ class Split(Table):
     mask: str = Field(
         "", description="segment: column of the mask's file, relative to the table; what is not 0 is the label"
     )
+    truth: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what is true, of any other task: key -> column, as the task's judge names the keys",
+    )
     spacing_mm: tuple[str, ...] = Field(
         (), strict=False, max_length=2, description="columns: millimetres from row to row and from column to column"
     )
@@ -42,6 +48,11 @@ class Split(Table):
     modality: str = Field(
         "", description="Modality (0008,0060) of images that are no DICOM, so that eligibility can be checked"
     )
+
+    def given(self) -> dict[str, Any]:
+        """What the table says is true: key of the judge -> column, columns or setting."""
+        short = {"label": self.label, "labels": list(self.labels), "values": self.values, "mask": self.mask}
+        return {**{name: value for name, value in short.items() if value}, **self.truth}
 
     @model_validator(mode="after")
     def _one_source_of_pixels(self) -> Split:

@@ -23,6 +23,7 @@ from edgeai.build.card import CARD_NAME, Card, file_digest, read_card
 from edgeai.build.dataset import digest, read_splits
 from edgeai.build.extra import needed
 from edgeai.build.golden import Golden, read_golden
+from edgeai.build.judges import judge_by_plugins
 from edgeai.build.repetition import Recorded, processor, repetition
 
 SCRIPT = "train.py"
@@ -173,14 +174,16 @@ def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], N
     if card.dataset is None:
         return None
     progress("reading the samples")
-    splits = read_splits(card.dataset, data, card.task)
+    outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
+    judge = judge_by_plugins(card.plugins, card.task, outputs)
+    splits = read_splits(card.dataset, data, judge)
     groups = len({sample.group for sample in splits["train"]})
     if folds > groups:
         raise _folds(
             f"the training samples are of {groups} groups, which do not fill {folds} folds",
             f"--cross-validate takes at most {groups}: no group is on both sides of a fold",
         )
-    return digest([sample for samples in splits.values() for sample in samples])
+    return digest([sample for samples in splits.values() for sample in samples], judge)
 
 
 def _folds(why: str, remedy: str) -> ConfigError:

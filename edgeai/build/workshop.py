@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeai.api import ConfigError, Infer, Objective, Task, TaskRequest, Tensors, TensorSpec
+from edgeai.api import HIGHER, ConfigError, Infer, Judge, Objective, Task, TaskRequest, Tensors, TensorSpec
 from edgeai.build.card import Card
 from edgeai.build.convert import Samples, loaded
-from edgeai.build.dataset import Sample, labels_of, read_folder, read_splits
+from edgeai.build.dataset import Sample, read_folder, read_splits
 from edgeai.build.evaluation import Answers, answer, score
+from edgeai.build.judges import judge_of
 from edgeai.build.prepared import Prepared, batches, prepare
 from edgeai.build.variants import FineTuning
 from edgeai.pipeline import Pipeline
@@ -37,6 +38,7 @@ class Workshop:
     folder: Path
     registry: Registry
     task: Task
+    judge: Judge
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     train: Prepared | None
@@ -44,11 +46,15 @@ class Workshop:
 
     def tuning(self) -> FineTuning | None:
         """What compressors learn from."""
-        if self.train is None or self.validation is None or self.train.targets is None:
+        if self.train is None or self.validation is None:
+            return None
+        if self.train.known and self.card.variants:
+            objective_of(self.card, self.judge)
+        if self.train.targets is None:
             return None
         prepared, seed = self.train, self.card.training.seed
         return FineTuning(
-            objective=objective_of(self.card),
+            objective=objective_of(self.card, self.judge),
             train=lambda: batches(prepared, _BATCH, seed=seed, shuffle=True),
             validation=batches(self.validation, _BATCH, shuffle=False),
         )
@@ -73,13 +79,14 @@ class Workshop:
         return Samples(calibration=calibration, digest=f"sha256:{digest.hexdigest()}", score=self._score())
 
     def _score(self) -> Callable[[Infer], float] | None:
-        if self.validation is None or self.validation.targets is None:
+        if self.validation is None or not self.validation.known:
             return None
         judged = self.validation.take(_SCORED)
 
         def main_metric(infer: Infer) -> float:
-            found = score(judged, answer(judged, infer, self.task), task=self.card.task, metrics=(), resamples=0)
-            return found[found.main].value
+            scores = score(judged, answer(judged, infer, self.task), metrics=(), resamples=0)
+            main = scores[scores.main]
+            return main.value if main.better == HIGHER else -main.value
 
         return main_metric
 
@@ -95,6 +102,7 @@ def open_workshop(
     """Load what the card names, and prepare its samples where ``data`` is given.
 
     Raises:
+        ConfigError: ``build.no-judge``: a task whose plugin brings no judge.
         ConfigError, DataRejected: as ``samples_of``.
         EdgeaiError: a plugin that does not load.
     """
@@ -106,12 +114,14 @@ def open_workshop(
     inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
     registry.spec("task", card.task.name)  # says which plugins did not load, when it is missing
     task = registry.tasks[card.task.name].build(TaskRequest(options=card.task.options, outputs=outputs))
-    prepared = _prepared(card, data, registry, inputs, outputs, progress) if data is not None else {}
+    judge = judge_of(registry, card.task, outputs)
+    prepared = _prepared(card, data, registry, inputs[0], judge, progress) if data is not None else {}
     return Workshop(
         card=card,
         folder=folder,
         registry=registry,
         task=task,
+        judge=judge,
         inputs=inputs,
         outputs=outputs,
         train=prepared.get("train"),
@@ -123,25 +133,25 @@ def _prepared(
     card: Card,
     data: Path,
     registry: Registry,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
+    source: TensorSpec,
+    judge: Judge,
     progress: Callable[[str], None],
 ) -> Mapping[str, Prepared]:
-    pipeline = Pipeline(card.transforms, registry.transforms, inputs[0])
+    pipeline = Pipeline(card.transforms, registry.transforms, source)
     return {
         name: prepare(
             samples,
             pipeline,
-            input=inputs[0],
-            output=outputs[0],
-            task=card.task,
+            input=source,
+            judge=judge,
+            targets=True,
             progress=lambda said, name=name: progress(f"{name}: {said}"),  # type: ignore[misc]
         )
-        for name, samples in samples_of(card, data).items()
+        for name, samples in samples_of(card, data, judge).items()
     }
 
 
-def samples_of(card: Card, data: Path) -> Mapping[str, tuple[Sample, ...]]:
+def samples_of(card: Card, data: Path, judge: Judge) -> Mapping[str, tuple[Sample, ...]]:
     """``train`` and ``validation``: by the card's tables, else by folders.
 
     Without ``[dataset]``, ``data`` holds one sub-folder a label, and every third file of each is for validation; or
@@ -152,41 +162,35 @@ def samples_of(card: Card, data: Path) -> Mapping[str, tuple[Sample, ...]]:
         ConfigError: ``build.no-dataset``: a task whose truth no folder can say.
     """
     if card.dataset is not None:
-        return read_splits(card.dataset, data, card.task)
-    labels = labels_of(card.task)
-    if not any((data / label).is_dir() for label in labels):
+        return read_splits(card.dataset, data, judge)
+    if not any((data / name).is_dir() for name in (*judge.folders, *judge.labels)):
         samples = read_folder(data)
         return {"train": samples, "validation": samples}
-    if card.task.name != "classify":
+    if not judge.folders:
         raise ConfigError(
             f"a folder cannot say what is true for task {card.task.name}",
             code="build.no-dataset",
             remedy="add [dataset.train] and [dataset.validation] to the card; see docs/reference/card.md",
         )
-    found: dict[str, list[Sample]] = {"train": [], "validation": []}
-    places: dict[object, int] = {}
-    for sample in read_folder(data, labels):
-        place = places[sample.target] = places.get(sample.target, 0) + 1
-        found["validation" if place % 3 == 0 else "train"].append(sample)
-    return {name: tuple(samples) for name, samples in found.items()}
+    split: dict[str, list[Sample]] = {"train": [], "validation": []}
+    places: dict[bytes, int] = {}
+    for sample in read_folder(data, judge.folders):
+        kind = judge.digest(sample.truth)
+        place = places[kind] = places.get(kind, 0) + 1
+        split["validation" if place % 3 == 0 else "train"].append(sample)
+    return {name: tuple(samples) for name, samples in split.items()}
 
 
-def objective_of(card: Card) -> Objective:
-    """What training minimises, from what the task does with the outputs.
+def objective_of(card: Card, judge: Judge) -> Objective:
+    """What training minimises.
 
     Raises:
         ConfigError: ``build.no-objective``: a task that cannot be trained here.
     """
-    options = card.task.options
-    activation = options.get("activation", "")
-    if card.task.name == "classify":
-        multi_class = options.get("mode", "multi-class") == "multi-class"
-        loss = "categorical-crossentropy" if multi_class else "binary-crossentropy"
-        return Objective(loss=loss, from_logits=activation in ("softmax", "sigmoid"))
-    if card.task.name == "segment":
-        return Objective(loss="dice-binary-crossentropy", from_logits=activation in ("softmax", "sigmoid"))
-    raise ConfigError(
-        f"models of task {card.task.name} cannot be fine-tuned here",
-        code="build.no-objective",
-        remedy="build without [[variants]]",
-    )
+    if judge.objective is None:
+        raise ConfigError(
+            f"models of task {card.task.name} cannot be fine-tuned here: its judge has no objective",
+            code="build.no-objective",
+            remedy="build without [[variants]]",
+        )
+    return judge.objective

@@ -81,6 +81,7 @@ def command(
         progress("reading the tables")
         samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), root, split)
         with _opened(sides, wish) as (one, other):
+            one.check_same_task(other)
             progress(f"reading {len(samples)} samples")
             samples, refused = eligible(samples, one.manifest, other.manifest)
             prepared = one.prepared(samples, progress)
@@ -88,7 +89,7 @@ def command(
             again = prepared if one.same_transforms(other) else other.prepared(samples, progress)
             theirs = other.answers(again, progress)
             progress("computing the differences")
-            found = compare(prepared, mine, theirs, task=one.manifest.task, resamples=resamples)
+            found = compare(prepared, mine, theirs, resamples=resamples)
     _print(one, other, found, counted(found.n, found.drawn, source, refused))
     if out is not None:
         models = {"a": described(one), "b": described(other)}

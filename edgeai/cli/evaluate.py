@@ -82,7 +82,7 @@ def command(
             prepared = contender.prepared(samples, progress)
             answers = contender.answers(prepared, progress)
             progress("computing the metrics")
-            scores = score(prepared, answers, task=contender.manifest.task, resamples=resamples)
+            scores = score(prepared, answers, resamples=resamples)
     _print(contender, scores, source, refused, intervals=resamples > 0)
     if out is not None:
         body = {**described(contender), "source": source, "not_eligible": refused, **scores.as_dict()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeai.api.errors import TaskFailed, TransformFailed
 from edgeai.api.imaging import Frame
@@ -12,6 +12,9 @@ from edgeai.api.results import Finding
 from edgeai.api.specs import MaskTask, Source, SourceRequest, Task, TaskRequest, Transform
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
+
+if TYPE_CHECKING:
+    from edgeai.api.judging import Judge
 
 
 class HostedTransform:
@@ -89,6 +92,12 @@ def _task(info: PluginInfo, what: str, task: Any, _request: TaskRequest) -> Task
     return HostedMaskTask(info, what, task) if isinstance(task, MaskTask) else HostedTask(info, what, task)
 
 
+def _judge(info: PluginInfo, what: str, judge: Any, _request: TaskRequest) -> Judge:
+    from edgeai.hosting.judges import hosted_judge  # on a build host alone
+
+    return hosted_judge(info, f"{what}: judge", judge)
+
+
 def _source(info: PluginInfo, what: str, source: Any, _request: SourceRequest) -> Source:
     require_methods(info, f"{what}: open", source, "frames", "close")
     return HostedSource(info, what, source)
@@ -97,5 +106,6 @@ def _source(info: PluginInfo, what: str, source: Any, _request: SourceRequest) -
 _ITSELF = options(TransformFailed, "transform.options", given=lambda request: request)
 """A transform is built of its options alone."""
 TRANSFORM = Kind("transform", {"build": Maker(_transform, (_ITSELF,))})
-TASK = Kind("task", {"build": Maker(_task, (options(TaskFailed, "task.options"),))})
+_TASKS = options(TaskFailed, "task.options")
+TASK = Kind("task", {"build": Maker(_task, (_TASKS,)), "judge": Maker(_judge, (_TASKS,))})
 SOURCE = Kind("source", {"open": Maker(_source, (settings,))})

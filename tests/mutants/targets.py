@@ -34,7 +34,7 @@ TARGETS: dict[str, Target] = {
         tuple(f"tests/unit/dicom/test_dicom_{name}.py" for name in ("walk", "oddities", "header")),
     ),
     "segment shapes": Target(
-        tuple(f"plugins/edgeai-tasks/edgeai_tasks/segment_{name}.py" for name in ("shapes", "plane")),
+        tuple(f"plugins/edgeai-tasks/edgeai_tasks/segment/{name}.py" for name in ("shapes", "plane")),
         tuple(f"plugins/edgeai-tasks/tests/test_segment{name}.py" for name in ("_shapes", "_plane", "")),
     ),
     "faults": Target(_spool("faults"), _unit("spool_faults", "spool_blame", "spool_trials")),

@@ -18,8 +18,8 @@ from scipy import stats
 
 from edgeai.build.metrics import Design, Figure, difference_of, interval, interval_of
 from edgeai.build.metrics.areas import Area
-from edgeai.build.metrics.classification import Classified, auc_roc_over
 from edgeai.build.metrics.shares import Share
+from edgeai_tasks.classify.figures import Classified, auc_roc_over
 
 DRAWS = 2000
 LEAST, MOST = 0.93, 0.97

@@ -9,14 +9,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeai.api import Array, DataRejected
-from edgeai.build.dataset import Labels, MaskFile, check_apart, digest, read_folder, read_split, read_splits
+from edgeai.api import Array, DataRejected, Judge, TensorSpec
+from edgeai.build.card import Card, read_card
+from edgeai.build.cells import TablePicture
+from edgeai.build.dataset import check_apart, digest, read_folder, read_split, read_splits
+from edgeai.build.judges import judge_by_plugins
 from edgeai.build.splits import Dataset, Split
 from edgeai.bundle.manifest import TaskUse
 from edgeai.testing.phantoms import ramp, write_instance
+from edgeai_tasks.classify.judge import Labels
+from edgeai_tasks.segment.truth import flags_of
 
 CLASSIFY = TaskUse(name="classify", options={"labels": ["normal", {"label": "pneumonia"}]})
-LABELS = ("normal", "pneumonia")
+LABELS = judge_by_plugins(["classify"], CLASSIFY, (TensorSpec(name="out", dtype="float32", shape=(1, 2)),))
+MASKS = judge_by_plugins(
+    ["segment"],
+    TaskUse(name="segment", options={"labels": ["head"]}),
+    (TensorSpec(name="out", dtype="float32", shape=(1, 9, 7, 1), layout="NHWC"),),
+)
 Write = Callable[..., Path]
 
 
@@ -55,7 +65,7 @@ GOOD = "file,finding,patient,sex\nimages/0.png,0,p1,f\nimages/1.png,1,p1,m\nimag
 def test_a_table_of_files_gives_pixels_labels_groups_and_subgroups(kit: Path) -> None:
     samples = read_split(_table(kit, GOOD), kit, LABELS)
     assert [sample.id for sample in samples] == [f"chest/images/{name}" for name in ("0.png", "1.png", "2")]
-    assert [sample.target for sample in samples] == [
+    assert [sample.truth for sample in samples] == [
         Labels(("normal",)),
         Labels(("pneumonia",)),
         Labels(("pneumonia",)),
@@ -181,7 +191,7 @@ def test_multi_label_columns_hold_zero_or_one(arrays: tuple[Path, Split]) -> Non
     root, _ = arrays
     split = Split(table="m.csv", array="data.npz:images", labels=("a", "b"))
     (root / "m.csv").write_text("a,b\n0,1\n1,1\n0,0\n")
-    targets = [sample.target for sample in read_split(split, root, LABELS)]
+    targets = [sample.truth for sample in read_split(split, root, LABELS)]
     assert targets == [Labels(("pneumonia",)), Labels(("normal", "pneumonia")), Labels(())]
     (root / "m.csv").write_text("a,b\n0,yes\n")
     with pytest.raises(DataRejected, match="0 or 1"):
@@ -192,13 +202,13 @@ def test_masks_and_spacing(kit: Path) -> None:
     Image.fromarray((_picture(5) > 200).astype(np.uint8) * 255).save(kit / "chest" / "mask.png")
     (kit / "chest" / "s.csv").write_text("file,mask,dy,dx\nimages/0.png,mask.png,0.5,0.25\n")
     split = Split(table="chest/s.csv", image="file", mask="mask", spacing_mm=("dy", "dx"))
-    (sample,) = read_split(split, kit, ())
-    assert isinstance(sample.target, MaskFile)
-    np.testing.assert_array_equal(sample.target.load(), _picture(5) > 200)
+    (sample,) = read_split(split, kit, MASKS)
+    assert isinstance(sample.truth, TablePicture)
+    np.testing.assert_array_equal(flags_of(sample.truth), _picture(5) > 200)
     assert sample.load()[0].geometry.pixel_spacing_mm == (0.5, 0.25)
     (kit / "chest" / "s.csv").write_text("file,mask,dy,dx\nimages/0.png,mask.png,0.5,nan\n")
     with pytest.raises(DataRejected, match="a number above 0"):
-        read_split(split, kit, ())
+        read_split(split, kit, MASKS)
 
 
 def _both(kit: Path, train: str, validation: str) -> Dataset:
@@ -210,14 +220,14 @@ HEADER = "file,finding,patient,sex\n"
 
 def test_splits_that_share_nothing_are_read(kit: Path) -> None:
     dataset = _both(kit, HEADER + "images/0.png,0,p1,f\nimages/1.png,1,p1,m\n", HEADER + "images/2,1,p2,f\n")
-    splits = read_splits(dataset, kit, CLASSIFY)
+    splits = read_splits(dataset, kit, LABELS)
     assert {name: len(samples) for name, samples in splits.items()} == {"train": 2, "validation": 1}
 
 
 def test_a_file_on_both_sides_is_refused(kit: Path) -> None:
     dataset = _both(kit, GOOD, HEADER + "images/0.png,0,p9,f\n")
     with pytest.raises(DataRejected, match=r"images/0\.png") as caught:
-        read_splits(dataset, kit, CLASSIFY)
+        read_splits(dataset, kit, LABELS)
     assert caught.value.code == "data.split-overlap"
 
 
@@ -225,27 +235,27 @@ def test_the_same_picture_under_another_name_on_the_other_side_is_refused(kit: P
     Image.fromarray(_picture(0)).save(kit / "chest" / "images" / "copy.png", compress_level=0)
     dataset = _both(kit, GOOD, HEADER + "images/copy.png,0,p9,f\n")
     with pytest.raises(DataRejected, match=r"0\.png is chest/images/copy\.png") as caught:
-        read_splits(dataset, kit, CLASSIFY)
+        read_splits(dataset, kit, LABELS)
     assert caught.value.code == "data.split-overlap"
 
 
 def test_a_patient_on_both_sides_is_refused(kit: Path) -> None:
     dataset = _both(kit, HEADER + "images/0.png,0,p1,f\n", HEADER + "images/1.png,1,p1,m\n")
     with pytest.raises(DataRejected, match="p1") as caught:
-        read_splits(dataset, kit, CLASSIFY)
+        read_splits(dataset, kit, LABELS)
     assert caught.value.code == "data.split-group"
 
 
 def test_the_digest_is_of_pixels_and_targets_and_not_of_files(kit: Path) -> None:
     samples = read_split(_table(kit, GOOD), kit, LABELS)
-    before = digest(samples)
+    before = digest(samples, LABELS)
     Image.fromarray(_picture(0)).save(kit / "chest" / "images" / "0.png", compress_level=0)
-    assert digest(samples) == before
-    assert digest(samples[::-1]) != before
+    assert digest(samples, LABELS) == before
+    assert digest(samples[::-1], LABELS) != before
     relabelled = read_split(_table(kit, GOOD.replace("0.png,0", "0.png,1")), kit, LABELS)
-    assert digest(relabelled) != before
+    assert digest(relabelled, LABELS) != before
     Image.fromarray(_picture(8)).save(kit / "chest" / "images" / "0.png")
-    assert digest(samples) != before
+    assert digest(samples, LABELS) != before
 
 
 def test_a_folder_with_one_sub_folder_a_label(kit: Path, tmp_path: Path) -> None:
@@ -254,17 +264,17 @@ def test_a_folder_with_one_sub_folder_a_label(kit: Path, tmp_path: Path) -> None
         (root / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(_picture(number)).save(root / name / f"{number}.jpg")
     (root / "normal" / "notes.txt").write_text("not an image")
-    samples = read_folder(root, LABELS)
-    assert [(sample.id, sample.target) for sample in samples] == [
+    samples = read_folder(root, LABELS.folders)
+    assert [(sample.id, sample.truth) for sample in samples] == [
         ("normal/0.jpg", Labels(("normal",))),
         ("pneumonia/1.jpg", Labels(("pneumonia",))),
         ("pneumonia/2.jpg", Labels(("pneumonia",))),
     ]
-    assert [sample.target for sample in read_folder(root)] == [None] * 3
+    assert [sample.truth for sample in read_folder(root)] == [None] * 3
     check_apart(samples[:1], samples[1:])
     (root / "unsure").mkdir()
     with pytest.raises(DataRejected, match="unsure") as caught:
-        read_folder(root, LABELS)
+        read_folder(root, LABELS.folders)
     assert caught.value.code == "data.label-unknown"
 
 
@@ -299,13 +309,16 @@ def test_pictures_of_every_usual_kind_keep_their_values(
         np.testing.assert_array_equal(frame.pixels, array[..., :3] if array.ndim == 3 else array)
 
 
+def _judge_of(card: Card) -> Judge:
+    outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
+    return judge_by_plugins(card.plugins, card.task, outputs)
+
+
 @pytest.mark.slow
 def test_the_kit_is_read_as_its_cards_say(data_kit: Path, repo_root: Path) -> None:
-    from edgeai.build.card import read_card
-
     counts = {"xray-view": (130, 42), "xray-pneumonia": (4708, 516), "us-head": (250, 50)}
     for name, expected in counts.items():
         card = read_card(repo_root / "models" / name)
         assert card.dataset is not None
-        splits = read_splits(card.dataset, data_kit, card.task)
+        splits = read_splits(card.dataset, data_kit, _judge_of(card))
         assert tuple(len(samples) for samples in splits.values()) == expected

@@ -22,17 +22,23 @@ from edgeai.api import (
     Geometry,
     InferenceFailed,
     InstanceRef,
+    Judge,
     Task,
     TaskRequest,
     TensorSpec,
 )
-from edgeai.build.answers import Answers, PackedMask, agreement, answer
-from edgeai.build.dataset import Labels, MaskFile, Sample
+from edgeai.build.answers import Answers, agreement, answer
+from edgeai.build.cells import TablePicture
+from edgeai.build.dataset import Sample
 from edgeai.build.evaluation import compare, drop, score
 from edgeai.build.metrics import Undefined
 from edgeai.build.prepared import Prepared
 from edgeai.bundle.manifest import TaskUse
 from edgeai.testing.examples import instance_ref
+from edgeai_tasks.classify import SPEC as CLASSIFY
+from edgeai_tasks.classify.judge import Labels, Stated
+from edgeai_tasks.segment import SPEC as MASKS
+from edgeai_tasks.segment.judge import PackedMask
 
 LABELS = ("ap", "pa")
 BINARY = TaskUse(name="classify", options={"mode": "binary", "labels": list(LABELS), "activation": "none"})
@@ -48,7 +54,7 @@ def _frame(spacing: tuple[float, float] | None = None) -> Frame:
 def _prepared(
     targets: Sequence[Any],
     values: Array,
-    labels: Sequence[str],
+    judge: Judge,
     *,
     groups: Sequence[str] | None = None,
     subgroups: Sequence[dict[str, str]] | None = None,
@@ -62,28 +68,35 @@ def _prepared(
             group=groups[n] if groups else f"s{n}",
             frame=lambda: frame,
             subgroups=subgroups[n] if subgroups else {},
-            target=target,
+            truth=target,
         )
         for n, target in enumerate(targets)
     )
     contexts = tuple(FrameContext(frame=frame, instance=frame.instance) for _ in samples)
-    return Prepared(samples=samples, labels=tuple(labels), inputs={"x": values.astype(np.float32)}, contexts=contexts)
+    return Prepared(samples=samples, judge=judge, inputs={"x": values.astype(np.float32)}, contexts=contexts)
 
 
 def _echo(inputs: Any) -> Any:
     return {"out": inputs["x"]}
 
 
-def _classify(use: TaskUse, size: int) -> Task:
-    from edgeai_tasks.classify import SPEC
-
+def _request(use: TaskUse, size: int) -> TaskRequest:
     output = TensorSpec(name="out", dtype="float32", shape=(1, size), layout="NC")
-    return SPEC.build(TaskRequest(options=use.options, outputs=(output,)))
+    return TaskRequest(options=use.options, outputs=(output,))
+
+
+def _classify(use: TaskUse, size: int) -> Task:
+    return CLASSIFY.build(_request(use, size))
+
+
+def _judge(use: TaskUse, size: int) -> Judge:
+    assert CLASSIFY.judge is not None
+    return CLASSIFY.judge(_request(use, size))
 
 
 def _asked(truth: Sequence[bool], p: Array, use: TaskUse = BINARY, **more: Any) -> tuple[Prepared, Answers]:
     targets = [Labels((LABELS[int(t)],)) for t in truth]
-    prepared = _prepared(targets, np.asarray(p)[:, None], LABELS, **more)
+    prepared = _prepared(targets, np.asarray(p)[:, None], _judge(use, 1), **more)
     return prepared, answer(prepared, _echo, _classify(use, 1))
 
 
@@ -105,9 +118,9 @@ def noisy() -> Callable[..., tuple[Any, Any]]:
 def test_a_binary_classifier(noisy: Any) -> None:
     truth, p = noisy()
     prepared, answers = _asked(truth, p)
-    assert answers.labels == LABELS
-    assert answers.probabilities[:, 1] == pytest.approx(p, abs=1e-6)
-    scores = score(prepared, answers, task=BINARY)
+    assert {each.labels for each in answers.each} == {LABELS}
+    assert [each.probabilities[1] for each in answers.each] == pytest.approx(p, abs=1e-6)
+    scores = score(prepared, answers)
     assert (scores.main, scores.n, scores.drawn) == ("auc_roc", 200, 200)
     assert scores["accuracy"].value == pytest.approx(((p >= 0.5) == truth).mean())
     assert scores["sensitivity"].value == pytest.approx((p[truth] >= 0.5).mean())
@@ -124,14 +137,14 @@ def test_a_binary_classifier(noisy: Any) -> None:
 def test_the_same_twice_and_another_seed() -> None:
     rng = np.random.default_rng(5)
     prepared, answers = _asked(rng.random(60) < 0.5, rng.random(60))
-    one, two = (score(prepared, answers, task=BINARY) for _ in range(2))
+    one, two = (score(prepared, answers) for _ in range(2))
     assert one.as_dict() == two.as_dict()
-    assert score(prepared, answers, task=BINARY, seed=1)["brier"].low != one["brier"].low
+    assert score(prepared, answers, seed=1)["brier"].low != one["brier"].low
 
 
 def test_values_alone_for_whoever_asks_often(noisy: Any) -> None:
     prepared, answers = _asked(*noisy(50))
-    found = score(prepared, answers, task=BINARY, metrics=(), resamples=0)
+    found = score(prepared, answers, metrics=(), resamples=0)
     assert list(found) == ["auc_roc", "accuracy"]
     assert math.isnan(found["auc_roc"].low)
 
@@ -141,9 +154,9 @@ def test_several_labels_by_label_and_undecided() -> None:
     index = rng.integers(0, 3, 120)
     p = rng.dirichlet((1, 1, 1), 120) * 0.5 + np.eye(3)[index] * 0.5
     p[0] = (0.4, 0.35, 0.25)
-    prepared = _prepared([Labels(("abc"[i],)) for i in index], p, "abc")
+    prepared = _prepared([Labels(("abc"[i],)) for i in index], p, _judge(THREE, 3))
     answers = answer(prepared, _echo, _classify(THREE, 3))
-    scores = score(prepared, answers, task=THREE)
+    scores = score(prepared, answers)
     assert set(scores.by_label) == {"a", "b", "c"}
     assert scores["auc_roc"].value == pytest.approx(np.mean([scores.by_label[x]["auc_roc"] for x in "abc"]))
     assert scores.confusion is not None
@@ -157,8 +170,8 @@ def test_multi_label() -> None:
     truth = rng.random((80, 2)) < 0.4
     p = np.clip(truth * 0.4 + rng.random((80, 2)) * 0.6, 0, 1)
     targets = [Labels(tuple(name for name, on in zip("xy", row, strict=True) if on)) for row in truth]
-    prepared = _prepared(targets, p, "xy")
-    scores = score(prepared, answer(prepared, _echo, _classify(use, 2)), task=use)
+    prepared = _prepared(targets, p, _judge(use, 2))
+    scores = score(prepared, answer(prepared, _echo, _classify(use, 2)))
     assert scores["accuracy"].value == pytest.approx(((p >= 0.5) == truth).mean())
     assert scores.confusion is None
 
@@ -168,7 +181,7 @@ def test_subgroups_have_scores_of_their_own(noisy: Any) -> None:
     device = ["old" if n % 4 == 0 else "new" for n in range(100)]
     p[::4] = 1 - p[::4]
     prepared, answers = _asked(truth, p, subgroups=[{"device": d, "site": "one"} for d in device])
-    scores = score(prepared, answers, task=BINARY)
+    scores = score(prepared, answers)
     assert list(scores.subgroups) == ["device=new", "device=old"]  # a subgroup of all is none
     assert scores.subgroups["device=old"].n == 25
     assert scores.subgroups["device=old"]["auc_roc"].value < 0.5 < scores.subgroups["device=new"]["auc_roc"].value
@@ -178,7 +191,7 @@ def test_subgroups_have_scores_of_their_own(noisy: Any) -> None:
 def test_a_subgroup_of_one_class_says_what_it_does_not_know(noisy: Any) -> None:
     truth, p = noisy(60)
     prepared, answers = _asked(truth, p, subgroups=[{"side": "left" if t else "right"} for t in truth])
-    left = score(prepared, answers, task=BINARY).subgroups["side=left"]
+    left = score(prepared, answers).subgroups["side=left"]
     assert left.main == "accuracy"
     assert "auc_roc" not in left
     assert "one class" in left.undefined["auc_roc"]
@@ -188,7 +201,7 @@ def test_a_subgroup_of_one_class_says_what_it_does_not_know(noisy: Any) -> None:
 
 def test_a_single_sample_has_values_and_no_interval() -> None:
     prepared, answers = _asked([True], np.array([0.9]))
-    scores = score(prepared, answers, task=BINARY)
+    scores = score(prepared, answers)
     assert scores["accuracy"].value == 1.0
     assert math.isnan(scores["accuracy"].low)
     assert json.loads(json.dumps(scores.as_dict(), allow_nan=False))["metrics"]["accuracy"]["low"] is None
@@ -197,8 +210,8 @@ def test_a_single_sample_has_values_and_no_interval() -> None:
 def test_images_of_one_patient_are_drawn_together(noisy: Any) -> None:
     truth, p = noisy(80)
     truth, p = np.repeat(truth[:20], 4), np.repeat(p[:20], 4)
-    alone = score(*_asked(truth, p), task=BINARY)
-    together = score(*_asked(truth, p, groups=[f"p{n // 4}" for n in range(80)]), task=BINARY)
+    alone = score(*_asked(truth, p))
+    together = score(*_asked(truth, p, groups=[f"p{n // 4}" for n in range(80)]))
     assert (alone.drawn, together.drawn) == (80, 20)
     assert alone["auc_roc"].value == together["auc_roc"].value
     width = [found["accuracy"].high - found["accuracy"].low for found in (alone, together)]
@@ -209,17 +222,16 @@ def test_images_of_one_patient_are_drawn_together(noisy: Any) -> None:
 
 
 def _masks(tmp_path: Path, truths: Sequence[Any], found: Sequence[Any], **more: Any) -> tuple[Prepared, Answers]:
-    from edgeai_tasks.segment import SPEC
-
     targets = []
     for n, mask in enumerate(truths):
         path = tmp_path / f"{n}.png"
         Image.fromarray(mask.astype(np.uint8) * 255).save(path)
-        targets.append(MaskFile(path))
-    prepared = _prepared(targets, np.stack(found)[..., None], ["head"], **more)
+        targets.append(TablePicture(path))
     output = TensorSpec(name="out", dtype="float32", shape=(1, SIDE, SIDE, 1), layout="NHWC")
-    task = SPEC.build(TaskRequest(options=SEGMENT.options, outputs=(output,)))
-    return prepared, answer(prepared, _echo, task)
+    request = TaskRequest(options=SEGMENT.options, outputs=(output,))
+    assert MASKS.judge is not None
+    prepared = _prepared(targets, np.stack(found)[..., None], MASKS.judge(request), **more)
+    return prepared, answer(prepared, _echo, MASKS.build(request))
 
 
 SEGMENT = TaskUse(name="segment", options={"labels": ["head"]})
@@ -235,8 +247,8 @@ def test_masks_are_scored_in_the_source_image(tmp_path: Path) -> None:
     truths = [_square(4, 4), _square(4, 4), np.zeros((SIDE, SIDE), bool)]
     found = [_square(4, 4), _square(4, 8), np.zeros((SIDE, SIDE), bool)]
     prepared, answers = _masks(tmp_path, truths, found, spacing=(0.5, 0.5))
-    assert (answers.mask(1, "head") == found[1]).all()
-    scores = score(prepared, answers, task=SEGMENT)
+    assert (answers.each[1].mask("head") == found[1]).all()
+    scores = score(prepared, answers)
     assert scores.main == "dice"
     assert scores["dice"].value == pytest.approx((1 + 0.5 + 1) / 3)
     assert scores["iou"].value == pytest.approx((1 + 1 / 3 + 1) / 3)
@@ -246,15 +258,17 @@ def test_masks_are_scored_in_the_source_image(tmp_path: Path) -> None:
 
 def test_without_spacing_distances_are_in_pixels(tmp_path: Path) -> None:
     prepared, answers = _masks(tmp_path, [_square(4, 4)] * 2, [_square(4, 6)] * 2)
-    assert score(prepared, answers, task=SEGMENT)["hd95"].unit == "px"
+    assert score(prepared, answers)["hd95"].unit == "px"
 
 
 def test_agreement_of_masks(tmp_path: Path) -> None:
     truths = [_square(4, 4)] * 4
-    _, one = _masks(tmp_path, truths, [_square(4, 4), _square(4, 4), _square(4, 4), np.zeros((SIDE, SIDE), bool)])
+    prepared, one = _masks(
+        tmp_path, truths, [_square(4, 4), _square(4, 4), _square(4, 4), np.zeros((SIDE, SIDE), bool)]
+    )
     _, other = _masks(tmp_path, truths, [_square(4, 4), _square(4, 6), np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))])
-    assert agreement(one, one) == 1.0
-    assert agreement(one, other) == 0.5
+    assert agreement(one, one, prepared.judge) == 1.0
+    assert agreement(one, other, prepared.judge) == 0.5
 
 
 def test_packed_masks_are_what_they_were() -> None:
@@ -264,17 +278,16 @@ def test_packed_masks_are_what_they_were() -> None:
         assert (PackedMask.of(mask).unpack() == mask).all()
 
 
-def test_several_masks_a_sample_cannot_be_scored() -> None:
-    prepared, answers = _asked([True, False], np.array([0.9, 0.1]))
-    both = Answers(
-        ids=answers.ids,
-        kind="segment",
-        labels=LABELS,
-        present=answers.present,
-        probabilities=answers.probabilities,
-    )
+def test_several_masks_a_sample_cannot_be_scored(tmp_path: Path) -> None:
+    output = TensorSpec(name="out", dtype="float32", shape=(1, SIDE, SIDE, 2), layout="NHWC")
+    request = TaskRequest(options={"labels": ["head", "tail"]}, outputs=(output,))
+    assert MASKS.judge is not None
+    Image.fromarray(_square(4, 4).astype(np.uint8)).save(tmp_path / "mask.png")
+    maps = np.stack([np.stack([_square(4, 4), _square(9, 9)], axis=-1)] * 2)
+    prepared = _prepared([TablePicture(tmp_path / "mask.png")] * 2, maps, MASKS.judge(request))
+    answers = answer(prepared, _echo, MASKS.build(request))
     with pytest.raises(EvaluationFailed) as caught:
-        score(prepared, both, task=SEGMENT)
+        score(prepared, answers)
     assert caught.value.code == "evaluate.no-truth"
 
 
@@ -285,11 +298,11 @@ def test_a_drop_is_paired(noisy: Any) -> None:
     truth, p = noisy(300)
     prepared, parent = _asked(truth, p)
     _, child = _asked(truth, np.clip(p + np.random.default_rng(1).normal(0, 0.01, 300), 0, 1))
-    found = drop(prepared, parent, child, "auc_roc", task=BINARY)
-    alone = score(prepared, parent, task=BINARY)["auc_roc"]
+    found = drop(prepared, parent, child, "auc_roc")
+    alone = score(prepared, parent)["auc_roc"]
     assert found.low <= found.value <= found.high
     assert found.high - found.low < 0.2 * (alone.high - alone.low)
-    zero = drop(prepared, parent, parent, "auc_roc", task=BINARY)
+    zero = drop(prepared, parent, parent, "auc_roc")
     assert (zero.value, zero.low, zero.high) == (0.0, 0.0, 0.0)
 
 
@@ -300,16 +313,16 @@ def test_a_drop_is_above_0_where_the_child_is_worse_whichever_way_is_better(nois
     worse = np.random.default_rng(4).random(200)
     _, random_ = _asked(truth, worse)
     for metric in ("auc_roc", "accuracy", "brier", "f1"):
-        assert drop(prepared, parent, random_, metric, task=BINARY).low > 0, metric
-        assert drop(prepared, random_, parent, metric, task=BINARY).high < 0, metric
-    assert drop(prepared, parent, child, "auc_roc", task=BINARY).value == pytest.approx(0.0, abs=1e-6)
+        assert drop(prepared, parent, random_, metric).low > 0, metric
+        assert drop(prepared, random_, parent, metric).high < 0, metric
+    assert drop(prepared, parent, child, "auc_roc").value == pytest.approx(0.0, abs=1e-6)
 
 
 def test_compare_tests_what_it_can(noisy: Any) -> None:
     truth, p = noisy(200)
     prepared, one = _asked(truth, p)
     _, other = _asked(truth, np.random.default_rng(4).random(200))
-    found = compare(prepared, one, other, task=BINARY)
+    found = compare(prepared, one, other)
     assert (found.main, found.n) == ("auc_roc", 200)
     assert (found.differences["auc_roc"].test, found.differences["accuracy"].test) == ("DeLong", "McNemar, exact")
     assert found.differences["f1"].test == "paired bootstrap"
@@ -318,7 +331,7 @@ def test_compare_tests_what_it_can(noisy: Any) -> None:
     assert auc.difference.high < 0
     assert auc.says == "A is better"
     assert found.differences["brier"].says == "A is better"
-    turned = compare(prepared, other, one, task=BINARY)
+    turned = compare(prepared, other, one)
     assert turned.differences["auc_roc"].says == "B is better"
     assert turned.differences["auc_roc"].p == pytest.approx(auc.p)
     json.dumps(found.as_dict(), allow_nan=False)
@@ -326,7 +339,7 @@ def test_compare_tests_what_it_can(noisy: Any) -> None:
 
 def test_no_difference_is_said_so(noisy: Any) -> None:
     prepared, one = _asked(*noisy(200))
-    found = compare(prepared, one, one, task=BINARY)
+    found = compare(prepared, one, one)
     assert found.agreement == 1.0
     assert {difference.says for difference in found.differences.values()} == {"no difference shown"}
     assert {difference.p for difference in found.differences.values()} == {1.0}
@@ -337,7 +350,7 @@ def test_samples_of_one_patient_are_no_independent_evidence(noisy: Any) -> None:
     groups = [f"p{n // 8}" for n in range(80)]
     prepared, one = _asked(truth, p, groups=groups)
     _, other = _asked(truth, np.random.default_rng(4).random(80), groups=groups)
-    found = compare(prepared, one, other, task=BINARY)
+    found = compare(prepared, one, other)
     assert {difference.test for difference in found.differences.values()} == {
         "DeLong, by group",
         "Bonett-Price, by group",
@@ -351,13 +364,10 @@ def test_labels_in_another_order_are_the_same_model(noisy: Any) -> None:
     prepared, one = _asked(truth, p)
     turned = Answers(
         ids=one.ids,
-        kind=one.kind,
-        labels=one.labels[::-1],
-        present=one.present[:, ::-1],
-        probabilities=one.probabilities[:, ::-1],
+        each=tuple(Stated(a.labels[::-1], a.present[::-1], a.probabilities[::-1]) for a in one.each),
     )
-    assert agreement(one, turned) == 1.0
-    assert compare(prepared, one, turned, task=BINARY).differences["auc_roc"].difference.value == 0.0
+    assert agreement(one, turned, prepared.judge) == 1.0
+    assert compare(prepared, one, turned).differences["auc_roc"].difference.value == 0.0
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -366,13 +376,14 @@ def test_labels_in_another_order_are_the_same_model(noisy: Any) -> None:
 def test_other_samples_and_other_labels_are_refused(noisy: Any) -> None:
     truth, p = noisy(30)
     prepared, one = _asked(truth, p)
-    other = Answers(ids=one.ids, kind=one.kind, labels=("x", "y"), present=one.present, probabilities=one.probabilities)
+    other = Answers(ids=one.ids, each=tuple(Stated(("x", "y"), a.present, a.probabilities) for a in one.each))
     for call, code in (
-        (lambda: score(prepared, one.at(range(20)), task=BINARY), "evaluate.other-samples"),
-        (lambda: compare(prepared, one, one.at(range(20)), task=BINARY), "evaluate.other-samples"),
-        (lambda: agreement(one, one.at(list(range(30))[::-1])), "evaluate.other-samples"),
-        (lambda: compare(prepared, one, other, task=BINARY), "evaluate.other-labels"),
-        (lambda: drop(prepared, one, one, "dice", task=BINARY), "evaluate.unknown-metric"),
+        (lambda: score(prepared, one.at(range(20))), "evaluate.other-samples"),
+        (lambda: compare(prepared, one, one.at(range(20))), "evaluate.other-samples"),
+        (lambda: agreement(one, one.at(list(range(30))[::-1]), prepared.judge), "evaluate.other-samples"),
+        (lambda: compare(prepared, one, other), "evaluate.other-labels"),
+        (lambda: agreement(one, other, prepared.judge), "evaluate.other-labels"),
+        (lambda: drop(prepared, one, one, "dice"), "evaluate.unknown-metric"),
     ):
         with pytest.raises(EvaluationFailed) as caught:
             call()
@@ -382,15 +393,15 @@ def test_other_samples_and_other_labels_are_refused(noisy: Any) -> None:
 def test_a_drop_of_what_is_undefined_is_refused() -> None:
     prepared, one = _asked([True] * 5, np.full(5, 0.7))
     with pytest.raises(Undefined):
-        drop(prepared, one, one, "auc_roc", task=BINARY)
+        drop(prepared, one, one, "auc_roc")
 
 
 def test_samples_without_truth_are_refused(noisy: Any) -> None:
     _, p = noisy(10)
-    prepared = _prepared([None] * 10, p[:, None], LABELS)
+    prepared = _prepared([None] * 10, p[:, None], _judge(BINARY, 1))
     answers = answer(prepared, _echo, _classify(BINARY, 1))
     with pytest.raises(DataRejected):
-        score(prepared, answers, task=BINARY)
+        score(prepared, answers)
 
 
 def test_a_failure_names_its_sample() -> None:
@@ -399,7 +410,7 @@ def test_a_failure_names_its_sample() -> None:
             raise InferenceFailed("the engine gave up", remedy="rest")
         return _echo(inputs)
 
-    prepared = _prepared([Labels(("ap",))] * 3, np.array([[0.1], [0.9], [0.2]]), LABELS)
+    prepared = _prepared([Labels(("ap",))] * 3, np.array([[0.1], [0.9], [0.2]]), _judge(BINARY, 1))
     with pytest.raises(InferenceFailed, match=r"^s1: the engine gave up$") as caught:
         answer(prepared, infer, _classify(BINARY, 1))
     assert caught.value.remedy == "rest"
@@ -413,7 +424,7 @@ def test_findings_of_another_kind_are_refused() -> None:
         def summarise(self, frames: Any, instance: InstanceRef) -> tuple[Finding, ...]:
             return ()
 
-    prepared = _prepared([Labels(("ap",))] * 3, np.zeros((3, 1)), LABELS)
+    prepared = _prepared([Labels(("ap",))] * 3, np.zeros((3, 1)), _judge(BINARY, 1))
     with pytest.raises(EvaluationFailed) as caught:
         answer(prepared, _echo, Counts())
     assert caught.value.code == "evaluate.no-findings"

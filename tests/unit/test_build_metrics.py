@@ -13,14 +13,14 @@ from sklearn import metrics as sk
 
 from edgeai.api import EvaluationFailed
 from edgeai.build.metrics import Design, Undefined, by_name, interval
-from edgeai.build.metrics import classification as cls
 from edgeai.build.metrics import detection as det
 from edgeai.build.metrics import regression as reg
-from edgeai.build.metrics import segmentation as seg
 from edgeai.build.metrics.areas import Area, spread_of
 from edgeai.build.metrics.bootstrap import two_sided_p
-from edgeai.build.metrics.classification import Classified
 from edgeai.build.metrics.paired import mcnemar
+from edgeai_tasks.classify import figures as cls
+from edgeai_tasks.classify.figures import Classified
+from edgeai_tasks.segment import figures as seg
 
 RNG = np.random.default_rng(7)
 

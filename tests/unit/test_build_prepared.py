@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeai.api import Array, ConfigError, DataRejected, TensorSpec
+from edgeai.api import Array, ConfigError, DataRejected, Judge, TensorSpec, Truth
 from edgeai.build import pictures
-from edgeai.build.dataset import Labels, MaskFile, Sample, Target
+from edgeai.build.cells import TablePicture
+from edgeai.build.dataset import Sample
+from edgeai.build.judges import judge_by_plugins
 from edgeai.build.prepared import Prepared, batches, prepare
 from edgeai.bundle.manifest import TaskUse, TransformStep
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
+from edgeai_tasks.classify.judge import Labels
+from edgeai_tasks.segment.truth import source_mask
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 UNIT = TransformStep(transform="normalise", options={"mode": "full_range"})
@@ -25,14 +29,14 @@ def _classify(mode: str, labels: list[str]) -> TaskUse:
     return TaskUse(name="classify", options={"mode": mode, "labels": labels})
 
 
-def _output(*shape: int, layout: str = "") -> TensorSpec:
+def _output(*shape: int | None, layout: str = "") -> TensorSpec:
     return TensorSpec(name="out", dtype="float32", shape=(1, *shape), layout=layout)
 
 
-def _sample(target: Target | None, number: int = 0, pixels: Array | None = None) -> Sample:
+def _sample(target: Truth | None, number: int = 0, pixels: Array | None = None) -> Sample:
     given = np.full((8, 8), number, np.uint8) if pixels is None else pixels
     name = f"s{number}"
-    return Sample(id=name, group=name, frame=lambda: pictures.frame_of(given, name=name), target=target)
+    return Sample(id=name, group=name, frame=lambda: pictures.frame_of(given, name=name), truth=target)
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +45,12 @@ def pipeline() -> Callable[..., Pipeline]:
     return lambda *steps, input=IMAGE: Pipeline((*steps, UNIT), transforms, input)
 
 
+def _judge(task: TaskUse, output: TensorSpec) -> Judge:
+    return judge_by_plugins(["classify", "segment"], task, (output,))
+
+
 def _prepared(pipeline: Callable[..., Pipeline], samples: list[Sample], task: TaskUse, output: TensorSpec) -> Prepared:
-    return prepare(samples, pipeline(), input=IMAGE, output=output, task=task)
+    return prepare(samples, pipeline(), input=IMAGE, judge=_judge(task, output), targets=True)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +71,6 @@ def test_labels_become_what_the_output_should_be(
     assert found.targets is not None
     assert found.targets["out"].dtype == np.float32
     assert found.targets["out"].tolist() == [expected]
-    assert found.truth().tolist() == [[label in names for label in labels]]
 
 
 @pytest.mark.parametrize(
@@ -71,23 +78,21 @@ def test_labels_become_what_the_output_should_be(
     [
         (_classify("multi-class", ["a", "b"]), _output(3)),
         (_classify("binary", ["no", "yes"]), _output(2)),
-        (TaskUse(name="segment", options={"labels": ["head"]}), _output(8, 8, 2, layout="NHWC")),
+        (TaskUse(name="segment", options={"labels": ["head"]}), _output(None, None, 1, layout="NHWC")),
         (TaskUse(name="segment", options={"labels": ["a", "b"]}), _output(8, 8, 2, layout="NHWC")),
-        (TaskUse(name="riddle", options={"labels": ["a"]}), _output(1)),
     ],
 )
 def test_an_output_that_does_not_fit_the_task_is_refused(
-    pipeline: Callable[..., Pipeline], task: TaskUse, output: TensorSpec
+    pipeline: Callable[..., Pipeline], task: TaskUse, output: TensorSpec, tmp_path: Path
 ) -> None:
+    truth = Labels(("a",)) if task.name == "classify" else _mask_file(tmp_path, np.ones((8, 8), bool))
     with pytest.raises(ConfigError) as caught:
-        _prepared(pipeline, [_sample(Labels(("a",)))], task, output)
+        _prepared(pipeline, [_sample(truth)], task, output)
     assert caught.value.code == "build.no-target"
 
 
 @pytest.mark.parametrize("target", [None, Labels(()), Labels(("a", "b"))])
-def test_a_sample_without_exactly_one_class_is_refused(
-    pipeline: Callable[..., Pipeline], target: Target | None
-) -> None:
+def test_a_sample_without_exactly_one_class_is_refused(pipeline: Callable[..., Pipeline], target: Truth | None) -> None:
     samples = [_sample(Labels(("a",))), _sample(target, 1)]
     with pytest.raises(DataRejected, match="s1") as caught:
         _prepared(pipeline, samples, _classify("multi-class", ["a", "b"]), _output(2))
@@ -102,9 +107,9 @@ def test_without_targets_there_are_inputs_alone(pipeline: Callable[..., Pipeline
         batches(found)
 
 
-def _mask_file(folder: Path, mask: Array) -> MaskFile:
+def _mask_file(folder: Path, mask: Array) -> TablePicture:
     Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "mask.png")
-    return MaskFile(folder / "mask.png")
+    return TablePicture(folder / "mask.png")
 
 
 def test_a_mask_goes_where_the_transforms_took_the_image(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
@@ -114,11 +119,12 @@ def test_a_mask_goes_where_the_transforms_took_the_image(pipeline: Callable[...,
     steps = pipeline(TransformStep(transform="letterbox", options={"rows": 8, "columns": 8}))
     sample = _sample(_mask_file(tmp_path, mask), pixels=mask.astype(np.uint8) * 255)
     task = TaskUse(name="segment", options={"labels": ["head"]})
-    found = prepare([sample], steps, input=IMAGE, output=_output(8, 8, 1, layout="NHWC"), task=task)
+    found = prepare([sample], steps, input=IMAGE, judge=_judge(task, _output(8, 8, 1, layout="NHWC")), targets=True)
     assert found.targets is not None
     np.testing.assert_array_equal(found.targets["out"], found.inputs["image"] > 0.5)
     assert found.targets["out"].sum() == 2 * 3
-    np.testing.assert_array_equal(found.mask(0), mask)
+    (case,) = found.cases()
+    np.testing.assert_array_equal(source_mask(case), mask)
 
 
 def test_the_outputs_own_grid_layout_and_background(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:
@@ -127,7 +133,7 @@ def test_the_outputs_own_grid_layout_and_background(pipeline: Callable[..., Pipe
     options = {"labels": ["nothing", "head"], "mode": "multi-class", "background": "nothing"}
     task = TaskUse(name="segment", options=options)
     output = _output(2, 4, 4, layout="NCHW")
-    found = prepare([_sample(_mask_file(tmp_path, mask))], pipeline(), input=IMAGE, output=output, task=task)
+    found = _prepared(pipeline, [_sample(_mask_file(tmp_path, mask))], task, output)
     assert found.targets is not None
     head = np.array([[0, 0, 1, 1]] * 4, np.float32)
     np.testing.assert_array_equal(found.targets["out"][0], np.stack([1 - head, head]))

@@ -53,6 +53,7 @@ DEFAULTS = {
     "CompressionFailed": "compress.failed",
     "GateFailed": "gate.failed",
     "EvaluationFailed": "evaluate.failed",
+    "FigureUndefined": "evaluate.undefined",
     "DataRejected": "data.rejected",
     "BundleRejected": "bundle.rejected",
     "PluginError": "plugin.error",
@@ -293,11 +294,11 @@ def test_a_build_host_without_the_extra() -> None:
 def test_a_task_that_no_folder_speaks_of_and_that_cannot_be_trained(tmp_path: Path) -> None:
     from edgeai.build.workshop import objective_of, samples_of
 
-    card: Any = SimpleNamespace(task=SimpleNamespace(name="measure", options={}))
-    assert code_of(lambda: objective_of(card), ConfigError) == "build.no-objective"
+    judge: Any = SimpleNamespace(objective=None, folders={}, labels=("head",))
+    card: Any = SimpleNamespace(dataset=None, task=SimpleNamespace(name="measure", options={}))
+    assert code_of(lambda: objective_of(card, judge), ConfigError) == "build.no-objective"
     (tmp_path / "head").mkdir()
-    segment: Any = SimpleNamespace(dataset=None, task=SimpleNamespace(name="segment", options={"labels": ["head"]}))
-    assert code_of(lambda: samples_of(segment, tmp_path), ConfigError) == "build.no-dataset"
+    assert code_of(lambda: samples_of(card, tmp_path, judge), ConfigError) == "build.no-dataset"
 
 
 def test_what_a_converter_says_it_wrote_must_be_there(tmp_path: Path) -> None:
@@ -311,7 +312,7 @@ def test_what_a_converter_says_it_wrote_must_be_there(tmp_path: Path) -> None:
     ("truth", "probabilities"), [((2, 2), (3, 2)), ((2,), (2,)), ((0, 2), (0, 2)), ((2, 3), (2, 2))]
 )
 def test_truth_and_answers_of_other_shapes(truth: tuple[int, ...], probabilities: tuple[int, ...]) -> None:
-    from edgeai.build.metrics.classification import Classified
+    from edgeai_tasks.classify.figures import Classified
 
     def make() -> object:
         return Classified(

@@ -16,6 +16,7 @@ from edgeai.build.card import Card, check_model, read_card
 from edgeai.build.dataset import digest, read_splits
 from edgeai.build.drawings import chest, head
 from edgeai.build.golden import Golden, read_golden
+from edgeai.build.judges import judge_by_plugins
 from edgeai.build.pack import pack_card
 from edgeai.bundle.reader import read_manifest
 from edgeai.pipeline import Pipeline
@@ -92,8 +93,10 @@ def test_the_committed_bundle_is_what_the_card_packs_to_and_an_eighth_of_its_par
 def test_the_card_names_the_very_samples_of_the_data_kit(folder: Path, data_kit: Path) -> None:
     card = read_card(folder)
     assert card.dataset is not None
-    splits = read_splits(card.dataset, data_kit, card.task)
-    found = digest([sample for samples in splits.values() for sample in samples])
+    outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
+    judge = judge_by_plugins(card.plugins, card.task, outputs)
+    splits = read_splits(card.dataset, data_kit, judge)
+    found = digest([sample for samples in splits.values() for sample in samples], judge)
     assert [source.digest for source in card.data] == [found]
 
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgeai import api
 from edgeai.build.extra import needed
 from edgeai.build.metrics.bootstrap import Design
 from edgeai.build.metrics.shares import quantile
@@ -31,11 +32,13 @@ _FURTHEST = 14.0
 
 
 @dataclass(frozen=True, eq=False)
-class Area:
-    """The chance that a positive is above a negative: ``truth`` (n,) and ``scores`` (n,), higher for positives."""
+class Area(api.Area):
+    """A judge's area, the chance that a positive is above a negative, with what it takes to say how sure it is."""
 
-    truth: Flags
-    scores: Reals
+    @classmethod
+    def of(cls, part: api.Area) -> Area:
+        """The same."""
+        return part if isinstance(part, Area) else cls(part.truth, part.scores)
 
     @functools.cached_property
     def components(self) -> tuple[Reals, Reals]:

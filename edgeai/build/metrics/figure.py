@@ -1,46 +1,15 @@
-"""What a metric is here: a name, a unit, which way is better, its value, and its value over resamples."""
+"""What a metric is here: ``edgeai.api.Figure``, and what says that samples do not determine one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 
-from edgeai.api import EvaluationFailed
-from edgeai.build.metrics.areas import Area
-from edgeai.build.metrics.bootstrap import Values, Weights
-from edgeai.build.metrics.shares import Share
+from edgeai.api import HIGHER, LOWER, EvaluationFailed, Figure
+from edgeai.api import FigureUndefined as Undefined
 
-HIGHER, LOWER, NEAR_ZERO = "higher", "lower", "near zero"
-
-
-class Undefined(EvaluationFailed):
-    """A metric that these samples do not determine: said, with the reason, and never given a neutral value."""
-
-    default_code = "evaluate.undefined"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
-    """One metric of one model on some samples.
-
-    Attributes:
-        name: as reports and gates call it.
-        value: of the samples as they are; raises ``Undefined``.
-        over: weights (resamples, n) -> values (resamples,), NaN where a resample does not determine it.
-        better: ``higher``, ``lower`` or ``near zero``.
-        unit: ``mm`` or ``px``; empty for a share.
-        parts: what it is the plain mean of, where that is known: shares of counted samples, or areas under ROC curves.
-            Their intervals are right with few samples and at 0 and 1, where resamples say too little.
-    """
-
-    name: str
-    value: Callable[[], float]
-    over: Callable[[Weights], Values]
-    better: str = HIGHER
-    unit: str = ""
-    parts: tuple[Share, ...] | tuple[Area, ...] = ()
+__all__ = ["HIGHER", "LOWER", "Figure", "Undefined", "by_name", "finite"]
 
 
 def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:

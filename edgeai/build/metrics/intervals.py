@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgeai import api
 from edgeai.build.metrics.areas import Area
 from edgeai.build.metrics.bootstrap import LEVEL, RESAMPLES, Design, Interval, interval
 from edgeai.build.metrics.figure import Figure
@@ -31,12 +32,17 @@ def interval_of(
     Raises:
         EvaluationFailed: ``evaluate.too-few``: nothing to draw from.
     """
-    parts = [part for part in figure.parts if part.known]
+    parts = [part for part in parts_of(figure) if part.known]
     if parts:
         low, high = parts[0].limits(design, level) if len(parts) == 1 else _mean(parts, design, level)
         method = parts[0].method(design) + ("" if len(parts) == 1 else f", mean of {len(parts)}")
         return Interval(low=low, high=high, distribution=np.empty(0), method=method)
     return interval(figure.over, design, resamples=resamples, level=level, seed=seed)
+
+
+def parts_of(figure: Figure) -> list[Share | Area]:
+    """What a figure is the plain mean of, ready to say how sure it is."""
+    return [Share.of(part) if isinstance(part, api.Share) else Area.of(part) for part in figure.parts]
 
 
 def alike(influences: Sequence[Reals], design: Design) -> Reals:

@@ -19,7 +19,7 @@ from edgeai.build.extra import needed
 from edgeai.build.metrics.areas import Area, spread_of
 from edgeai.build.metrics.bootstrap import LEVEL, RESAMPLES, Design, interval, two_sided_p
 from edgeai.build.metrics.figure import Figure
-from edgeai.build.metrics.intervals import alike, together
+from edgeai.build.metrics.intervals import alike, parts_of, together
 from edgeai.build.metrics.shares import Share, quantile
 
 Reals: TypeAlias = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ def difference_of(
     Raises:
         EvaluationFailed: ``evaluate.too-few``: nothing to draw from.
     """
-    pairs = list(zip(one.parts, other.parts, strict=False))
+    pairs = list(zip(parts_of(one), parts_of(other), strict=False))
     if pairs and len(one.parts) == len(other.parts):
         shares = [(a, b) for a, b in pairs if isinstance(a, Share) and isinstance(b, Share)]
         if len(shares) == len(pairs) and all((a.among == b.among).all() for a, b in shares):

@@ -15,6 +15,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgeai import api
 from edgeai.build.extra import needed
 from edgeai.build.metrics.bootstrap import Design
 
@@ -24,11 +25,13 @@ _DOUBT = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Share:
-    """``hits`` of ``among``, each (n,): what a sample adds to the one and to the other, mostly 0 or 1."""
+class Share(api.Share):
+    """A judge's share, with what it takes to say how sure it is."""
 
-    hits: Reals
-    among: Reals
+    @classmethod
+    def of(cls, part: api.Share) -> Share:
+        """The same."""
+        return part if isinstance(part, Share) else cls(part.hits, part.among)
 
     @property
     def known(self) -> bool:

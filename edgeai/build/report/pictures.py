@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from edgeai.build.comparison import Compared, Comparison, Row
+from edgeai.api.judging import HIGHER
+from edgeai.build.card import PARENT
+from edgeai.build.comparison import Compared, Comparison, Figure, Row
 from edgeai.build.extra import needed
 from edgeai.build.report import Picture
-from edgeai.build.report.classified import classified
-from edgeai.build.report.drawing import drawn
-from edgeai.build.report.segmented import segmented
+from edgeai.build.report.drawing import drawn, drawn_of
 from edgeai.build.workshop import Workshop
 
-_COLOURS = {"keras": "#57606a", "tflite": "#0969da", "openvino": "#8250df", "gpu": "#bc4c00"}
+_COLOURS = ("#57606a", "#0969da", "#8250df", "#bc4c00", "#9a6700", "#1a7f37")
+"""Of backends in the order in which they come; those behind the last share it."""
 _LAYERS = 12
 _NAME = 40
 
 
 def pictures_of(shop: Workshop, compared: Compared) -> list[Picture]:
-    """Every picture that this task has.
+    """Where each stands, what quantisation disturbs, and what the task's judge wants drawn.
 
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    found = list(_standing(compared.comparison))
-    found += _layers(compared.comparison)
-    if shop.card.task.name == "classify" and compared.scores:
-        found += classified(shop, compared)
-    if shop.card.task.name == "segment" and compared.scores:
-        found += segmented(shop, compared)
-    return found
+    pictures = [*_standing(compared.comparison), *_layers(compared.comparison)]
+    if compared.scores and shop.validation is not None:
+        ships = [row.id for row in compared.comparison.rows if row.ship]
+        answers = {name: compared.answers[name].each for name in (PARENT, *ships)}
+        drawings = shop.judge.pictures(shop.validation.cases(), answers, ships)
+        pictures += [drawn_of(drawing) for drawing in drawings]
+    return pictures
 
 
 def _standing(comparison: Comparison) -> list[Picture]:
@@ -55,7 +56,7 @@ def draw_standing(figure: Any, rows: list[Row], main: str) -> None:
     for place, row in zip(places, rows, strict=True):
         value = row.figures[main]
         reach = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
-        metric.errorbar(value.value, place, xerr=reach, fmt="o", ms=5, color=_colour(row), elinewidth=1.0)
+        metric.errorbar(value.value, place, xerr=reach, fmt="o", ms=5, color=_colour(row, rows), elinewidth=1.0)
     metric.axvline(rows[0].figures[main].value, ls=":", lw=1, color="#888")
     metric.set_xlabel(main)
     metric.set_yticks(places, [_short(row.id) for row in rows], fontsize=8)
@@ -72,16 +73,22 @@ def draw_standing(figure: Any, rows: list[Row], main: str) -> None:
 
 
 def _costs(axes: Any, rows: list[Row], places: Any, cost: Callable[[Row], float], main: str) -> None:
-    front = {row.id for row in pareto(rows, cost, lambda row: row.figures[main].value)}
+    front = {row.id for row in pareto(rows, cost, lambda row: _goodness(row.figures[main]))}
     for place, row in zip(places, rows, strict=True):
-        axes.hlines(place, 0, cost(row), color=_colour(row), lw=1, alpha=0.5)
-        filling = _colour(row) if row.id in front else "white"
-        axes.plot(cost(row), place, "o", ms=6, mec=_colour(row), mfc=filling)
+        colour = _colour(row, rows)
+        axes.hlines(place, 0, cost(row), color=colour, lw=1, alpha=0.5)
+        axes.plot(cost(row), place, "o", ms=6, mec=colour, mfc=colour if row.id in front else "white")
     axes.set_xlim(left=0)
 
 
-def _colour(row: Row) -> str:
-    return _COLOURS.get(row.backend, "#9a6700")
+def _goodness(figure: Figure) -> float:
+    return figure.value if figure.better == HIGHER else -figure.value
+
+
+def _colour(row: Row, rows: Sequence[Row]) -> str:
+    """One a backend; the parent's comes first."""
+    backends = list(dict.fromkeys(each.backend for each in rows))
+    return _COLOURS[min(backends.index(row.backend), len(_COLOURS) - 1)]
 
 
 def _short(name: str) -> str:
@@ -99,16 +106,16 @@ def pareto(rows: list[Row], cost: Callable[[Row], float], value: Callable[[Row],
 
 def _layers(comparison: Comparison) -> list[Picture]:
     rows = [row for row in comparison.rows if row.layers]
-    return [_errors(row) for row in rows]
+    return [_errors(row, _colour(row, comparison.rows)) for row in rows]
 
 
-def _errors(row: Row) -> Picture:
+def _errors(row: Row, colour: str) -> Picture:
     worst = sorted(row.layers.items(), key=lambda item: item[1])[-_LAYERS:]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
         places = np.arange(len(worst))
-        axes.barh(places, [error for _, error in worst], color=_colour(row))
+        axes.barh(places, [error for _, error in worst], color=colour)
         axes.set_yticks(
             places, [name if len(name) <= _NAME else f"...{name[3 - _NAME :]}" for name, _ in worst], fontsize=7
         )

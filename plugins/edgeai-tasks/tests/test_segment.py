@@ -371,7 +371,7 @@ def test_a_batch_or_another_size_is_refused() -> None:
 
 @pytest.mark.parametrize("missing", ["cv2", "contourpy"])
 def test_without_its_extra_it_says_what_to_install(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("edgeai_tasks.segmenting", "edgeai_tasks.segment_shapes"):
+    for module in ("edgeai_tasks.segment.task", "edgeai_tasks.segment.shapes"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.setitem(sys.modules, missing, None)
     with pytest.raises(TaskFailed, match=missing) as caught:

@@ -15,7 +15,7 @@ from edgeai.api import Frame, FrameContext, Geometry, MaskTask, Region, TaskRequ
 from edgeai.testing.examples import instance_ref
 from edgeai_tasks import segment_plane, segment_shapes
 from edgeai_tasks.segment import SPEC
-from edgeai_tasks.segment_plane import Affine, Cells, Plane
+from edgeai_tasks.segment.plane import Affine, Cells, Plane
 
 SIDE = 128
 Field = npt.NDArray[np.float32]

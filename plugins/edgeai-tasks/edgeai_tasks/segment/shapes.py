@@ -14,7 +14,7 @@ import numpy.typing as npt
 from contourpy import Mpl2005ContourGenerator
 
 from edgeai.api import Array, Geometry, Spacing
-from edgeai_tasks.segment_plane import Cells, Field, Mask, Plane
+from edgeai_tasks.segment.plane import Cells, Field, Mask, Plane
 
 Ring: TypeAlias = npt.NDArray[np.float64]
 """(n, 2), x and y in source pixels, closed."""

@@ -19,9 +19,9 @@ from edgeai.api import (
     TensorSpec,
     check_tensors,
 )
-from edgeai_tasks.segment_options import SegmentOptions
-from edgeai_tasks.segment_plane import Field, Mask, Plane
-from edgeai_tasks.segment_shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
+from edgeai_tasks.segment.options import SegmentOptions
+from edgeai_tasks.segment.plane import Field, Mask, Plane
+from edgeai_tasks.segment.shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
 
 # As for classify: an int8 softmax has steps of 1/256, and more channels round more.
 SUM_TOLERANCE = 0.03

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from edgeai.api import EvaluationFailed
-from edgeai.build.extra import needed
-from edgeai.build.metrics.areas import Area
-from edgeai.build.metrics.bootstrap import Values, Weights
-from edgeai.build.metrics.figure import HIGHER, LOWER, Figure, Undefined, finite
-from edgeai.build.metrics.shares import Share
+from edgeai.api import (
+    HIGHER,
+    LOWER,
+    Area,
+    EvaluationFailed,
+    Figure,
+    FigureUndefined,
+    Flags,
+    Reals,
+    Share,
+    Values,
+    Weights,
+)
+from edgeai_tasks.extra import finite, needed
 
-Reals: TypeAlias = npt.NDArray[np.float64]
-Flags: TypeAlias = npt.NDArray[np.bool_]
 MODES = ("binary", "multi-class", "multi-label")
 CALIBRATION_BINS = 15
 NAMES = ("auc_roc", "auc_pr", "accuracy", "sensitivity", "specificity", "precision", "recall", "f1", "brier", "ece")
@@ -82,11 +87,11 @@ class Classified:
         """Columns with samples on both sides; the others determine no curve.
 
         Raises:
-            Undefined: there is none.
+            FigureUndefined: there is none.
         """
         columns = [c for c in range(self.truth.shape[1]) if 0 < self.truth[:, c].sum() < len(self.truth)]
         if not columns:
-            raise Undefined("all samples are of one class, which determines no ROC or precision-recall curve")
+            raise FigureUndefined("all samples are of one class, which determines no ROC or precision-recall curve")
         return columns
 
     def _curve(
@@ -137,7 +142,7 @@ class Classified:
         def value() -> float:
             found = float(over(self._once())[0])
             if np.isnan(found):
-                raise Undefined(f"{name}: {_OF_COUNTS[name]}")
+                raise FigureUndefined(f"{name}: {_OF_COUNTS[name]}")
             return found
 
         return Figure(name=name, value=value, over=over, better=HIGHER, parts=self._shares(name))
@@ -191,7 +196,7 @@ def auc_roc(truth: Flags, probability: Reals) -> float:
     """Area under the ROC curve of one label: the chance that a positive is above a negative (Hanley, McNeil 1982).
 
     Raises:
-        Undefined: one class alone.
+        FigureUndefined: one class alone.
     """
     _both(truth)
     return float(needed("sklearn.metrics").roc_auc_score(truth, probability))
@@ -238,7 +243,7 @@ def ece_over(truth: Flags, probability: Reals, weights: Weights, bins: int = CAL
 
 def _both(truth: Flags) -> None:
     if truth.all() or not truth.any():
-        raise Undefined("all samples are of one class, which determines no ROC or precision-recall curve")
+        raise FigureUndefined("all samples are of one class, which determines no ROC or precision-recall curve")
 
 
 def _ranked(truth: Flags, probability: Reals, weights: Weights) -> tuple[Weights, Weights]:
@@ -274,3 +279,37 @@ _OF_COUNTS = {
     "f1": "no sample is positive, and none is stated to be",
 }
 """Figures of a confusion matrix, and what leaves each undefined."""
+
+
+def operating_point(name: str, truth: Flags, probability: Reals, wanted: str, least: float) -> Figure:
+    """The greatest sensitivity of all thresholds at which the specificity is at least ``least``, or the reverse.
+
+    Every resample has its own threshold, as every sample of patients would have: what is judged is what the model can
+    do, not one number that was chosen on these samples.
+    """
+
+    def over(weights: Weights) -> Values:
+        positive, negative = _ranked(truth, probability, weights)
+        # A threshold below all, at each distinct probability, and above all.
+        nothing = np.zeros((*positive.shape[:-1], 1))
+        sensitivity = _ratio(
+            np.concatenate((np.flip(np.cumsum(np.flip(positive, -1), axis=-1), -1), nothing), axis=-1),
+            positive.sum(axis=-1, keepdims=True),
+        )
+        specificity = _ratio(
+            np.concatenate((nothing, np.cumsum(negative, axis=-1)), axis=-1), negative.sum(axis=-1, keepdims=True)
+        )
+        reached, held = (sensitivity, specificity) if wanted == "sensitivity" else (specificity, sensitivity)
+        best: Values = np.where(held >= least - _ROUNDING, reached, -np.inf).max(axis=-1)
+        undefined = np.isnan(reached).any(axis=-1) | np.isnan(held).any(axis=-1)
+        return np.where(undefined, np.nan, best)
+
+    def value() -> float:
+        _both(truth)
+        return float(over(np.ones((1, len(truth))))[0])
+
+    return Figure(name=name, value=value, over=over)
+
+
+_ROUNDING = 1e-12
+"""Shares that are equal but for the last bits of a division are equal."""

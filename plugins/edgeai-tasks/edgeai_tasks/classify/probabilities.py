@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import TaskFailed
-from edgeai_tasks.classify_options import ClassifyOptions
+from edgeai_tasks.classify.options import ClassifyOptions
 
 Values: TypeAlias = npt.NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""Classify: which of these labels does the image bear? Multi-class, multi-label or binary."""
+"""The task classify itself; see the package for its registration."""
 
 from __future__ import annotations
 
@@ -14,19 +14,13 @@ from edgeai.api import (
     Findings,
     FrameContext,
     InstanceRef,
-    Task,
     TaskFailed,
-    TaskRequest,
-    TaskSpec,
     Tensors,
     TensorSpec,
     check_tensors,
-    hookimpl,
 )
-from edgeai_tasks.classify_options import OPTIONS, ClassifyOptions, refused
-from edgeai_tasks.probabilities import probabilities
-
-EDGEAI_API = (1, 1)
+from edgeai_tasks.classify.options import ClassifyOptions, refused
+from edgeai_tasks.classify.probabilities import probabilities
 
 Probabilities: TypeAlias = npt.NDArray[np.float64]
 
@@ -37,7 +31,7 @@ class Classify:
     def __init__(self, options: ClassifyOptions, outputs: tuple[TensorSpec, ...]) -> None:
         self._options = options
         self._outputs = outputs
-        self._output = _output(options, outputs)
+        self._output = output_of(options, outputs)
 
     def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:
         """Every label's probability in this frame, whether it is present, and the agreement with the header.
@@ -175,27 +169,14 @@ def _ordered(findings: Sequence[Finding]) -> Findings:
     return tuple(sorted(findings, key=lambda finding: -(finding.probability or 0.0)))
 
 
-def _build(request: TaskRequest) -> Task:
-    options = ClassifyOptions.read(request.options)
-    output = _output(options, request.outputs)
-    extent = output.shape[-1] if output.shape else 1
-    if extent not in (None, options.output_size):
-        raise refused("labels", f"need {options.output_size} outputs, {output.name!r} has shape {output.shape}")
-    return Classify(options, request.outputs)
+def output_of(options: ClassifyOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    """The output that speaks of the labels.
 
-
-def _output(options: ClassifyOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    Raises:
+        TaskFailed: ``task.options``: none is named so, or several could be meant.
+    """
     named = [spec for spec in outputs if spec.name == options.output or (options.output is None and len(outputs) == 1)]
     if not named:
         names = ", ".join(spec.name for spec in outputs) or "none"
         raise refused("output", f"is {options.output!r}, the model's outputs are: {names}")
     return named[0]
-
-
-SPEC = TaskSpec(name="classify", build=_build, options=OPTIONS, help="Which of these labels does the image bear?")
-
-
-@hookimpl
-def edgeai_tasks() -> tuple[TaskSpec, ...]:
-    """The task ``classify``."""
-    return (SPEC,)

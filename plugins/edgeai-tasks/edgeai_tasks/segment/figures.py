@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import EvaluationFailed
-from edgeai.build.extra import needed
+from edgeai.api import Flags as Mask
+from edgeai_tasks.extra import needed
 
-Mask: TypeAlias = npt.NDArray[np.bool_]
 OVERLAPS = ("dice", "iou")
 DISTANCES = ("hd95", "surface_distance")
 NAMES = (*OVERLAPS, *DISTANCES)

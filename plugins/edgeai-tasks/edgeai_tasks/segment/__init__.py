@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeai.api import Task, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
-from edgeai_tasks.segment_options import OPTIONS, SegmentOptions, refused
+from edgeai.api import Judge, MaskTask, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
+from edgeai_tasks.segment.options import OPTIONS, SegmentOptions, refused
 
-EDGEAI_API = (1, 1)
+EDGEAI_API = (1, 2)
 
 _LAYOUTS = {4: "NHWC", 3: "NHW"}
 """What a rank stands for where the manifest gives no layout."""
 
 
-def _build(request: TaskRequest) -> Task:
+def _build(request: TaskRequest) -> MaskTask:
     options = SegmentOptions.read(request.options)
     output = _output(options, request.outputs)
     layout = output.layout or _LAYOUTS.get(len(output.shape), "")
@@ -23,7 +23,7 @@ def _build(request: TaskRequest) -> Task:
     if channels not in (None, len(options.labels)):
         raise refused("labels", f"are {len(options.labels)}, output {output.name!r} has {channels} channels")
     try:
-        from edgeai_tasks.segmenting import Segment
+        from edgeai_tasks.segment.task import Segment
     except ImportError as error:
         raise TaskFailed(
             f"segment: {error.name} is not installed",
@@ -41,8 +41,19 @@ def _output(options: SegmentOptions, outputs: Sequence[TensorSpec]) -> TensorSpe
     return named[0]
 
 
+def _judge(request: TaskRequest) -> Judge:
+    from edgeai_tasks.segment.judge import SegmentJudge  # on a build host alone
+
+    options = SegmentOptions.read(request.options)
+    return SegmentJudge(options, _output(options, request.outputs), _build(request))
+
+
 SPEC = TaskSpec(
-    name="segment", build=_build, options=OPTIONS, help="Where in the image is each of these labels, and how large?"
+    name="segment",
+    build=_build,
+    options=OPTIONS,
+    help="Where in the image is each of these labels, and how large?",
+    judge=_judge,
 )
 
 

@@ -1,0 +1,36 @@
+"""Classify: which of these labels does the image bear? Multi-class, multi-label or binary."""
+
+from __future__ import annotations
+
+from edgeai.api import Judge, Task, TaskRequest, TaskSpec, hookimpl
+from edgeai_tasks.classify.options import OPTIONS, ClassifyOptions, refused
+from edgeai_tasks.classify.task import Classify, output_of
+
+EDGEAI_API = (1, 2)
+
+
+def _build(request: TaskRequest) -> Task:
+    options = ClassifyOptions.read(request.options)
+    output = output_of(options, request.outputs)
+    extent = output.shape[-1] if output.shape else 1
+    if extent not in (None, options.output_size):
+        raise refused("labels", f"need {options.output_size} outputs, {output.name!r} has shape {output.shape}")
+    return Classify(options, request.outputs)
+
+
+def _judge(request: TaskRequest) -> Judge:
+    from edgeai_tasks.classify.judge import ClassifyJudge  # on a build host alone
+
+    options = ClassifyOptions.read(request.options)
+    return ClassifyJudge(options, output_of(options, request.outputs))
+
+
+SPEC = TaskSpec(
+    name="classify", build=_build, options=OPTIONS, help="Which of these labels does the image bear?", judge=_judge
+)
+
+
+@hookimpl
+def edgeai_tasks() -> tuple[TaskSpec, ...]:
+    """The task ``classify``."""
+    return (SPEC,)

@@ -1,0 +1,233 @@
+"""What the build host asks of classify: which labels are true, what training compares with, how good answers are."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeai.api import (
+    Case,
+    Cells,
+    Column,
+    ConfigError,
+    CrossTable,
+    DataRejected,
+    Drawing,
+    EvaluationFailed,
+    Figure,
+    FigureUndefined,
+    Findings,
+    FrameContext,
+    Judge,
+    Judged,
+    Objective,
+    Tensors,
+    TensorSpec,
+)
+from edgeai_tasks.classify.figures import Classified, operating_point
+from edgeai_tasks.classify.options import ClassifyOptions
+from edgeai_tasks.classify.pictures import Named, drawings
+
+UNDECIDED = "undecided"
+_BY_LABEL = ("auc_roc", "auc_pr", "sensitivity", "specificity", "precision", "f1")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Which of the labels are true."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a model said of one image: for each label, in the task's order, whether it is stated, and how probable."""
+
+    labels: tuple[str, ...]
+    present: tuple[bool, ...]
+    probabilities: tuple[float, ...]
+
+
+class ClassifyJudge(Judge):
+    """See ``Judge``. The positive of two labels is the second."""
+
+    columns = (
+        Column(name="label", help="column of the label, as values translates it"),
+        Column(name="labels", help="one column of 0 and 1 for each label, in order", kind="columns"),
+        Column(name="values", help="value in the column -> label; by default they are equal", kind="setting"),
+    )
+    main = ("auc_roc", "accuracy")
+
+    def __init__(self, options: ClassifyOptions, output: TensorSpec) -> None:
+        self._mode = options.mode
+        self._output = output
+        self.labels = options.names
+        self.folders = {name: Labels((name,)) for name in options.names}
+        multi_class = options.mode == "multi-class"
+        self.objective = Objective(
+            loss="categorical-crossentropy" if multi_class else "binary-crossentropy",
+            from_logits=options.activation != "none",
+        )
+
+    def read(self, cells: Cells) -> Labels | None:
+        """The label of its column, or those whose columns hold 1."""
+        if cells.has("labels"):
+            count = len(cells.columns("labels"))
+            if count != len(self.labels):
+                raise cells.wrong(f"{count} columns for {len(self.labels)} labels", code="data.label-unknown")
+            flags = zip(self.labels, cells.flags("labels"), strict=True)
+            return Labels(tuple(name for name, flag in flags if flag))
+        if not cells.has("label"):
+            return None
+        value, values = cells.text("label"), cells.setting("values", {})
+        name = values.get(value, "" if values else value)
+        if name not in self.labels:
+            known = ", ".join(values or self.labels)
+            raise cells.wrong(
+                f"{cells.columns('label')[0]} is {value!r}, not one of {known}", code="data.label-unknown"
+            )
+        return Labels((name,))
+
+    def digest(self, truth: Labels) -> bytes:
+        """The labels' words."""
+        return "|".join(truth.names).encode()
+
+    def targets(self, case: Case) -> Tensors:
+        """One-hot (labels,) for multi-class, (1,) for binary, 0 and 1 for each of multi-label."""
+        positive = self.labels[-1:] if self._mode == "binary" else self.labels
+        if tuple(self._output.shape[1:]) != (len(positive),):
+            raise ConfigError(
+                f"output {self._output.name!r} has shape {self._output.shape}; the task's targets are "
+                f"{len(positive)} values a sample",
+                code="build.no-target",
+                remedy="correct [[outputs]] or the task's labels",
+            )
+        names: tuple[str, ...] = case.truth.names
+        single = self._mode == "multi-class" or (self._mode == "binary" and len(self.labels) == 2)
+        if single and len(names) != 1:
+            raise DataRejected(f"{case.id}: has {len(names)} labels, it needs one", code="data.target-missing")
+        return {self._output.name: np.array([label in names for label in positive], np.float32)}
+
+    def stratum(self, case: Case) -> Hashable:
+        """The true label; of multi-label nothing, since its combinations are too many to keep the share of each."""
+        if self._mode == "multi-label":
+            return 0
+        return tuple(label in case.truth.names for label in self.labels)
+
+    def answer(self, findings: Findings, outputs: Tensors, context: FrameContext) -> Stated:
+        """Each label's probability, and whether it is stated."""
+        said = {f.label: (f.present, f.probability or 0.0) for f in findings if f.kind == "class"}
+        if not said:
+            raise EvaluationFailed("the task's findings are no classes", code="evaluate.no-findings")
+        # Findings come by probability; the task's own order is the same for all samples.
+        labels = (
+            *(label for label in self.labels if label in said),
+            *(label for label in said if label not in self.labels),
+        )
+        return Stated(labels, tuple(said[label][0] for label in labels), tuple(said[label][1] for label in labels))
+
+    def alike(self, one: Stated, other: Stated) -> bool:
+        """Both state the same labels."""
+        same_labels(one.labels, other.labels)
+        return dict(zip(one.labels, one.present, strict=True)) == dict(zip(other.labels, other.present, strict=True))
+
+    def judged(self, cases: Sequence[Case], answers: Sequence[Stated]) -> Judged:
+        """All figures; by label and as a table of confusion where there are several labels."""
+        labels = self.labels
+        classified = self._classified(cases, [self._ordered(answer) for answer in answers])
+        several = classified.mode != "binary"
+        return Judged(
+            figures=classified.figures(),
+            by_part={name: _defined(classified.of_label(n)) for n, name in enumerate(labels)} if several else {},
+            confusion=None if classified.mode == "multi-label" else _confusion(classified, labels),
+            point=lambda name: _point(classified, name),
+        )
+
+    def pictures(
+        self, cases: Sequence[Case], answers: Mapping[str, Sequence[Stated]], ships: Collection[str]
+    ) -> Sequence[Drawing]:
+        """Confusion of what ships, and ROC and calibration curves of the parent and what ships."""
+        models = []
+        for name, each in answers.items():
+            classified = self._classified(cases, [self._ordered(answer) for answer in each])
+            grid = None if classified.mode == "multi-label" else _confusion(classified, self.labels)
+            models.append(Named(name=name, classified=classified, confusion=grid if name in ships else None))
+        return drawings(models, self.labels[-1])
+
+    def _ordered(self, answer: Stated) -> Stated:
+        """The same with this task's labels, in their order."""
+        if answer.labels == self.labels:
+            return answer
+        same_labels(self.labels, answer.labels)
+        order = [answer.labels.index(label) for label in self.labels]
+        return Stated(
+            self.labels, tuple(answer.present[n] for n in order), tuple(answer.probabilities[n] for n in order)
+        )
+
+    def _classified(self, cases: Sequence[Case], answers: Sequence[Stated]) -> Classified:
+        truth = np.array([[label in case.truth.names for label in self.labels] for case in cases], bool)
+        stated = np.array([answer.present for answer in answers], bool)
+        probabilities = np.array([answer.probabilities for answer in answers], np.float64)
+        count, mode = len(self.labels), self._mode
+        if mode != "multi-label":
+            # Two labels that exclude one another are one question, and the second is the positive, as in the task;
+            # unless the model may leave it undecided, which is neither.
+            one_question = count == 1 or (count == 2 and bool((stated.sum(axis=1) == 1).all()))
+            mode = "binary" if one_question else "multi-class"
+        if mode == "binary":
+            truth, probabilities, stated = truth[:, -1:], probabilities[:, -1:], stated[:, -1:]
+        return Classified(mode=mode, truth=truth, probabilities=probabilities, stated=stated)
+
+
+def same_labels(one: Collection[str], other: Collection[str]) -> None:
+    """Nothing, where both are of the same labels.
+
+    Raises:
+        EvaluationFailed: ``evaluate.other-labels``.
+    """
+    if set(one) != set(other):
+        raise EvaluationFailed(
+            f"one speaks of {', '.join(one)}, the other of {', '.join(other)}",
+            code="evaluate.other-labels",
+            remedy="compare models of one task with the same labels",
+        )
+
+
+def _confusion(classified: Classified, names: tuple[str, ...]) -> CrossTable:
+    truth, stated = classified.truth, classified.stated
+    if truth.shape[1] == 1:
+        truth, stated = (np.hstack((~flags, flags)) for flags in (truth, stated))
+        names = names if len(names) == 2 else (f"not {names[0]}", names[0])
+    undecided = ~stated.any(axis=1, keepdims=True)
+    columns = np.hstack((stated, undecided)) if undecided.any() else stated
+    counts = truth.astype(int).T @ columns.astype(int)
+    said = (*names, UNDECIDED) if undecided.any() else names
+    return CrossTable(true=names, stated=said, counts=tuple(tuple(int(count) for count in row) for row in counts))
+
+
+def _defined(classified: Classified) -> dict[str, float]:
+    values = {}
+    for figure in classified.figures():
+        if figure.name in _BY_LABEL:
+            try:
+                values[figure.name] = figure.value()
+            except FigureUndefined:
+                continue  # left out: the label is in all of the samples, or in none
+    return values
+
+
+def _point(classified: Classified, name: str) -> Figure | None:
+    """``sensitivity@specificity=0.9`` and the reverse, of a question with one answer."""
+    wanted, at, condition = name.partition("@")
+    given, equals, bound = condition.partition("=")
+    if not (at and equals) or {wanted, given} != {"sensitivity", "specificity"} or classified.mode != "binary":
+        return None
+    try:
+        least = float(bound)
+    except ValueError:
+        return None
+    if not 0.0 <= least <= 1.0:
+        return None
+    return operating_point(name, classified.truth[:, 0], classified.probabilities[:, 0], wanted, least)
