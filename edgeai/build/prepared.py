@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeai.api import Array, Batch, Case, DataRejected, EdgeaiError, Frame, FrameContext, Judge, Tensors, TensorSpec
 from edgeai.build.dataset import Sample
+from edgeai.build.splits import Split
 from edgeai.pipeline import Pipeline
 
 _SAID = 10
@@ -124,8 +125,9 @@ def case_of(sample: Sample, context: FrameContext, judge: Judge) -> Case:
     """
     if sample.truth is None:
         what = judge.columns[0].name if judge.columns else "truth"
+        key = what if what in Split.model_fields else f"truth.{what}"
         raise DataRejected(
-            f"{sample.id}: has no {what}", code="data.target-missing", remedy=f"name its column in [dataset]: {what}"
+            f"{sample.id}: has no {what}", code="data.target-missing", remedy=f"name its column in [dataset]: {key}"
         )
     return Case(id=sample.id, truth=sample.truth, context=context, image=lambda: sample.load()[0].pixels)
 

@@ -11,7 +11,7 @@ from edgeai.api import Compressed, CompressionFailed, CompressRequest, Objective
 from edgeai_keras.frameworks import keras
 from edgeai_keras.kernels import Zeros, compared, facts, kernels, pristine
 from edgeai_keras.loading import load
-from edgeai_keras.losses import loss_of
+from edgeai_keras.losses import is_of_values, loss_of
 from edgeai_keras.model_file import structure_of
 from edgeai_keras.options import Given
 from edgeai_keras.saving import save
@@ -79,7 +79,7 @@ class Soft(keras.distillation.DistillationLoss):  # type: ignore[misc]
 
     Classes: Kullback-Leibler divergence of softmax at ``temperature``. Labels that exclude nothing, and masks: binary
     cross-entropy with the teacher's sigmoid at ``temperature``, pixel by pixel. Both times temperature squared, so that
-    ``alpha`` means the same at every temperature (Hinton et al., section 2). Values: mean squared error.
+    ``alpha`` means the same at every temperature (Hinton et al., section 2). Values: the loss itself, to the teacher's.
     """
 
     def __init__(self, objective: Objective, temperature: float) -> None:
@@ -91,10 +91,14 @@ class Soft(keras.distillation.DistillationLoss):  # type: ignore[misc]
         return sum(self._one(teacher, student) for teacher, student in pairs)
 
     def _one(self, teacher: Any, student: Any) -> Any:
-        ops, kind = keras.ops, self._objective.loss
-        if kind == "mean-squared-error":
+        ops, objective = keras.ops, self._objective
+        if objective.formula is not None:
+            return ops.mean(objective.formula(ops, teacher, student))
+        if objective.loss == "mean-absolute-error":
+            return ops.mean(ops.abs(teacher - student))
+        if objective.loss == "mean-squared-error":
             return ops.mean(ops.square(teacher - student))
-        soft = kind != "categorical-crossentropy"
+        soft = objective.loss != "categorical-crossentropy"
         teacher, student = (self._logits(value, sigmoid=soft) / self._temperature for value in (teacher, student))
         if soft:
             loss = ops.binary_crossentropy(ops.sigmoid(teacher), student, from_logits=True)
@@ -131,7 +135,7 @@ def _check(student: Any, teacher: Any, current: Any, objective: Objective) -> No
             raise _differs(f"its {what} are {_said(own)}, the teacher's {_said(wanted)}", "correct student_options")
     if [tuple(t.shape[1:]) for t in current.outputs] != [tuple(t.shape[1:]) for t in teacher.outputs]:
         raise _differs("the model of the step before gives other outputs than the teacher", "name the right teacher")
-    if objective.loss == "mean-squared-error":
+    if is_of_values(objective):
         return
     wanted_end = "logits" if objective.from_logits else "probabilities"
     for who, model in (("student", student), ("teacher", teacher)):

@@ -16,6 +16,8 @@ def loss_of(objective: Objective) -> Any:
         CompressionFailed: ``compress.loss-unknown``.
     """
     logits = objective.from_logits
+    if objective.formula is not None:
+        return _of_formula(objective.formula)
     if objective.loss == "categorical-crossentropy":
         return keras.losses.CategoricalCrossentropy(from_logits=logits)
     if objective.loss == "binary-crossentropy":
@@ -24,11 +26,26 @@ def loss_of(objective: Objective) -> Any:
         return _dice_crossentropy(from_logits=logits)
     if objective.loss == "mean-squared-error":
         return keras.losses.MeanSquaredError()
+    if objective.loss == "mean-absolute-error":
+        return keras.losses.MeanAbsoluteError()
     raise CompressionFailed(
         f"there is no loss {objective.loss!r}",
         code="compress.loss-unknown",
-        remedy="use categorical-crossentropy, binary-crossentropy, dice-binary-crossentropy or mean-squared-error",
+        remedy="use categorical-crossentropy, binary-crossentropy, dice-binary-crossentropy, mean-squared-error or "
+        "mean-absolute-error; or give the objective a formula",
     )
+
+
+def is_of_values(objective: Objective) -> bool:
+    """Whether the outputs are numbers to be met, and neither classes nor masks: a student meets the teacher's."""
+    return objective.formula is not None or objective.loss in ("mean-squared-error", "mean-absolute-error")
+
+
+def _of_formula(formula: Callable[[Any, Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    def loss(truth: Any, answer: Any) -> Any:
+        return formula(keras.ops, keras.ops.cast(truth, answer.dtype), answer)
+
+    return loss
 
 
 def _dice_crossentropy(*, from_logits: bool) -> Callable[[Any, Any], Any]:
