@@ -97,6 +97,8 @@ _BUNDLE: Final = (
     "config.card-model-changed",
     "config.card-attachment-missing",
     "config.card-metric-unknown",
+    "config.card-column-unknown",
+    "config.card-gate-direction",
     "config.golden-missing",
     "config.golden-stale",
     "config.golden-invalid",

@@ -29,7 +29,6 @@ from edgeai.api import (
     API_VERSION,
     ENTRY_POINT_GROUP,
     PROJECT,
-    UNITS,
     EdgeaiError,
     OptionSpec,
     PluginConflict,
@@ -249,8 +248,8 @@ def _spec_complaints(spec: Any) -> list[str]:
                 complaints.append(f"{spec.name}.{item.name} has a name twice")
         if item.name in ("artifact_format", "precisions") and not value:
             complaints.append(f"{spec.name}.{item.name} is empty")
-        if item.name == "unit" and value not in UNITS:
-            complaints.append(f"{spec.name}.unit {value!r} is not one of {', '.join(UNITS)}")
+        if item.name == "unit" and value not in edgeai.api.UNITS:
+            complaints.append(f"{spec.name}.unit {value!r} is not one of {', '.join(edgeai.api.UNITS)}")
     return complaints
 
 

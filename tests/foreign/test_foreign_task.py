@@ -22,6 +22,7 @@ from edgeai.testing.require import require
 
 HERE = Path(__file__).resolve().parent
 SIDE = 24
+pytestmark = pytest.mark.slow
 PLUGIN = "acme-gauge"
 MUTE = """
 from edgeai.api import TaskSpec, hookimpl
