@@ -151,8 +151,9 @@ def _by_default(row: Row, watched: Mapping[str, Watched], main: str) -> Row:
     """The row with the verdicts of a card that names no gate."""
     if row.id == row.variant:
         return row
+    share = main if main in row.figures and not row.figures[main].unit else ""  # a default bound fits shares alone
     verdicts = default_verdicts(
-        _measured(row), watched[row.id], watched[row.variant], of_parent=row.variant == PARENT, main=main
+        _measured(row), watched[row.id], watched[row.variant], of_parent=row.variant == PARENT, main=share
     )
     return msgspec.structs.replace(row, verdicts=verdicts)
 
