@@ -23,12 +23,16 @@ from __future__ import annotations
 import pytest
 
 # Before the classes are imported, so that a failed rule shows the values it compared.
-for _kind in ("backend", "compressor", "converter", "session", "sink", "source", "state", "suite", "task", "transform"):
+for _kind in (
+    *("backend", "compressor", "converter", "judge", "session", "sink"),
+    *("source", "state", "suite", "task", "transform"),
+):
     pytest.register_assert_rewrite(f"edgeai.testing.conformance.{_kind}")
 
 from edgeai.testing.conformance.backend import BackendConformance
 from edgeai.testing.conformance.compressor import CompressorConformance
 from edgeai.testing.conformance.converter import ConverterConformance
+from edgeai.testing.conformance.judge import JudgeConformance
 from edgeai.testing.conformance.sink import SinkConformance
 from edgeai.testing.conformance.source import SourceConformance
 from edgeai.testing.conformance.suite import Suite, since
@@ -42,6 +46,7 @@ __all__ = [
     "CompressionExample",
     "CompressorConformance",
     "ConverterConformance",
+    "JudgeConformance",
     "ModelExample",
     "SinkConformance",
     "SourceConformance",

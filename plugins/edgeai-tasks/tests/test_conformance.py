@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgeai.api import Array, TensorSpec
-from edgeai.testing.conformance import TaskConformance
+from edgeai.api import Array, FrameContext, TensorSpec
+from edgeai.testing.conformance import JudgeConformance, TaskConformance
+from edgeai.testing.conformance.places import seen
 
 
 def _output(size: int) -> tuple[TensorSpec, ...]:
@@ -154,3 +155,61 @@ class TestSegmentLogits(TaskConformance):
         {"labels": ["rest", "wall", "wall"], "mode": "multi-class"},
     )
     wrong_outputs = (_mask(2, "NCHW"),)
+
+
+class TestJudgeOfClasses(JudgeConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {"labels": ["a", "b", "c"], "activation": "softmax"}
+    outputs = _output(3)
+    rows = ({"label": "0", "values": {"0": "a", "1": "b", "2": "c"}}, {"label": "b"}, {"label": "c"})
+    nonsense_rows = (
+        {"label": "d"},
+        {"label": "a", "values": {"0": "a"}},
+        {"labels": ["1", "0"]},
+        {"labels": ["2"] * 3},
+    )
+
+
+class TestJudgeOfOneClass(JudgeConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {"labels": ["ap", "pa"], "mode": "binary", "activation": "sigmoid"}
+    outputs = _output(1)
+    rows = ({"label": "pa"}, {"label": "ap"})
+    nonsense_rows = ({"label": "PA"}, {"label": ""})
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        return {"scores": np.random.default_rng(seed).normal(size=(1, 1)).astype(np.float32)}
+
+
+class TestJudgeOfSeveralLabels(JudgeConformance):
+    plugin = "classify"
+    task = "classify"
+    options = {"labels": ["x", "y"], "mode": "multi-label"}
+    outputs = _output(2)
+    rows = ({"labels": ["1", "0"]}, {"labels": ["1", "1"]}, {"labels": ["0", "0"]})
+    nonsense_rows = ({"labels": ["1"]}, {"labels": ["1", "yes"]})
+
+
+def _half(columns: slice) -> Array:
+    mask = np.zeros((96, 128), np.uint8)
+    mask[20:70, columns] = 255
+    return mask
+
+
+class TestJudgeOfMasks(JudgeConformance):
+    plugin = "segment"
+    task = "segment"
+    options = {"labels": ["head"], "fill_holes": True}
+    outputs = _mask(1)
+    rows = ({"mask": _half(slice(20, 60))}, {"mask": _half(slice(60, 64))}, {"mask": _half(slice(0, 0))})
+
+    def context(self) -> FrameContext:
+        return seen()
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        random = np.random.default_rng(seed)
+        y, x = np.mgrid[0:32, 0:40]
+        disc = np.hypot(y - random.uniform(8, 24), x - random.uniform(8, 24)) < random.uniform(0, 9)
+        return {"mask": (0.9 * disc[np.newaxis, ..., np.newaxis]).astype(np.float32)}
