@@ -13,8 +13,9 @@ import pytest
 
 from edgeai.api import Frame, FrameContext, Geometry, MaskTask, Region, TaskRequest, TensorSpec
 from edgeai.testing.examples import instance_ref
-from edgeai_tasks import segment_plane, segment_shapes
 from edgeai_tasks.segment import SPEC
+from edgeai_tasks.segment import plane as segment_plane
+from edgeai_tasks.segment import shapes as segment_shapes
 from edgeai_tasks.segment.plane import Affine, Cells, Plane
 
 SIDE = 128
