@@ -76,6 +76,7 @@ if TYPE_CHECKING:
         UltrasoundRegion,
         Window,
     )
+    from edgeai.api.imports import late
     from edgeai.api.instances import InstanceRef
     from edgeai.api.judging import (
         HIGHER,
@@ -289,9 +290,10 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "is_compatible",
+    "late",
 ]
 
-_WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances")
+_WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports")
 _CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "judging")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ from edgeai.api import (
     TaskRequest,
     TensorSpec,
     TransformFailed,
+    late,
 )
 from edgeai.plugins import PluginInfo, Registry
 from edgeai.testing.distributions import write_fake_distribution, write_fakes
@@ -411,3 +413,38 @@ def test_choices_are_held(installed):
 def test_every_registered_name_in_this_checkout_is_found():
     names = {info.name for info in plugins.find()}
     assert {"mqtt", "jsonl", "tflite", "openvino", "gpu", "transforms", "classify"} <= names
+
+
+# --- late
+
+
+def test_what_is_named_late_is_imported_when_it_is_called(tmp_path, monkeypatch):
+    (tmp_path / "acme_engine.py").write_text("def twice(number): return 2 * number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    twice = late("acme_engine:twice")
+    assert "acme_engine" not in sys.modules
+    assert twice(21) == 42
+    assert "acme_engine" in sys.modules
+
+
+def test_a_converter_says_which_module_it_lacks_and_which_extra_has_it(tmp_path, monkeypatch):
+    (tmp_path / "acme_convert.py").write_text("import acme_framework\ndef convert(request): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConversionFailed, match="acme_framework") as failure:
+        late("acme_convert:convert", extra="edgeai-acme[build]")(object())
+    assert (failure.value.code, failure.value.remedy) == ("convert.engine-missing", "pip install 'edgeai-acme[build]'")
+    with pytest.raises(ModuleNotFoundError):
+        late("acme_convert:convert")(object())
+
+
+def test_every_place_that_our_plugins_name_is_there(repo_root):
+    places = [
+        (path, *match)
+        for path in repo_root.glob("plugins/*/edgeai_*/__init__.py")
+        for match in re.findall(r'late\("([\w.]+):(\w+)"', path.read_text(encoding="utf-8"))
+    ]
+    assert len(places) > 20
+    for path, module, function in places:
+        file = path.parents[1].joinpath(*module.split("."))
+        source = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        assert f"\ndef {function}(" in source.read_text(encoding="utf-8"), f"{path}: {module}:{function}"

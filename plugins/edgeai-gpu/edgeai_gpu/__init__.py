@@ -5,76 +5,18 @@ Importing this module imports no engine; each callable does when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from edgeai.api import BackendSpec, ConverterSpec, OptionSpec, hookimpl, late
 
-from edgeai.api import (
-    BackendSpec,
-    ConversionFailed,
-    Converted,
-    ConverterSpec,
-    ConvertRequest,
-    Described,
-    Device,
-    OpenRequest,
-    OptionSpec,
-    Session,
-    hookimpl,
-)
-
-EDGEAI_API = (1, 1)
-
-
-def _probe() -> Sequence[Device]:
-    from edgeai_gpu.engine import probe
-
-    return probe()
-
-
-def _open(request: OpenRequest) -> Session:
-    from edgeai_gpu.opening import open_session
-
-    return open_session(request)
-
-
-def _engine() -> str:
-    from edgeai_gpu.engine import describe
-
-    return describe()
-
-
-def _explain() -> str:
-    from edgeai_gpu.engine import explain
-
-    return explain()
-
-
-def _describe(artifact: Path) -> Described:
-    from edgeai_gpu.describing import describe_tensors
-
-    return describe_tensors(artifact)
-
-
-def _convert(request: ConvertRequest) -> Converted:
-    try:
-        from edgeai_gpu.convert import convert
-    except ModuleNotFoundError as error:
-        raise ConversionFailed(
-            f"converting needs {error.name}, which is not installed",
-            code="convert.engine-missing",
-            remedy="pip install 'edgeai-gpu[build]'",
-        ) from error
-    return convert(request)
-
+EDGEAI_API = (1, 2)
 
 BACKEND = BackendSpec(
     name="gpu",
     artifact_format="savedmodel",
-    probe=_probe,
-    open=_open,
-    engine=_engine,
-    explain=_explain,
-    describe=_describe,
+    probe=late("edgeai_gpu.engine:probe"),
+    open=late("edgeai_gpu.opening:open_session"),
+    engine=late("edgeai_gpu.engine:describe"),
+    explain=late("edgeai_gpu.engine:explain"),
+    describe=late("edgeai_gpu.describing:describe_tensors"),
     options=(OptionSpec(name="signature", help="signature of the SavedModel to run", default="serving_default"),),
     settings=(
         OptionSpec(
@@ -97,7 +39,7 @@ CONVERTER = ConverterSpec(
     name="savedmodel",
     artifact_format="savedmodel",
     precisions=("fp32", "fp16"),
-    convert=_convert,
+    convert=late("edgeai_gpu.convert:convert", extra="edgeai-gpu[build]"),
     help="Keras to SavedModel; fp16 stores and computes in half precision between float32 borders.",
 )
 

@@ -5,76 +5,18 @@ Importing this module imports no engine; each callable does when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from edgeai.api import BackendSpec, ConverterSpec, OptionSpec, hookimpl, late
 
-from edgeai.api import (
-    BackendSpec,
-    ConversionFailed,
-    Converted,
-    ConverterSpec,
-    ConvertRequest,
-    Described,
-    Device,
-    OpenRequest,
-    OptionSpec,
-    Session,
-    hookimpl,
-)
-
-EDGEAI_API = (1, 1)
-
-
-def _probe() -> Sequence[Device]:
-    from edgeai_openvino.engine import probe
-
-    return probe()
-
-
-def _open(request: OpenRequest) -> Session:
-    from edgeai_openvino.opening import open_session
-
-    return open_session(request)
-
-
-def _engine() -> str:
-    from edgeai_openvino.engine import describe
-
-    return describe()
-
-
-def _explain() -> str:
-    from edgeai_openvino.engine import explain
-
-    return explain()
-
-
-def _describe(artifact: Path) -> Described:
-    from edgeai_openvino.describing import describe_tensors
-
-    return describe_tensors(artifact)
-
-
-def _convert(request: ConvertRequest) -> Converted:
-    try:
-        from edgeai_openvino.convert import convert
-    except ModuleNotFoundError as error:
-        raise ConversionFailed(
-            f"converting needs {error.name}, which is not installed",
-            code="convert.engine-missing",
-            remedy="pip install 'edgeai-openvino[build]'",
-        ) from error
-    return convert(request)
-
+EDGEAI_API = (1, 2)
 
 BACKEND = BackendSpec(
     name="openvino",
     artifact_format="openvino",
-    probe=_probe,
-    open=_open,
-    engine=_engine,
-    explain=_explain,
-    describe=_describe,
+    probe=late("edgeai_openvino.engine:probe"),
+    open=late("edgeai_openvino.opening:open_session"),
+    engine=late("edgeai_openvino.engine:describe"),
+    explain=late("edgeai_openvino.engine:explain"),
+    describe=late("edgeai_openvino.describing:describe_tensors"),
     settings=(
         OptionSpec(
             name="hint",
@@ -102,7 +44,7 @@ CONVERTER = ConverterSpec(
     name="openvino",
     artifact_format="openvino",
     precisions=("fp32", "fp16", "int8"),
-    convert=_convert,
+    convert=late("edgeai_openvino.convert:convert", extra="edgeai-openvino[build]"),
     calibrated=("int8",),
     options=(
         OptionSpec(

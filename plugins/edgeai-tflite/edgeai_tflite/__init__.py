@@ -5,76 +5,18 @@ Importing this module imports no engine; each callable does when it is called.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from edgeai.api import BackendSpec, ConverterSpec, OptionSpec, hookimpl, late
 
-from edgeai.api import (
-    BackendSpec,
-    ConversionFailed,
-    Converted,
-    ConverterSpec,
-    ConvertRequest,
-    Described,
-    Device,
-    OpenRequest,
-    OptionSpec,
-    Session,
-    hookimpl,
-)
-
-EDGEAI_API = (1, 1)
-
-
-def _probe() -> Sequence[Device]:
-    from edgeai_tflite.engine import probe
-
-    return probe()
-
-
-def _open(request: OpenRequest) -> Session:
-    from edgeai_tflite.opening import open_session
-
-    return open_session(request)
-
-
-def _engine() -> str:
-    from edgeai_tflite.engine import describe
-
-    return describe()
-
-
-def _explain() -> str:
-    from edgeai_tflite.engine import explain
-
-    return explain()
-
-
-def _describe(artifact: Path) -> Described:
-    from edgeai_tflite.describing import describe_tensors
-
-    return describe_tensors(artifact)
-
-
-def _convert(request: ConvertRequest) -> Converted:
-    try:
-        from edgeai_tflite.convert import convert
-    except ModuleNotFoundError as error:
-        raise ConversionFailed(
-            f"converting needs {error.name}, which is not installed",
-            code="convert.engine-missing",
-            remedy="pip install 'edgeai-tflite[build]'",
-        ) from error
-    return convert(request)
-
+EDGEAI_API = (1, 2)
 
 BACKEND = BackendSpec(
     name="tflite",
     artifact_format="tflite",
-    probe=_probe,
-    open=_open,
-    engine=_engine,
-    explain=_explain,
-    describe=_describe,
+    probe=late("edgeai_tflite.engine:probe"),
+    open=late("edgeai_tflite.opening:open_session"),
+    engine=late("edgeai_tflite.engine:describe"),
+    explain=late("edgeai_tflite.engine:explain"),
+    describe=late("edgeai_tflite.describing:describe_tensors"),
     options=(
         OptionSpec(
             name="signature",
@@ -103,7 +45,7 @@ CONVERTER = ConverterSpec(
     name="tflite",
     artifact_format="tflite",
     precisions=("fp32", "fp16", "dynamic", "int8", "int16x8"),
-    convert=_convert,
+    convert=late("edgeai_tflite.convert:convert", extra="edgeai-tflite[build]"),
     calibrated=("int8", "int16x8"),
     options=(
         OptionSpec(
