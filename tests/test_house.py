@@ -152,6 +152,36 @@ def test_the_core_brings_no_engine_no_opencv_and_no_tensorflow() -> None:
     assert [item for item in project["dependencies"] if engines.search(item)] == []
 
 
+TASKS_BY_NAME = {
+    "build/guessing.py": "a first try asks which of two kinds of answer a model gives",
+    "build/foreign_known.py": "the same, of a model that somebody else made",
+    "cli/build.py": "what a first try takes when nobody says",
+    "cli/pack.py": "the same",
+    "config/tables.py": "an example in a description",
+    "doctor/engines.py": "which command installs what is missing",
+}
+"""Files of the core in which the name of a task may stand, and why."""
+
+
+def test_the_core_names_no_task_and_no_figure() -> None:
+    """Whatever is particular to a task stands with the task: a third party's is no worse off than ours."""
+    from edgeai_tasks.classify import SPEC as classify
+    from edgeai_tasks.classify.figures import NAMES as of_classes
+    from edgeai_tasks.segment import SPEC as segment
+    from edgeai_tasks.segment.figures import NAMES as of_masks
+
+    words = {classify.name, segment.name, *of_classes, *of_masks} - {"accuracy", "precision"}  # words of other things
+    named = {
+        str(path.relative_to(ROOT / "edgeai"))
+        for path in SOURCES
+        if path.is_relative_to(ROOT / "edgeai") and "testing" not in path.parts
+        for node in _nodes(path)
+        if isinstance(node, ast.Constant) and node.value in words
+    }
+    assert sorted(named - set(TASKS_BY_NAME)) == []
+    assert sorted(set(TASKS_BY_NAME) - named) == [], "these name none any more: take them off the list"
+
+
 def test_constraints_are_exact_pins_without_addresses() -> None:
     for path in (ROOT / ".ci").glob("constraints*.txt"):
         for line in path.read_text().split():
