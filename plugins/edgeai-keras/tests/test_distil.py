@@ -66,6 +66,16 @@ def test_values_are_held_to_the_teachers_by_their_square():
     assert float(got) == pytest.approx(4.0)
 
 
+def test_values_of_a_loss_of_somebody_elses_are_held_to_the_teachers_by_that_loss():
+    from edgeai_keras.distil import Soft
+
+    teacher, student = np.ones((4, 1), "float32"), np.full((4, 1), 3.0, "float32")
+    by_formula = Objective(loss="fourth", formula=lambda ops, truth, answer: ops.mean((truth - answer) ** 4, axis=-1))
+    assert float(Soft(by_formula, 3.0).compute_loss(teacher, student)) == pytest.approx(16.0)
+    absolute = Objective(loss="mean-absolute-error")
+    assert float(Soft(absolute, 3.0).compute_loss(teacher, student)) == pytest.approx(2.0)
+
+
 def test_a_student_learns_from_a_teacher_what_wrong_labels_do_not_say(
     keras, request_for, distilled, loss_on, samples, batches
 ):

@@ -39,6 +39,7 @@ def _fit(model, data, **changes):
         ("categorical-crossentropy", True, np.log(np.exp([0.7, 0.2, 0.1]).sum()) - 0.7),
         ("binary-crossentropy", False, -(np.log(0.7) + np.log(0.8) + np.log(0.9)) / 3),
         ("mean-squared-error", False, (0.09 + 0.04 + 0.01) / 3),
+        ("mean-absolute-error", False, (0.3 + 0.2 + 0.1) / 3),
     ],
 )
 def test_losses_are_those_of_the_textbook(loss, from_logits, wanted):
@@ -47,6 +48,20 @@ def test_losses_are_those_of_the_textbook(loss, from_logits, wanted):
     truth, answer = np.array([[1.0, 0.0, 0.0]], "float32"), np.array([[0.7, 0.2, 0.1]], "float32")
     got = float(loss_of(Objective(loss=loss, from_logits=from_logits))(truth, answer))
     assert got == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_loss_by_formula_is_what_numpy_makes_of_it_and_what_a_model_learns_by():
+    """A task that has never heard of Keras says what is minimised; float64 truths meet float32 answers."""
+    from edgeai_keras.training import loss_of
+
+    def formula(ops, truth, answer):
+        off = ops.abs(truth - answer)
+        return ops.mean(ops.where(off < 1.0, 0.5 * off * off, off - 0.5), axis=-1)
+
+    truth, answer = np.array([[1.0], [0.0], [2.0]]), np.array([[0.5], [3.0], [2.0]], "float32")
+    found = np.asarray(loss_of(Objective(loss="my-huber", formula=formula))(truth, answer))
+    np.testing.assert_allclose(found, formula(np, truth, answer), rtol=1e-6)
+    np.testing.assert_allclose(found, [0.125, 2.5, 0.0])
 
 
 def test_the_mask_loss_is_the_mean_of_dice_and_crossentropy_and_the_same_for_logits():
