@@ -88,11 +88,14 @@ def read_fragments(file: BinaryIO, fragments: Sequence[Fragment]) -> bytes:
     parts = []
     for fragment in fragments:
         file.seek(fragment.offset)
-        part = file.read(fragment.length)
-        if len(part) != fragment.length:
-            raise _short()
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        left = fragment.length
+        while left:  # a file without a buffer gives no more than 2 GiB at a time
+            part = file.read(left)
+            if not part:
+                raise _short()
+            left -= len(part)
+            parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)  # an empty fragment is no part
 
 
 def _short() -> PixelsRejected:
