@@ -11,6 +11,7 @@ import msgspec
 from edgeai.api import ConfigError, ConversionFailed, GateFailed
 from edgeai.build.card import AS_IS, CARD_NAME, PARENT, Card, read_card
 from edgeai.build.comparison import Comparison, compare, judged_digests
+from edgeai.build.confirming import confirm
 from edgeai.build.first import leave_out
 from edgeai.build.gates import Verdict, hold, keep_judgement
 from edgeai.build.pack import Made, Packed, golden_of, make, models_of, write_bundle
@@ -43,7 +44,7 @@ def build_card(
     progress: Progress = lambda step: None,
     compared: Callable[[Comparison], None] = lambda comparison: None,
 ) -> Built:
-    """Make every variant and artifact of the card, compare them on the validation samples, and pack what ships.
+    """Make every variant and artifact of the card, compare them on validation, confirm what ships on the test, pack it.
 
     Args:
         folder: the card's folder; variants, artifacts and the report are written below it.
@@ -69,12 +70,16 @@ def build_card(
     left = failed | (_left_out(verdicts) if first else {})
     comparison = _without(found.comparison, left)
     compared(comparison)
+    confirmed = confirm(shop, _wanted(card, models), made, comparison, progress=progress)
     progress("report")
     command = f"edgeai build {folder.name} --data DIR"
-    write_report(folder, card, comparison, pictures_of(shop, found), command=command)
+    write_report(folder, card, comparison, pictures_of(shop, found), command=command, confirmed=confirmed)
+    if confirmed is not None:
+        verdicts |= confirmed.comparison.verdicts()
     keep_judgement(card, folder, judged_digests(shop, made), verdicts)
     _hold_varying(comparison, first=first)
     hold(comparison.verdicts())
+    hold({} if confirmed is None else confirmed.comparison.verdicts())
     if left:
         leave_out(folder / CARD_NAME, left)
         card = read_card(folder)

@@ -30,7 +30,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[[recipes]]`", card.Recipe),
     ("`[[data]]`", card.Data),
     ("`[dataset]`", splits.Dataset),
-    ("`[dataset.train]` and `[dataset.validation]`", splits.Split),
+    ("`[dataset.train]`, `.validation`, `.test` and `.external`", splits.Split),
     ("`[calibration]`", card.Calibration),
     ("`[training]`", card.Training),
     ("`[gates]`", card.Gates),

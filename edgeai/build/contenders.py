@@ -34,7 +34,7 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 
 KERAS = "keras"
-SPLITS = ("validation", "train")
+SPLITS = ("validation", "train", "test", "external")
 Progress = Callable[[str], None]
 
 
@@ -172,6 +172,12 @@ def samples_of(path: Path, root: Path, split: str = SPLITS[0]) -> tuple[tuple[Sa
     judge = _judge(bundle.manifest)
     if card is not None and card.dataset is not None:
         table = getattr(card.dataset, split)
+        if table is None:
+            raise ConfigError(
+                f"the bundle's card has no [dataset.{split}]",
+                code="evaluate.no-split",
+                remedy="--split takes " + ", ".join(name for name in SPLITS if getattr(card.dataset, name) is not None),
+            )
         if (root / table.table).is_file():
             return read_split(table, root, judge), f"{split} ({table.table})"
     if any((root / name).is_dir() for name in judge.folders):

@@ -7,7 +7,7 @@ patient, that is on both sides.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from edgeai.api import Array, DataRejected, Frame, InstanceRef, Judge, Truth
 from edgeai.build import pictures
 from edgeai.build.cells import RowCells, truth_columns
 from edgeai.build.rows import Row, read_table
+from edgeai.build.separate import check_all_apart, pixel_digest
 from edgeai.build.splits import Dataset, Split
 
 _NO_FOLDERS: Mapping[str, Truth] = MappingProxyType({})
@@ -33,6 +34,7 @@ class Sample:
         subgroups: column -> value, for the columns that the report breaks metrics down by.
         truth: what is true of it, as the task's judge read it; ``None`` where nobody says.
         frame: reads the pixels; nothing is kept.
+        row: where it stands, ``chest/train.csv:12``; empty where no table says.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Sample:
     frame: Callable[[], Frame]
     subgroups: Mapping[str, str] = field(default_factory=dict)
     truth: Truth | None = None
+    row: str = ""
 
     def load(self) -> tuple[Frame, InstanceRef]:
         """Its one frame, and the instance that it is of.
@@ -52,13 +55,14 @@ class Sample:
 
 
 def read_splits(dataset: Dataset, root: Path, judge: Judge) -> dict[str, tuple[Sample, ...]]:
-    """``train`` and ``validation`` of a card's data, which share no image and no group.
+    """``train``, ``validation`` and, where the card has one, ``test``, which share no image and no group.
 
     Raises:
-        DataRejected: as ``read_split`` and ``check_apart``.
+        DataRejected: as ``read_split`` and ``check_all_apart``.
     """
-    found = {name: read_split(getattr(dataset, name), root, judge) for name in ("train", "validation")}
-    check_apart(found["train"], found["validation"])
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    found = {name: read_split(split, root, judge) for name, split in splits.items() if split is not None}
+    check_all_apart(found)
     return found
 
 
@@ -96,6 +100,7 @@ def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
                 frame=frame,
                 subgroups={column: row[column] for column in split.subgroups},
                 truth=judge.read(RowCells(row, given)),
+                row=f"{split.table}:{row.line}",
             )
         )
     return tuple(samples)
@@ -123,35 +128,11 @@ def read_folder(root: Path, folders: Mapping[str, Truth] = _NO_FOLDERS, *, modal
     return samples
 
 
-def check_apart(train: Collection[Sample], validation: Collection[Sample]) -> None:
-    """Nothing, when no file, no image and no group is on both sides.
-
-    Images are compared by their pixels: the same one under two names would be judged by what it was trained on.
-
-    Raises:
-        DataRejected: ``data.split-overlap``, ``data.split-group``.
-    """
-    both = sorted({sample.id for sample in train} & {sample.id for sample in validation})
-    if both:
-        raise _overlap(f"{_some(both)} in both")
-    groups = sorted({sample.group for sample in train} & {sample.group for sample in validation})
-    if groups:
-        raise DataRejected(
-            f"train and validation share {_some(groups)}",
-            code="data.split-group",
-            remedy="put all samples of a patient or examination on one side",
-        )
-    known = {_pixel_digest(sample): sample.id for sample in train}
-    same = [(known[key], sample.id) for sample in validation if (key := _pixel_digest(sample)) in known]
-    if same:
-        raise _overlap(f"{_some([f'{one} is {other}' for one, other in same])}: the same pixels")
-
-
 def digest(samples: Sequence[Sample], judge: Judge) -> str:
     """``sha256:<hex>`` of the decoded pixels and of what is true, in order: not of how a file packs them."""
     found = hashlib.sha256()
     for sample in samples:
-        found.update(_pixel_digest(sample))
+        found.update(pixel_digest(sample))
         found.update(b"\n")
         if sample.truth is not None:
             found.update(judge.digest(sample.truth))
@@ -220,23 +201,3 @@ def _in_folder(root: Path, folders: Mapping[str, Truth], modality: str) -> Itera
                     frame=lambda path=path: pictures.load(path, modality=modality),  # type: ignore[misc]
                     truth=truth,
                 )
-
-
-def _pixel_digest(sample: Sample) -> bytes:
-    array = sample.frame().pixels
-    found = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
-    found.update(np.ascontiguousarray(array).tobytes())
-    return found.digest()
-
-
-def _overlap(what: str) -> DataRejected:
-    return DataRejected(
-        f"train and validation overlap: {what}",
-        code="data.split-overlap",
-        remedy="take it out of one of the tables",
-    )
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -23,6 +23,7 @@ from edgeai.build.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, rounded, write_golden
+from edgeai.build.openings import OPENINGS
 from edgeai.build.proving import prove
 from edgeai.build.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
 from edgeai.build.variants import ModelFile, ModelFiles
@@ -252,6 +253,8 @@ def _write(
             _attach(folder / name, Path(staging) / name)
         if REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
             _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
+        if OPENINGS not in card.attachments and (folder / OPENINGS).is_file():
+            _attach(folder / OPENINGS, Path(staging) / OPENINGS)
         (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts))
         if (text := licence_text(card, folder)) is not None:
             (Path(staging) / LICENCE_NAME).write_bytes(text)

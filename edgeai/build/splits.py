@@ -14,7 +14,7 @@ from edgeai.build.tables import Relative, Sentence, Slug, Table
 
 
 class Split(Table):
-    """``[dataset.train]`` and ``[dataset.validation]``: one table of samples, by the names of its columns."""
+    """``[dataset.train|validation|test|external]``: one table of samples, by the names of its columns."""
 
     table: Relative = Field(description="the table, below the data's folder")
     image: str = Field("", description="column: the image's file, relative to the table")
@@ -65,5 +65,13 @@ class Dataset(Table):
     """``[dataset]``: what the model was trained on, and what it is judged on."""
 
     train: Split = Field(description="fine-tuning and calibration read it")
-    validation: Split = Field(description="gates, early stopping and the report read it; no sample of it is trained on")
+    validation: Split = Field(
+        description="what is chosen is chosen on it (epoch, variant, layers in float); no sample of it is trained on"
+    )
+    test: Split | None = Field(
+        None, description="what was chosen is confirmed on it, by the last step of a build; without, validation judges"
+    )
+    external: Split | None = Field(
+        None, description="another hospital's or device's samples, for `edgeai evaluate --split external` alone"
+    )
     credit: Sentence | None = Field(None, description="how to name the data's makers")

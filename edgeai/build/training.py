@@ -183,7 +183,7 @@ def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], N
             f"the training samples are of {groups} groups, which do not fill {folds} folds",
             f"--cross-validate takes at most {groups}: no group is on both sides of a fold",
         )
-    return digest([sample for samples in splits.values() for sample in samples], judge)
+    return digest([*splits["train"], *splits["validation"]], judge)
 
 
 def _folds(why: str, remedy: str) -> ConfigError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +32,7 @@ class Workshop:
     Attributes:
         registry: plugins of the recipes, the variants, the transforms and the task, and ``keras``.
         train, validation: samples as the model sees them; ``None`` without data.
+        tested: samples of the test, which only the last step of a build prepares; none where the card has no test.
     """
 
     card: Card
@@ -43,6 +44,11 @@ class Workshop:
     outputs: tuple[TensorSpec, ...]
     train: Prepared | None
     validation: Prepared | None
+    tested: tuple[Sample, ...] = ()
+
+    def prepared_test(self, progress: Callable[[str], None]) -> Prepared:
+        """The test as the model sees it."""
+        return _prepared(self.card, {"test": self.tested}, self.registry, self.inputs[0], self.judge, progress)["test"]
 
     def tuning(self) -> FineTuning | None:
         """What compressors learn from."""
@@ -115,7 +121,9 @@ def open_workshop(
     registry.spec("task", card.task.name)  # says which plugins did not load, when it is missing
     task = registry.tasks[card.task.name].build(TaskRequest(options=card.task.options, outputs=outputs))
     judge = judge_of(registry, card.task, outputs)
-    prepared = _prepared(card, data, registry, inputs[0], judge, progress) if data is not None else {}
+    samples = dict(samples_of(card, data, judge)) if data is not None else {}
+    tested = samples.pop("test", ())
+    prepared = _prepared(card, samples, registry, inputs[0], judge, progress)
     return Workshop(
         card=card,
         folder=folder,
@@ -126,12 +134,13 @@ def open_workshop(
         outputs=outputs,
         train=prepared.get("train"),
         validation=prepared.get("validation"),
+        tested=tested,
     )
 
 
 def _prepared(
     card: Card,
-    data: Path,
+    splits: Mapping[str, Sequence[Sample]],
     registry: Registry,
     source: TensorSpec,
     judge: Judge,
@@ -147,12 +156,12 @@ def _prepared(
             targets=True,
             progress=lambda said, name=name: progress(f"{name}: {said}"),  # type: ignore[misc]
         )
-        for name, samples in samples_of(card, data, judge).items()
+        for name, samples in splits.items()
     }
 
 
 def samples_of(card: Card, data: Path, judge: Judge) -> Mapping[str, tuple[Sample, ...]]:
-    """``train`` and ``validation``: by the card's tables, else by folders.
+    """``train``, ``validation`` and perhaps ``test``: by the card's tables, else by folders.
 
     Without ``[dataset]``, ``data`` holds one sub-folder a label, and every third file of each is for validation; or
     images without labels, which all calibrate and on all of which artifacts are held against the parent.

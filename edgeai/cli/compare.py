@@ -45,7 +45,7 @@ def command(
     ] = "",
     device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
-    split: Annotated[str, typer.Option("--split", help="validation or train.")] = "validation",
+    split: Annotated[str, typer.Option("--split", help="validation, train, test or external.")] = "validation",
     resamples: Annotated[int, typer.Option("--resamples", min=100, max=100_000, help="Of the bootstrap.")] = 1000,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
 ) -> None:

@@ -40,9 +40,9 @@ def command(
     artifact: Annotated[
         str | None, typer.Option("--artifact", help="This one. Default: the one that a cart would take.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="validation, or train to see what was learnt by heart.")] = (
-        "validation"
-    ),
+    split: Annotated[
+        str, typer.Option("--split", help="validation; train, to see what was learnt by heart; test; or external.")
+    ] = ("validation"),
     resamples: Annotated[
         int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")
     ] = 1000,

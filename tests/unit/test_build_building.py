@@ -278,3 +278,82 @@ def test_a_variant_that_was_changed_is_refused(
     shutil.copyfile(folder / "stripes.keras", folder / VARIANTS / "small" / "model.keras")
     assert build(folder) == 1
     assert "compress.changed" in capfd.readouterr().err
+
+
+# --- a test ----------------------------------------------------------------------------------------
+
+SPLITS = {"train": range(14), "validation": range(14, 19), "test": range(19, 24)}
+
+
+def _split(made: Path, folder: Path, root: Path, *, turned: bool = False, gates: str = "") -> list[str]:
+    """Give the card tables, with a test (whose labels are turned round, perhaps); the command that builds it."""
+    labels = ("lying", "standing")
+    shutil.copytree(made / "pictures", root)
+    tables = []
+    for name, numbers in SPLITS.items():
+        swap = turned and name == "test"
+        rows = [
+            f"{a}/{n:02}.png,{b}"
+            for a, b in zip(labels, labels[::-1] if swap else labels, strict=True)
+            for n in numbers
+        ]
+        (root / f"{name}.csv").write_text("\n".join(["file,what", *rows]) + "\n")
+        tables.append(f'[dataset.{name}]\ntable = "{name}.csv"\nimage = "file"\nlabel = "what"\n')
+    _recipes(folder, gates="\n" + "\n".join([*tables, gates]))
+    return ["build", str(folder), "--data", str(root), "--out", str(folder.parent / "dist")]
+
+
+def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
+    made: Path, folder: Path, tmp_path: Path
+) -> None:
+    command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\nmax_size_ratio = 0.9\n")
+    assert run(command) == 0
+    text = (folder / "REPORT.md").read_text()
+    confirmed = text.partition("## Confirmed on the test")[2].partition("\n## ")[0]
+    assert "10 samples, opened 20" in confirmed
+    assert "`small-tflite-int8`" in confirmed
+    assert "`tflite-fp32`" not in confirmed  # it does not ship: nothing is asked of it
+    assert "opened for the first time" in text
+    (opening,) = json.loads((folder / "openings.json").read_text())["openings"]
+    assert opening["model"] == read_card(folder).model_digest
+    assert set(opening["artifacts"]) == {"small-tflite-int8"}
+    path = tmp_path / "dist" / "stripes-0.1.0.edgeai"
+    bundle = open_bundle(path, cache_dir=tmp_path / "cache")
+    assert (bundle.root / "openings.json").read_bytes() == (folder / "openings.json").read_bytes()
+    first = path.read_bytes()
+    assert run(command) == 0  # a build that repeats another looks at nothing new
+    assert path.read_bytes() == first
+    verdicts = json.loads((folder / "verdicts.json").read_text())["verdicts"]["small-tflite-int8"]
+    assert sorted(verdict["gate"] for verdict in verdicts) == ["max_size_ratio", "min_agreement"]
+
+
+def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gates = "[gates]\nfloors = { auc_roc = 0.55 }\n"
+    assert run(_split(made, folder, tmp_path / "data", turned=True, gates=gates)) == 3
+    assert "error[gate.failed]" in capfd.readouterr().err
+    assert "There is no bundle" in (folder / "REPORT.md").read_text()
+    assert len(json.loads((folder / "openings.json").read_text())["openings"]) == 1  # the look was taken
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
+
+
+def test_what_validation_refuses_never_opens_the_test(made: Path, folder: Path, tmp_path: Path) -> None:
+    assert run(_split(made, folder, tmp_path / "data", gates="[gates]\nfloors = { auc_roc = 1.01 }\n")) == 3
+    assert not (folder / "openings.json").exists()
+
+
+def test_a_model_that_had_its_looks_is_not_confirmed_again(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\n")
+    assert run(command) == 0
+    body = json.loads((folder / "openings.json").read_text())
+    (opening,) = body["openings"]
+    body["openings"] = [{**opening, "artifacts": {"small-tflite-int8": f"sha256:{n}"}, "before": n} for n in range(3)]
+    (folder / "openings.json").write_text(json.dumps(body))
+    shutil.rmtree(tmp_path / "dist")
+    assert run(command) == 3
+    assert "error[gate.test-opened]" in capfd.readouterr().err
+    assert not list((tmp_path / "dist").glob("*.edgeai"))

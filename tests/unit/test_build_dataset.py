@@ -12,8 +12,9 @@ from PIL import Image
 from edgeai.api import Array, DataRejected, Judge, TensorSpec
 from edgeai.build.card import Card, read_card
 from edgeai.build.cells import TablePicture
-from edgeai.build.dataset import check_apart, digest, read_folder, read_split, read_splits
+from edgeai.build.dataset import digest, read_folder, read_split, read_splits
 from edgeai.build.judges import judge_by_plugins
+from edgeai.build.separate import check_apart
 from edgeai.build.splits import Dataset, Split
 from edgeai.bundle.manifest import TaskUse
 from edgeai.testing.phantoms import ramp, write_instance
@@ -244,6 +245,56 @@ def test_a_patient_on_both_sides_is_refused(kit: Path) -> None:
     with pytest.raises(DataRejected, match="p1") as caught:
         read_splits(dataset, kit, LABELS)
     assert caught.value.code == "data.split-group"
+
+
+def test_a_patient_on_both_sides_is_named_with_both_rows(kit: Path) -> None:
+    dataset = _both(kit, HEADER + "images/0.png,0,p1,f\n", HEADER + "images/2,1,p2,f\nimages/1.png,1,p1,m\n")
+    with pytest.raises(DataRejected, match=r"p1 \(chest/train\.csv:2 and chest/val\.csv:3\)"):
+        read_splits(dataset, kit, LABELS)
+
+
+@pytest.mark.parametrize("other", ["train", "validation"])
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        ("images/{}.png,0,p9,f", "data.split-overlap"),
+        ("images/copy.png,0,p9,f", "data.split-overlap"),
+        ("images/copy.jpg,0,p9,f", "data.split-near"),
+        ("images/larger.png,0,p9,f", "data.split-near"),
+        ("images/deep.png,0,p9,f", "data.split-near"),
+        ("images/2,0,p{},f", "data.split-group"),
+    ],
+)
+def test_the_test_shares_nothing_with_any_other_split(kit: Path, other: str, row: str, code: str) -> None:
+    place = {"train": 0, "validation": 1}[other]
+    folder = kit / "chest" / "images"
+    smooth = [Image.fromarray(_picture(number)).resize((70, 90), Image.Resampling.BICUBIC) for number in range(2)]
+    for number, picture in enumerate(smooth):
+        picture.save(folder / f"{number}.png")
+    smooth[place].save(folder / "copy.png", compress_level=0)
+    smooth[place].save(folder / "copy.jpg", quality=85)
+    smooth[place].resize((140, 180), Image.Resampling.BICUBIC).save(folder / "larger.png")
+    Image.fromarray(np.asarray(smooth[place]).astype(np.uint16) * 200).save(folder / "deep.png")
+    dataset = _both(kit, HEADER + "images/0.png,0,p0,f\n", HEADER + "images/1.png,1,p1,m\n")
+    tested = _table(kit, HEADER + row.format(place) + "\n", "test.csv")
+    with pytest.raises(DataRejected, match=rf"{other} and test .*test\.csv:2") as caught:
+        read_splits(dataset.model_copy(update={"test": tested}), kit, LABELS)
+    assert caught.value.code == code
+
+
+def test_a_test_of_its_own_images_is_read(kit: Path) -> None:
+    dataset = _both(kit, HEADER + "images/0.png,0,p1,f\n", HEADER + "images/1.png,1,p2,m\n")
+    tested = _table(kit, HEADER + "images/2,1,p3,f\n", "test.csv")
+    splits = read_splits(dataset.model_copy(update={"test": tested}), kit, LABELS)
+    assert [(name, len(samples)) for name, samples in splits.items()] == [("train", 1), ("validation", 1), ("test", 1)]
+
+
+def test_blank_images_are_no_copies_of_one_another(kit: Path) -> None:
+    for number, level in enumerate((3, 90, 200)):
+        Image.fromarray(np.full((9, 7), level, np.uint8)).save(kit / "chest" / "images" / f"blank{number}.png")
+    rows = [HEADER + f"images/blank{number}.png,0,p{number},f\n" for number in range(3)]
+    dataset = _both(kit, rows[0], rows[1]).model_copy(update={"test": _table(kit, rows[2], "test.csv")})
+    assert len(read_splits(dataset, kit, LABELS)["test"]) == 1
 
 
 def test_the_digest_is_of_pixels_and_targets_and_not_of_files(kit: Path) -> None:

@@ -114,7 +114,7 @@ def test_the_method_of_each_interval_is_said(card: Card) -> None:
     text = markdown(card, _comparison(row), command="x")
     said = "95 % intervals: accuracy and recall by Wilson; brier by BCa bootstrap; the drop of brier by BCa bootstrap."
     assert said in text
-    assert "none of which was trained on. 95 %" in text
+    assert "will say no better of it, and rather worse: the card has no [dataset.test] that was opened. 95 %" in text
 
 
 def test_nothing_judged_is_no_verdict_of_good() -> None:

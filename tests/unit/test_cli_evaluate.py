@@ -168,6 +168,28 @@ def test_the_bundles_own_card_says_where_the_samples_are(run: Any, with_card: An
     assert _rows(done.stdout)["device=new"][:2] == ["10", "auc_roc"]
 
 
+@pytest.mark.parametrize("split", ["test", "external"])
+def test_a_table_that_the_card_does_not_have_is_said_to_be_none(
+    run: Any, with_card: Any, pictures: Path, split: str
+) -> None:
+    path = with_card('table = "val.csv"\nimage = "picture"\nlabel = "what"\n')
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works", "--split", split)
+    assert done.returncode == 2
+    assert "error[evaluate.no-split]" in done.stderr
+    assert "--split takes validation, train" in done.stderr
+    assert run("compare", path, path, "--data", pictures, "--split", "no").returncode == 2
+
+
+def test_a_table_that_no_build_reads_is_judged_where_it_is_asked_for(run: Any, with_card: Any, pictures: Path) -> None:
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+    (pictures / "else.csv").write_text("\n".join(["picture,what", *rows]) + "\n")
+    columns = 'image = "picture"\nlabel = "what"\nmodality = "DX"\n'
+    path = with_card(f'table = "val.csv"\n{columns}\n[dataset.external]\ntable = "else.csv"\n{columns}')
+    done = run("evaluate", path, "--data", pictures, "--backend", "fake-works", "--split", "external")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1] == "20 samples, external (else.csv)"
+
+
 def test_samples_that_it_is_not_meant_for_are_left_out_and_counted(
     run: Any, with_card: Any, pictures: Path, make_dicom: Make
 ) -> None:

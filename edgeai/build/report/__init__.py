@@ -15,9 +15,21 @@ import msgspec
 
 from edgeai.build.card import Card
 from edgeai.build.comparison import Comparison, Figure, Row
+from edgeai.build.confirming import Confirmed
 from edgeai.build.extra import needed
 from edgeai.build.pack import BUNDLED_REPORT, REPORT
-from edgeai.build.report.words import chunks, decimals, failed, faster, headline, judged, methods, sentence, smaller
+from edgeai.build.report.words import (
+    chunks,
+    decimals,
+    failed,
+    faster,
+    headline,
+    judged,
+    judged_on,
+    methods,
+    sentence,
+    smaller,
+)
 
 PAGE = "report.html"
 _METRICS = 6
@@ -41,27 +53,44 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_report(
-    folder: Path, card: Card, comparison: Comparison, pictures: Sequence[Picture], *, command: str
+    folder: Path,
+    card: Card,
+    comparison: Comparison,
+    pictures: Sequence[Picture],
+    *,
+    command: str,
+    confirmed: Confirmed | None = None,
 ) -> None:
     """Write ``REPORT.md``, ``report.html`` and the bundle's copy below ``folder``.
 
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    (folder / REPORT).write_text(markdown(card, comparison, command=command), encoding="utf-8")
-    still = markdown(card, comparison, command=command, timed=False)
+    (folder / REPORT).write_text(markdown(card, comparison, command=command, confirmed=confirmed), encoding="utf-8")
+    still = markdown(card, comparison, command=command, timed=False, confirmed=confirmed)
     (folder / BUNDLED_REPORT).write_text(still, encoding="utf-8")
-    page = _rendered("report.html.j2", card, comparison, command=command, timed=True, pictures=pictures)
+    page = _rendered(
+        "report.html.j2", card, comparison, command=command, timed=True, pictures=pictures, confirmed=confirmed
+    )
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 
-def markdown(card: Card, comparison: Comparison, *, command: str, timed: bool = True) -> str:
+def markdown(
+    card: Card, comparison: Comparison, *, command: str, timed: bool = True, confirmed: Confirmed | None = None
+) -> str:
     """The report as Markdown; without ``timed`` it holds nothing that differs from run to run."""
-    return _rendered("report.md.j2", card, comparison, command=command, timed=timed, pictures=())
+    return _rendered("report.md.j2", card, comparison, command=command, timed=timed, pictures=(), confirmed=confirmed)
 
 
 def _rendered(
-    template: str, card: Card, comparison: Comparison, *, command: str, timed: bool, pictures: Sequence[Picture]
+    template: str,
+    card: Card,
+    comparison: Comparison,
+    *,
+    command: str,
+    timed: bool,
+    pictures: Sequence[Picture],
+    confirmed: Confirmed | None,
 ) -> str:
     jinja2 = needed("jinja2")
     environment = jinja2.Environment(
@@ -82,15 +111,18 @@ def _rendered(
     shown: str = environment.get_template(template).render(
         card=card,
         comparison=comparison,
-        headline=headline(comparison, timed=timed),
+        headline=headline(confirmed.comparison if confirmed else comparison, timed=timed),
+        judged_on=judged_on(comparison, confirmed),
+        confirmed=confirmed,
         methods=methods(comparison),
         sentence=lambda row: sentence(row, comparison, timed=timed),
         judged=lambda row: judged(row, timed=timed),
         metrics=chunks(_metrics(comparison), _METRICS),
+        tested=chunks(_metrics(confirmed.comparison), _METRICS) if confirmed else [],
         command=command,
         timed=timed,
         pictures=pictures,
-        failed=failed(comparison, timed=timed),
+        failed=failed(confirmed.comparison if confirmed else comparison, timed=timed),
         layers=_layers(comparison),
         gates=lambda row: _held(row, timed=timed),
         engines=_engines() if timed else {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeai.build.comparison import Comparison, Row
+from edgeai.build.confirming import Confirmed
 from edgeai.build.gates import Verdict
 
 _SAME = 0.05
@@ -63,6 +64,22 @@ def sentence(row: Row, comparison: Comparison, *, timed: bool) -> str:
         )
     parts.append(f"decides as the parent in {row.agreement * 100:.2f} % of {comparison.samples} samples")
     return "; ".join(parts)
+
+
+def judged_on(comparison: Comparison, confirmed: Confirmed | None) -> str:
+    """Which samples judged, what else they were used for, and so what their figures are worth."""
+    count = comparison.samples
+    if confirmed is None:
+        return (
+            f"{count} validation samples. They also chose (when training stopped, which layers stay in float), so new "
+            "data will say no better of it, and rather worse: the card has no [dataset.test] that was opened"
+        )
+    before = confirmed.opening.before
+    looks = "for the first time" if not before else f"after {before} {'look' if before == 1 else 'looks'} before"
+    return (
+        f"{count} validation samples, by which everything was chosen; what was chosen is confirmed below on "
+        f"{confirmed.comparison.samples} samples of a test, opened {looks}"
+    )
 
 
 def methods(comparison: Comparison) -> str:
