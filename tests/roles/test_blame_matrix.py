@@ -309,7 +309,7 @@ DIES = "\nPLAN['transform'] = {how}\n"
 def test_a_transform_that_dies_of_everything_ends_its_images_and_no_engine(cart: Any, how: str, until: Any) -> None:
     """Of the blank plane too that goes through it before the first image."""
     write_fake_distribution(cart.plugins, name="raiser", module_source=PLUGIN + DIES.format(how=how))
-    cart.profile.write_text(PROFILE.format(quarantine_after=3) + "deadline_s = 2.0\nopen_deadline_s = 10.0\n")
+    cart.profile.write_text(PROFILE.format(quarantine_after=3) + "deadline_s = 2.0\nopen_deadline_s = 5.0\n")
     write_bundle(cart.folder)
     cart.start()
     for phantom in [cart.admit() for _ in range(2)]:

@@ -34,7 +34,7 @@ except LookupError:
 
 def records(lines: int = 1) -> list[dict]:
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(lines=lines)], capture_output=True, text=True, timeout=280
+        [sys.executable, "-c", PROGRAM.format(lines=lines)], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -85,7 +85,7 @@ rest.close()
 @pytest.mark.parametrize("lines", [0, 200_000])
 def test_whatever_is_printed_at_any_other_time_is_a_record_too(lines):
     program = ALL_ALONG.format(lines=lines)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=280)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     rows = [json.loads(line) for line in done.stderr.splitlines()]
     assert [row["event"] for row in rows if row["event"] != "native.printed"] == ["as.always"]
@@ -109,7 +109,7 @@ def test_the_log_of_a_trial_and_of_a_sink_is_json_too(cart: Any, until: Any) -> 
     cart.start()
     cart.result_of(cart.admit())
     until(lambda: cart.events("plugin.released"))
-    [on_trial] = [row for row in cart.logged("native.printed") if row["role"] == "trial:guard"]
+    [on_trial] = until(lambda: [row for row in cart.logged("native.printed") if row["role"] == "trial:guard"])
     assert (on_trial["plugin"], on_trial["deployment"]) == ("loud", "guard")
     assert "the fake was told to print" in on_trial["text"]
     until(lambda: any(row["role"] == "publish" for row in cart.logged("native.printed")))
@@ -139,7 +139,7 @@ os.write(2, b"after all\\n")
 
 
 def test_what_is_printed_beside_another_job_names_both_and_what_comes_before_and_after_does_not():
-    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, timeout=280)
+    done = subprocess.run([sys.executable, "-c", BESIDE], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     *lines, last = done.stderr.splitlines()
     told = [(row.get("job"), row.get("jobs"), row["text"], row["bytes"]) for row in map(json.loads, lines)]

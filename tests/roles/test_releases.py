@@ -170,5 +170,5 @@ def test_a_floor_that_was_raised_is_there_after_any_end(cart: Any, until: Any, n
     cart.result_of(cart.admit(BRIGHT, pixels=np.full((16, 16), BRIGHT, np.uint8)))
     until(lambda: "guard-model" in floors(cart))
     cart.process.send_signal(number)
-    cart.process.wait(60)
+    cart.process.wait(120)
     assert floors(cart)["guard-model"]["release"] == 2

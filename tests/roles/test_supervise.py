@@ -51,7 +51,7 @@ def test_a_poisonous_image_fails_alone_and_the_others_go_on(cart: Any, until: An
     for phantom in good:
         assert cart.result_of(phantom)["outcome"] == "completed"
     until(lambda: len(cart.events("role.crashed")) == 3)
-    assert restarts(cart) == 3
+    until(lambda: restarts(cart) == 3)
     assert len(cart.events("plugin.fault")) == 3
     reports = cart.logged("role.crash-report")
     assert reports
@@ -80,7 +80,7 @@ def test_a_backend_that_dies_is_quarantined_and_the_next_takes_over(
     assert until(lambda: cart.events("deployment.degraded"))
 
 
-def test_a_backend_that_dies_when_opened_costs_no_job(cart: Any) -> None:
+def test_a_backend_that_dies_when_opened_costs_no_job(cart: Any, until: Any) -> None:
     cart.add_backend("deadly", "abort", at="open")
     cart.backends = ("deadly", "fake-works")
     cart.configure()
@@ -91,7 +91,7 @@ def test_a_backend_that_dies_when_opened_costs_no_job(cart: Any) -> None:
         assert (result["outcome"], result["engine"]["backend"]) == ("completed", "fake-works")
     [held] = cart.spool.quarantined("guard")
     assert (held.plugin, held.step) == ("deadly", "open")
-    assert restarts(cart) == 3
+    until(lambda: restarts(cart) == 3)
 
 
 def test_a_plugin_that_dies_when_loaded_is_skipped(cart: Any) -> None:
@@ -110,7 +110,7 @@ def test_a_plugin_that_dies_when_loaded_is_skipped(cart: Any) -> None:
 def test_a_backend_that_hangs_is_ended_at_its_deadline(cart: Any, how: str) -> None:
     cart.add_backend("stuck", how)
     cart.backends = ("stuck", "fake-works")
-    cart.configure(deployment="deadline_s = 0.5")
+    cart.configure(deployment="deadline_s = 2.0")
     cart.start()
     cart.ready()
     first, second = cart.admit(), cart.admit()
@@ -123,7 +123,7 @@ def test_a_backend_that_hangs_is_ended_at_its_deadline(cart: Any, how: str) -> N
 def test_a_backend_that_hangs_when_opened_is_ended_at_its_deadline(cart: Any) -> None:
     cart.add_backend("stuck", "hang", at="open")
     cart.backends = ("stuck", "fake-works")
-    cart.configure(deployment="open_deadline_s = 1.0")
+    cart.configure(deployment="open_deadline_s = 2.0")
     waiting = cart.admit()
     cart.start()
     assert cart.result_of(waiting)["engine"]["backend"] == "fake-works"
@@ -158,7 +158,7 @@ def test_with_no_backend_left_a_deployment_may_prefer_to_fail(cart: Any) -> None
 
 def test_kills_from_outside_blame_nobody_and_lose_nothing(cart: Any, until: Any) -> None:
     cart.configure(Misbehaviour(how="slow"))
-    jobs = [cart.admit() for _ in range(6)]
+    jobs = [cart.admit() for _ in range(12)]
     cart.start()
     for _ in range(6):  # twice as many as would be a quarantine, or the end of a job
         pid = cart.pid("infer:guard")
@@ -167,7 +167,7 @@ def test_kills_from_outside_blame_nobody_and_lose_nothing(cart: Any, until: Any)
         until(lambda pid=pid: gone(pid))
     for job in jobs:
         assert cart.result_of(job)["outcome"] == "completed"
-    assert len(cart.results()) == 6
+    assert len(cart.results()) == 12
     assert cart.spool.quarantined() == []
     assert cart.events("plugin.fault") == []
     assert until(lambda: cart.events("role.interrupted"))
@@ -182,7 +182,7 @@ def test_the_supervisor_killed_takes_its_roles_along_and_starts_anew(cart: Any, 
         until(lambda: cart.spool.notes()["infer:guard"].steps)
         cart.process.kill()
         cart.process.wait()
-        until(lambda pids=pids: all(gone(pid) for pid in pids), 10.0)
+        until(lambda pids=pids: all(gone(pid) for pid in pids))
     cart.start()
     for job in jobs:
         assert cart.result_of(job)["outcome"] == "completed"
@@ -207,13 +207,13 @@ def test_a_role_that_only_fails_is_restarted_with_longer_and_longer_pauses(cart:
     files = f'certificate = "{place}/cart.pem"\nkey = "{place}/cart.key"\n'  # which are not there yet
     cart.configure(more=f"\n[ingest.scp]\nport = {free_port()}\n[ingest.scp.tls]\n{files}")
     cart.start()
-    died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found, 300)
+    died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found)
     pauses = [item["restart_in_s"] for item in died]
     assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
     assert all(item["cause"] == "crashed" for item in died)
     Authority(place).issue("cart")
     assert cart.result_of(cart.admit())["outcome"] == "completed"
-    until(lambda: (note := cart.spool.notes().get("ingest")) and note.state == "ready", 300)
+    until(lambda: (note := cart.spool.notes().get("ingest")) and note.state == "ready")
 
 
 # --- the supervisor itself ------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_second_supervisor_is_refused(cart: Any) -> None:
     cart.ready()
     first = cart.process
     second = cart.start()
-    assert second.wait(30) == 70
+    assert second.wait(600) == 70
     assert cart.logged("role.failed")[0]["code"] == "run.already-running"
     cart.process = first
     assert cart.result_of(cart.admit())["outcome"] == "completed"
@@ -240,7 +240,7 @@ def test_edgeai_run_becomes_the_supervisor_and_ctrl_c_ends_it(cart: Any, until: 
     cart.ready()
     assert cart.pid("supervise") == cart.process.pid
     cart.process.send_signal(signal.SIGINT)
-    assert cart.process.wait(40) == 0
+    assert cart.process.wait(120) == 0
 
 
 def test_jobs_of_a_deployment_that_is_gone_wait_and_are_told(cart: Any, until: Any) -> None:
@@ -256,7 +256,7 @@ def test_jobs_of_a_deployment_that_is_gone_wait_and_are_told(cart: Any, until: A
 def test_a_profile_with_mistakes_is_refused(cart: Any) -> None:
     cart.configure()
     cart.profile.write_text(cart.profile.read_text() + "\n[mqqt]\n")
-    assert cart.start().wait(30) == 78
+    assert cart.start().wait(600) == 78
     said = cart.logged("role.failed")[0]
     assert said["code"] == "config.invalid"
     assert "mqqt" in said["message"]
@@ -279,7 +279,7 @@ def test_systemd_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(cart: 
     path = tmp_path / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(path))
-        systemd.settimeout(30)
+        systemd.settimeout(240)
         cart.start(NOTIFY_SOCKET=str(path), WATCHDOG_USEC="400000")
         heard = [systemd.recv(100)]
         while b"READY=1" not in heard:
@@ -289,7 +289,7 @@ def test_systemd_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(cart: 
         cart.process.terminate()
         while systemd.recv(100) != b"STOPPING=1":
             pass
-    assert cart.process.wait(30) == 0
+    assert cart.process.wait(120) == 0
 
 
 def test_the_supervisor_stays_small_and_imports_no_numpy(cart: Any) -> None:
@@ -320,10 +320,10 @@ def test_random_kills_of_every_role_lose_nothing_and_double_nothing(cart: Any, u
             cart.start()
         elif (note := cart.spool.notes().get(role)) and not gone(note.pid):
             os.kill(note.pid, signal.SIGKILL)
-    until(lambda: len({result["result_id"] for result in cart.results()}) == len(jobs), 120)
+    until(lambda: len({result["result_id"] for result in cart.results()}) == len(jobs))
     assert {result["outcome"] for result in cart.results()} == {"completed"}
     until(lambda: cart.spool.backlog()[0] == 0)
-    assert not list(cart.spool.instances.iterdir())
+    until(lambda: not list(cart.spool.instances.iterdir()))
 
 
 def test_a_database_that_knows_less_than_the_last_life_throws_no_image_away(cart: Any, until: Any) -> None:
@@ -348,4 +348,4 @@ def test_a_database_that_knows_less_than_the_last_life_throws_no_image_away(cart
         (database.parent / name).write_bytes(body)
     cart.start()
     until(lambda: cart.events("spool.images-lost"))
-    assert len(list((database.parent / "lost").iterdir())) == 3
+    until(lambda: len(list(database.parent.glob("lost/*"))) == 3)

@@ -38,7 +38,7 @@ def test_the_demo_shows_a_result_for_every_instance(broker: str, columns: str, m
         env=environment,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=600,
         check=False,
     )
     text = done.stdout

@@ -54,6 +54,7 @@ def test_a_cut_file_fails_and_the_whole_one_sent_afterwards_is_analysed(cart: An
     assert until(lambda: cart.subscriber.events("instance.differs"))
     shutil.copy(whole.path, inbox / "again.dcm")  # from the folder it is the same content as by C-STORE
     until(lambda: not (inbox / "again.dcm").exists())
+    assert cart.result_of(cart.send()[0])["outcome"] == "completed"  # which came after it, and results keep their order
     assert len(results_of(cart, whole)) == 2
 
 
@@ -97,6 +98,7 @@ def test_an_untrusted_bundle_holds_what_arrives_and_gives_it_when_it_is_signed(c
     until(lambda: len(subscriber.attempts("guard")) == 3)
     assert {(item["outcome"], item["attempt"]) for item in subscriber.attempts("guard")} == {("completed", 1)}
     assert until(lambda: subscriber.events("deployment.released"))
+    until(lambda: cart.health()[0] == 200)  # the other has seen its signature too
     # and of the other, what failed is done again on request
     dry = cart.command("rerun", str(cart.path), "--code", "bundle.unsigned", "--dry-run")
     assert dry.returncode == 0, dry.stderr

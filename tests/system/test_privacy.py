@@ -59,8 +59,9 @@ def test_no_uid_and_no_patient_attribute_is_anywhere(cart: Any, until: Any) -> N
     assert all(said.values())
     told = [(where, secret) for where, text in said.items() for secret in secrets(cart.sent) if secret in text]
     assert told == []
-    assert all(result["instance"]["hashed"] for result in heard.results().values())
-    assert len({result["instance"]["sop_instance_uid"] for result in heard.results().values()}) == len(heard.results())
+    instances = [result["instance"] for result in heard.results().values()]
+    assert all(instance["hashed"] for instance in instances)
+    assert len({instance["sop_instance_uid"] for instance in instances}) == len(instances)
 
 
 def by_folder(inbox: Path, name: str) -> Any:

@@ -60,11 +60,11 @@ def site_broker(mosquitto: str, authority: Authority, repo_root: Path, tmp_path:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([mosquitto, "-c", str(conf)], stdout=log, stderr=log)
     try:
-        assert wait_for_port(port, 10), (folder / "log").read_text()
+        assert wait_for_port(port, 120), (folder / "log").read_text()
         yield port
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 def as_device(authority: Authority, port: int, identity: Identity, protocol: Any = "5") -> Any:
@@ -213,19 +213,19 @@ def test_a_cart_profile_runs_on_the_site_broker_with_its_own_model(
         assert cart.store(phantom, options=_sender(authority, shipped, **wrong)) == {}
     sent = cart.store(phantom, options=_sender(authority, shipped))
     assert sent == {phantom.instance.sop_instance_uid: "Success"}
-    [result] = until(lambda: list(receiver.results().values()), 120)
+    [result] = until(lambda: list(receiver.results().values()))
     assert (result["outcome"], result["instance"]["hashed"]) == ("completed", True)
     assert (result["engine"]["backend"] in engines, result["degraded"]) == (True, None)
     assert f"{result['site']}/{result['device_id']}" == f"{shipped['device']['site']}/{shipped['device']['id']}"
     assert len(result["model"]["signers"]) == shipped["trust"].get("threshold", 1)
     for folder in shipped["ingest"].get("folders", ()):
         shutil.copy(cart.phantom(modality=modality, side=96, level=200).path, folder["path"])
-        until(lambda: len(receiver.results()) == 2, 120)
-    done = cart.command("doctor", str(cart.path), timeout_s=300)
+        until(lambda: len(receiver.results()) == 2)
+    done = cart.command("doctor", str(cart.path))
     assert done.returncode == 0, done.stdout
     # A phantom gets in past AE rules and client certificates, and its end comes back through the access list.
     before = len(receiver.results())
-    done = cart.command("selftest", str(cart.path), timeout_s=300)
+    done = cart.command("selftest", str(cart.path))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "guard: completed, heard at the broker" in done.stdout
     assert len(receiver.results()) == before, "no reader of results sees it"
@@ -241,7 +241,7 @@ def test_the_profile_for_ones_own_machine_runs_on_the_broker_of_the_guide(
     cart.start()
     phantom = cart.phantom(modality="US", side=96)
     assert cart.store(phantom, options=_sender(authority, shipped)) == {phantom.instance.sop_instance_uid: "Success"}
-    [result] = until(lambda: list(heard.results().values()), 120)
+    [result] = until(lambda: list(heard.results().values()))
     assert (result["outcome"], result["instance"]["sop_instance_uid"]) == (
         "completed",
         phantom.instance.sop_instance_uid,

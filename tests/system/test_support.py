@@ -66,9 +66,9 @@ def _busy_cart(cart: Any, until: Any) -> None:
     broken = write_instance(inbox / ".part", attributes=PERSON)
     broken.path.write_bytes(broken.path.read_bytes()[:300])
     broken.path.rename(inbox / f"{NAME} {PATIENT} {UIDS[0]}.dcm")
-    until(lambda: len(heard.results()) >= 3, 120)
-    until(lambda: heard.events("instance.refused"), 120)
-    until(lambda: not list(inbox.glob("*.dcm")), 120)
+    until(lambda: len(heard.results()) >= 3)
+    until(lambda: heard.events("instance.refused"))
+    until(lambda: not list(inbox.glob("*.dcm")))
     with cart.log.open("a") as log:  # what engines, libraries and other formatters write
         log.write(f"engine: cannot take {NAME} {UIDS[0]}\nW0000 {PATIENT}\n{json.dumps([NAME])}\n")
         log.write(json.dumps({"event": f"loaded {NAME}", "logger": "pydicom", "level": "warning"}) + "\n")
@@ -92,7 +92,7 @@ def test_the_archive_tells_of_the_device_and_of_nobody_else(cart: Any, until: An
     out = cart.folder / "out.zip"
     before = os.umask(0)
     try:
-        done = cart.command("support", str(cart.path), "--out", str(out), "--log", str(cart.log), timeout_s=300)
+        done = cart.command("support", str(cart.path), "--out", str(out), "--log", str(cart.log))
     finally:
         os.umask(before)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -170,6 +170,6 @@ def test_what_exists_is_not_overwritten_and_the_log_may_come_in_a_pipe(cart: Any
     assert (done.returncode, "support.unwritable" in done.stderr) == (1, True)
     command = [sys.executable, "-m", "edgeai", "support", str(cart.path), "--log", "-", "--no-doctor"]
     line = '{"at": "2026-11-21T06:56:21.367+00:00", "level": "info", "role": "run", "event": "run.ready"}\n'
-    subprocess.run(command, cwd=cart.folder, input=line, env=cart.environment, text=True, check=True, timeout=120)
+    subprocess.run(command, cwd=cart.folder, input=line, env=cart.environment, text=True, check=True, timeout=600)
     [made] = cart.folder.glob("edgeai-support-lab-cart-*.zip")
     assert json.loads(_parts(made)["log.jsonl"])["event"] == "run.ready"
