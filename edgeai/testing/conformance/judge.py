@@ -16,6 +16,7 @@ from edgeai.api import (
     Area,
     Array,
     Case,
+    ConfigError,
     Curve,
     DataRejected,
     Drawing,
@@ -87,7 +88,9 @@ class ExampleCells:
         return tuple(str(cell) == "1" for cell in self.row[name])
 
     def picture(self, name: str) -> ExamplePicture:
-        """The array."""
+        """The array; text names a file that is not there."""
+        if isinstance(self.row[name], str):
+            raise self.wrong(f"{self.row[name]}: no such file", code="data.file-missing")
         return ExamplePicture(np.asarray(self.row[name]))
 
     def setting(self, name: str, default: Any = None) -> Any:
@@ -137,7 +140,15 @@ class JudgeConformance(Suite):
             pytest.skip("the task brings no judge")
         if not self.rows or not self.outputs:
             needs("rows of a table, and outputs")
-        return self.spec.judge(TaskRequest(options=self.options, outputs=self.outputs))
+        judge = self.spec.judge(TaskRequest(options=self.options, outputs=self.outputs))
+        try:
+            _values(self.judged(judge))
+            judge.pictures(self.cases(judge), {"parent": self.answers(judge)}, [])
+        except ConfigError as error:
+            if error.code == "build.extra-missing":
+                pytest.skip(f"asked on a build host: {error.remedy}")
+            raise
+        return judge
 
     def cases(self, judge: Judge) -> list[Case]:
         """As many samples as the rules look at."""

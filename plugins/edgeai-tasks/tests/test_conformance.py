@@ -204,6 +204,7 @@ class TestJudgeOfMasks(JudgeConformance):
     options = {"labels": ["head"], "fill_holes": True}
     outputs = _mask(1)
     rows = ({"mask": _half(slice(20, 60))}, {"mask": _half(slice(60, 64))}, {"mask": _half(slice(0, 0))})
+    nonsense_rows = ({"mask": "nowhere.png"},)
 
     def context(self) -> FrameContext:
         return seen()
