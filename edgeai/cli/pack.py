@@ -77,7 +77,7 @@ def command(
     """
     from edgeai.build.pack import pack_card
 
-    known = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs}
+    known: dict[str, Any] = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs}
     known |= {"values": values, "mode": mode}
     if _is_card(target):
         refuse_unused(ctx, known, "it is for a model that someone else made; the card says it")
