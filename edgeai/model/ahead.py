@@ -75,6 +75,7 @@ class Ahead(Generic[T]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._stopped = True
+        self._places.put(None)  # whatever interrupted the consumer, perhaps between an item and its place
         while not self._ended:
             self._ended = isinstance(self._ready.get(), _End)
             self._places.put(None)

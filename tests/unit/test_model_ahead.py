@@ -83,3 +83,15 @@ def test_after_the_end_it_stays_ended() -> None:
     with Ahead([1], depth=1) as ahead:
         assert list(ahead) == [1]
         assert list(ahead) == []
+
+
+def test_leaving_when_an_interrupt_came_between_an_item_and_its_place() -> None:
+    """Ctrl-C may come there: what waits for that place must not be waited for."""
+    ahead = Ahead(iter(range(1000)), depth=1)
+    ahead.__enter__()
+    ahead._ready.get()  # and no place is given back
+    leaving = threading.Thread(target=ahead.__exit__, args=(None, None, None), daemon=True)
+    leaving.start()
+    leaving.join(30)
+    assert not leaving.is_alive()
+    assert not running()

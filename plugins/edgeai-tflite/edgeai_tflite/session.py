@@ -244,8 +244,9 @@ class Crew:
         """Another input; it is the threads' own from now on."""
         if len(self._threads) < min(self._most, len(self) + 1):
             name = f"edgeai-tflite-{len(self._threads)}"
-            self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
-            self._threads[-1].start()
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            thread.start()  # one that the system refuses is none to wait for
+            self._threads.append(thread)
         self._tasks.put((self._given, inputs))
         self._given += 1
 

@@ -166,6 +166,17 @@ def test_a_stream_left_alone_leaves_no_thread_and_the_session_usable(many, golde
     assert len(list(many.stream(images))) == 20
 
 
+def test_a_thread_that_the_system_refuses_is_told_as_it_is(many, golden, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            list(many.stream(_images(golden, 3)))
+    assert len(list(many.stream(_images(golden, 8)))) == 8
+
+
 def test_interpreters_are_opened_as_needed_and_never_more_than_asked_for(open_artifact, specs, golden, monkeypatch):
     from edgeai_tflite import opening
 
