@@ -87,7 +87,7 @@ def aim(cart: Any, role: str, dice: random.Random, senders: list[Sender]) -> Non
     time.sleep(dice.uniform(0.0, 0.1 if role in ("ingest", "supervise") else 0.02))
 
 
-@pytest.mark.timeout(280)
+@pytest.mark.timeout(3600)
 def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any, repo_root: Path, until: Any) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
@@ -103,17 +103,18 @@ def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any
         sender.start()
     roles = ("ingest", "infer:guard", "publish", "supervise")
     began = time.monotonic()
-    while len(kills) < KILLS:
+    deck = [role for role in roles for _ in range(KILLS // len(roles))]  # as many of each, however slow the machine
+    dice.shuffle(deck)
+    for role in deck:
         time.sleep(dice.uniform(0.0, 0.6))
-        role = dice.choice(roles)
+        until(lambda role=role: role in cart.processes(), what=role)
         if dice.random() < 0.7:
             aim(cart, role if role != "supervise" else dice.choice(roles), dice, senders)
-        arrived = sum(len(sender.acknowledged) for sender in senders)
-        if arrived >= INSTANCES * (len(kills) - 8) / KILLS and cart.kill(role):
-            kills.append(role)
-        assert time.monotonic() - began < 200, f"too slow: {len(kills)} kills, {arrived} instances"
+        until(lambda: sum(len(sender.acknowledged) for sender in senders) >= INSTANCES * (len(kills) - 8) / KILLS)
+        until(lambda role=role: cart.kill(role), what=f"killing {role}")
+        kills.append(role)
     for sender in senders:
-        sender.join(60)
+        sender.join(1200)
         assert not sender.is_alive()
     acknowledged = set().union(*(sender.acknowledged for sender in senders))
     print(
@@ -129,19 +130,20 @@ def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any
             found.setdefault(result["instance"]["sop_instance_uid"], set()).add(result["result_id"])
         return found
 
-    deadline = time.monotonic() + 60
+    cart.wait_ready()
+    phantoms += cart.send()  # its result comes last: whatever is doubled has come before it
+    acknowledged.add(phantoms[-1].instance.sop_instance_uid)
+    deadline = time.monotonic() + 600
     while not acknowledged <= set(results_by_uid()) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert sorted(acknowledged - set(results_by_uid())) == [], "acknowledged, and lost"
-    time.sleep(1.0)  # whatever is doubled may still come
+    until(lambda: cart.health()[1]["messages_waiting"] == 0)
     assert {uid: ids for uid, ids in results_by_uid().items() if len(ids) != 1} == {}
     assert set(results_by_uid()) <= {phantom.instance.sop_instance_uid for phantom in phantoms}
     assert {(result["outcome"], result["degraded"]) for result in heard.results().values()} == {("completed", None)}
     assert {result["engine"]["backend"] for result in heard.results().values()} == {backend}
     assert heard.events("plugin.fault") == []
-    cart.wait_ready()
-    health = until(lambda: (now := cart.health()[1])["jobs_waiting"] == 0 and now["messages_waiting"] == 0 and now)
-    assert health["problems"] == []
+    until(lambda: (now := cart.health()[1])["jobs_waiting"] == now["messages_waiting"] == 0 and now["problems"] == [])
     assert cart.stop() == 0
     for folder in ("instances", "tmp"):
         assert list((cart.data_dir / "spool" / folder).iterdir()) == []
