@@ -184,6 +184,16 @@ class Gates(Table):
         default_factory=dict,
         description="metric -> most fall below the parent: the upper end of the paired 95 % interval counts",
     )
+    max_drop_own: dict[str, Real] = Field(
+        default_factory=dict,
+        description="metric -> most fall below its own Keras model, the variant's: what conversion may cost, likewise",
+    )
+    worst_floors: dict[str, float] = Field(
+        default_factory=dict, description="as `floors`, for the worst subgroup and label that determines the metric"
+    )
+    worst_ceilings: dict[str, float] = Field(
+        default_factory=dict, description="as `ceilings`, for the worst subgroup and label that determines the metric"
+    )
     min_agreement: Real | None = Field(None, le=1, description="least share of samples decided as the parent decides")
     max_size_ratio: Real | None = Field(None, description="bytes of the artifact / bytes of the `.keras` file")
     max_latency_ratio: Real | None = Field(

@@ -6,6 +6,7 @@ one process, with one thread each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from edgeai.build.card import FLOAT, PARENT, Gates
 from edgeai.build.convert import ARTIFACTS, backend_of, bytes_of
 from edgeai.build.defaults import Watched, constant, default_verdicts
 from edgeai.build.evaluation import Answers, Score, Scores, agreement, drop, score
-from edgeai.build.gates import Measured, Verdict, digest_of_folder, judge
+from edgeai.build.gates import BY_METRIC, Measured, Verdict, digest_of_folder, judge
 from edgeai.build.pack import Made
 from edgeai.build.variants import ModelFile
 from edgeai.build.workshop import Workshop
@@ -50,6 +51,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         size_ratio: parent's ``.keras`` bytes / these bytes: above 1 is smaller.
         figures: metric -> value on the validation samples.
         drops: metric -> parent minus this, on the same samples.
+        own_drops: the same, its own Keras model minus this; of the metrics that a gate asks for.
+        parts: subgroup or label -> metric -> its value there.
         agreement: share of samples decided as the parent decides.
         ms: median time of one inference, one thread.
         speed_ratio: time of the reference / this time: above 1 is faster.
@@ -74,6 +77,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     facts: dict[str, float] = {}
     layers: dict[str, float] = {}
+    own_drops: dict[str, Figure] = {}
+    parts: dict[str, dict[str, Figure]] = {}
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -179,7 +184,7 @@ class _Table:
 
     def of_model(self, model: ModelFile) -> Row:
         return Row(
-            **self._common(model.variant, model.path.stat().st_size),
+            **self._common(model.variant, model.variant, model.path.stat().st_size),
             variant=model.variant,
             backend=KERAS,
             device="CPU",
@@ -191,7 +196,7 @@ class _Table:
     def of_artifact(self, made: Made) -> Row:
         artifact = made.artifact
         row = Row(
-            **self._common(artifact.id, bytes_of(artifact, self._shop.folder)),
+            **self._common(artifact.id, made.model.variant, bytes_of(artifact, self._shop.folder)),
             variant=made.model.variant,
             backend=made.agreement.backend,
             device=made.agreement.device,
@@ -203,23 +208,32 @@ class _Table:
         )
         return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, _measured(row)))
 
-    def _common(self, name: str, size: int) -> dict[str, Any]:
-        parent, own = self._answers[PARENT], self._answers[name]
+    def _drops(self, start: str, name: str, metrics: Iterable[str]) -> dict[str, Figure]:
+        """Metric -> how much worse one is than the model that it began from."""
         validation = self._shop.validation
         assert validation is not None
         scores: Mapping[str, Score] = self._scores.get(name, {})
-        wanted = [self._scores[name].main, *self._shop.card.gates.max_drop] if scores else []
-        drops = {
-            metric: _figure(drop(validation, parent, own, metric))
-            for metric in dict.fromkeys(wanted)
+        return {
+            metric: _figure(drop(validation, self._answers[start], self._answers[name], metric))
+            for metric in dict.fromkeys(metrics)
             if metric in scores
         }
+
+    def _common(self, name: str, variant: str, size: int) -> dict[str, Any]:
+        parent, own = self._answers[PARENT], self._answers[name]
+        validation = self._shop.validation
+        assert validation is not None
+        scores = self._scores.get(name)
+        gates = self._shop.card.gates
+        drops = self._drops(PARENT, name, [scores.main, *gates.max_drop]) if scores else {}
         return {
             "id": name,
             "bytes": size,
             "size_ratio": self._parent_bytes / size,
-            "figures": {metric: _figure(found) for metric, found in scores.items()},
+            "figures": {metric: _figure(found) for metric, found in scores.items()} if scores else {},
             "drops": drops,
+            "own_drops": self._drops(variant, name, gates.max_drop_own) if scores else {},
+            "parts": _parts(scores) if scores else {},
             "agreement": agreement(parent, own, validation.judge),
             "ms": self._times[name],
             "speed_ratio": self._times[self._reference] / self._times[name],
@@ -236,8 +250,18 @@ def judged_digests(shop: Workshop, made: Iterable[Made]) -> dict[str, str]:
     }
 
 
+def _parts(scores: Scores) -> dict[str, dict[str, Figure]]:
+    """Subgroups, each with its intervals, and labels, each against the rest."""
+    parts = {name: {m: _figure(found) for m, found in part.items()} for name, part in scores.subgroups.items()}
+    for label, values in scores.by_label.items():
+        parts[f"label {label}"] = {m: Figure(value=value, low=math.nan, high=math.nan) for m, value in values.items()}
+    return parts
+
+
 def _measured(row: Row) -> Measured:
     return Measured(
+        own_drops={metric: figure.high for metric, figure in row.own_drops.items()},
+        parts={name: {m: figure.value for m, figure in part.items()} for name, part in row.parts.items()},
         values={metric: figure.value for metric, figure in row.figures.items()},
         better={metric: figure.better for metric, figure in row.figures.items()},
         drops={metric: figure.high for metric, figure in row.drops.items()},
@@ -273,8 +297,8 @@ def _judged(shop: Workshop) -> bool:
 
 def _scores(shop: Workshop, answers: Answers) -> Scores:
     assert shop.validation is not None
-    gates = shop.card.gates
-    return score(shop.validation, answers, points=(*gates.floors, *gates.ceilings, *gates.max_drop))
+    points = [metric for gate in BY_METRIC for metric in getattr(shop.card.gates, gate)]
+    return score(shop.validation, answers, points=points)
 
 
 def _figure(found: Score) -> Figure:

@@ -6,13 +6,19 @@ A drop counts by the upper end of its paired interval: what cannot be shown to b
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
 from edgeai.build.card import Card, Gates
+
+BY_METRIC: Final = ("floors", "ceilings", "max_drop", "max_drop_own", "worst_floors", "worst_ceilings")
+"""Gates that bound metrics by name."""
+_YOUNGER: Final = ("ceilings", "max_drop_own", "worst_floors", "worst_ceilings")
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,7 +30,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     holds: bool
 
     def __str__(self) -> str:
-        comparison = "at least" if self.gate.startswith(("floors", "min_")) else "at most"
+        comparison = "at least" if self.gate.startswith(("floors", "worst_floors", "min_")) else "at most"
         return f"{self.gate}: {self.found:.4g}, to be {comparison} {self.bound:.4g}"
 
 
@@ -35,6 +41,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         values: metric -> its value.
         better: metric -> ``higher`` or ``lower``.
         drops: metric -> upper end of the 95 % interval of parent minus artifact.
+        own_drops: the same against its own Keras model.
+        parts: subgroup or label -> metric -> its value there.
         agreement: share of samples that it decides as the parent does.
         size_ratio: its bytes / those of the ``.keras`` file.
         latency_ratio: its median time / the reference's.
@@ -46,6 +54,8 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     size_ratio: float
     latency_ratio: float
     better: Mapping[str, str] = {}
+    own_drops: Mapping[str, float] = {}
+    parts: Mapping[str, Mapping[str, float]] = {}
 
 
 def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
@@ -55,12 +65,23 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
         ConfigError: ``config.card-metric-unknown``: a bound on a metric that the task does not have;
             ``config.card-gate-direction``: a floor of what is better low, or a ceiling of what is better high.
     """
-    for what, bounds, wrong in (("floors", gates.floors, LOWER), ("ceilings", gates.ceilings, HIGHER)):
+    for what, bounds, wrong in (
+        ("floors", gates.floors, LOWER),
+        ("ceilings", gates.ceilings, HIGHER),
+        ("worst_floors", gates.worst_floors, LOWER),
+        ("worst_ceilings", gates.worst_ceilings, HIGHER),
+    ):
         _hold_direction(what, bounds, wrong, measured.better)
     verdicts = [
         *(_least(f"floors.{m}", bound, _value(measured.values, m, "floors")) for m, bound in gates.floors.items()),
         *(_most(f"ceilings.{m}", bound, _value(measured.values, m, "ceilings")) for m, bound in gates.ceilings.items()),
         *(_most(f"max_drop.{m}", bound, _value(measured.drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
+        *(
+            _most(f"max_drop_own.{m}", bound, _value(measured.own_drops, m, "max_drop_own"))
+            for m, bound in gates.max_drop_own.items()
+        ),
+        *(_in_worst("worst_floors", m, bound, measured) for m, bound in gates.worst_floors.items()),
+        *(_in_worst("worst_ceilings", m, bound, measured) for m, bound in gates.worst_ceilings.items()),
     ]
     if gates.min_agreement is not None:
         verdicts.append(_least("min_agreement", gates.min_agreement, measured.agreement))
@@ -116,7 +137,7 @@ def hold_bundle(gates: Gates, bundle: Path, parent_bytes: int) -> None:
 def asks_for_samples(gates: Gates) -> bool:
     """Whether any bound can be judged only with data."""
     ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)
-    return bool(gates.floors or gates.ceilings or gates.max_drop or any(bound is not None for bound in ratios))
+    return any(getattr(gates, name) for name in BY_METRIC) or any(bound is not None for bound in ratios)
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,9 +192,7 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
 def _plain(gates: Gates) -> dict[str, object]:
     """The gates as ``verdicts.json`` has them; what younger kinds of gates do not ask is left out of old files."""
     body: dict[str, object] = gates.model_dump()
-    if not gates.ceilings:
-        del body["ceilings"]
-    return body
+    return {name: bounds for name, bounds in body.items() if bounds or name not in _YOUNGER}
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -198,10 +217,25 @@ def _value(values: Mapping[str, float], metric: str, gate: str) -> float:
     return values[metric]
 
 
+def _in_worst(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
+    """Of every subgroup and label that determines the metric, the one that is nearest to failing, by its name.
+
+    Where there are no parts, all samples are the one that there is.
+    """
+    everywhere = {"all": measured.values, **measured.parts}
+    found = {part: values[metric] for part, values in everywhere.items() if metric in values}
+    _value(measured.values if not found else {metric: 0.0}, metric, gate)
+    lowest = gate == "worst_floors"
+    sign = 1.0 if lowest else -1.0
+    part = min(found, key=lambda name: (not math.isnan(found[name]), sign * found[name]))
+    named = f"{gate}.{metric} ({part})"
+    return _least(named, bound, found[part]) if lowest else _most(named, bound, found[part])
+
+
 def _hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mapping[str, str]) -> None:
     for metric in bounds:
         if better.get(metric) == wrong:
-            right = "ceilings" if what == "floors" else "floors"
+            right = what.replace("floors", "ceilings") if "floors" in what else what.replace("ceilings", "floors")
             raise ConfigError(
                 f"[gates] {what}: {metric} is better {wrong}, so that the bad ones would pass",
                 code="config.card-gate-direction",

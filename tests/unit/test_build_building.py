@@ -282,6 +282,13 @@ def test_a_variant_that_was_changed_is_refused(
 
 # --- a test ----------------------------------------------------------------------------------------
 
+PASSING = """\
+[gates]
+min_agreement = 0.1
+max_size_ratio = 0.9
+max_drop_own = { auc_roc = 1.0 }
+worst_floors = { auc_roc = 0.0 }
+"""
 SPLITS = {"train": range(14), "validation": range(14, 19), "test": range(19, 24)}
 
 
@@ -306,7 +313,7 @@ def _split(made: Path, folder: Path, root: Path, *, turned: bool = False, gates:
 def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
     made: Path, folder: Path, tmp_path: Path
 ) -> None:
-    command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\nmax_size_ratio = 0.9\n")
+    command = _split(made, folder, tmp_path / "data", gates=PASSING)
     assert run(command) == 0
     text = (folder / "REPORT.md").read_text()
     confirmed = text.partition("## Confirmed on the test")[2].partition("\n## ")[0]
@@ -324,7 +331,12 @@ def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
     assert run(command) == 0  # a build that repeats another looks at nothing new
     assert path.read_bytes() == first
     verdicts = json.loads((folder / "verdicts.json").read_text())["verdicts"]["small-tflite-int8"]
-    assert sorted(verdict["gate"] for verdict in verdicts) == ["max_size_ratio", "min_agreement"]
+    assert sorted(verdict["gate"] for verdict in verdicts) == [
+        "max_drop_own.auc_roc",
+        "max_size_ratio",
+        "min_agreement",
+        "worst_floors.auc_roc (all)",
+    ]
 
 
 def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(

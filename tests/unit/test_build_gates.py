@@ -52,6 +52,64 @@ def test_each_bound_is_held_against_what_was_measured(bounds: dict[str, object],
         assert caught.value.code == "gate.failed"
 
 
+IN_PARTS = Measured(
+    values={"dice": 0.96, "hd95": 2.0, "auc_roc": 0.9},
+    better={"dice": "higher", "hd95": "lower", "auc_roc": "higher"},
+    drops={},
+    own_drops={"dice": 0.004},
+    parts={"size=small": {"dice": 0.91, "hd95": 1.5}, "size=large": {"dice": 0.97, "hd95": 3.0}},
+    agreement=1.0,
+    size_ratio=1.0,
+    latency_ratio=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "gate", "found", "holds"),
+    [
+        ({"max_drop_own": {"dice": 0.005}}, "max_drop_own.dice", 0.004, True),
+        ({"max_drop_own": {"dice": 0.003}}, "max_drop_own.dice", 0.004, False),
+        ({"worst_floors": {"dice": 0.91}}, "worst_floors.dice (size=small)", 0.91, True),
+        ({"worst_floors": {"dice": 0.92}}, "worst_floors.dice (size=small)", 0.91, False),
+        ({"worst_ceilings": {"hd95": 3.0}}, "worst_ceilings.hd95 (size=large)", 3.0, True),
+        ({"worst_ceilings": {"hd95": 2.5}}, "worst_ceilings.hd95 (size=large)", 3.0, False),
+        ({"worst_floors": {"auc_roc": 0.9}}, "worst_floors.auc_roc (all)", 0.9, True),
+    ],
+)
+def test_conversion_and_the_worst_part_have_bounds_of_their_own(
+    bounds: dict[str, object], gate: str, found: float, holds: bool
+) -> None:
+    (verdict,) = judge(Gates.model_validate(bounds), IN_PARTS)
+    assert (verdict.gate, verdict.found, verdict.holds) == (gate, found, holds)
+    assert ("at least" in str(verdict)) == ("floors" in gate)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "code"),
+    [
+        ({"worst_floors": {"hd95": 1.0}}, "config.card-gate-direction"),
+        ({"worst_ceilings": {"dice": 1.0}}, "config.card-gate-direction"),
+        ({"worst_floors": {"none": 1.0}}, "config.card-metric-unknown"),
+        ({"max_drop_own": {"none": 1.0}}, "config.card-metric-unknown"),
+    ],
+)
+def test_a_bound_on_the_worst_part_that_makes_no_sense_is_a_mistake_of_the_card(
+    bounds: dict[str, object], code: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        judge(Gates.model_validate(bounds), IN_PARTS)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize("gate", ["worst_floors", "worst_ceilings"])
+def test_a_part_without_a_number_is_the_worst(gate: str) -> None:
+    parts = {"a": {"x": 0.5}, "b": {"x": float("nan")}, "c": {"x": 0.4}}
+    measured = Measured(values={"x": 0.5}, drops={}, parts=parts, agreement=1.0, size_ratio=1.0, latency_ratio=1.0)
+    (verdict,) = judge(Gates.model_validate({gate: {"x": 0.0 if gate == "worst_floors" else 1.0}}), measured)
+    assert verdict.gate == f"{gate}.x (b)"
+    assert not verdict.holds
+
+
 def test_no_number_holds_no_bound() -> None:
     measured = Measured(values={"dice": float("nan")}, drops={}, agreement=1.0, size_ratio=1.0, latency_ratio=1.0)
     (verdict,) = judge(Gates(floors={"dice": 0.0}), measured)

@@ -117,6 +117,18 @@ def test_the_method_of_each_interval_is_said(card: Card) -> None:
     assert "will say no better of it, and rather worse: the card has no [dataset.test] that was opened. 95 %" in text
 
 
+def test_parts_stand_with_the_parent_beside_what_ships(card: Card) -> None:
+    figure, bare = Figure(value=0.9, low=0.8, high=0.95), Figure(value=0.7, low=float("nan"), high=float("nan"))
+    parts = {"sex=f": {"accuracy": bare, "auc_roc": figure}, "label a": {"f1": bare}}
+    rows = [_row("parent"), _row("a", ship=True), _row("b")]
+    text = markdown(card, _comparison(*(msgspec.structs.replace(row, parts=parts) for row in rows)), command="x")
+    table = text.partition("## By subgroup and label")[2]
+    assert "| part | metric | `parent` | `a` |" in table
+    assert "| sex=f | auc_roc | 0.9000 (0.8000 to 0.9500) | 0.9000 (0.8000 to 0.9500) |" in table
+    assert "| label a | f1 | 0.7000 | 0.7000 |" in table
+    assert "By subgroup" not in markdown(card, _comparison(*rows), command="x")
+
+
 def test_nothing_judged_is_no_verdict_of_good() -> None:
     assert "nothing was judged" in headline(_comparison(_row("parent"), _row("a", ship=True)), timed=True)
     only_time = _comparison(_row("parent"), _row("a", ship=True, verdicts=(SLOW,)))

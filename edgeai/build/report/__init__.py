@@ -6,6 +6,7 @@ The bundle's copy leaves out every time that was measured, so that two builds of
 from __future__ import annotations
 
 import base64
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -118,6 +119,8 @@ def _rendered(
         sentence=lambda row: sentence(row, comparison, timed=timed),
         judged=lambda row: judged(row, timed=timed),
         metrics=chunks(_metrics(comparison), _METRICS),
+        columns=_columns(comparison),
+        parts=_parts(comparison),
         tested=chunks(_metrics(confirmed.comparison), _METRICS) if confirmed else [],
         command=command,
         timed=timed,
@@ -135,6 +138,21 @@ def _metrics(comparison: Comparison) -> list[str]:
     """The main one first."""
     names = list(comparison.rows[0].figures)
     return sorted(names, key=lambda name: (name != comparison.main, names.index(name)))
+
+
+def _columns(comparison: Comparison) -> list[Row]:
+    """The parent, and what ships."""
+    return [row for place, row in enumerate(comparison.rows) if place == 0 or row.ship]
+
+
+def _parts(comparison: Comparison) -> list[tuple[str, str, list[Figure | None]]]:
+    """(subgroup or label, metric, its figure of each of ``_columns``); the main metric where it is determined."""
+    rows = _columns(comparison)
+    shown = []
+    for part, figures in rows[0].parts.items():
+        metric = comparison.main if comparison.main in figures else next(iter(figures), "")
+        shown.append((part, metric, [row.parts.get(part, {}).get(metric) for row in rows]))
+    return shown
 
 
 def _held(row: Row, *, timed: bool) -> str:
@@ -173,4 +191,6 @@ def _figure(figure: Figure | None) -> str:
     if figure is None:
         return ""
     unit = f" {figure.unit}" if figure.unit else ""
+    if math.isnan(figure.low) or math.isnan(figure.high):
+        return f"{decimals(figure.value)}{unit}"
     return f"{decimals(figure.value)} ({decimals(figure.low)} to {decimals(figure.high)}){unit}"
