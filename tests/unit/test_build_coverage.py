@@ -21,6 +21,8 @@ from edgeai.build.metrics.areas import Area
 from edgeai.build.metrics.shares import Share
 from edgeai_tasks.classify.figures import Classified, auc_roc_over
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 2000
 LEAST, MOST = 0.93, 0.97
 RESAMPLES = 400
