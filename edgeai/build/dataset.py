@@ -96,7 +96,7 @@ def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
         samples.append(
             Sample(
                 id=name,
-                group=row[split.group] if split.group else name,
+                group=_group(split, row, name),
                 frame=frame,
                 subgroups={column: row[column] for column in split.subgroups},
                 truth=judge.read(RowCells(row, given)),
@@ -181,6 +181,20 @@ def _array_source(split: Split, root: Path) -> tuple[str, Array]:
             remedy="(n, rows, columns) or (n, rows, columns, 3), uint8 or uint16",
         )
     return shown, images
+
+
+def _group(split: Split, row: Row, name: str) -> str:
+    """The patient or examination; an empty cell would put all that nobody named into one."""
+    if not split.group:
+        return name
+    group = row[split.group].strip()
+    if not group:
+        raise row.wrong(
+            f"{split.group} is empty",
+            code="data.value-invalid",
+            remedy="name each sample's patient or examination; one that is of nobody else has a name of its own",
+        )
+    return group
 
 
 def _spacing(split: Split, row: Row) -> tuple[float, float] | None:

@@ -23,6 +23,7 @@ from edgeai.build.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_
 from edgeai.build.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai.build.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai.build.golden import Golden, read_golden, rounded, write_golden
+from edgeai.build.licences import licence_notes
 from edgeai.build.openings import OPENINGS
 from edgeai.build.proving import prove
 from edgeai.build.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
@@ -204,7 +205,7 @@ def write_bundle(
         agreements=tuple(one.agreement for one in made),
         made=tuple(one.artifact.id for one in made if one.fresh),
         parent=folder / card.model,
-        notes=notes,
+        notes=(*notes, *licence_notes(card.licence)),
     )
 
 

@@ -6,9 +6,11 @@ and on which processor, is then written into ``model.toml``; comments and order 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from collections import deque
@@ -25,12 +27,23 @@ from edgeai.build.extra import needed
 from edgeai.build.golden import Golden, read_golden
 from edgeai.build.judges import judge_by_plugins
 from edgeai.build.repetition import Recorded, processor, repetition
+from edgeai.build.resumption import STATE, begin_state
+from edgeai.process import for_a_child
 
 SCRIPT = "train.py"
 RESULT = "result: "
 """Begins a line of a script that is more than progress."""
 DISTRIBUTIONS = ("edgeai", "edgeai-keras", "keras", "tensorflow", "numpy")
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONUNBUFFERED": "1"}
+_AS_BY_HAND = """\
+import runpy, sys
+from edgeai.process import die_with_parent
+die_with_parent()
+sys.argv = sys.argv[1:]
+sys.path[0] = sys.argv[0].rpartition("/")[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""The script, which goes when whoever started it has gone: two at one card would write over each other."""
 _TAIL = 12
 _GREETING = re.compile(
     r"WARNING: All log messages before absl::|[IW]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ |To enable the following instructions: "
@@ -55,6 +68,8 @@ class Trained:
     digest: str
     results: tuple[str, ...]
     repeated: str = ""
+    resumed: str = ""
+    """Whether an interrupted training was gone on with, or not, and why; empty where none was interrupted."""
 
 
 def check_recipe(folder: Path) -> Card:
@@ -95,14 +110,37 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
     model = folder / card.model
     old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
-    results = _run(script, options, progress)
+    state, resumed = begin_state(folder, _facts(card, folder, data, found), folds=folds)
+    if resumed:
+        progress(resumed)
+    results = _run(script, options, progress, state)
+    shutil.rmtree(state, ignore_errors=True)
+    with suppress(OSError):  # a cross-validation's may be there
+        state.parent.rmdir()
     if folds:
-        return Trained(model=model, digest=file_digest(model) if model.is_file() else "", results=results)
+        digest_now = file_digest(model) if model.is_file() else ""
+        return Trained(model=model, digest=digest_now, results=results, resumed=resumed)
     if not model.is_file():
         raise EdgeaiError(f"{SCRIPT} ended well, and wrote no {card.model}", code="build.training-failed")
     record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment(), processor=processor())
     repeated = repetition(old, _recorded(read_card(folder), folder)) if old else ""
-    return Trained(model=model, digest=file_digest(model), results=results, repeated=repeated)
+    return Trained(model=model, digest=file_digest(model), results=results, repeated=repeated, resumed=resumed)
+
+
+def _facts(card: Card, folder: Path, data: Path, digest_of_data: str | None) -> dict[str, str]:
+    """All that decides the weights: a state of anything else is not gone on from."""
+    listed = "\n".join(
+        f"{path.relative_to(data)} {path.stat().st_size} {path.stat().st_mtime_ns}"
+        for path in (sorted(data.rglob("*")) if digest_of_data is None else ())
+        if path.is_file()
+    )
+    return {
+        "the card": file_digest(folder / CARD_NAME),
+        "the script": file_digest(folder / SCRIPT),
+        "the samples": digest_of_data or f"sha256:{hashlib.sha256(listed.encode()).hexdigest()}",
+        "the versions": " ".join(f"{name} {version}" for name, version in environment().items()),
+        "the processor": processor(),
+    }
 
 
 def _recorded(card: Card, folder: Path) -> Recorded:
@@ -190,16 +228,16 @@ def _folds(why: str, remedy: str) -> ConfigError:
     return ConfigError(why, code="build.folds", remedy=remedy)
 
 
-def _run(script: Path, options: list[str], progress: Callable[[str], None]) -> tuple[str, ...]:
+def _run(script: Path, options: list[str], progress: Callable[[str], None], state: Path) -> tuple[str, ...]:
     results: list[str] = []
     tail: deque[str] = deque(maxlen=_TAIL)
     with subprocess.Popen(
-        [sys.executable, str(script.resolve()), *options],
+        [sys.executable, "-c", _AS_BY_HAND, str(script.resolve()), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**_QUIET, **os.environ},
+        env=for_a_child({**_QUIET, **os.environ, STATE: str(state.resolve())}),
     ) as process:
         assert process.stdout is not None
         try:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgeai.api.errors import ConfigError
 from edgeai.cli import output
+from edgeai.cli.given import check_backends
 
 if TYPE_CHECKING:
     from edgeai.model.fastest import Trial
@@ -67,14 +67,8 @@ def _backends(named: Sequence[str] | None) -> list[tuple[str, str]]:
     from edgeai.selection import AUTO_ORDER
 
     installed = {info.name for info in find()}
+    check_backends(named or ())
     wanted = named or [name for name in AUTO_ORDER if name in installed]
-    own = ", ".join(name for name in AUTO_ORDER if name in installed)
-    if missing := [name for name in wanted if name not in installed]:
-        raise ConfigError(
-            f"no plugin named {missing[0]} is installed",
-            code="config.backend-missing",
-            remedy=f"edgeai's own that are installed: {own or 'none'}; another maker's goes by its plugin's name",
-        )
     return [(name, name) for name in wanted]
 
 

@@ -13,7 +13,7 @@ from edgeai.api.errors import ConfigError
 from edgeai.cli.evaluate import (
     WANTS_DATA,
     Data,
-    check_split,
+    check_words,
     check_writable,
     counted,
     described,
@@ -74,7 +74,7 @@ def command(
         if not _is_keras(path):
             check_bundle(path, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
-    check_split(split)
+    check_words(split, backend, *(path for path, _ in sides if not _is_keras(path)))
     check_writable(out)
     wish = EngineWish(backend=backend, device=device, threads=threads)
     with progress_line() as progress:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeai.api.errors import ConfigError
-from edgeai.cli.given import check_bundle, given
+from edgeai.cli.given import check_backends, check_bundle, given
 
 if TYPE_CHECKING:
     from edgeai.build.contenders import Contender
@@ -70,7 +70,7 @@ def command(
 
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
-    check_split(split)
+    check_words(split, backend, bundle)
     check_writable(out)
     wish = EngineWish(backend=backend, device=device, threads=threads)
     with progress_line() as progress:
@@ -89,12 +89,13 @@ def command(
         write_json(out, body)
 
 
-def check_split(split: str) -> None:
-    """Refuse a split that no card has."""
+def check_words(split: str, backend: str, *bundles: Path) -> None:
+    """Refuse a split that no card has, and a backend that nobody provides."""
     from edgeai.build.contenders import SPLITS
 
     if split not in SPLITS:
         raise typer.BadParameter(f"one of {', '.join(SPLITS)}", param_hint="--split")
+    check_backends([backend], bundles)
 
 
 def described(contender: Contender) -> dict[str, Any]:

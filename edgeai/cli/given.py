@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import typer
 
+from edgeai.api.errors import ConfigError
+
 _T = TypeVar("_T")
 
 
@@ -57,4 +59,39 @@ def check_bundle(path: Path, *, whole: bool) -> None:
         read_manifest(path)
 
 
-__all__ = ["check_bundle", "given", "refuse_unused"]
+def check_backends(named: Iterable[str], bundles: Iterable[Path] = ()) -> None:
+    """Refuse a backend that nobody provides, before minutes of work for it.
+
+    Args:
+        named: backends; each is provided by the plugin of its name, or by one that a bundle names.
+        bundles: which they are for.
+
+    Raises:
+        ConfigError: ``config.backend-missing``.
+    """
+    from edgeai.plugins import find
+    from edgeai.selection import AUTO_ORDER
+
+    wanted = [name for name in named if name]
+    installed = {info.name for info in find()} if wanted else set()
+    missing = [name for name in wanted if name not in installed]
+    if missing:
+        provided = {name for bundle in bundles for name in _provided(bundle)}
+        missing = [name for name in missing if name not in provided]
+    if missing:
+        own = ", ".join(name for name in AUTO_ORDER if name in installed)
+        raise ConfigError(
+            f"no plugin named {missing[0]} is installed",
+            code="config.backend-missing",
+            remedy=f"edgeai's own that are installed: {own or 'none'}; another maker's goes by its plugin's name",
+        )
+
+
+def _provided(bundle: Path) -> Iterable[str]:
+    from edgeai.bundle.reader import read_manifest
+    from edgeai.plugins import Registry
+
+    return Registry.of(read_manifest(bundle)[0].plugins).backends
+
+
+__all__ = ["check_backends", "check_bundle", "given", "refuse_unused"]

@@ -14,6 +14,7 @@ import typer
 from edgeai.api.results import Outcome, Result
 from edgeai.cli import output
 from edgeai.cli.files import Files, collect
+from edgeai.cli.given import check_bundle, given
 
 if TYPE_CHECKING:
     from edgeai.bundle.trust import TrustPolicy
@@ -24,7 +25,12 @@ Advance = Callable[[], None]
 
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
-    paths: Annotated[list[Path], typer.Argument(help="DICOM files, and folders to search for them.")],
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATHS...", help="DICOM files, and folders to search for them. Required.", show_default=False
+        ),
+    ] = None,
     as_json: Annotated[bool, output.option("One JSON result a line on stdout, and nothing else.")] = False,
     overlay: Annotated[
         Path | None, typer.Option(help="Folder for one PNG an instance, with the findings written on it.")
@@ -52,7 +58,9 @@ def command(
     """
     from edgeai.model import open_model
 
-    files = collect(paths)
+    if not paths or not bundle.exists():
+        check_bundle(bundle, whole=not paths)
+    files = collect(given(paths, "PATHS...", "say which files it is to look at, or a folder of them"))
     if overlay is not None:
         _make_folder(overlay)
     policy = _policy(trust, threshold)

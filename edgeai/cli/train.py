@@ -29,6 +29,9 @@ def command(
     into model.toml, whose comments stay. Where the card had weights, it says whether these are the same, byte by byte,
     and if not, what differs and how far the answers lie apart: another kind of processor gives other bytes.
 
+    One that was interrupted goes on after its last finished epoch when it is called again (a script that trains by
+    edgeai_keras.training.fit), unless card, script, samples, versions or processor are others; either is said.
+
     With --cross-validate, K models are trained, each judged on the groups that it never saw.
 
     Exit status: 0 when trained; 2 when the card or the command cannot be used; 1 otherwise.
@@ -40,6 +43,8 @@ def command(
     root = given(data, "--data", "a card is trained on its samples, so say where they are")
     with progress_line() as progress:
         trained = train(card_folder, root, folds=cross_validate, progress=progress)
+    if trained.resumed:
+        typer.echo(trained.resumed)
     for line in trained.results:
         typer.echo(line)
     if trained.repeated:

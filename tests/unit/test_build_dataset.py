@@ -104,6 +104,7 @@ def test_the_byte_order_mark_and_the_empty_last_line_of_a_spreadsheet_do_no_harm
         (GOOD.replace("images/1.png", "../chest/images/1.png"), "data.outside", "chest/train.csv:3"),
         (GOOD.replace("images/1.png", "/etc/passwd"), "data.outside", "chest/train.csv:3"),
         (GOOD.replace("p1,m", "p1"), "data.table-invalid", "3 values for 4 columns"),
+        (GOOD.replace("p1,m", " ,m"), "data.value-invalid", "chest/train.csv:3: patient is empty"),
         (GOOD.replace("file,finding", "file,file"), "data.table-invalid", "twice: file"),
         ("file,finding,patient,sex\n", "data.empty", "chest/train.csv"),
         ("", "data.column-missing", "chest/train.csv:1"),

@@ -234,3 +234,95 @@ def test_the_command_prints_what_the_model_is_worth(card: Path, data: Path, caps
     assert file_digest(card / "tiny.keras") in out.replace("\n", "")
     assert run(["train", str(card), "--data", str(data / "nowhere")]) != 0
     assert "data.file-missing" in capsys.readouterr().err
+
+
+# --- interrupted ----------------------------------------------------------------------------------
+
+INTERRUPTED = """\
+import os, sys
+from pathlib import Path
+state = Path(os.environ["EDGEAI_TRAINING_STATE"]) / "epoch"
+done = int(state.read_text()) if state.exists() else 0
+for epoch in range(done + 1, 5):
+    print("epoch", epoch, flush=True)
+    state.write_text(str(epoch))
+    if epoch == 2 and done == 0:
+        sys.exit("killed")
+(Path(__file__).parent / "tiny.keras").write_bytes(b"new weights")
+"""
+
+
+def _interrupted(card: Path, data: Path) -> None:
+    (card / "train.py").write_text(INTERRUPTED)
+    with pytest.raises(EdgeaiError, match="killed"):
+        train(card, data)
+
+
+def test_a_training_that_was_interrupted_goes_on_and_says_so(
+    card: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _interrupted(card, data)
+    said: list[str] = []
+    trained = train(card, data, progress=said.append)
+    assert [line for line in said if line.startswith("epoch")] == ["epoch 3", "epoch 4"]
+    assert trained.resumed.startswith("Goes on")
+    assert trained.resumed in said
+    assert not (card / ".training").exists()
+
+
+@pytest.mark.parametrize("what", ["card", "script", "samples"])
+def test_one_of_another_card_script_or_samples_begins_anew_and_says_why(card: Path, data: Path, what: str) -> None:
+    _interrupted(card, data)
+    if what == "card":
+        (card / "model.toml").write_text(CARD.replace("seed = 4", "seed = 5"))
+    elif what == "script":
+        (card / "train.py").write_text(INTERRUPTED.replace("== 0:", "== -1:"))
+    else:
+        (data / "train.csv").write_text("place,label\n0,yes\n1,yes\n")
+        (card / "train.py").write_text(INTERRUPTED)
+    said: list[str] = []
+    if what == "script":
+        assert f"the {what} changed" in train(card, data, progress=said.append).resumed
+    else:
+        with pytest.raises(EdgeaiError, match="killed"):  # it is interrupted at its second epoch, as at first
+            train(card, data, progress=said.append)
+    assert any(line == f"Begins anew: a training was interrupted, and the {what} changed since." for line in said)
+    assert "epoch 1" in said
+
+
+def test_a_cross_validation_leaves_what_was_interrupted_as_it_is(card: Path, data: Path) -> None:
+    _interrupted(card, data)
+    with pytest.raises(EdgeaiError, match="killed"):
+        train(card, data, folds=2)
+    assert train(card, data).resumed.startswith("Goes on")
+
+
+def test_the_script_goes_when_whoever_started_it_is_killed(card: Path, data: Path, tmp_path: Path) -> None:
+    """Two trainings at one card would write over each other."""
+    import os
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    waiting = f"import os, time\nopen({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid()) + ' ')\ntime.sleep(3000)\n"
+    (card / "train.py").write_text(waiting)
+    with subprocess.Popen([sys.executable, "-m", "edgeai", "train", str(card), "--data", str(data)]) as command:
+        until = time.monotonic() + 600
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().endswith(" "):
+            assert time.monotonic() < until
+            assert command.poll() is None
+            time.sleep(0.05)
+        command.send_signal(signal.SIGKILL)
+    script = int((tmp_path / "pid").read_text())
+    while _runs(script):
+        assert time.monotonic() < until, "it goes on by itself"
+        time.sleep(0.05)
+    assert os.getpid() != script
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

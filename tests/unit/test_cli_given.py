@@ -41,7 +41,7 @@ def flipped(make_bundle: Make) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", [("sign",), ("evaluate",), ("compare", "same")])
+@pytest.mark.parametrize("command", [("sign",), ("evaluate",), ("compare", "same"), ("infer",)])
 def test_a_bundle_comes_before_the_option(
     call: Any, command: tuple[str, ...], tmp_path: Path, make_bundle: Make, cut: Path, flipped: Path
 ) -> None:
@@ -56,9 +56,19 @@ def test_a_bundle_comes_before_the_option(
         assert (status, "error[bundle." in said, "bundle.missing" in said) == (1, True, False)
         assert "--data" not in said
         assert "--key" not in said
+        assert "PATHS" not in said
     status, said = call(*words(make_bundle()))
     assert (status, "it is missing" in said) == (2, True)
-    assert ("--key" if command[0] == "sign" else "--data") in said
+    assert {"sign": "--key", "infer": "PATHS"}.get(command[0], "--data") in said
+
+
+@pytest.mark.parametrize("command", [("bench",), ("evaluate",), ("compare", "same")])
+def test_a_backend_that_nobody_provides_is_a_mistake_of_the_command(
+    call: Any, command: tuple[str, ...], tmp_path: Path, make_bundle: Make
+) -> None:
+    data = [] if command[0] == "bench" else ["--data", tmp_path]
+    status, said = call(command[0], *([make_bundle()] * len(command)), *data, "--backend", "tflight")
+    assert (status, "error[config.backend-missing]: no plugin named tflight" in said) == (2, True)
 
 
 def test_a_bundle_comes_before_the_key_and_its_passphrase(call: Any, tmp_path: Path, cut: Path) -> None:

@@ -51,6 +51,15 @@ class Augmentation:
         self._moves = any(options.get(name) for name in (*FLIPS, "rotate_degrees", "zoom", "shift"))
         self._shades = any(options.get(name) for name in ("brightness", "contrast", "noise", "gamma"))
 
+    @property
+    def state(self) -> Any:
+        """Where its random numbers are, as JSON has it."""
+        return self._random.bit_generator.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._random.bit_generator.state = state
+
     def __call__(self, batch: Batch) -> Batch:
         """The batch in new arrays; the one given is left as it was."""
         inputs, targets = batch

@@ -17,6 +17,7 @@ from edgeai_keras.averages import averages_within
 from edgeai_keras.frameworks import keras, tf
 from edgeai_keras.losses import loss_of
 from edgeai_keras.model_file import structure_of
+from edgeai_keras.resuming import Kept, State, arrays_of, kept, restore, skip
 from edgeai_keras.saving import save
 
 __all__ = ["Batches", "Fold", "History", "cross_validate", "fit", "loss_of", "predict", "save", "set_seed"]
@@ -97,12 +98,16 @@ def fit(
     """
     set_seed(seed)
     change = augmented(augment or {}, seed)
+    keeps = None
+    if trainer is None and not callbacks:  # whatever else takes part keeps a state of its own
+        rest = {"epochs": epochs, "patience": patience, "rate": learning_rate, "schedule": schedule, "seed": seed}
+        keeps = kept(model, objective=objective, augment=augment, first=first_epoch, **rest)
     if trainer is None:
         trainer = model
         losses = [loss_of(objective) for _ in model.outputs]
         loss = keras.tree.pack_sequence_as(structure_of(model, "output"), losses)
         trainer.compile(keras.optimizers.Adam(learning_rate), loss=loss, jit_compile=False)
-    run = _Run(model, trainer, tuple(callbacks), epochs, learning_rate, schedule)
+    run = _Run(model, trainer, tuple(callbacks), epochs, learning_rate, schedule, keeps)
     return run.all(train, validation, change, patience=patience, first=min(first_epoch, epochs), progress=progress)
 
 
@@ -116,6 +121,7 @@ class _Run:
     epochs: int
     learning_rate: float
     schedule: str
+    keeps: Kept | None = None
     train_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
     best: tuple[float, int, list[Array]] | None = None
@@ -136,8 +142,9 @@ class _Run:
             callback.set_params({"epochs": self.epochs, "steps": steps, "verbose": 0})
             callback.set_model(self.model)
         self._tell("on_train_begin")
+        done = self._go_on(train, change, progress)
         with averages_within(self.model, steps):
-            for epoch in range(1, self.epochs + 1):
+            for epoch in range(done + 1, self.epochs + 1):
                 started = time.monotonic()
                 self._epoch(epoch, train, change, steps)
                 said = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
@@ -145,8 +152,10 @@ class _Run:
                     self.validation_loss.append(self._validate(validation))
                     said += f", validation {self.validation_loss[-1]:.4g}"
                 self._tell("on_epoch_end", epoch - 1)
+                over = validation is not None and self._enough(epoch, first, patience)
+                self._keep(epoch, change, over=over or epoch == self.epochs)
                 progress(f"{said}, {time.monotonic() - started:.0f} s")
-                if validation is not None and self._enough(epoch, first, patience):
+                if over:
                     break
         self._tell("on_train_end")
         run = len(self.train_loss)
@@ -158,6 +167,37 @@ class _Run:
             train_loss=tuple(self.train_loss),
             validation_loss=tuple(self.validation_loss),
             seconds=time.monotonic() - begin,
+        )
+
+    def _go_on(self, train: Batches, change: Any, progress: Callable[[str], None]) -> int:
+        """Epochs that an interrupted training has done, with all as it was after them; all, where it was over."""
+        state = self.keeps.load() if self.keeps is not None else None
+        if state is None:
+            if self.keeps is not None and self.keeps.differs:
+                progress("begins anew: what was kept is of another network, other settings or another beginning")
+            return 0
+        best = restore(self.model, self.trainer.optimizer, state.arrays)
+        self.train_loss, self.validation_loss = list(state.losses[0]), list(state.losses[1])
+        self.best = None if state.best is None else (*state.best, best)
+        if state.random is not None:
+            change.state = state.random
+        skip(train, state.epochs)
+        progress(f"resumed: {state.epochs} of {self.epochs} epochs were done when it was interrupted")
+        return self.epochs if state.over else state.epochs
+
+    def _keep(self, epoch: int, change: Any, *, over: bool) -> None:
+        if self.keeps is None:
+            return
+        best = self.best
+        self.keeps.save(
+            State(
+                epochs=epoch,
+                over=over,
+                losses=(self.train_loss, self.validation_loss),
+                best=None if best is None else best[:2],
+                random=getattr(change, "state", None),
+                arrays=arrays_of(self.model, self.trainer.optimizer, None if best is None else best[2]),
+            )
         )
 
     def _epoch(self, epoch: int, train: Batches, change: Callable[[Batch], Batch], steps: int) -> None:
