@@ -30,13 +30,22 @@ NOT_SERVING, NOT_DELIVERING = 1, 3
 
 
 def answers(cart: Any) -> dict[str, Any]:
-    """What ``/health`` and ``edgeai status`` say, which must not differ, and the exit status."""
-    status, health = cart.health()
-    done = cart.command("status", str(cart.path), "--json")
+    """What ``/health`` and ``edgeai status`` say, which must not differ, and the exit status.
+
+    ``edgeai status`` is asked between two answers of ``/health`` that say the same: meanwhile nothing has changed.
+    """
+    for _ in range(30):
+        before, done, (status, health) = cart.health(), cart.command("status", str(cart.path), "--json"), cart.health()
+        if (before[0], codes(before[1])) == (status, codes(health)):
+            break
     said = json.loads(done.stdout)
     assert (said["serving"], said["delivering"]) == (health["serving"], health["delivering"]), (said, health)
     assert (status == 200) == (health["serving"] and health["delivering"]) == (done.returncode == 0)
-    return {"exit": done.returncode, "codes": {item["code"] for item in health["problems"]}, **health}
+    return {"exit": done.returncode, "codes": codes(health), **health}
+
+
+def codes(health: dict[str, Any], kind: str = "problems") -> set[str]:
+    return {item["code"] for item in health[kind]}
 
 
 def first_line(cart: Any) -> str:
@@ -68,6 +77,7 @@ def test_a_cart_that_is_well_says_so_everywhere_and_its_ledger_adds_up(cart: Any
         cart.result_of(phantom)
     until(lambda: cart.health()[0] == 200)
     until(lambda: cart.health()[1]["messages_waiting"] == 0)
+    until(lambda: cart.health()[1]["problems"] == [] and cart.health()[1]["state"] == "online")
     said = answers(cart)
     assert (said["exit"], said["problems"], said["state"]) == (0, [], "online")
     assert "serving" in first_line(cart)
@@ -94,9 +104,9 @@ def test_a_cart_that_refuses_every_image_does_not_serve(cart: Any, until: Any) -
     assert cart.problems()["intake.refusing"]["cause"] == "spool.disk-reserve"
     assert "not serving" in first_line(cart)
     until(lambda: heard.on("status") and heard.on("status")[-1]["serving"] is False)
-    metrics = cart.get("/metrics")[1]
+    counted = 'edgeai_instances_total{code="spool.disk-reserve",outcome="refused"} 1.0'
+    metrics = until(lambda: counted in (text := cart.get("/metrics")[1]) and text)
     assert "edgeai_serving 0.0" in metrics
-    assert 'edgeai_instances_total{code="spool.disk-reserve",outcome="refused"} 1.0' in metrics
 
 
 def test_a_broker_that_goes_away_while_nothing_happens_is_noticed(cart: Any, until: Any) -> None:
@@ -104,7 +114,7 @@ def test_a_broker_that_goes_away_while_nothing_happens_is_noticed(cart: Any, unt
     cart.listen()
     cart.start()
     until(lambda: cart.health()[0] == 200)
-    cart.broker.kill()
+    cart.end_broker(kill=True)
     until(lambda: "sink.down" in cart.problems())
     said = answers(cart)
     assert (said["exit"], said["serving"], said["delivering"]) == (NOT_DELIVERING, True, False)
@@ -135,10 +145,10 @@ def test_a_disk_without_inodes_is_a_full_disk(cart: Any, few_inodes: Path, until
     assert list(cart.store(refused).values()) == ["Refused: OutOfResources"]
     until(lambda: "intake.refusing" in cart.problems())
     assert answers(cart)["exit"] == NOT_SERVING
-    assert cart.health()[1]["free_inodes"] == 0
+    until(lambda: cart.health()[1]["free_inodes"] == 0)
     for path in fillers.iterdir():
         path.unlink()
-    until(lambda: cart.health()[0] == 200, 120)
+    until(lambda: cart.health()[0] == 200)
     assert set(cart.store(refused).values()) == {"Success"}
     assert cart.result_of(refused)["outcome"] == "completed"
 
@@ -151,10 +161,8 @@ def test_a_write_ahead_log_that_is_damaged_is_no_green(cart: Any, until: Any) ->
     until(lambda: cart.health()[0] == 200)
     log = cart.data_dir / "spool/spool.sqlite-wal"
     log.write_bytes(os.urandom(log.stat().st_size or 8192))
-    until(lambda: cart.health()[0] != 200, 180)
-    health = cart.health()[1]
-    assert not health.get("serving")
-    assert not health.get("delivering")
+    until(lambda: cart.health()[0] != 200)
+    until(lambda: not (health := cart.health()[1]).get("serving") and not health.get("delivering"))
     done = cart.command("status", str(cart.path), "--json")
     assert done.returncode == NOT_SERVING
 
@@ -170,13 +178,13 @@ def test_a_job_that_outlives_its_deadline_while_nobody_ends_it_is_no_green(cart:
     os.kill(supervisor, signal.SIGSTOP)
     try:
         cart.send()
-        until(lambda: "infer.stalled" in cart.problems(), 120)
+        until(lambda: "infer.stalled" in cart.problems())
         assert answers(cart)["exit"] == NOT_SERVING
         assert cart.problems()["infer.stalled"]["facts"]["jobs"] == 1
     finally:
         flag.unlink()
         os.kill(supervisor, signal.SIGCONT)
-    until(lambda: cart.health()[0] == 200, 120)
+    until(lambda: cart.health()[0] == 200)
     assert len(cart.sent) == 1
     assert cart.result_of(cart.sent[0])["outcome"] in ("completed", "failed")
 
@@ -201,7 +209,7 @@ def test_a_log_that_is_damaged_while_the_cart_is_off_throws_no_acknowledged_imag
     flag.unlink()
     cart.process.wait()
     cart.start(ready=False)
-    until(lambda: "spool.images-lost" in cart.problems(), 120)
+    until(lambda: "spool.images-lost" in cart.problems())
     kept = {path.name: path.read_bytes() for path in (spool / "lost").iterdir()}
     assert kept
     assert kept.items() <= acknowledged.items()
@@ -209,9 +217,9 @@ def test_a_log_that_is_damaged_while_the_cart_is_off_throws_no_acknowledged_imag
     assert event["facts"]["images"] == len(kept)
     # What the database still knows is done; what it forgot is sent again by whoever reads that.
     cart.wait_ready()
-    until(lambda: len(heard.results()) == 6 - len(kept), 120)
+    until(lambda: len(heard.results()) == 6 - len(kept))
     assert set(cart.store(*cart.sent).values()) == {"Success"}
-    until(lambda: len(heard.results()) == 6, 120)
+    until(lambda: len(heard.results()) == 6)
 
 
 @pytest.mark.parametrize(("days", "code"), [(-1, "certificate.expired"), (5, "certificate.expiring")])
@@ -227,9 +235,9 @@ def test_the_certificate_of_the_dicom_port_is_watched(
     until(lambda: all(role["state"] == "ready" for role in cart.health()[1].get("roles", [{"state": ""}])[1:]))
     if days > 0:
         until(lambda: cart.health()[0] == 200)
-        assert code in {item["code"] for item in cart.health()[1]["warnings"]}
+        until(lambda: code in codes(cart.health()[1], "warnings"))
         until(lambda: heard.on("status")[-1]["state"] == "online")
-        assert code in {item["code"] for item in heard.on("status")[-1]["warnings"]}
+        until(lambda: code in codes(heard.on("status")[-1], "warnings"))
         identity.certificate.write_text("cut short")  # as a renewal that went wrong: the port goes on
         until(lambda: "certificate.not-renewed" in {item["code"] for item in cart.health()[1]["warnings"]})
         assert cart.health()[0] == 200
@@ -254,8 +262,8 @@ def test_forty_silent_connections_shut_nobody_out_and_are_named(cart: Any, until
     try:
         assert cart.result_of(cart.send()[0])["outcome"] == "completed"
         until(lambda: "connections.crowded" in {item["code"] for item in cart.health()[1]["warnings"]})
-        assert sum(cart.health()[1]["rejections"].values()) >= 10
-        assert 'edgeai_associations_rejected_total{reason="evicted"}' in cart.get("/metrics")[1]
+        until(lambda: sum(cart.health()[1]["rejections"].values()) >= 10)
+        until(lambda: 'edgeai_associations_rejected_total{reason="evicted"}' in cart.get("/metrics")[1])
     finally:
         for connection in silent:
             connection.close()
@@ -279,7 +287,7 @@ def test_senders_that_are_turned_away_since_all_associations_are_taken(cart: Any
     finally:
         for association in open_ones:
             association.release()
-    until(lambda: cart.health()[0] == 200, 180)
+    until(lambda: cart.health()[0] == 200)
 
 
 def test_another_cart_with_the_same_identity_is_noticed(cart: Any, until: Any) -> None:
@@ -295,11 +303,12 @@ def test_another_cart_with_the_same_identity_is_noticed(cart: Any, until: Any) -
         twin.close()
         return "identity.taken" in cart.problems()
 
-    until(is_noticed, 240)
+    until(is_noticed, 600)
     said = answers(cart)
     assert (said["exit"], said["serving"], said["delivering"]) == (NOT_DELIVERING, True, False)
     assert "device.id" in cart.problems()["identity.taken"]["remedy"]
-    assert "mqtt.session-taken-over" in cart.problems()["identity.taken"]["cause"]
+    # The cause is said while this cart is thrown out; in between it is back.
+    until(lambda: is_noticed() and "mqtt.session-taken-over" in cart.problems()["identity.taken"]["cause"])
     until(lambda: heard.events("mqtt.session-taken-over"))
 
 
@@ -314,7 +323,7 @@ def test_a_deployment_that_cannot_run_is_named_with_what_it_holds(cart: Any, unt
     said = answers(cart)
     assert (said["exit"], said["serving"]) == (NOT_SERVING, False)
     assert said["ledger"]["jobs"][0]["held"] == 1
-    assert "edgeai_jobs_held" in cart.get("/metrics")[1]
+    until(lambda: "edgeai_jobs_held" in cart.get("/metrics")[1])
     until(lambda: heard.on("status")[-1]["deployments"][0]["state"] == "held")
 
 
@@ -324,7 +333,7 @@ def test_a_health_port_that_is_taken_is_a_problem_that_the_others_can_tell(cart:
     with socket.create_server(("127.0.0.1", cart.health_port)):
         cart.start(ready=False)
         until(lambda: heard.on("status") and heard.on("status")[-1]["serving"])
-        assert [item["code"] for item in heard.on("status")[-1]["problems"]] == ["health.port"]
+        until(lambda: [item["code"] for item in heard.on("status")[-1]["problems"]] == ["health.port"])
         assert cart.result_of(cart.send()[0])["outcome"] == "completed"
     until(lambda: cart.health()[0] == 200)
 
