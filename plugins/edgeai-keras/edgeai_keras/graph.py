@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -80,6 +80,15 @@ def graph_of(described: dict[str, Any]) -> Graph:
     return graph
 
 
+def input_shape(config: Mapping[str, Any]) -> Shape:
+    """The shape that an input layer's configuration states, batch included, under the name of Keras 3 or of Keras 2.
+
+    Raises:
+        KeyError, TypeError: it states none.
+    """
+    return tuple(config["batch_shape"] if "batch_shape" in config else config["batch_input_shape"])
+
+
 def shape_of(graph: Graph, name: str) -> Shape:
     """The shape of what a node gives.
 
@@ -88,7 +97,7 @@ def shape_of(graph: Graph, name: str) -> Shape:
     """
     node = graph.nodes[name]
     if node.kind == "InputLayer":
-        return tuple(node.config.get("batch_shape", node.config.get("batch_input_shape")))
+        return input_shape(node.config)
     if node.inner is not None:
         return shape_of(node.inner, node.inner.outputs[0])
     given = node.given or shape_of(graph, node.sources[0])

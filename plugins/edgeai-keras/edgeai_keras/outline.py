@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from edgeai.api import ConversionFailed, Described, TensorSpec
 from edgeai_keras.bounds import check_archive
-from edgeai_keras.graph import Graph, graph_of, shape_of
+from edgeai_keras.graph import Graph, graph_of, input_shape, shape_of
 from edgeai_keras.layers import layers_in
 from edgeai_keras.precision import precision_note
 from edgeai_keras.ranges import Weights, range_of
@@ -92,9 +92,8 @@ def described(path: Path, config: Any, inputs: tuple[TensorSpec, ...], outputs: 
 
 def _input(graph: Graph, name: str) -> TensorSpec:
     config = graph.nodes[name].config
-    shape = config.get("batch_shape", config.get("batch_input_shape"))
     dtype = str(config.get("dtype") or "float32")
-    return TensorSpec(name=name, dtype="float32" if "float" in dtype else dtype, shape=tuple(shape))
+    return TensorSpec(name=name, dtype="float32" if "float" in dtype else dtype, shape=input_shape(config))
 
 
 def _end(graph: Graph, name: str) -> str:
