@@ -24,8 +24,8 @@ def command(
     complete or be not applicable; either is an end. Exit status 0 when it got through, else 1; the message says how far
     it came.
     """
+    from edgeai.cli.device import existing_spool
     from edgeai.cli.selftest_journey import Journey, Stuck
-    from edgeai.cli.status import existing_spool
     from edgeai.config import load_config
 
     config = load_config(profile)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -42,24 +43,25 @@ def command(
     Exit status 0 while an image sent now would be analysed and its result would leave, 1 while it would not be
     analysed, 3 while only the result would not leave.
     """
+    from edgeai.cli.device import existing_spool
     from edgeai.config import load_config
     from edgeai.health import read_health
 
     config = load_config(profile)
-    spool = existing_spool(config)
-    if pardon is not None:
-        typer.echo(f"{spool.pardon(pardon)} quarantine(s) lifted", err=True)
-    if as_json:
-        health = read_health(spool, config)
-        recent = [_finished(item) for item in _recent(spool, last)]
-        output.put(json.dumps({**health.as_dict(), "last": recent}, indent=1))
-    elif watch:
-        health = _watch(spool, config, last)
-    else:
-        from rich.console import Console
+    with closing(existing_spool(config)) as spool:
+        if pardon is not None:
+            typer.echo(f"{spool.pardon(pardon)} quarantine(s) lifted", err=True)
+        if as_json:
+            health = read_health(spool, config)
+            recent = [_finished(item) for item in _recent(spool, last)]
+            output.put(json.dumps({**health.as_dict(), "last": recent}, indent=1))
+        elif watch:
+            health = _watch(spool, config, last)
+        else:
+            from rich.console import Console
 
-        health = read_health(spool, config)
-        Console().print(_page(config, health, _recent(spool, last)))
+            health = read_health(spool, config)
+            Console().print(_page(config, health, _recent(spool, last)))
     raise typer.Exit(exit_status(health))
 
 
@@ -68,25 +70,6 @@ def exit_status(health: Health) -> int:
     if not health.is_serving:
         return NOT_SERVING
     return 0 if health.is_delivering else NOT_DELIVERING
-
-
-def existing_spool(config: DeviceConfig) -> Spool:
-    """The spool of a device that has run before.
-
-    Raises:
-        SpoolError: ``spool.absent``, ``spool.unreadable``, or it cannot be opened.
-    """
-    from edgeai.api.errors import SpoolError
-    from edgeai.spool import Spool, check_access
-
-    check_access(config.device.data_dir)
-    if not (config.device.data_dir / "spool" / "spool.sqlite").exists():
-        raise SpoolError(
-            f"nothing has run here yet: no spool in {config.device.data_dir}",
-            code="spool.absent",
-            remedy="start it with `edgeai run PROFILE`",
-        )
-    return Spool.of(config)
 
 
 def _recent(spool: Spool, last: int) -> list[Finished]:

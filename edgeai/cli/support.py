@@ -13,6 +13,7 @@ import time
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import asdict
 from importlib.metadata import distributions
 from pathlib import Path
@@ -26,6 +27,7 @@ from edgeai.api.errors import EdgeaiError
 if TYPE_CHECKING:
     from edgeai.cli.support_cleaner import Cleaner
     from edgeai.config import DeviceConfig
+    from edgeai.spool import Spool
 
 LINES: Final = 5000
 """Of the log, the last so many."""
@@ -141,16 +143,19 @@ class _Archive:
     def _of_running(self, config: DeviceConfig) -> None:
         from edgeai.cli.device import existing_spool
         from edgeai.health import read_health
-        from edgeai.metrics import metrics_text
 
         try:
-            spool = existing_spool(config)
-            health = read_health(spool, config)
+            with closing(existing_spool(config)) as spool:
+                health = read_health(spool, config)
+                self._cleaner.keep_digests(deployment.digest for deployment in health.deployments)
+                self._add("health.json", health.as_dict)
+                self._measured(spool, config)
         except (EdgeaiError, OSError) as error:
             self._note("health.json, metrics.txt", error)
-            return
-        self._cleaner.keep_digests(deployment.digest for deployment in health.deployments)
-        self._add("health.json", health.as_dict)
+
+    def _measured(self, spool: Spool, config: DeviceConfig) -> None:
+        from edgeai.metrics import metrics_text
+
         try:
             self._parts["metrics.txt"] = self._cleaner.text(metrics_text(spool, config))
         except (EdgeaiError, OSError) as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError, Outcome, Result, SpoolError, SpoolFull
+from edgeai.cli.main import run
 from edgeai.spool import Job, Selection, Spool, Station, is_legacy
 from edgeai.spool.database import translated
 from edgeai.spool.schema import MAJOR, MINOR, SCHEMA_VERSION
@@ -68,6 +69,34 @@ def test_every_row_is_there_after_the_migration(folder: Path) -> None:
     assert (held.plugin, held.step) == ("openvino", "open")
     assert [item.code for item in spool.recent(10)] == ["pixels.dimensions", "pixels.short", ""]
     spool.close()
+
+
+LOOKS = {
+    "status": ("status", "{profile}"),
+    "status, pardon": ("status", "{profile}", "--pardon", "openvino"),
+    "selftest": ("selftest", "{profile}"),
+    "messages list": ("messages", "list", "{profile}"),
+    "messages retry": ("messages", "retry", "{profile}", "--all"),
+    "rerun": ("rerun", "{profile}"),
+    "doctor": ("doctor", "{profile}"),
+    "support": ("support", "{profile}", "--no-doctor", "--out", "{out}"),
+}
+
+
+@pytest.mark.parametrize("words", LOOKS.values(), ids=LOOKS)
+def test_no_command_but_run_brings_the_spool_forward(folder: Path, words: tuple[str, ...]) -> None:
+    """The older version may still be at work there, and could not open it any more."""
+    profile = folder.parent / "cart.toml"
+    (folder.parent / "a.edgeai").touch()
+    profile.write_text(
+        '[device]\nid = "cart-1"\nsite = "trial"\ndata_dir = "."\n'
+        '[[deployments]]\nname = "probe"\nbundle = "a.edgeai"\n'
+    )
+    before = (folder / "spool.sqlite").read_bytes()
+    status = run([word.format(profile=profile, out=folder.parent / "support.zip") for word in words])
+    assert (folder / "spool.sqlite").read_bytes() == before
+    assert is_legacy(folder / "spool.sqlite")
+    assert status == (0 if words[0] == "support" else 1)
 
 
 def test_who_only_looks_changes_nothing(folder: Path) -> None:
