@@ -21,6 +21,8 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 SIDE = 24
 
 

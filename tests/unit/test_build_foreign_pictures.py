@@ -21,6 +21,8 @@ from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.testing.require import require
 
+pytestmark = pytest.mark.slow
+
 SIDE = 16
 
 
