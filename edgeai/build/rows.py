@@ -78,10 +78,7 @@ class Row:
         Raises:
             DataRejected: ``data.value-invalid``.
         """
-        try:
-            value = float(self.values[column])
-        except ValueError:
-            value = math.nan
+        value = self._read(column)
         if not math.isfinite(value):
             raise self._invalid(column, "a number")
         return value
@@ -92,13 +89,17 @@ class Row:
         Raises:
             DataRejected: ``data.value-invalid``.
         """
-        try:
-            value = float(self.values[column])
-        except ValueError:
-            value = math.nan
+        value = self._read(column)
         if not (math.isfinite(value) and value > 0):
             raise self._invalid(column, "a number above 0")
         return value
+
+    def _read(self, column: str) -> float:
+        """NaN where it is no number."""
+        try:
+            return float(self.values[column])
+        except ValueError:
+            return math.nan
 
     def _invalid(self, column: str, wanted: str) -> DataRejected:
         return self.wrong(f"{column} is {self.values[column]!r}, not {wanted}", code="data.value-invalid")

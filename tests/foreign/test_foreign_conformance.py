@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from edgeai.api import TensorSpec
 from edgeai.testing.conformance import JudgeConformance, TaskConformance
 
 OUTPUTS = (TensorSpec(name="length", dtype="float32", shape=(1, 1)),)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _found() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).resolve().parent))
-        yield
-    sys.modules.pop("acme_gauge", None)
 
 
 class TestGauge(TaskConformance):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,14 +14,6 @@ from edgeai.api import Judge, Judged, Objective, Panel, Share, TaskRequest, Tens
 from edgeai.testing.conformance import JudgeConformance
 
 OUTPUTS = (TensorSpec(name="length", dtype="float32", shape=(1, 1)),)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _found() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(Path(__file__).resolve().parent))
-        yield
-    sys.modules.pop("acme_gauge", None)
 
 
 class Rules(JudgeConformance):
