@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -220,11 +221,16 @@ class Cart:
         return found
 
     def kill(self, role: str) -> bool:
-        """``kill -9``; whether there was such a process."""
+        """``kill -9``, until it is dead: no answer of it is heard afterwards; whether there was such a process."""
         pid = self.processes().get(role, 0)
         if pid:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                process = os.pidfd_open(pid)
+                try:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    select.select([process], [], [])
+                finally:
+                    os.close(process)
                 return True
         return False
 
