@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks import cart, images, process, spool, throughput
 from benchmarks.cine import cine
+from benchmarks.digest import digest
 from benchmarks.machine import machine
 from benchmarks.networks import built
 from benchmarks.pruning import pruning
@@ -33,6 +34,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "arrival": cart.arrival,
     "cart": throughput.cart,
     "receive": cart.receive,
+    "digest": digest,
     "together": together,
     "spool": spool.growth,
     "cold": process.cold_start,

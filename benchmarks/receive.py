@@ -183,7 +183,7 @@ class Receiver:
         self._process = spawn.Process(target=serve, args=(there, *arguments), daemon=True)
         self._process.start()
         self._address = ("127.0.0.1", str(self._pipe.recv()))
-        self._figures: list[float] = []
+        self.figures: list[float] = []
 
     def measure(self, file: Path, instances: int) -> None:
         """One round of ``storescu``, without its own start and association."""
@@ -192,13 +192,13 @@ class Receiver:
         first = time.perf_counter() - started
         started = time.perf_counter()
         subprocess.run(["storescu", "+II", "--repeat", str(instances), *self._address, str(file)], check=True)
-        self._figures.append((time.perf_counter() - started - first) / (instances - 1) * 1000)
+        self.figures.append((time.perf_counter() - started - first) / (instances - 1) * 1000)
 
     def close(self) -> float:
         """Median milliseconds an instance."""
         self._process.kill()
         self._process.join()
-        return statistics.median(self._figures)
+        return statistics.median(self.figures)
 
 
 class Bare:
