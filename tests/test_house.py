@@ -102,8 +102,8 @@ OWNERS = {
     "pynetdicom": {"dicom", "testing"},
     "pydicom": {"dicom", "testing", "cli/demo_files.py"},
     "sqlite3": {"spool"},
-    "pydantic": {"config/", "build"},
-    "msgspec": {"bundle", "build"},
+    "pydantic": {"config/"},
+    "msgspec": {"bundle"},
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},
@@ -153,17 +153,17 @@ def test_the_core_brings_no_engine_no_opencv_and_no_tensorflow() -> None:
 
 
 TASKS_BY_NAME = {
-    "build/guessing.py": "a first try asks which of two kinds of answer a model gives",
-    "build/foreign_known.py": "the same, of a model that somebody else made",
-    "cli/build.py": "what a first try takes when nobody says",
-    "cli/pack.py": "the same",
-    "config/tables.py": "an example in a description",
-    "doctor/engines.py": "which command installs what is missing",
+    "edgeai_workbench/guessing.py": "a first try asks which of two kinds of answer a model gives",
+    "edgeai_workbench/foreign_known.py": "the same, of a model that somebody else made",
+    "edgeai/cli/build.py": "what a first try takes when nobody says",
+    "edgeai/cli/pack.py": "the same",
+    "edgeai/config/tables.py": "an example in a description",
+    "edgeai/doctor/engines.py": "which command installs what is missing",
 }
-"""Files of the core in which the name of a task may stand, and why."""
+"""Files of the core and of the workbench in which the name of a task may stand, and why."""
 
 
-def test_the_core_names_no_task_and_no_figure() -> None:
+def test_no_host_names_a_task_or_a_figure() -> None:
     """Whatever is particular to a task stands with the task: a third party's is no worse off than ours."""
     from edgeai_tasks.classify import SPEC as classify
     from edgeai_tasks.classify.figures import NAMES as of_classes
@@ -172,9 +172,10 @@ def test_the_core_names_no_task_and_no_figure() -> None:
 
     words = {classify.name, segment.name, *of_classes, *of_masks} - {"accuracy", "precision"}  # words of other things
     named = {
-        str(path.relative_to(ROOT / "edgeai"))
+        str(path.relative_to(package.parent))
+        for package in (ROOT / "edgeai", ROOT / "plugins/edgeai-workbench/edgeai_workbench")
         for path in SOURCES
-        if path.is_relative_to(ROOT / "edgeai") and "testing" not in path.parts
+        if path.is_relative_to(package) and "testing" not in path.parts
         for node in _nodes(path)
         if isinstance(node, ast.Constant) and node.value in words
     }

@@ -22,10 +22,10 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileMetaDataset
 from rich._export_format import CONSOLE_SVG_FORMAT
 
-from edgeai.build.drawings import head
 from edgeai.cli import demo, demo_table
 from edgeai.cli.overlay import Overlays
 from edgeai.model import open_model
+from edgeai_workbench.drawings import head
 
 HERE = Path(__file__).resolve().parent
 MODELS = HERE.parent.parent / "models"

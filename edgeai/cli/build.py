@@ -10,7 +10,7 @@ import typer
 from edgeai.cli.given import given, refuse_unused
 
 if TYPE_CHECKING:
-    from edgeai.build.comparison import Comparison, Row
+    from edgeai_workbench.comparison import Comparison, Row
 
 FIRST = ("task", "labels", "calibration", "mode", "values", "size")
 """Options of a first try."""
@@ -78,10 +78,10 @@ def command(
 
       edgeai build my.keras --task classify --labels labels.txt --calibration ~/pictures
     """
-    from edgeai.build.building import build_card
-    from edgeai.build.first import first_card
-    from edgeai.build.first_checks import Wish
     from edgeai.cli.progress import progress_line
+    from edgeai_workbench.building import build_card
+    from edgeai_workbench.first import first_card
+    from edgeai_workbench.first_checks import Wish
 
     with progress_line() as progress:
         folder, root, first = target, data, _is_model(ctx, target)
@@ -113,7 +113,7 @@ def _is_model(ctx: typer.Context, target: Path) -> bool:
         ConfigError: ``build.foreign-model``: it is neither, and cannot be compared with a Keras parent.
         BadParameter: such an option.
     """
-    from edgeai.build.as_is import refuse_to_build
+    from edgeai_workbench.as_is import refuse_to_build
 
     if target.suffix == ".keras" and not target.is_dir():
         refuse_unused(ctx, ["data"], "it is of a card; for a .keras file --calibration says where the images are")
@@ -124,7 +124,7 @@ def _is_model(ctx: typer.Context, target: Path) -> bool:
 
 
 def _given(data: Path | None, folder: Path) -> Path:
-    from edgeai.build.card import read_card
+    from edgeai_workbench.card import read_card
 
     if data is None:
         read_card(folder)  # one that is missing or wrong is said first
@@ -143,7 +143,7 @@ def _print(comparison: Comparison) -> None:
 
 
 def _cells(row: Row, main: str) -> tuple[str, ...]:
-    from edgeai.build.report.words import faster, smaller
+    from edgeai_workbench.report.words import faster, smaller
 
     figure, drop = row.figures.get(main), row.drops.get(main)
     shown = (f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})",) if figure else (("",) if main else ())

@@ -25,8 +25,8 @@ from edgeai.cli.evaluate import (
 from edgeai.cli.given import check_bundle, given
 
 if TYPE_CHECKING:
-    from edgeai.build.contenders import Contender, EngineWish
-    from edgeai.build.evaluation import Comparison, Difference
+    from edgeai_workbench.contenders import Contender, EngineWish
+    from edgeai_workbench.evaluation import Comparison, Difference
 
 Side: TypeAlias = tuple[Path, str | None]
 """A file, and the artifact of it that is meant."""
@@ -65,9 +65,9 @@ def command(
 
     Exit status: 0 when compared; 2 when the data or the command cannot be used; 1 otherwise.
     """
-    from edgeai.build.contenders import EngineWish, eligible, samples_of
-    from edgeai.build.evaluation import compare
     from edgeai.cli.progress import progress_line
+    from edgeai_workbench.contenders import EngineWish, eligible, samples_of
+    from edgeai_workbench.evaluation import compare
 
     sides = _sides(a, b)
     for path, _ in sides:
@@ -113,7 +113,7 @@ def _sides(a: str, b: str) -> list[Side]:
 @contextmanager
 def _opened(sides: list[Side], wish: EngineWish) -> Iterator[tuple[Contender, Contender]]:
     """Both, bundles first: a ``.keras`` file borrows transforms and task of the bundle beside it."""
-    from edgeai.build.contenders import open_contender, open_keras
+    from edgeai_workbench.contenders import open_contender, open_keras
 
     found: dict[int, Contender] = {}
     with ExitStack() as stack:

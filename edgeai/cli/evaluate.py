@@ -14,8 +14,8 @@ from edgeai.api.errors import ConfigError
 from edgeai.cli.given import check_backends, check_bundle, given
 
 if TYPE_CHECKING:
-    from edgeai.build.contenders import Contender
-    from edgeai.build.evaluation import Score, Scores
+    from edgeai_workbench.contenders import Contender
+    from edgeai_workbench.evaluation import Score, Scores
 
 
 Data = Annotated[
@@ -64,9 +64,9 @@ def command(
 
     Exit status: 0 when judged; 2 when the data or the command cannot be used; 1 otherwise.
     """
-    from edgeai.build.contenders import EngineWish, eligible, open_contender, samples_of
-    from edgeai.build.evaluation import score
     from edgeai.cli.progress import progress_line
+    from edgeai_workbench.contenders import EngineWish, eligible, open_contender, samples_of
+    from edgeai_workbench.evaluation import score
 
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
@@ -91,7 +91,7 @@ def command(
 
 def check_words(split: str, backend: str, *bundles: Path) -> None:
     """Refuse a split that no card has, and a backend that nobody provides."""
-    from edgeai.build.contenders import SPLITS
+    from edgeai_workbench.contenders import SPLITS
 
     if split not in SPLITS:
         raise typer.BadParameter(f"one of {', '.join(SPLITS)}", param_hint="--split")

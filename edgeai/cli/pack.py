@@ -12,7 +12,7 @@ from edgeai.cli.given import refuse_unused
 from edgeai.cli.progress import progress_line
 
 if TYPE_CHECKING:
-    from edgeai.build.agreement import Agreement
+    from edgeai_workbench.agreement import Agreement
 
 COLUMNS = ("artifact", "", "measured on", "furthest from parent", "of what is allowed")
 
@@ -75,7 +75,7 @@ def command(
 
       edgeai pack theirs.tflite --labels labels.txt --images ~/pictures --values -1 1
     """
-    from edgeai.build.pack import pack_card
+    from edgeai_workbench.pack import pack_card
 
     known: dict[str, Any] = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs}
     known |= {"values": values, "mode": mode}
@@ -107,8 +107,8 @@ def _is_card(target: Path) -> bool:
 def _foreign(
     target: Path, out: Path, known: Mapping[str, Any], progress: Callable[[str], None]
 ) -> tuple[Path, tuple[str, ...]]:
-    from edgeai.build.foreign import foreign_card
-    from edgeai.build.foreign_known import Foreign
+    from edgeai_workbench.foreign import foreign_card
+    from edgeai_workbench.foreign_known import Foreign
 
     made = foreign_card(target, out=out, known=Foreign(**known), progress=progress)
     return made.folder, made.notes

@@ -36,8 +36,8 @@ def command(
 
     Exit status: 0 when trained; 2 when the card or the command cannot be used; 1 otherwise.
     """
-    from edgeai.build.training import check_recipe, train
     from edgeai.cli.progress import progress_line
+    from edgeai_workbench.training import check_recipe, train
 
     check_recipe(card_folder)
     root = given(data, "--data", "a card is trained on its samples, so say where they are")

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from guard import fastpaths
 
 from edgeai.api import Outcome
-from edgeai.build.card import read_card
 from edgeai.model import open_model
+from edgeai_workbench.card import read_card
 
 HERE = Path(__file__).resolve().parent
 LABELS = ("radiograph", "ultrasound", "other")

@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 from guard import dataset, radiograph, slices, ultrasound
 
-from edgeai.build.card import file_digest, read_card
-from edgeai.build.golden import Golden, write_golden
-from edgeai.build.repetition import processor
+from edgeai_workbench.card import file_digest, read_card
+from edgeai_workbench.golden import Golden, write_golden
+from edgeai_workbench.repetition import processor
 
 HERE = Path(__file__).resolve().parent
 CHUNK = 500

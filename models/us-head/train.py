@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from edgeai.api import Batch
-from edgeai.build.drawings import head
-from edgeai.build.reference import begin
 from edgeai_keras.architectures import build
 from edgeai_keras.training import cross_validate, fit, predict, save, set_seed
+from edgeai_workbench.drawings import head
+from edgeai_workbench.reference import begin
 
 SIZE, BATCH = 256, 8
 HALF = {"epochs": 40, "patience": 40, "learning_rate": 2e-3}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeai.build.drawings import chest
-from edgeai.build.reference import begin
 from edgeai_keras.architectures import build
 from edgeai_keras.training import cross_validate, fit, predict, save, set_seed
+from edgeai_workbench.drawings import chest
+from edgeai_workbench.reference import begin
 
 BATCH = 64
 LEARNING: dict[str, Any] = {"epochs": 40, "patience": 12, "learning_rate": 1e-3}

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edgeai.api import Array, ConvertRequest, OpenRequest, Tensors, TensorSpec
-from edgeai.build.drawings import chest, head
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
+from edgeai_workbench.drawings import chest, head
 
 keras = pytest.importorskip("keras")
 architectures = pytest.importorskip("edgeai_keras.architectures")

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeai.build.card import read_card
 from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.testing.distributions import write_fake_distribution
 from edgeai.testing.require import require
+from edgeai_workbench.card import read_card
 
 HERE = Path(__file__).resolve().parent
 SIDE = 24

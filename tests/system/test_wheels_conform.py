@@ -14,7 +14,9 @@ import pytest
 from edgeai.testing.require import require
 
 ROOT = Path(__file__).parents[2]
-PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").is_file())
+PLUGINS = sorted(
+    path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml") if "edgeai.plugins" in path.read_text()
+)
 NO_TENSORFLOW = "import sys\nsys.modules.update(dict.fromkeys(['tensorflow', 'keras']))\n"
 
 

@@ -28,10 +28,10 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.api.tensors import DTYPES
-from edgeai.build.apart import confinement, opened_apart, wire
-from edgeai.build.apart.confinement import find_confinement
 from edgeai.testing.distributions import write_fake_distribution
 from edgeai.testing.require import require
+from edgeai_workbench.apart import confinement, opened_apart, wire
+from edgeai_workbench.apart.confinement import find_confinement
 
 pytestmark = pytest.mark.slow
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeai.build.card import read_card
-from edgeai.build.variants import VARIANTS
 from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.testing.require import require
+from edgeai_workbench.card import read_card
+from edgeai_workbench.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
 

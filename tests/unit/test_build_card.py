@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError
-from edgeai.build.card import Card, Recipe, check_model, read_card
-from edgeai.build.card_reference import SECTIONS, written
-from edgeai.build.tables import Table
 from edgeai.bundle.manifest import Tolerance
+from edgeai_workbench.card import Card, Recipe, check_model, read_card
+from edgeai_workbench.card_reference import SECTIONS, written
+from edgeai_workbench.tables import Table
 
 CARD = """
 schema = 1
@@ -218,7 +218,7 @@ def test_another_keras_file_than_the_cards_is_refused(folder: Path) -> None:
 
 def test_the_reference_holds_every_table_and_key(repo_root: Path) -> None:
     text = (repo_root / "docs" / "reference" / "card.md").read_text(encoding="utf-8")
-    assert text == written(text), "run: python -m edgeai.build.card_reference docs/reference/card.md"
+    assert text == written(text), "run: python -m edgeai_workbench.card_reference docs/reference/card.md"
     assert {table for _, table in SECTIONS} == {Card, *Table.__subclasses__()}
 
 

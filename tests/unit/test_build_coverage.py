@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeai.build.metrics import Design, Figure, difference_of, interval, interval_of
-from edgeai.build.metrics.areas import Area
-from edgeai.build.metrics.shares import Share
 from edgeai_tasks.classify.figures import Classified, auc_roc_over
+from edgeai_workbench.metrics import Design, Figure, difference_of, interval, interval_of
+from edgeai_workbench.metrics.areas import Area
+from edgeai_workbench.metrics.shares import Share
 
 pytestmark = pytest.mark.slow
 

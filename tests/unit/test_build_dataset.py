@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from edgeai.api import Array, DataRejected, Judge, TensorSpec
-from edgeai.build.card import Card, read_card
-from edgeai.build.cells import TablePicture
-from edgeai.build.dataset import digest, read_folder, read_split, read_splits
-from edgeai.build.judges import judge_by_plugins
-from edgeai.build.separate import check_apart
-from edgeai.build.splits import Dataset, Split
 from edgeai.bundle.manifest import TaskUse
 from edgeai.testing.phantoms import ramp, write_instance
 from edgeai_tasks.classify.judge import Labels
 from edgeai_tasks.segment.truth import flags_of
+from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.cells import TablePicture
+from edgeai_workbench.dataset import digest, read_folder, read_split, read_splits
+from edgeai_workbench.judges import judge_by_plugins
+from edgeai_workbench.separate import check_apart
+from edgeai_workbench.splits import Dataset, Split
 
 CLASSIFY = TaskUse(name="classify", options={"labels": ["normal", {"label": "pneumonia"}]})
 LABELS = judge_by_plugins(["classify"], CLASSIFY, (TensorSpec(name="out", dtype="float32", shape=(1, 2)),))

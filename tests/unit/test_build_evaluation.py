@@ -27,18 +27,18 @@ from edgeai.api import (
     TaskRequest,
     TensorSpec,
 )
-from edgeai.build.answers import Answers, agreement, answer
-from edgeai.build.cells import TablePicture
-from edgeai.build.dataset import Sample
-from edgeai.build.evaluation import compare, drop, score
-from edgeai.build.metrics import Undefined
-from edgeai.build.prepared import Prepared
 from edgeai.bundle.manifest import TaskUse
 from edgeai.testing.examples import instance_ref
 from edgeai_tasks.classify import SPEC as CLASSIFY
 from edgeai_tasks.classify.judge import Labels, Stated
 from edgeai_tasks.segment import SPEC as MASKS
 from edgeai_tasks.segment.judge import PackedMask
+from edgeai_workbench.answers import Answers, agreement, answer
+from edgeai_workbench.cells import TablePicture
+from edgeai_workbench.dataset import Sample
+from edgeai_workbench.evaluation import compare, drop, score
+from edgeai_workbench.metrics import Undefined
+from edgeai_workbench.prepared import Prepared
 
 LABELS = ("ap", "pa")
 BINARY = TaskUse(name="classify", options={"mode": "binary", "labels": list(LABELS), "activation": "none"})

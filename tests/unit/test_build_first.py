@@ -14,12 +14,12 @@ import pytest
 from PIL import Image
 
 from edgeai.api import DataRejected, EdgeaiError
-from edgeai.build.card import Card, read_card
-from edgeai.build.first import First, first_card, is_untouched, leave_out
-from edgeai.build.first_checks import Wish
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
+from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.first import First, first_card, is_untouched, leave_out
+from edgeai_workbench.first_checks import Wish
 
 pytestmark = pytest.mark.slow
 
@@ -107,7 +107,7 @@ def test_the_range_is_what_the_first_layers_take(
     assert ("assumed" in said) == (not layers(keras))
     registry = Registry.of(["transforms"])
     spec = card.for_manifest()["inputs"][0].spec()
-    from edgeai.build.pictures import load
+    from edgeai_workbench.pictures import load
 
     tensor, _ = Pipeline(card.transforms, registry.transforms, spec).prepare(load(pictures / "bright" / "1.png"))
     assert 0.6 * white < tensor.mean() < 0.9 * white, "a picture keeps its own grey levels"
@@ -225,8 +225,8 @@ def test_what_does_not_fit_is_said_before_tensorflow_is_there_and_nothing_is_wri
             (tmp_path / "l.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
         wish = wish | {"labels": tmp_path / "l.txt"}
     script = (
-        "import sys; from pathlib import Path; from edgeai.build.first import first_card\n"
-        "from edgeai.build.first_checks import Wish; from edgeai.api import EdgeaiError\n"
+        "import sys; from pathlib import Path; from edgeai_workbench.first import first_card\n"
+        "from edgeai_workbench.first_checks import Wish; from edgeai.api import EdgeaiError\n"
         f"wish = { ({'images': pictures} | wish)!r}\n"
         "try: first_card(Path(sys.argv[1]), out=Path(sys.argv[2]), wish=Wish(**wish))\n"
         "except EdgeaiError as error: print(error.code, error, error.remedy)\n"

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from edgeai.api import ConfigError, DataRejected, OpenRequest, Outcome, TaskFailed, TensorMismatch
-from edgeai.build.building import build_card
-from edgeai.build.card import read_card
-from edgeai.build.foreign import Foreign, foreign_card
-from edgeai.build.pack import pack_card
-from edgeai.build.pictures import load
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
+from edgeai_workbench.building import build_card
+from edgeai_workbench.card import read_card
+from edgeai_workbench.foreign import Foreign, foreign_card
+from edgeai_workbench.pack import pack_card
+from edgeai_workbench.pictures import load
 
 pytestmark = pytest.mark.slow
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgeai.api import ConfigError
-from edgeai.build.foreign import Foreign, foreign_card
-from edgeai.build.foreign_known import arrays_in, check_known, refused
-from edgeai.build.guessing import lines_of
+from edgeai_workbench.foreign import Foreign, foreign_card
+from edgeai_workbench.foreign_known import arrays_in, check_known, refused
+from edgeai_workbench.guessing import lines_of
 
 
 def _refused(tmp_path: Path, **known: Any) -> str:

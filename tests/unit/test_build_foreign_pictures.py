@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from edgeai.api import ConfigError, Outcome
-from edgeai.build.card import read_card
-from edgeai.build.foreign import foreign_card
-from edgeai.build.foreign_known import Foreign
-from edgeai.build.pack import pack_card
-from edgeai.build.pictures import load
 from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.testing.require import require
+from edgeai_workbench.card import read_card
+from edgeai_workbench.foreign import foreign_card
+from edgeai_workbench.foreign_known import Foreign
+from edgeai_workbench.pack import pack_card
+from edgeai_workbench.pictures import load
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError, GateFailed
-from edgeai.build.card import Card, Gates
-from edgeai.build.gates import (
+from edgeai_workbench.card import Card, Gates
+from edgeai_workbench.gates import (
     JUDGEMENT,
     Measured,
     Verdict,

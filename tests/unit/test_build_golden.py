@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from edgeai.build.golden import Golden, rounded
 from edgeai.bundle.manifest import Tolerance
+from edgeai_workbench.golden import Golden, rounded
 
 ANSWERS = arrays.arrays(np.float32, 1024, elements=st.floats(-3e6, 3e6, width=32))
 ABSOLUTE = st.floats(1e-6, 10.0)

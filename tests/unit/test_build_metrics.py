@@ -12,15 +12,15 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from edgeai.api import EvaluationFailed
-from edgeai.build.metrics import Design, Undefined, by_name, interval
-from edgeai.build.metrics import detection as det
-from edgeai.build.metrics import regression as reg
-from edgeai.build.metrics.areas import Area, spread_of
-from edgeai.build.metrics.bootstrap import two_sided_p
-from edgeai.build.metrics.paired import mcnemar
 from edgeai_tasks.classify import figures as cls
 from edgeai_tasks.classify.figures import Classified
 from edgeai_tasks.segment import figures as seg
+from edgeai_workbench.metrics import Design, Undefined, by_name, interval
+from edgeai_workbench.metrics import detection as det
+from edgeai_workbench.metrics import regression as reg
+from edgeai_workbench.metrics.areas import Area, spread_of
+from edgeai_workbench.metrics.bootstrap import two_sided_p
+from edgeai_workbench.metrics.paired import mcnemar
 
 RNG = np.random.default_rng(7)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError, GateFailed
-from edgeai.build.openings import OPENINGS, open_test, read_openings
+from edgeai_workbench.openings import OPENINGS, open_test, read_openings
 
 DATA, OTHER = "sha256:data", "sha256:other"
 

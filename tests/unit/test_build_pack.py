@@ -26,14 +26,14 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
-from edgeai.build import pack as pack_module
-from edgeai.build.agreement import measure
-from edgeai.build.golden import Golden, read_golden, write_golden
-from edgeai.build.pack import pack_card
 from edgeai.bundle.manifest import Tolerance
 from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
+from edgeai_workbench import pack as pack_module
+from edgeai_workbench.agreement import measure
+from edgeai_workbench.golden import Golden, read_golden, write_golden
+from edgeai_workbench.pack import pack_card
 
 pytestmark = pytest.mark.slow
 

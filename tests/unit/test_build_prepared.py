@@ -10,16 +10,16 @@ import pytest
 from PIL import Image
 
 from edgeai.api import Array, ConfigError, DataRejected, Judge, TensorSpec, Truth
-from edgeai.build import pictures
-from edgeai.build.cells import TablePicture
-from edgeai.build.dataset import Sample
-from edgeai.build.judges import judge_by_plugins
-from edgeai.build.prepared import Prepared, batches, prepare
 from edgeai.bundle.manifest import TaskUse, TransformStep
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_tasks.classify.judge import Labels
 from edgeai_tasks.segment.truth import source_mask
+from edgeai_workbench import pictures
+from edgeai_workbench.cells import TablePicture
+from edgeai_workbench.dataset import Sample
+from edgeai_workbench.judges import judge_by_plugins
+from edgeai_workbench.prepared import Prepared, batches, prepare
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 UNIT = TransformStep(transform="normalise", options={"mode": "full_range"})

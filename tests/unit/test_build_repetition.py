@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgeai.build.golden import Golden
-from edgeai.build.repetition import Recorded, processor, repetition
+from edgeai_workbench.golden import Golden
+from edgeai_workbench.repetition import Recorded, processor, repetition
 
 X86 = """\
 processor\t: 0

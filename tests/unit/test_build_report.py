@@ -12,13 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeai.build.card import Card, read_card
-from edgeai.build.comparison import Comparison, Figure, Row
-from edgeai.build.gates import Verdict
-from edgeai.build.report import Picture, markdown, write_report
-from edgeai.build.report.pictures import draw_standing, pareto
-from edgeai.build.report.words import faster, headline, sentence, smaller
 from edgeai.testing.require import require
+from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.comparison import Comparison, Figure, Row
+from edgeai_workbench.gates import Verdict
+from edgeai_workbench.report import Picture, markdown, write_report
+from edgeai_workbench.report.pictures import draw_standing, pareto
+from edgeai_workbench.report.words import faster, headline, sentence, smaller
 
 
 @pytest.fixture

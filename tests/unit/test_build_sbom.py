@@ -15,10 +15,10 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from edgeai.build.card import Card, read_card
-from edgeai.build.convert import Artifact
-from edgeai.build.sbom import licence_text, sbom_of
-from edgeai.build.tools import Tool, licence_of, tools_of
+from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.convert import Artifact
+from edgeai_workbench.sbom import licence_text, sbom_of
+from edgeai_workbench.tools import Tool, licence_of, tools_of
 
 DIGEST = "sha256:" + "ab" * 32
 ARTIFACT = Artifact(
@@ -132,8 +132,8 @@ def test_an_artifact_of_unknown_tools_still_names_its_converter(card: Card) -> N
 @pytest.mark.slow
 def test_other_processes_write_the_same_bytes(card: Card, folder: Path) -> None:
     code = (
-        "import sys, msgspec; from pathlib import Path; from edgeai.build.card import read_card;"
-        "from edgeai.build.convert import Artifact; from edgeai.build.sbom import sbom_of;"
+        "import sys, msgspec; from pathlib import Path; from edgeai_workbench.card import read_card;"
+        "from edgeai_workbench.convert import Artifact; from edgeai_workbench.sbom import sbom_of;"
         "artifact = msgspec.json.decode(sys.argv[2], type=Artifact);"
         "sys.stdout.buffer.write(sbom_of(read_card(Path(sys.argv[1])), [artifact]))"
     )

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from edgeai.api import EdgeaiError, InferenceFailed, Outcome, TensorSpec
-from edgeai.build.agreement import Agreement, measure
-from edgeai.build.foreign import Foreign, foreign_card
-from edgeai.build.golden import Golden
-from edgeai.build.pack import pack_card
 from edgeai.bundle.manifest import Tolerance
 from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.plugins import Registry
 from edgeai.testing import fakes
 from edgeai.testing.require import require
+from edgeai_workbench.agreement import Agreement, measure
+from edgeai_workbench.foreign import Foreign, foreign_card
+from edgeai_workbench.golden import Golden
+from edgeai_workbench.pack import pack_card
 
 pytestmark = pytest.mark.slow
 
@@ -119,7 +119,9 @@ def test_an_engine_that_does_not_notice_is_asked_twice(
     sound = foreign_card(path, out=tmp_path / "sound", known=Foreign()).folder
     monkeypatch.setattr("edgeai_tflite.opening.kept_by", lambda *given, **more: state.Kept())
     for module in ("foreign", "pack"):  # in this process, where the engine notices nothing
-        monkeypatch.setattr(f"edgeai.build.{module}.opened_apart", lambda backend, *more: nullcontext((backend, "")))
+        monkeypatch.setattr(
+            f"edgeai_workbench.{module}.opened_apart", lambda backend, *more: nullcontext((backend, ""))
+        )
     for call in (
         lambda: foreign_card(path, out=tmp_path / "out", known=Foreign()),
         lambda: pack_card(sound, out=tmp_path / "out"),

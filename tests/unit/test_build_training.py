@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
-from edgeai.build.card import file_digest, read_card
-from edgeai.build.repetition import processor
-from edgeai.build.training import environment, record, train
 from edgeai.cli.main import run
+from edgeai_workbench.card import file_digest, read_card
+from edgeai_workbench.repetition import processor
+from edgeai_workbench.training import environment, record, train
 
 pytest.importorskip("tomlkit")
 

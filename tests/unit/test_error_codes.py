@@ -145,7 +145,7 @@ def test_a_precision_that_a_converter_does_not_make(fakes: Registry, tmp_path: P
 
 
 def test_a_format_that_nobody_opens() -> None:
-    from edgeai.build.convert import backend_of
+    from edgeai_workbench.convert import backend_of
 
     assert code_of(lambda: backend_of(Registry.of_plugins([]), "tflite"), ConversionFailed) == "convert.no-backend"
 
@@ -286,13 +286,13 @@ def test_a_demo_without_its_files_or_its_model(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_build_host_without_the_extra() -> None:
-    from edgeai.build.extra import needed
+    from edgeai_workbench.extra import needed
 
     assert code_of(lambda: needed("no_such_library.part"), ConfigError) == "build.extra-missing"
 
 
 def test_a_task_that_no_folder_speaks_of_and_that_cannot_be_trained(tmp_path: Path) -> None:
-    from edgeai.build.workshop import objective_of, samples_of
+    from edgeai_workbench.workshop import objective_of, samples_of
 
     judge: Any = SimpleNamespace(objective=None, folders={}, labels=("head",))
     card: Any = SimpleNamespace(dataset=None, task=SimpleNamespace(name="measure", options={}))
@@ -302,7 +302,7 @@ def test_a_task_that_no_folder_speaks_of_and_that_cannot_be_trained(tmp_path: Pa
 
 
 def test_what_a_converter_says_it_wrote_must_be_there(tmp_path: Path) -> None:
-    from edgeai.build.convert import _below
+    from edgeai_workbench.convert import _below
 
     spec: Any = SimpleNamespace(name="unpack")
     assert code_of(lambda: _below(tmp_path / "model.bin", tmp_path, spec), ConversionFailed) == "convert.nothing"

@@ -29,9 +29,6 @@ from edgeai.api import (
     TaskSpec,
     TensorSpec,
 )
-from edgeai.build.card import Gates
-from edgeai.build.gates import Measured, judge
-from edgeai.build.judges import judge_of
 from edgeai.bundle.manifest import ArtifactDecl, TaskUse
 from edgeai.hosting import PluginInfo, hosted_spec
 from edgeai.plugins import Registry, load_from
@@ -39,6 +36,9 @@ from edgeai.testing.distributions import write_fake_distribution, write_fakes
 from edgeai.testing.examples import example_frame, instance_ref
 from edgeai_tasks.classify.figures import operating_point
 from edgeai_tasks.classify.judge import Labels, Stated
+from edgeai_workbench.card import Gates
+from edgeai_workbench.gates import Measured, judge
+from edgeai_workbench.judges import judge_of
 
 INFO = PluginInfo("acme", "acme", "acme-tasks", "7")
 REQUEST = TaskRequest(options={}, outputs=(TensorSpec(name="out", dtype="float32", shape=(1, 1)),))

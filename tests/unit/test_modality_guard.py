@@ -13,11 +13,11 @@ import pydicom.data
 import pytest
 
 from edgeai.api import Finding, Outcome, Result
-from edgeai.build.card import check_model, file_digest, read_card
-from edgeai.build.pack import pack_card
 from edgeai.bundle.reader import open_bundle, read_manifest
 from edgeai.model import Model, open_model
 from edgeai.testing.require import require
+from edgeai_workbench.card import check_model, file_digest, read_card
+from edgeai_workbench.pack import pack_card
 
 pytestmark = pytest.mark.slow
 

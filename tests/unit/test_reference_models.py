@@ -11,17 +11,17 @@ import pytest
 
 from edgeai import open_model
 from edgeai.api import Array, OpenRequest
-from edgeai.build import pictures
-from edgeai.build.card import Card, check_model, read_card
-from edgeai.build.dataset import digest, read_splits
-from edgeai.build.drawings import chest, head
-from edgeai.build.golden import Golden, read_golden
-from edgeai.build.judges import judge_by_plugins
-from edgeai.build.pack import pack_card
 from edgeai.bundle.reader import read_manifest
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
+from edgeai_workbench import pictures
+from edgeai_workbench.card import Card, check_model, read_card
+from edgeai_workbench.dataset import digest, read_splits
+from edgeai_workbench.drawings import chest, head
+from edgeai_workbench.golden import Golden, read_golden
+from edgeai_workbench.judges import judge_by_plugins
+from edgeai_workbench.pack import pack_card
 
 pytestmark = pytest.mark.slow
 

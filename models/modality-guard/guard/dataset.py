@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import Frame, Geometry, InstanceRef, Transform
-from edgeai.build.card import Card
 from edgeai.plugins import Registry
+from edgeai_workbench.card import Card
 from guard import natural, ordinary, pictures, radiograph, slices, ultrasound
 from guard.distort import distort, stored
 from guard.fields import Plane, rescale, smooth_field, warp

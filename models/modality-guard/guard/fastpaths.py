@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import EdgeaiError, Frame, Geometry, InstanceRef
-from edgeai.build.card import Card
 from edgeai.bundle.manifest import TransformStep
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
+from edgeai_workbench.card import Card
 from guard import pictures
 
 Probabilities: TypeAlias = npt.NDArray[np.floating[Any]]

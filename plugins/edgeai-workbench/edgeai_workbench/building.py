@@ -1,0 +1,170 @@
+"""``edgeai build``: everything that a card asks for, in order, and a bundle only if every gate holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from edgeai.api import ConfigError, ConversionFailed, GateFailed
+from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
+from edgeai_workbench.comparison import Comparison, compare, judged_digests
+from edgeai_workbench.confirming import confirm
+from edgeai_workbench.first import leave_out
+from edgeai_workbench.gates import Verdict, hold, keep_judgement
+from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
+from edgeai_workbench.report import write_report
+from edgeai_workbench.report.pictures import pictures_of
+from edgeai_workbench.variants import ModelFile, ModelFiles
+from edgeai_workbench.workshop import Workshop, open_workshop
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What came of a build: the comparison of all that was made, and the bundle."""
+
+    comparison: Comparison
+    packed: Packed
+    report: Path
+    left_out: tuple[str, ...] = ()
+    """Artifacts of a first try that do not ship, each with why."""
+
+
+def build_card(
+    folder: Path,
+    data: Path,
+    *,
+    out: Path,
+    rebuild: bool = False,
+    first: bool = False,
+    progress: Progress = lambda step: None,
+    compared: Callable[[Comparison], None] = lambda comparison: None,
+) -> Built:
+    """Make every variant and artifact of the card, compare them on validation, confirm what ships on the test, pack it.
+
+    Args:
+        folder: the card's folder; variants, artifacts and the report are written below it.
+        data: where ``[dataset]`` of the card finds its tables.
+        out: folder of the bundle.
+        rebuild: make everything anew, whatever is there.
+        first: the card is of a first try: an artifact that a gate fails is left out, as long as another ships.
+        progress: told what is being done.
+        compared: given the comparison as soon as it is there, whether or not the gates then hold.
+
+    Raises:
+        GateFailed: a gate does not hold; the report is written, the bundle is not.
+        ConfigError, DataRejected, CompressionFailed, ConversionFailed, BackendError: as each step raises them.
+    """
+    card = read_card(folder)
+    _refuse_foreign(card, folder)
+    golden_of(card, folder)  # what the card lacks is said before samples are read
+    shop = open_workshop(card, folder, data, progress=progress)
+    models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
+    made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
+    found = compare(shop, _wanted(card, models), made, progress=progress)
+    verdicts = found.comparison.verdicts()
+    left = failed | (_left_out(verdicts) if first else {})
+    comparison = _without(found.comparison, left)
+    compared(comparison)
+    confirmed = confirm(shop, _wanted(card, models), made, comparison, progress=progress)
+    progress("report")
+    command = f"edgeai build {folder.name} --data DIR"
+    write_report(folder, card, comparison, pictures_of(shop, found), command=command, confirmed=confirmed)
+    if confirmed is not None:
+        verdicts |= confirmed.comparison.verdicts()
+    keep_judgement(card, folder, judged_digests(shop, made), verdicts)
+    _hold_varying(comparison, first=first)
+    hold(comparison.verdicts())
+    hold({} if confirmed is None else confirmed.comparison.verdicts())
+    if left:
+        leave_out(folder / CARD_NAME, left)
+        card = read_card(folder)
+    shipped = {recipe.id for recipe in card.shipped}
+    packed = write_bundle(card, folder, out, [one for one in made if one.artifact.id in shipped], progress=progress)
+    told = tuple(f"{name}: {why}" for name, why in left.items())
+    return Built(comparison=comparison, packed=packed, report=folder / "report.html", left_out=told)
+
+
+def _shortly(error: ConversionFailed, most: int = 200) -> str:
+    words = " ".join(str(error).split())
+    return words if len(words) <= most else f"{words[:most]} ..."
+
+
+def _left_out(verdicts: Mapping[str, Sequence[Verdict]]) -> dict[str, str]:
+    """Artifact -> why it does not ship; none where no other would."""
+    failed = {name: "; ".join(str(one) for one in those if not one.holds) for name, those in verdicts.items()}
+    left = {name: why for name, why in failed.items() if why}
+    return left if len(left) < len(verdicts) else {}
+
+
+def _without(comparison: Comparison, left: Collection[str]) -> Comparison:
+    rows = tuple(msgspec.structs.replace(row, ship=row.ship and row.id not in left) for row in comparison.rows)
+    return msgspec.structs.replace(comparison, rows=rows)
+
+
+def _hold_varying(comparison: Comparison, *, first: bool) -> None:
+    """Refuse to ship what says the same of everything, since its parent does.
+
+    Raises:
+        GateFailed: ``gate.constant``.
+    """
+    if comparison.constant:
+        asked = "--values BLACK WHITE says what range the model takes; " if first else "look at [[transforms]]; "
+        raise GateFailed(
+            f"there is no bundle, since the Keras parent gives all {comparison.samples} samples the same answer",
+            code="gate.constant",
+            remedy=f"{asked}show it pictures that differ, or train it",
+        )
+
+
+def _made(
+    shop: Workshop, models: ModelFiles, *, rebuild: bool, first: bool, progress: Progress
+) -> tuple[list[Made], dict[str, str]]:
+    """Every artifact; and of a first try, which ones cannot be made, and why: it asks for all that there are."""
+    samples = shop.samples()
+    made: list[Made] = []
+    failed: dict[str, ConversionFailed] = {}
+    for number, recipe in enumerate(shop.card.recipes, 1):
+
+        def said(step: str, number: int = number) -> None:
+            progress(f"[{number} of {len(shop.card.recipes)}] {step}")
+
+        try:
+            made.append(
+                make(
+                    recipe,
+                    models,
+                    card=shop.card,
+                    folder=shop.folder,
+                    registry=shop.registry,
+                    samples=samples,
+                    rebuild=rebuild,
+                    progress=said,
+                )
+            )
+        except ConversionFailed as error:
+            if not first:
+                raise
+            failed[recipe.id] = error
+    if failed and not made:
+        raise next(iter(failed.values()))
+    return made, {name: _shortly(error) for name, error in failed.items()}
+
+
+def _wanted(card: Card, models: ModelFiles) -> list[ModelFile]:
+    """The parent, and every variant that a recipe converts, in the card's order."""
+    used = {recipe.variant for recipe in card.recipes}
+    return [models.get(PARENT), *(models.get(variant.name) for variant in card.variants if variant.name in used)]
+
+
+def _refuse_foreign(card: Card, folder: Path) -> None:
+    if any(recipe.converter == AS_IS for recipe in card.recipes):
+        raise ConfigError(
+            f"{card.name} is taken as it came: there is no Keras parent to compare it with",
+            code="build.foreign-model",
+            remedy=f"edgeai pack {folder}, then edgeai evaluate on the bundle",
+        )

@@ -1,0 +1,76 @@
+"""The tables of ``docs/reference/card.md``, out of the card's own types, so that the reference cannot lag behind.
+
+``python -m edgeai_workbench.card_reference docs/reference/card.md`` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic_core import PydanticUndefined
+
+from edgeai_workbench import card, splits
+from edgeai_workbench.tables import Table
+
+BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
+
+SECTIONS: tuple[tuple[str, type[Table]], ...] = (
+    ("Top level", card.Card),
+    ("`[eligibility]`", card.Words),
+    ("`[pixels]`", card.Pixels),
+    ("`[frames]`", card.Frames),
+    ("`[[transforms]]`", card.TransformUse),
+    ("`[task]`", card.Named),
+    ("`[[inputs]]` and `[[outputs]]`", card.Tensor),
+    ("`[[variants]]`", card.Variant),
+    ("`steps` of `[[variants]]`", card.CompressStep),
+    ("`[[recipes]]`", card.Recipe),
+    ("`[[data]]`", card.Data),
+    ("`[dataset]`", splits.Dataset),
+    ("`[dataset.train]`, `.validation`, `.test` and `.external`", splits.Split),
+    ("`[calibration]`", card.Calibration),
+    ("`[training]`", card.Training),
+    ("`[gates]`", card.Gates),
+)
+
+
+def tables() -> str:
+    """Every section, as Markdown."""
+    return "\n".join(_section(title, table) for title, table in SECTIONS)
+
+
+def written(text: str) -> str:
+    """``text`` with what lies between the marks replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + "\n" + tables() + "\n" + END + after
+
+
+def _section(title: str, table: type[Table]) -> str:
+    said = " ".join((table.__doc__ or "").split()).partition(": ")[2]
+    said = said[:1].upper() + said[1:] if said else " ".join((table.__doc__ or "").split())
+    return "\n".join((f"## {title}", "", said, "", "| key | what | default |", "|---|---|---|", *_rows(table), ""))
+
+
+def _rows(table: type[Table]) -> Iterator[str]:
+    for name, field in table.model_fields.items():
+        what = field.description or "a table of its own, below"
+        yield f"| `{field.alias or name}` | {what} | {_default(field.default, required=field.is_required())} |"
+
+
+def _default(value: object, *, required: bool) -> str:
+    if required:
+        return "required"
+    if isinstance(value, Table):
+        return "as below"
+    if value is PydanticUndefined:
+        return "{}"
+    return "nothing" if value is None else json.dumps(list(value) if isinstance(value, tuple) else value)
+
+
+if __name__ == "__main__":
+    path = Path(sys.argv[1])
+    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,317 @@
+"""Every variant and artifact of a card beside its Keras parent: metrics, agreement, size, time and the gates.
+
+Everything runs through the card's own transforms and task on the same validation samples; times are taken in turn in
+one process, with one thread each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeai.api import BackendSpec, OpenRequest, Options, Session
+from edgeai.api.judging import HIGHER
+from edgeai.model.measuring import interleaved
+from edgeai_workbench.agreement import device_of
+from edgeai_workbench.card import FLOAT, PARENT, Gates
+from edgeai_workbench.convert import ARTIFACTS, backend_of, bytes_of
+from edgeai_workbench.defaults import Watched, constant, default_verdicts
+from edgeai_workbench.evaluation import Answers, Score, Scores, agreement, drop, score
+from edgeai_workbench.gates import BY_METRIC, Measured, Verdict, digest_of_folder, judge
+from edgeai_workbench.pack import Made
+from edgeai_workbench.variants import ModelFile
+from edgeai_workbench.workshop import Workshop
+
+KERAS = "keras"
+
+
+class Figure(msgspec.Struct, frozen=True, kw_only=True):
+    """A value with its 95 % interval, found by ``method``."""
+
+    value: float
+    low: float
+    high: float
+    unit: str = ""
+    better: str = HIGHER
+    method: str = ""
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One model on one engine.
+
+    Attributes:
+        id: ``parent``, a variant's name, or an artifact's id.
+        bytes: of the ``.keras`` file or of the artifact's files.
+        size_ratio: parent's ``.keras`` bytes / these bytes: above 1 is smaller.
+        figures: metric -> value on the validation samples.
+        drops: metric -> parent minus this, on the same samples.
+        own_drops: the same, its own Keras model minus this; of the metrics that a gate asks for.
+        parts: subgroup or label -> metric -> its value there.
+        agreement: share of samples decided as the parent decides.
+        ms: median time of one inference, one thread.
+        speed_ratio: time of the reference / this time: above 1 is faster.
+        worst: greatest difference from its own Keras model on the golden cases.
+        layers: layer -> quantisation error.
+    """
+
+    id: str
+    variant: str
+    backend: str
+    device: str
+    precision: str
+    bytes: int
+    size_ratio: float
+    figures: dict[str, Figure]
+    drops: dict[str, Figure]
+    agreement: float
+    ms: float
+    speed_ratio: float
+    ship: bool = False
+    worst: float | None = None
+    notes: tuple[str, ...] = ()
+    facts: dict[str, float] = {}
+    layers: dict[str, float] = {}
+    own_drops: dict[str, Figure] = {}
+    parts: dict[str, dict[str, Figure]] = {}
+    verdicts: tuple[Verdict, ...] = ()
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """All rows, the parent's first. ``reference`` is the row that times are held against.
+
+    ``constant``: the parent gave all samples the same answer.
+    """
+
+    rows: tuple[Row, ...]
+    samples: int
+    main: str
+    reference: str
+    constant: bool = False
+
+    def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
+        """Of the artifacts that ship."""
+        return {row.id: row.verdicts for row in self.rows if row.ship}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """A comparison with the answers it came from, for the report's pictures."""
+
+    comparison: Comparison
+    answers: Mapping[str, Answers]
+    scores: Mapping[str, Scores]
+
+
+def compare(
+    shop: Workshop, models: Sequence[ModelFile], made: Sequence[Made], *, progress: Callable[[str], None]
+) -> Compared:
+    """Open every model and artifact, ask each of every validation sample, time them in turn, hold the gates.
+
+    Args:
+        shop: the card, with its validation samples.
+        models: the parent first.
+        made: every artifact of the recipes.
+        progress: told what is being done.
+
+    Raises:
+        EdgeaiError: one of them cannot be opened or run.
+    """
+    with ExitStack() as stack:
+        sessions: dict[str, Session] = {}
+        for model in models:
+            sessions[model.variant] = _opened(stack, shop, shop.registry.backends[KERAS], model.path, {})
+        for one in made:
+            path = shop.folder / ARTIFACTS / one.artifact.id / one.artifact.path
+            backend = backend_of(shop.registry, one.artifact.format)
+            sessions[one.artifact.id] = _opened(stack, shop, backend, path, one.artifact.options)
+        answers = {}
+        watched = {name: Watched(session.run) for name, session in sessions.items()}
+        for number, name in enumerate(sessions, 1):
+            progress(f"asking {name} ({number} of {len(sessions)}) of {_count(shop)} samples")
+            answers[name] = shop.answers(watched[name])
+        progress("timing all in turn, one thread each")
+        inputs = models[0].golden[0].inputs
+        times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
+    progress("intervals")
+    scores = {name: _scores(shop, one) for name, one in answers.items()} if _judged(shop) else {}
+    reference = _reference(made)
+    table = _Table(shop, models[0], answers, scores, {name: time.median_ms for name, time in times.items()}, reference)
+    rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
+    main = scores[PARENT].main if scores else ""
+    if shop.card.gates == Gates():
+        rows = [_by_default(row, watched, main) for row in rows]
+    comparison = Comparison(
+        rows=tuple(rows), samples=_count(shop), main=main, reference=reference, constant=constant(watched[PARENT])
+    )
+    return Compared(comparison=comparison, answers=answers, scores=scores)
+
+
+def _by_default(row: Row, watched: Mapping[str, Watched], main: str) -> Row:
+    """The row with the verdicts of a card that names no gate."""
+    if row.id == row.variant:
+        return row
+    share = main if main in row.figures and not row.figures[main].unit else ""  # a default bound fits shares alone
+    verdicts = default_verdicts(
+        _measured(row), watched[row.id], watched[row.variant], of_parent=row.variant == PARENT, main=share
+    )
+    return msgspec.structs.replace(row, verdicts=verdicts)
+
+
+class _Table:
+    """Puts together the row of one model or artifact."""
+
+    def __init__(
+        self,
+        shop: Workshop,
+        parent: ModelFile,
+        answers: Mapping[str, Answers],
+        scores: Mapping[str, Scores],
+        times: Mapping[str, float],
+        reference: str,
+    ) -> None:
+        self._shop = shop
+        self._parent_bytes = parent.path.stat().st_size
+        self._answers = answers
+        self._scores = scores
+        self._times = times
+        self._reference = reference
+
+    def of_model(self, model: ModelFile) -> Row:
+        return Row(
+            **self._common(model.variant, model.variant, model.path.stat().st_size),
+            variant=model.variant,
+            backend=KERAS,
+            device="CPU",
+            precision="fp32",
+            notes=model.notes,
+            facts=dict(model.facts),
+        )
+
+    def of_artifact(self, made: Made) -> Row:
+        artifact = made.artifact
+        row = Row(
+            **self._common(artifact.id, made.model.variant, bytes_of(artifact, self._shop.folder)),
+            variant=made.model.variant,
+            backend=made.agreement.backend,
+            device=made.agreement.device,
+            precision=artifact.precision,
+            ship=any(recipe.id == artifact.id for recipe in self._shop.card.shipped),
+            worst=made.agreement.worst,
+            notes=artifact.notes,
+            layers=artifact.layers,
+        )
+        return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, _measured(row)))
+
+    def _drops(self, start: str, name: str, metrics: Iterable[str]) -> dict[str, Figure]:
+        """Metric -> how much worse one is than the model that it began from."""
+        validation = self._shop.validation
+        assert validation is not None
+        scores: Mapping[str, Score] = self._scores.get(name, {})
+        return {
+            metric: _figure(drop(validation, self._answers[start], self._answers[name], metric))
+            for metric in dict.fromkeys(metrics)
+            if metric in scores
+        }
+
+    def _common(self, name: str, variant: str, size: int) -> dict[str, Any]:
+        parent, own = self._answers[PARENT], self._answers[name]
+        validation = self._shop.validation
+        assert validation is not None
+        scores = self._scores.get(name)
+        gates = self._shop.card.gates
+        drops = self._drops(PARENT, name, [scores.main, *gates.max_drop]) if scores else {}
+        return {
+            "id": name,
+            "bytes": size,
+            "size_ratio": self._parent_bytes / size,
+            "figures": {metric: _figure(found) for metric, found in scores.items()} if scores else {},
+            "drops": drops,
+            "own_drops": self._drops(variant, name, gates.max_drop_own) if scores else {},
+            "parts": _parts(scores) if scores else {},
+            "agreement": agreement(parent, own, validation.judge),
+            "ms": self._times[name],
+            "speed_ratio": self._times[self._reference] / self._times[name],
+        }
+
+
+def judged_digests(shop: Workshop, made: Iterable[Made]) -> dict[str, str]:
+    """Artifact id -> digest of its files, for those that ship."""
+    ids = {recipe.id for recipe in shop.card.shipped}
+    return {
+        one.artifact.id: digest_of_folder(shop.folder / ARTIFACTS / one.artifact.id)
+        for one in made
+        if one.artifact.id in ids
+    }
+
+
+def _parts(scores: Scores) -> dict[str, dict[str, Figure]]:
+    """Subgroups, each with its intervals, and labels, each against the rest."""
+    parts = {name: {m: _figure(found) for m, found in part.items()} for name, part in scores.subgroups.items()}
+    for label, values in scores.by_label.items():
+        parts[f"label {label}"] = {m: Figure(value=value, low=math.nan, high=math.nan) for m, value in values.items()}
+    return parts
+
+
+def _measured(row: Row) -> Measured:
+    return Measured(
+        own_drops={metric: figure.high for metric, figure in row.own_drops.items()},
+        parts={name: {m: figure.value for m, figure in part.items()} for name, part in row.parts.items()},
+        values={metric: figure.value for metric, figure in row.figures.items()},
+        better={metric: figure.better for metric, figure in row.figures.items()},
+        drops={metric: figure.high for metric, figure in row.drops.items()},
+        agreement=row.agreement,
+        size_ratio=1.0 / row.size_ratio,
+        latency_ratio=1.0 / row.speed_ratio,
+    )
+
+
+def _opened(stack: ExitStack, shop: Workshop, backend: BackendSpec, path: Path, options: Options) -> Session:
+    request = OpenRequest(
+        artifact=path,
+        device=device_of(backend),
+        inputs=shop.inputs,
+        outputs=shop.outputs,
+        threads=1,
+        options=options,
+    )
+    return stack.enter_context(closing(backend.open(request)))
+
+
+def _reference(made: Sequence[Made]) -> str:
+    """The parent in fp32 on LiteRT, else in fp32 anywhere, else the Keras parent itself."""
+    plain = [one.artifact for one in made if one.model.variant == PARENT and one.artifact.precision == FLOAT[0]]
+    plain.sort(key=lambda artifact: artifact.format != "tflite")
+    return plain[0].id if plain else PARENT
+
+
+def _judged(shop: Workshop) -> bool:
+    """Whether anyone says what is true of the samples."""
+    return shop.validation is not None and shop.validation.known
+
+
+def _scores(shop: Workshop, answers: Answers) -> Scores:
+    assert shop.validation is not None
+    points = [metric for gate in BY_METRIC for metric in getattr(shop.card.gates, gate)]
+    return score(shop.validation, answers, points=points)
+
+
+def _figure(found: Score) -> Figure:
+    return Figure(
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        unit=found.unit,
+        better=found.better,
+        method=found.method,
+    )
+
+
+def _count(shop: Workshop) -> int:
+    assert shop.validation is not None
+    return len(shop.validation.samples)

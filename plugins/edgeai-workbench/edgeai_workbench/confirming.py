@@ -1,0 +1,71 @@
+"""The last step of a build: what validation chose is confirmed on the test, which nothing before has asked anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from edgeai_workbench.card import PARENT
+from edgeai_workbench.comparison import Comparison, Row, compare, judged_digests
+from edgeai_workbench.dataset import digest
+from edgeai_workbench.openings import Opening, open_test
+from edgeai_workbench.pack import Made
+from edgeai_workbench.variants import ModelFile
+from edgeai_workbench.workshop import Workshop
+
+_OF_THE_MACHINE = ("max_size_ratio", "max_latency_ratio")
+"""Gates that say the same whatever the samples; they are held once, where all models are timed in turn."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """What ships, and its parent, on the test; ``opening`` is this look at it."""
+
+    comparison: Comparison
+    opening: Opening
+
+
+def confirm(
+    shop: Workshop,
+    models: Sequence[ModelFile],
+    made: Sequence[Made],
+    chosen: Comparison,
+    *,
+    progress: Callable[[str], None],
+) -> Confirmed | None:
+    """Ask the parent and what ships of the test; ``None`` where the card has none, or validation refuses already.
+
+    Raises:
+        GateFailed: ``gate.test-opened``.
+        EdgeaiError: as ``compare``.
+    """
+    if not shop.tested or not all(verdict.holds for those in chosen.verdicts().values() for verdict in those):
+        return None
+    shipped = {row.id: row for row in chosen.rows if row.ship}
+    kept = [one for one in made if one.artifact.id in shipped]
+    progress("test: opening")
+    digests = {name: found for name, found in judged_digests(shop, made).items() if name in shipped}
+    opening = open_test(
+        shop.folder, data=digest(shop.tested, shop.judge), model=shop.card.model_digest, artifacts=digests
+    )
+    judged = replace(shop, validation=shop.prepared_test(progress))
+    used = {PARENT, *(one.model.variant for one in kept)}
+    found = compare(
+        judged,
+        [model for model in models if model.variant in used],
+        kept,
+        progress=lambda said: progress(f"test: {said}"),
+    )
+    rows = [_with(row, shipped) for row in found.comparison.rows]
+    return Confirmed(comparison=msgspec.structs.replace(found.comparison, rows=tuple(rows)), opening=opening)
+
+
+def _with(row: Row, chosen: Mapping[str, Row]) -> Row:
+    """A row of the test, with the verdicts on size and time that stand already."""
+    if row.id not in chosen:
+        return row
+    on_test = [verdict for verdict in row.verdicts if verdict.gate not in _OF_THE_MACHINE]
+    kept = [verdict for verdict in chosen[row.id].verdicts if verdict.gate in _OF_THE_MACHINE]
+    return msgspec.structs.replace(row, ship=True, verdicts=(*on_test, *kept))

@@ -1,0 +1,259 @@
+"""What ``edgeai evaluate`` and ``edgeai compare`` judge: a bundle as a cart runs it, or a ``.keras`` file beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from edgeai.api import (
+    BackendUnavailable,
+    ConfigError,
+    DataRejected,
+    EngineRef,
+    EvaluationFailed,
+    Infer,
+    Judge,
+    OpenRequest,
+    Task,
+    Tensors,
+    check_tensors,
+)
+from edgeai.bundle.manifest import Manifest
+from edgeai.bundle.reader import Bundle, open_bundle
+from edgeai.model import Model, open_model
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+from edgeai_workbench.card import CARD_NAME, Card, read_card
+from edgeai_workbench.dataset import Sample, read_folder, read_split
+from edgeai_workbench.evaluation import Answers, answer
+from edgeai_workbench.judges import judge_by_plugins
+from edgeai_workbench.prepared import Prepared, prepare
+
+KERAS = "keras"
+SPLITS = ("validation", "train", "test", "external")
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineWish:
+    """Where to run: names as the command line takes them; ``threads`` 0 for the engine's own default."""
+
+    backend: str = ""
+    device: str | None = None
+    threads: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contender:
+    """A model that is open: ``infer`` behind ``pipeline``, in front of ``task``."""
+
+    name: str
+    digest: str
+    engine: EngineRef
+    manifest: Manifest
+    pipeline: Pipeline
+    task: Task
+    judge: Judge
+    infer: Infer
+
+    def prepared(self, samples: Sequence[Sample], progress: Progress) -> Prepared:
+        """The samples through its own transforms.
+
+        Raises:
+            DataRejected, ConfigError: as ``edgeai_workbench.prepared.prepare``.
+        """
+        return prepare(
+            samples, self.pipeline, input=self.manifest.input_specs()[0], judge=self.judge, progress=progress
+        )
+
+    def answers(self, prepared: Prepared, progress: Progress) -> Answers:
+        """What it says of them. Raises as ``answer``."""
+        return answer(replace(prepared, judge=self.judge), self.infer, self.task, progress=progress)
+
+    def check_same_task(self, other: Contender) -> None:
+        """Nothing, where both answer a question of the same kind.
+
+        Raises:
+            EvaluationFailed: ``evaluate.other-labels``.
+        """
+        one, two = (contender.manifest.task.name for contender in (self, other))
+        if one != two:
+            raise EvaluationFailed(
+                f"one is of task {one}, the other of {two}",
+                code="evaluate.other-labels",
+                remedy="compare models of one task with the same labels",
+            )
+
+    def same_transforms(self, other: Contender) -> bool:
+        """Whether samples that are prepared for one are prepared for the other."""
+        one, two = ((c.manifest.transforms, c.manifest.inputs, c.manifest.outputs) for c in (self, other))
+        return one == two
+
+
+@contextmanager
+def open_contender(path: Path, wish: EngineWish, *, artifact: str | None = None) -> Iterator[Contender]:
+    """Open a bundle on an engine, through ``open_model``, as a cart would.
+
+    Args:
+        path: a ``.edgeai`` file or an unpacked bundle.
+        wish: where to run.
+        artifact: this one alone; by default the one that a cart would take.
+
+    Raises:
+        ConfigError: ``evaluate.no-artifact``.
+        EdgeaiError: as ``open_model``.
+    """
+    bundle = open_bundle(path)
+    chosen = _only(bundle, artifact) if artifact else bundle
+    backends = (wish.backend,) if wish.backend else ()
+    with open_model(chosen, backends=backends, device=wish.device, threads=wish.threads) as model:
+        yield _contender(model, bundle.digest)
+
+
+@contextmanager
+def open_keras(path: Path, beside: Contender) -> Iterator[Contender]:
+    """A ``.keras`` file with the transforms and the task of a bundle.
+
+    Raises:
+        BackendUnavailable: Keras is not installed.
+        EdgeaiError: as the backend's ``open``.
+    """
+    registry = Registry.of([KERAS])
+    for fault in registry.faults.values():
+        raise fault
+    backend = registry.backends[KERAS]
+    if not backend.probe():
+        raise BackendUnavailable(f"a .keras file cannot be run here: {backend.explain()}")
+    device = backend.probe()[0].name
+    manifest = beside.manifest
+    outputs = manifest.output_specs()
+    session = backend.open(
+        OpenRequest(artifact=path, device=device, inputs=manifest.input_specs(), outputs=outputs, threads=0)
+    )
+
+    def infer(inputs: Tensors) -> Tensors:
+        found = session.run(inputs)
+        check_tensors(outputs, found, what="output")
+        return found
+
+    try:
+        yield Contender(
+            name=path.name,
+            digest="",
+            engine=EngineRef(
+                backend=KERAS, engine=backend.engine(), device=device, artifact=path.name, precision="fp32"
+            ),
+            manifest=manifest,
+            pipeline=beside.pipeline,
+            task=beside.task,
+            judge=beside.judge,
+            infer=infer,
+        )
+    finally:
+        session.close()
+
+
+def samples_of(path: Path, root: Path, split: str = SPLITS[0]) -> tuple[tuple[Sample, ...], str]:
+    """The samples that a bundle is judged on, and in words where they are from.
+
+    The bundle's own card says where its tables are below ``root``; a folder without them is read as one sub-folder for
+    each label, where the task's judge has a truth for it.
+
+    Raises:
+        ConfigError: ``build.no-judge``.
+        DataRejected: ``data.file-missing`` and others of ``edgeai_workbench.dataset``; ``data.no-dataset``.
+    """
+    bundle = open_bundle(path)
+    card = _card(bundle)
+    judge = _judge(bundle.manifest)
+    if card is not None and card.dataset is not None:
+        table = getattr(card.dataset, split)
+        if table is None:
+            raise ConfigError(
+                f"the bundle's card has no [dataset.{split}]",
+                code="evaluate.no-split",
+                remedy="--split takes " + ", ".join(name for name in SPLITS if getattr(card.dataset, name) is not None),
+            )
+        if (root / table.table).is_file():
+            return read_split(table, root, judge), f"{split} ({table.table})"
+    if any((root / name).is_dir() for name in judge.folders):
+        modality = next(iter(bundle.manifest.eligibility.modality), "")
+        return read_folder(root, judge.folders, modality=modality), "one folder a label"
+    raise DataRejected(
+        f"{root}: has neither the tables of the bundle's card nor a folder for each label",
+        code="data.no-dataset",
+        remedy=_wanted(card, split, judge),
+    )
+
+
+def eligible(samples: Sequence[Sample], *manifests: Manifest) -> tuple[tuple[Sample, ...], dict[str, int]]:
+    """Those that the bundles are meant for, and why not the others: reason -> how many.
+
+    Raises:
+        EvaluationFailed: ``evaluate.none-eligible``.
+        DataRejected: a file that cannot be read.
+    """
+    kept, refused = [], dict[str, int]()
+    for sample in samples:
+        instance = sample.load()[1]
+        why = next(filter(None, (manifest.eligibility.why_not(instance) for manifest in manifests)), None)
+        if why is None:
+            kept.append(sample)
+        else:
+            refused[why] = refused.get(why, 0) + 1
+    if not kept:
+        raise EvaluationFailed(
+            f"none of {len(samples)} samples is eligible: {'; '.join(refused)}",
+            code="evaluate.none-eligible",
+            remedy="judge a bundle on images that it is meant for; [dataset] can say their modality",
+        )
+    return tuple(kept), refused
+
+
+def _contender(model: Model, digest: str) -> Contender:
+    manifest = model.bundle.manifest
+    return Contender(
+        name=f"{manifest.name} {manifest.version}",
+        digest=digest,
+        engine=model.engine,
+        manifest=manifest,
+        pipeline=model.pipeline,
+        task=model.task,
+        judge=_judge(manifest),
+        infer=model.infer,
+    )
+
+
+def _judge(manifest: Manifest) -> Judge:
+    return judge_by_plugins(manifest.plugins, manifest.task, manifest.output_specs())
+
+
+def _only(bundle: Bundle, artifact: str) -> Bundle:
+    """The bundle as if it had this artifact alone."""
+    found = tuple(item for item in bundle.manifest.artifacts if item.id == artifact)
+    if not found:
+        known = ", ".join(item.id for item in bundle.manifest.artifacts)
+        raise ConfigError(
+            f"the bundle has no artifact {artifact!r}", code="evaluate.no-artifact", remedy=f"has: {known}"
+        )
+    manifest = msgspec.structs.replace(bundle.manifest, artifacts=found)
+    return Bundle(manifest=manifest, digest=bundle.digest, root=bundle.root)
+
+
+def _card(bundle: Bundle) -> Card | None:
+    """The card in the bundle; ``None`` where it has none, or one of another edgeai."""
+    try:
+        return read_card(bundle.root / CARD_NAME) if (bundle.root / CARD_NAME).is_file() else None
+    except ConfigError:
+        return None
+
+
+def _wanted(card: Card | None, split: str, judge: Judge) -> str:
+    folders = f"a folder for each of {', '.join(judge.folders)}" if judge.folders else "images"
+    if card is None or card.dataset is None:
+        return f"give --data a folder with {folders}"
+    return f"give --data the folder that has {getattr(card.dataset, split).table}, or one with {folders}"

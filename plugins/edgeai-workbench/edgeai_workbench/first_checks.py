@@ -1,0 +1,227 @@
+"""What a first try is told, held to what a model's description and the folders say; before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edgeai.api import Described, TensorSpec
+from edgeai_workbench.card import TransformUse
+from edgeai_workbench.dataset import Sample, read_folder
+from edgeai_workbench.guessing import (
+    CLASSIFY,
+    TASKS,
+    Guess,
+    Refusal,
+    check_answers,
+    guess,
+    labels_in,
+    steps_of,
+)
+
+refused: Final = Refusal("build.first-try")
+PICTURES: Final = ("quantisation looks at images", "say where some are: --calibration DIR")
+_EACH: Final = 3
+"""Pictures of a label from which on every third is judged on."""
+_LARGEST: Final = 512
+_MULTIPLE: Final = 32
+"""Networks that take any extent halve it about five times."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the user of a model knows of it.
+
+    Attributes:
+        task: ``classify`` or ``segment``.
+        labels: a file of labels, one a line; numbered without.
+        images: pictures and DICOM files to calibrate on; with one sub-folder a label, to judge on too.
+        mode: how labels go together; empty where the model shows it.
+        values: what black and white are to the input; ``None`` where its first layers show it.
+        size: rows and columns, of a model that takes any.
+    """
+
+    task: str = CLASSIFY
+    labels: Path | None = None
+    images: Path | None = None
+    mode: str = ""
+    values: tuple[float, float] | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the card will say.
+
+    Attributes:
+        source, target: the model's one input and output, for a batch of one.
+        width: how many answers.
+        words: the labels.
+        guess: how answers are read; ``None`` where they have to show it.
+        steps: from a picture to the input.
+        samples: all pictures, with their labels where sub-folders say them.
+        images: their folder.
+        notes: what was seen and assumed.
+    """
+
+    source: TensorSpec
+    target: TensorSpec
+    width: int
+    words: tuple[str, ...]
+    guess: Guess | None
+    steps: tuple[TransformUse, ...]
+    samples: tuple[Sample, ...]
+    images: Path
+    notes: tuple[str, ...]
+
+
+def planned(model: str, described: Described, wish: Wish) -> Plan:
+    """The plan of a first try, or what is wrong with it.
+
+    Raises:
+        ConfigError: ``build.first-try``.
+        DataRejected: folders that cannot be used.
+    """
+    source, target = _tensors(model, described, wish)
+    if wish.task not in TASKS:
+        raise refused(f"--task {wish.task}: there is no such task for a first try", f"one of {', '.join(TASKS)}")
+    width = check_answers(wish.task, target, refused)
+    last = described.activations.get(target.name, "")
+    seen = guess(wish.task, width, target.name, mode=wish.mode, last=last, refused=refused)
+    words, notes = _words(wish, width, target, seen)
+    ends = _values(described, source, wish)
+    if wish.images is None:
+        raise refused(*PICTURES)
+    samples, more = _pictures(wish.images, words, wish)
+    source, sized = _sized(source, samples, wish)
+    rows, columns, channels = (int(extent or 0) for extent in source.shape[1:])
+    steps, ends = steps_of(rows=rows, columns=columns, colour=channels == 3, dtype=source.dtype, values=ends)
+    return Plan(
+        source=source,
+        target=target,
+        width=width,
+        words=tuple(words),
+        guess=seen,
+        steps=tuple(steps),
+        samples=samples,
+        images=wish.images,
+        notes=(*described.notes, *sized, _range_note(described, source, wish, ends), *notes, *more),
+    )
+
+
+def _tensors(model: str, described: Described, wish: Wish) -> tuple[TensorSpec, TensorSpec]:
+    write = "write a card for it: docs/reference/card.md"
+    if len(described.inputs) != 1 or len(described.outputs) != 1:
+        names = ", ".join(spec.name for spec in (*described.inputs, *described.outputs))
+        counts = f"{len(described.inputs)} inputs and {len(described.outputs)} outputs"
+        raise refused(f"{model} has {counts} ({names}); a first try takes one of each", write)
+    source, target = described.inputs[0], described.outputs[0]
+    shown = "x".join(str(extent or "any") for extent in source.shape)
+    if len(source.shape) != 4 or source.shape[3] not in (1, 3):
+        kind = "channels come first" if len(source.shape) == 4 and source.shape[1] in (1, 3) else "no grey or RGB image"
+        raise refused(f"input {source.name} is {shown}: {kind}", f"rows x columns x 1 or 3 is taken; else {write}")
+    if source.shape[0] not in (None, 1):
+        raise refused(
+            f"input {source.name} is {shown}: it takes {source.shape[0]} images at a time, a device gives one",
+            "save it with an open batch: keras.Input(shape) in place of keras.Input(batch_shape=...)",
+        )
+    if wish.size is not None and None not in source.shape[1:3]:
+        raise refused(f"--size: input {source.name} is {shown} and takes no other", "leave --size out")
+    return (
+        TensorSpec(name=source.name, dtype=source.dtype, shape=(1, *source.shape[1:]), layout="NHWC"),
+        TensorSpec(name=target.name, dtype=target.dtype, shape=(1, *target.shape[1:])),
+    )
+
+
+def _words(wish: Wish, width: int, target: TensorSpec, seen: Guess | None) -> tuple[list[str], tuple[str, ...]]:
+    binary = wish.task == CLASSIFY and width == 1 and wish.mode != "multi-label"
+    wanted = 2 if binary else width
+    if wish.labels is None:
+        return [f"label-{number}" for number in range(wanted)], ()
+    return labels_in(wish.labels, wanted, target.name, refused)
+
+
+def _values(described: Described, source: TensorSpec, wish: Wish) -> tuple[float, float] | None:
+    if wish.values is not None:
+        black, white = wish.values
+        if not (math.isfinite(black) and math.isfinite(white) and black < white):
+            raise refused(f"--values {black:g} {white:g}: white is not more than black", "e.g. --values -1 1")
+        return wish.values
+    if source.name in described.ranges and described.ranges[source.name] is None:
+        raise refused(
+            f"the first layers behind input {source.name} rescale it from a range that is none of the usual ones",
+            "say what black and white are to it: --values 0 1, --values -1 1, --values 0 255, ...",
+        )
+    return described.ranges.get(source.name)
+
+
+def _range_note(described: Described, source: TensorSpec, wish: Wish, ends: tuple[float, float]) -> str:
+    shown = f"input {source.name}: black is {ends[0]:g}, white is {ends[1]:g}"
+    if wish.values is not None:
+        return f"{shown}, as --values says"
+    if source.name in described.ranges:
+        return f"{shown}, as its first layers take it"
+    return f"{shown} is assumed, since its first layers say nothing; --values BLACK WHITE says otherwise"
+
+
+def _pictures(images: Path, words: Sequence[str], wish: Wish) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """All pictures; with their labels, where there is one sub-folder for each."""
+    samples = read_folder(images)
+    below = sorted(path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if wish.task != CLASSIFY or not below:
+        return samples, ()
+    if wish.labels is None:
+        return samples, (f"sub-folders {_some(below)} are not judged by: --labels says which answer is whose",)
+    if not set(below) & set(words):
+        if near := [(name, word) for name in below if (word := _near(name, words))]:
+            raise refused(
+                f"{images}: no sub-folder is called as a label; {near[0][0]} is nearly {near[0][1]}",
+                "name sub-folders exactly as the labels, or put the pictures into no sub-folder",
+            )
+        return samples, (f"sub-folders {_some(below)} are none of the labels: nothing is judged, only compared",)
+    labelled = read_folder(images, dict.fromkeys(words, True))
+    count = Counter(sample.id.partition("/")[0] for sample in labelled)
+    if few := [word for word in words if count[word] < _EACH]:
+        raise refused(
+            f"{images}: label {few[0]} has {count[few[0]]} pictures; every third is judged on, so {_EACH} are needed",
+            "add pictures, or put all of them into one folder: then artifacts are only compared with the model",
+        )
+    return labelled, ()
+
+
+def _sized(source: TensorSpec, samples: Sequence[Sample], wish: Wish) -> tuple[TensorSpec, tuple[str, ...]]:
+    """A fixed extent for an input that takes any: the one asked for, or about that of the pictures."""
+    rows, columns, channels = source.shape[1:]
+    if rows is not None and columns is not None:
+        return source, ()
+    notes: tuple[str, ...] = ()
+    if wish.size is not None:
+        if min(wish.size) < 1:
+            raise refused(f"--size {wish.size[0]} {wish.size[1]} is no extent", "rows and columns, e.g. --size 224 224")
+        size = wish.size
+    else:
+        frame = samples[len(samples) // 2].load()[0]
+        shrink = min(1.0, _LARGEST / max(frame.rows, frame.columns))
+        size = (_multiple(frame.rows * shrink), _multiple(frame.columns * shrink))
+        notes = (f"input {source.name} takes any extent; {size[0]} x {size[1]} is taken: --size says otherwise",)
+    shape = (1, rows or size[0], columns or size[1], channels)
+    return TensorSpec(name=source.name, dtype=source.dtype, shape=shape, layout=source.layout), notes
+
+
+def _multiple(extent: float) -> int:
+    return max(_MULTIPLE, round(extent / _MULTIPLE) * _MULTIPLE)
+
+
+def _near(name: str, words: Sequence[str]) -> str:
+    lower = {word.casefold(): word for word in words}
+    found = difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.75)
+    return lower[found[0]] if found else ""
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,352 @@
+"""A card for a model that someone else made: the file as it is, and golden cases that it answers itself.
+
+Nothing is converted and nothing is judged. The model is opened apart (``apart``): what somebody else's file makes an
+engine do is not known before it is done. The golden cases hold a cart's engine to what the engine answered here;
+whether that is right, they do not say: samples with known truth do (``edgeai evaluate``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgeai.api import (
+    Array,
+    BackendSpec,
+    Described,
+    OpenRequest,
+    TaskRequest,
+    TensorMismatch,
+    Tensors,
+    TensorSpec,
+    check_tensors,
+)
+from edgeai.model.golden import drift, refuse_drift
+from edgeai.pipeline import Pipeline
+from edgeai.plugins import Registry
+from edgeai_workbench.agreement import device_of
+from edgeai_workbench.apart import opened_apart
+from edgeai_workbench.as_is import PLUGINS, copied, files_of, format_of
+from edgeai_workbench.card import AS_IS, CARD_NAME, TransformUse, file_digest
+from edgeai_workbench.convert import backend_of, loaded
+from edgeai_workbench.dataset import read_folder
+from edgeai_workbench.extra import needed
+from edgeai_workbench.first import is_untouched, signed
+from edgeai_workbench.foreign_known import Foreign, arrays_in, check_known, refused
+from edgeai_workbench.golden import Golden, write_golden
+from edgeai_workbench.guessing import (
+    CLASSIFY,
+    PICTURES,
+    UNIT,
+    Guess,
+    check_answers,
+    guess,
+    guess_from,
+    labels_in,
+    lines_of,
+    options_of,
+    steps_of,
+    tensor_of,
+)
+
+_CASES = 4
+_MOST_CASES = 16
+_SEED = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignCard:
+    """Where the card is, and what was seen and assumed of the model, a sentence each."""
+
+    folder: Path
+    notes: tuple[str, ...]
+
+
+def foreign_card(
+    model: Path, *, out: Path, known: Foreign, progress: Callable[[str], None] = lambda step: None
+) -> ForeignCard:
+    """Write ``out``/NAME/ with a copy of the model, a card and golden cases; ``pack_card`` takes it from there.
+
+    Raises:
+        ConfigError: ``build.foreign-model``: no such model, or what is known of it does not fit it.
+        BackendUnavailable: the engine that opens it is not installed.
+        ModelRejected: the engine cannot read or run it, it reaches outside, keeps state or draws random numbers, or
+            its engine dies of it (``backend.opening-died``).
+        InferenceFailed: ``backend.stateful``: asked again, it answers otherwise.
+        DataRejected: images that cannot be used.
+    """
+    kind = format_of(model)
+    check_known(known)
+    name = known.name or re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-._")[:64] or "model"
+    folder = out / name
+    if (folder / CARD_NAME).exists() and not is_untouched(folder / CARD_NAME):
+        why = f"{folder / CARD_NAME} is there already, and was changed by hand"
+        raise refused(why, f"edgeai pack {folder}, or another --name")
+    registry = loaded(("transforms", known.task, PLUGINS[kind]))
+    with opened_apart(backend_of(registry, kind), PLUGINS[kind], files_of(model)) as (backend, how):
+        progress(f"reading the model, {how}")
+        found = _described(backend, model)
+        inputs = _inputs(found, pictures=known.images is not None)
+        outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
+        steps, ends = _steps(inputs, known.values, found.scales.get(inputs[0].name), found.ranges.get(inputs[0].name))
+        cases = _cases(known, inputs, steps, registry)
+        progress("asking the model")
+        golden, engine = _answered(backend, model, inputs, outputs, cases)
+    options, notes = _options(known, found, outputs, golden)
+    registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
+    notes = (*found.notes, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = copied(model, folder, name)
+    digest = file_digest(path)
+    write_golden(folder, golden, parent=digest)
+    body = _card(name, path.name, digest, kind, known.task, options, steps, inputs, outputs, notes)
+    text = _head(engine, known) + needed("tomlkit").dumps(body)
+    (folder / CARD_NAME).write_text(signed(text), encoding="utf-8")
+    return ForeignCard(folder=folder, notes=notes)
+
+
+# --- its tensors ----------------------------------------------------------------------------------
+
+
+def _described(backend: BackendSpec, model: Path) -> Described:
+    if backend.describe is None:
+        raise refused(f"backend {backend.name} cannot say what {model.name} takes", "write a card for it")
+    found = backend.describe(model)
+    if not found.inputs or not found.outputs:
+        raise refused(f"{model.name} has no inputs or no outputs", "export it with a serving signature")
+    return found
+
+
+def _inputs(found: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
+    """Its inputs for a batch of one; an only one that can be a picture has the layout of one."""
+    specs = [_batch_of_one(spec) for spec in found.inputs]
+    if len(specs) == 1:
+        spec = specs[0]
+        layout = _layout(spec.shape, pictures=pictures)
+        specs = [TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape, layout=layout)]
+    if pictures and not specs[0].layout:
+        shape = "x".join(str(extent or "any") for extent in specs[0].shape)
+        if len(specs) == 1 and len(specs[0].shape) == 4 and specs[0].shape[0] != 1:
+            why = f"input {specs[0].name!r} is {shape}: {specs[0].shape[0]} pictures at a time, a device gives one"
+            raise refused(why, "export it for a batch of one")
+        raise refused(f"input {specs[0].name!r} is {shape}, no picture", "leave --images out, and give --inputs")
+    return tuple(specs)
+
+
+def _layout(shape: Sequence[int | None], *, pictures: bool) -> str:
+    """Rows and columns of a fixed extent; without channels only where pictures are said to go in."""
+    if None in shape[1:] or shape[0] != 1:
+        return ""
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return "NHWC"
+    if len(shape) == 4 and shape[1] in (1, 3):
+        return "NCHW"
+    return "NHW" if len(shape) == 3 and pictures else ""
+
+
+def _batch_of_one(spec: TensorSpec) -> TensorSpec:
+    if not spec.shape or spec.shape[0] is not None:
+        return spec
+    return TensorSpec(name=spec.name, dtype=spec.dtype, shape=(1, *spec.shape[1:]))
+
+
+def _steps(
+    inputs: Sequence[TensorSpec],
+    values: tuple[float, float] | None,
+    scale: tuple[float, int] | None,
+    taken: tuple[float, float] | None,
+) -> tuple[list[TransformUse], tuple[float, float]]:
+    """From a picture to the input, and what black and white then are; none where it takes no picture."""
+    spec = inputs[0]
+    if not spec.layout or spec.dtype not in PICTURES:
+        return [], UNIT
+    extent = dict(zip(spec.layout, spec.shape, strict=True))
+    return steps_of(
+        rows=int(extent["H"] or 0),
+        columns=int(extent["W"] or 0),
+        colour=extent.get("C") == 3,
+        dtype=spec.dtype,
+        values=values or taken,
+        scale=scale,
+    )
+
+
+def _ends_note(spec: TensorSpec, ends: tuple[float, float], known: Foreign) -> str:
+    shown = f"input {spec.name}: black is {ends[0]:.4g}, white is {ends[1]:.4g}"
+    if known.values is not None:
+        return f"{shown}, as --values says"
+    if np.dtype(spec.dtype).kind in "iu" and ends != UNIT:
+        return f"{shown}, as its own scale says"
+    return f"{shown} is assumed; --values BLACK WHITE says otherwise"
+
+
+# --- golden cases ---------------------------------------------------------------------------------
+
+
+def _cases(
+    known: Foreign, inputs: tuple[TensorSpec, ...], steps: Sequence[TransformUse], registry: Registry
+) -> list[Tensors]:
+    if known.inputs is not None:
+        return _from_file(known.inputs, inputs)
+    if known.images is not None:
+        pipeline = Pipeline(steps, registry.transforms, inputs[0])
+        samples = read_folder(known.images)
+        places = np.unique(np.linspace(0, len(samples) - 1, min(_CASES, len(samples))).round().astype(int))
+        return [{inputs[0].name: pipeline.prepare(samples[place].load()[0])[0]} for place in places]
+    random = np.random.default_rng(_SEED)
+    return [{spec.name: _random(spec, random, known.values or UNIT) for spec in inputs} for _ in range(_CASES)]
+
+
+def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
+    given = arrays_in(path)
+    if len(inputs) == 1 and inputs[0].name not in given:
+        only = "input" if "input" in given else next(iter(given)) if len(given) == 1 else ""
+        given |= {inputs[0].name: given[only]} if only else {}
+    missing = [spec.name for spec in inputs if spec.name not in given]
+    if missing:
+        raise refused(f"{path} has no {', '.join(missing)}; it has {', '.join(given)}", "one array an input, by name")
+    number = min(_MOST_CASES, *(len(given[spec.name]) for spec in inputs))
+    cases = [{spec.name: given[spec.name][place : place + 1] for spec in inputs} for place in range(number)]
+    try:
+        for case in cases:
+            check_tensors(inputs, case)
+    except TensorMismatch as error:
+        raise refused(f"{path}: {error}", "the first axis counts cases, the others are the input's") from error
+    if not cases:
+        raise refused(f"{path} holds no case", "the first axis counts cases")
+    return cases  # type: ignore[return-value]
+
+
+def _random(spec: TensorSpec, random: np.random.Generator, values: tuple[float, float]) -> Array:
+    shape = tuple(extent or 8 for extent in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return random.uniform(*values, shape).astype(dtype)
+    if dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(dtype)
+    limits = np.iinfo(dtype)
+    return random.integers(max(limits.min, -128), min(limits.max, 255), shape, endpoint=True).astype(dtype)
+
+
+def _answered(
+    backend: BackendSpec,
+    model: Path,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    cases: Sequence[Tensors],
+) -> tuple[list[Golden], str]:
+    """The cases with the model's own answers, and the engine that gave them; it is asked again in another order."""
+    device = device_of(backend)
+    request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
+    session = backend.open(request)
+    try:
+        golden = [
+            Golden(id=f"case-{number}", inputs=case, outputs=session.run(case)) for number, case in enumerate(cases, 1)
+        ]
+        refuse_drift({case.id: drift(case.outputs, session.run(case.inputs)) for case in reversed(golden)})
+    finally:
+        session.close()
+    return golden, f"{backend.engine()} on {device}"
+
+
+# --- the card -------------------------------------------------------------------------------------
+
+
+def _options(
+    known: Foreign, found: Described, outputs: Sequence[TensorSpec], golden: Sequence[Golden]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The task's options: labels, and what turns the outputs into probabilities; and what was chosen for that."""
+    output = _output(known, outputs)
+    width = check_answers(known.task, output, refused)
+    last = found.activations.get(output.name, "")
+    chosen = guess(known.task, width, output.name, mode=known.mode, last=last, refused=refused)
+    scale = found.scales.get(output.name) if np.dtype(output.dtype).kind in "iu" else None
+    if chosen is None:
+        factor, zero = scale or (1.0, 0)
+        answers = [factor * (case.outputs[output.name].astype(np.float64) - zero) for case in golden]
+        chosen = guess_from(known.task, width, output.name, answers, mode=known.mode, refused=refused)
+    words, notes = _labels(known, width, output.name, chosen)
+    options = options_of(known.task, words, chosen)
+    if known.task == CLASSIFY and scale is not None:
+        options["dequantise"] = list(scale)
+    if len(outputs) > 1:
+        options["output"] = output.name
+        others = ", ".join(spec.name for spec in outputs if spec is not output)
+        notes = (*notes, f"of its {len(outputs)} outputs {output.name} is read, and not {others}")
+    applied = "they are probabilities" if chosen.activation == "none" else f"a {chosen.activation} is applied to them"
+    return options, (f"output {output.name}: {chosen.mode}, {applied}", *notes)
+
+
+def _output(known: Foreign, outputs: Sequence[TensorSpec]) -> TensorSpec:
+    """The output that is read: the only one, the one with as many answers as there are labels, or the first."""
+    if len(outputs) == 1 or known.labels is None:
+        return outputs[0]
+    count = len([line for line in lines_of(known.labels, refused) if line])
+    fitting = [spec for spec in outputs if spec.shape and spec.shape[-1] == count]
+    return fitting[0] if len(fitting) == 1 else outputs[0]
+
+
+def _labels(known: Foreign, width: int, output: str, chosen: Guess) -> tuple[list[str], tuple[str, ...]]:
+    wanted = 2 if chosen.mode == "binary" else width
+    if known.labels is None:
+        return [f"label-{number}" for number in range(wanted)], ()
+    return labels_in(known.labels, wanted, output, refused)
+
+
+def _card(
+    name: str,
+    file: str,
+    digest: str,
+    kind: str,
+    task: str,
+    options: dict[str, Any],
+    steps: Sequence[TransformUse],
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    notes: Sequence[str],
+) -> dict[str, Any]:
+    whole = any(np.dtype(spec.dtype).kind in "iu" for spec in outputs)
+    # Engines round whole numbers otherwise by a few steps, and add floats in another order.
+    tolerance = {"absolute": 3.0, "relative": 0.0} if whole else {"absolute": 1e-3, "relative": 1e-3}
+    quantised = whole or any(np.dtype(spec.dtype).kind in "iu" for spec in inputs)
+    recipe = {"converter": AS_IS, "plugin": PLUGINS[kind], "precision": "int8" if quantised else "fp32", **tolerance}
+    return {
+        "schema": 1,
+        "name": name,
+        "version": "0.1.0",
+        "release": 0,
+        "min_edgeai": "0.1",
+        "intended_use": "A foreign model; say here what it is for, and for whom.",
+        "limits": ["Nobody has said yet what this model is not for.", *notes],
+        "licence": "LicenseRef-unknown",
+        "model": file,
+        "model_digest": digest,
+        "plugins": ["transforms", task] if steps else [task],
+        "transforms": [{"transform": step.transform, "options": step.options} for step in steps],
+        "task": {"name": task, "options": options},
+        "inputs": [tensor_of(spec) for spec in inputs],
+        "outputs": [tensor_of(spec) for spec in outputs],
+        "recipes": [recipe],
+        "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
+        "training": {"command": "unknown: trained by someone else", "seed": 0},
+    }
+
+
+def _head(engine: str, known: Foreign) -> str:
+    if known.inputs is not None:
+        inputs = f"are from {known.inputs.name}"
+    elif known.images is not None:
+        inputs = f"are pictures out of {known.images.name}"
+    else:
+        inputs = f"are random numbers (seed {_SEED})"
+    return (
+        f"# Written for a model that someone else made. The golden inputs {inputs};\n"
+        f"# the answers are the model's own, by {engine}.\n"
+        "# Check the transforms, the task and the labels, then: edgeai pack FOLDER\n"
+        "# Reference: docs/reference/card.md.\n\n"
+    )

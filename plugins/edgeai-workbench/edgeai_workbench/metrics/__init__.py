@@ -1,0 +1,24 @@
+"""Figures of merit, each with its source, its unit, and what it says where it is undefined.
+
+Point values come from scikit-learn and SciPy where they have the figure; over resamples the same figure is computed
+for all of them at once, from how often each resample drew each sample (``Weights``).
+"""
+
+from edgeai_workbench.metrics.bootstrap import Design, Interval, Values, Weights, interval
+from edgeai_workbench.metrics.figure import Figure, Undefined, by_name
+from edgeai_workbench.metrics.intervals import interval_of
+from edgeai_workbench.metrics.paired import Gap, difference_of
+
+__all__ = [
+    "Design",
+    "Figure",
+    "Gap",
+    "Interval",
+    "Undefined",
+    "Values",
+    "Weights",
+    "by_name",
+    "difference_of",
+    "interval",
+    "interval_of",
+]

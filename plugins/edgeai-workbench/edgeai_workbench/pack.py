@@ -1,0 +1,300 @@
+"""From a card's folder to the bundle that ships: artifacts made, held against their Keras model, packed.
+
+The same folder gives the same bytes: converters run only for what is missing or stale, and no time that is measured
+on this machine goes into the bundle.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
+from edgeai.api.errors import ConfigError
+from edgeai.bundle.archive import SUFFIX
+from edgeai.bundle.archive import pack as pack_archive
+from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance
+from edgeai.plugins import Registry
+from edgeai_workbench.agreement import Agreement, measure
+from edgeai_workbench.apart import opened_apart
+from edgeai_workbench.as_is import PLUGINS, files_of, format_of
+from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_card
+from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
+from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
+from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
+from edgeai_workbench.licences import licence_notes
+from edgeai_workbench.openings import OPENINGS
+from edgeai_workbench.proving import prove
+from edgeai_workbench.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
+from edgeai_workbench.variants import ModelFile, ModelFiles
+
+REPORT = "REPORT.md"
+BUNDLED_REPORT = "bundle-report.md"
+"""The report without times, so that two builds are the same bytes; in the bundle it is REPORT.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packed:
+    """What came of it."""
+
+    bundle: Path
+    digest: str
+    agreements: tuple[Agreement, ...]
+    made: tuple[str, ...]
+    """Ids of the artifacts that were converted now; the others were there."""
+    parent: Path
+    """What the card's ``model`` names."""
+    notes: tuple[str, ...] = ()
+    """What to know of how it was opened."""
+
+    def __str__(self) -> str:
+        """One line for people: where it lies, how large it is, its digest."""
+        size, parent = self.bundle.stat().st_size, bytes_of(self.parent)
+        smaller = f" ({parent / size:.1f} x smaller than {self.parent.name})" if parent > size else ""
+        return f"{self.bundle}: {size} bytes{smaller}, {self.digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """An artifact, its Keras model, and how close it is on the golden cases."""
+
+    artifact: Artifact
+    model: ModelFile
+    agreement: Agreement
+    tolerance: Tolerance
+    fresh: bool
+
+
+def pack_card(
+    folder: Path, *, out: Path, rebuild: bool = False, progress: Callable[[str], None] = lambda step: None
+) -> Packed:
+    """Pack ``folder`` (with its ``model.toml``) into ``out``/NAME-VERSION.edgeai, from what is there, without data.
+
+    Args:
+        folder: the card's folder; artifacts are written below it.
+        out: folder of the bundle; made if it is not there.
+        rebuild: convert everything anew.
+        progress: told what is being done.
+
+    Raises:
+        ConfigError: the card, the model or the golden cases.
+        GateFailed: a gate does not hold, or asks for data that ``edgeai build`` has not seen.
+        ConversionFailed: a converter, or an artifact that does not agree (``convert.disagrees``).
+        BackendError: an artifact that its own backend cannot run.
+        BundleRejected: contents that no bundle may have.
+    """
+    card = read_card(folder)
+    registry = registry_of(card)
+    models = models_of(card, folder, registry, progress=progress)
+    made = [
+        make(recipe, models, card=card, folder=folder, registry=registry, rebuild=rebuild, progress=progress)
+        for recipe in card.shipped
+    ]
+    return write_bundle(card, folder, out, made, progress=progress)
+
+
+def golden_of(card: Card, folder: Path) -> tuple[Golden, ...]:
+    """The golden cases of a card whose model is there and is the one that it describes: cheap, and asked first.
+
+    Raises:
+        ConfigError: as ``check_model`` and ``read_golden``.
+    """
+    check_model(card, folder)
+    shared = card.for_manifest()
+    inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
+    return read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
+
+
+def models_of(card: Card, folder: Path, registry: Registry, **options: object) -> ModelFiles:
+    """The card's models; ``options`` as ``ModelFiles`` takes them."""
+    golden = golden_of(card, folder)
+    models = ModelFiles(card, folder, registry=registry, golden=golden, **options)  # type: ignore[arg-type]
+    hold_size(card.gates.max_keras_bytes, (folder / card.model).stat().st_size, card.model)
+    return models
+
+
+def make(
+    recipe: Recipe,
+    models: ModelFiles,
+    *,
+    card: Card,
+    folder: Path,
+    registry: Registry,
+    samples: Samples | None = None,
+    rebuild: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Made:
+    """The artifact of one recipe, held against its Keras model on the golden cases.
+
+    Raises:
+        ConversionFailed: the converter refused, or the artifact disagrees (``convert.disagrees``).
+        BackendError: its own backend cannot run it.
+    """
+    shared = card.for_manifest()
+    inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
+    model = models.get(recipe.variant)
+    progress(f"{recipe.id}: artifact")
+    artifact, fresh = artifact_of(
+        recipe,
+        model,
+        folder=folder,
+        registry=registry,
+        inputs=inputs,
+        outputs=outputs,
+        samples=samples,
+        rebuild=rebuild,
+        progress=lambda said: progress(f"{recipe.id}: {said}"),
+    )
+    progress(f"{recipe.id}: agreement")
+    path = folder / ARTIFACTS / artifact.id / artifact.path
+    with _opener(recipe, path, backend_of(registry, artifact.format)) as (backend, how):
+        agreement = measure(
+            path,
+            artifact_id=artifact.id,
+            options=artifact.options,
+            backend=backend,
+            inputs=inputs,
+            outputs=outputs,
+            golden=model.golden,
+            tolerance=recipe.tolerance or Tolerance(absolute=float("inf"), relative=0.0),
+        )
+    _hold(agreement)
+    tolerance = recipe.tolerance or _recorded(agreement)
+    return Made(
+        artifact=artifact, model=model, agreement=replace(agreement, apart=how), tolerance=tolerance, fresh=fresh
+    )
+
+
+def _opener(recipe: Recipe, path: Path, backend: BackendSpec) -> AbstractContextManager[tuple[BackendSpec, str]]:
+    """Who opens an artifact: this process what it made itself, one apart what somebody else made."""
+    if recipe.converter != AS_IS:
+        return nullcontext((backend, ""))
+    return opened_apart(backend, recipe.plugin or PLUGINS[format_of(path)], files_of(path))
+
+
+def write_bundle(
+    card: Card, folder: Path, out: Path, made: Sequence[Made], *, progress: Callable[[str], None] = lambda step: None
+) -> Packed:
+    """The bundle of these artifacts.
+
+    Raises:
+        GateFailed: the bundle is too large, or gates that ask for data were not held against these artifacts.
+        EdgeaiError: a device could not open it, or its task cannot read what it answers: then there is no bundle.
+    """
+    hold_judgement(
+        card, folder, {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
+    )
+    progress("packing")
+    golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
+    artifacts = [one.artifact for one in made]
+    bundle, digest = _write(card, folder, out, manifest_of(card, artifacts, golden, tolerances), golden, artifacts)
+    progress("opening it as a device does")
+    try:
+        notes = prove(card, bundle)
+    except EdgeaiError:
+        bundle.unlink()
+        raise
+    return Packed(
+        bundle=bundle,
+        digest=digest,
+        agreements=tuple(one.agreement for one in made),
+        made=tuple(one.artifact.id for one in made if one.fresh),
+        parent=folder / card.model,
+        notes=(*notes, *licence_notes(card.licence)),
+    )
+
+
+def manifest_of(
+    card: Card, artifacts: Sequence[Artifact], golden: Sequence[Golden], tolerances: Mapping[str, Tolerance]
+) -> Manifest:
+    """What the bundle says of itself; its list of files is filled in by the archive."""
+    return Manifest(
+        name=card.name,
+        version=card.version,
+        release=card.release,
+        min_edgeai=card.min_edgeai,
+        intended_use=card.intended_use,
+        licence=card.licence,
+        plugins=card.plugins,
+        artifacts=tuple(
+            ArtifactDecl(
+                id=artifact.id,
+                format=artifact.format,
+                precision=artifact.precision,
+                path=f"{ARTIFACTS}/{artifact.id}/{artifact.path}",
+                options=artifact.options,
+            )
+            for artifact in artifacts
+        ),
+        golden=tuple(
+            GoldenCase(
+                id=case.id, inputs=case.paths("inputs"), outputs=case.paths("outputs"), artifacts=dict(tolerances)
+            )
+            for case in golden
+        ),
+        **card.for_manifest(),
+    )
+
+
+def _write(
+    card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden], artifacts: Sequence[Artifact]
+) -> tuple[Path, str]:
+    out.mkdir(parents=True, exist_ok=True)
+    bundle = out / f"{card.name}-{card.version}{SUFFIX}"
+    with tempfile.TemporaryDirectory(prefix="edgeai-pack-") as staging:
+        for artifact in manifest.artifacts:
+            shutil.copytree(folder / ARTIFACTS / artifact.id, Path(staging) / ARTIFACTS / artifact.id)
+        write_golden(Path(staging), golden)
+        for name in (CARD_NAME, *card.attachments):
+            _attach(folder / name, Path(staging) / name)
+        if REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
+            _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
+        if OPENINGS not in card.attachments and (folder / OPENINGS).is_file():
+            _attach(folder / OPENINGS, Path(staging) / OPENINGS)
+        (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts))
+        if (text := licence_text(card, folder)) is not None:
+            (Path(staging) / LICENCE_NAME).write_bytes(text)
+        digest = pack_archive(Path(staging), manifest, bundle)
+    try:
+        hold_bundle(card.gates, bundle, bytes_of(folder / card.model))
+    except GateFailed:
+        bundle.unlink()
+        raise
+    return bundle, digest
+
+
+def bytes_of(model: Path) -> int:
+    """Size of a model's file, or of all files where the format is a folder."""
+    return sum(path.stat().st_size for path in (model.rglob("*") if model.is_dir() else (model,)) if path.is_file())
+
+
+def _attach(source: Path, target: Path) -> None:
+    if not source.is_file():
+        raise ConfigError(f"{source}: the card attaches it, and it is not there", code="config.card-attachment-missing")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def _hold(agreement: Agreement) -> None:
+    if not agreement.agrees:
+        raise ConversionFailed(
+            f"{agreement.artifact} on {agreement.backend} {agreement.device} is {agreement.worst:.3g} away from its "
+            f"Keras parent, {agreement.share:.3g} times what the card allows (worst at {agreement.where})",
+            code="convert.disagrees",
+            remedy="find the layer that differs, or widen absolute and relative of the recipe",
+        )
+
+
+def _recorded(agreement: Agreement) -> Tolerance:
+    """What a quantised artifact is held to on a cart: twice what it is off here, since engines round differently.
+
+    Two significant digits, upwards, so that the same build on another machine records the same.
+    """
+    twice = max(2.0 * agreement.worst, 1e-3)
+    digit = 10.0 ** (math.floor(math.log10(twice)) - 1)
+    return Tolerance(absolute=round(math.ceil(twice / digit) * digit, 12), relative=0.0)

@@ -1,0 +1,195 @@
+"""Samples as the model sees them: through the card's own transforms once, then as many times as anyone asks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edgeai.api import Array, Batch, Case, DataRejected, EdgeaiError, Frame, FrameContext, Judge, Tensors, TensorSpec
+from edgeai.pipeline import Pipeline
+from edgeai_workbench.dataset import Sample
+from edgeai_workbench.splits import Split
+
+_SAID = 10
+"""Times that progress is told."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """What every step of a build asks of its samples.
+
+    Attributes:
+        samples: n of them.
+        judge: of the task; who says what is true of them and how good answers are.
+        inputs: input name -> (n, ...), stacked.
+        contexts: for each, the frame as the model saw it, and its instance.
+        targets: output name -> (n, ...) float32, as ``Judge.targets`` says; ``None`` where nobody says, or asked.
+    """
+
+    samples: tuple[Sample, ...]
+    judge: Judge
+    inputs: Tensors
+    contexts: tuple[FrameContext, ...]
+    targets: Tensors | None = None
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def known(self) -> bool:
+        """Whether anyone says what is true of them."""
+        return any(sample.truth is not None for sample in self.samples)
+
+    def cases(self) -> tuple[Case, ...]:
+        """The samples as the judge sees them.
+
+        Raises:
+            DataRejected: ``data.target-missing``: a sample of which nobody says what is true.
+        """
+        pairs = zip(self.samples, self.contexts, strict=True)
+        return tuple(case_of(sample, context, self.judge) for sample, context in pairs)
+
+    def take(self, count: int) -> Prepared:
+        """At most ``count`` of them, evenly spread."""
+        if count >= len(self):
+            return self
+        return self.at(np.unique(np.linspace(0, len(self) - 1, count).round().astype(int)))
+
+    def at(self, places: Array | Sequence[int]) -> Prepared:
+        """Those at these places, in this order."""
+        chosen = np.asarray(places, int)
+        return replace(
+            self,
+            samples=tuple(self.samples[place] for place in chosen),
+            contexts=tuple(self.contexts[place] for place in chosen),
+            inputs={name: value[chosen] for name, value in self.inputs.items()},
+            targets=None if self.targets is None else {name: value[chosen] for name, value in self.targets.items()},
+        )
+
+
+def prepare(
+    samples: Sequence[Sample],
+    pipeline: Pipeline,
+    *,
+    input: TensorSpec,
+    judge: Judge,
+    targets: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Prepared:
+    """Read and transform every sample, and encode its target where that is asked for and something is known.
+
+    Args:
+        samples: all with a truth, or none.
+        pipeline: the card's transforms.
+        input: the model's image input.
+        judge: of the task.
+        targets: whether to encode what training compares outputs with.
+        progress: told how far it is, now and then.
+
+    Raises:
+        DataRejected: a file or a mask that cannot be used; ``data.not-transformed`` names the sample that the
+            transforms refuse; ``data.empty`` without samples.
+        ConfigError: ``build.no-target``, when no target has the shape of the model's output.
+    """
+    if not samples:
+        raise DataRejected("there are no samples", code="data.empty")
+    encoded = targets and judge.objective is not None and any(sample.truth is not None for sample in samples)
+    arrays: list[Array] = []
+    contexts: list[FrameContext] = []
+    wanted: list[Tensors] = []
+    for number, sample in enumerate(samples, start=1):
+        array, context = _seen(sample, pipeline)
+        arrays.append(array[0])
+        contexts.append(context)
+        if encoded:
+            wanted.append(judge.targets(case_of(sample, context, judge)))
+        if number % max(1, len(samples) // _SAID) == 0 or number == len(samples):
+            progress(f"{number} of {len(samples)} samples")
+    stacked = np.stack(arrays)
+    return Prepared(
+        samples=tuple(samples),
+        judge=judge,
+        inputs={input.name: stacked},
+        contexts=tuple(_sharing(context, array) for context, array in zip(contexts, stacked, strict=True)),
+        targets={name: np.stack([each[name] for each in wanted]) for name in wanted[0]} if encoded else None,
+    )
+
+
+def case_of(sample: Sample, context: FrameContext, judge: Judge) -> Case:
+    """One sample as its judge sees it.
+
+    Raises:
+        DataRejected: ``data.target-missing``: nobody says what is true of it.
+    """
+    if sample.truth is None:
+        what = judge.columns[0].name if judge.columns else "truth"
+        key = what if what in Split.model_fields else f"truth.{what}"
+        raise DataRejected(
+            f"{sample.id}: has no {what}", code="data.target-missing", remedy=f"name its column in [dataset]: {key}"
+        )
+    return Case(id=sample.id, truth=sample.truth, context=context, image=lambda: sample.load()[0].pixels)
+
+
+def batches(
+    prepared: Prepared, size: int = 16, *, seed: int = 0, shuffle: bool = True
+) -> Callable[[], Iterable[Batch]]:
+    """What training asks for once an epoch: another order each time, the same orders for the same seed.
+
+    Raises:
+        DataRejected: ``data.target-missing``: samples without targets.
+    """
+    if prepared.targets is None:
+        raise DataRejected("the samples have no targets", code="data.target-missing")
+    random = np.random.default_rng([seed, 0xDA7A])
+
+    def epoch() -> _Epoch:
+        order = random.permutation(len(prepared)) if shuffle else np.arange(len(prepared))
+        return _Epoch(prepared, order, size)
+
+    return epoch
+
+
+class _Epoch:
+    """The batches of one epoch, each cut out when it is asked for."""
+
+    def __init__(self, prepared: Prepared, order: Array, size: int) -> None:
+        self._prepared = prepared
+        self._order = order
+        self._size = size
+
+    def __len__(self) -> int:
+        return -(-len(self._order) // self._size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for begin in range(0, len(self._order), self._size):
+            places = self._order[begin : begin + self._size]
+            yield _part(self._prepared.inputs, places), _part(self._prepared.targets or {}, places)
+
+
+def _part(tensors: Tensors, places: Array) -> dict[str, Array]:
+    return {name: value[places].astype(np.float32, copy=False) for name, value in tensors.items()}
+
+
+def _seen(sample: Sample, pipeline: Pipeline) -> tuple[Array, FrameContext]:
+    frame, instance = sample.load()
+    try:
+        array, seen = pipeline.prepare(frame)
+    except EdgeaiError as error:
+        raise DataRejected(
+            f"{sample.id}: the card's transforms refuse it: {error}", code="data.not-transformed", remedy=error.remedy
+        ) from error
+    return array, FrameContext(frame=seen, instance=instance)
+
+
+def _sharing(context: FrameContext, array: Array) -> FrameContext:
+    """The context with the stacked tensor's memory as its pixels, where they are the same: half the memory."""
+    frame: Frame = context.frame
+    if (
+        frame.pixels.size != array.size
+        or frame.pixels.dtype != array.dtype
+        or array.shape[:2] != frame.pixels.shape[:2]
+    ):
+        return context
+    return replace(context, frame=replace(frame, pixels=array.reshape(frame.pixels.shape)))

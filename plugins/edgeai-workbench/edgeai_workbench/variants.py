@@ -1,0 +1,233 @@
+"""The models of a card: its ``.keras`` file, and the smaller ones that ``[[variants]]`` makes of it.
+
+``variants/<name>/model.keras`` is kept with a note of what made it (``variant.json``) and with its answers to the
+golden cases; one that came from another parent, other steps or another seed is made again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeai.api import (
+    Batch,
+    CompressionFailed,
+    CompressorSpec,
+    CompressRequest,
+    ConfigError,
+    Objective,
+    OpenRequest,
+    TensorSpec,
+)
+from edgeai.plugins import Registry
+from edgeai_workbench.card import PARENT, Card, CompressStep, Variant, check_model, file_digest
+from edgeai_workbench.golden import Golden, read_answers, write_answers
+
+VARIANTS = "variants"
+MODEL = "model.keras"
+NOTE = "variant.json"
+
+
+class VariantNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``variants/<name>/variant.json``: what a variant was made from and by what."""
+
+    name: str
+    start: str
+    steps: list[dict[str, Any]]
+    seed: int
+    augment: dict[str, Any]
+    keras: str
+    notes: tuple[str, ...] = ()
+    facts: dict[str, float] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """One ``.keras`` file that recipes convert.
+
+    Attributes:
+        variant: ``parent`` or the variant's name.
+        notes, facts: what its compressors said, in order.
+        golden: the golden cases with this model's own answers.
+        made: whether it was made now.
+    """
+
+    variant: str
+    path: Path
+    digest: str
+    golden: tuple[Golden, ...]
+    notes: tuple[str, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)
+    made: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuning:
+    """What compressors are given beside the model.
+
+    Attributes:
+        train: gives what ``CompressRequest.train`` is, begun anew: a step's order of batches must not depend on how
+            many epochs the steps before it ran.
+        validation: as ``CompressRequest.validation``.
+    """
+
+    objective: Objective
+    train: Callable[[], Callable[[], Iterable[Batch]]]
+    validation: Callable[[], Iterable[Batch]]
+
+
+class ModelFiles:
+    """Gives each variant of a card, made where it is missing or stale.
+
+    Args:
+        golden: the parent's golden cases.
+        tuning: the data; without, a variant that is not there is refused.
+        progress: told what is being done.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        folder: Path,
+        *,
+        registry: Registry,
+        golden: tuple[Golden, ...],
+        tuning: FineTuning | None = None,
+        rebuild: bool = False,
+        progress: Callable[[str], None] = lambda step: None,
+    ) -> None:
+        self._card = card
+        self._folder = folder
+        self._registry = registry
+        self._tuning = tuning
+        self._rebuild = rebuild
+        self._progress = progress
+        path = check_model(card, folder)
+        self._known = {PARENT: ModelFile(variant=PARENT, path=path, digest=card.model_digest, golden=golden)}
+
+    def get(self, name: str) -> ModelFile:
+        """One of them; those it begins from are made first.
+
+        Raises:
+            ConfigError: ``build.variant-missing``: it must be made, and there is no data.
+            CompressionFailed: a compressor refused.
+        """
+        if name not in self._known:
+            variant = next(item for item in self._card.variants if item.name == name)
+            self._known[name] = self._variant(variant, self.get(variant.start))
+        return self._known[name]
+
+    def _variant(self, variant: Variant, start: ModelFile) -> ModelFile:
+        folder = self._folder / VARIANTS / variant.name
+        wanted = self._note(variant, start)
+        kept = None if self._rebuild else _read_note(folder)
+        if kept is not None and msgspec.structs.replace(kept, keras="", notes=(), facts={}) == wanted:
+            return self._file(kept, folder, made=False)
+        if self._tuning is None:
+            raise ConfigError(
+                f"variant {variant.name} is not there, or is not what the card asks for",
+                code="build.variant-missing",
+                remedy="run edgeai build with --data, which makes it",
+            )
+        folder.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".variant-", dir=folder.parent) as name:
+            fresh = Path(name)
+            notes, facts = self._compress(variant, start, fresh)
+            write_answers(fresh, self._answered(fresh / MODEL))
+            note = msgspec.structs.replace(wanted, keras=file_digest(fresh / MODEL), notes=notes, facts=facts)
+            (fresh / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=2) + b"\n")
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(fresh, folder)
+        return self._file(note, folder, made=True)
+
+    def _compress(self, variant: Variant, start: ModelFile, folder: Path) -> tuple[tuple[str, ...], dict[str, float]]:
+        assert self._tuning is not None
+        notes: list[str] = []
+        facts: dict[str, float] = {}
+        model = start.path
+        for number, step in enumerate(variant.steps):
+            last = number == len(variant.steps) - 1
+            output = folder / (MODEL if last else f"step-{number}.keras")
+            self._progress(f"{variant.name}: {step.compressor}")
+            spec = self._registry.spec("compressor", step.compressor)
+            assert isinstance(spec, CompressorSpec)
+            made = spec.compress(
+                CompressRequest(
+                    model=model,
+                    output=output,
+                    objective=self._tuning.objective,
+                    train=self._tuning.train(),
+                    validation=self._tuning.validation,
+                    teacher=self._known[PARENT].path,
+                    augment=self._card.training.augment,
+                    seed=self._card.training.seed,
+                    options=step.options,
+                    progress=lambda said, step=step: self._progress(f"{variant.name}: {step.compressor}: {said}"),  # type: ignore[misc]
+                )
+            )
+            notes += [f"{step.compressor}: {said}" for said in made.notes]
+            facts = {**made.facts, **{k: v for k, v in facts.items() if k.endswith("_before")}}
+            if model.parent == folder:
+                model.unlink()
+            model = output
+        return tuple(notes), dict(sorted(facts.items()))  # as they are read again: a report of a kept one is the same
+
+    def _answered(self, model: Path) -> tuple[Golden, ...]:
+        """The golden cases with the answers of this model."""
+        shared = self._card.for_manifest()
+        inputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["inputs"])
+        outputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["outputs"])
+        session = self._registry.backends["keras"].open(
+            OpenRequest(artifact=model, device="CPU", inputs=inputs, outputs=outputs)
+        )
+        try:
+            cases = self._known[PARENT].golden
+            return tuple(Golden(id=c.id, inputs=c.inputs, outputs=session.run(c.inputs)) for c in cases)
+        finally:
+            session.close()
+
+    def _note(self, variant: Variant, start: ModelFile) -> VariantNote:
+        return VariantNote(
+            name=variant.name,
+            start=start.digest,
+            steps=[_plain(step) for step in variant.steps],
+            seed=self._card.training.seed,
+            augment=self._card.training.augment,
+            keras="",
+        )
+
+    def _file(self, note: VariantNote, folder: Path, *, made: bool) -> ModelFile:
+        if file_digest(folder / MODEL) != note.keras:
+            raise CompressionFailed(
+                f"{folder / MODEL} was changed after it was made",
+                code="compress.changed",
+                remedy="run edgeai build --rebuild, which makes it anew",
+            )
+        return ModelFile(
+            variant=note.name,
+            path=folder / MODEL,
+            digest=note.keras,
+            golden=read_answers(folder, self._known[PARENT].golden),
+            notes=note.notes,
+            facts=note.facts,
+            made=made,
+        )
+
+
+def _plain(step: CompressStep) -> dict[str, Any]:
+    body: dict[str, Any] = step.model_dump()
+    return body
+
+
+def _read_note(folder: Path) -> VariantNote | None:
+    try:
+        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=VariantNote)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return note if (folder / MODEL).is_file() else None
