@@ -267,7 +267,7 @@ def test_silence_ends(confined: str, model: Callable[..., Path]) -> None:
     with pytest.raises(ModelRejected, match="said nothing") as caught:
         run(model(run="hang"), silent_s=5.0)
     assert caught.value.code == "backend.opening-died"
-    assert threading.active_count() == before
+    assert threading.active_count() <= before  # one of an earlier test may have ended meanwhile
 
 
 def test_what_makes_no_sense_is_not_believed(unconfined: None, model: Callable[..., Path]) -> None:
