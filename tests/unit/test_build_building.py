@@ -289,6 +289,15 @@ max_size_ratio = 0.9
 max_drop_own = { auc_roc = 1.0 }
 worst_floors = { auc_roc = 0.0 }
 """
+DECIDING = """\
+[gates]
+floors = { "sensitivity@specificity=0.9" = 0.0 }
+shown_floors = { "specificity@sensitivity=0.9" = 0.0 }
+shown_ceilings = { ece = 1.0, brier = 2.0 }
+[gates.decision]
+margins = { sensitivity = MARGIN, specificity = 1.0 }
+why = "The pictures are stripes, and nobody acts on what they are called."
+"""
 SPLITS = {"train": range(14), "validation": range(14, 19), "test": range(19, 24)}
 
 
@@ -337,6 +346,36 @@ def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
         "min_agreement",
         "worst_floors.auc_roc (all)",
     ]
+
+
+def test_a_decision_that_so_few_can_show_is_judged_reported_and_packed(
+    made: Path, folder: Path, tmp_path: Path
+) -> None:
+    assert run(_split(made, folder, tmp_path / "data", gates=DECIDING.replace("MARGIN", "0.9"))) == 0
+    verdicts = json.loads((folder / "verdicts.json").read_text())["verdicts"]["small-tflite-int8"]
+    assert {verdict["gate"] for verdict in verdicts} == {
+        "floors.sensitivity@specificity=0.9",
+        "shown_floors.specificity@sensitivity=0.9",
+        "shown_ceilings.ece",
+        "shown_ceilings.brier",
+        "decision.sensitivity",
+        "decision.specificity",
+    }
+    text = (folder / "REPORT.md").read_text()
+    assert "nobody acts on what they are called" in text
+    assert "sensitivity@specificity=0.9 |" in text
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
+
+
+def test_a_decision_that_five_samples_cannot_show_says_how_many_could(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(_split(made, folder, tmp_path / "data", gates=DECIDING.replace("MARGIN", "0.02"))) == 3
+    said = " ".join(capfd.readouterr().err.split())
+    assert "decision.sensitivity" in said
+    assert "of 5 samples: even where both decide all of them alike, at least 189 are needed" in said
+    assert not (folder / "openings.json").exists()
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
 
 
 def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(

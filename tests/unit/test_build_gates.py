@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
+from pydantic import ValidationError
 
 from edgeai.api import ConfigError, GateFailed
-from edgeai_workbench.card import Card, Gates
+from edgeai_workbench.card import Card
+from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import (
     JUDGEMENT,
     Measured,
@@ -201,3 +204,157 @@ def test_the_digest_of_a_folder_is_of_names_and_bytes(tmp_path: Path) -> None:
     renamed = digest_of_folder(tmp_path)
     (tmp_path / "d").write_text("3")
     assert len({before, renamed, digest_of_folder(tmp_path)}) == 3
+
+
+DECIDED = Measured(
+    values={"sensitivity": 0.95, "ece": 0.03, "dice": 0.9},
+    better={"sensitivity": "higher", "ece": "lower", "dice": "higher"},
+    ends={"sensitivity": (0.9, 0.98), "ece": (0.01, 0.06), "dice": (float("nan"), float("nan"))},
+    drops={},
+    decisions={"sensitivity": 0.03, "dice": 0.004},
+    counted={"sensitivity": 60},
+    agreement=1.0,
+    size_ratio=1.0,
+    latency_ratio=1.0,
+)
+WHY = "A reader sees every image, and two of a hundred are within what two readers differ by."
+
+
+@pytest.mark.parametrize(
+    ("metric", "margin", "holds", "says"),
+    [
+        ("sensitivity", 0.03, True, ""),
+        ("sensitivity", 0.029, False, "of 60 samples: even where both decide all of them alike, at least 129 are"),
+        ("sensitivity", 0.0, False, "no number can show it"),
+        ("dice", 0.004, True, ""),
+        ("dice", 0.003, False, ""),
+    ],
+)
+def test_a_decision_holds_where_it_is_shown_to_be_within_the_margin(
+    metric: str, margin: float, holds: bool, says: str
+) -> None:
+    gates = Gates.model_validate({"decision": {"margins": {metric: margin}, "why": WHY}})
+    (verdict,) = judge(gates, DECIDED)
+    assert (verdict.gate, verdict.holds) == (f"decision.{metric}", holds)
+    assert says in verdict.says
+    assert bool(says) == bool(verdict.says)
+    assert says in str(verdict)
+    assert "to be at most" in str(verdict)
+
+
+def test_samples_that_could_have_shown_it_and_did_not_are_not_called_few() -> None:
+    many = msgspec.structs.replace(DECIDED, counted={"sensitivity": 1000})
+    gates = Gates.model_validate({"decision": {"margins": {"sensitivity": 0.01}, "why": WHY}})
+    (verdict,) = judge(gates, many)
+    assert not verdict.holds
+    assert verdict.says == ""
+
+
+@pytest.mark.parametrize(
+    ("decision", "where"),
+    [
+        ({"margins": {"sensitivity": 0.02}}, "why"),
+        ({"margins": {"sensitivity": 0.02}, "why": ""}, "why"),
+        ({"margins": {"sensitivity": 0.02}, "why": "because"}, "why"),
+        ({"margins": {}, "why": WHY}, "margins"),
+        ({"why": WHY}, "margins"),
+        ({"margins": {"sensitivity": -0.02}, "why": WHY}, "margins"),
+    ],
+)
+def test_a_margin_that_nobody_argues_is_a_mistake_of_the_card(decision: dict[str, object], where: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Gates.model_validate({"decision": decision})
+    assert {error["loc"][:2] for error in caught.value.errors()} == {("decision", where)}
+
+
+def test_a_margin_on_a_metric_that_the_task_lacks_is_a_mistake_of_the_card() -> None:
+    gates = Gates.model_validate({"decision": {"margins": {"nonsense": 0.02}, "why": WHY}})
+    with pytest.raises(ConfigError, match="no metric nonsense") as caught:
+        judge(gates, DECIDED)
+    assert caught.value.code == "config.card-metric-unknown"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "found", "holds", "says"),
+    [
+        ({"shown_floors": {"sensitivity": 0.9}}, 0.9, True, ""),
+        ({"shown_floors": {"sensitivity": 0.91}}, 0.9, False, ""),
+        ({"shown_ceilings": {"ece": 0.06}}, 0.06, True, ""),
+        ({"shown_ceilings": {"ece": 0.04}}, 0.06, False, ""),
+        ({"shown_floors": {"dice": 0.0}}, None, False, "no interval"),
+    ],
+)
+def test_what_is_shown_is_the_end_of_the_interval(
+    bounds: dict[str, object], found: float | None, holds: bool, says: str
+) -> None:
+    (verdict,) = judge(Gates.model_validate(bounds), DECIDED)
+    assert verdict.holds is holds
+    assert found is None or verdict.found == found
+    assert says in verdict.says
+    assert ("at least" in str(verdict)) == ("shown_floors" in bounds)
+
+
+@pytest.mark.parametrize("bounds", [{"shown_floors": {"ece": 0.0}}, {"shown_ceilings": {"sensitivity": 1.0}}])
+def test_what_is_shown_has_a_direction(bounds: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        judge(Gates.model_validate(bounds), DECIDED)
+    assert caught.value.code == "config.card-gate-direction"
+    assert "shown_" in str(caught.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "members", "part", "holds"),
+    [
+        ({}, {"size=small": 9, "size=large": 60}, "size=small", False),  # the best of values, of nine
+        ({}, {"size=small": 10, "size=large": 60}, "all", True),
+        ({"min_members": 9}, {"size=small": 9, "size=large": 60}, "all", True),
+        ({"min_members": 61}, {"size=small": 9, "size=large": 60}, "size=large", False),
+        ({}, {"size=small": 9, "size=large": 9}, "size=large", False),
+    ],
+)
+def test_a_subgroup_of_few_says_so_instead_of_passing(
+    bounds: dict[str, object], members: dict[str, int], part: str, holds: bool
+) -> None:
+    measured = Measured(
+        values={"dice": 0.9},
+        drops={},
+        parts={"size=small": {"dice": 1.0}, "size=large": {"dice": 0.95}},
+        members=members,
+        agreement=1.0,
+        size_ratio=1.0,
+        latency_ratio=1.0,
+    )
+    (verdict,) = judge(Gates.model_validate({"worst_floors": {"dice": 0.8}, **bounds}), measured)
+    assert (verdict.gate, verdict.holds) == (f"worst_floors.dice ({part})", holds)
+    assert ("fewer than min_members" in verdict.says) is not holds
+
+
+def test_a_part_that_fails_goes_before_one_of_few() -> None:
+    measured = msgspec.structs.replace(IN_PARTS, members={"size=small": 3, "size=large": 60})
+    (verdict,) = judge(Gates.model_validate({"worst_ceilings": {"hd95": 1.0}}), measured)
+    assert verdict.gate == "worst_ceilings.hd95 (size=large)"
+
+
+def test_a_judgement_from_before_these_gates_is_still_one(tmp_path: Path) -> None:
+    """What an older edgeai wrote names none of them, and its verdicts say nothing."""
+    card = _card(Gates(min_agreement=0.9))
+    keep_judgement(card, tmp_path, DIGESTS, HOLDS)
+    body = json.loads((tmp_path / JUDGEMENT).read_text())
+    assert set(body["verdicts"]["tflite-int8"][0]) == {"gate", "bound", "found", "holds"}
+    assert not {"decision", "shown_floors", "shown_ceilings", "min_members"} & set(body["gates"])
+
+
+@pytest.mark.parametrize("change", ["margin", "why", "members"])
+def test_a_decision_that_was_argued_otherwise_is_judged_anew(tmp_path: Path, change: str) -> None:
+    decision: dict[str, object] = {"margins": {"dice": 0.1}, "why": WHY}
+    held = {"tflite-int8": (Verdict(gate="decision.dice", bound=0.1, found=0.05, holds=True),)}
+    keep_judgement(_card(Gates.model_validate({"decision": decision})), tmp_path, DIGESTS, held)
+    hold_judgement(_card(Gates.model_validate({"decision": decision})), tmp_path, DIGESTS)
+    other: dict[str, object] = {
+        "margin": {"decision": decision | {"margins": {"dice": 0.2}}},
+        "why": {"decision": decision | {"why": WHY + " Or three."}},
+        "members": {"decision": decision, "min_members": 3},
+    }[change]
+    with pytest.raises(GateFailed) as caught:
+        hold_judgement(_card(Gates.model_validate(other)), tmp_path, DIGESTS)
+    assert caught.value.code == "gate.not-judged"

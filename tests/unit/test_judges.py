@@ -36,7 +36,7 @@ from edgeai.testing.distributions import write_fake_distribution, write_fakes
 from edgeai.testing.examples import example_frame, instance_ref
 from edgeai_tasks.classify.figures import operating_point
 from edgeai_tasks.classify.judge import Labels, Stated
-from edgeai_workbench.card import Gates
+from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import Measured, judge
 from edgeai_workbench.judges import judge_of
 

@@ -20,6 +20,7 @@ from edgeai.api.tensors import DTYPES
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
 from edgeai.config.words import not_toml
 from edgeai_workbench.card_words import mistakes
+from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.splits import Dataset
 from edgeai_workbench.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
 
@@ -166,39 +167,6 @@ class Calibration(Table):
     """``[calibration]``: the training samples that quantisation sees, through the card's own transforms."""
 
     samples: int = Field(300, gt=0, description="how many, evenly spread over the training table")
-
-
-class Gates(Table):
-    """``[gates]``: bounds that every artifact that ships must hold, or there is no bundle."""
-
-    max_keras_bytes: int | None = Field(None, gt=0, description="size of the `.keras` file")
-    max_bundle_bytes: int | None = Field(None, gt=0, description="size of the bundle")
-    max_bundle_ratio: Real | None = Field(None, description="bytes of the bundle / bytes of the `.keras` file")
-    floors: dict[str, float] = Field(
-        default_factory=dict, description="metric that is better high -> least value on the validation samples"
-    )
-    ceilings: dict[str, float] = Field(
-        default_factory=dict, description="the same for metrics that are better low -> greatest value"
-    )
-    max_drop: dict[str, Real] = Field(
-        default_factory=dict,
-        description="metric -> most fall below the parent: the upper end of the paired 95 % interval counts",
-    )
-    max_drop_own: dict[str, Real] = Field(
-        default_factory=dict,
-        description="metric -> most fall below its own Keras model, the variant's: what conversion may cost, likewise",
-    )
-    worst_floors: dict[str, float] = Field(
-        default_factory=dict, description="as `floors`, for the worst subgroup and label that determines the metric"
-    )
-    worst_ceilings: dict[str, float] = Field(
-        default_factory=dict, description="as `ceilings`, for the worst subgroup and label that determines the metric"
-    )
-    min_agreement: Real | None = Field(None, le=1, description="least share of samples decided as the parent decides")
-    max_size_ratio: Real | None = Field(None, description="bytes of the artifact / bytes of the `.keras` file")
-    max_latency_ratio: Real | None = Field(
-        None, description="median time / that of the parent in fp32 on LiteRT (else on the same backend), one thread"
-    )
 
 
 class Card(Table):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
-from edgeai_workbench import card, splits
+from edgeai_workbench import card, gate_keys, splits
 from edgeai_workbench.tables import Table
 
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
@@ -33,7 +33,8 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[dataset.train]`, `.validation`, `.test` and `.external`", splits.Split),
     ("`[calibration]`", card.Calibration),
     ("`[training]`", card.Training),
-    ("`[gates]`", card.Gates),
+    ("`[gates]`", gate_keys.Gates),
+    ("`[gates.decision]`", gate_keys.Decision),
 )
 
 

@@ -11,10 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from edgeai.config.words import Where, dotted, node_at, sentence, shown
 from edgeai.toml_lines import key_lines, line_of
-from edgeai_workbench.tables import DIGEST, NUMBERS, PATH, RELEASE, SLUG
+from edgeai_workbench.tables import ARGUMENT, DIGEST, NUMBERS, PATH, RELEASE, SLUG
 
 _PATTERNS: Mapping[str, str] = {
     DIGEST: "give sha256: and 64 digits of 0-9 and a-f, as the training script prints it",
+    ARGUMENT: "argue it in a sentence, of four words at least",
     PATH: "give a path below the card's folder, of letters, digits and _ . + / -",
     RELEASE: "use up to three numbers, e.g. 0.1",
     NUMBERS: "use three numbers, e.g. 1.0.0",

@@ -19,11 +19,13 @@ from edgeai.api import BackendSpec, OpenRequest, Options, Session
 from edgeai.api.judging import HIGHER
 from edgeai.model.measuring import interleaved
 from edgeai_workbench.agreement import device_of
-from edgeai_workbench.card import FLOAT, PARENT, Gates
+from edgeai_workbench.card import FLOAT, PARENT
 from edgeai_workbench.convert import ARTIFACTS, backend_of, bytes_of
 from edgeai_workbench.defaults import Watched, constant, default_verdicts
 from edgeai_workbench.evaluation import Answers, Score, Scores, agreement, drop, score
-from edgeai_workbench.gates import BY_METRIC, Measured, Verdict, digest_of_folder, judge
+from edgeai_workbench.gate_keys import Gates
+from edgeai_workbench.gates import Measured, Verdict, digest_of_folder, judge, margins_of, metrics_of
+from edgeai_workbench.metrics import Gap, decided_of, difference_of
 from edgeai_workbench.pack import Made
 from edgeai_workbench.variants import ModelFile
 from edgeai_workbench.workshop import Workshop
@@ -40,6 +42,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     better: str = HIGHER
     method: str = ""
+    counted: int = 0
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +55,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         figures: metric -> value on the validation samples.
         drops: metric -> parent minus this, on the same samples.
         own_drops: the same, its own Keras model minus this; of the metrics that a gate asks for.
+        decisions: metric of ``[gates.decision]`` -> parent minus this, with the interval that a proof asks for.
         parts: subgroup or label -> metric -> its value there.
+        members: subgroup -> how many samples are of it.
         agreement: share of samples decided as the parent decides.
         ms: median time of one inference, one thread.
         speed_ratio: time of the reference / this time: above 1 is faster.
@@ -78,7 +83,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, float] = {}
     layers: dict[str, float] = {}
     own_drops: dict[str, Figure] = {}
+    decisions: dict[str, Figure] = {}
     parts: dict[str, dict[str, Figure]] = {}
+    members: dict[str, int] = {}
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -208,13 +215,15 @@ class _Table:
         )
         return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, _measured(row)))
 
-    def _drops(self, start: str, name: str, metrics: Iterable[str]) -> dict[str, Figure]:
+    def _drops(
+        self, start: str, name: str, metrics: Iterable[str], by: Callable[..., Gap] = difference_of
+    ) -> dict[str, Figure]:
         """Metric -> how much worse one is than the model that it began from."""
         validation = self._shop.validation
         assert validation is not None
         scores: Mapping[str, Score] = self._scores.get(name, {})
         return {
-            metric: _figure(drop(validation, self._answers[start], self._answers[name], metric))
+            metric: _figure(drop(validation, self._answers[start], self._answers[name], metric, by=by))
             for metric in dict.fromkeys(metrics)
             if metric in scores
         }
@@ -233,7 +242,9 @@ class _Table:
             "figures": {metric: _figure(found) for metric, found in scores.items()} if scores else {},
             "drops": drops,
             "own_drops": self._drops(variant, name, gates.max_drop_own) if scores else {},
+            "decisions": self._drops(PARENT, name, margins_of(gates), decided_of) if scores else {},
             "parts": _parts(scores) if scores else {},
+            "members": {part: found.n for part, found in scores.subgroups.items()} if scores else {},
             "agreement": agreement(parent, own, validation.judge),
             "ms": self._times[name],
             "speed_ratio": self._times[self._reference] / self._times[name],
@@ -261,7 +272,11 @@ def _parts(scores: Scores) -> dict[str, dict[str, Figure]]:
 def _measured(row: Row) -> Measured:
     return Measured(
         own_drops={metric: figure.high for metric, figure in row.own_drops.items()},
+        decisions={metric: figure.high for metric, figure in row.decisions.items()},
+        counted={metric: figure.counted for metric, figure in row.decisions.items()},
         parts={name: {m: figure.value for m, figure in part.items()} for name, part in row.parts.items()},
+        members=row.members,
+        ends={metric: (figure.low, figure.high) for metric, figure in row.figures.items()},
         values={metric: figure.value for metric, figure in row.figures.items()},
         better={metric: figure.better for metric, figure in row.figures.items()},
         drops={metric: figure.high for metric, figure in row.drops.items()},
@@ -297,8 +312,7 @@ def _judged(shop: Workshop) -> bool:
 
 def _scores(shop: Workshop, answers: Answers) -> Scores:
     assert shop.validation is not None
-    points = [metric for gate in BY_METRIC for metric in getattr(shop.card.gates, gate)]
-    return score(shop.validation, answers, points=points)
+    return score(shop.validation, answers, points=metrics_of(shop.card.gates))
 
 
 def _figure(found: Score) -> Figure:
@@ -309,6 +323,7 @@ def _figure(found: Score) -> Figure:
         unit=found.unit,
         better=found.better,
         method=found.method,
+        counted=found.counted,
     )
 
 

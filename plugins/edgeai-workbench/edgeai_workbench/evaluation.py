@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,9 @@ SIGNIFICANT = 0.05
 class Score:
     """A value with its 95 % interval, NaN where samples do not determine one; ``unit`` is empty for a share.
 
-    ``method`` says how the interval was found; empty where there is none.
+    Attributes:
+        method: how the interval was found; empty where there is none.
+        counted: independent samples that say as much, of a share that is to be proved not worse; else 0.
     """
 
     value: float
@@ -48,6 +50,7 @@ class Score:
     unit: str = ""
     better: str = HIGHER
     method: str = ""
+    counted: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -226,12 +229,14 @@ def drop(
     child: Answers,
     metric: str,
     *,
+    by: Callable[..., Gap] = difference_of,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> Score:
     """How much worse the child is: parent minus child, or child minus parent where lower is better; with its interval.
 
     Both are held against each other sample by sample, so that what is hard for both does not widen the interval.
+    ``by`` finds the interval: ``difference_of``, or ``decided_of`` for a proof that a decision is not worse.
 
     Raises:
         EvaluationFailed: as ``score``; ``evaluate.unknown-metric``; ``evaluate.other-labels``.
@@ -239,11 +244,13 @@ def drop(
     check_same(parent, child)
     cases, judged = _judged(prepared, parent)
     one, other = _figure(judged, metric), _figure(_judged(prepared, child)[1], metric)
-    found = _paired(one, other, _design(prepared, cases), seed=seed, resamples=resamples)
+    found = _paired(one, other, _design(prepared, cases), by=by, seed=seed, resamples=resamples)
     value, low, high = one.value() - other.value(), found.low, found.high
     if one.better == LOWER:
         value, low, high = -value, -high, -low
-    return Score(value=value, low=low, high=high, unit=one.unit, better=LOWER, method=found.method)
+    return Score(
+        value=value, low=low, high=high, unit=one.unit, better=LOWER, method=found.method, counted=found.counted
+    )
 
 
 def compare(
@@ -357,10 +364,18 @@ def _with_interval(figure: Figure, value: float, design: Design | None, *, seed:
     )
 
 
-def _paired(one: Figure, other: Figure, design: Design | None, *, seed: int, resamples: int) -> Gap:
+def _paired(
+    one: Figure,
+    other: Figure,
+    design: Design | None,
+    *,
+    by: Callable[..., Gap] = difference_of,
+    seed: int,
+    resamples: int,
+) -> Gap:
     if design is None:
         return Gap(low=np.nan, high=np.nan, p=np.nan, method="", test="")
-    return difference_of(one, other, design, seed=seed, resamples=resamples)
+    return by(one, other, design, seed=seed, resamples=resamples)
 
 
 def _subgroups(prepared: Prepared, cases: Sequence[Case]) -> dict[str, list[int]]:

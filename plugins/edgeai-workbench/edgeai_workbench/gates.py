@@ -9,29 +9,44 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
-from edgeai_workbench.card import Card, Gates
+from edgeai_workbench.card import Card
+from edgeai_workbench.gate_keys import Gates
+from edgeai_workbench.metrics.decided import needed_to_show
 
-BY_METRIC: Final = ("floors", "ceilings", "max_drop", "max_drop_own", "worst_floors", "worst_ceilings")
+FLOORS: Final = ("floors", "shown_floors", "worst_floors")
+CEILINGS: Final = ("ceilings", "shown_ceilings", "worst_ceilings")
+BY_METRIC: Final = (*FLOORS, *CEILINGS, "max_drop", "max_drop_own")
 """Gates that bound metrics by name."""
-_YOUNGER: Final = ("ceilings", "max_drop_own", "worst_floors", "worst_ceilings")
+_OLD: Final = (
+    *("max_keras_bytes", "max_bundle_bytes", "max_bundle_ratio", "floors", "max_drop"),
+    *("min_agreement", "max_size_ratio", "max_latency_ratio"),
+)
+"""Gates that stand in every ``verdicts.json``; younger ones only where a card asks them."""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One bound, and what was found. ``gate`` is the key of the card: ``max_drop.auc_roc``."""
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One bound, and what was found.
+
+    Attributes:
+        gate: the key of the card: ``max_drop.auc_roc``.
+        says: why it cannot hold, where that is not the number: samples too few to show it.
+    """
 
     gate: str
     bound: float
     found: float
     holds: bool
+    says: str = ""
 
     def __str__(self) -> str:
-        comparison = "at least" if self.gate.startswith(("floors", "worst_floors", "min_")) else "at most"
-        return f"{self.gate}: {self.found:.4g}, to be {comparison} {self.bound:.4g}"
+        comparison = "at least" if self.gate.startswith((*FLOORS, "min_")) else "at most"
+        more = f" ({self.says})" if self.says else ""
+        return f"{self.gate}: {self.found:.4g}, to be {comparison} {self.bound:.4g}{more}"
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +58,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         drops: metric -> upper end of the 95 % interval of parent minus artifact.
         own_drops: the same against its own Keras model.
         parts: subgroup or label -> metric -> its value there.
+        members: subgroup -> how many samples are of it.
+        ends: metric -> both ends of its 95 % interval.
+        decisions: metric -> upper end of the interval of parent minus artifact, as ``[gates.decision]`` counts it.
+        counted: metric of ``decisions`` -> independent samples that it is a share of; absent where it is none.
         agreement: share of samples that it decides as the parent does.
         size_ratio: its bytes / those of the ``.keras`` file.
         latency_ratio: its median time / the reference's.
@@ -56,6 +75,10 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     better: Mapping[str, str] = {}
     own_drops: Mapping[str, float] = {}
     parts: Mapping[str, Mapping[str, float]] = {}
+    members: Mapping[str, int] = {}
+    ends: Mapping[str, tuple[float, float]] = {}
+    decisions: Mapping[str, float] = {}
+    counted: Mapping[str, int] = {}
 
 
 def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
@@ -65,23 +88,19 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
         ConfigError: ``config.card-metric-unknown``: a bound on a metric that the task does not have;
             ``config.card-gate-direction``: a floor of what is better low, or a ceiling of what is better high.
     """
-    for what, bounds, wrong in (
-        ("floors", gates.floors, LOWER),
-        ("ceilings", gates.ceilings, HIGHER),
-        ("worst_floors", gates.worst_floors, LOWER),
-        ("worst_ceilings", gates.worst_ceilings, HIGHER),
-    ):
-        _hold_direction(what, bounds, wrong, measured.better)
+    for what, wrong in (*((name, LOWER) for name in FLOORS), *((name, HIGHER) for name in CEILINGS)):
+        _hold_direction(what, getattr(gates, what), wrong, measured.better)
+    values, drops, own = measured.values, measured.drops, measured.own_drops
     verdicts = [
-        *(_least(f"floors.{m}", bound, _value(measured.values, m, "floors")) for m, bound in gates.floors.items()),
-        *(_most(f"ceilings.{m}", bound, _value(measured.values, m, "ceilings")) for m, bound in gates.ceilings.items()),
-        *(_most(f"max_drop.{m}", bound, _value(measured.drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
-        *(
-            _most(f"max_drop_own.{m}", bound, _value(measured.own_drops, m, "max_drop_own"))
-            for m, bound in gates.max_drop_own.items()
-        ),
-        *(_in_worst("worst_floors", m, bound, measured) for m, bound in gates.worst_floors.items()),
-        *(_in_worst("worst_ceilings", m, bound, measured) for m, bound in gates.worst_ceilings.items()),
+        *(_least(f"floors.{m}", bound, _value(values, m, "floors")) for m, bound in gates.floors.items()),
+        *(_most(f"ceilings.{m}", bound, _value(values, m, "ceilings")) for m, bound in gates.ceilings.items()),
+        *(_shown("shown_floors", m, bound, measured) for m, bound in gates.shown_floors.items()),
+        *(_shown("shown_ceilings", m, bound, measured) for m, bound in gates.shown_ceilings.items()),
+        *(_most(f"max_drop.{m}", bound, _value(drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
+        *(_most(f"max_drop_own.{m}", bound, _value(own, m, "max_drop_own")) for m, bound in gates.max_drop_own.items()),
+        *(_in_worst("worst_floors", m, bound, measured, gates) for m, bound in gates.worst_floors.items()),
+        *(_in_worst("worst_ceilings", m, bound, measured, gates) for m, bound in gates.worst_ceilings.items()),
+        *(_decided(metric, margin, measured) for metric, margin in margins_of(gates).items()),
     ]
     if gates.min_agreement is not None:
         verdicts.append(_least("min_agreement", gates.min_agreement, measured.agreement))
@@ -134,10 +153,20 @@ def hold_bundle(gates: Gates, bundle: Path, parent_bytes: int) -> None:
         )
 
 
+def margins_of(gates: Gates) -> Mapping[str, float]:
+    """Metric -> by how much a decision may be worse than the parent's."""
+    return {} if gates.decision is None else gates.decision.margins
+
+
+def metrics_of(gates: Gates) -> list[str]:
+    """Every metric, or operating point, that a bound names."""
+    return [metric for name in BY_METRIC for metric in getattr(gates, name)] + list(margins_of(gates))
+
+
 def asks_for_samples(gates: Gates) -> bool:
     """Whether any bound can be judged only with data."""
     ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)
-    return any(getattr(gates, name) for name in BY_METRIC) or any(bound is not None for bound in ratios)
+    return bool(metrics_of(gates)) or any(bound is not None for bound in ratios)
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,8 +220,9 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
 
 def _plain(gates: Gates) -> dict[str, object]:
     """The gates as ``verdicts.json`` has them; what younger kinds of gates do not ask is left out of old files."""
-    body: dict[str, object] = gates.model_dump()
-    return {name: bounds for name, bounds in body.items() if bounds or name not in _YOUNGER}
+    body: dict[str, Any] = gates.model_dump()
+    untouched = Gates().model_dump()
+    return {name: bound for name, bound in body.items() if name in _OLD or bound != untouched[name]}
 
 
 def digest_of_folder(folder: Path) -> str:
@@ -217,19 +247,51 @@ def _value(values: Mapping[str, float], metric: str, gate: str) -> float:
     return values[metric]
 
 
-def _in_worst(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
+def _shown(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
+    """By the end of the interval: the value alone may be luck."""
+    _value(measured.values, metric, gate)
+    floor = gate in FLOORS
+    found = measured.ends.get(metric, (math.nan, math.nan))[0 if floor else 1]
+    verdict = (_least if floor else _most)(f"{gate}.{metric}", bound, found)
+    return msgspec.structs.replace(verdict, says="these samples give it no interval") if math.isnan(found) else verdict
+
+
+def _decided(metric: str, margin: float, measured: Measured) -> Verdict:
+    """What cannot be shown to be within the margin is not taken to be; and how many samples could show it."""
+    verdict = _most(f"decision.{metric}", margin, _value(measured.decisions, metric, "decision"))
+    count, least = measured.counted.get(metric, 0), needed_to_show(margin)
+    if verdict.holds or not count or count >= least:
+        return verdict
+    wanted = "no number can show it" if math.isinf(least) else f"at least {least:.0f} are needed"
+    return msgspec.structs.replace(
+        verdict, says=f"of {count} samples: even where both decide all of them alike, {wanted}"
+    )
+
+
+def _in_worst(gate: str, metric: str, bound: float, measured: Measured, gates: Gates) -> Verdict:
     """Of every subgroup and label that determines the metric, the one that is nearest to failing, by its name.
 
-    Where there are no parts, all samples are the one that there is.
+    Where there are no parts, all samples are the one that there is. A subgroup of few members shows nothing, whatever
+    its value, and so the gate does not hold.
     """
     everywhere = {"all": measured.values, **measured.parts}
     found = {part: values[metric] for part, values in everywhere.items() if metric in values}
     _value(measured.values if not found else {metric: 0.0}, metric, gate)
     lowest = gate == "worst_floors"
     sign = 1.0 if lowest else -1.0
-    part = min(found, key=lambda name: (not math.isnan(found[name]), sign * found[name]))
+    few = {part: count for part in found if (count := measured.members.get(part, math.inf)) < gates.min_members}
+
+    def rank(name: str) -> tuple[bool, bool, float]:
+        good = found[name] >= bound if lowest else found[name] <= bound
+        return good and name not in few, not math.isnan(found[name]), sign * found[name]
+
+    part = min(found, key=rank)
     named = f"{gate}.{metric} ({part})"
-    return _least(named, bound, found[part]) if lowest else _most(named, bound, found[part])
+    verdict = _least(named, bound, found[part]) if lowest else _most(named, bound, found[part])
+    if part not in few:
+        return verdict
+    told = f"of {few[part]} samples, fewer than min_members, which is {gates.min_members}"
+    return msgspec.structs.replace(verdict, holds=False, says=told)
 
 
 def _hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mapping[str, str]) -> None:

@@ -5,6 +5,7 @@ for all of them at once, from how often each resample drew each sample (``Weight
 """
 
 from edgeai_workbench.metrics.bootstrap import Design, Interval, Values, Weights, interval
+from edgeai_workbench.metrics.decided import decided_of
 from edgeai_workbench.metrics.figure import Figure, Undefined, by_name
 from edgeai_workbench.metrics.intervals import interval_of
 from edgeai_workbench.metrics.paired import Gap, difference_of
@@ -18,6 +19,7 @@ __all__ = [
     "Values",
     "Weights",
     "by_name",
+    "decided_of",
     "difference_of",
     "interval",
     "interval_of",

@@ -29,13 +29,17 @@ _PRIOR = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """The interval of a difference, found by ``method``, and the two-sided ``p`` of there being none, by ``test``."""
+    """The interval of a difference, found by ``method``, and the two-sided ``p`` of there being none, by ``test``.
+
+    ``counted``: independent samples that say as much, of a share whose interval asks for them; else 0.
+    """
 
     low: float
     high: float
     p: float
     method: str
     test: str
+    counted: int = 0
 
 
 def difference_of(
@@ -98,17 +102,25 @@ def _gap(each: Sequence[tuple[_Estimate, Reals]], design: Design, level: float, 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Estimate:
-    """A difference: where its interval has its middle, its variance, and the degrees of freedom of that."""
+class Discordant:
+    """Two models' shares of the same samples, as independent ones would say as much.
 
-    middle: float
-    variance: float
+    Attributes:
+        lost, won: samples that the one, or the other, alone has right.
+        count: all samples.
+        freedom: degrees of freedom of that.
+        single: whether each sample counts once and is independent of all others.
+    """
+
+    lost: float
+    won: float
+    count: float
     freedom: float
-    p: float | None = None
+    single: bool
 
     @classmethod
-    def of_shares(cls, one: Share, other: Share, design: Design) -> _Estimate:
-        """Bonett and Price, Biometrical Journal 2012: as if one sample more were right in each model alone."""
+    def of(cls, one: Share, other: Share, design: Design) -> Discordant:
+        """Of two shares, by how the units differ."""
         gap, total = one.hits - other.hits, float(one.among.sum())
         only = [float(np.clip(side, 0, None).sum()) for side in (gap, -gap)]
         influence = one.influence() - other.influence()
@@ -122,9 +134,27 @@ class _Estimate:
             count = float(np.clip(total * alone / spread, as_one, total)) if spread > 0 else as_one
             freedom = max(1, units - 1)
         lost, won = (side * count / total for side in only)
-        middle = (lost - won) / (count + 2)
-        variance = ((lost + won + 2) / (count + 2) - middle**2) / (count + 2)
-        return cls(middle=middle, variance=variance, freedom=freedom, p=mcnemar(*only) if single else None)
+        return cls(lost=lost, won=won, count=count, freedom=freedom, single=single)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    """A difference: where its interval has its middle, its variance, and the degrees of freedom of that."""
+
+    middle: float
+    variance: float
+    freedom: float
+    p: float | None = None
+
+    @classmethod
+    def of_shares(cls, one: Share, other: Share, design: Design) -> _Estimate:
+        """Bonett and Price, Biometrical Journal 2012: as if one sample more were right in each model alone."""
+        only = Discordant.of(one, other, design)
+        count = only.count
+        middle = (only.lost - only.won) / (count + 2)
+        variance = ((only.lost + only.won + 2) / (count + 2) - middle**2) / (count + 2)
+        p = mcnemar(only.lost, only.won) if only.single else None
+        return cls(middle=middle, variance=variance, freedom=only.freedom, p=p)
 
     @classmethod
     def of_areas(cls, one: Area, other: Area, design: Design, level: float) -> _Estimate:
