@@ -9,7 +9,7 @@ from typing import Final
 
 from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Failure, Finding, GuardFigure, Outcome, Result
-from edgeai.cli.wording import agreements, classes, disagrees, percent
+from edgeai.cli.wording import agreements, classes, disagrees, numbers_say, percent
 
 NO_RESULT: Final = "no result"
 NOT_NEGATIVE: Final = "This is not a negative finding."
@@ -131,7 +131,7 @@ def _headline(stated: Sequence[Finding], nuances: Mapping[Finding, str]) -> str:
         first = present[0]
         if len(present) == 1:
             nuance = nuances.get(first)
-            words = f"{first.label} outlined" if first.region is not None else first.label
+            words = f"{first.label} outlined" if first.region is not None else _stated(first)
             return f"{words}, {nuance}" if nuance else words
         return _named(present)
     near = [finding for finding in stated if finding in nuances]
@@ -140,15 +140,23 @@ def _headline(stated: Sequence[Finding], nuances: Mapping[Finding, str]) -> str:
     if all(finding.region is not None for finding in stated) and stated:
         return f"no {' or '.join(f.label for f in stated[:_MOST_NAMED])} outlined"
     if len(stated) == 1:
-        return f"{stated[0].label}: below its threshold"
-    return "no label reaches its threshold" if stated else "findings of single frames"
+        return f"{stated[0].label}: {'not stated' if stated[0].threshold is None else 'below its threshold'}"
+    if all(finding.threshold is None for finding in stated):
+        return "no label is stated" if stated else "findings of single frames"
+    return "no label reaches its threshold"
 
 
 def _named(present: Sequence[Finding]) -> str:
-    labels = [finding.label for finding in present[:_MOST_NAMED]]
+    labels = [_stated(finding) for finding in present[:_MOST_NAMED]]
     more = f" and {len(present) - _MOST_NAMED} more" if len(present) > _MOST_NAMED else ""
     outlined = " outlined" if all(finding.region is not None for finding in present) else ""
     return ", ".join(labels) + more + outlined
+
+
+def _stated(finding: Finding) -> str:
+    """Its label; where its number is all that a finding says, with the number."""
+    is_number = finding.probability is None and finding.region is None
+    return f"{finding.label} {numbers_say(finding)}".rstrip() if is_number else finding.label
 
 
 def _close(finding: Finding, among: Sequence[Finding]) -> tuple[str, str] | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
-from edgeai.api.results import Finding, Outcome, Region, Result
+from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
 
 PERCENT = 100.0
+_UNITS = {"1": "", "mm2": "mm\u00b2", "cm2": "cm\u00b2"}
 _PLANES = {IMAGER_PIXEL_SPACING: " on the detector", NOMINAL_SCANNED_PIXEL_SPACING: " on the film"}
 
 
@@ -66,16 +67,36 @@ def _none_says(found: tuple[Finding, ...]) -> str:
 
 
 def size_says(finding: Finding) -> str:
-    """``1525.9 mm2``, or in pixels where nothing says how large those are; empty for kinds without a place.
+    """``1525.9 mm2``, or in pixels where nothing says how large those are; what was measured of kinds without a place.
 
     Millimetres that are not those of the anatomy are never without their plane.
     """
     region = finding.region
     if region is None:
-        return ""
+        return numbers_say(finding)
     if region.area_mm2 is None:
         return f"{region.area_px:.0f} px"
     return f"{region.area_mm2:.1f} mm2{plane_says(region)}"
+
+
+def numbers_say(finding: Finding) -> str:
+    """What was measured: ``5.3 px`` of what the label names itself, else ``length 41.3 mm, angle 12.0 deg``."""
+    named = (("" if one.name == finding.label else f"{one.name} ") + value_says(one) for one in finding.measurements)
+    return ", ".join(named)
+
+
+def value_says(measurement: Measurement) -> str:
+    """``41.3 mm (39.9 to 42.6)``: with its interval where the model states one."""
+    value = f"{rounded(measurement.value)} {_UNITS.get(measurement.unit, measurement.unit)}".strip()
+    if measurement.interval is None:
+        return value
+    low, high = measurement.interval
+    return f"{value} ({rounded(low)} to {rounded(high)})"
+
+
+def rounded(value: float) -> str:
+    """As many digits as a reader has a use for."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
 
 
 def plane_says(region: Region) -> str:

@@ -27,6 +27,7 @@ def write_fake_distribution(
     module: str | None = None,
     module_source: str | None = None,
     entry_points: Mapping[str, str] | None = None,
+    licence: str = "",
 ) -> Path:
     """Write a distribution into ``folder``; with ``PYTHONPATH=folder`` (or on ``sys.path``) it is installed.
 
@@ -38,6 +39,7 @@ def write_fake_distribution(
             importable anyhow (``edgeai.testing.fakes_plugin``); then leave ``module_source`` out.
         module_source: text of the module, written to ``folder``.
         entry_points: plugin name -> module; by default one plugin called as the distribution.
+        licence: an SPDX expression, which its metadata then states.
 
     Returns:
         The ``.dist-info`` folder.
@@ -50,7 +52,9 @@ def write_fake_distribution(
     info = folder / f"{re.sub(r'[-.]+', '_', name)}-{version}.dist-info"
     info.mkdir(parents=True)
     lines = [f"{plugin} = {target}" for plugin, target in (entry_points or {name: module}).items()]
-    info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")
+    stated = f"License-Expression: {licence}\n" if licence else ""
+    metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{stated}"
+    info.joinpath("METADATA").write_text(metadata, encoding="utf-8")
     info.joinpath("entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return info
 

@@ -171,6 +171,33 @@ RESULTS: dict[str, Result] = {
             ),
         ),
     ),
+    "a number alone": replace(
+        BASE,
+        findings=(
+            Finding(
+                kind="gauge",
+                label="radius",
+                present=True,
+                measurements=(
+                    Measurement(name="radius", value=5.313, unit="mm", interval=(4.9, 5.7)),
+                    Measurement(name="contrast", value=0.5, unit="1"),
+                ),
+            ),
+        ),
+    ),
+    "numbers": replace(
+        BASE,
+        findings=tuple(
+            Finding(
+                kind="gauge",
+                label=label,
+                present=present,
+                measurements=(Measurement(name="area", value=2, unit="mm2"),),
+            )
+            for label, present in (("left", True), ("right", True), ("middle", False))
+        ),
+    ),
+    "no number": replace(BASE, findings=(Finding(kind="gauge", label="radius", present=False),)),
     "signed": replace(
         BASE,
         model=replace(

@@ -20,6 +20,7 @@ from edgeai.cli.picture.scale import caption, scale_of
 from edgeai.cli.picture.sheet import area_says
 from edgeai.cli.picture.text import Placed, height, legible, shortened, width, wrapped
 from edgeai.cli.rendering import render
+from edgeai.cli.wording import labels_say
 from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment, withheld
 
 Make = Callable[..., Path]
@@ -156,6 +157,9 @@ def test_what_was_found_comes_first(name: str) -> None:
         ("many labels", "pneumonia, effusion, nodule and 3 more"),
         ("segment", "fetal head outlined"),
         ("nothing outlined", "no head outlined"),
+        ("a number alone", "radius 5.3 mm (4.9 to 5.7), contrast 0.5"),
+        ("numbers", "left area 2.0 mm², right area 2.0 mm²"),
+        ("no number", "radius: not stated"),
     ],
 )
 def test_the_headline_is_neutral(name: str, headline: str) -> None:
@@ -220,6 +224,15 @@ def test_sizes_and_scores_of_each_area() -> None:
     for words in ("61.0 mm\u00b2", "pieces", "2,827 px", "188 px", "58.0 %", "in frame 7, not shown", "(not outlined)"):
         assert words in text
     assert "41.3 mm (39.9 to 42.6)" in _text(_drawn("measured"))
+
+
+def test_a_finding_that_is_a_number_shows_it_where_others_show_their_score() -> None:
+    picture = _drawn("a number alone")
+    assert [line.text for line in picture.texts if line.role.startswith(("label", "size"))] == [
+        *("radius", "5.3 mm (4.9 to 5.7)"),
+        *("contrast", "0.5"),
+    ]
+    assert "length 41.3 mm (39.9 to 42.6)" in labels_say(RESULTS["measured"])
 
 
 def test_what_is_nearly_certain_does_not_read_as_certain() -> None:

@@ -36,13 +36,12 @@ from edgeai.cli.statement import (
     statement,
     what_to_do,
 )
-from edgeai.cli.wording import agreements, classes, disagrees, percent, plane_says
+from edgeai.cli.wording import agreements, classes, disagrees, percent, plane_says, rounded, value_says
 
 MOST_FINDINGS: Final = 8
 _MOST_NOTES: Final = 6
 _SAID_BY_FRAMES: Final = "input.frames-sampled"
 _COLUMN: Final = 62
-_UNITS: Final = {"1": "", "mm2": "mm\u00b2", "cm2": "cm\u00b2"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +160,15 @@ def _agreement(column: Column, result: Result, instance: InstanceRef | None) -> 
 def _score(column: Column, finding: Finding, *, doubtful: bool, bound: bool) -> None:
     colour = WHITE if finding.present else DIM
     said = finding.label if finding.present else f"{finding.label} (not stated)"
-    column.pair(said, percent(finding.probability), BODY, (colour, colour), "label")
+    own = next((one for one in finding.measurements if one.name == finding.label), None)
+    shown = percent(finding.probability) if finding.probability is not None or own is None else value_says(own)
+    column.pair(said, shown, BODY, (colour, colour), "label")
     if finding.probability is not None:
         bar = AMBER if doubtful else STEEL if finding.present else DIM
         column.bar(finding.probability, finding.threshold, bar, doubtful=doubtful)
     if bound and finding.threshold is not None:
         column.text(f"stated from {percent_short(finding.threshold)} on", SMALL, DIM, "explained")
-    _measured(column, finding.measurements)
+    _measured(column, [one for one in finding.measurements if one is not own or finding.probability is not None])
 
 
 def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, shown: Shown, *, doubtful: bool) -> None:
@@ -194,7 +195,7 @@ def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, s
 def _sizes(region: Region) -> list[tuple[str, str]]:
     sizes = [("area", area_says(region))]
     if region.perimeter_mm is not None:
-        sizes.append(("outline", f"{_rounded(region.perimeter_mm)} mm{plane_says(region)}"))
+        sizes.append(("outline", f"{rounded(region.perimeter_mm)} mm{plane_says(region)}"))
     elif region.perimeter_px:
         sizes.append(("outline", f"{region.perimeter_px:,.0f} px"))
     if region.parts > 1:
@@ -207,21 +208,13 @@ def area_says(region: Region) -> str:
     if region.area_mm2 is None:
         return f"{region.area_px:,.0f} px"
     if region.area_mm2 >= 100.0:
-        return f"{_rounded(region.area_mm2 / 100.0)} cm\u00b2{plane_says(region)}"
-    return f"{_rounded(region.area_mm2)} mm\u00b2{plane_says(region)}"
+        return f"{rounded(region.area_mm2 / 100.0)} cm\u00b2{plane_says(region)}"
+    return f"{rounded(region.area_mm2)} mm\u00b2{plane_says(region)}"
 
 
 def _measured(column: Column, measurements: Sequence[Measurement]) -> None:
     for one in measurements:
-        unit = _UNITS.get(one.unit, one.unit)
-        value = f"{_rounded(one.value)} {unit}".strip()
-        if one.interval is not None:
-            value += f" ({_rounded(one.interval[0])} to {_rounded(one.interval[1])})"
-        column.pair(one.name, value, SMALL, (DIM, WHITE), "size", indent=26)
-
-
-def _rounded(value: float) -> str:
-    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
+        column.pair(one.name, value_says(one), SMALL, (DIM, WHITE), "size", indent=26)
 
 
 # --- no result --------------------------------------------------------------------------------
