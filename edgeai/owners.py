@@ -64,6 +64,7 @@ _DEVICE: Final = (
     "bundle.needs-newer-edgeai",
     "bundle.unreadable",
     "bundle.unknown-schema",
+    "bundle.not-honoured",
     "bundle.cache-unwritable",
     "bundle.floors-unreadable",
     "plugin.not-found",

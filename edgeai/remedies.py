@@ -29,6 +29,7 @@ _CODES: Final[Mapping[str, str]] = {
     "bundle.bad-signatures-file": _REFETCH,
     "bundle.unknown-schema": "update edgeai on this device, or pack the bundle again",
     "bundle.needs-newer-edgeai": "update edgeai on this device",
+    "bundle.not-honoured": "update edgeai on this device, or deploy a bundle that does without",
     "bundle.rolled-back": "deploy the later release; to go back on purpose name this bundle: `allow_release`",
     "bundle.release-reused": "raise `release` in the card and pack again; or name this bundle: `allow_release`",
     "bundle.floors-unreadable": "put releases.json in data_dir back from a backup",

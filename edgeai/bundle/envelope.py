@@ -15,7 +15,8 @@ from typing import Annotated, Final, TypeAlias
 import msgspec
 
 from edgeai.api.errors import BundleRejected
-from edgeai.bundle.manifest import MAX_MANIFEST_BYTES, Record
+from edgeai.bundle.manifest import MAX_MANIFEST_BYTES
+from edgeai.bundle.parts import Record
 from edgeai.bundle.strict_json import read_object
 
 PAYLOAD_TYPE: Final = "application/vnd.edgeai.manifest+json"

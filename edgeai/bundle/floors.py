@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import msgspec
 
 from edgeai.api.errors import BundleRejected
-from edgeai.bundle.manifest import Count, Record
+from edgeai.bundle.parts import Count, Record
 from edgeai.bundle.releases import Floor, Numbered, raised
 from edgeai.bundle.strict_json import read_object
 

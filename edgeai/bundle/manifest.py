@@ -10,189 +10,81 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
 import edgeai
 from edgeai.api.errors import BundleRejected
-from edgeai.api.instances import InstanceRef
 from edgeai.api.tensors import DTYPES, TensorSpec
+from edgeai.bundle.parts import (
+    ArtifactDecl,
+    Count,
+    DottedNumbers,
+    Eligibility,
+    FileDecl,
+    FrameUse,
+    GoldenCase,
+    PixelUse,
+    Record,
+    Slug,
+    TaskUse,
+    TensorDecl,
+    Text,
+    Tolerance,
+    TransformStep,
+    Version,
+    Word,
+)
 from edgeai.bundle.paths import check_path, check_paths
 from edgeai.bundle.strict_json import read_object
+from edgeai.bundle.use_mistakes import members, use_mistake
+from edgeai.bundle.uses import ExplanationUse, Feed, GuardModel, GuardUse, UnitUse
 
-MANIFEST_SCHEMA: Final = 1
+__all__ = [
+    "EVIDENCE_NAME",
+    "MANIFEST_NAME",
+    "MANIFEST_SCHEMAS",
+    "MAX_MANIFEST_BYTES",
+    "SIGNATURES_NAME",
+    "ArtifactDecl",
+    "Eligibility",
+    "FileDecl",
+    "FrameUse",
+    "GoldenCase",
+    "Manifest",
+    "Manifest1",
+    "PixelUse",
+    "TaskUse",
+    "TensorDecl",
+    "Tolerance",
+    "TransformStep",
+    "at_lowest_schema",
+    "check_manifest",
+    "decode_manifest",
+    "digest_of",
+    "encode_manifest",
+]
+
+MANIFEST_SCHEMAS: Final = (1, 2)
+"""Those that this edgeai reads; a manifest without a number is of the first."""
+EVIDENCE_NAME: Final = "evidence.json"
+"""The file of a bundle that its evidence is, unless a manifest of schema 2 names another."""
 MANIFEST_NAME: Final = "manifest.json"
 SIGNATURES_NAME: Final = "signatures.json"
 """Beside the manifest: its DSSE envelope, if it is signed. No file of a bundle may take the name."""
 MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
 
-Slug: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9._-]{0,63}\Z")]
-Version: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z][0-9A-Za-z.+-]{0,63}\Z")]
-DottedNumbers: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,6}(\.[0-9]{1,6}){0,2}\Z")]
-# No control characters: these words end up in logs and on terminals.
-Text: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x08\x0b-\x1f\x7f-\x9f]+\Z", max_length=4000)]
-Word: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00-\x1f\x7f-\x9f]+\Z", max_length=200)]
-Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Extent: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
-Bound: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
 
-
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every part of the manifest is: immutable, by keyword, and closed to unknown keys."""
-
-
-class Eligibility(Record, frozen=True, kw_only=True):
-    """Which SOP Instances the model is meant for. An empty tuple or 0 asks nothing.
-
-    ``min_rows`` and ``min_columns`` are asked of the image, and again of what a step of ``transforms`` cuts out of it:
-    in pixels of the source image, that is what the model sees.
-    """
-
-    modality: tuple[Word, ...] = ()
-    sop_class_uid: tuple[Word, ...] = ()
-    body_part_examined: tuple[Word, ...] = ()
-    view_position: tuple[Word, ...] = ()
-    photometric_interpretation: tuple[Word, ...] = ()
-    min_rows: Count = 0
-    min_columns: Count = 0
-
-    def why_not(self, instance: InstanceRef) -> str | None:
-        """One sentence on why this instance is not for this model, or ``None`` when it is. Pure."""
-        for keyword in (
-            "modality",
-            "sop_class_uid",
-            "body_part_examined",
-            "view_position",
-            "photometric_interpretation",
-        ):
-            wanted: tuple[str, ...] = getattr(self, keyword)
-            value = getattr(instance, keyword).strip().upper()
-            if wanted and value not in {item.strip().upper() for item in wanted}:
-                return f"{keyword} is {value or 'absent'}, the model wants {' or '.join(wanted)}"
-        return self.too_small(instance.rows, instance.columns)
-
-    def too_small(self, rows: int, columns: int) -> str | None:
-        """One sentence on why so many rows and columns are too few, or ``None`` when they are not. Pure."""
-        for keyword, extent, least in (("rows", rows, self.min_rows), ("columns", columns, self.min_columns)):
-            if 0 < extent < least:  # no rows at all are no small image, but a broken one
-                return f"{keyword} is {extent}, the model wants at least {least}"
-        return None
-
-
-class PixelUse(Record, frozen=True, kw_only=True):
-    """Named fast paths of the decoder that change the numbers reaching the model.
-
-    ``luma``: JPEG decoded straight to grey. ``reduced``: JPEG 2000 and JPEG at the smallest level that is not under
-    twice the model's input. ``smallest``: at the smallest that is not under the model's input itself.
-    """
-
-    fast: tuple[Literal["luma", "reduced", "smallest"], ...] = ()
-
-
-class FrameUse(Record, frozen=True, kw_only=True):
-    """Which frames of a multi-frame instance run: ``all``, ``first`` or ``middle``.
-
-    With ``all``, every ``every``-th from the first; of these at most ``max`` (0: no bound), evenly spread.
-    """
-
-    select: Literal["all", "first", "middle"] = "all"
-    every: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 1
-    max: Count = 0
-
-    def numbers(self, number_of_frames: int) -> Sequence[int]:
-        """Frame numbers, from 1 and rising, of an instance with so many frames (at least 1).
-
-        Lazy, since what a header claims may be absurd, and is refused only when its pixels are read.
-        """
-        if self.select == "first":
-            return (1,)
-        if self.select == "middle":
-            return ((number_of_frames + 1) // 2,)
-        chosen = range(1, number_of_frames + 1, self.every)
-        if self.max == 0 or len(chosen) <= self.max:
-            return chosen
-        return tuple(chosen[i * len(chosen) // self.max] for i in range(self.max))
-
-
-class TaskUse(Record, frozen=True, kw_only=True):
-    """What is asked of the outputs: a ``TaskSpec`` by name, with its options."""
-
-    name: Word
-    options: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class TransformStep(Record, frozen=True, kw_only=True):
-    """One preprocessing step: a ``TransformSpec`` by name, with its options."""
-
-    transform: Word
-    options: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class TensorDecl(Record, frozen=True, kw_only=True):
-    """One input or output tensor; see ``edgeai.api.TensorSpec``. ``null`` in a shape means any extent."""
-
-    name: Word
-    dtype: Word
-    shape: Annotated[tuple[Extent | None, ...], msgspec.Meta(max_length=8)]
-    layout: Annotated[str, msgspec.Meta(max_length=8)] = ""
-
-    def spec(self) -> TensorSpec:
-        """The same as the header's type, for plugins."""
-        return TensorSpec(name=self.name, dtype=self.dtype, shape=self.shape, layout=self.layout)
-
-
-class ArtifactDecl(Record, frozen=True, kw_only=True):
-    """The model in one backend's format. ``path`` is a file, or a folder where the format is one."""
-
-    id: Slug
-    format: Word
-    precision: Slug
-    path: Word
-    options: dict[str, Any] = msgspec.field(default_factory=dict)
-
-
-class Tolerance(Record, frozen=True, kw_only=True):
-    """An output may differ from the golden one by ``absolute + relative * |golden|``."""
-
-    absolute: Bound = 1e-3
-    relative: Bound = 1e-3
-
-
-class GoldenCase(Record, frozen=True, kw_only=True):
-    """Input tensors and the outputs that they must give: tensor name -> ``.npy`` file of the bundle.
-
-    ``artifacts`` narrows or widens the tolerance for an artifact id (int8 is further from its parent).
-    """
-
-    id: Slug
-    inputs: dict[Word, Word]
-    outputs: dict[Word, Word]
-    tolerance: Tolerance = Tolerance()
-    artifacts: dict[Slug, Tolerance] = msgspec.field(default_factory=dict)
-
-    def tolerance_for(self, artifact_id: str) -> Tolerance:
-        """What this artifact is held to."""
-        return self.artifacts.get(artifact_id, self.tolerance)
-
-
-class FileDecl(Record, frozen=True, kw_only=True):
-    """One file of the bundle, by content."""
-
-    sha256: Sha256
-    bytes: Count
-
-
-class Manifest(Record, frozen=True, kw_only=True):
+class Manifest1(Record, frozen=True, kw_only=True):
     """All that a bundle says. ``files`` names every file of it but the manifest itself.
 
     ``plugins`` are those needed beside a backend (``("transforms", "classify")``): a device loads these
     and no others. ``release`` rises with every bundle of a name; an older one never replaces a newer.
     """
 
-    schema: int = MANIFEST_SCHEMA
+    schema: int = 1
     name: Slug
     version: Version
     release: Count
@@ -211,6 +103,27 @@ class Manifest(Record, frozen=True, kw_only=True):
     golden: tuple[GoldenCase, ...] = ()
     files: dict[str, FileDecl] = msgspec.field(default_factory=dict)
 
+
+class Manifest(Manifest1, frozen=True, kw_only=True):
+    """All that a bundle says. ``files`` names every file of it but the manifest itself.
+
+    As in schema 1, and: ``feeds`` says by input where its values come from (without: the one input is the image),
+    ``guard`` what stands before the model (without: nothing), ``evidence`` and ``change_control`` name files of the
+    bundle. An output that a feed, the guard or an explanation takes is not the task's.
+    """
+
+    unit: UnitUse = UnitUse()
+    feeds: dict[Word, Feed] = msgspec.field(default_factory=dict)
+    guard: GuardUse | None = None
+    explanations: tuple[ExplanationUse, ...] = ()
+    evidence: Word | None = None
+    change_control: Word | None = None
+
+    @property
+    def evidence_path(self) -> str | None:
+        """The file that holds the evidence, in a bundle of either schema; ``None`` where there is none."""
+        return self.evidence or (EVIDENCE_NAME if EVIDENCE_NAME in self.files else None)
+
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The inputs, in order, as the header's type."""
         return tuple(tensor.spec() for tensor in self.inputs)
@@ -218,6 +131,10 @@ class Manifest(Record, frozen=True, kw_only=True):
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The outputs, in order, as the header's type."""
         return tuple(tensor.spec() for tensor in self.outputs)
+
+
+_Model: TypeAlias = Manifest1 | GuardModel
+"""Tensors, artifacts and golden cases: the model's own, or those of the one that stands before it."""
 
 
 def decode_manifest(data: bytes) -> Manifest:
@@ -232,9 +149,10 @@ def decode_manifest(data: bytes) -> Manifest:
         raise BundleRejected(
             f"the manifest has {len(data)} bytes, at most {MAX_MANIFEST_BYTES} are read", code="bundle.too-large"
         )
-    _check_age(_read_json(data))
+    body = _read_json(data)
+    _check_age(body)
     try:
-        manifest = msgspec.json.decode(data, type=Manifest, strict=True)
+        manifest = _decoded(data, body.get("schema", 1))
     except (msgspec.MsgspecError, RecursionError) as error:
         unknown = "unknown field" in str(error)
         raise _invalid(str(error), code="bundle.unknown-key" if unknown else "bundle.invalid-manifest") from error
@@ -243,8 +161,26 @@ def decode_manifest(data: bytes) -> Manifest:
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """Canonical JSON: UTF-8, keys sorted, no spaces, every field written. The same manifest, the same bytes."""
-    return msgspec.json.encode(manifest, order="sorted")
+    """Canonical JSON: UTF-8, keys sorted, no spaces, every field of its schema written. One manifest, one content.
+
+    Raises:
+        BundleRejected: ``bundle.invalid-manifest``: it says what its schema has no word for.
+    """
+    if manifest.schema != 1:
+        return msgspec.json.encode(manifest, order="sorted")
+    if beyond := _beyond_schema_1(manifest):
+        raise _invalid(f"schema 1 has no {beyond[0]}")
+    return msgspec.json.encode(Manifest1(**_fields(manifest)), order="sorted")
+
+
+def at_lowest_schema(manifest: Manifest) -> Manifest:
+    """The same, with the lowest schema number that has words for all of it: carts in the field read the first.
+
+    Evidence alone does not raise it: it lies in the bundle under its usual name, covered by ``files`` as ever.
+    """
+    if manifest.evidence == EVIDENCE_NAME and _beyond_schema_1(manifest) == ["evidence"]:
+        manifest = msgspec.structs.replace(manifest, evidence=None)
+    return msgspec.structs.replace(manifest, schema=2 if _beyond_schema_1(manifest) else 1)
 
 
 def digest_of(data: bytes) -> str:
@@ -259,43 +195,68 @@ def check_manifest(manifest: Manifest) -> None:
         BundleRejected: see ``decode_manifest``.
     """
     check_paths(manifest.files, reserved=(MANIFEST_NAME, SIGNATURES_NAME))
-    for what, names in (
-        ("inputs", [tensor.name for tensor in manifest.inputs]),
-        ("outputs", [tensor.name for tensor in manifest.outputs]),
-        ("artifacts", [artifact.id for artifact in manifest.artifacts]),
-        ("golden", [case.id for case in manifest.golden]),
-        ("plugins", list(manifest.plugins)),
-    ):
-        if len(set(names)) != len(names):
-            raise _invalid(f"{what} names something twice: {', '.join(names)}")
-    for tensor in (*manifest.inputs, *manifest.outputs):
+    _check_names("plugins", manifest.plugins)
+    _check_model(manifest, manifest.files)
+    if manifest.guard is not None and manifest.guard.model is not None:
+        _check_model(manifest.guard.model, manifest.files)
+    if mistake := use_mistake(manifest):
+        raise _invalid(mistake)
+    for what, path in members(manifest):
+        if path not in manifest.files:
+            raise _missing(what, path)
+
+
+def _check_names(what: str, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        raise _invalid(f"{what} names something twice: {', '.join(names)}")
+
+
+def _check_model(model: _Model, files: Collection[str]) -> None:
+    _check_names("inputs", [tensor.name for tensor in model.inputs])
+    _check_names("outputs", [tensor.name for tensor in model.outputs])
+    _check_names("artifacts", [artifact.id for artifact in model.artifacts])
+    _check_names("golden", [case.id for case in model.golden])
+    for tensor in (*model.inputs, *model.outputs):
         if tensor.dtype not in DTYPES or (tensor.layout and len(tensor.layout) != len(tensor.shape)):
             raise _invalid(f"tensor {tensor.name!r}: {tensor.dtype} {tensor.shape} {tensor.layout!r} makes no sense")
-    for artifact in manifest.artifacts:
+    for artifact in model.artifacts:
         check_path(artifact.path)
-        if artifact.path not in manifest.files and not _is_folder(artifact.path, manifest):
+        if artifact.path not in files and not any(name.startswith(artifact.path + "/") for name in files):
             raise _missing(f"artifact {artifact.id!r}", artifact.path)
-    for case in manifest.golden:
-        _check_golden(case, manifest)
+    for case in model.golden:
+        _check_golden(case, model, files)
 
 
-def _check_golden(case: GoldenCase, manifest: Manifest) -> None:
+def _check_golden(case: GoldenCase, model: _Model, files: Collection[str]) -> None:
     for what, given, declared in (
-        ("inputs", case.inputs, manifest.inputs),
-        ("outputs", case.outputs, manifest.outputs),
+        ("inputs", case.inputs, model.inputs),
+        ("outputs", case.outputs, model.outputs),
     ):
         if set(given) != {tensor.name for tensor in declared}:
             raise _invalid(f"golden case {case.id!r}: its {what} are not those of the model")
         for path in given.values():
-            if path not in manifest.files:
+            if path not in files:
                 raise _missing(f"golden case {case.id!r}", path)
-    surplus = set(case.artifacts) - {artifact.id for artifact in manifest.artifacts}
+    surplus = set(case.artifacts) - {artifact.id for artifact in model.artifacts}
     if surplus:
         raise _invalid(f"golden case {case.id!r}: a tolerance for unknown artifacts {', '.join(sorted(surplus))}")
 
 
-def _is_folder(path: str, manifest: Manifest) -> bool:
-    return any(name.startswith(path + "/") for name in manifest.files)
+def _decoded(data: bytes, schema: object) -> Manifest:
+    if schema == 1:
+        return Manifest(**_fields(msgspec.json.decode(data, type=Manifest1, strict=True)))
+    return msgspec.json.decode(data, type=Manifest, strict=True)
+
+
+def _fields(manifest: Manifest1) -> dict[str, Any]:
+    """Those that schema 1 has."""
+    return {name: getattr(manifest, name) for name in Manifest1.__struct_fields__}
+
+
+def _beyond_schema_1(manifest: Manifest) -> list[str]:
+    """Fields that say something for which schema 1 has no word."""
+    plain = Manifest(**_fields(manifest))
+    return [name for name in Manifest.__struct_fields__ if getattr(manifest, name) != getattr(plain, name)]
 
 
 def _read_json(data: bytes) -> dict[str, Any]:
@@ -308,10 +269,11 @@ def _read_json(data: bytes) -> dict[str, Any]:
 
 def _check_age(body: dict[str, Any]) -> None:
     """First of all, so that a newer bundle is called newer and not damaged."""
-    schema = body.get("schema", MANIFEST_SCHEMA)
-    if isinstance(schema, int) and schema != MANIFEST_SCHEMA:
+    schema = body.get("schema", 1)
+    if isinstance(schema, int | float) and schema not in MANIFEST_SCHEMAS:
+        known = " and ".join(str(number) for number in MANIFEST_SCHEMAS)
         raise BundleRejected(
-            f"the manifest has schema {schema}; this edgeai {edgeai.__version__} reads schema {MANIFEST_SCHEMA}",
+            f"the manifest has schema {schema}; this edgeai {edgeai.__version__} reads schema {known}",
             code="bundle.unknown-schema",
             remedy="update edgeai on this device, or pack the bundle again",
         )
@@ -325,8 +287,8 @@ def _check_age(body: dict[str, Any]) -> None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    found = re.findall(r"[0-9]{1,6}", version)[:3]
-    return tuple(int(number) for number in (*found, "0", "0", "0")[:3])
+    numbers = re.findall(r"[0-9]{1,6}", version)
+    return tuple(int(number) for number in (*numbers, "0", "0", "0")[:3])
 
 
 def _invalid(why: str, *, code: str = "bundle.invalid-manifest") -> BundleRejected:

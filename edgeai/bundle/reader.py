@@ -27,6 +27,7 @@ from edgeai.bundle.archive import (
     wrong_hash,
     wrong_size,
 )
+from edgeai.bundle.honour import hold_to_honoured
 from edgeai.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
@@ -89,8 +90,7 @@ def read_manifest(
     else:
         with Archive(path, limits=limits, trust=trust) as archive:
             manifest, digest = archive.manifest, archive.digest
-    if accept is not None:
-        accept(manifest, digest)
+    _runnable(accept)(manifest, digest)
     return manifest, digest
 
 
@@ -141,11 +141,10 @@ def open_bundle(
     """
     path = Path(path)
     if path.is_dir():
-        return verify_folder(path, trust, accept)
+        return verify_folder(path, trust, _runnable(accept))
     folder = default_cache_dir() if cache_dir is None else cache_dir
     with Archive(path, limits=limits, trust=trust) as archive:
-        if accept is not None:
-            accept(archive.manifest, archive.digest)
+        _runnable(accept)(archive.manifest, archive.digest)
         target = folder / archive.digest.removeprefix("sha256:")
         try:
             if target.exists():
@@ -158,6 +157,17 @@ def open_bundle(
                 code="bundle.cache-unwritable",
                 remedy="free space there, or name another folder (XDG_CACHE_HOME)",
             ) from error
+
+
+def _runnable(accept: Accept | None) -> Accept:
+    """What whoever runs a bundle asks first: whether this edgeai can do all that it says."""
+
+    def check(manifest: Manifest, digest: str) -> None:
+        hold_to_honoured(manifest)
+        if accept is not None:
+            accept(manifest, digest)
+
+    return check
 
 
 def default_cache_dir() -> Path:

@@ -1,28 +1,35 @@
-"""The JSON Schema of a manifest, from its types: ``edgeai/schemas/manifest-1.json`` is what this prints.
+"""The JSON Schema of a manifest, from its types: ``edgeai/schemas/manifest-2.json`` is what this prints.
 
-``python -m edgeai.bundle.schema > edgeai/schemas/manifest-1.json``. A schema cannot say everything: paths that
-collide, names that are there twice and files that are missing are ``check_manifest``'s to refuse.
+``python -m edgeai.bundle.schema 2 > edgeai/schemas/manifest-2.json``, and the same with 1. A schema cannot say
+everything: paths that collide, names that are there twice, files that are missing and uses that contradict one
+another are ``check_manifest``'s to refuse.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
+import sys
 from typing import Any
 
 import msgspec
 
-from edgeai.bundle.manifest import MANIFEST_SCHEMA, Manifest
+from edgeai.bundle.manifest import MANIFEST_SCHEMAS, Manifest, Manifest1
 
 
-def json_schema() -> dict[str, Any]:
-    """Draft 2020-12, closed to unknown keys wherever the manifest is."""
-    body = msgspec.json.schema(Manifest)
-    root = body["$defs"].pop("Manifest")
-    root["properties"]["schema"] = {"const": MANIFEST_SCHEMA, "default": MANIFEST_SCHEMA}
+def json_schema(number: int = MANIFEST_SCHEMAS[-1]) -> dict[str, Any]:
+    """Draft 2020-12, closed to unknown keys wherever the manifest is; ``number`` is that of the manifest's schema."""
+    kind = Manifest1 if number == 1 else Manifest
+    body = msgspec.json.schema(kind)
+    root = body["$defs"].pop(kind.__name__)
+    root["properties"]["schema"] = {"const": number}
+    if number == 1:  # one without a number is of the first schema
+        root["properties"]["schema"]["default"] = 1
+    else:
+        root["required"] = ["schema", *root["required"]]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:edgeai:schema:manifest:{MANIFEST_SCHEMA}",
+        "$id": f"urn:edgeai:schema:manifest:{number}",
         **_portable({**root, "title": "edgeai bundle manifest", "$defs": body["$defs"]}),
     }
 
@@ -33,13 +40,13 @@ def _portable(node: Any) -> Any:
         return [_portable(item) for item in node]
     if not isinstance(node, dict):
         return node
-    found = {name: _portable(value) for name, value in node.items()}
-    if isinstance(found.get("pattern"), str):
-        found["pattern"] = found["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
-    if isinstance(found.get("description"), str):
-        found["description"] = " ".join(inspect.cleandoc(found["description"]).replace("``", "`").split())
-    return found
+    portable = {name: _portable(value) for name, value in node.items()}
+    if isinstance(portable.get("pattern"), str):
+        portable["pattern"] = portable["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
+    if isinstance(portable.get("description"), str):
+        portable["description"] = " ".join(inspect.cleandoc(portable["description"]).replace("``", "`").split())
+    return portable
 
 
 if __name__ == "__main__":
-    print(json.dumps(json_schema(), indent=2))
+    print(json.dumps(json_schema(*(int(word) for word in sys.argv[1:2])), indent=2))

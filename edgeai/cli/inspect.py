@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeai.bundle.manifest import Manifest, TensorDecl
     from edgeai.bundle.reader import Verified
     from edgeai.bundle.trust import SignatureCheck
+    from edgeai.bundle.uses import GuardUse
 
 
 def command(
@@ -31,36 +32,36 @@ def command(
     from edgeai.bundle.manifest import encode_manifest
     from edgeai.bundle.reader import verify_bundle
 
-    found = verify_bundle(bundle)
-    key_ids = [item.keyid for item in found.envelope.signatures] if found.envelope else []
+    verified = verify_bundle(bundle)
+    key_ids = [item.keyid for item in verified.envelope.signatures] if verified.envelope else []
     if as_json:
-        manifest = json.loads(encode_manifest(found.manifest))
-        output.put(json.dumps({"digest": found.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
+        manifest = json.loads(encode_manifest(verified.manifest))
+        output.put(json.dumps({"digest": verified.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
         return
     signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
-    _print(found.manifest, found.digest, _held(found, trust) if trust else signed)
+    _print(verified.manifest, verified.digest, _held(verified, trust) if trust else signed)
 
 
-def _held(found: Verified, trust: list[Path]) -> list[str]:
+def _held(verified: Verified, trust: list[Path]) -> list[str]:
     """A sentence a signature, held to these keys."""
     from edgeai.bundle.keys import read_keys
     from edgeai.bundle.trust import check_signatures
 
     keys = read_keys(trust)
-    seen = check_signatures(found.envelope, found.manifest_bytes, keys) if found.envelope else ()
-    return [_says(item, found.manifest.name) for item in seen]
+    checks = check_signatures(verified.envelope, verified.manifest_bytes, keys) if verified.envelope else ()
+    return [_says(item, verified.manifest.name) for item in checks]
 
 
 def _says(item: SignatureCheck, model: str) -> str:
     if item.key is None:
         return f"by {item.key_id}, which is none of these keys"
     bounds = item.key.bounds
-    said = {
+    verdict = {
         "good": f"good, {bounds}",
         "expired": f"good, but its trust ended on {bounds.ends}",
         "elsewhere": f"good, but its key is trusted {bounds}",
     }.get(item.of(model), "BAD: this key did not write it")
-    return f"by {item.key.name}: {said} ({item.key_id})"
+    return f"by {item.key.name}: {verdict} ({item.key_id})"
 
 
 def _print(manifest: Manifest, digest: str, signed: list[str]) -> None:
@@ -96,6 +97,43 @@ def rows(manifest: Manifest, digest: str, signed: list[str]) -> Iterator[tuple[s
     artifacts = [f"{a.id}: {a.format} {a.precision}, {_size(manifest, a.path)}, {a.path}" for a in manifest.artifacts]
     yield from _listed("artifacts", artifacts)
     yield "golden cases", ", ".join(case.id for case in manifest.golden) or "none"
+    if manifest.evidence_path is not None:
+        yield "evidence", _file(manifest, manifest.evidence_path)
+    if manifest.schema > 1:
+        yield from _second(manifest)
+
+
+def _second(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    """What a manifest of schema 1 has no word for, and whether a model is run here that asks for it."""
+    from edgeai.bundle.honour import not_honoured
+    from edgeai.bundle.uses import source_of
+
+    if manifest.change_control is not None:
+        yield "change control", _file(manifest, manifest.change_control)
+    yield (
+        "answers about",
+        _with(f"a {manifest.unit.kind}", {name: told for name, told in manifest.unit.told().items() if name != "kind"}),
+    )
+    feeds = [_with(f"{name}: {source_of(feed)}", feed.told()) for name, feed in manifest.feeds.items()]
+    yield from _listed("feeds", feeds or ["the image"])
+    yield from _listed("guard", _stages(manifest.guard) if manifest.guard is not None else ["none"])
+    maps = [f"{use.output}: {use.method} of {use.label or 'the answer'}" for use in manifest.explanations]
+    yield from _listed("explanations", maps)
+    lacking = not_honoured(manifest)
+    yield "runs here", f"no, this edgeai cannot do: {', '.join(lacking)}" if lacking else "yes"
+
+
+def _stages(guard: GuardUse) -> list[str]:
+    told = guard.told()
+    return [_with(stage, told.get(stage, {})) for stage in guard.stages] or ["nothing, on purpose"]
+
+
+def _with(first: str, options: Mapping[str, Any]) -> str:
+    return f"{first} {_options(options)}".rstrip()
+
+
+def _file(manifest: Manifest, path: str) -> str:
+    return f"{path}, sha256:{manifest.files[path].sha256}"
 
 
 def _listed(name: str, values: list[str]) -> Iterator[tuple[str, str]]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeai.api import BundleRejected
 from edgeai.bundle.archive import pack
+from edgeai.bundle.honour import not_honoured
 from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, decode_manifest, encode_manifest
 from edgeai.bundle.reader import open_bundle
 
 T = TypeVar("T")
+GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "bundles"
 
 MANIFEST = Manifest(
     name="tiny",
@@ -51,6 +55,10 @@ def packed() -> bytes:
 
 PACKED = packed()
 DOCUMENT = json.loads(encode_manifest(MANIFEST))
+SECOND = json.loads(encode_manifest(msgspec.structs.replace(MANIFEST, schema=2)))
+WITH_USES = json.loads(zipfile.ZipFile(GOLDEN / "uses-2.edgeai").read("manifest.json"))
+PLACES = [key for key in WITH_USES if key not in DOCUMENT]
+INNER = [(key, name) for key in PLACES if isinstance(WITH_USES[key], dict) for name in WITH_USES[key]]
 
 
 def attempt(act: Callable[[], T]) -> T | str:
@@ -74,6 +82,16 @@ def reads(data: bytes) -> None:
             assert {path.name for path in bundle.root.rglob("*")} == {"manifest.json", "m.tflite"}
 
 
+def answers(document: dict[str, object]) -> None:
+    """Reads as what it says again when it is written, or is refused with a code of its area."""
+    answer = attempt(lambda: decode_manifest(json.dumps(document).encode()))
+    if isinstance(answer, str):
+        assert answer.startswith("bundle.")
+    else:
+        assert decode_manifest(encode_manifest(answer)) == answer
+        not_honoured(answer)  # whatever was read can be judged
+
+
 @FUZZ
 @given(st.binary(max_size=400))
 def test_any_bytes_as_a_manifest(data: bytes) -> None:
@@ -85,12 +103,20 @@ def test_any_bytes_as_a_manifest(data: bytes) -> None:
 @FUZZ
 @given(st.sampled_from([*DOCUMENT, "surprise"]), JSON)
 def test_a_manifest_with_any_value_anywhere(key: str, value: object) -> None:
-    data = json.dumps({**DOCUMENT, key: value}).encode()
-    answer = attempt(lambda: decode_manifest(data))
-    if isinstance(answer, str):
-        assert answer.startswith("bundle.")
-    else:
-        assert decode_manifest(encode_manifest(answer)) == answer
+    answers({**DOCUMENT, key: value})
+
+
+@FUZZ
+@given(st.sampled_from([*SECOND, "surprise"]), JSON, st.booleans())
+def test_a_manifest_of_schema_2_with_any_value_anywhere(key: str, value: object, with_uses: bool) -> None:
+    answers({**(WITH_USES if with_uses else SECOND), key: value})
+
+
+@FUZZ
+@given(st.sampled_from(INNER), JSON | st.sampled_from(sorted(WITH_USES["files"])))
+def test_uses_with_any_value_inside(place: tuple[str, str], value: object) -> None:
+    key, name = place
+    answers({**WITH_USES, key: {**WITH_USES[key], name: value}})
 
 
 @FUZZ

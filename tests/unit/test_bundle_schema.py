@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgeai.api import BundleRejected
-from edgeai.bundle.manifest import decode_manifest
+from edgeai.bundle.manifest import MANIFEST_SCHEMAS, decode_manifest
 from edgeai.bundle.schema import json_schema
 
 
@@ -21,14 +21,16 @@ def body(repo_root: Path) -> dict[str, Any]:
         return json.loads(archive.read("manifest.json"))  # type: ignore[no-any-return]
 
 
-def test_the_published_schema_is_that_of_the_types(repo_root: Path) -> None:
-    published = json.loads((repo_root / "edgeai/schemas/manifest-1.json").read_text())
-    again = "run: python -m edgeai.bundle.schema > edgeai/schemas/manifest-1.json"
-    assert published == json_schema(), again
+@pytest.mark.parametrize("number", MANIFEST_SCHEMAS)
+def test_the_published_schema_is_that_of_the_types(repo_root: Path, number: int) -> None:
+    published = json.loads((repo_root / f"edgeai/schemas/manifest-{number}.json").read_text())
+    again = f"run: python -m edgeai.bundle.schema {number} > edgeai/schemas/manifest-{number}.json"
+    assert published == json_schema(number), again
 
 
-def test_the_schema_is_one_and_closed() -> None:
-    schema = json_schema()
+@pytest.mark.parametrize("number", MANIFEST_SCHEMAS)
+def test_the_schema_is_one_and_closed(number: int) -> None:
+    schema = json_schema(number)
     Draft202012Validator.check_schema(schema)
     assert schema["additionalProperties"] is False
     assert all(part["additionalProperties"] is False for part in schema["$defs"].values())
@@ -36,14 +38,14 @@ def test_the_schema_is_one_and_closed() -> None:
 
 
 def test_a_manifest_that_ships_fits(body: dict[str, Any]) -> None:
-    Draft202012Validator(json_schema()).validate(body)
+    Draft202012Validator(json_schema(1)).validate(body)
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"colour": "red"},
-        {"schema": 2},
+        {"schema": 3},
         {"name": "Not A Slug"},
         {"release": -1},
         {"release": "1"},
@@ -57,7 +59,7 @@ def test_a_manifest_that_ships_fits(body: dict[str, Any]) -> None:
 )
 def test_schema_and_reader_refuse_alike(body: dict[str, Any], change: dict[str, Any]) -> None:
     changed = {**body, **change}
-    assert not Draft202012Validator(json_schema()).is_valid(changed)
+    assert not Draft202012Validator(json_schema(1)).is_valid(changed)
     with pytest.raises(BundleRejected):
         decode_manifest(json.dumps(changed).encode())
 
@@ -65,6 +67,6 @@ def test_schema_and_reader_refuse_alike(body: dict[str, Any], change: dict[str, 
 @pytest.mark.parametrize("name", ["name", "plugins", "task", "artifacts", "intended_use"])
 def test_what_must_be_there_must_be_there_for_both(body: dict[str, Any], name: str) -> None:
     changed = {key: value for key, value in body.items() if key != name}
-    assert not Draft202012Validator(json_schema()).is_valid(changed)
+    assert not Draft202012Validator(json_schema(1)).is_valid(changed)
     with pytest.raises(BundleRejected):
         decode_manifest(json.dumps(changed).encode())

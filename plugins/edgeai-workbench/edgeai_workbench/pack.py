@@ -18,7 +18,7 @@ from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
 from edgeai.api.errors import ConfigError
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
-from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance
+from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance, at_lowest_schema
 from edgeai.plugins import Registry
 from edgeai_workbench.agreement import Agreement, measure
 from edgeai_workbench.apart import opened_apart
@@ -213,7 +213,7 @@ def manifest_of(
     card: Card, artifacts: Sequence[Artifact], golden: Sequence[Golden], tolerances: Mapping[str, Tolerance]
 ) -> Manifest:
     """What the bundle says of itself; its list of files is filled in by the archive."""
-    return Manifest(
+    manifest = Manifest(
         name=card.name,
         version=card.version,
         release=card.release,
@@ -239,6 +239,7 @@ def manifest_of(
         ),
         **card.for_manifest(),
     )
+    return at_lowest_schema(manifest)
 
 
 def _write(

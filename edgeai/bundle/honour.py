@@ -1,0 +1,44 @@
+"""What this edgeai can do of what a manifest may ask for: it refuses to run the rest, and never leaves it out."""
+
+from __future__ import annotations
+
+import edgeai
+from edgeai.api.errors import BundleRejected
+from edgeai.bundle.manifest import Manifest
+from edgeai.bundle.uses import ImageFeed, source_of
+
+
+def not_honoured(manifest: Manifest) -> tuple[str, ...]:
+    """What it asks for and this edgeai cannot do, each in a few words; empty where all of it can be done. Pure.
+
+    Evidence and change control are documents: they change no answer, and a cart that does not read them leaves out
+    nothing that a result would rest on.
+    """
+    lacking = []
+    if manifest.unit.kind != "frame":
+        lacking.append(f"unit {manifest.unit.kind}")
+    lacking += [
+        f"input {name} from {source_of(feed)}"
+        for name, feed in manifest.feeds.items()
+        if len(manifest.feeds) > 1 or feed != ImageFeed()
+    ]
+    if manifest.guard is not None and manifest.guard.stages:
+        lacking.append(f"guard ({', '.join(manifest.guard.stages)})")
+    if manifest.explanations:
+        lacking.append("explanations")
+    return tuple(lacking)
+
+
+def hold_to_honoured(manifest: Manifest) -> None:
+    """Refuse to run what would run as something else than was signed.
+
+    Raises:
+        BundleRejected: ``bundle.not-honoured``.
+    """
+    if lacking := not_honoured(manifest):
+        raise BundleRejected(
+            f"{manifest.name} {manifest.version} asks for what this edgeai {edgeai.__version__} cannot do: "
+            f"{', '.join(lacking)}",
+            code="bundle.not-honoured",
+            remedy="update edgeai on this device, or deploy a bundle that does without",
+        )
