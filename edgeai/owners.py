@@ -74,6 +74,7 @@ _DEVICE: Final = (
     "convert.engine-missing",
     "compress.engine-missing",
     "build.extra-missing",
+    "build.workbench-missing",
 )
 _BUNDLE: Final = (
     "transform.options",

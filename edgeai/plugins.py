@@ -90,27 +90,29 @@ class Plugin:
 # --- find -------------------------------------------------------------------------------------
 
 
-def find() -> tuple[PluginInfo, ...]:
+def find(group: str = ENTRY_POINT_GROUP) -> tuple[PluginInfo, ...]:
     """Every installed plugin by name, from metadata alone; nothing of a plugin is imported.
+
+    Another ``group`` of entry points is found in the same way: commands, say.
 
     A name that two distributions claim appears twice: ``load`` refuses it. A distribution whose
     metadata cannot be read is passed over, as pip itself does.
     """
     found: set[PluginInfo] = set()
-    for name in _distributions_with_plugins():
+    for name in _distributions_with(group):
         distribution = metadata.distribution(name)  # the first on the path, which is the one that imports
         version = distribution.version or ""  # its file is read anew each time that somebody asks
-        for entry in distribution.entry_points.select(group=ENTRY_POINT_GROUP):
+        for entry in distribution.entry_points.select(group=group):
             found.add(PluginInfo(entry.name, entry.value.strip(), name, version))
     return tuple(sorted(found, key=lambda info: (info.name, info.distribution)))
 
 
-def _distributions_with_plugins() -> set[str]:
+def _distributions_with(group: str) -> set[str]:
     names: set[str] = set()
     for distribution in metadata.distributions():
         try:
             text = distribution.read_text("entry_points.txt")
-            if text and ENTRY_POINT_GROUP in text:
+            if text and group in text:
                 names.add(distribution.metadata["Name"])
                 _ = distribution.entry_points
         except (OSError, ValueError, KeyError, TypeError):

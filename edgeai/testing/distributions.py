@@ -28,6 +28,7 @@ def write_fake_distribution(
     module_source: str | None = None,
     entry_points: Mapping[str, str] | None = None,
     licence: str = "",
+    group: str = ENTRY_POINT_GROUP,
 ) -> Path:
     """Write a distribution into ``folder``; with ``PYTHONPATH=folder`` (or on ``sys.path``) it is installed.
 
@@ -40,6 +41,7 @@ def write_fake_distribution(
         module_source: text of the module, written to ``folder``.
         entry_points: plugin name -> module; by default one plugin called as the distribution.
         licence: an SPDX expression, which its metadata then states.
+        group: of the entry points.
 
     Returns:
         The ``.dist-info`` folder.
@@ -55,7 +57,7 @@ def write_fake_distribution(
     stated = f"License-Expression: {licence}\n" if licence else ""
     metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{stated}"
     info.joinpath("METADATA").write_text(metadata, encoding="utf-8")
-    info.joinpath("entry_points.txt").write_text(f"[{ENTRY_POINT_GROUP}]\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    info.joinpath("entry_points.txt").write_text(f"[{group}]\n" + "\n".join(lines) + "\n", encoding="utf-8")
     return info
 
 

@@ -19,9 +19,9 @@ from PIL import Image
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse
 from edgeai.bundle.reader import open_bundle
-from edgeai.cli.evaluate import in_order
 from edgeai.testing.distributions import write_fakes
 from edgeai.testing.fakes import Misbehaviour
+from edgeai_workbench.commands.evaluate import in_order
 
 pytestmark = pytest.mark.slow
 

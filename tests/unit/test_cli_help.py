@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from edgeai.cli import main
+from edgeai.cli.commands import BUILD_HOST, OWN
 
 WIDE = "4000"
 
 
 def commands() -> Iterator[tuple[str, ...]]:
-    for name in main.COMMANDS:
+    for name in (*OWN, *BUILD_HOST):
         command = main.LazyGroup().get_command(None, name)
         below = getattr(command, "commands", {})
         yield (name,)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from edgeai.cli.main import COMMANDS, app, run
+from edgeai.cli.commands import BUILD_HOST, OWN
+from edgeai.cli.main import app, run
 
 ROOT = Path(__file__).parents[2]
 
@@ -59,7 +60,7 @@ def flags_of_json() -> list[tuple[str, ...]]:
     """Every command with a flag ``--json``, out of the tree itself."""
     root = get_command(app)
     names = []
-    for name in COMMANDS:
+    for name in (*OWN, *BUILD_HOST):
         command = root.get_command(None, name)
         for path, leaf in {
             (name,): command,
@@ -82,7 +83,15 @@ def test_every_flag_of_json_keeps_standard_output():
         assert option.callback is not None, f"edgeai {first} {' '.join(rest)} --json is not output.option"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "edgeai" / "cli").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(
+        path
+        for package in ("edgeai/cli", "plugins/edgeai-workbench/edgeai_workbench/commands")
+        for path in (ROOT / package).glob("*.py")
+    ),
+    ids=lambda path: path.stem,
+)
 def test_what_programs_read_goes_through_the_kept_output(path):
     text = path.read_text()
     if "output.option(" not in text:

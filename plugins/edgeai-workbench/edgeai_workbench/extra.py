@@ -1,4 +1,4 @@
-"""Libraries of the build host alone: they come with the extra ``edgeai[build]``, which no cart installs."""
+"""Libraries of the build host alone: they come with ``edgeai-workbench``, which no cart installs."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def needed(module: str) -> Any:
         raise ConfigError(
             f"{module.partition('.')[0]} is not installed; this command belongs to a build host: {error}",
             code="build.extra-missing",
-            remedy="pip install 'edgeai[build]'",
+            remedy="pip install edgeai-workbench",
         ) from error

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from edgeai.api.errors import ConfigError
-from edgeai.cli.evaluate import (
+from edgeai.cli.given import check_bundle, given
+from edgeai_workbench.commands.evaluate import (
     WANTS_DATA,
     Data,
     check_words,
@@ -22,7 +23,6 @@ from edgeai.cli.evaluate import (
     ran_on,
     write_json,
 )
-from edgeai.cli.given import check_bundle, given
 
 if TYPE_CHECKING:
     from edgeai_workbench.contenders import Contender, EngineWish

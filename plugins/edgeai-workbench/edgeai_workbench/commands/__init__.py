@@ -1,0 +1,1 @@
+"""The commands of a build host, which ``edgeai`` finds by the entry points ``edgeai.commands``."""
