@@ -22,7 +22,7 @@ WEIGH_EVERY_S = 2.0
 """How often a role with a budget of memory is weighed."""
 
 SETTLED_S = 10.0
-"""A role that lived this long starts again with the shortest pause."""
+"""A role that came up and lived this long starts again with the shortest pause."""
 
 
 class Child:
@@ -68,6 +68,7 @@ class Child:
         self._arguments = tuple(arguments)
         self._module = module
         self._killed: Killed | None = None
+        self._came_up = False
 
     def start(self) -> None:
         """Start it, in a process group of its own so that it dies with whatever it starts."""
@@ -156,6 +157,7 @@ class Child:
         assert self.process is not None
         self.signal_group(signal.SIGKILL)
         note = self.note()
+        self._came_up = note is not None and note.state != "starting"
         status = self.process.wait()
         os.close(self.pidfd)
         self.pidfd, self.process = -1, None
@@ -171,7 +173,8 @@ class Child:
     def schedule(self, death: Death) -> float:
         """Decide when it starts again: pauses double while it keeps dying young; the pause, in seconds."""
         now = time.monotonic()
-        if now - self._started_at > SETTLED_S:
+        # Coming up may take a slow machine long: it is not yet life.
+        if self._came_up and now - self._started_at > SETTLED_S:
             self._pause_s = self._pause_min_s
         longest = INTERRUPTED_PAUSE_MAX_S if death.cause == "interrupted" else self._pause_max_s
         pause = min(self._pause_s, max(longest, self._pause_min_s))

@@ -191,7 +191,7 @@ def test_the_supervisor_killed_takes_its_roles_along_and_starts_anew(cart: Any, 
 
 def test_a_role_that_stands_still_is_ended(cart: Any, until: Any) -> None:
     # Long enough for a role to come up on a machine that is busy with something else.
-    cart.configure(more="\n[supervise]\nsilent_s = 8.0\nheartbeat_s = 0.2\nrestart_min_s = 0.05\n")
+    cart.configure(more="\n[supervise]\nsilent_s = 20.0\nheartbeat_s = 0.2\nrestart_min_s = 0.05\n")
     cart.start()
     cart.ready()
     pid = cart.pid("publish")
