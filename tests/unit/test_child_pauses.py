@@ -22,9 +22,7 @@ sys.exit(1)
 """
 
 
-@pytest.mark.parametrize(
-    ("comes_up", "pauses"), [(False, [1.0, 2.0, 3.0]), (True, [1.0, 1.0])], ids=["never up", "up"]
-)
+@pytest.mark.parametrize(("comes_up", "pauses"), [(False, [1.0, 2.0, 3.0]), (True, [1.0, 1.0])], ids=["never up", "up"])
 def test_pauses_grow_while_a_role_dies_before_it_is_up_however_long_that_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comes_up: bool, pauses: list[float]
 ) -> None:
