@@ -10,9 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+LOCAL_NAMES: Final = ("127.0.0.1", "::1", "localhost")
+"""What every machine calls itself: nobody else is reached, and nobody else reaches it, by these."""
 _PROC: Final = Path("/proc")
 _LISTENS: Final = "0A"
 """State of a listening socket in ``/proc/net/tcp`` (proc_pid_net(5))."""
+
+
+def own_address(host: str) -> str:
+    """Where this machine reaches itself at what it listens on: every address is none to connect to."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound, replaced
 
 
 def why_not(error: OSError, port: int) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import DeviceConfig, Folder, Scp, Tls
+from edgeai.ports import own_address
 from edgeai.selftest import AE_TITLE
 from edgeai.spool import Spool
 from edgeai.spool.tracing import jobs_of, unsent_on
@@ -70,7 +71,7 @@ class DicomPort:
         tls = _tls_to(scp.tls) if scp.tls is not None else None
         [sent] = send(
             [path],
-            host=_reachable(scp.host),
+            host=own_address(scp.host),
             port=scp.port,
             called_ae_title=scp.ae_title,
             calling_ae_title=AE_TITLE,
@@ -86,10 +87,6 @@ class DicomPort:
 
     def tidy(self) -> None:
         """Nothing is left."""
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound, replaced
 
 
 def _tls_to(tls: Tls) -> ssl.SSLContext:

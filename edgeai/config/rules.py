@@ -11,11 +11,11 @@ from typing import TypeAlias
 from edgeai.config.files import carried_away
 from edgeai.config.tables import DeviceConfig, Tls
 from edgeai.config.words import Where
+from edgeai.ports import LOCAL_NAMES
 
 Found: TypeAlias = Iterator[tuple[Where, str]]
 
 _ANY = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not listened on
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def contradictions(config: DeviceConfig) -> Found:
@@ -57,7 +57,7 @@ def _ports(config: DeviceConfig) -> Found:
         written = "port" in health.model_fields_set
         at, other = (health_at, "ingest.scp.port") if written else (scp_at, "health.port")
         yield at, f"{scp.port} is {other} too: each needs a port of its own"
-    if not mqtt.enabled or mqtt.host not in _LOOPBACK:
+    if not mqtt.enabled or mqtt.host not in LOCAL_NAMES:
         return
     for listens, table, key in ((scp.enabled, scp, "ingest.scp.port"), (health.enabled, health, "health.port")):
         if listens and table.port == mqtt.port and _meet(table.host, mqtt.host):
@@ -68,7 +68,7 @@ def _ports(config: DeviceConfig) -> Found:
 
 def _meet(first: str, second: str) -> bool:
     """Whether two listeners on one port would be in each other's way."""
-    return first == second or first in _ANY or second in _ANY or {first, second} <= set(_LOOPBACK)
+    return first == second or first in _ANY or second in _ANY or {first, second} <= set(LOCAL_NAMES)
 
 
 def _hosts(config: DeviceConfig) -> Found:

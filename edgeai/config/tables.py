@@ -16,6 +16,8 @@ from pydantic import (
     ValidationInfo,
 )
 
+from edgeai import defaults
+
 
 def _resolved(path: Path, info: ValidationInfo) -> Path:
     base: Path = (info.context or {}).get("base", Path())
@@ -78,21 +80,28 @@ class Trust(Table):
 class Spool(Table):
     """The durable store, and when it refuses more."""
 
-    reserve_bytes: Bytes = Field(1_000_000_000, description="free disk below which a C-STORE is answered 0xA700")
-    max_instance_bytes: Bytes = Field(2_000_000_000, description="largest instance accepted")
+    reserve_bytes: Bytes = Field(
+        defaults.RESERVE_BYTES, description="free disk below which a C-STORE is answered 0xA700"
+    )
+    max_instance_bytes: Bytes = Field(defaults.MAX_INSTANCE_BYTES, description="largest instance accepted")
     max_backlog: int = Field(
-        100_000, gt=0, description="unfinished jobs and unpublished messages above which nothing more is accepted"
+        defaults.MAX_BACKLOG,
+        gt=0,
+        description="unfinished jobs and unpublished messages above which nothing more is accepted",
     )
     keep_files: Literal["never", "failed", "always"] = Field(
-        "failed", description="which DICOM files stay after their jobs are done; `edgeai rerun` needs those that failed"
+        defaults.KEEP_FILES,
+        description="which DICOM files stay after their jobs are done; `edgeai rerun` needs those that failed",
     )
     max_failed_bytes: Bytes = Field(
-        5_000_000_000, description="how much the files of failed jobs may take; the oldest go first"
+        defaults.MAX_FAILED_BYTES, description="how much the files of failed jobs may take; the oldest go first"
     )
     max_held: int = Field(
-        10_000, gt=0, description="jobs that a deployment which cannot run holds before instances for it get 0xA700"
+        defaults.MAX_HELD,
+        gt=0,
+        description="jobs that a deployment which cannot run holds before instances for it get 0xA700",
     )
-    max_held_bytes: Bytes = Field(20_000_000_000, description="how much the files of those jobs may take")
+    max_held_bytes: Bytes = Field(defaults.MAX_HELD_BYTES, description="how much the files of those jobs may take")
     max_shared_bytes: int = Field(
         256_000_000,
         ge=0,
@@ -100,10 +109,14 @@ class Spool(Table):
         " shrunk once; 0 for nothing",
     )
     max_set_aside: int = Field(
-        1000, gt=0, description="messages of one lane that a sink refused for good: above it the oldest events go"
+        defaults.MAX_SET_ASIDE,
+        gt=0,
+        description="messages of one lane that a sink refused for good: above it the oldest events go",
     )
     keep_rows_days: int = Field(
-        30, gt=0, description="how long an instance is remembered, so that a second copy makes no second job"
+        defaults.KEEP_ROWS_DAYS,
+        gt=0,
+        description="how long an instance is remembered, so that a second copy makes no second job",
     )
 
 
@@ -127,15 +140,22 @@ class Scp(Table):
 
     enabled: bool = Field(True, description="whether DICOM is taken over the network")
     ae_title: AeTitle = Field("EDGEAI", description="this device's AE title")
-    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
-    port: Port = Field(11112, description="TCP port")
+    host: str = Field(defaults.LOOPBACK, description="address to listen on; 0.0.0.0 for all")
+    port: Port = Field(defaults.SCP_PORT, description="TCP port")
     require_called_ae_title: bool = Field(False, description="refuse associations that call another AE title")
     peers: tuple[Peer, ...] = Field((), strict=False, description="who may send; anyone when empty")
     max_associations: int = Field(
-        10, ge=1, le=200, description="associations at a time; one for each peer with a `host` is kept, up to half"
+        defaults.MAX_ASSOCIATIONS,
+        ge=1,
+        le=200,
+        description="associations at a time; one for each peer with a `host` is kept, up to half",
     )
-    max_associations_per_host: int = Field(8, ge=1, le=200, description="of these, from one address")
-    idle_timeout_s: Seconds = Field(60.0, description="an association silent for this long is aborted")
+    max_associations_per_host: int = Field(
+        defaults.MAX_ASSOCIATIONS_PER_HOST, ge=1, le=200, description="of these, from one address"
+    )
+    idle_timeout_s: Seconds = Field(
+        defaults.IDLE_TIMEOUT_S, description="an association silent for this long is aborted"
+    )
     tls: Tls | None = Field(None, description="TLS (PS3.15 B.9); `ca` set means client certificates are required")
 
 
@@ -144,11 +164,13 @@ class Folder(Table):
 
     path: FilePath = Field(description="where files appear; sub-folders are watched too")
     settle_s: Seconds = Field(
-        2.0,
+        defaults.SETTLE_S,
         description="size and time must stand still this long before a file is read, "
         "ten times as long if the file is cut short",
     )
-    after: Literal["move", "leave", "delete"] = Field("move", description="what happens to a file that was taken")
+    after: Literal["move", "leave", "delete"] = Field(
+        defaults.AFTER, description="what happens to a file that was taken"
+    )
     done_dir: PlainPath | None = Field(None, description="where taken files go; `done` inside the folder when absent")
     rejected_dir: PlainPath | None = Field(
         None, description="where refused files go; `rejected` inside the folder when absent"
@@ -190,17 +212,21 @@ class Mqtt(Table):
     """The broker that results go to."""
 
     enabled: bool = Field(True, description="whether results leave by MQTT")
-    host: str = Field("127.0.0.1", description="name or address of the broker")
+    host: str = Field(defaults.LOOPBACK, description="name or address of the broker")
     port: Port = Field(1883, description="TCP port; 8883 is usual with TLS")
-    protocol: Literal["auto", "5", "3.1.1"] = Field("auto", description="auto: 5, and 3.1.1 when the broker refuses it")
+    protocol: Literal["auto", "5", "3.1.1"] = Field(
+        defaults.MQTT_PROTOCOL, description="auto: 5, and 3.1.1 when the broker refuses it"
+    )
     client_id: str | None = Field(None, description="edgeai-<site>-<device> when absent")
     username: str | None = Field(None, description="user name, where the broker wants one")
     password_file: FilePath | None = Field(
         None, description="a file that holds the password, readable by the service alone"
     )
     tls: Tls | None = Field(None, description="TLS to the broker")
-    keepalive_s: int = Field(30, ge=5, le=3600, description="MQTT keep-alive in seconds")
-    max_inflight: int = Field(20, ge=1, le=1000, description="messages sent and not yet acknowledged")
+    keepalive_s: int = Field(defaults.KEEPALIVE_S, ge=5, le=3600, description="MQTT keep-alive in seconds")
+    max_inflight: int = Field(
+        defaults.MAX_INFLIGHT, ge=1, le=1000, description="messages sent and not yet acknowledged"
+    )
     message_expiry_s: int | None = Field(None, gt=0, description="MQTT 5 message expiry of results; never when absent")
 
 
@@ -239,7 +265,7 @@ class Health(Table):
     """Prometheus metrics at /metrics, health at /health."""
 
     enabled: bool = Field(True, description="whether they are served")
-    host: str = Field("127.0.0.1", description="address to listen on; there is no access control")
+    host: str = Field(defaults.LOOPBACK, description="address to listen on; there is no access control")
     port: Port = Field(9464, description="TCP port")
     allow_hosts: tuple[str, ...] = Field(
         (), strict=False, description="names that requests may use, beside localhost, `host` and this machine's address"

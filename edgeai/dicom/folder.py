@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from edgeai import defaults
 from edgeai.api.errors import DicomRejected, EdgeaiError, InputRejected, SpoolError, SpoolFull
 from edgeai.dicom.arrival import Intake, new_file, take
 from edgeai.dicom.header import Header, read_header
@@ -44,11 +45,11 @@ class FolderOptions:
     """One watched folder; see ``config.Folder``. ``memory`` is where files that are left are remembered."""
 
     path: Path
-    settle_s: float = 2.0
-    after: Literal["move", "leave", "delete"] = "move"
+    settle_s: float = defaults.SETTLE_S
+    after: Literal["move", "leave", "delete"] = defaults.AFTER
     done_dir: Path | None = None
     rejected_dir: Path | None = None
-    max_instance_bytes: int = 2_000_000_000
+    max_instance_bytes: int = defaults.MAX_INSTANCE_BYTES
     memory: Path | None = None
 
 

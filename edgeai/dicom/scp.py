@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from edgeai import defaults
 from edgeai.api.errors import ConfigError
 from edgeai.dicom.arrival import Intake
 from edgeai.dicom.association import Association, Report, Service
@@ -34,13 +35,13 @@ class ScpOptions:
     """How to listen. ``port`` 0 takes any free one; ``tls`` as ``server_tls`` makes it; `TlsFiles` follow a renewal."""
 
     rules: AssociationRules
-    host: str = "127.0.0.1"
-    port: int = 11112
-    max_associations: int = 10
-    max_associations_per_host: int = 8
-    idle_timeout_s: float = 60.0
+    host: str = defaults.LOOPBACK
+    port: int = defaults.SCP_PORT
+    max_associations: int = defaults.MAX_ASSOCIATIONS
+    max_associations_per_host: int = defaults.MAX_ASSOCIATIONS_PER_HOST
+    idle_timeout_s: float = defaults.IDLE_TIMEOUT_S
     negotiation_timeout_s: float = 10.0
-    max_instance_bytes: int = 2_000_000_000
+    max_instance_bytes: int = defaults.MAX_INSTANCE_BYTES
     tls: ssl.SSLContext | TlsFiles | None = None
 
 

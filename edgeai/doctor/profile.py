@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgeai.api.options import OptionSpec
 from edgeai.config import DeviceConfig, Remark
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.engines import ask_plugins
+from edgeai.hosting.options import OptionMistake, option_mistakes
 
 
 def sink_remarks(config: DeviceConfig, limit_s: float) -> Iterator[Remark]:
@@ -29,15 +31,18 @@ def sink_remarks(config: DeviceConfig, limit_s: float) -> Iterator[Remark]:
             what = f'no plugin of plugins.allow provides a sink "{sink.kind}"{hint}'
             yield Remark(where=("sinks", name, "kind"), what=what, weight="mistake" if is_whole or near else "note")
             continue
-        takes = known[sink.kind]
-        for key in sink.settings:
-            if key not in takes:
-                near = difflib.get_close_matches(key, list(takes), n=1)
-                hint = f'; did you mean "{near[0]}"?' if near else f"; known here: {', '.join(takes) or 'none'}"
-                yield Remark(where=("sinks", name, "settings", key), what=f"unknown setting{hint}")
-        for key, (is_required, choices) in takes.items():
-            if is_required and key not in sink.settings:
-                yield Remark(where=("sinks", name, "settings"), what=f"missing: {key}")
-            elif choices and key in sink.settings and sink.settings[key] not in choices:
-                listed = " or ".join(map(str, choices))
-                yield Remark(where=("sinks", name, "settings", key), what=f"use {listed}")
+        takes = [
+            OptionSpec(name=key, help="", required=is_required, choices=tuple(choices))
+            for key, (is_required, choices) in known[sink.kind].items()
+        ]
+        for mistake in option_mistakes(takes, sink.settings):
+            yield _remark(("sinks", name, "settings"), mistake, [option.name for option in takes])
+
+
+def _remark(where: tuple[str, ...], mistake: OptionMistake, names: Sequence[str]) -> Remark:
+    if mistake.kind == "missing":
+        return Remark(where=where, what=f"missing: {mistake.name}")
+    if mistake.kind == "choice":
+        return Remark(where=(*where, mistake.name), what=f"use {' or '.join(map(str, mistake.choices))}")
+    hint = f'did you mean "{mistake.near}"?' if mistake.near else f"known here: {', '.join(names) or 'none'}"
+    return Remark(where=(*where, mistake.name), what=f"unknown setting; {hint}")

@@ -21,6 +21,7 @@ from edgeai.doctor.certificates import common_name
 from edgeai.doctor.checks import Check
 from edgeai.doctor.engines import Plugins
 from edgeai.mqtt import Broker, Connection, Outgoing, connect
+from edgeai.ports import LOCAL_NAMES
 from edgeai.spool import Spool, is_held
 from edgeai.tls import cause_of_handshake
 
@@ -109,7 +110,7 @@ def _met(config: DeviceConfig, connection: Connection, place: Broker) -> Check:
     if not connection.limits.retain:
         remedy = "let the broker retain messages: the status and the last will need it"
         return Check(what="broker", verdict="fail", found=f"{found}, retains nothing", remedy=remedy)
-    if config.mqtt.tls is None and config.mqtt.host not in ("127.0.0.1", "::1", "localhost"):
+    if config.mqtt.tls is None and config.mqtt.host not in LOCAL_NAMES:
         return Check(what="broker", verdict="warn", found=found, remedy="add [mqtt.tls]: results cross a network")
     return Check(what="broker", verdict="ok", found=found)
 

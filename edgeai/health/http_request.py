@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from edgeai.ports import LOCAL_NAMES
+
 _LINE: Final = re.compile(r"([A-Z]{1,16}) (\S{1,2048}) HTTP/1\.([01])")
 _FIELD: Final = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z.-]+)(?::\d{1,5})?")
-_LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-"""What every machine calls itself: no page in somebody's browser has an address of its own that says so."""
 
 
 class BadRequest(ValueError):
@@ -84,7 +84,7 @@ class Hosts:
     """
 
     def __init__(self, configured: str, more: Iterable[str]) -> None:
-        self._names = _LOCAL | {plain_host(name) for name in (configured, *more)}
+        self._names = frozenset(LOCAL_NAMES) | {plain_host(name) for name in (configured, *more)}
 
     def allow(self, host: str, here: str) -> bool:
         """Whether ``host`` (as in ``Request``) may be asked; ``here`` is the address at which the request arrived."""

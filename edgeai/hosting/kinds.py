@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call
+from edgeai.hosting.options import OptionMistake, option_mistakes
 
 _S = TypeVar("_S")
 
@@ -80,19 +80,17 @@ def settings(what: str, spec: Any, request: Any) -> None:
 
 
 def _hold(declared: Sequence[Any], given: Mapping[str, Any], what: str, error: type[EdgeaiError], code: str) -> None:
-    by_name = {option.name: option for option in declared}
-    faults = []
-    for name, value in given.items():
-        option = by_name.get(name)
-        if option is None:
-            near = difflib.get_close_matches(name, by_name, n=1)
-            faults.append(f"unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        elif option.choices and value not in option.choices:
-            faults.append(f"{name} = {value!r} is not one of {', '.join(map(repr, option.choices))}")
-    faults += [f"option {name!r} is missing" for name, o in by_name.items() if o.required and name not in given]
-    if faults:
-        takes = ", ".join(by_name) or "none"
-        raise error(f"{what}: " + "; ".join(faults), code=code, remedy=f"options that it takes: {takes}")
+    if mistakes := [_sentence(mistake, given) for mistake in option_mistakes(declared, given)]:
+        takes = ", ".join(option.name for option in declared) or "none"
+        raise error(f"{what}: " + "; ".join(mistakes), code=code, remedy=f"options that it takes: {takes}")
+
+
+def _sentence(mistake: OptionMistake, given: Mapping[str, Any]) -> str:
+    if mistake.kind == "missing":
+        return f"option {mistake.name!r} is missing"
+    if mistake.kind == "choice":
+        return f"{mistake.name} = {given[mistake.name]!r} is not one of {', '.join(map(repr, mistake.choices))}"
+    return f"unknown option {mistake.name!r}" + (f"; did you mean {mistake.near!r}?" if mistake.near else "")
 
 
 def require_methods(info: PluginInfo, step: str, thing: Any, *methods: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from edgeai import defaults
 from edgeai.api.errors import MqttError
 from edgeai.tls import Cause, cause_of_files, show
 
@@ -21,12 +22,12 @@ class Broker:
     host: str
     port: int
     client_id: str
-    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    protocol: Literal["auto", "5", "3.1.1"] = defaults.MQTT_PROTOCOL
     username: str | None = None
     password: str | None = None
     tls: ssl.SSLContext | None = None
-    keepalive_s: int = 30
-    max_inflight: int = 20
+    keepalive_s: int = defaults.KEEPALIVE_S
+    max_inflight: int = defaults.MAX_INFLIGHT
     message_expiry_s: int | None = None
     max_incoming_bytes: int = 16 << 20
     """Largest packet that is taken from the broker; the connection is dropped on a larger one."""

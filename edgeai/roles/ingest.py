@@ -21,6 +21,7 @@ from edgeai.dicom.folder import FolderOptions, WatchedFolder
 from edgeai.dicom.negotiation import AssociationRules, PeerRule
 from edgeai.dicom.scp import ScpOptions, StorageScp, server_tls
 from edgeai.logs import Log
+from edgeai.ports import own_address
 from edgeai.privacy import UidMask
 from edgeai.remedies import remedy_for
 from edgeai.roles.on_disk import Eligible, Rules
@@ -186,8 +187,7 @@ class SpoolIntake:
 
 def _own_rule(scp: Scp) -> tuple[PeerRule, ...]:
     """Where only known peers may send, the device's own self-test may too, from its own address."""
-    own = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(scp.host, scp.host)  # noqa: S104 - not bound
-    return (PeerRule(ae_title=SELFTEST_AE_TITLE, host=own),) if scp.peers else ()
+    return (PeerRule(ae_title=SELFTEST_AE_TITLE, host=own_address(scp.host)),) if scp.peers else ()
 
 
 def scp_options(scp: Scp, max_instance_bytes: int) -> ScpOptions:

@@ -50,10 +50,6 @@ class Underway:
     plugin: str = ""
     version: str = ""
 
-    def overdue(self, now: float) -> bool:
-        """Whether its deadline has passed at ``now`` (monotonic seconds)."""
-        return self.deadline_s > 0 and now > self.since + self.deadline_s
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Note:

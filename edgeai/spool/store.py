@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, Protocol
 
+from edgeai import defaults
 from edgeai.spool.bells import Bells
 from edgeai.spool.database import Database, translated
 from edgeai.spool.planes import remove_tree
@@ -50,14 +51,14 @@ class Limits(Protocol):
 class DefaultLimits:
     """The limits of a profile that says nothing about them."""
 
-    reserve_bytes: int = 1_000_000_000
-    max_backlog: int = 100_000
-    keep_files: Literal["never", "failed", "always"] = "failed"
-    max_failed_bytes: int = 5_000_000_000
-    max_held: int = 10_000
-    max_held_bytes: int = 20_000_000_000
-    max_set_aside: int = 1000
-    keep_rows_days: int = 30
+    reserve_bytes: int = defaults.RESERVE_BYTES
+    max_backlog: int = defaults.MAX_BACKLOG
+    keep_files: Literal["never", "failed", "always"] = defaults.KEEP_FILES
+    max_failed_bytes: int = defaults.MAX_FAILED_BYTES
+    max_held: int = defaults.MAX_HELD
+    max_held_bytes: int = defaults.MAX_HELD_BYTES
+    max_set_aside: int = defaults.MAX_SET_ASIDE
+    keep_rows_days: int = defaults.KEEP_ROWS_DAYS
 
 
 class Store:
