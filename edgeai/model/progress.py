@@ -13,12 +13,13 @@ from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACI
 from edgeai.api.results import EngineRef, Failure, Findings, Note, Outcome, Result
 from edgeai.dicom.layout import check_extent
 from edgeai.dicom.notes import DETECTOR_PLANE
-from edgeai.model.results import Stopwatch, ids_of, now, result_id
+from edgeai.model.results import Stopwatch, identity_of, now
 
 if TYPE_CHECKING:
     from edgeai.api.imaging import Geometry
     from edgeai.api.instances import InstanceRef
     from edgeai.dicom.header import Header
+    from edgeai.model.results import Identity
     from edgeai.model.running import Model
     from edgeai.model.sharing import SharedFrames
     from edgeai.model.steps import Breadcrumb, RunStep
@@ -43,15 +44,22 @@ class Run:
     """
 
     def __init__(
-        self, model: Model, watch: Stopwatch, deployment: str, *, fallback: str, breadcrumb: Breadcrumb
+        self,
+        model: Model,
+        deployment: str,
+        *,
+        breadcrumb: Breadcrumb,
+        fallback: str = "",
+        identity: Identity | None = None,
     ) -> None:
         self._model = model
+        self._identity = identity
         self.crumb = breadcrumb
         self._deployment = deployment
         self._fallback = fallback
         self._notes: dict[Note, None] = {}
         self._raised: list[tuple[BaseException, RunStep]] = []
-        self.watch = watch
+        self.watch = Stopwatch()
         self.instance: InstanceRef | None = None
         self.engine: EngineRef | None = None
         self.frames_run = 0
@@ -128,14 +136,18 @@ class Run:
 
     def _result(self, outcome: Outcome, *, findings: Findings = (), reason: Failure | None = None) -> Result:
         model = self._model
-        identity = self.instance.sop_instance_uid if self.instance else self._fallback
+        digest, deployment = model.bundle.digest, self._deployment
+        identity = self._identity or identity_of(
+            self.instance, digest=digest, deployment=deployment, fallback=self._fallback
+        )
         total = self._frames_total()
         return Result(
-            result_id=result_id(identity, model.bundle.digest, self._deployment),
-            deployment=self._deployment,
+            result_id=identity.result_id,
+            attempt=identity.attempt,
+            deployment=deployment,
             outcome=outcome,
             model=model.reference,
-            instance=ids_of(self.instance),
+            instance=identity.instance,
             created_at=now(),
             edgeai_version=edgeai.__version__,
             findings=findings,

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +17,15 @@ from edgeai.bundle.reader import Bundle
 
 _IDENTITY: Final = b"edgeai result 1"
 _IDENTITY_WITH_CONTENT: Final = b"edgeai result 2"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whose result it is, as it leaves the device; whoever receives images knows it before the run."""
+
+    result_id: str
+    instance: InstanceIds
+    attempt: int = 1
 
 
 def result_id(sop_instance_uid: str, digest: str, deployment: str, content: str = "") -> str:
@@ -61,6 +71,12 @@ def ids_of(instance: InstanceRef | None) -> InstanceIds:
         study_instance_uid=instance.study_instance_uid,
         modality=instance.modality,
     )
+
+
+def identity_of(instance: InstanceRef | None, *, digest: str, deployment: str, fallback: str) -> Identity:
+    """Of an instance that nobody received: its own UIDs, and no content; ``fallback`` stands for one without."""
+    uid = instance.sop_instance_uid if instance else fallback
+    return Identity(result_id=result_id(uid, digest, deployment), instance=ids_of(instance))
 
 
 class Stopwatch:

@@ -25,7 +25,7 @@ from edgeai.model.kept_threads import Threads
 from edgeai.model.opening import OpenEngine
 from edgeai.model.prepared import Prepared, unreadable
 from edgeai.model.progress import Run
-from edgeai.model.results import Stopwatch, ref_of
+from edgeai.model.results import Identity, Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RunStep, Step
 from edgeai.model.streams import answers, decoders, ended, miscounted
 from edgeai.model.threads import SingleFrames
@@ -75,7 +75,7 @@ class Model:
         path: Path | str,
         *,
         deployment: str = "",
-        header: Header | None = None,
+        identity: Identity | None = None,
         overlap: bool = True,
         shared: SharedFile | None = None,
     ) -> Result:
@@ -84,12 +84,12 @@ class Model:
         Args:
             path: a DICOM file (PS3.10).
             deployment: part of the result's identity.
-            header: what ``read_header`` gave for this file, if it was read already.
+            identity: of the result, where it is known before the file is read; by default that of the file.
             overlap: work on frames ahead of the engine. Without, one thing happens at a time, so that a
                 breadcrumb names for certain what a process died of.
             shared: what other deployments have prepared of it, or want to have.
         """
-        prepared = self.prepare(path, deployment=deployment, header=header, shared=shared)
+        prepared = self.prepare(path, deployment=deployment, identity=identity, shared=shared)
         return self.complete(prepared, overlap=overlap, settles=overlap)
 
     def prepare(
@@ -97,7 +97,7 @@ class Model:
         path: Path | str,
         *,
         deployment: str = "",
-        header: Header | None = None,
+        identity: Identity | None = None,
         breadcrumb: Breadcrumb | None = None,
         most_bytes: int = 0,
         shared: SharedFile | None = None,
@@ -109,19 +109,18 @@ class Model:
         Args:
             path: a DICOM file (PS3.10).
             deployment: part of the result's identity.
-            header: what ``read_header`` gave for this file, if it was read already.
+            identity: see ``run_file``.
             breadcrumb: the one to leave for this instance; by default the model's.
             most_bytes: a frame that takes more is left to ``complete``; 0 for no bound.
             shared: see ``run_file``.
         """
         path = Path(path)
-        run = Run(
-            self, Stopwatch(), deployment, fallback=path.absolute().as_uri(), breadcrumb=breadcrumb or self._breadcrumb
-        )
+        crumb, fallback = breadcrumb or self._breadcrumb, path.absolute().as_uri()
+        run = Run(self, deployment, breadcrumb=crumb, fallback=fallback, identity=identity)
         prepared = Prepared(path, run)
         try:
             with run.at("header"):
-                prepared.header = header or _header_of(path)
+                prepared.header = _header_of(path)
             run.admit(prepared.header.instance, prepared.header)
             run.shared = shared.frames(prepared.header) if shared else None
             count = prepared.header.instance.number_of_frames
@@ -182,7 +181,7 @@ class Model:
 
     def run(self, frames: Iterable[Frame], instance: InstanceRef, *, deployment: str = "") -> Result:
         """One instance whose frames are already decoded (or come from a generator). Never raises, as ``run_file``."""
-        run = Run(self, Stopwatch(), deployment, fallback="", breadcrumb=self._breadcrumb)
+        run = Run(self, deployment, breadcrumb=self._breadcrumb)
 
         def work() -> Findings:
             run.admit(instance)

@@ -23,6 +23,7 @@ from edgeai.model.prepared import Prepared
 from edgeai.model.streams import lanes
 from edgeai.roles import native
 from edgeai.roles.engine import Noter
+from edgeai.roles.identities import Identities
 from edgeai.roles.shared import Shared
 from edgeai.spool import Job, Note, Spool, Station, owner_name
 
@@ -49,6 +50,7 @@ class Claims:
         note: the breadcrumb of the deployment.
         deployment: whose jobs.
         shared: what it shares with other deployments.
+        identities: of its results.
         last: what the role's last life said at its end.
         is_stopping: whether nothing more shall begin.
     """
@@ -60,13 +62,14 @@ class Claims:
         note: Noter,
         deployment: Deployment,
         shared: Shared,
+        identities: Identities,
         *,
         last: Note | None,
         is_stopping: Callable[[], bool],
     ) -> None:
         self.owner = owner_name(station.role)
         self._spool, self._station, self._note, self._deployment = spool, station, note, deployment
-        self._shared = shared
+        self._shared, self._identities = shared, identities
         self._is_stopping = is_stopping
         self._claimed: deque[Job] = deque()
         self._row: Row[Job] | None = None
@@ -152,6 +155,7 @@ class Claims:
             return model.prepare(
                 job.path,
                 deployment=self._deployment.name,
+                identity=self._identities.of(job, model.reference.digest),
                 breadcrumb=self._note.of(job.id),
                 most_bytes=MOST_BYTES,
                 shared=self._shared.of(job),

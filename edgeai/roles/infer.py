@@ -14,7 +14,6 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import replace
 
 import edgeai
 from edgeai import selftest
@@ -24,9 +23,9 @@ from edgeai.bundle.admission import open_admitted
 from edgeai.bundle.stamps import Stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
-from edgeai.model import Model, result_id
-from edgeai.model.results import ids_of, ref_of
+from edgeai.model import Model
 from edgeai.model.results import now as timestamp
+from edgeai.model.results import ref_of
 from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
@@ -34,6 +33,7 @@ from edgeai.remedies import remedy_for
 from edgeai.roles import native
 from edgeai.roles.claims import Claims
 from edgeai.roles.engine import Noter, open_deployment
+from edgeai.roles.identities import Identities
 from edgeai.roles.on_disk import OnDisk, reopened
 from edgeai.roles.release import Release
 from edgeai.roles.shared import Shared
@@ -92,7 +92,7 @@ class Worker:
         self._config = config
         self._deployment = deployment
         self._spool = spool
-        self._mask = mask
+        self._identities = Identities(deployment.name, mask)
         last = read_note(spool.roles / f"{self.role}.note")
         self._warms_up = not _died_warming_up(last)
         self._station = spool.station(self.role)
@@ -100,7 +100,14 @@ class Worker:
         self._stopping = self._lacks = False
         self._shared = Shared(config, deployment, spool)
         self._claims = Claims(
-            spool, self._station, self._note, deployment, self._shared, last=last, is_stopping=lambda: self._stopping
+            spool,
+            self._station,
+            self._note,
+            deployment,
+            self._shared,
+            self._identities,
+            last=last,
+            is_stopping=lambda: self._stopping,
         )
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
@@ -297,16 +304,22 @@ class Worker:
     def _at_work(self, model: Model, job: Job) -> Result:
         # After a death one thing happens at a time, so that the note names for certain what does it.
         return model.run_file(
-            job.path, deployment=self._deployment.name, overlap=job.deaths == 0, shared=self._shared.of(job)
+            job.path,
+            deployment=self._deployment.name,
+            identity=self._identities.of(job, model.reference.digest),
+            overlap=job.deaths == 0,
+            shared=self._shared.of(job),
         )
 
     def _failed(self, job: Job, error: EdgeaiError) -> Result:
+        identity = self._identities.of(job, self._reference.digest)
         return Result(
-            result_id="",  # given in _finish, where identifiers are masked, as to every result
+            result_id=identity.result_id,
+            attempt=identity.attempt,
             deployment=self._deployment.name,
             outcome=Outcome.FAILED,
             model=self._reference,
-            instance=ids_of(job.instance),
+            instance=identity.instance,
             created_at=timestamp(),
             edgeai_version=edgeai.__version__,
             reason=Failure.of(error),
@@ -319,7 +332,7 @@ class Worker:
 
     def _keep(self, job: Job, result: Result) -> None:
         """Write job and message, as long as it takes: a full disk must not cost a result."""
-        final = self._signed_for(job, result)
+        final = self._identities.masked(job, result)
         channel, body = self._message(job, final)
         while True:
             try:
@@ -344,23 +357,6 @@ class Worker:
             return selftest.channel(job.deployment), selftest.body(final, **envelope)
         form = as_schema_1(final) if self._config.results.schema_ == 1 else final.as_dict()
         return f"result/{job.deployment}", json.dumps({**form, **envelope}, allow_nan=False).encode()
-
-    def _signed_for(self, job: Job, result: Result) -> Result:
-        """The result as it leaves: identity and identifiers from the admitted instance, masked as configured."""
-        ids = self._mask.ids(job.instance, job.content)
-        reason = result.reason
-        if reason is not None:
-            reason = replace(reason, message=self._mask.text(reason.message, job.instance))
-        identity = (ids.sop_instance_uid, result.model.digest, self._deployment.name, self._mask.uid(job.identity))
-        return replace(
-            result,
-            result_id=job.result_id or result_id(*identity),
-            attempt=job.attempt,
-            instance=ids,
-            reason=reason,
-            notes=tuple(replace(note, text=self._mask.text(note.text, job.instance)) for note in result.notes),
-            timings_ms={"queue": job.queue_ms, **result.timings_ms},
-        )
 
     # --- between jobs -----------------------------------------------------------------------------
 

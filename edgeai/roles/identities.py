@@ -1,0 +1,48 @@
+"""Whose a result is, as it leaves the device: named once a job, before it is run, and masked as the profile says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edgeai.model.results import Identity, result_id
+
+if TYPE_CHECKING:
+    from edgeai.api.results import Result
+    from edgeai.privacy import UidMask
+    from edgeai.spool import Job
+
+
+class Identities:
+    """Of the results of one deployment.
+
+    Args:
+        deployment: its name.
+        mask: what becomes of UIDs.
+    """
+
+    def __init__(self, deployment: str, mask: UidMask) -> None:
+        self._deployment = deployment
+        self._mask = mask
+
+    def of(self, job: Job, digest: str) -> Identity:
+        """A job's: from the instance that was admitted, whatever its file says by now, and the bundle that judges it.
+
+        A further attempt keeps the id that the first one had.
+        """
+        ids = self._mask.ids(job.instance, job.content)
+        kept = job.result_id or self._new(job, ids.sop_instance_uid, ids.content, digest)
+        return Identity(result_id=kept, instance=ids, attempt=job.attempt)
+
+    def _new(self, job: Job, uid: str, content: str, digest: str) -> str:
+        covered = content if job.identity == job.content else self._mask.uid(job.identity)
+        return result_id(uid, digest, self._deployment, covered)
+
+    def masked(self, job: Job, result: Result) -> Result:
+        """The result with no UID in its sentences but as they may leave, and with the time that its job waited."""
+        reason = result.reason
+        if reason is not None:
+            reason = replace(reason, message=self._mask.text(reason.message, job.instance))
+        notes = tuple(replace(note, text=self._mask.text(note.text, job.instance)) for note in result.notes)
+        timings = {"queue": job.queue_ms, **result.timings_ms}
+        return replace(result, reason=reason, notes=notes, timings_ms=timings)
