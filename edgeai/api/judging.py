@@ -180,8 +180,36 @@ class CrossTable:
     counts: tuple[tuple[int, ...], ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReliabilityBin:
+    """``samples`` answers whose mean probability is ``said``, and the share of them that was true, ``happened``."""
+
+    said: float
+    happened: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reliability:
+    """How far probabilities are what happens.
+
+    Attributes:
+        name: of which probabilities: ``as stated``, ``before the temperature of 1.7``.
+        bins: those with samples, by what is said.
+        error: the expected calibration error.
+    """
+
+    name: str
+    bins: tuple[ReliabilityBin, ...]
+    error: float
+
+
 def _no_point(name: str) -> Figure | None:
     return None
+
+
+def _no_reliability() -> Sequence[Reliability]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,12 +222,14 @@ class Judged:
         confusion: of statements that exclude one another.
         point: the figure at an operating point that its name spells (``sensitivity@specificity=0.9``), or ``None``
             where the name is none of the judge's; gates may ask for it.
+        reliability: what probabilities were worth, before and after they were calibrated; empty where there are none.
     """
 
     figures: tuple[Figure, ...]
     by_part: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     confusion: CrossTable | None = None
     point: Callable[[str], Figure | None] = _no_point
+    reliability: Callable[[], Sequence[Reliability]] = _no_reliability
 
 
 # --- pictures ---------------------------------------------------------------------------------

@@ -97,7 +97,9 @@ class Described:
     value is ``scale * (whole - zero point)``. ``ranges`` has, for inputs that the model's first steps rescale, what
     black and white are to them; ``None`` where it rescales and nobody can say from what. ``activations`` has what
     gives an output its values last: ``softmax``, ``sigmoid``, ``none`` where nothing is applied to a sum, or another
-    function's name; what is not seen is left out. ``notes`` are for whoever builds on it.
+    function's name; what is not seen is left out. ``notes`` are for whoever builds on it. ``parameters`` counts its
+    weights' elements, ``operations`` the floating-point operations of one inference, two a multiply-accumulate;
+    ``None`` where nobody counts them.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -106,6 +108,8 @@ class Described:
     ranges: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    parameters: int | None = None
+    operations: int | None = None
 
 
 def _nothing_to_explain() -> str:

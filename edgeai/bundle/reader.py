@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import stat
@@ -116,6 +117,27 @@ def verify_bundle(path: Path, *, limits: BundleLimits = LIMITS) -> Verified:
             digest=archive.digest,
             envelope=archive.envelope,
         )
+
+
+def read_member(path: Path, manifest: Manifest, name: str, max_bytes: int) -> bytes | None:
+    """One file of a bundle, held to its manifest; ``None`` where the bundle has none of this name.
+
+    Raises:
+        BundleRejected: ``bundle.too-large``, ``bundle.wrong-hash``, and as ``open_bundle``.
+    """
+    declared = manifest.files.get(name)
+    if declared is None:
+        return None
+    if declared.bytes > max_bytes:
+        raise BundleRejected(f"{name!r} has {declared.bytes} bytes, at most {max_bytes}", code="bundle.too-large")
+    if path.is_dir():
+        data = _read_file(path, name, max_bytes)
+    else:
+        with Archive(path) as archive:
+            data = b"".join(archive.chunks(name, max_bytes))
+    if hashlib.sha256(data).hexdigest() != declared.sha256:
+        raise wrong_hash(name)
+    return data
 
 
 def open_bundle(

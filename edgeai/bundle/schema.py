@@ -30,22 +30,22 @@ def json_schema(number: int = MANIFEST_SCHEMAS[-1]) -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:edgeai:schema:manifest:{number}",
-        **_portable({**root, "title": "edgeai bundle manifest", "$defs": body["$defs"]}),
+        **portable({**root, "title": "edgeai bundle manifest", "$defs": body["$defs"]}),
     }
 
 
-def _portable(node: Any) -> Any:
+def portable(node: Any) -> Any:
     """Python's anchors as those of ECMA 262, which the standard asks for; docstrings as running text."""
     if isinstance(node, list | tuple):
-        return [_portable(item) for item in node]
+        return [portable(item) for item in node]
     if not isinstance(node, dict):
         return node
-    portable = {name: _portable(value) for name, value in node.items()}
-    if isinstance(portable.get("pattern"), str):
-        portable["pattern"] = portable["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
-    if isinstance(portable.get("description"), str):
-        portable["description"] = " ".join(inspect.cleandoc(portable["description"]).replace("``", "`").split())
-    return portable
+    plain = {name: portable(value) for name, value in node.items()}
+    if isinstance(plain.get("pattern"), str):
+        plain["pattern"] = plain["pattern"].replace(r"\A", "^").replace(r"\Z", "$")
+    if isinstance(plain.get("description"), str):
+        plain["description"] = " ".join(inspect.cleandoc(plain["description"]).replace("``", "`").split())
+    return plain
 
 
 if __name__ == "__main__":

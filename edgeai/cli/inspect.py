@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from edgeai.cli import output
 from edgeai.cli.verify import TRUST_HELP
 
 if TYPE_CHECKING:
+    from edgeai.bundle.evidence import Estimate
     from edgeai.bundle.manifest import Manifest, TensorDecl
     from edgeai.bundle.reader import Verified
     from edgeai.bundle.trust import SignatureCheck
@@ -22,24 +23,30 @@ if TYPE_CHECKING:
 def command(
     bundle: Annotated[Path, typer.Argument(help="A .edgeai file, or the folder of an unpacked bundle.")],
     trust: Annotated[list[Path] | None, typer.Option(help=TRUST_HELP, exists=True, metavar="DIR|FILE")] = None,
-    as_json: Annotated[bool, output.option("The manifest as JSON, with the digest.")] = False,
+    as_json: Annotated[bool, output.option("Manifest, digest and evidence as JSON, whole.")] = False,
 ) -> None:
-    """Verify a bundle and print its manifest. Nothing is unpacked, no plugin and no engine is loaded.
+    """Verify a bundle and print its manifest, and in short what was measured of it. Nothing is unpacked, no plugin and
+    no engine is loaded.
 
     With --trust its signatures are held to these keys and shown with what each key is bound to; whether they are
     enough, `edgeai verify` says.
     """
+    from edgeai.bundle.evidence import MAX_EVIDENCE_BYTES
     from edgeai.bundle.manifest import encode_manifest
-    from edgeai.bundle.reader import verify_bundle
+    from edgeai.bundle.reader import read_member, verify_bundle
 
     verified = verify_bundle(bundle)
+    path = verified.manifest.evidence_path
+    evidence = read_member(bundle, verified.manifest, path, MAX_EVIDENCE_BYTES) if path else None
     key_ids = [item.keyid for item in verified.envelope.signatures] if verified.envelope else []
     if as_json:
         manifest = json.loads(encode_manifest(verified.manifest))
-        output.put(json.dumps({"digest": verified.digest, "key_ids": key_ids, "manifest": manifest}, indent=2))
+        body = {"digest": verified.digest, "key_ids": key_ids, "manifest": manifest, "evidence": _plain(evidence)}
+        output.put(json.dumps(body, indent=2))
         return
     signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
-    _print(verified.manifest, verified.digest, _held(verified, trust) if trust else signed)
+    table = rows(verified.manifest, verified.digest, _held(verified, trust) if trust else signed)
+    _print([*table, *_listed("measured", measured(evidence))])
 
 
 def _held(verified: Verified, trust: list[Path]) -> list[str]:
@@ -64,7 +71,49 @@ def _says(item: SignatureCheck, model: str) -> str:
     return f"by {item.key.name}: {verdict} ({item.key_id})"
 
 
-def _print(manifest: Manifest, digest: str, signed: list[str]) -> None:
+def _plain(evidence: bytes | None) -> Any:
+    """Whatever it holds, of any schema; ``None`` where there is none, or no JSON."""
+    try:
+        return None if evidence is None else json.loads(evidence)
+    except (ValueError, RecursionError):
+        return None
+
+
+def measured(evidence: bytes | None) -> list[str]:
+    """What was measured of each artifact, on the split that counts most; and how often that was looked at."""
+    from edgeai.bundle.evidence import decode_evidence
+
+    if evidence is None:
+        return ["none in the bundle"]
+    try:
+        read = decode_evidence(evidence)
+    except ValueError as error:
+        return [f"not read here: {error}"]
+    if not read.trials:
+        return ["nothing was measured"]
+    trial = read.trials[-1]
+    role = {"chose": "which chose too", "confirmed": "which confirmed", "judged": "which judged"}[trial.role]
+    lines = [f"{trial.split}, {role}: {trial.samples} samples"]
+    for model in trial.models:
+        if model.ship or model.id == trial.models[0].id:
+            held = sum(verdict.holds for verdict in model.verdicts)
+            gates = f"; {held} of {len(model.verdicts)} gates hold" if model.verdicts else ""
+            lines.append(f"{model.id}: {_figure(trial.main, model.figures.get(trial.main))}{gates}")
+    looks = [look for look in read.openings if look.data == trial.data]
+    if looks:
+        lines.append(f"opened {looks[-1].date}, {looks[-1].before} times before")
+    return lines
+
+
+def _figure(name: str, figure: Estimate | None) -> str:
+    if figure is None or figure.value is None:
+        return "no figure"
+    unit = f" {figure.unit}" if figure.unit else ""
+    ends = "" if figure.low is None or figure.high is None else f" ({figure.low:.4f} to {figure.high:.4f})"
+    return f"{name} {figure.value:.4f}{ends}{unit}"
+
+
+def _print(lines: Iterable[tuple[str, str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -72,7 +121,7 @@ def _print(manifest: Manifest, digest: str, signed: list[str]) -> None:
     table = Table(show_header=False, box=None, padding=(0, 1))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in rows(manifest, digest, signed):
+    for name, value in lines:
         table.add_row(name, Text(value))
     Console().print(table)
 

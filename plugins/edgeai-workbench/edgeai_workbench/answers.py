@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
@@ -78,3 +79,10 @@ def check_same(one: Answers, other: Answers) -> None:
     """
     if one.ids != other.ids:
         raise EvaluationFailed("the two were asked of different samples", code="evaluate.other-samples")
+
+
+def otherwise(one: Answers, other: Answers, judge: Judge, most: int) -> tuple[str, ...]:
+    """Names of the first ``most`` samples that both do not decide alike. Raises as ``agreement``."""
+    check_same(one, other)
+    pairs = zip(one.ids, one.each, other.each, strict=True)
+    return tuple(islice((name for name, mine, theirs in pairs if not judge.alike(mine, theirs)), most))

@@ -12,8 +12,11 @@ from edgeai.api import ConfigError, ConversionFailed, GateFailed
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
 from edgeai_workbench.comparison import Comparison, compare, judged_digests
 from edgeai_workbench.confirming import confirm
+from edgeai_workbench.dataset import digest
+from edgeai_workbench.evidence import evidence_of
 from edgeai_workbench.first import leave_out
 from edgeai_workbench.gates import Verdict, hold, keep_judgement
+from edgeai_workbench.openings import read_openings
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
 from edgeai_workbench.report import write_report
 from edgeai_workbench.report.pictures import pictures_of
@@ -72,8 +75,15 @@ def build_card(
     compared(comparison)
     confirmed = confirm(shop, _wanted(card, models), made, comparison, progress=progress)
     progress("report")
-    command = f"edgeai build {folder.name} --data DIR"
-    write_report(folder, card, comparison, pictures_of(shop, found), command=command, confirmed=confirmed)
+    evidence = evidence_of(
+        card,
+        comparison,
+        command=f"edgeai build {folder.name} --data DIR",
+        confirmed=confirmed,
+        openings=read_openings(folder),
+        data=_digest(shop),
+    )
+    write_report(folder, card, evidence, pictures_of(shop, found, evidence))
     if confirmed is not None:
         verdicts |= confirmed.comparison.verdicts()
     keep_judgement(card, folder, judged_digests(shop, made), verdicts)
@@ -87,6 +97,11 @@ def build_card(
     packed = write_bundle(card, folder, out, [one for one in made if one.artifact.id in shipped], progress=progress)
     told = tuple(f"{name}: {why}" for name, why in left.items())
     return Built(comparison=comparison, packed=packed, report=folder / "report.html", left_out=told)
+
+
+def _digest(shop: Workshop) -> str:
+    assert shop.validation is not None
+    return digest(shop.validation.samples, shop.judge)
 
 
 def _shortly(error: ConversionFailed, most: int = 200) -> str:

@@ -15,22 +15,28 @@ from typing import Any
 
 import msgspec
 
+from edgeai import api
 from edgeai.api import BackendSpec, OpenRequest, Options, Session
 from edgeai.api.judging import HIGHER
-from edgeai.model.measuring import interleaved
+from edgeai.bundle.evidence import Bin, Load, Reliability, Step
+from edgeai.model.measuring import Timing, interleaved
 from edgeai_workbench.agreement import device_of
+from edgeai_workbench.answers import otherwise
 from edgeai_workbench.card import FLOAT, PARENT
 from edgeai_workbench.convert import ARTIFACTS, backend_of, bytes_of
 from edgeai_workbench.defaults import Watched, constant, default_verdicts
 from edgeai_workbench.evaluation import Answers, Score, Scores, agreement, drop, score
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import Measured, Verdict, digest_of_folder, judge, margins_of, metrics_of
+from edgeai_workbench.load import watching
 from edgeai_workbench.metrics import Gap, decided_of, difference_of
 from edgeai_workbench.pack import Made
-from edgeai_workbench.variants import ModelFile
+from edgeai_workbench.variants import ModelFile, step_of
 from edgeai_workbench.workshop import Workshop
 
 KERAS = "keras"
+_NAMED = 20
+"""Samples that are named, of those that a model decides otherwise than the parent."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +69,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         speed_ratio: time of the reference / this time: above 1 is faster.
         worst: greatest difference from its own Keras model on the golden cases.
         layers: layer -> quantisation error.
+        digest: of the ``.keras`` file or of the artifact's files.
+        steps: what it was from the parent on, after each step of its making.
+        undefined: metric -> why the samples do not determine it.
+        reliability: what its probabilities were worth.
+        otherwise: some of the samples that it decides otherwise than the parent.
+        ms_low, ms_high: of its turns, the 5th and the 95th of a hundred.
     """
 
     id: str
@@ -87,12 +99,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     parts: dict[str, dict[str, Figure]] = {}
     members: dict[str, int] = {}
     verdicts: tuple[Verdict, ...] = ()
+    digest: str = ""
+    steps: tuple[Step, ...] = ()
+    undefined: dict[str, str] = {}
+    reliability: tuple[Reliability, ...] = ()
+    otherwise: tuple[str, ...] = ()
+    ms_low: float = math.nan
+    ms_high: float = math.nan
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All rows, the parent's first. ``reference`` is the row that times are held against.
 
-    ``constant``: the parent gave all samples the same answer.
+    ``constant``: the parent gave all samples the same answer. ``units`` are what resamples draw, 0 where they are the
+    samples. ``load``: of the machine while times were taken.
     """
 
     rows: tuple[Row, ...]
@@ -100,6 +120,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     main: str
     reference: str
     constant: bool = False
+    units: int = 0
+    load: Load | None = None
 
     def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
         """Of the artifacts that ship."""
@@ -144,17 +166,24 @@ def compare(
             answers[name] = shop.answers(watched[name])
         progress("timing all in turn, one thread each")
         inputs = models[0].golden[0].inputs
-        times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
+        with watching() as machine:
+            times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
     progress("intervals")
     scores = {name: _scores(shop, one) for name, one in answers.items()} if _judged(shop) else {}
     reference = _reference(made)
-    table = _Table(shop, models[0], answers, scores, {name: time.median_ms for name, time in times.items()}, reference)
+    table = _Table(shop, models[0], answers, scores, times, reference)
     rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
     main = scores[PARENT].main if scores else ""
     if shop.card.gates == Gates():
         rows = [_by_default(row, watched, main) for row in rows]
     comparison = Comparison(
-        rows=tuple(rows), samples=_count(shop), main=main, reference=reference, constant=constant(watched[PARENT])
+        rows=tuple(rows),
+        samples=_count(shop),
+        main=main,
+        reference=reference,
+        constant=constant(watched[PARENT]),
+        units=scores[PARENT].drawn if scores else 0,
+        load=machine.load,
     )
     return Compared(comparison=comparison, answers=answers, scores=scores)
 
@@ -179,11 +208,11 @@ class _Table:
         parent: ModelFile,
         answers: Mapping[str, Answers],
         scores: Mapping[str, Scores],
-        times: Mapping[str, float],
+        times: Mapping[str, Timing],
         reference: str,
     ) -> None:
         self._shop = shop
-        self._parent_bytes = parent.path.stat().st_size
+        self._parent = step_of(PARENT, parent.path, shop.registry.backends[KERAS])
         self._answers = answers
         self._scores = scores
         self._times = times
@@ -198,6 +227,8 @@ class _Table:
             precision="fp32",
             notes=model.notes,
             facts=dict(model.facts),
+            digest=model.digest,
+            steps=(self._parent, *model.steps),
         )
 
     def of_artifact(self, made: Made) -> Row:
@@ -212,8 +243,15 @@ class _Table:
             worst=made.agreement.worst,
             notes=artifact.notes,
             layers=artifact.layers,
+            digest=digest_of_folder(self._shop.folder / ARTIFACTS / artifact.id),
+            steps=self._converted(made),
         )
         return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, _measured(row)))
+
+    def _converted(self, made: Made) -> tuple[Step, ...]:
+        steps = (self._parent, *made.model.steps)
+        size = bytes_of(made.artifact, self._shop.folder)
+        return (*steps, msgspec.structs.replace(steps[-1], name=f"to {made.artifact.id}", bytes=size))
 
     def _drops(
         self, start: str, name: str, metrics: Iterable[str], by: Callable[..., Gap] = difference_of
@@ -238,7 +276,7 @@ class _Table:
         return {
             "id": name,
             "bytes": size,
-            "size_ratio": self._parent_bytes / size,
+            "size_ratio": self._parent.bytes / size,
             "figures": {metric: _figure(found) for metric, found in scores.items()} if scores else {},
             "drops": drops,
             "own_drops": self._drops(variant, name, gates.max_drop_own) if scores else {},
@@ -246,8 +284,13 @@ class _Table:
             "parts": _parts(scores) if scores else {},
             "members": {part: found.n for part, found in scores.subgroups.items()} if scores else {},
             "agreement": agreement(parent, own, validation.judge),
-            "ms": self._times[name],
-            "speed_ratio": self._times[self._reference] / self._times[name],
+            "undefined": dict(scores.undefined) if scores else {},
+            "reliability": tuple(_reliability(each) for each in scores.reliability) if scores else (),
+            "otherwise": otherwise(parent, own, validation.judge, _NAMED),
+            "ms": self._times[name].median_ms,
+            "ms_low": self._times[name].p5_ms,
+            "ms_high": self._times[name].p95_ms,
+            "speed_ratio": self._times[self._reference].median_ms / self._times[name].median_ms,
         }
 
 
@@ -325,6 +368,11 @@ def _figure(found: Score) -> Figure:
         method=found.method,
         counted=found.counted,
     )
+
+
+def _reliability(found: api.Reliability) -> Reliability:
+    bins = tuple(Bin(said=each.said, happened=each.happened, samples=each.samples) for each in found.bins)
+    return Reliability(name=found.name, error=found.error, bins=bins)
 
 
 def _count(shop: Workshop) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeai.api import Case, CrossTable, EvaluationFailed, Judged
+from edgeai.api import Case, CrossTable, EvaluationFailed, Judged, Reliability
 from edgeai_workbench.answers import Answers, agreement, answer, check_same
 from edgeai_workbench.metrics import Design, Figure, Gap, Undefined, difference_of, interval_of
 from edgeai_workbench.metrics.bootstrap import RESAMPLES
@@ -65,6 +65,7 @@ class Scores(Mapping[str, Score]):
         subgroups: ``column=value`` -> scores of those samples.
         by_label: label -> metric -> value, of several labels.
         confusion: of labels that exclude one another.
+        reliability: what the probabilities were worth.
     """
 
     figures: Mapping[str, Score]
@@ -75,6 +76,7 @@ class Scores(Mapping[str, Score]):
     subgroups: Mapping[str, Scores] = field(default_factory=dict)
     by_label: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     confusion: CrossTable | None = None
+    reliability: Sequence[Reliability] = ()
 
     def __getitem__(self, name: str) -> Score:
         return self.figures[name]
@@ -220,6 +222,7 @@ def _scored(prepared: Prepared, answers: Answers, wanted: _Wanted) -> Scores:
         undefined=undefined,
         by_label=judged.by_part,
         confusion=judged.confusion,
+        reliability=judged.reliability(),
     )
 
 

@@ -43,8 +43,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     holds: bool
     says: str = ""
 
+    @property
+    def is_least(self) -> bool:
+        """Whether the bound is the least that may be found, or the most."""
+        return self.gate.startswith((*FLOORS, "min_"))
+
     def __str__(self) -> str:
-        comparison = "at least" if self.gate.startswith((*FLOORS, "min_")) else "at most"
+        comparison = "at least" if self.is_least else "at most"
         more = f" ({self.says})" if self.says else ""
         return f"{self.gate}: {self.found:.4g}, to be {comparison} {self.bound:.4g}{more}"
 

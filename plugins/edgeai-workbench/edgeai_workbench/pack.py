@@ -18,6 +18,7 @@ from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
 from edgeai.api.errors import ConfigError
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
+from edgeai.bundle.evidence import EVIDENCE_NAME, Evidence, decode_evidence
 from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance, at_lowest_schema
 from edgeai.plugins import Registry
 from edgeai_workbench.agreement import Agreement, measure
@@ -36,6 +37,8 @@ from edgeai_workbench.variants import ModelFile, ModelFiles
 REPORT = "REPORT.md"
 BUNDLED_REPORT = "bundle-report.md"
 """The report without times, so that two builds are the same bytes; in the bundle it is REPORT.md."""
+BUNDLED_EVIDENCE = "bundle-evidence.json"
+"""The evidence likewise; in the bundle it is evidence.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +260,10 @@ def _write(
             _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
         if OPENINGS not in card.attachments and (folder / OPENINGS).is_file():
             _attach(folder / OPENINGS, Path(staging) / OPENINGS)
-        (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts))
+        evidence = evidence_for(card, folder, artifacts)
+        if evidence is not None and EVIDENCE_NAME not in card.attachments:
+            _attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
+        (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts, evidence))
         if (text := licence_text(card, folder)) is not None:
             (Path(staging) / LICENCE_NAME).write_bytes(text)
         digest = pack_archive(Path(staging), manifest, bundle)
@@ -267,6 +273,18 @@ def _write(
         bundle.unlink()
         raise
     return bundle, digest
+
+
+def evidence_for(card: Card, folder: Path, artifacts: Sequence[Artifact]) -> Evidence | None:
+    """What was measured of these very artifacts; of others it would be no evidence."""
+    try:
+        evidence = decode_evidence((folder / BUNDLED_EVIDENCE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    measured = {model.id: model.digest for trial in evidence.trials for model in trial.models if model.ship}
+    packed = {one.id: digest_of_folder(folder / ARTIFACTS / one.id) for one in artifacts}
+    same = (evidence.model, evidence.version, evidence.digest) == (card.name, card.version, card.model_digest)
+    return evidence if same and measured == packed else None
 
 
 def bytes_of(model: Path) -> int:

@@ -10,14 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from edgeai.bundle.evidence import Evidence
 from edgeai_workbench.card import Card, Data
 from edgeai_workbench.convert import Artifact
 from edgeai_workbench.extra import needed
+from edgeai_workbench.model_card import artifact_ref, data_ref, model_cards, model_ref
 from edgeai_workbench.tools import UNKNOWN, Tool
 
 SBOM_NAME = "sbom.cdx.json"
@@ -26,8 +28,8 @@ _OURS = "Apache-2.0"
 """The licence whose text is at hand wherever edgeai is installed, because it is edgeai's own."""
 
 
-def sbom_of(card: Card, artifacts: Sequence[Artifact]) -> bytes:
-    """The bill of materials of a bundle of these artifacts.
+def sbom_of(card: Card, artifacts: Sequence[Artifact], evidence: Evidence | None = None) -> bytes:
+    """The bill of materials of a bundle of these artifacts, with a model card for the model and each of them.
 
     Raises:
         ConfigError: ``build.extra-missing``.
@@ -48,7 +50,7 @@ def sbom_of(card: Card, artifacts: Sequence[Artifact]) -> bytes:
     bom.register_dependency(model, [*data, *trained])
     for component in [*made, *data, *parts.libraries()]:
         bom.components.add(component)
-    return _written(bom)
+    return _written(bom, model_cards(card, [artifact.id for artifact in artifacts], evidence))
 
 
 def licence_text(card: Card, folder: Path) -> bytes | None:
@@ -82,7 +84,7 @@ class _Parts:
             description=card.intended_use,
             licenses=[self._licence(card.licence)],
             hashes=[self._hash(card.model_digest)],
-            bom_ref=f"model:{card.name}@{card.version}",
+            bom_ref=model_ref(card),
             properties=self._properties({"edgeai:model": card.model, "edgeai:release": str(card.release)}),
         )
 
@@ -92,7 +94,7 @@ class _Parts:
             name=f"{card.name}/{artifact.id}",
             version=card.version,
             licenses=[self._licence(card.licence)],
-            bom_ref=f"artifact:{artifact.id}",
+            bom_ref=artifact_ref(artifact.id),
             properties=self._properties(
                 {
                     "edgeai:format": artifact.format,
@@ -111,7 +113,7 @@ class _Parts:
             name=item.name,
             description=item.source,
             licenses=[self._licence(item.licence)],
-            bom_ref=f"data:{item.name}",
+            bom_ref=data_ref(item),
             properties=self._properties(properties),
         )
 
@@ -149,14 +151,20 @@ class _Parts:
         return [self._model.Property(name=name, value=value) for name, value in values.items() if value]
 
 
-def _written(bom: Any) -> bytes:
-    """As JSON, without the clock's time, and with a serial number that is derived from all the rest."""
+def _written(bom: Any, cards: Mapping[str, dict[str, Any]]) -> bytes:
+    """As JSON, without the clock's time, and with a serial number that is derived from all the rest.
+
+    The library knows no model cards; they are put into what it writes, and a test holds that to the standard's schema.
+    """
     output = needed("cyclonedx.output")
     schema = needed("cyclonedx.schema")
     text = output.make_outputter(bom, schema.OutputFormat.JSON, schema.SchemaVersion.V1_6).output_as_string()
     body: dict[str, Any] = json.loads(text)
     del body["serialNumber"]
     body["metadata"].pop("timestamp", None)
+    for component in (body["metadata"]["component"], *body.get("components", ())):
+        if component["bom-ref"] in cards:
+            component["modelCard"] = cards[component["bom-ref"]]
     bits = int.from_bytes(hashlib.sha256(json.dumps(body, sort_keys=True).encode()).digest()[:16])
     bits = bits & ~(0xF << 76) | (8 << 76)  # RFC 9562 section 5.8: version 8, its bits our own
     bits = bits & ~(0x3 << 62) | (2 << 62)

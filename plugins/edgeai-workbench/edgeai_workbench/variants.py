@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from edgeai.api import (
+    BackendSpec,
     Batch,
     CompressionFailed,
     CompressorSpec,
@@ -25,6 +26,7 @@ from edgeai.api import (
     OpenRequest,
     TensorSpec,
 )
+from edgeai.bundle.evidence import Step
 from edgeai.plugins import Registry
 from edgeai_workbench.card import PARENT, Card, CompressStep, Variant, check_model, file_digest
 from edgeai_workbench.golden import Golden, read_answers, write_answers
@@ -45,6 +47,8 @@ class VariantNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     keras: str
     notes: tuple[str, ...] = ()
     facts: dict[str, float] = msgspec.field(default_factory=dict)
+    made: tuple[Step, ...] = ()
+    """What the model was after each step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +58,8 @@ class ModelFile:
     Attributes:
         variant: ``parent`` or the variant's name.
         notes, facts: what its compressors said, in order.
+        steps: what it was after each of them, from the parent on; those of a variant that was made before steps were
+            recorded are not there.
         golden: the golden cases with this model's own answers.
         made: whether it was made now.
     """
@@ -64,6 +70,7 @@ class ModelFile:
     golden: tuple[Golden, ...]
     notes: tuple[str, ...] = ()
     facts: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
     made: bool = False
 
 
@@ -127,8 +134,8 @@ class ModelFiles:
         folder = self._folder / VARIANTS / variant.name
         wanted = self._note(variant, start)
         kept = None if self._rebuild else _read_note(folder)
-        if kept is not None and msgspec.structs.replace(kept, keras="", notes=(), facts={}) == wanted:
-            return self._file(kept, folder, made=False)
+        if kept is not None and msgspec.structs.replace(kept, keras="", notes=(), facts={}, made=()) == wanted:
+            return self._file(kept, folder, start, made=False)
         if self._tuning is None:
             raise ConfigError(
                 f"variant {variant.name} is not there, or is not what the card asks for",
@@ -138,17 +145,21 @@ class ModelFiles:
         folder.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".variant-", dir=folder.parent) as name:
             fresh = Path(name)
-            notes, facts = self._compress(variant, start, fresh)
+            notes, facts, steps = self._compress(variant, start, fresh)
             write_answers(fresh, self._answered(fresh / MODEL))
-            note = msgspec.structs.replace(wanted, keras=file_digest(fresh / MODEL), notes=notes, facts=facts)
+            digest = file_digest(fresh / MODEL)
+            note = msgspec.structs.replace(wanted, keras=digest, notes=notes, facts=facts, made=steps)
             (fresh / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=2) + b"\n")
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(fresh, folder)
-        return self._file(note, folder, made=True)
+        return self._file(note, folder, start, made=True)
 
-    def _compress(self, variant: Variant, start: ModelFile, folder: Path) -> tuple[tuple[str, ...], dict[str, float]]:
+    def _compress(
+        self, variant: Variant, start: ModelFile, folder: Path
+    ) -> tuple[tuple[str, ...], dict[str, float], tuple[Step, ...]]:
         assert self._tuning is not None
         notes: list[str] = []
+        steps: list[Step] = []
         facts: dict[str, float] = {}
         model = start.path
         for number, step in enumerate(variant.steps):
@@ -173,10 +184,12 @@ class ModelFiles:
             )
             notes += [f"{step.compressor}: {said}" for said in made.notes]
             facts = {**made.facts, **{k: v for k, v in facts.items() if k.endswith("_before")}}
+            steps.append(step_of(step.compressor, output, self._registry.backends["keras"]))
             if model.parent == folder:
                 model.unlink()
             model = output
-        return tuple(notes), dict(sorted(facts.items()))  # as they are read again: a report of a kept one is the same
+        # As they are read again: a report of a kept one is the same.
+        return tuple(notes), dict(sorted(facts.items())), tuple(steps)
 
     def _answered(self, model: Path) -> tuple[Golden, ...]:
         """The golden cases with the answers of this model."""
@@ -202,7 +215,7 @@ class ModelFiles:
             keras="",
         )
 
-    def _file(self, note: VariantNote, folder: Path, *, made: bool) -> ModelFile:
+    def _file(self, note: VariantNote, folder: Path, start: ModelFile, *, made: bool) -> ModelFile:
         if file_digest(folder / MODEL) != note.keras:
             raise CompressionFailed(
                 f"{folder / MODEL} was changed after it was made",
@@ -216,8 +229,20 @@ class ModelFiles:
             golden=read_answers(folder, self._known[PARENT].golden),
             notes=note.notes,
             facts=note.facts,
+            steps=(*start.steps, *note.made),
             made=made,
         )
+
+
+def step_of(name: str, model: Path, keras: BackendSpec) -> Step:
+    """What a ``.keras`` file is after a step: its size, and what one inference costs where the backend counts it."""
+    said = keras.describe(model) if keras.describe is not None else None
+    return Step(
+        name=name,
+        bytes=model.stat().st_size,
+        parameters=said and said.parameters,
+        operations=said and said.operations,
+    )
 
 
 def _plain(step: CompressStep) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgeai.api import (
     BackendError,
     BackendUnavailable,
+    CompressionFailed,
     ConfigError,
     ConversionFailed,
     ConvertRequest,
@@ -83,12 +85,24 @@ def describe_tensors(artifact: Path) -> Described:
             code="backend.tensors-differ",
             remedy="give it a keras.Input, or call it once before it is saved",
         )
-    return described(
+    said = described(
         artifact,
         description(artifact).config,
         _specs(model, "input", model.inputs),
         _specs(model, "output", model.outputs),
     )
+    return replace(said, parameters=int(model.count_params()), operations=_operations(model))
+
+
+def _operations(model: Any) -> int | None:
+    """Of one inference; ``None`` where a layer's work is not known, since half a sum would mislead."""
+    from edgeai_keras.channels.counting import cost
+
+    try:
+        counted = cost(model)
+    except CompressionFailed:
+        return None
+    return None if counted.uncounted else counted.flops
 
 
 def _specs(model: Any, what: str, tensors: Any) -> tuple[TensorSpec, ...]:

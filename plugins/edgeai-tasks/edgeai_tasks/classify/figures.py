@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeai.api import (
     HIGHER,
@@ -235,10 +236,15 @@ def ece_over(truth: Flags, probability: Reals, weights: Weights, bins: int = CAL
     Guo et al. 2017, section 2, for the most probable of several labels; for one label, of its own probability
     (Naeini et al., AAAI 2015). Biased upwards for few samples.
     """
-    place = np.clip(np.ceil(probability * bins).astype(int) - 1, 0, bins - 1)
+    place = places(probability, bins)
     member = (place[:, np.newaxis] == np.arange(bins)).astype(np.float64)
     gap = np.abs(weights @ (member * (truth - probability)[:, np.newaxis])).sum(axis=-1)
     return _ratio(gap, weights.sum(axis=-1))
+
+
+def places(probability: Reals, bins: int = CALIBRATION_BINS) -> npt.NDArray[np.intp]:
+    """(n,): the bin of each, of so many of equal width."""
+    return np.clip(np.ceil(probability * bins).astype(np.intp) - 1, 0, bins - 1)
 
 
 def _both(truth: Flags) -> None:

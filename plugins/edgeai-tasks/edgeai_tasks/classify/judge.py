@@ -28,7 +28,8 @@ from edgeai.api import (
 )
 from edgeai_tasks.classify.figures import Classified, operating_point
 from edgeai_tasks.classify.options import ClassifyOptions
-from edgeai_tasks.classify.pictures import Named, drawings
+from edgeai_tasks.classify.pictures import Named, drawings, worst_cases
+from edgeai_tasks.classify.reliability import reliability
 
 UNDECIDED = "undecided"
 _BY_LABEL = ("auc_roc", "auc_pr", "sensitivity", "specificity", "precision", "f1")
@@ -62,6 +63,8 @@ class ClassifyJudge(Judge):
 
     def __init__(self, options: ClassifyOptions, output: TensorSpec) -> None:
         self._mode = options.mode
+        self._temperature = options.temperature
+        self._all_listed = not options.top_k
         self._output = output
         self.labels = options.names
         self.folders = {name: Labels((name,)) for name in options.names}
@@ -143,6 +146,7 @@ class ClassifyJudge(Judge):
             by_part={name: _defined(classified.of_label(n)) for n, name in enumerate(labels)} if several else {},
             confusion=None if classified.mode == "multi-label" else _confusion(classified, labels),
             point=lambda name: _point(classified, name),
+            reliability=lambda: reliability(classified, self._temperature) if self._all_listed else (),
         )
 
     def pictures(
@@ -154,7 +158,8 @@ class ClassifyJudge(Judge):
             classified = self._classified(cases, [self._ordered(answer) for answer in each])
             grid = None if classified.mode == "multi-label" else _confusion(classified, self.labels)
             models.append(Named(name=name, classified=classified, confusion=grid if name in ships else None))
-        return drawings(models, self.labels[-1])
+        wrong = (worst_cases(model, cases, self.labels) for model in models if model.name in ships)
+        return [*drawings(models, self.labels[-1]), *(drawing for drawing in wrong if drawing is not None)]
 
     def _ordered(self, answer: Stated) -> Stated:
         """The same with this task's labels, in their order."""

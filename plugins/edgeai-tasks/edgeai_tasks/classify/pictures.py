@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeai.api import CrossTable, Curve, Drawing, Grid, Panel
+from edgeai.api import Case, CrossTable, Curve, Drawing, Grid, Panel, Plane
 from edgeai_tasks.classify.figures import Classified
 from edgeai_tasks.extra import needed
 
 _BINS = 10
+_WORST = 6
+_NAME = 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -39,7 +41,7 @@ def _confusion(name: str, grid: CrossTable) -> Drawing:
     )
     return Drawing(
         title=f"{name}: confusion",
-        says="Validation samples; shades are shares of each true label.",
+        says=f"{counts.sum()} samples; shades are shares of each true label.",
         panels=(Panel(marks=(marks,), x="stated", y="true"),),
     )
 
@@ -64,6 +66,35 @@ def _calibration(models: Sequence[Named]) -> Drawing:
     panel = Panel(marks=(*lines, _DIAGONAL), x="probability that the model gives", y="how often it is so")
     says = "On the line, probabilities are what happens. Bins of equal count."
     return Drawing(title="Calibration", says=says, panels=(panel,))
+
+
+def worst_cases(model: Named, cases: Sequence[Case], labels: Sequence[str]) -> Drawing | None:
+    """What it gets wrong and is surest of, the surest first; ``None`` where nothing is wrong."""
+    classified = model.classified
+    given = np.where(classified.truth, classified.probabilities, 1.0 - classified.probabilities)
+    doubt = given.min(axis=1)  # what it gave to what is true, of the label at which it erred most
+    wrong = np.flatnonzero(~classified.right())
+    worst = wrong[np.argsort(doubt[wrong], kind="stable")][:_WORST]
+    if not len(worst):
+        return None
+    columns = labels[-1:] if classified.truth.shape[1] == 1 else labels
+    panels = tuple(_wrong(cases[place], classified, place, columns) for place in worst)
+    return Drawing(
+        title=f"{model.name}: its worst cases",
+        says=f"Of {len(wrong)} answers that are wrong, those of which it is surest.",
+        panels=panels,
+        across=_WORST // 2,
+        down=-(-len(worst) // (_WORST // 2)),
+        size_inches=(9.0, 2.6 * -(-len(worst) // (_WORST // 2))),
+    )
+
+
+def _wrong(case: Case, classified: Classified, place: int, labels: Sequence[str]) -> Panel:
+    truth, probabilities = classified.truth[place], classified.probabilities[place]
+    said = int(np.argmax(np.where(truth, 1.0 - probabilities, probabilities)))
+    name = case.id if len(case.id) <= _NAME else f"...{case.id[3 - _NAME :]}"
+    told = f"{labels[said]} {probabilities[said]:.3f}, {'is' if truth[said] else 'is not'} so"
+    return Panel(marks=(Plane(pixels=case.image()),), title=f"{name}\n{told}", axes=False)
 
 
 _DIAGONAL = Curve(x=(0, 1), y=(0, 1), style="guide")

@@ -1,34 +1,39 @@
 """The report of a build: ``REPORT.md`` beside the card, ``report.html`` with pictures, and what goes into the bundle.
 
-The bundle's copy leaves out every time that was measured, so that two builds of the same inputs stay byte-identical.
+It is rendered from the evidence, which is written beside it, so that the two cannot differ. The bundle's copies leave
+out every time that was measured, so that two builds of the same inputs stay byte-identical.
 """
 
 from __future__ import annotations
 
 import base64
-import math
-import platform
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from edgeai.bundle.evidence import Candidate, Evidence, Trial
 from edgeai_workbench.card import Card
-from edgeai_workbench.comparison import Comparison, Figure, Row
-from edgeai_workbench.confirming import Confirmed
+from edgeai_workbench.evidence import still, write_evidence
 from edgeai_workbench.extra import needed
 from edgeai_workbench.pack import BUNDLED_REPORT, REPORT
+from edgeai_workbench.report.sections import Code, sections
 from edgeai_workbench.report.words import (
     chunks,
     decimals,
+    estimate,
     failed,
     faster,
     headline,
-    judged,
+    held_on,
+    interval,
     judged_on,
+    loaded,
     methods,
+    opened,
     sentence,
+    size,
     smaller,
 )
 
@@ -36,7 +41,6 @@ PAGE = "report.html"
 _METRICS = 6
 """Metrics a table; more do not fit a page beside the names of the models."""
 _TEMPLATES = Path(__file__).parent / "templates"
-_ENGINES = ("keras", "tensorflow", "ai-edge-litert", "openvino", "nncf", "litert-quantizer", "numpy")
 
 
 class Picture(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,46 +57,25 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
 
-def write_report(
-    folder: Path,
-    card: Card,
-    comparison: Comparison,
-    pictures: Sequence[Picture],
-    *,
-    command: str,
-    confirmed: Confirmed | None = None,
-) -> None:
-    """Write ``REPORT.md``, ``report.html`` and the bundle's copy below ``folder``.
+def write_report(folder: Path, card: Card, evidence: Evidence, pictures: Sequence[Picture]) -> None:
+    """Write ``evidence.json``, ``REPORT.md`` and ``report.html`` below ``folder``, and the bundle's copies.
 
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    (folder / REPORT).write_text(markdown(card, comparison, command=command, confirmed=confirmed), encoding="utf-8")
-    still = markdown(card, comparison, command=command, timed=False, confirmed=confirmed)
-    (folder / BUNDLED_REPORT).write_text(still, encoding="utf-8")
-    page = _rendered(
-        "report.html.j2", card, comparison, command=command, timed=True, pictures=pictures, confirmed=confirmed
-    )
+    write_evidence(folder, evidence)
+    (folder / REPORT).write_text(markdown(card, evidence), encoding="utf-8")
+    (folder / BUNDLED_REPORT).write_text(markdown(card, still(evidence)), encoding="utf-8")
+    page = _rendered("report.html.j2", card, evidence, pictures=pictures)
     (folder / PAGE).write_text(page, encoding="utf-8")
 
 
-def markdown(
-    card: Card, comparison: Comparison, *, command: str, timed: bool = True, confirmed: Confirmed | None = None
-) -> str:
-    """The report as Markdown; without ``timed`` it holds nothing that differs from run to run."""
-    return _rendered("report.md.j2", card, comparison, command=command, timed=timed, pictures=(), confirmed=confirmed)
+def markdown(card: Card, evidence: Evidence) -> str:
+    """The report as Markdown; of evidence that is ``still`` it holds nothing that differs from run to run."""
+    return _rendered("report.md.j2", card, evidence, pictures=())
 
 
-def _rendered(
-    template: str,
-    card: Card,
-    comparison: Comparison,
-    *,
-    command: str,
-    timed: bool,
-    pictures: Sequence[Picture],
-    confirmed: Confirmed | None,
-) -> str:
+def _rendered(template: str, card: Card, evidence: Evidence, *, pictures: Sequence[Picture]) -> str:
     jinja2 = needed("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
@@ -103,94 +86,65 @@ def _rendered(
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "size": _size,
-        "figure": _figure,
+        "size": size,
+        "figure": estimate,
+        "interval": interval,
         "decimals": decimals,
         "smaller": smaller,
         "faster": faster,
     }
-    shown: str = environment.get_template(template).render(
-        card=card,
-        comparison=comparison,
-        headline=headline(confirmed.comparison if confirmed else comparison, timed=timed),
-        judged_on=judged_on(comparison, confirmed),
-        confirmed=confirmed,
-        methods=methods(comparison),
-        sentence=lambda row: sentence(row, comparison, timed=timed),
-        judged=lambda row: judged(row, timed=timed),
-        metrics=chunks(_metrics(comparison), _METRICS),
-        columns=_columns(comparison),
-        parts=_parts(comparison),
-        tested=chunks(_metrics(confirmed.comparison), _METRICS) if confirmed else [],
-        command=command,
-        timed=timed,
-        pictures=pictures,
-        failed=failed(confirmed.comparison if confirmed else comparison, timed=timed),
-        layers=_layers(comparison),
-        gates=lambda row: _held(row, timed=timed),
-        engines=_engines() if timed else {},
-        machine=f"{platform.machine()}, {platform.system()}, Python {platform.python_version()}" if timed else "",
-    )
+    environment.tests["code"] = lambda cell: isinstance(cell, Code)
+    shown: str = environment.get_template(template).render(_said(card, evidence), pictures=pictures)
     return shown
 
 
-def _metrics(comparison: Comparison) -> list[str]:
+def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
+    """What both templates are given."""
+    first, confirmed = evidence.trials[0], evidence.of("test")
+    machine = evidence.machine
+    return {
+        "card": card,
+        "evidence": evidence,
+        "comparison": first,
+        "confirmed": confirmed,
+        "opening": next(
+            (opened(one) for one in reversed(evidence.openings) if confirmed and one.data == confirmed.data), ""
+        ),
+        "headline": headline(evidence),
+        "judged_on": judged_on(evidence),
+        "methods": methods(evidence.trials),
+        "held_on": held_on(evidence.trials),
+        "sentence": lambda row: sentence(row, first),
+        "metrics": chunks(_metrics(first), _METRICS),
+        "tested": chunks(_metrics(confirmed), _METRICS) if confirmed else [],
+        "sections": sections(evidence),
+        "timed": any(row.time is not None for row in first.models),
+        "failed": failed(evidence),
+        "layers": _layers(first),
+        "gates": _held,
+        "machine": machine,
+        "load": loaded(machine.load) if machine else "",
+    }
+
+
+def _metrics(trial: Trial) -> list[str]:
     """The main one first."""
-    names = list(comparison.rows[0].figures)
-    return sorted(names, key=lambda name: (name != comparison.main, names.index(name)))
+    names = list(trial.models[0].figures)
+    return sorted(names, key=lambda name: (name != trial.main, names.index(name)))
 
 
-def _columns(comparison: Comparison) -> list[Row]:
-    """The parent, and what ships."""
-    return [row for place, row in enumerate(comparison.rows) if place == 0 or row.ship]
-
-
-def _parts(comparison: Comparison) -> list[tuple[str, str, list[Figure | None]]]:
-    """(subgroup or label, metric, its figure of each of ``_columns``); the main metric where it is determined."""
-    rows = _columns(comparison)
-    shown = []
-    for part, figures in rows[0].parts.items():
-        metric = comparison.main if comparison.main in figures else next(iter(figures), "")
-        shown.append((part, metric, [row.parts.get(part, {}).get(metric) for row in rows]))
-    return shown
-
-
-def _held(row: Row, *, timed: bool) -> str:
-    """One word for all gates of a row; without times, what was measured of time does not count either."""
-    verdicts = judged(row, timed=timed)
-    if not verdicts:
+def _held(row: Candidate) -> str:
+    """One word for all gates of a row."""
+    if not row.verdicts:
         return ""
-    return "hold" if all(verdict.holds for verdict in verdicts) else ("FAIL" if row.ship else "would fail")
+    return "hold" if all(verdict.holds for verdict in row.verdicts) else ("FAIL" if row.ship else "would fail")
 
 
-def _layers(comparison: Comparison) -> Mapping[str, list[tuple[str, float]]]:
+def _layers(trial: Trial) -> Mapping[str, list[tuple[str, float]]]:
     """Artifact -> its ten worst layers."""
     worst = {}
-    for row in comparison.rows:
-        if row.layers:
-            worst[row.id] = sorted(row.layers.items(), key=lambda item: -item[1])[:10]
+    for row in trial.models:
+        known = [(name, error) for name, error in row.layers.items() if error is not None]
+        if known:
+            worst[row.id] = sorted(known, key=lambda item: -item[1])[:10]
     return worst
-
-
-def _engines() -> dict[str, str]:
-    found = {}
-    for name in _ENGINES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _size(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
-def _figure(figure: Figure | None) -> str:
-    if figure is None:
-        return ""
-    unit = f" {figure.unit}" if figure.unit else ""
-    if math.isnan(figure.low) or math.isnan(figure.high):
-        return f"{decimals(figure.value)}{unit}"
-    return f"{decimals(figure.value)} ({decimals(figure.low)} to {decimals(figure.high)}){unit}"

@@ -2,90 +2,186 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from edgeai.api.judging import HIGHER
+from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Trial
 from edgeai_workbench.card import PARENT
-from edgeai_workbench.comparison import Compared, Comparison, Figure, Row
+from edgeai_workbench.comparison import Compared
 from edgeai_workbench.extra import needed
+from edgeai_workbench.fronts import SIZE, TIME, costs, goodness, pareto
 from edgeai_workbench.report import Picture
 from edgeai_workbench.report.drawing import drawn, drawn_of
+from edgeai_workbench.report.words import listed
 from edgeai_workbench.workshop import Workshop
+
+__all__ = ["draw_front", "draw_standing", "pareto", "pictures_of"]
 
 _COLOURS = ("#57606a", "#0969da", "#8250df", "#bc4c00", "#9a6700", "#1a7f37")
 """Of backends in the order in which they come; those behind the last share it."""
 _LAYERS = 12
 _NAME = 40
+_LINE = 150
 
 
-def pictures_of(shop: Workshop, compared: Compared) -> list[Picture]:
-    """Where each stands, what quantisation disturbs, and what the task's judge wants drawn.
+def pictures_of(shop: Workshop, compared: Compared, evidence: Evidence) -> list[Picture]:
+    """Where each stands, what probabilities are worth, what quantisation disturbs, and what the judge wants drawn.
 
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    pictures = [*_standing(compared.comparison), *_layers(compared.comparison)]
+    trial = evidence.trials[0]
+    pictures = [*_standing(trial), *_front(trial), *_reliability(evidence.trials[-1]), *_layers(trial)]
     if compared.scores and shop.validation is not None:
-        ships = [row.id for row in compared.comparison.rows if row.ship]
+        ships = [row.id for row in trial.models if row.ship]
         answers = {name: compared.answers[name].each for name in (PARENT, *ships)}
         drawings = shop.judge.pictures(shop.validation.cases(), answers, ships)
         pictures += [drawn_of(drawing) for drawing in drawings]
     return pictures
 
 
-def _standing(comparison: Comparison) -> list[Picture]:
-    if not comparison.main:
+def _judged(trial: Trial) -> list[Candidate]:
+    return [row for row in trial.models if trial.main in row.figures and row.figures[trial.main].value is not None]
+
+
+def _standing(trial: Trial) -> list[Picture]:
+    rows = _judged(trial)
+    if not rows:
         return []
-    rows = [row for row in comparison.rows if comparison.main in row.figures]
     says = (
-        "A line a model; those that ship are bold. Whiskers are 95 % intervals; the dotted line is the parent. "
-        f"Filled: no other has a better {comparison.main} and is smaller, or faster. "
-        "Times are medians of one inference on one thread."
+        f"A line a model; those that ship are bold. {_whiskers(rows, trial.main)}The dotted line is the parent. "
+        f"Filled: no other has a better {trial.main} and is smaller, or faster."
     )
     size = (9.6, 1.3 + 0.3 * len(rows))
-    return [drawn("Where each stands", says, lambda figure: draw_standing(figure, rows, comparison.main), size=size)]
+    return [drawn("Where each stands", says, lambda figure: draw_standing(figure, rows, trial.main), size=size)]
 
 
-def draw_standing(figure: Any, rows: list[Row], main: str) -> None:
+def draw_standing(figure: Any, rows: Sequence[Candidate], main: str) -> None:
     """The main metric, size and time of each model side by side; each has a line of its own, so no names collide."""
-    metric, size, time = figure.subplots(1, 3, sharey=True, width_ratios=(1.3, 1, 1))
+    known = [cost for cost in (SIZE, TIME) if any(cost in costs(row) for row in rows)]
+    metric, *others = np.atleast_1d(
+        figure.subplots(1, 1 + len(known), sharey=True, width_ratios=(1.3, *(1 for _ in known)))
+    )
     places = np.arange(len(rows))[::-1]
     for place, row in zip(places, rows, strict=True):
-        value = row.figures[main]
-        reach = [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
-        metric.errorbar(value.value, place, xerr=reach, fmt="o", ms=5, color=_colour(row, rows), elinewidth=1.0)
+        value, reach = _reach(row.figures[main])
+        metric.errorbar(value, place, xerr=reach, fmt="o", ms=5, color=_colour(row, rows), elinewidth=1.0)
     metric.axvline(rows[0].figures[main].value, ls=":", lw=1, color="#888")
     metric.set_xlabel(main)
     metric.set_yticks(places, [_short(row.id) for row in rows], fontsize=8)
     for label, row in zip(metric.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row.ship else "normal")
-    _costs(size, rows, places, lambda row: row.bytes / 1e3, main)
-    size.set_xlabel("size, kB")
-    _costs(time, rows, places, lambda row: row.ms, main)
-    time.set_xlabel("time, ms")
-    for axes in (metric, size, time):
+    for axes, cost in zip(others, known, strict=True):
+        _costs(axes, rows, places, cost, main)
+    for axes in (metric, *others):
         axes.xaxis.set_major_locator(needed("matplotlib.ticker").MaxNLocator(4))
         axes.grid(visible=True, axis="x", alpha=0.25)
         axes.margins(y=0.05)
 
 
-def _costs(axes: Any, rows: list[Row], places: Any, cost: Callable[[Row], float], main: str) -> None:
-    front = {row.id for row in pareto(rows, cost, lambda row: _goodness(row.figures[main]))}
+def _costs(axes: Any, rows: Sequence[Candidate], places: Any, cost: str, main: str) -> None:
+    front = {row.id for row in _on_front(rows, cost, main)}
     for place, row in zip(places, rows, strict=True):
-        colour = _colour(row, rows)
-        axes.hlines(place, 0, cost(row), color=colour, lw=1, alpha=0.5)
-        axes.plot(cost(row), place, "o", ms=6, mec=colour, mfc=colour if row.id in front else "white")
+        if cost in costs(row):
+            colour = _colour(row, rows)
+            axes.hlines(place, 0, _spent(row, cost), color=colour, lw=1, alpha=0.5)
+            filled = colour if row.id in front else "white"
+            axes.plot(_spent(row, cost), place, "o", ms=6, mec=colour, mfc=filled)
     axes.set_xlim(left=0)
+    axes.set_xlabel(_AXES[cost])
 
 
-def _goodness(figure: Figure) -> float:
-    return figure.value if figure.better == HIGHER else -figure.value
+def _front(trial: Trial) -> list[Picture]:
+    rows = _judged(trial)
+    known = [cost for cost in (SIZE, TIME) if cost in trial.fronts]
+    if len(rows) < 2 or not known:
+        return []
+    says = (
+        f"{trial.main} against {listed(known)}, each on a scale of ratios. {_whiskers(rows, trial.main)}The line joins "
+        "what no other beats in both; models are numbered as in the table."
+    )
+    return [drawn("The front", says, lambda figure: draw_front(figure, rows, trial.main, known), size=(9.6, 4.2))]
 
 
-def _colour(row: Row, rows: Sequence[Row]) -> str:
+def draw_front(figure: Any, rows: Sequence[Candidate], main: str, known: Sequence[str]) -> None:
+    """Quality with its interval against each cost; numbers stand for the models, in their order."""
+    for axes, cost in zip(np.atleast_1d(figure.subplots(1, len(known), sharey=True)), known, strict=True):
+        for number, row in enumerate(rows):
+            if cost not in costs(row):
+                continue
+            value, reach = _reach(row.figures[main])
+            axes.errorbar(_spent(row, cost), value, yerr=reach, fmt="o", ms=5, color=_colour(row, rows), elinewidth=0.8)
+            axes.annotate(
+                str(number), (_spent(row, cost), value), xytext=(4, 4), textcoords="offset points", fontsize=8
+            )
+        line = _on_front(rows, cost, main)
+        axes.plot(
+            [_spent(row, cost) for row in line], [row.figures[main].value for row in line], lw=1, color="#888", zorder=0
+        )
+        axes.set_xscale("log")
+        axes.set_xlabel(_AXES[cost])
+        axes.grid(visible=True, alpha=0.25)
+        axes.set_ylabel(main if cost == known[0] else "")
+    names = "    ".join(f"{number} {_short(row.id)}" for number, row in enumerate(rows))
+    figure.supxlabel(textwrap.fill(names, _LINE), fontsize=7)
+
+
+_AXES = {SIZE: "size, kB", TIME: "time, ms"}
+
+
+def _on_front(rows: Sequence[Candidate], cost: str, main: str) -> list[Candidate]:
+    known = [row for row in rows if cost in costs(row)]
+    return pareto(known, lambda row: costs(row)[cost], lambda row: goodness(row.figures[main]))
+
+
+def _spent(row: Candidate, cost: str) -> float:
+    return costs(row)[cost] / (1e3 if cost == SIZE else 1.0)
+
+
+def _reach(figure: Estimate) -> tuple[float, list[list[float]]]:
+    """The value, and how far its interval reaches below and above."""
+    value = figure.value or 0.0
+    low, high = (value if end is None else end for end in (figure.low, figure.high))
+    return value, [[max(0.0, value - low)], [max(0.0, high - value)]]
+
+
+def _whiskers(rows: Sequence[Candidate], main: str) -> str:
+    if any(row.figures[main].low is None for row in rows):
+        return ""
+    used = dict.fromkeys(row.figures[main].method for row in rows if row.figures[main].method)
+    return f"Whiskers are 95 % intervals{f' ({listed(list(used))})' if used else ''}. "
+
+
+def _reliability(trial: Trial) -> list[Picture]:
+    rows = [row for row in trial.models if row.ship and row.reliability]
+    return [_reliability_of(row, trial) for row in rows]
+
+
+def _reliability_of(row: Candidate, trial: Trial) -> Picture:
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        axes.plot((0, 1), (0, 1), ":", color="#888")
+        for each in row.reliability:
+            error = "" if each.error is None else f", ECE {each.error:.3f}"
+            said, happened = ([getattr(one, what) for one in each.bins] for what in ("said", "happened"))
+            axes.plot(said, happened, "-", lw=1, label=f"{each.name}{error}")
+            most = max(one.samples for one in each.bins)
+            axes.scatter(said, happened, s=[8 + 60 * one.samples / most for one in each.bins])
+        axes.set_xlabel("probability that the model gives")
+        axes.set_ylabel("how often it is so")
+        axes.legend(fontsize=7, frameon=False)
+
+    says = (
+        f"{trial.samples} samples of {trial.split}; larger dots are of more of them. On the dotted line, what is said "
+        "happens."
+    )
+    return drawn(f"{row.id}: what its probabilities are worth", says, draw, size=(4.6, 4.2))
+
+
+def _colour(row: Candidate, rows: Sequence[Candidate]) -> str:
     """One a backend; the parent's comes first."""
     backends = list(dict.fromkeys(each.backend for each in rows))
     return _COLOURS[min(backends.index(row.backend), len(_COLOURS) - 1)]
@@ -95,22 +191,14 @@ def _short(name: str) -> str:
     return name if len(name) <= _NAME else f"{name[: _NAME - 3]}..."
 
 
-def pareto(rows: list[Row], cost: Callable[[Row], float], value: Callable[[Row], float]) -> list[Row]:
-    """The rows that no other beats in both, cheapest first."""
-    front: list[Row] = []
-    for row in sorted(rows, key=lambda row: (cost(row), -value(row))):
-        if not front or value(row) > value(front[-1]):
-            front.append(row)
-    return front
+def _layers(trial: Trial) -> list[Picture]:
+    rows = [row for row in trial.models if row.layers]
+    return [_errors(row, _colour(row, trial.models)) for row in rows]
 
 
-def _layers(comparison: Comparison) -> list[Picture]:
-    rows = [row for row in comparison.rows if row.layers]
-    return [_errors(row, _colour(row, comparison.rows)) for row in rows]
-
-
-def _errors(row: Row, colour: str) -> Picture:
-    worst = sorted(row.layers.items(), key=lambda item: item[1])[-_LAYERS:]
+def _errors(row: Candidate, colour: str) -> Picture:
+    known = [(name, error) for name, error in row.layers.items() if error is not None]
+    worst = sorted(known, key=lambda item: item[1])[-_LAYERS:]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
-from edgeai_workbench.comparison import Comparison, Row
-from edgeai_workbench.confirming import Confirmed
-from edgeai_workbench.gates import Verdict
+from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Gate, Load, Look, Trial
+from edgeai_workbench.load import disturbed
 
 _SAME = 0.05
 """Ratios this near to 1 are called the same."""
 _NOTHING = 5e-5
-LATENCY = "max_latency_ratio"
+_NONE = "not determined"
 
 
 def smaller(ratio: float) -> str:
@@ -24,22 +24,20 @@ def faster(ratio: float) -> str:
     return _told(ratio, "faster", "slower", "as fast")
 
 
-def judged(row: Row, *, timed: bool) -> list[Verdict]:
-    """A row's verdicts; without times, those on times do not count."""
-    return [verdict for verdict in row.verdicts if timed or verdict.gate != LATENCY]
+def failed(evidence: Evidence) -> list[tuple[Candidate, Gate]]:
+    """What keeps the bundle from being made: of the split that confirmed, else of the one that chose."""
+    shipped = [row for row in evidence.trials[-1].models if row.ship]
+    return [(row, verdict) for row in shipped for verdict in row.verdicts if not verdict.holds]
 
 
-def failed(comparison: Comparison, *, timed: bool = True) -> list[tuple[Row, Verdict]]:
-    """What keeps the bundle from being made."""
-    shipped = [row for row in comparison.rows if row.ship]
-    return [(row, verdict) for row in shipped for verdict in judged(row, timed=timed) if not verdict.holds]
-
-
-def headline(comparison: Comparison, *, timed: bool) -> str:
+def headline(evidence: Evidence) -> str:
     """How the build ended, in a sentence."""
-    shipped = [row for row in comparison.rows if row.ship]
-    verdicts = [verdict for row in shipped for verdict in judged(row, timed=timed)]
-    fails = failed(comparison, timed=timed)
+    first = evidence.trials[0]
+    shipped = [row for row in evidence.trials[-1].models if row.ship]
+    verdicts = [verdict for row in shipped for verdict in row.verdicts]
+    fails = failed(evidence)
+    if first.constant:
+        return f"There is no bundle: the parent gives all {first.samples} samples the same answer."
     if fails:
         return f"There is no bundle: {len(fails)} of {len(verdicts)} gates {'fails' if len(fails) == 1 else 'fail'}."
     if not shipped:
@@ -50,55 +48,115 @@ def headline(comparison: Comparison, *, timed: bool) -> str:
     return f"There is a bundle: {_all(len(verdicts))}, for {what}."
 
 
-def sentence(row: Row, comparison: Comparison, *, timed: bool) -> str:
+def sentence(row: Candidate, trial: Trial) -> str:
     """What was gained and what was lost with one artifact."""
-    parts = [f"{smaller(row.size_ratio)} {_than(row.size_ratio)} the parent's file"]
-    if timed and row.id != comparison.reference:
-        parts.append(f"{faster(row.speed_ratio)} {_than(row.speed_ratio)} {comparison.reference}")
-    parent, figure = (one.figures.get(comparison.main) for one in (comparison.rows[0], row))
-    drop = row.drops.get(comparison.main)
+    parts = []
+    if row.size_ratio is not None:
+        parts.append(f"{smaller(row.size_ratio)} {_than(row.size_ratio)} the parent's file")
+    if row.time is not None and row.id != trial.reference:
+        parts.append(f"{faster(row.time.ratio)} {_than(row.time.ratio)} {trial.reference}")
+    parent, figure = (one.figures.get(trial.main) for one in (trial.models[0], row))
+    drop = row.drops.get(trial.main)
     if parent is not None and figure is not None and drop is not None:
         parts.append(
-            f"{comparison.main} {decimals(figure.value)} where the parent has {decimals(parent.value)}: a drop of "
-            f"{decimals(drop.value)} ({decimals(drop.low)} to {decimals(drop.high)})"
+            f"{trial.main} {decimals(figure.value)} where the parent has {decimals(parent.value)}: a drop of "
+            f"{decimals(drop.value)} ({interval(drop)})"
         )
-    parts.append(f"decides as the parent in {row.agreement * 100:.2f} % of {comparison.samples} samples")
+    if row.agreement is not None:
+        parts.append(f"decides as the parent in {row.agreement * 100:.2f} % of {trial.samples} samples")
     return "; ".join(parts)
 
 
-def judged_on(comparison: Comparison, confirmed: Confirmed | None) -> str:
+def judged_on(evidence: Evidence) -> str:
     """Which samples judged, what else they were used for, and so what their figures are worth."""
-    count = comparison.samples
-    if confirmed is None:
-        return (
-            f"{count} validation samples. They also chose (when training stopped, which layers stay in float), so new "
-            "data will say no better of it, and rather worse: the card has no [dataset.test] that was opened"
-        )
-    before = confirmed.opening.before
-    looks = "for the first time" if not before else f"after {before} {'look' if before == 1 else 'looks'} before"
-    return (
-        f"{count} validation samples, by which everything was chosen; what was chosen is confirmed below on "
-        f"{confirmed.comparison.samples} samples of a test, opened {looks}"
+    first, test = evidence.trials[0], evidence.of("test")
+    chose = f"by which was chosen {listed(first.chosen)}" if first.chosen else "by which this build chose nothing"
+    said = f"{first.samples} {first.split} samples{_grouped(first)}, {chose}"
+    if test is not None:
+        look = next((one for one in reversed(evidence.openings) if one.data == test.data), None)
+        looks = f", opened {_looks(look)}" if look is not None else ""
+        return f"{said}; what ships is confirmed below on {test.samples} samples of a test{_grouped(test)}{looks}"
+    worth = (
+        "so new data will say no better of it, and rather worse"
+        if first.chosen
+        else "and how training used them is not known"
     )
+    return f"{said}, {worth}: the card has no [dataset.test] that was opened"
 
 
-def methods(comparison: Comparison) -> str:
+def loaded(load: Load | None) -> str:
+    """How busy the machine was while times were taken, and whether that matters; empty where nobody watched."""
+    if load is None or (load.share is None and load.others is None):
+        return ""
+    parts = []
+    if load.others is not None:
+        parts.append(f"other programmes kept {load.others:.1f} of {load.processors} processors busy")
+    if load.share is not None:
+        parts.append(f"this process had {min(load.share, 1.0) * 100:.0f} % of one")
+    said = f"While they were taken, {' and '.join(parts)}."
+    if not disturbed(load):
+        return said
+    return f"{said} WARNING: that is a busy machine; take them again on a quiet one before you rely on them."
+
+
+def methods(trials: Iterable[Trial]) -> str:
     """How intervals were found: ``95 % intervals: auc_roc by score, DeLong; accuracy and f1 by Wilson``."""
     figures: dict[str, list[str]] = {}
     drops: dict[str, list[str]] = {}
-    for row in comparison.rows:
+    for row in (row for trial in trials for row in trial.models):
         for by, values in ((figures, row.figures), (drops, row.drops)):
             for name, figure in values.items():
                 if figure.method and name not in (named := by.setdefault(figure.method, [])):
                     named.append(name)
-    parts = [f"{_listed(names)} by {method}" for method, names in figures.items()]
-    parts += [f"the drop of {_listed(names)} by {method}" for method, names in drops.items()]
+    parts = [f"{listed(names)} by {method}" for method, names in figures.items()]
+    parts += [f"the drop of {listed(names)} by {method}" for method, names in drops.items()]
     return "95 % intervals: " + "; ".join(parts) if parts else "There are no intervals"
 
 
-def decimals(value: float) -> str:
+def held_on(trials: Sequence[Trial]) -> str:
+    """On which samples gates were held, and what counts of a drop; empty where there are none."""
+    rows = [(trial, row) for trial in trials for row in trial.models if row.ship and row.verdicts]
+    if not rows:
+        return ""
+    splits = dict.fromkeys(trial.split for trial, _ in rows)
+    drops = any(verdict.gate.startswith("max_drop") for _, row in rows for verdict in row.verdicts)
+    said = f"They are held on {', and again on the '.join(splits)}."
+    return said + (" Of a drop the upper end of its interval counts." if drops else "")
+
+
+def opened(look: Look) -> str:
+    """``opened 2026-11-29, for the first time``."""
+    return f"opened {look.date}, {_looks(look)}"
+
+
+def decimals(value: float | None) -> str:
     """Four decimals, and no minus before zeros."""
+    if value is None:
+        return _NONE
     return f"{0.0 if abs(value) < _NOTHING else value:.4f}"
+
+
+def interval(figure: Estimate) -> str:
+    """``0.9000 to 0.9500``; empty where there is none."""
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{decimals(figure.low)} to {decimals(figure.high)}"
+
+
+def estimate(figure: Estimate | None) -> str:
+    """``0.9200 (0.9000 to 0.9500) mm``."""
+    if figure is None:
+        return ""
+    unit = f" {figure.unit}" if figure.unit else ""
+    ends = interval(figure)
+    return f"{decimals(figure.value)} ({ends}){unit}" if ends else f"{decimals(figure.value)}{unit}"
+
+
+def size(count: float | None) -> str:
+    """Bytes for people."""
+    if count is None:
+        return ""
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def chunks(names: Sequence[str], most: int) -> list[Sequence[str]]:
@@ -106,15 +164,32 @@ def chunks(names: Sequence[str], most: int) -> list[Sequence[str]]:
     return [names[start : start + most] for start in range(0, len(names), most)]
 
 
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def change(values: Sequence[int | None]) -> list[str]:
+    """Beside each of a row of sizes, what became of it since the one before."""
+    ratios = (before / after if before and after else None for before, after in pairwise(values))
+    return ["", *("" if ratio is None else smaller(ratio) for ratio in ratios)]
+
+
+def _grouped(trial: Trial) -> str:
+    return "" if trial.units == trial.samples else f" (of {trial.units} groups)"
+
+
+def _looks(look: Look) -> str:
+    if not look.before:
+        return "for the first time"
+    return f"after {look.before} {'look' if look.before == 1 else 'looks'} before"
+
+
 def _told(ratio: float, more: str, less: str, same: str) -> str:
     if abs(ratio - 1.0) < _SAME:
         return same
     word, times = (more, ratio) if ratio > 1.0 else (less, 1.0 / ratio if ratio > 0.0 else float("inf"))
     return f"{times:.1f} x {word}" if times < 9.95 else f"{times:.0f} x {word}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _than(ratio: float) -> str:
