@@ -12,9 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgeai.bundle.evidence import Evidence
 from edgeai.testing.require import require
 from edgeai_workbench.card import Card, read_card
 from edgeai_workbench.comparison import Comparison, Figure, Row
+from edgeai_workbench.evidence import evidence_of, still
 from edgeai_workbench.gates import Verdict
 from edgeai_workbench.report import Picture, markdown, write_report
 from edgeai_workbench.report.pictures import draw_standing, pareto
@@ -45,8 +47,22 @@ def _row(name: str, *, size: int = 100, ms: float = 1.0, auc: float = 0.9, **mor
     )
 
 
-def _comparison(*rows: Row) -> Comparison:
-    return Comparison(rows=rows, samples=42, main="auc_roc", reference="parent")
+def _comparison(*rows: Row, **more: object) -> Comparison:
+    return Comparison(rows=rows, samples=42, main="auc_roc", reference="parent", **more)  # type: ignore[arg-type]
+
+
+def _evidence(card: Card, comparison: Comparison, *, timed: bool = True) -> Evidence:
+    evidence = evidence_of(card, comparison, command="x")
+    return evidence if timed else still(evidence)
+
+
+def _text(card: Card, comparison: Comparison, *, timed: bool = True) -> str:
+    return markdown(card, _evidence(card, comparison, timed=timed))
+
+
+def _written(folder: Path, card: Card, comparison: Comparison, *pictures: Picture) -> str:
+    write_report(folder, card, _evidence(card, comparison), pictures)
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 GOOD = Verdict(gate="floors.auc_roc", bound=0.8, found=0.9, holds=True)
@@ -78,30 +94,30 @@ def test_the_report_opens_with_the_verdict(card: Card, tmp_path: Path) -> None:
         (good, "There is a bundle: the gate holds, for the artifact that ships."),
         (bad, "There is no bundle: 1 of 2 gates fails."),
     ):
-        assert headline(comparison, timed=True) == verdict
-        text = markdown(card, comparison, command="x")
+        assert headline(_evidence(card, comparison)) == verdict
+        text = _text(card, comparison)
         assert text.splitlines()[2] == f"**{verdict}**"
-        write_report(tmp_path, card, comparison, (), command="x")
+        _written(tmp_path, card, comparison)
         body = (tmp_path / "report.html").read_text().partition("</h1>")[2]
         assert re.sub(r"<[^>]*>", "", body).split("\n")[2].strip() == verdict
 
 
 def test_a_slow_artifact_is_called_slower_wherever_it_is_told(card: Card, tmp_path: Path) -> None:
     comparison = _comparison(_row("parent"), _row("a", ms=5.3, size=20, ship=True, verdicts=(GOOD,)))
-    write_report(tmp_path, card, comparison, (), command="x")
-    for text in (markdown(card, comparison, command="x"), (tmp_path / "report.html").read_text()):
+    _written(tmp_path, card, comparison)
+    for text in (_text(card, comparison), (tmp_path / "report.html").read_text()):
         assert "5.3 x slower" in text
         assert "5.0 x smaller" in text
         assert "0.19" not in text
         assert "faster by" not in text
-    untimed = markdown(card, comparison, command="x", timed=False)
+    untimed = _text(card, comparison, timed=False)
     assert "slower" not in untimed
     assert "5.0 x smaller" in untimed
 
 
-def test_what_was_gained_and_lost_is_one_sentence() -> None:
-    row = _row("a", ms=0.5, auc=0.8999, ship=True)
-    assert sentence(row, _comparison(_row("parent"), row), timed=True) == (
+def test_what_was_gained_and_lost_is_one_sentence(card: Card) -> None:
+    trial = _evidence(card, _comparison(_row("parent"), _row("a", ms=0.5, auc=0.8999, ship=True))).trials[0]
+    assert sentence(trial.models[1], trial) == (
         "as large as the parent's file; 2.0 x faster than parent; auc_roc 0.8999 where the parent has 0.9000: "
         "a drop of 0.0001 (-0.0100 to 0.0100); decides as the parent in 97.00 % of 42 samples"
     )
@@ -111,33 +127,39 @@ def test_the_method_of_each_interval_is_said(card: Card) -> None:
     wilson, drawn = (Figure(value=0.9, low=0.8, high=1.0, method=name) for name in ("Wilson", "BCa bootstrap"))
     figures = {"accuracy": wilson, "brier": drawn, "recall": wilson}
     row = msgspec.structs.replace(_row("parent"), figures=figures, drops={"brier": drawn})
-    text = markdown(card, _comparison(row), command="x")
+    text = _text(card, _comparison(row))
     said = "95 % intervals: accuracy and recall by Wilson; brier by BCa bootstrap; the drop of brier by BCa bootstrap."
     assert said in text
-    assert "will say no better of it, and rather worse: the card has no [dataset.test] that was opened. 95 %" in text
+    assert "by which this build chose nothing, and how training used them is not known" in text
+    assert "the card has no [dataset.test] that was opened. 95 %" in text
 
 
 def test_parts_stand_with_the_parent_beside_what_ships(card: Card) -> None:
     figure, bare = Figure(value=0.9, low=0.8, high=0.95), Figure(value=0.7, low=float("nan"), high=float("nan"))
     parts = {"sex=f": {"accuracy": bare, "auc_roc": figure}, "label a": {"f1": bare}}
     rows = [_row("parent"), _row("a", ship=True), _row("b")]
-    text = markdown(card, _comparison(*(msgspec.structs.replace(row, parts=parts) for row in rows)), command="x")
+    comparison = _comparison(*(msgspec.structs.replace(row, parts=parts) for row in rows), part_samples={"sex=f": 17})
+    text = _text(card, comparison)
     table = text.partition("## By subgroup and label")[2]
-    assert "| part | metric | `parent` | `a` |" in table
-    assert "| sex=f | auc_roc | 0.9000 (0.8000 to 0.9500) | 0.9000 (0.8000 to 0.9500) |" in table
-    assert "| label a | f1 | 0.7000 | 0.7000 |" in table
-    assert "By subgroup" not in markdown(card, _comparison(*rows), command="x")
+    assert "| part | samples | metric | `parent` | `a` |" in table
+    assert "| sex=f | 17 | auc_roc | 0.9000 (0.8000 to 0.9500) | 0.9000 (0.8000 to 0.9500) |" in table
+    assert "| label a |  | f1 | 0.7000 | 0.7000 |" in table
+    assert "By subgroup" not in _text(card, _comparison(*rows))
 
 
-def test_nothing_judged_is_no_verdict_of_good() -> None:
-    assert "nothing was judged" in headline(_comparison(_row("parent"), _row("a", ship=True)), timed=True)
-    only_time = _comparison(_row("parent"), _row("a", ship=True, verdicts=(SLOW,)))
-    assert "nothing was judged" in headline(only_time, timed=False)
-    assert headline(_comparison(_row("parent"), _row("a")), timed=True).startswith("Nothing ships")
+def test_nothing_judged_is_no_verdict_of_good(card: Card) -> None:
+    def said(*rows: Row, timed: bool = True, constant: bool = False) -> str:
+        return headline(_evidence(card, _comparison(*rows, constant=constant), timed=timed))
+
+    assert "nothing was judged" in said(_row("parent"), _row("a", ship=True))
+    assert "nothing was judged" in said(_row("parent"), _row("a", ship=True, verdicts=(SLOW,)), timed=False)
+    assert said(_row("parent"), _row("a")).startswith("Nothing ships")
+    constant = said(_row("parent"), _row("a", ship=True, verdicts=(GOOD,)), constant=True)
+    assert constant == "There is no bundle: the parent gives all 42 samples the same answer."
 
 
 def test_no_minus_stands_before_zeros(card: Card) -> None:
-    assert "-0.0000" not in markdown(card, _comparison(_row("parent"), _row("a", auc=0.900001)), command="x")
+    assert "-0.0000" not in _text(card, _comparison(_row("parent"), _row("a", auc=0.900001)))
 
 
 # --- that it fits -----------------------------------------------------------------------------
@@ -161,11 +183,11 @@ def _wide() -> Comparison:
 
 
 def test_tables_have_no_more_columns_than_a_page_holds(card: Card, tmp_path: Path) -> None:
-    write_report(tmp_path, card, _wide(), (), command="x")
+    _written(tmp_path, card, _wide())
     heads = re.findall(r"<tr>(<th>.*?)</tr>", (tmp_path / "report.html").read_text())
-    assert len(heads) == 3, "models, and two tables of metrics"
+    assert len(heads) == 4, "models, two tables of metrics, and the front"
     assert max(head.count("<th>") for head in heads) <= 7
-    assert {name for head in heads[1:] for name in re.findall(r"<th>(.*?)</th>", head)} == {"model", *METRICS}
+    assert {name for head in heads[1:3] for name in re.findall(r"<th>(.*?)</th>", head)} == {"model", *METRICS}
 
 
 @pytest.mark.slow
@@ -173,7 +195,7 @@ def test_the_page_fits_1100_pixels_in_a_browser(card: Card, tmp_path: Path) -> N
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     require("chromium", browser is not None, "no browser here: apt-get install chromium")
     assert browser is not None
-    write_report(tmp_path, card, _wide(), (), command="x")
+    _written(tmp_path, card, _wide())
     page = tmp_path / "report.html"
     asked = "<script>document.title = 'wide: ' + document.scrollingElement.scrollWidth;</script></body>"
     page.write_text(page.read_text().replace("</body>", asked))
@@ -186,9 +208,10 @@ def test_the_page_fits_1100_pixels_in_a_browser(card: Card, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("values", [[0.9] * 14, [0.9 + place / 1e4 for place in range(14)]])
-def test_labels_of_the_picture_do_not_collide(values: list[float]) -> None:
+def test_labels_of_the_picture_do_not_collide(card: Card, values: list[float]) -> None:
     figures = pytest.importorskip("matplotlib.figure")
-    rows = [_row(f"student-openvino-int8-{place}", auc=value, ms=1 + place / 99) for place, value in enumerate(values)]
+    made = [_row(f"student-openvino-int8-{place}", auc=value, ms=1 + place / 99) for place, value in enumerate(values)]
+    rows = _evidence(card, _comparison(*made)).trials[0].models
     figure = figures.Figure(figsize=(9.6, 1.3 + 0.3 * len(rows)), layout="constrained")
     draw_standing(figure, rows, "auc_roc")
     figure.draw_without_rendering()
@@ -220,7 +243,7 @@ def _is_seen(axes: object, label: object) -> bool:
 
 
 def test_it_names_every_gate_that_keeps_the_bundle_away(card: Card) -> None:
-    text = markdown(card, _comparison(_row("parent"), _row("a", ship=True, verdicts=(GOOD, SLOW))), command="x")
+    text = _text(card, _comparison(_row("parent"), _row("a", ship=True, verdicts=(GOOD, SLOW))))
     assert "There is no bundle" in text
     assert "- `a`: max_latency_ratio: 0.7, to be at most 0.5" in text
     assert re.search(r"\| `a` .*\| FAIL \|", text)
@@ -228,7 +251,7 @@ def test_it_names_every_gate_that_keeps_the_bundle_away(card: Card) -> None:
 
 def test_what_does_not_ship_keeps_no_bundle_away(card: Card) -> None:
     rows = (_row("parent"), _row("a", verdicts=(SLOW,)), _row("b", ship=True, verdicts=(GOOD,)))
-    text = markdown(card, _comparison(*rows), command="x")
+    text = _text(card, _comparison(*rows))
     assert "There is no bundle" not in text
     assert re.search(r"\| `a` .*\| would fail \|", text)
     assert re.search(r"\| `b` .*\| hold \|", text)
@@ -239,7 +262,7 @@ def test_the_bundles_copy_is_the_same_whatever_was_timed(card: Card) -> None:
         quick = Verdict(gate="max_latency_ratio", bound=0.7, found=ms, holds=True)
         slow = Verdict(gate="max_latency_ratio", bound=0.5, found=ms, holds=holds)
         rows = (_row("parent", ms=ms), _row("a", ms=ms, ship=True, verdicts=(GOOD, quick)), _row("b", verdicts=(slow,)))
-        return markdown(card, _comparison(*rows), command="x", timed=False)
+        return _text(card, _comparison(*rows), timed=False)
 
     assert text(0.4, holds=True) == text(0.6, holds=False)
     assert "ms |" not in text(0.4, holds=True)
@@ -247,15 +270,14 @@ def test_the_bundles_copy_is_the_same_whatever_was_timed(card: Card) -> None:
 
 def test_worst_layers_come_first_and_ten_at_most(card: Card) -> None:
     layers = {f"layer{number}": number / 100 for number in range(15)}
-    text = markdown(card, _comparison(_row("parent"), _row("a", layers=layers)), command="x")
+    text = _text(card, _comparison(_row("parent"), _row("a", layers=layers)))
     assert "- `a`: layer14 0.140, layer13 0.130" in text
     assert "layer4 " not in text
 
 
 def test_the_page_is_one_file_and_escapes_what_is_in_it(card: Card, tmp_path: Path) -> None:
     picture = Picture(title="<b>", says="a & b", png=b"png")
-    write_report(tmp_path, card, _comparison(_row("parent", notes=("<script>",))), [picture], command="x")
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = _written(tmp_path, card, _comparison(_row("parent", notes=("<script>",))), picture)
     assert "data:image/png;base64,cG5n" in page
     assert "<script>" not in page
     assert "a &amp; b" in page

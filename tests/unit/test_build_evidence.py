@@ -1,0 +1,331 @@
+"""The evidence of a build: its schema, what a bundle's copy leaves out, and what the report makes of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from edgeai.bundle.evidence import (
+    Bin,
+    Evidence,
+    Load,
+    Reliability,
+    Step,
+    decode_evidence,
+    encode_evidence,
+)
+from edgeai.bundle.evidence_schema import evidence_schema
+from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.comparison import Comparison, Figure, Row
+from edgeai_workbench.confirming import Confirmed
+from edgeai_workbench.evidence import evidence_of, still
+from edgeai_workbench.gates import Verdict
+from edgeai_workbench.load import busy_seconds, disturbed, watching
+from edgeai_workbench.openings import Opening
+from edgeai_workbench.report import markdown
+from edgeai_workbench.report.words import loaded
+
+DATA, MODEL = "sha256:" + "d" * 64, "sha256:" + "e" * 64
+HOLDS = Verdict(gate="max_drop.auc_roc", bound=0.01, found=0.0, holds=True)
+SLOW = Verdict(gate="max_latency_ratio", bound=0.5, found=0.7, holds=False)
+
+
+@pytest.fixture
+def card(repo_root: Path) -> Card:
+    return read_card(repo_root / "models" / "modality-guard")
+
+
+def _row(name: str, *, value: float = 0.9, ms: float = 1.0, **more: Any) -> Row:
+    figure = Figure(value=value, low=value - 0.05, high=value + 0.05, method="Wilson")
+    common: dict[str, Any] = {
+        "id": name,
+        "variant": name if name in ("parent", "small") else "parent",
+        "backend": "keras" if name in ("parent", "small") else "tflite",
+        "device": "CPU",
+        "precision": "fp32",
+        "bytes": 1000,
+        "size_ratio": 1.0,
+        "figures": {"auc_roc": figure},
+        "drops": {"auc_roc": Figure(value=0.0, low=-0.01, high=0.01)},
+        "agreement": 0.95,
+        "ms": ms,
+        "ms_low": ms / 2,
+        "ms_high": ms * 2,
+        "speed_ratio": 1.0 / ms,
+        "digest": f"sha256:{name}",
+    }
+    return Row(**{**common, **more})
+
+
+def _comparison(*rows: Row, **more: Any) -> Comparison:
+    return Comparison(**{"rows": rows, "samples": 40, "main": "auc_roc", "reference": "parent", "units": 20, **more})
+
+
+def _opening(card: Card, before: int = 0) -> Opening:
+    return Opening(
+        data=DATA, model=card.model_digest, artifacts={"a": MODEL}, date="2026-01-02T03:04:05", before=before
+    )
+
+
+def _confirmed(card: Card, *rows: Row, before: int = 0) -> Confirmed:
+    return Confirmed(comparison=_comparison(*rows, samples=10, units=10), opening=_opening(card, before))
+
+
+def _full(card: Card, *, ms: float = 1.0) -> Evidence:
+    """With everything that evidence can hold."""
+    bins = (Bin(said=0.2, happened=0.1, samples=3), Bin(said=0.8, happened=0.9, samples=7))
+    worth = (
+        Reliability(name="before the temperature", error=0.2, bins=bins),
+        Reliability(name="as stated, with the temperature of 2", error=0.05, bins=bins[1:]),
+    )
+    steps = (Step(name="parent", bytes=4000, parameters=900, operations=2_000_000), Step(name="prune", bytes=2000))
+    small = _row("small", facts={"epochs": 3.0}, steps=steps, ms=ms)
+    ships = _row(
+        "a",
+        ms=ms,
+        ship=True,
+        verdicts=(HOLDS, SLOW),
+        reliability=worth,
+        otherwise=("secret/anna.png",),
+        steps=(*steps, Step(name="to a", bytes=500)),
+        worst=math.nan,
+        undefined={"f1": "no sample is positive"},
+    )
+    rows = (_row("parent", value=0.91, steps=steps[:1], ms=ms), small, ships)
+    return evidence_of(
+        card,
+        _comparison(*rows, load=Load(processors=2, share=ms / 10, others=0.5)),
+        command="edgeai build x",
+        confirmed=_confirmed(card, rows[0], ships),
+        openings=(_opening(card),),
+        data=MODEL,
+    )
+
+
+# --- the file -----------------------------------------------------------------------------------------
+
+
+def test_the_published_schema_is_that_of_the_types(repo_root: Path) -> None:
+    published = json.loads((repo_root / "edgeai/schemas/evidence-1.json").read_text())
+    again = "run: python -m edgeai.bundle.evidence_schema > edgeai/schemas/evidence-1.json"
+    assert published == evidence_schema(), again
+
+
+def test_what_a_build_writes_fits_the_schema_and_is_read_again(card: Card) -> None:
+    Draft202012Validator.check_schema(evidence_schema())
+    for evidence in (_full(card), still(_full(card)), evidence_of(card, _comparison(_row("parent")), command="")):
+        data = encode_evidence(evidence)
+        Draft202012Validator(evidence_schema()).validate(json.loads(data))
+        assert decode_evidence(data) == evidence
+        assert encode_evidence(decode_evidence(data)) == data
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": 2},
+        {"trials": [{"split": "test"}]},
+        {"digest": None},
+        {"machine": "fast"},
+        {"openings": [{"data": "x"}]},
+        {"robustness": "good"},
+    ],
+)
+def test_schema_and_reader_refuse_alike(card: Card, change: dict[str, Any]) -> None:
+    body = {**json.loads(encode_evidence(_full(card))), **change}
+    assert not Draft202012Validator(evidence_schema()).is_valid(body)
+    with pytest.raises(ValueError, match=r"\S"):
+        decode_evidence(json.dumps(body).encode())
+
+
+def test_keys_of_a_newer_edgeai_are_passed_over(card: Card) -> None:
+    body = {**json.loads(encode_evidence(_full(card))), "weather": "fine"}
+    assert Draft202012Validator(evidence_schema()).is_valid(body)
+    assert decode_evidence(json.dumps(body).encode()) == _full(card)
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"{", b"\xff", b"[" * 100_000])
+def test_what_is_no_evidence_is_said_in_a_sentence(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        decode_evidence(data)
+
+
+def test_what_samples_do_not_determine_is_null(card: Card) -> None:
+    bare = Figure(value=0.7, low=math.nan, high=math.nan)
+    row = _row("parent", figures={"auc_roc": bare}, ms_low=math.nan)
+    evidence = evidence_of(card, _comparison(row), command="")
+    (model,) = evidence.trials[0].models
+    assert (model.figures["auc_roc"].low, model.figures["auc_roc"].value) == (None, 0.7)
+    assert model.time is not None
+    assert model.time.low_ms is None
+    assert b"NaN" not in encode_evidence(evidence)
+    assert "0.7000" in markdown(card, evidence)
+
+
+# --- what a bundle carries -------------------------------------------------------------------------------
+
+
+def test_a_bundles_copy_is_the_same_whatever_was_timed_and_wherever(card: Card) -> None:
+    one, other = (still(_full(card, ms=ms)) for ms in (1.0, 7.0))
+    assert encode_evidence(one) == encode_evidence(other)
+    for trial in one.trials:
+        assert all(model.time is None and not model.otherwise for model in trial.models)
+    assert b"anna" not in encode_evidence(one)
+    assert b"max_latency_ratio" not in encode_evidence(one)
+    assert one.machine is None
+    assert b"anna" in encode_evidence(_full(card))
+
+
+def test_the_copys_report_says_nothing_of_the_machine(card: Card) -> None:
+    text = markdown(card, still(_full(card)))
+    assert "processors busy" not in text
+    assert "anna" not in text
+    assert " ms" not in text
+    assert text == markdown(card, still(_full(card, ms=7.0)))
+
+
+# --- what the report says of it -----------------------------------------------------------------------------
+
+
+def _section(text: str, title: str) -> str:
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_what_was_chosen_by_validation_is_said_and_nothing_else(card: Card) -> None:
+    said = markdown(card, _full(card))
+    assert "40 validation samples (of 20 groups), by which was chosen when the fine-tuning of small stopped; " in said
+    assert "confirmed below on 10 samples of a test, opened for the first time" in said
+    bare = markdown(card, evidence_of(card, _comparison(_row("parent"), _row("small")), command=""))
+    assert "by which this build chose nothing" in bare
+    recipe = card.recipes[0].model_copy(update={"max_drop": 0.01})
+    searched = card.model_copy(update={"recipes": (recipe,)})
+    text = markdown(card, evidence_of(searched, _comparison(_row("parent")), command=""))
+    assert f"by which was chosen which layers of {recipe.id} stay in float, so new data will say no better" in text
+
+
+def test_the_report_says_after_how_many_looks(card: Card) -> None:
+    rows = (_row("parent"), _row("a", ship=True))
+    for before, words in ((0, "for the first time"), (1, "after 1 look before"), (2, "after 2 looks before")):
+        confirmed = _confirmed(card, *rows, before=before)
+        evidence = evidence_of(
+            card, _comparison(*rows), command="", confirmed=confirmed, openings=(confirmed.opening,), data=MODEL
+        )
+        text = markdown(card, evidence)
+        assert f"of a test, opened {words}" in text
+        assert f"10 samples, opened 2026-01-02T03:04:05, {words}." in _section(text, "Confirmed on the test")
+        assert "1 in all, 1 of them for this model, which has 3." in _section(text, "Openings of the test")
+
+
+def test_probabilities_stand_before_and_after_the_temperature(card: Card) -> None:
+    told = _section(markdown(card, _full(card)), "Calibration")
+    assert "On the 10 samples of test." in told
+    assert "| `a` | before the temperature | 0.2000 |" in told
+    assert "| `a` | as stated, with the temperature of 2 | 0.0500 |" in told
+    assert "| `a` | before the temperature | 0.8000 | 0.9000 | 7 |" in told
+    assert "## Calibration" not in markdown(card, evidence_of(card, _comparison(_row("parent")), command=""))
+
+
+def test_each_step_is_held_against_the_one_before(card: Card) -> None:
+    told = _section(markdown(card, _full(card)), "What each step saved")
+    assert "| `a` | parent | 4.0 kB | 900 | 2 M |" in told
+    assert "| `a` | prune | 2.0 kB, 2.0 x smaller |  |  |" in told
+    assert "| `a` | to a | 0.5 kB, 4.0 x smaller |  |  |" in told
+    assert "| `small` | prune | 2.0 kB, 2.0 x smaller |  |  |" in told
+    assert "a layer's work is not known" in told
+
+
+def test_the_front_names_what_no_other_beats_with_its_interval(card: Card) -> None:
+    rows = (
+        _row("parent", bytes=4000, ms=4.0),
+        _row("a", bytes=1000, ms=9.0, value=0.85),
+        _row("b", bytes=2000, ms=8.0, value=0.84),
+    )
+    evidence = evidence_of(card, _comparison(*rows), command="")
+    assert evidence.trials[0].fronts == {"size": ("a", "parent"), "time": ("parent",)}
+    told = _section(markdown(card, evidence), "The front")
+    assert "| size | `a` | 1.0 kB | 0.8500 (0.8000 to 0.9000) |" in told
+    assert "| time | `parent` | 4.000 ms | 0.9000 (0.8500 to 0.9500) |" in told
+    assert "`b`" not in told
+    assert "no other of the 3" in told
+
+
+def test_better_low_turns_the_front_round(card: Card) -> None:
+    figures = [{"auc_roc": Figure(value=value, low=0, high=9, unit="mm", better="lower")} for value in (2.0, 3.0)]
+    rows = (_row("parent", bytes=10, figures=figures[0]), _row("a", bytes=20, figures=figures[1]))
+    assert evidence_of(card, _comparison(*rows), command="").trials[0].fronts["size"] == ("parent",)
+
+
+def test_gates_of_the_split_that_confirmed_are_listed(card: Card) -> None:
+    told = _section(markdown(card, _full(card)), "Gates")
+    assert "They are held on validation, and again on the test. Of a drop the upper end" in told
+    floor = msgspec.structs.replace(HOLDS, gate="floors.auc_roc")
+    once = _comparison(_row("parent"), _row("a", ship=True, verdicts=(floor,)))
+    text = _section(markdown(card, evidence_of(card, once, command="")), "Gates")
+    assert "They are held on validation." in text
+    assert "Of a drop" not in text
+
+
+# --- the machine ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("load", "says", "warns"),
+    [
+        (None, "", False),
+        (Load(processors=4, share=None, others=None), "", False),
+        (
+            Load(processors=4, share=1.3, others=0.2),
+            "0.2 of 4 processors busy and this process had 100 % of one",
+            False,
+        ),
+        (Load(processors=4, share=0.6, others=None), "this process had 60 % of one", True),
+        (Load(processors=4, share=1.0, others=3.4), "3.4 of 4 processors busy", True),
+        (Load(processors=1, share=1.0, others=0.1), "0.1 of 1 processors busy", False),
+        (Load(processors=1, share=1.0, others=0.9), "0.9 of 1 processors busy", True),
+    ],
+)
+def test_a_busy_machine_is_warned_of(load: Load | None, says: str, warns: bool) -> None:
+    assert says in loaded(load)
+    assert ("WARNING" in loaded(load)) == warns == (load is not None and disturbed(load))
+
+
+def test_the_report_says_how_busy_the_machine_was(card: Card) -> None:
+    assert "other programmes kept 0.5 of 2 processors busy and this process had 10 % of one. WARNING" in markdown(
+        card, _full(card)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("cpu  100 0 200 5000 300 10 20 30 40 50\ncpu0 1 2 3\n", 360),
+        ("cpu 1 2 3 4 5\n", 6),
+        ("", None),
+        ("cpu\n", None),
+        ("cpu 1 2\n", None),
+        ("cpu a b c d e\n", None),
+        ("intr 1 2 3 4 5 6\n", None),
+    ],
+)
+def test_processor_time_is_read_where_the_system_says_it(
+    tmp_path: Path, text: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sysconf", lambda name: 1)
+    (tmp_path / "stat").write_text(text)
+    assert busy_seconds(tmp_path / "stat") == seconds
+    assert busy_seconds(tmp_path / "none") is None
+
+
+def test_work_of_ones_own_is_no_load_of_others(tmp_path: Path) -> None:
+    with watching(tmp_path / "none") as watched:
+        sum(range(300_000))
+    assert watched.load is not None
+    assert watched.load.others is None
+    assert watched.load.share is not None
+    assert watched.load.share > 0
