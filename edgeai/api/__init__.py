@@ -101,14 +101,13 @@ if TYPE_CHECKING:
         Plane,
         Polyline,
         Reals,
-        Reliability,
-        ReliabilityBin,
         Share,
         Truth,
         Values,
         Weights,
     )
     from edgeai.api.options import Options, OptionSpec
+    from edgeai.api.reliability import Reliability, ReliabilityBin
     from edgeai.api.results import (
         RESULT_SCHEMA,
         Attachment,
@@ -298,7 +297,7 @@ __all__ = [
 ]
 
 _WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports")
-_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "judging")
+_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "reliability", "judging")
 
 
 def __getattr__(name: str) -> object:

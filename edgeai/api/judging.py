@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from edgeai.api.building import Objective
 from edgeai.api.errors import DataRejected
+from edgeai.api.reliability import Reliability
 from edgeai.api.results import Findings
 from edgeai.api.specs import FrameContext
 from edgeai.api.tensors import Array, Tensors
@@ -178,30 +179,6 @@ class CrossTable:
     true: tuple[str, ...]
     stated: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReliabilityBin:
-    """``samples`` answers whose mean probability is ``said``, and the share of them that was true, ``happened``."""
-
-    said: float
-    happened: float
-    samples: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reliability:
-    """How far probabilities are what happens.
-
-    Attributes:
-        name: of which probabilities: ``as stated``, ``before the temperature of 1.7``.
-        bins: those with samples, by what is said.
-        error: the expected calibration error.
-    """
-
-    name: str
-    bins: tuple[ReliabilityBin, ...]
-    error: float
 
 
 def _no_point(name: str) -> Figure | None:

@@ -329,3 +329,10 @@ def test_work_of_ones_own_is_no_load_of_others(tmp_path: Path) -> None:
     assert watched.load.others is None
     assert watched.load.share is not None
     assert watched.load.share > 0
+
+
+def test_the_reference_page_names_every_key(repo_root: Path) -> None:
+    page = (repo_root / "docs/reference/evidence.md").read_text()
+    parts = evidence_schema()
+    keys = {*parts["properties"], *(key for part in parts["$defs"].values() for key in part["properties"])}
+    assert sorted(key for key in keys if f"`{key}`" not in page) == []

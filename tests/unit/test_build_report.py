@@ -138,7 +138,7 @@ def test_parts_stand_with_the_parent_beside_what_ships(card: Card) -> None:
     figure, bare = Figure(value=0.9, low=0.8, high=0.95), Figure(value=0.7, low=float("nan"), high=float("nan"))
     parts = {"sex=f": {"accuracy": bare, "auc_roc": figure}, "label a": {"f1": bare}}
     rows = [_row("parent"), _row("a", ship=True), _row("b")]
-    comparison = _comparison(*(msgspec.structs.replace(row, parts=parts) for row in rows), part_samples={"sex=f": 17})
+    comparison = _comparison(*(msgspec.structs.replace(row, parts=parts, members={"sex=f": 17}) for row in rows))
     text = _text(card, comparison)
     table = text.partition("## By subgroup and label")[2]
     assert "| part | samples | metric | `parent` | `a` |" in table

@@ -24,7 +24,7 @@ def pareto(rows: Iterable[Item], cost: Callable[[Item], float], value: Callable[
 
 def costs(row: Candidate) -> dict[str, float]:
     """What a model costs, of what is known."""
-    known = {SIZE: row.bytes, TIME: row.time and row.time.median_ms}
+    known = {SIZE: row.bytes, TIME: None if row.time is None else row.time.median_ms}
     return {name: float(cost) for name, cost in known.items() if cost is not None}
 
 

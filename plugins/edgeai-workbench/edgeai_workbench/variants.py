@@ -240,8 +240,8 @@ def step_of(name: str, model: Path, keras: BackendSpec) -> Step:
     return Step(
         name=name,
         bytes=model.stat().st_size,
-        parameters=said and said.parameters,
-        operations=said and said.operations,
+        parameters=None if said is None else said.parameters,
+        operations=None if said is None else said.operations,
     )
 
 

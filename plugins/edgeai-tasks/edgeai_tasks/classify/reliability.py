@@ -31,7 +31,8 @@ def before(probabilities: Reals, temperature: float, *, exclusive: bool) -> Real
     safe = np.clip(probabilities, _LEAST, 1.0 - _LEAST)
     if exclusive:
         powers: Reals = np.exp(temperature * np.log(safe))
-        return powers / powers.sum(axis=1, keepdims=True)
+        powers /= powers.sum(axis=1, keepdims=True)
+        return powers
     odds = np.log(safe) - np.log1p(-safe)
     given: Reals = 0.5 * (1.0 + np.tanh(0.5 * temperature * odds))
     return given

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Gate, Load, Look, Trial
 from edgeai_workbench.load import disturbed
 
+Item = TypeVar("Item")
 _SAME = 0.05
 """Ratios this near to 1 are called the same."""
 _NOTHING = 5e-5
@@ -159,7 +161,7 @@ def size(count: float | None) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
-def chunks(names: Sequence[str], most: int) -> list[Sequence[str]]:
+def chunks(names: Sequence[Item], most: int) -> list[Sequence[Item]]:
     """So many at a time, so that a table of them fits a page."""
     return [names[start : start + most] for start in range(0, len(names), most)]
 
