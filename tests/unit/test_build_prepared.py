@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgeai.api import Array, ConfigError, DataRejected, Judge, TensorSpec, Truth
-from edgeai.bundle.manifest import TaskUse, TransformStep
+from edgeai.api import Array, ConfigError, DataRejected, EvaluationFailed, Frame, Judge, TensorSpec, Truth
+from edgeai.bundle.manifest import Eligibility, TaskUse, TransformStep
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_tasks.classify.judge import Labels
@@ -19,7 +19,7 @@ from edgeai_workbench import pictures
 from edgeai_workbench.cells import TablePicture
 from edgeai_workbench.dataset import Sample
 from edgeai_workbench.judges import judge_by_plugins
-from edgeai_workbench.prepared import Prepared, batches, prepare
+from edgeai_workbench.prepared import Prepared, Sieve, batches, prepare
 
 IMAGE = TensorSpec(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 UNIT = TransformStep(transform="normalise", options={"mode": "full_range"})
@@ -202,3 +202,39 @@ def test_taking_a_few_spreads_them_evenly(twelve: Prepared) -> None:
     assert len(few) == len(few.contexts) == len(few.inputs["image"]) == len(few.targets["out"]) == 4
     assert [round(float(c.frame.pixels.mean()) * 255) for c in few.contexts] == [0, 4, 7, 11]
     assert twelve.take(99) is twelve
+
+
+def _of_modalities(*modalities: str) -> tuple[list[Sample], list[str]]:
+    """Samples, and the log of their files' being read."""
+    read: list[str] = []
+
+    def sample(number: int, modality: str) -> Sample:
+        def frame() -> Frame:
+            read.append(f"s{number}")
+            return pictures.frame_of(np.full((8, 8), number, np.uint8), name=f"s{number}", modality=modality)
+
+        return Sample(id=f"s{number}", group=f"s{number}", frame=frame, truth=Labels(("a",)))
+
+    return [sample(number, modality) for number, modality in enumerate(modalities)], read
+
+
+def test_each_sample_is_read_once_also_where_it_is_asked_whether_it_is_meant(pipeline: Callable[..., Pipeline]) -> None:
+    samples, read = _of_modalities("US", "DX", "US", "CT")
+    sieve = Sieve(Eligibility(modality=("US", "DX")), Eligibility(modality=("US",)))
+    judge = _judge(_classify("multi-class", ["a", "b"]), _output(2))
+    prepared = prepare(samples, pipeline(), input=IMAGE, judge=judge, sieve=sieve)
+    assert read == ["s0", "s1", "s2", "s3"]
+    assert [sample.id for sample in prepared.samples] == ["s0", "s2"]
+    assert len(prepared.inputs["image"]) == len(prepared.contexts) == 2
+    assert sieve.refused == {
+        "modality is DX, the model wants US": 1,
+        "modality is CT, the model wants US or DX": 1,
+    }
+
+
+def test_where_none_is_meant_that_is_said_with_why(pipeline: Callable[..., Pipeline]) -> None:
+    samples, _ = _of_modalities("US", "US")
+    judge = _judge(_classify("multi-class", ["a", "b"]), _output(2))
+    with pytest.raises(EvaluationFailed, match="none of 2 samples is eligible: modality is US") as caught:
+        prepare(samples, pipeline(), input=IMAGE, judge=judge, sieve=Sieve(Eligibility(modality=("DX",))))
+    assert caught.value.code == "evaluate.none-eligible"

@@ -31,7 +31,7 @@ from edgeai_workbench.card import CARD_NAME, Card, read_card
 from edgeai_workbench.dataset import Sample, read_folder, read_split
 from edgeai_workbench.evaluation import Answers, answer
 from edgeai_workbench.judges import judge_by_plugins
-from edgeai_workbench.prepared import Prepared, prepare
+from edgeai_workbench.prepared import Prepared, Sieve, prepare
 
 KERAS = "keras"
 SPLITS = ("validation", "train", "test", "external")
@@ -60,15 +60,14 @@ class Contender:
     judge: Judge
     infer: Infer
 
-    def prepared(self, samples: Sequence[Sample], progress: Progress) -> Prepared:
-        """The samples through its own transforms.
+    def prepared(self, samples: Sequence[Sample], progress: Progress, *, sieve: Sieve | None = None) -> Prepared:
+        """The samples through its own transforms; with a sieve, those that it lets pass.
 
         Raises:
-            DataRejected, ConfigError: as ``edgeai_workbench.prepared.prepare``.
+            DataRejected, ConfigError, EvaluationFailed: as ``edgeai_workbench.prepared.prepare``.
         """
-        return prepare(
-            samples, self.pipeline, input=self.manifest.input_specs()[0], judge=self.judge, progress=progress
-        )
+        source = self.manifest.input_specs()[0]
+        return prepare(samples, self.pipeline, input=source, judge=self.judge, sieve=sieve, progress=progress)
 
     def answers(self, prepared: Prepared, progress: Progress) -> Answers:
         """What it says of them. Raises as ``answer``."""
@@ -188,30 +187,6 @@ def samples_of(path: Path, root: Path, split: str = SPLITS[0]) -> tuple[tuple[Sa
         code="data.no-dataset",
         remedy=_wanted(card, split, judge),
     )
-
-
-def eligible(samples: Sequence[Sample], *manifests: Manifest) -> tuple[tuple[Sample, ...], dict[str, int]]:
-    """Those that the bundles are meant for, and why not the others: reason -> how many.
-
-    Raises:
-        EvaluationFailed: ``evaluate.none-eligible``.
-        DataRejected: a file that cannot be read.
-    """
-    kept, refused = [], dict[str, int]()
-    for sample in samples:
-        instance = sample.load()[1]
-        why = next(filter(None, (manifest.eligibility.why_not(instance) for manifest in manifests)), None)
-        if why is None:
-            kept.append(sample)
-        else:
-            refused[why] = refused.get(why, 0) + 1
-    if not kept:
-        raise EvaluationFailed(
-            f"none of {len(samples)} samples is eligible: {'; '.join(refused)}",
-            code="evaluate.none-eligible",
-            remedy="judge a bundle on images that it is meant for; [dataset] can say their modality",
-        )
-    return tuple(kept), refused
 
 
 def _contender(model: Model, digest: str) -> Contender:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeai.api import Array, Batch, Case, DataRejected, EdgeaiError, Frame, FrameContext, Judge, Tensors, TensorSpec
+from edgeai.api import (
+    Array,
+    Batch,
+    Case,
+    DataRejected,
+    EdgeaiError,
+    EvaluationFailed,
+    Frame,
+    FrameContext,
+    InstanceRef,
+    Judge,
+    Tensors,
+    TensorSpec,
+)
+from edgeai.bundle.manifest import Eligibility
 from edgeai.pipeline import Pipeline
 from edgeai_workbench.dataset import Sample
 from edgeai_workbench.splits import Split
@@ -69,6 +83,25 @@ class Prepared:
         )
 
 
+class Sieve:
+    """Which samples bundles are meant for, asked of each when it is read, and not by reading it once more.
+
+    Attributes:
+        refused: why not the others: reason -> how many.
+    """
+
+    def __init__(self, *rules: Eligibility) -> None:
+        self._rules = rules
+        self.refused: dict[str, int] = {}
+
+    def passes(self, instance: InstanceRef) -> bool:
+        """Whether all are meant for it."""
+        why = next(filter(None, (rule.why_not(instance) for rule in self._rules)), None)
+        if why is not None:
+            self.refused[why] = self.refused.get(why, 0) + 1
+        return why is None
+
+
 def prepare(
     samples: Sequence[Sample],
     pipeline: Pipeline,
@@ -76,6 +109,7 @@ def prepare(
     input: TensorSpec,
     judge: Judge,
     targets: bool = False,
+    sieve: Sieve | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Prepared:
     """Read and transform every sample, and encode its target where that is asked for and something is known.
@@ -86,34 +120,50 @@ def prepare(
         input: the model's image input.
         judge: of the task.
         targets: whether to encode what training compares outputs with.
+        sieve: asked of each sample; those that it does not let pass are left out.
         progress: told how far it is, now and then.
 
     Raises:
         DataRejected: a file or a mask that cannot be used; ``data.not-transformed`` names the sample that the
             transforms refuse; ``data.empty`` without samples.
         ConfigError: ``build.no-target``, when no target has the shape of the model's output.
+        EvaluationFailed: ``evaluate.none-eligible``: the sieve lets none pass.
     """
     if not samples:
         raise DataRejected("there are no samples", code="data.empty")
     encoded = targets and judge.objective is not None and any(sample.truth is not None for sample in samples)
     arrays: list[Array] = []
     contexts: list[FrameContext] = []
+    kept: list[Sample] = []
     wanted: list[Tensors] = []
     for number, sample in enumerate(samples, start=1):
-        array, context = _seen(sample, pipeline)
-        arrays.append(array[0])
-        contexts.append(context)
-        if encoded:
-            wanted.append(judge.targets(case_of(sample, context, judge)))
+        frame, instance = sample.load()
+        if sieve is None or sieve.passes(instance):
+            array, context = _seen(sample, frame, instance, pipeline)
+            arrays.append(array[0])
+            contexts.append(context)
+            kept.append(sample)
+            if encoded:
+                wanted.append(judge.targets(case_of(sample, context, judge)))
         if number % max(1, len(samples) // _SAID) == 0 or number == len(samples):
             progress(f"{number} of {len(samples)} samples")
+    if not kept:
+        raise _none_eligible(len(samples), sieve.refused if sieve else {})
     stacked = np.stack(arrays)
     return Prepared(
-        samples=tuple(samples),
+        samples=tuple(kept),
         judge=judge,
         inputs={input.name: stacked},
         contexts=tuple(_sharing(context, array) for context, array in zip(contexts, stacked, strict=True)),
         targets={name: np.stack([each[name] for each in wanted]) for name in wanted[0]} if encoded else None,
+    )
+
+
+def _none_eligible(count: int, refused: Mapping[str, int]) -> EvaluationFailed:
+    return EvaluationFailed(
+        f"none of {count} samples is eligible: {'; '.join(refused)}",
+        code="evaluate.none-eligible",
+        remedy="judge a bundle on images that it is meant for; [dataset] can say their modality",
     )
 
 
@@ -172,8 +222,7 @@ def _part(tensors: Tensors, places: Array) -> dict[str, Array]:
     return {name: value[places].astype(np.float32, copy=False) for name, value in tensors.items()}
 
 
-def _seen(sample: Sample, pipeline: Pipeline) -> tuple[Array, FrameContext]:
-    frame, instance = sample.load()
+def _seen(sample: Sample, frame: Frame, instance: InstanceRef, pipeline: Pipeline) -> tuple[Array, FrameContext]:
     try:
         array, seen = pipeline.prepare(frame)
     except EdgeaiError as error:

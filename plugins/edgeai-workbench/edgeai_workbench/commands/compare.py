@@ -66,8 +66,9 @@ def command(
     Exit status: 0 when compared; 2 when the data or the command cannot be used; 1 otherwise.
     """
     from edgeai.cli.progress import progress_line
-    from edgeai_workbench.contenders import EngineWish, eligible, samples_of
+    from edgeai_workbench.contenders import EngineWish, samples_of
     from edgeai_workbench.evaluation import compare
+    from edgeai_workbench.prepared import Sieve
 
     sides = _sides(a, b)
     for path, _ in sides:
@@ -83,17 +84,17 @@ def command(
         with _opened(sides, wish) as (one, other):
             one.check_same_task(other)
             progress(f"reading {len(samples)} samples")
-            samples, refused = eligible(samples, one.manifest, other.manifest)
-            prepared = one.prepared(samples, progress)
+            sieve = Sieve(one.manifest.eligibility, other.manifest.eligibility)
+            prepared = one.prepared(samples, progress, sieve=sieve)
             mine = one.answers(prepared, progress)
-            again = prepared if one.same_transforms(other) else other.prepared(samples, progress)
+            again = prepared if one.same_transforms(other) else other.prepared(prepared.samples, progress)
             theirs = other.answers(again, progress)
             progress("computing the differences")
             found = compare(prepared, mine, theirs, resamples=resamples)
-    _print(one, other, found, counted(found.n, found.drawn, source, refused))
+    _print(one, other, found, counted(found.n, found.drawn, source, sieve.refused))
     if out is not None:
         models = {"a": described(one), "b": described(other)}
-        write_json(out, {"schema": 1, **models, "source": source, "not_eligible": refused, **found.as_dict()})
+        write_json(out, {"schema": 1, **models, "source": source, "not_eligible": sieve.refused, **found.as_dict()})
 
 
 def _sides(a: str, b: str) -> list[Side]:

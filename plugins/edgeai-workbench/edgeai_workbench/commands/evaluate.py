@@ -65,8 +65,9 @@ def command(
     Exit status: 0 when judged; 2 when the data or the command cannot be used; 1 otherwise.
     """
     from edgeai.cli.progress import progress_line
-    from edgeai_workbench.contenders import EngineWish, eligible, open_contender, samples_of
+    from edgeai_workbench.contenders import EngineWish, open_contender, samples_of
     from edgeai_workbench.evaluation import score
+    from edgeai_workbench.prepared import Sieve
 
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
@@ -78,14 +79,14 @@ def command(
         samples, source = samples_of(bundle, root, split)
         with open_contender(bundle, wish, artifact=artifact) as contender:
             progress(f"reading {len(samples)} samples")
-            samples, refused = eligible(samples, contender.manifest)
-            prepared = contender.prepared(samples, progress)
+            sieve = Sieve(contender.manifest.eligibility)
+            prepared = contender.prepared(samples, progress, sieve=sieve)
             answers = contender.answers(prepared, progress)
             progress("computing the metrics")
             scores = score(prepared, answers, resamples=resamples)
-    _print(contender, scores, source, refused, intervals=resamples > 0)
+    _print(contender, scores, source, sieve.refused, intervals=resamples > 0)
     if out is not None:
-        body = {**described(contender), "source": source, "not_eligible": refused, **scores.as_dict()}
+        body = {**described(contender), "source": source, "not_eligible": sieve.refused, **scores.as_dict()}
         write_json(out, body)
 
 
