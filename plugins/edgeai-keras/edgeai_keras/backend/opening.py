@@ -95,9 +95,11 @@ def describe_tensors(artifact: Path) -> Described:
 
 
 def _operations(model: Any) -> int | None:
-    """Of one inference; ``None`` where a layer's work is not known, since half a sum would mislead."""
+    """Of one inference; ``None`` where an extent is open or a layer's work is not known: half a sum would mislead."""
     from edgeai_keras.channels.counting import cost
 
+    if any(extent is None for tensor in model.inputs for extent in tensor.shape[1:]):
+        return None
     try:
         counted = cost(model)
     except CompressionFailed:
