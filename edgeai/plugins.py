@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from types import MappingProxyType, ModuleType
@@ -27,6 +27,7 @@ import pluggy
 import edgeai.api
 from edgeai.api import (
     API_VERSION,
+    BACKENDS_GROUP,
     ENTRY_POINT_GROUP,
     PROJECT,
     EdgeaiError,
@@ -102,8 +103,12 @@ def find(group: str = ENTRY_POINT_GROUP) -> tuple[PluginInfo, ...]:
     for name in _distributions_with(group):
         distribution = metadata.distribution(name)  # the first on the path, which is the one that imports
         version = distribution.version or ""  # its file is read anew each time that somebody asks
-        for entry in distribution.entry_points.select(group=group):
-            found.add(PluginInfo(entry.name, entry.value.strip(), name, version))
+        entries = distribution.entry_points
+        declared = [(entry.name, entry.value.strip()) for entry in entries.select(group=BACKENDS_GROUP)]
+        for entry in entries.select(group=group):
+            module = entry.value.strip()
+            backends = tuple(backend for backend, of in declared if of == module)
+            found.add(PluginInfo(entry.name, module, name, version, backends))
     return tuple(sorted(found, key=lambda info: (info.name, info.distribution)))
 
 
@@ -250,9 +255,29 @@ def _spec_complaints(spec: Any) -> list[str]:
                 complaints.append(f"{spec.name}.{item.name} has a name twice")
         if item.name in ("artifact_format", "precisions") and not value:
             complaints.append(f"{spec.name}.{item.name} is empty")
+        complaints += [f"{spec.name}.{what}" for what in _wrong_fact(spec, item.name, value)]
         if item.name == "unit" and value not in edgeai.api.UNITS:
             complaints.append(f"{spec.name}.unit {value!r} is not one of {', '.join(edgeai.api.UNITS)}")
     return complaints
+
+
+def _wrong_fact(spec: Any, name: str, value: Any) -> Iterator[str]:
+    """What of a spec is no more than said, and is wrong all the same: the build host would stumble over it later."""
+    if name == "rank" and type(value) is not int:
+        yield f"rank {value!r} is no whole number"
+    if name in ("libraries", "first_try") and not (
+        isinstance(value, tuple) and all(isinstance(word, str) and word for word in value)
+    ):
+        yield f"{name} is not a tuple of names"
+    elif name == "first_try" and (strangers := sorted(set(value) - set(spec.precisions))):
+        yield f"first_try has {', '.join(strangers)}, which is not among precisions"
+    if name == "files" and value is not None:
+        if not isinstance(value, edgeai.api.ModelFiles):
+            yield f"files is {type(value).__name__}, not ModelFiles"
+        elif bool(value.suffix) == bool(value.folder) or not value.called:
+            yield "files says not what it is called, or not either a suffix or what its folder holds"
+        elif value.suffix and not value.suffix.startswith("."):
+            yield f"files.suffix {value.suffix!r} does not begin with a full stop"
 
 
 # --- registry ---------------------------------------------------------------------------------

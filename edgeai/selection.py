@@ -11,13 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from edgeai.api import BackendError, BackendUnavailable, Degradation, EdgeaiError
+from edgeai.api import LAST_RANK, BackendError, BackendUnavailable, Degradation, EdgeaiError
 
 AUTO = "auto"
 FASTEST = "fastest"
 """Every backend is measured (``edgeai.model.fastest``); stands alone among wishes."""
-AUTO_ORDER = ("tflite", "openvino", "gpu")
-"""Smallest first: what starts quickest and needs least. Backends unknown here follow by name."""
 NO_CANDIDATE = "backend.no-candidate"
 
 
@@ -51,6 +49,7 @@ class Offer:
         engine: engine with version; empty when it is not installed.
         why: why there is no device, in the engine's own words.
         fault: why the plugin could not even be asked: it does not load, or its probe broke the contract.
+        rank: its place under ``auto``, as ``BackendSpec.rank``.
     """
 
     backend: str
@@ -59,6 +58,7 @@ class Offer:
     engine: str = ""
     why: str = ""
     fault: str = ""
+    rank: int = LAST_RANK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,12 +215,8 @@ def _expanded(wishes: Sequence[Wish], offers: Sequence[Offer]) -> Iterator[tuple
         if wish.backend != AUTO:
             yield wish, True
             continue
-        for name in sorted((offer.backend for offer in offers), key=_auto_rank):
-            yield replace(wish, backend=name), False
-
-
-def _auto_rank(name: str) -> tuple[int, str]:
-    return (AUTO_ORDER.index(name) if name in AUTO_ORDER else len(AUTO_ORDER), name)
+        for offer in sorted(offers, key=lambda offer: (offer.rank, offer.backend)):
+            yield replace(wish, backend=offer.backend), False
 
 
 def _why_no_backend(wish: Wish, offer: Offer | None, artifacts: Sequence[ArtifactLike]) -> str | None:

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         TransformFailed,
     )
     from edgeai.api.hooks import (
+        BACKENDS_GROUP,
         ENTRY_POINT_GROUP,
         PROJECT,
         hookimpl,
@@ -130,12 +131,14 @@ if TYPE_CHECKING:
     from edgeai.api.sinks import Message, Receipt, Sink, SinkRequest, SinkSpec
     from edgeai.api.specs import (
         FRAME,
+        LAST_RANK,
         UNITS,
         BackendSpec,
         Described,
         Device,
         FrameContext,
         MaskTask,
+        ModelFiles,
         OpenRequest,
         Session,
         Source,
@@ -160,11 +163,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "API_VERSION",
+    "BACKENDS_GROUP",
     "ENTRY_POINT_GROUP",
     "FRAME",
     "HIGHER",
     "IMAGER_PIXEL_SPACING",
     "IN_THE_PATIENT",
+    "LAST_RANK",
     "LOWER",
     "NOMINAL_SCANNED_PIXEL_SPACING",
     "PIXEL_SPACING",
@@ -232,6 +237,7 @@ __all__ = [
     "MaskTask",
     "Measurement",
     "Message",
+    "ModelFiles",
     "ModelRef",
     "ModelRejected",
     "MqttError",

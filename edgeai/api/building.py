@@ -74,7 +74,9 @@ class Converted:
 class ConverterSpec:
     """Keras -> artifact. ``convert`` raises ``ConversionFailed``, naming the layer where known.
 
-    ``calibrated`` names those of ``precisions`` that cannot be made without ``ConvertRequest.calibration``.
+    ``calibrated`` names those of ``precisions`` that cannot be made without ``ConvertRequest.calibration``;
+    ``first_try`` those that the card of a first try asks for, which its user then chooses among; ``libraries`` are
+    distributions whose versions decide what comes out, which reports name.
     """
 
     name: str
@@ -84,6 +86,8 @@ class ConverterSpec:
     calibrated: tuple[str, ...] = ()
     options: tuple[OptionSpec, ...] = ()
     help: str = ""
+    first_try: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

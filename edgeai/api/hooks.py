@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 PROJECT = "edgeai"
 ENTRY_POINT_GROUP = "edgeai.plugins"
 """``[project.entry-points."edgeai.plugins"]`` in a plugin's pyproject: plugin name = module."""
+BACKENDS_GROUP = "edgeai.backends"
+"""``[project.entry-points."edgeai.backends"]``: backend name = the plugin's module, for backends that are to be known
+before it is imported. One is then found by its name, and tried where nobody says a name, without importing others.
+"""
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

@@ -112,6 +112,40 @@ class Described:
     operations: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """How a model of a format lies on disk: by this the build host knows one that it is given, and copies it whole.
+
+    Attributes:
+        called: as a sentence calls it (``a .tflite file``).
+        suffix: of the file that ``OpenRequest.artifact`` names (``.tflite``); empty where the format is a folder.
+        beside: suffixes of the files of the same stem that belong to it (``.bin``); without them it is not whole.
+        folder: names in a folder of this format; the first is what it is known by, what else is there is copied too.
+        made_from: suffix of a file of another kind -> what to do to make one of this of it, with ``{name}`` and
+            ``{stem}`` of that file in it (``acmec {name}, then edgeai pack {stem}.acme``).
+    """
+
+    called: str
+    suffix: str = ""
+    beside: tuple[str, ...] = ()
+    folder: tuple[str, ...] = ()
+    made_from: Mapping[str, str] = field(default_factory=dict)
+
+    def parts(self, path: Path) -> tuple[Path, ...]:
+        """The files and folders of a model of this format, ``path`` first; ``()`` where it is none, or not whole."""
+        if self.folder:
+            return tuple(path / name for name in self.folder if (path / name).exists()) if self._has_mark(path) else ()
+        files = (path, *(path.with_suffix(suffix) for suffix in self.beside))
+        return files if path.suffix == self.suffix and all(file.is_file() for file in files) else ()
+
+    def _has_mark(self, path: Path) -> bool:
+        return (path / self.folder[0]).is_file()
+
+
+LAST_RANK: Final = 100
+"""The rank of a backend that says none: behind all that say one, by name."""
+
+
 def _nothing_to_explain() -> str:
     return ""
 
@@ -132,6 +166,11 @@ class BackendSpec:
             cannot say. The build host packs foreign models with it.
         outline: what of that can be read without the engine, at once; ``None`` where it cannot, or ``ModelRejected``.
             What it says is checked by nobody before ``describe`` or ``open``.
+        rank: its place where nobody says which engine: lower is tried first; what starts soonest and needs least
+            should be low. Equal ones go by name.
+        files: how a model of its format is recognised on disk; ``None``: the build host knows none by itself.
+        install: the command that installs the engine where ``engine`` is empty (``pip install 'acme[npu]'``).
+        libraries: distributions whose versions decide its numbers; reports and the record of a training name them.
     """
 
     name: str
@@ -145,6 +184,10 @@ class BackendSpec:
     options: tuple[OptionSpec, ...] = ()
     settings: tuple[OptionSpec, ...] = ()
     help: str = ""
+    rank: int = LAST_RANK
+    files: ModelFiles | None = None
+    install: str = ""
+    libraries: tuple[str, ...] = ()
 
 
 # --- transforms -------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeai.cli import output
-from edgeai.cli.given import check_backends
+from edgeai.cli.given import meant_backends
 
 if TYPE_CHECKING:
+    from edgeai.bundle.reader import Bundle
     from edgeai.model.fastest import Trial
 
 COLUMNS = (
@@ -49,8 +50,9 @@ def command(
     from edgeai.model.fastest import try_all
 
     opened = open_bundle(bundle)
+    backends = meant_backends(backend) if backend else _fitting(opened)
     with progress_line() as progress:
-        found = try_all(opened, _backends(backend), threads=threads, device=device, progress=progress)
+        found = try_all(opened, backends, threads=threads, device=device, progress=progress)
     if as_json:
         output.put(json.dumps({"bundle": opened.digest, "trials": [asdict(trial) for trial in found.trials]}, indent=1))
     else:
@@ -61,15 +63,21 @@ def command(
         raise typer.Exit(1)
 
 
-def _backends(named: Sequence[str] | None) -> list[tuple[str, str]]:
-    """(backend, plugin): those named, else those that edgeai knows and that are installed."""
-    from edgeai.plugins import find
-    from edgeai.selection import AUTO_ORDER
+def _fitting(bundle: Bundle) -> list[tuple[str, str]]:
+    """(backend, plugin) of all that are installed and open a format of the bundle; what does not load is told."""
+    from edgeai.api.specs import BackendSpec
+    from edgeai.resolving import Installed
 
-    installed = {info.name for info in find()}
-    check_backends(named or ())
-    wanted = named or [name for name in AUTO_ORDER if name in installed]
-    return [(name, name) for name in wanted]
+    installed = Installed()
+    formats = {artifact.format for artifact in bundle.manifest.artifacts}
+    fitting = [
+        (spec.name, info.name)
+        for spec, info in installed.every("backend")
+        if isinstance(spec, BackendSpec) and spec.artifact_format in formats
+    ]
+    for name, error in installed.faults.items():
+        typer.echo(f"plugin {name} is left out, since it does not load: {error}", err=True)
+    return fitting
 
 
 def _print(trials: Sequence[Trial]) -> None:

@@ -29,11 +29,15 @@ def check(profile: Profile) -> None:
     what the plugins take, which are asked in a process of their own. `edgeai doctor` opens it all.
     """
     from edgeai.api.errors import ConfigError
-    from edgeai.config import doubts, read_profile
+    from edgeai.config import InstalledBackends, doubts, read_profile
+    from edgeai.plugins import find
+    from edgeai.resolving import words_for_backends
 
     read = read_profile(profile)
     wrong = [where for where, _ in read.mistakes]
-    remarks = [item for item in doubts(read.config) if not any(item.where[: len(bad)] == bad for bad in wrong)]
+    plugins, also = words_for_backends(find())
+    here = InstalledBackends(plugins=plugins, also=also)
+    remarks = [item for item in doubts(read.config, here) if not any(item.where[: len(bad)] == bad for bad in wrong)]
     if not wrong:
         from edgeai.doctor.profile import sink_remarks
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import typer
 
-from edgeai.api.errors import ConfigError
+from edgeai.api.errors import ConfigError, PluginError
 
 _T = TypeVar("_T")
 
@@ -59,39 +59,32 @@ def check_bundle(path: Path, *, whole: bool) -> None:
         read_manifest(path)
 
 
-def check_backends(named: Iterable[str], bundles: Iterable[Path] = ()) -> None:
-    """Refuse a backend that nobody provides, before minutes of work for it.
-
-    Args:
-        named: backends; each is provided by the plugin of its name, or by one that a bundle names.
-        bundles: which they are for.
+def meant_backends(words: Iterable[str]) -> list[tuple[str, str]]:
+    """(backend, plugin that provides it) of each word, before minutes of work for one that nobody provides.
 
     Raises:
-        ConfigError: ``config.backend-missing``.
+        ConfigError: ``config.backend-missing``: no installed plugin has it, or the one that should does not load.
     """
-    from edgeai.plugins import find
-    from edgeai.selection import AUTO_ORDER
-
-    wanted = [name for name in named if name]
-    installed = {info.name for info in find()} if wanted else set()
-    missing = [name for name in wanted if name not in installed]
-    if missing:
-        provided = {name for bundle in bundles for name in _provided(bundle)}
-        missing = [name for name in missing if name not in provided]
-    if missing:
-        own = ", ".join(name for name in AUTO_ORDER if name in installed)
-        raise ConfigError(
-            f"no plugin named {missing[0]} is installed",
-            code="config.backend-missing",
-            remedy=f"edgeai's own that are installed: {own or 'none'}; another maker's goes by its plugin's name",
-        )
+    return [_meant("backend", word, "config.backend-missing") for word in words if word]
 
 
-def _provided(bundle: Path) -> Iterable[str]:
-    from edgeai.bundle.reader import read_manifest
-    from edgeai.plugins import Registry
+def meant_task(word: str) -> str:
+    """The task that a word means, by its own name.
 
-    return Registry.of(read_manifest(bundle)[0].plugins).backends
+    Raises:
+        ConfigError: ``config.task-missing``: no installed plugin has it, or the one that should does not load.
+    """
+    return _meant("task", word, "config.task-missing")[0]
 
 
-__all__ = ["check_backends", "check_bundle", "given", "refuse_unused"]
+def _meant(kind: str, word: str, code: str) -> tuple[str, str]:
+    from edgeai.resolving import Installed
+
+    try:
+        spec, info = Installed().resolve(kind, word)
+    except PluginError as error:
+        raise ConfigError(str(error), code=code, remedy=error.remedy) from error
+    return spec.name, info.name
+
+
+__all__ = ["check_bundle", "given", "meant_backends", "meant_task", "refuse_unused"]

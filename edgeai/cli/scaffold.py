@@ -22,6 +22,11 @@ KINDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Kind -> what its template needs besides edgeai: to run, and for its tests."""
 
+_DECLARED = """
+# The backend, too, so that it is found by its name without being imported.
+[project.entry-points."edgeai.backends"]
+{name} = "{module}"
+"""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 40
 
@@ -70,6 +75,7 @@ def _texts(name: str, kind: str, module: str) -> dict[str, str]:
         "distribution": f"edgeai-{name}",
         "dependencies": f", {needs}" if needs else "",
         "test_dependencies": f", {test_needs}" if test_needs else "",
+        "more_entry_points": _DECLARED.format(name=name, module=module) if kind == "backend" else "",
         "what": (templates / kind / "what.txt").read_text(encoding="utf-8").strip(),
     }
 

@@ -9,7 +9,7 @@ the bundle. Relative paths are relative to the file they stand in. ``firmware-co
 
 from __future__ import annotations
 
-from edgeai.config.doubts import Remark, doubts
+from edgeai.config.doubts import InstalledBackends, Remark, doubts
 from edgeai.config.files import allowing
 from edgeai.config.reading import Profile, load_config, read_profile
 from edgeai.config.tables import (
@@ -43,6 +43,7 @@ __all__ = [
     "Folder",
     "Health",
     "Ingest",
+    "InstalledBackends",
     "Jsonl",
     "Log",
     "Mqtt",

@@ -7,22 +7,19 @@ folder that it should be in is here; else it is only noted.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from edgeai.config.files import named_files, named_folders, variable
 from edgeai.config.rules import Found
 from edgeai.config.tables import DeviceConfig
-from edgeai.config.words import Where, nearest
+from edgeai.config.words import Where, nearest, nearest_word
 
 _SMALLEST_BYTES = 100_000
 _LONGEST_S = 7200.0
 _TIMES = ("heartbeat_s", "silent_s", "restart_min_s", "restart_max_s")
-_BACKENDS = ("tflite", "openvino", "gpu")
-"""Of edgeai's own plugins, each called as its backend is."""
-
 _ANYWHERE = frozenset(
     ("/", "/etc", "/var", "/var/lib", "/srv", "/opt", "/usr", "/usr/local", "/home", "/mnt", "/media", "/run", "/data")
 )
@@ -38,11 +35,31 @@ class Remark:
     weight: Literal["mistake", "note"] = "mistake"
 
 
-def doubts(config: DeviceConfig) -> Iterator[Remark]:
-    """Key and sentence of each."""
-    for found in (_without_effect, _limits, _units, _backends, _ways):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledBackends:
+    """The backends that are installed, as metadata has them.
+
+    Attributes:
+        plugins: backend -> its plugin.
+        also: what else people write for a backend -> the backend.
+    """
+
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    also: Mapping[str, str] = field(default_factory=dict)
+
+
+def doubts(config: DeviceConfig, installed: InstalledBackends | None = None) -> Iterator[Remark]:
+    """Key and sentence of each.
+
+    Args:
+        config: the profile.
+        installed: what this machine has; what it has not may be on the machine that the profile is for.
+    """
+    here = installed or InstalledBackends()
+    for found in (_without_effect, _limits, _units, _twice_allowed, _ways):
         for where, what in found(config):
             yield Remark(where=where, what=what)
+    yield from _backends(config, here)
     yield from _notes(config)
     yield from _files(config)
 
@@ -111,27 +128,29 @@ def _units(config: DeviceConfig) -> Found:
             yield at, f"{seconds:_g} seconds are {seconds / 3600:.1f} hours: for {seconds:g} ms write {seconds / 1e3:g}"
 
 
-def _backends(config: DeviceConfig) -> Found:
+def _twice_allowed(config: DeviceConfig) -> Found:
     allowed = config.plugins.allow
     if len(set(allowed)) != len(allowed):
         yield ("plugins", "allow"), "a plugin stands here twice"
-    for index, deployment in enumerate(config.deployments):
-        for name in deployment.backends:
-            if name in _BACKENDS and name not in allowed:
-                where = ("deployments", index, "backends")
-                yield where, f'the plugin "{name}" is not allowed: add it to plugins.allow, or do not wish for it'
 
 
-def _unknown_backends(config: DeviceConfig) -> Iterator[Remark]:
-    """A plugin may provide a backend of another name, so it is no more than a note."""
+def _backends(config: DeviceConfig, installed: InstalledBackends) -> Iterator[Remark]:
+    """Of one that is unknown no more than a note: an allowed plugin may provide a backend of another name."""
     allowed = config.plugins.allow
     for index, deployment in enumerate(config.deployments):
+        where: Where = ("deployments", index, "backends")
         for name in deployment.backends:
-            if name in (*allowed, *_BACKENDS, "auto", "fastest"):
+            plugin = installed.plugins.get(name)
+            if name in (*allowed, "auto", "fastest") or plugin in allowed:
                 continue
-            near = '; did you mean "tflite"?' if name == "litert" else nearest(name, [*allowed, *_BACKENDS])
-            what = f'no plugin in plugins.allow is called "{name}"{near}'
-            yield Remark(where=("deployments", index, "backends"), what=what, weight="note")
+            if plugin is not None:
+                what = f'the plugin "{plugin}" is not allowed: add it to plugins.allow, or do not wish for it'
+                yield Remark(where=where, what=what)
+                continue
+            words = {**installed.also, **{known: known for known in (*installed.plugins, *allowed)}}
+            near = words.get(name) or nearest_word(name, list(words))
+            hint = f'; did you mean "{words.get(near, near)}"?' if near else ""
+            yield Remark(where=where, what=f'no plugin in plugins.allow is called "{name}"{hint}', weight="note")
 
 
 def _ways(config: DeviceConfig) -> Found:
@@ -145,7 +164,6 @@ def _ways(config: DeviceConfig) -> Found:
 
 def _notes(config: DeviceConfig) -> Iterator[Remark]:
     mqtt, scp = config.mqtt, config.ingest.scp
-    yield from _unknown_backends(config)
     if scp.enabled and scp.port == 2762 and scp.tls is None:
         what = "2762 is usual with TLS, and there is no [ingest.scp.tls]"
         yield Remark(where=("ingest", "scp", "port"), what=what, weight="note")

@@ -51,9 +51,15 @@ def shown(value: object) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """`` ; did you mean ...?``, or nothing where none is near."""
+    near = nearest_word(word, known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def nearest_word(word: str, known: Sequence[str]) -> str:
+    """The known word that is near; empty where none is."""
     lowered = {name.lower(): name for name in known}
     near = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=_CLOSE)
-    return f'; did you mean "{lowered[near[0]]}"?' if near else ""
+    return lowered[near[0]] if near else ""
 
 
 def sentence(item: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from edgeai.api.errors import EdgeaiError
@@ -13,19 +14,12 @@ from edgeai.doctor.apart import Apart
 from edgeai.doctor.checks import Check, Verdict
 from edgeai.plugins import find
 from edgeai.remedies import remedy_for
+from edgeai.resolving import did_you_mean
 
 if TYPE_CHECKING:
     from edgeai.bundle.manifest import Manifest
 
 _KEEP_OUT = "take it out of plugins.allow, or update or reinstall it; `edgeai plugins check {name}` says more"
-_INSTALL = {
-    "tflite": "pip install 'edgeai-tflite[litert]'",
-    "openvino": "pip install edgeai-openvino openvino",
-    "gpu": "pip install edgeai-gpu",
-    "segment": "pip install 'edgeai-tasks[segment]'",
-    "classify": "pip install edgeai-tasks",
-    "transforms": "pip install edgeai-transforms",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +78,8 @@ def ask_plugins(apart: Apart) -> Plugins:
 def plugin_checks(plugins: Plugins, config: DeviceConfig) -> Iterator[Check]:
     """What is wrong with a plugin, and every backend with its devices."""
     for name in plugins.missing:
-        near = difflib.get_close_matches(name, [info.name for info in find()], n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
-        remedy = f"{_INSTALL.get(name, 'pip install the plugin')}, or take it out of plugins.allow;"
+        hint = did_you_mean(name, [info.name for info in find()])
+        remedy = f"{_how_to_install(name)}, or take it out of plugins.allow;"
         remedy += " see `edgeai plugins list`"
         found = f"allowed by the profile, and not installed{hint}"
         yield Check(what=f"plugin {name}", verdict="fail", found=found, remedy=remedy)
@@ -102,6 +95,12 @@ def plugin_checks(plugins: Plugins, config: DeviceConfig) -> Iterator[Check]:
         yield _backend(name, answer, is_needed=name in wished)
 
 
+def _how_to_install(plugin: str) -> str:
+    """Edgeai's own plugins are extras of edgeai, called as they are."""
+    extras = metadata.metadata("edgeai").get_all("Provides-Extra") or []
+    return f"pip install 'edgeai[{plugin}]'" if plugin in extras else "install the distribution that provides it"
+
+
 def _backend(name: str, answer: Mapping[str, Any], *, is_needed: bool) -> Check:
     what = f"backend {name}"
     if "error" in answer:
@@ -111,7 +110,7 @@ def _backend(name: str, answer: Mapping[str, Any], *, is_needed: bool) -> Check:
     found = f"{engine or 'engine not installed'}: {', '.join(answer['devices']) or 'no device'}"
     if answer["devices"]:
         return Check(what=what, verdict="ok", found=found)
-    remedy = _INSTALL.get(name, "install its engine (the plugin's README says how)")
+    remedy = answer["install"] or "install its engine (the plugin's README says how)"
     if engine:
         remedy = "nothing, unless this machine should have such a device: then its driver is missing"
     return Check(what=what, verdict="fail" if is_needed else "warn", found=f"{found}. {answer['why']}", remedy=remedy)

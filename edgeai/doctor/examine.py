@@ -93,9 +93,10 @@ def _described(plugin: Plugin) -> dict[str, Any]:
 def _backend(spec: BackendSpec) -> dict[str, Any]:
     try:
         devices = [device.name for device in spec.probe()]
-        return {"name": spec.name, "engine": spec.engine(), "devices": devices, "why": spec.explain()}
+        facts = {"engine": spec.engine(), "devices": devices, "why": spec.explain(), "install": spec.install}
+        return {"name": spec.name, **facts}
     except EdgeaiError as error:
-        return {"name": spec.name, "engine": "", "devices": [], "why": "", **error_of(error)}
+        return {"name": spec.name, "engine": "", "devices": [], "why": "", "install": "", **error_of(error)}
 
 
 # --- a deployment ---------------------------------------------------------------------------------

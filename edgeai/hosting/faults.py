@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from traceback import walk_tb
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,12 +25,16 @@ _S = TypeVar("_S")
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """A plugin as its metadata names it. ``str`` of it is how messages call it."""
+    """A plugin as its metadata names it. ``str`` of it is how messages call it.
+
+    ``backends`` are those that its metadata declares (``BACKENDS_GROUP``); it may provide others.
+    """
 
     name: str
     module: str
     distribution: str
     version: str
+    backends: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         origin = f"{self.distribution} {self.version}".strip() or f"module {self.module}"

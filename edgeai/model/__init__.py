@@ -41,8 +41,8 @@ def open_model(
 
     Args:
         bundle: a ``.edgeai`` file, an unpacked bundle's folder, or what ``open_bundle`` gave.
-        backends: wishes, best first, by name; a plugin of that name provides it. None: those that edgeai
-            knows, smallest first. ``fastest``, alone: every one is measured on the golden cases (``fastest``).
+        backends: wishes, best first, by name (``edgeai.resolving``). None: those that are installed, by rank, smallest
+            first. ``fastest``, alone: every one is measured on the golden cases (``fastest``).
         device: as the engine names it; the engine's best when not given.
         threads: engine threads; 0 for the engine's own number, and for single frames on a CPU for what measures best
             here (``edgeai.model.threads``).
@@ -70,6 +70,7 @@ def open_model(
     pipeline, task = build_pipeline(opened, needed), build_task(opened, needed)
     keep_threads = trials.parent / "threads" if trials is not None else (cache_dir or default_cache_dir()) / ".threads"
     use = EngineUse(threads=threads, settings=settings or {}, keep_threads=keep_threads)
+    backends = more.backends_meant(backends) if more is not None else backends
     wishes, excluded = wishes_of(backends, device), excluded or {}
     if FASTEST in backends:
         from edgeai.model.ranking import fastest_first  # it starts processes; a cold run has no use for it

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from edgeai.api.errors import ConfigError, EdgeaiError, PluginNotFound
-from edgeai.api.specs import BackendSpec
+from edgeai.api.errors import ConfigError, EdgeaiError, PluginError, PluginNotFound
+from edgeai.api.specs import LAST_RANK, BackendSpec
 from edgeai.hosting import PluginInfo
 from edgeai.model.steps import Breadcrumb, Step
-from edgeai.plugins import Plugin, Registry, find, load, load_from
-from edgeai.selection import AUTO, AUTO_ORDER, Offer, Wish
+from edgeai.plugins import Plugin, Registry, load_from
+from edgeai.resolving import Installed, rank_of
+from edgeai.selection import AUTO, FASTEST, Offer, Wish
 
 
 class Loader:
@@ -17,22 +18,11 @@ class Loader:
 
     def __init__(self, breadcrumb: Breadcrumb) -> None:
         self._breadcrumb = breadcrumb
-        self._found: tuple[PluginInfo, ...] | None = None
+        self.installed = Installed(self._load)
 
-    def load(self, name: str) -> Plugin:
-        """One plugin.
-
-        Raises:
-            PluginError: as ``edgeai.plugins.load``.
-        """
-        if self._found is None:
-            self._found = find()
-        match [info for info in self._found if info.name == name]:
-            case [info]:
-                with self._breadcrumb(Step("load", info)):
-                    return load_from(info)
-            case _:
-                return load(name)  # none or several: it says which, and what is near
+    def _load(self, info: PluginInfo) -> Plugin:
+        with self._breadcrumb(Step("load", info)):
+            return load_from(info)
 
     def registry(self, names: Iterable[str]) -> Registry:
         """Several plugins, all of which must load.
@@ -40,7 +30,21 @@ class Loader:
         Raises:
             PluginError: as ``load``; or ``PluginConflict`` between them.
         """
-        return Registry.of_plugins([self.load(name) for name in names])
+        return Registry.of_plugins([self.installed.load(name) for name in names])
+
+    def backends_meant(self, words: Sequence[str]) -> tuple[str, ...]:
+        """The backends that words of a command mean, by their own names; what means none stays, and is refused later.
+
+        Nothing is loaded for a backend that its plugin's metadata declares.
+        """
+        known = {AUTO, FASTEST, *(name for info in self.installed.infos for name in info.backends)}
+        return tuple(word if word in known else self._meant(word) for word in words)
+
+    def _meant(self, word: str) -> str:
+        try:
+            return self.installed.resolve("backend", word)[0].name
+        except PluginError:
+            return word
 
 
 class Offers:
@@ -51,8 +55,7 @@ class Offers:
     Args:
         wishes: best first.
         registry: plugins at hand.
-        loader: loads the plugin that has a backend's name when none at hand provides it; ``None``: nothing more
-            is loaded.
+        loader: finds and loads the plugin of a backend that none at hand provides; ``None``: nothing more is loaded.
         excluded: backends that must not be touched, and why.
         formats: those of the bundle's artifacts.
         breadcrumb: entered around loading and probing.
@@ -80,25 +83,38 @@ class Offers:
         """A backend that was offered, and the plugin it comes from."""
         return self._specs[backend]
 
-    def turns(self) -> list[tuple[str, tuple[Wish, ...]]]:
-        """Backends in the order they are tried, each with the wishes up to its own."""
+    def turns(self) -> Iterator[tuple[str, tuple[Wish, ...]]]:
+        """Backends in the order they are tried, each with the wishes up to its own; loaded no further than is read."""
         named = [wish.backend for wish in self._wishes if wish.backend != AUTO]
-        turns: list[tuple[str, tuple[Wish, ...]]] = []
         for index, wish in enumerate(self._wishes):
             so_far = tuple(self._wishes[: index + 1])
-            backends = [name for name in self._auto() if name not in named] if wish.backend == AUTO else [wish.backend]
-            turns += [(backend, so_far) for backend in backends]
-        return turns
+            names = (name for name in self._auto() if name not in named) if wish.backend == AUTO else [wish.backend]
+            for name in names:
+                yield name, so_far
 
-    def _auto(self) -> Sequence[str]:
-        known = AUTO_ORDER if self._loader is not None else [n for n in AUTO_ORDER if n in self._registry.backends]
-        return (*known, *sorted(set(self._registry.backends) - set(AUTO_ORDER)))
+    def _auto(self) -> Iterator[str]:
+        """By rank those at hand and those that metadata declares; then, once these are used up, all that is installed.
+
+        A plugin that declares nothing is so imported only where nothing else opens the model.
+        """
+        ranked = {name: rank_of(spec) for name, spec in self._registry.backends.items()}
+        installed = self._loader.installed if self._loader is not None else None
+        for name in dict.fromkeys(name for info in installed.infos for name in info.backends) if installed else ():
+            try:
+                ranked.setdefault(name, rank_of(self._find(name)[0]))
+            except EdgeaiError:  # said when its turn comes
+                ranked.setdefault(name, (LAST_RANK, name))
+        yield from sorted(ranked, key=lambda name: ranked[name])
+        if installed is not None:
+            yield from (spec.name for spec, _ in installed.every("backend") if spec.name not in ranked)
 
     def offer(self, backend: str, *, named: bool) -> Offer | None:
         """Load and probe one; ``None`` for one that nobody named and that is not installed."""
         if backend in self._excluded:
             # Not touched. It is taken to be fit, so that passing it over shows as a degradation.
-            return Offer(backend=backend, artifact_format=self._formats[0], devices=("any",), engine="any")
+            at_hand = self._registry.backends.get(backend)
+            rank = at_hand.rank if at_hand is not None else LAST_RANK
+            return Offer(backend=backend, artifact_format=self._formats[0], devices=("any",), engine="any", rank=rank)
         try:
             spec, info = self._find(backend)
         except PluginNotFound as error:
@@ -107,15 +123,18 @@ class Offers:
             return _no_offer(backend, error)
         self._specs[backend] = (spec, info)
         if spec.artifact_format not in self._formats:
-            return Offer(backend=backend, artifact_format=spec.artifact_format, devices=("any",), engine="any")
+            fits = spec.artifact_format
+            return Offer(backend=backend, artifact_format=fits, devices=("any",), engine="any", rank=spec.rank)
         with self._breadcrumb(Step("probe", info)):
             return _probed(spec)
 
     def _find(self, backend: str) -> tuple[BackendSpec, PluginInfo]:
-        """A backend of the plugins at hand, or else of the plugin that has its name."""
+        """A backend of the plugins at hand, or else of the plugin that provides it here."""
         registry = self._registry
         if backend not in registry.backends and self._loader is not None:
-            registry = self._loader.registry([backend])
+            spec, info = self._loader.installed.resolve("backend", backend)
+            assert isinstance(spec, BackendSpec)
+            return spec, info
         if backend not in registry.backends and backend in registry.faults:
             raise registry.faults[backend]  # most plugins carry the name of their backend
         spec = registry.spec("backend", backend)
@@ -141,7 +160,8 @@ def _probed(spec: BackendSpec) -> Offer:
         why = "" if devices and engine else spec.explain()
     except EdgeaiError as error:  # a backend whose probe raises breaks the contract; the next one is tried
         return _no_offer(spec.name, error, artifact_format=spec.artifact_format)
-    return Offer(backend=spec.name, artifact_format=spec.artifact_format, devices=devices, engine=engine, why=why)
+    fits, rank = spec.artifact_format, spec.rank
+    return Offer(backend=spec.name, artifact_format=fits, devices=devices, engine=engine, why=why, rank=rank)
 
 
 def _no_offer(backend: str, error: EdgeaiError, *, artifact_format: str = "") -> Offer:

@@ -114,7 +114,7 @@ class Opening:
         said: EdgeaiError = BackendUnavailable(
             "no backend is installed",
             code="backend.no-candidate",
-            remedy="install a backend's plugin, e.g. edgeai-tflite or edgeai-openvino",
+            remedy="install a plugin that provides one: `edgeai plugins list` says what is here",
         )
         for backend, wishes in self._offers.turns():
             offer = self._offers.offer(backend, named=any(wish.backend == backend for wish in wishes))

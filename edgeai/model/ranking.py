@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
 from edgeai.api.errors import ConfigError
+from edgeai.api.specs import BackendSpec
 from edgeai.bundle.reader import Bundle
 from edgeai.model.fastest import try_all
 from edgeai.model.loading import Loader
 from edgeai.model.opening import EngineUse
 from edgeai.model.steps import Breadcrumb, Step
-from edgeai.plugins import Registry, find
-from edgeai.selection import AUTO_ORDER, FASTEST, Wish
+from edgeai.plugins import Registry, Spec
+from edgeai.selection import FASTEST, Wish
 
 
 def fastest_first(
@@ -35,7 +36,7 @@ def fastest_first(
         backends: ``fastest`` and nothing else.
         device: only this one.
         registry: plugins at hand; all their backends are tried.
-        loader: whether more may be loaded: then those that edgeai knows are tried where they are installed.
+        loader: whether more may be loaded: then those of all installed plugins are tried too.
         use: the device's own plumbing; a number of threads there is the only one tried.
         keep: where the trials are kept.
         excluded: backends that must not be touched; they are wished for first, so that they are passed over aloud.
@@ -53,11 +54,16 @@ def fastest_first(
         )
     providers = {name: registry.provider(spec).name for name, spec in registry.backends.items()}
     if loader is not None:
-        installed = {info.name for info in find()}
-        providers = {name: name for name in AUTO_ORDER if name in installed} | providers
+        formats = {artifact.format for artifact in bundle.manifest.artifacts}
+        others = [item for item in loader.installed.every("backend") if _opens(item[0], formats)]
+        providers = {spec.name: info.name for spec, info in others} | providers
     tried = sorted((name, plugin) for name, plugin in providers.items() if name not in excluded)
     with breadcrumb(Step("measure")):
         found = try_all(bundle, tried, keep=keep, threads=use.threads, device=device, settings=use.settings).best()
     measured = {(trial.backend, trial.device, trial.artifact): trial.threads for trial in found}
     barred = tuple(Wish(backend=name) for name in sorted(providers.keys() & excluded.keys()))
     return (*barred, *(trial.wish for trial in found)), replace(use, measured=measured)
+
+
+def _opens(spec: Spec, formats: Set[str]) -> bool:
+    return isinstance(spec, BackendSpec) and spec.artifact_format in formats

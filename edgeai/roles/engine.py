@@ -14,7 +14,7 @@ from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.hosting import PluginInfo
 from edgeai.model import Breadcrumb, Model, Step, open_model
 from edgeai.plugins import Plugin, Registry, find, load, load_from
-from edgeai.selection import AUTO, AUTO_ORDER, FASTEST, NO_CANDIDATE
+from edgeai.selection import AUTO, FASTEST, NO_CANDIDATE
 from edgeai.spool import Quarantine, Station
 
 MEASURE_DEADLINE_S = 1800.0
@@ -111,16 +111,27 @@ def open_deployment(
         raise _for_want_of_leave(error, registry, opening.not_allowed, backends) from error
 
 
+def not_tried(model: Model, config: DeviceConfig, wished: Sequence[str]) -> list[str]:
+    """The allowed backends behind the one that opened: nobody asked them, and `edgeai status` should say so."""
+    allowed = [info for info in find() if info.name in config.plugins.allow]
+    declared = {name for info in allowed for name in info.backends}
+    there = declared | {info.name for info in allowed}
+    seen = {model.engine.backend, *(refusal.backend for refusal in model.choice.refusals)}
+    behind = [name for name in wished or sorted(declared) if name in there and name not in seen]
+    return [f"{name}: not tried, {model.engine.backend} comes first" for name in behind]
+
+
 def _for_want_of_leave(
-    error: BackendError, registry: Registry, not_allowed: Sequence[str], wished: Sequence[str]
+    error: BackendError, registry: Registry, not_allowed: Sequence[PluginInfo], wished: Sequence[str]
 ) -> EdgeaiError:
     """``error``, or that a backend is installed here and ``plugins.allow`` leaves it out.
 
-    Of a plugin that is not allowed nothing is loaded, so that only its name says which backend it provides.
+    Of a plugin that is not allowed nothing is loaded: its metadata says which backends it provides, or only its name.
     """
     if error.code != NO_CANDIDATE or not not_allowed:
         return error
-    likely = [name for name in _wishes(wished) if name in not_allowed]
+    is_any = _is_any(wished)
+    likely = [info.name for info in not_allowed if (info.backends if is_any else set(_provided(info)) & set(wished))]
     if likely:
         names = ", ".join(likely)
         return PluginError(
@@ -128,14 +139,20 @@ def _for_want_of_leave(
             code="plugin.not-allowed",
             remedy=f"add {names} to plugins.allow, once you trust it; or let the deployment use another backend",
         )
-    if any(name not in registry.backends and name not in registry.faults for name in _wishes(wished)):
-        error.remedy = f"{error.remedy}; or add its plugin to plugins.allow: not allowed are {', '.join(not_allowed)}"
+    if is_any or any(name not in registry.backends and name not in registry.faults for name in wished):
+        names = ", ".join(info.name for info in not_allowed)
+        error.remedy = f"{error.remedy}; or add its plugin to plugins.allow: not allowed are {names}"
     return error
 
 
-def _wishes(wished: Sequence[str]) -> Sequence[str]:
-    """The backends that are wished for by name, or may be taken where none is."""
-    return AUTO_ORDER if not wished or {AUTO, FASTEST} & set(wished) else wished
+def _is_any(wished: Sequence[str]) -> bool:
+    """Whether any backend may be taken."""
+    return not wished or bool({AUTO, FASTEST} & set(wished))
+
+
+def _provided(info: PluginInfo) -> tuple[str, ...]:
+    """The backends of a plugin that is not loaded: those that it declares; most that declare none carry its name."""
+    return info.backends or (info.name,)
 
 
 def _of_plugin(registry: Registry, plugin: str, wished: Sequence[str]) -> tuple[str, ...]:
@@ -157,7 +174,7 @@ class _Allowed:
 
     def __init__(self, note: Noter, quarantined: Sequence[Quarantine]) -> None:
         self.excluded: dict[str, str] = {}
-        self.not_allowed: tuple[str, ...] = ()
+        self.not_allowed: tuple[PluginInfo, ...] = ()
         """Plugins that are installed and that the profile does not allow."""
         self._note = note
         self._barred = {(item.plugin, item.version): item for item in quarantined}
@@ -169,9 +186,11 @@ class _Allowed:
         were not here.
         """
         installed = find()
-        self.not_allowed = tuple(sorted({info.name for info in installed} - set(names)))
+        self.not_allowed = tuple(info for info in installed if info.name not in names)
         plugins: list[Plugin] = []
-        faults: dict[str, EdgeaiError] = {name: _not_allowed(name) for name in self.not_allowed if name in wished}
+        faults: dict[str, EdgeaiError] = {
+            name: _not_allowed(info.name) for info in self.not_allowed for name in _provided(info) if name in wished
+        }
         for name in names:
             known = [info for info in installed if info.name == name]
             try:
@@ -179,7 +198,7 @@ class _Allowed:
                 plugins.append(self._load(known[0]) if len(known) == 1 else load(name))
             except PluginQuarantined as error:
                 faults[name] = error
-                plugins += [_stand_in(known[0], error)] if name in AUTO_ORDER else []
+                plugins += [_stand_in(known[0], error)] if known[0].backends else []
             except EdgeaiError as error:
                 faults[name] = error
         return Registry.of_plugins(plugins, faults=faults)
@@ -188,8 +207,7 @@ class _Allowed:
         held = self._barred.get((info.name, info.version))
         why = f"{info} is in quarantine since it failed at {held.step} ({held.cause})" if held else ""
         if held and held.step == "load":
-            # What it would have provided is known only of backends, whose plugins carry their name.
-            self.excluded[info.name] = why
+            self.excluded.update(dict.fromkeys(_provided(info), why))
             raise PluginQuarantined(why, remedy=_LIFT)
         with self._note(Step("load", info)):
             plugin = load_from(info)
@@ -204,10 +222,13 @@ def _not_allowed(name: str) -> PluginError:
 
 
 def _stand_in(info: PluginInfo, error: PluginQuarantined) -> Plugin:
-    """A backend that can only be passed over, so that a choice among all passes it over aloud."""
+    """Backends that can only be passed over, and first of all, so that a choice among all passes them over aloud."""
 
     def refuse(request: OpenRequest) -> Session:
         raise error
 
-    spec = BackendSpec(name=info.name, artifact_format="", probe=tuple, open=refuse, engine=str)
-    return Plugin(info=info, api=API_VERSION, backends=(spec,))
+    specs = [
+        BackendSpec(name=name, artifact_format="", probe=tuple, open=refuse, engine=str, rank=0)
+        for name in info.backends
+    ]
+    return Plugin(info=info, api=API_VERSION, backends=tuple(specs))

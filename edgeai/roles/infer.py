@@ -32,13 +32,12 @@ from edgeai.privacy import UidMask
 from edgeai.remedies import remedy_for
 from edgeai.roles import native
 from edgeai.roles.claims import Claims
-from edgeai.roles.engine import Noter, open_deployment
+from edgeai.roles.engine import Noter, not_tried, open_deployment
 from edgeai.roles.identities import Identities
 from edgeai.roles.on_disk import OnDisk, reopened
 from edgeai.roles.release import Release
 from edgeai.roles.shared import Shared
 from edgeai.roles.strikes import Strikes
-from edgeai.selection import AUTO_ORDER
 from edgeai.spool import Job, Note, Spool, read_note
 
 REOPEN_MIN_S = 5.0
@@ -182,13 +181,6 @@ class Worker:
         self._spool.lift(self._deployment.name)
         self._say_ready(self._model)
 
-    def _not_tried(self, model: Model) -> list[str]:
-        """The backends behind the one that opened: nobody asked them, and `edgeai status` should say so."""
-        wished = self._deployment.backends or AUTO_ORDER
-        seen = {model.engine.backend, *(refusal.backend for refusal in model.choice.refusals)}
-        allowed = [name for name in wished if name in self._config.plugins.allow and name not in seen]
-        return [f"{name}: not tried, {model.engine.backend} comes first" for name in allowed]
-
     def _not_opened(self, error: EdgeaiError) -> None:
         error.remedy = error.remedy or remedy_for(error.code)  # for the log, the hold and results alike
         self._running = ""  # what is on disk may cure it
@@ -209,7 +201,7 @@ class Worker:
         engine = model.engine
         facts = {"backend": engine.backend, "device": engine.device, "artifact": engine.artifact}
         why = "; ".join(model.degraded.because) if model.degraded else None
-        others = (*model.choice.why_not(), *self._not_tried(model))
+        others = (*model.choice.why_not(), *not_tried(model, self._config, self._deployment.backends))
         threads = model.threads.count if model.threads is not None else None
         more = {"threads": threads, "degraded": bool(why), "why": why, "others": others}
         self._ready = {**_named(self._reference), **facts, **more}

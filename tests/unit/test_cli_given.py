@@ -68,7 +68,10 @@ def test_a_backend_that_nobody_provides_is_a_mistake_of_the_command(
 ) -> None:
     data = [] if command[0] == "bench" else ["--data", tmp_path]
     status, said = call(command[0], *([make_bundle()] * len(command)), *data, "--backend", "tflight")
-    assert (status, "error[config.backend-missing]: no plugin named tflight" in said) == (2, True)
+    told = "error[config.backend-missing]: no installed plugin provides a backend called 'tflight'"
+    assert (status, told in said) == (2, True)
+    assert "did you mean 'tflite'" in said
+    assert "openvino" in said, "what there is"
 
 
 def test_a_bundle_comes_before_the_key_and_its_passphrase(call: Any, tmp_path: Path, cut: Path) -> None:

@@ -17,9 +17,13 @@ class Artifact:
     precision: str = "fp32"
 
 
-TFLITE = Offer(backend="tflite", artifact_format="tflite", devices=("CPU",), engine="ai-edge-litert 2.3.0")
-OPENVINO = Offer(backend="openvino", artifact_format="openvino", devices=("GPU.0", "CPU"), engine="openvino 2026.4")
-GPU = Offer(backend="gpu", artifact_format="savedmodel", devices=(), engine="tensorflow 2.21", why="no CUDA driver")
+TFLITE = Offer(backend="tflite", artifact_format="tflite", devices=("CPU",), engine="ai-edge-litert 2.3.0", rank=10)
+OPENVINO = Offer(
+    backend="openvino", artifact_format="openvino", devices=("GPU.0", "CPU"), engine="openvino 2026.4", rank=20
+)
+GPU = Offer(
+    backend="gpu", artifact_format="savedmodel", devices=(), engine="tensorflow 2.21", why="no CUDA driver", rank=30
+)
 ABSENT = Offer(backend="tflite", artifact_format="tflite", devices=(), why="No module named ai_edge_litert")
 OFFERS = (GPU, OPENVINO, TFLITE)
 ARTIFACTS = (Artifact("lite", "tflite"), Artifact("ir16", "openvino", "fp16"), Artifact("ir32", "openvino"))

@@ -125,6 +125,19 @@ class BackendConformance(StateRules):
             assert opening.outcome == "ModelRejected", f"{opening.what}: {opening.outcome}: {opening.message}"
             assert opening.message.strip(), f"{opening.what}: ModelRejected says nothing"
 
+    @since(1, 3)
+    def test_its_models_are_recognised_by_what_it_says_of_them(self, example: ArtifactExample, tmp_path: Path) -> None:
+        """``files``, where a spec has it, recognises a model of the format, and neither an empty file nor a folder."""
+        files = self.spec.files
+        if files is None:
+            pytest.skip("the spec says nothing of how its models look")
+        assert files.parts(example.path), f"{example.path.name} is not recognised as {files.called}"
+        other = tmp_path / "other.nothing"
+        other.write_bytes(b"")
+        assert not files.parts(other)
+        assert not files.parts(tmp_path)
+        assert not files.parts(tmp_path / f"missing{files.suffix}")
+
     # --- describing
 
     @since(1, 1)

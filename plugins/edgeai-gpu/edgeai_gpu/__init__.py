@@ -5,9 +5,9 @@ Importing this module imports no engine; each callable does when it is called.
 
 from __future__ import annotations
 
-from edgeai.api import BackendSpec, ConverterSpec, OptionSpec, hookimpl, late
+from edgeai.api import BackendSpec, ConverterSpec, ModelFiles, OptionSpec, hookimpl, late
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 
 BACKEND = BackendSpec(
     name="gpu",
@@ -33,6 +33,10 @@ BACKEND = BackendSpec(
         ),
     ),
     help="TensorFlow SavedModel with XLA on CUDA devices; on CPU only where a configuration names it.",
+    rank=30,
+    files=ModelFiles(called="a SavedModel folder", folder=("saved_model.pb", "variables", "assets")),
+    install="pip install edgeai-gpu",
+    libraries=("tensorflow",),
 )
 
 CONVERTER = ConverterSpec(
@@ -41,6 +45,7 @@ CONVERTER = ConverterSpec(
     precisions=("fp32", "fp16"),
     convert=late("edgeai_gpu.convert:convert", extra="edgeai-gpu[build]"),
     help="Keras to SavedModel; fp16 stores and computes in half precision between float32 borders.",
+    libraries=("tensorflow",),
 )
 
 

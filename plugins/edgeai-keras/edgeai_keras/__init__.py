@@ -5,10 +5,10 @@ Importing this module imports no Keras; each callable does when it is called.
 
 from __future__ import annotations
 
-from edgeai.api import BackendSpec, CompressorSpec, hookimpl, late
+from edgeai.api import BackendSpec, CompressorSpec, ModelFiles, hookimpl, late
 from edgeai_keras.specs import COMPRESSORS
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 
 BACKEND = BackendSpec(
     name="keras",
@@ -20,6 +20,15 @@ BACKEND = BackendSpec(
     describe=late("edgeai_keras.backend.opening:describe_tensors"),
     outline=late("edgeai_keras.backend.outlining:outline_of"),
     help="The .keras file itself on TensorFlow, for comparing artifacts with it on the build host.",
+    files=ModelFiles(
+        called="a .keras file",
+        suffix=".keras",
+        made_from=dict.fromkeys(
+            (".h5", ".hdf5"), "first make it one of Keras 3: python -m edgeai_keras.importing {name} {stem}.keras"
+        ),
+    ),
+    install="pip install edgeai-keras",
+    libraries=("keras", "tensorflow"),
 )
 
 

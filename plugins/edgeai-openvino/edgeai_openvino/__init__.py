@@ -5,9 +5,9 @@ Importing this module imports no engine; each callable does when it is called.
 
 from __future__ import annotations
 
-from edgeai.api import BackendSpec, ConverterSpec, OptionSpec, hookimpl, late
+from edgeai.api import BackendSpec, ConverterSpec, ModelFiles, OptionSpec, hookimpl, late
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 
 BACKEND = BackendSpec(
     name="openvino",
@@ -38,6 +38,15 @@ BACKEND = BackendSpec(
         ),
     ),
     help="OpenVINO IR on Intel CPUs, GPUs and NPUs (and other CPUs).",
+    rank=20,
+    files=ModelFiles(
+        called="an OpenVINO .xml",
+        suffix=".xml",
+        beside=(".bin",),
+        made_from={".onnx": "first make it an OpenVINO IR: ovc {name}; then edgeai pack {stem}.xml"},
+    ),
+    install="pip install edgeai-openvino openvino",
+    libraries=("openvino",),
 )
 
 CONVERTER = ConverterSpec(
@@ -86,6 +95,8 @@ CONVERTER = ConverterSpec(
         ),
     ),
     help="Keras to OpenVINO IR (.xml and .bin); inputs and outputs are float32 in every precision.",
+    first_try=("fp32", "fp16", "int8"),
+    libraries=("openvino", "nncf"),
 )
 
 

@@ -5,9 +5,9 @@ Importing this module imports no engine; each callable does when it is called.
 
 from __future__ import annotations
 
-from edgeai.api import BackendSpec, ConverterSpec, OptionSpec, hookimpl, late
+from edgeai.api import BackendSpec, ConverterSpec, ModelFiles, OptionSpec, hookimpl, late
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 
 BACKEND = BackendSpec(
     name="tflite",
@@ -39,6 +39,10 @@ BACKEND = BackendSpec(
         ),
     ),
     help="TensorFlow Lite models on the CPU, by LiteRT or by tflite-runtime.",
+    rank=10,
+    files=ModelFiles(called="a .tflite file", suffix=".tflite"),
+    install="pip install 'edgeai-tflite[litert]'",
+    libraries=("ai-edge-litert", "tflite-runtime"),
 )
 
 CONVERTER = ConverterSpec(
@@ -60,6 +64,8 @@ CONVERTER = ConverterSpec(
         ),
     ),
     help="Keras to TensorFlow Lite; inputs and outputs are float32 in every precision.",
+    first_try=("fp32", "fp16", "dynamic", "int8"),
+    libraries=("tensorflow", "litert-quantizer"),
 )
 
 

@@ -75,9 +75,9 @@ def command(
         if not _is_keras(path):
             check_bundle(path, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
-    check_words(split, backend, *(path for path, _ in sides if not _is_keras(path)))
+    meant = check_words(split, backend)
     check_writable(out)
-    wish = EngineWish(backend=backend, device=device, threads=threads)
+    wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
         samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), root, split)

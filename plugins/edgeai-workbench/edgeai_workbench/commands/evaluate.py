@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeai.api.errors import ConfigError
-from edgeai.cli.given import check_backends, check_bundle, given
+from edgeai.cli.given import check_bundle, given, meant_backends
 
 if TYPE_CHECKING:
     from edgeai_workbench.contenders import Contender
@@ -71,9 +71,9 @@ def command(
 
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
-    check_words(split, backend, bundle)
+    meant = check_words(split, backend)
     check_writable(out)
-    wish = EngineWish(backend=backend, device=device, threads=threads)
+    wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
         samples, source = samples_of(bundle, root, split)
@@ -90,13 +90,13 @@ def command(
         write_json(out, body)
 
 
-def check_words(split: str, backend: str, *bundles: Path) -> None:
-    """Refuse a split that no card has, and a backend that nobody provides."""
+def check_words(split: str, backend: str) -> str:
+    """Refuse a split that no card has, and a backend that nobody provides; its own name, where one is named."""
     from edgeai_workbench.contenders import SPLITS
 
     if split not in SPLITS:
         raise typer.BadParameter(f"one of {', '.join(SPLITS)}", param_hint="--split")
-    check_backends([backend], bundles)
+    return next((name for name, _ in meant_backends([backend])), "")
 
 
 def described(contender: Contender) -> dict[str, Any]:

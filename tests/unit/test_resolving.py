@@ -1,0 +1,267 @@
+"""A word for a backend, a task or a plugin means the same in every command, whoever made the plugin."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeai.api import ModelFiles, PluginConflict, PluginFault, PluginNotFound
+from edgeai.model import open_model
+from edgeai.plugins import Registry, find, load
+from edgeai.resolving import Installed, did_you_mean, words_for_backends
+from edgeai.testing.distributions import write_fake_backend, write_fake_distribution
+
+Make = Callable[..., Path]
+BACKENDS = """
+from edgeai.api import hookimpl
+from edgeai.testing import fakes
+from dataclasses import replace
+EDGEAI_API = (1, 3)
+@hookimpl
+def edgeai_backends():
+    return tuple(replace(fakes.backend(name), rank=rank) for name, rank in {names!r}.items())
+"""
+PARTS = """
+from edgeai.api import hookimpl
+from edgeai.testing import fake_parts
+EDGEAI_API = (1, 3)
+@hookimpl
+def edgeai_transforms():
+    return (fake_parts.transform("fake-subsample"),)
+@hookimpl
+def edgeai_tasks():
+    return (fake_parts.task("fake-classify"),)
+"""
+INFER = "import sys; from edgeai.cli.main import run; status = run(sys.argv[1:]);"
+INFER += "print(*sys.modules, file=sys.stderr); sys.exit(status)"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    write_fake_distribution(folder, name="acme-parts", module_source=PARTS)
+    return folder
+
+
+@pytest.fixture
+def plugin(site: Path) -> Callable[..., None]:
+    """Install a plugin with backends: name -> rank."""
+
+    def install(name: str, names: dict[str, int], *, declared: bool = False, plugin: str | None = None) -> None:
+        module = name.replace("-", "_")
+        info = write_fake_distribution(
+            site,
+            name=name,
+            module=module,
+            module_source=BACKENDS.format(names=names),
+            entry_points={plugin or name: module},
+        )
+        if declared:
+            lines = "".join(f"{backend} = {module}\n" for backend in names)
+            with (info / "entry_points.txt").open("a") as file:
+                file.write(f"\n[edgeai.backends]\n{lines}")
+
+    return install
+
+
+# --- what a word means --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("declared", [True, False])
+@pytest.mark.parametrize("word", ["acme-npu", "acme", "edgeai-acme-engine", "EDGEAI_ACME_ENGINE"])
+def test_a_backend_goes_by_its_name_its_plugins_or_its_distributions(plugin: Any, word: str, declared: bool) -> None:
+    plugin("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme", declared=declared)
+    spec, info = Installed().resolve("backend", word)
+    assert (spec.name, info.name) == ("acme-npu", "acme")
+
+
+def test_the_name_of_a_backend_comes_before_that_of_a_plugin(plugin: Any) -> None:
+    plugin("crossed-a", {"crossed-b": 1})
+    plugin("crossed-b", {"crossed-c": 1})
+    assert Installed().resolve("backend", "crossed-b")[1].name == "crossed-a"
+    assert Installed().resolve("backend", "crossed-a")[0].name == "crossed-b"
+
+
+def test_a_plugin_of_several_backends_means_none_of_them(plugin: Any) -> None:
+    plugin("acme-two", {"acme-fast": 1, "acme-small": 2})
+    with pytest.raises(PluginNotFound, match="acme-two provides several backends") as caught:
+        Installed().resolve("backend", "acme-two")
+    assert "acme-fast, acme-small" in (caught.value.remedy or "")
+    assert Installed().resolve("backend", "acme-small")[0].name == "acme-small"
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [("acme-np", "acme-npu"), ("ACME_NPU", "acme-npu"), ("acme", "acme-npu"), ("edgeai-acmee", "acme")],
+)
+def test_an_abbreviation_and_a_slip_are_refused_with_what_is_meant(plugin: Any, word: str, near: str) -> None:
+    plugin("edgeai-acme", {"acme-npu": 5, "other": 6}, plugin="whatever")
+    with pytest.raises(PluginNotFound, match="did you mean") as caught:
+        Installed().resolve("backend", word)
+    assert near in str(caught.value)
+    assert "acme-npu" in (caught.value.remedy or ""), "what there is"
+
+
+def test_of_what_is_like_nothing_nothing_is_guessed() -> None:
+    with pytest.raises(PluginNotFound) as caught:
+        Installed().resolve("backend", "zzzz")
+    assert "did you mean" not in str(caught.value)
+    with pytest.raises(PluginNotFound):
+        Installed().resolve("backend", "classify")  # a plugin that provides no backend
+
+
+def test_two_that_provide_one_name_are_both_named_unless_one_is_called_so(plugin: Any) -> None:
+    plugin("twin-a", {"twin": 1})
+    plugin("twin-b", {"twin": 1})
+    with pytest.raises(PluginConflict, match=r"twin-a.*twin-b"):
+        Installed().resolve("backend", "twin")
+    plugin("twin", {"twin": 1})
+    assert Installed().resolve("backend", "twin")[1].name == "twin"
+
+
+def test_one_that_does_not_load_is_named_and_stops_no_other(site: Path, plugin: Any) -> None:
+    write_fake_distribution(site, name="acme-broken", module_source="raise OSError('libacme.so.2')")
+    plugin("acme-sound", {"acme-npu": 1})
+    with pytest.raises(PluginFault, match=r"libacme\.so\.2"):
+        Installed().resolve("backend", "acme-broken")
+    installed = Installed()
+    assert "acme-npu" in [spec.name for spec, _ in installed.every("backend")]
+    assert list(installed.faults) == ["acme-broken"]
+    with pytest.raises(PluginNotFound, match=r"acme-broken.*libacme\.so\.2"):
+        installed.resolve("backend", "its-backend")
+
+
+@pytest.mark.parametrize("word", ["classify", "segment"])
+def test_tasks_and_converters_are_found_the_same_way(word: str) -> None:
+    assert Installed().resolve("task", word)[1].distribution == "edgeai-tasks"
+    assert Installed().resolve("converter", "edgeai-gpu")[0].name == "savedmodel"
+    with pytest.raises(PluginNotFound, match=f"did you mean '{word}'"):
+        Installed().resolve("task", f"{word}x")
+
+
+def test_a_plugin_goes_by_its_distribution_where_that_has_one(plugin: Any) -> None:
+    plugin("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme")
+    assert Installed().plugin_called("acme") == Installed().plugin_called("edgeai_acme_engine") == "acme"
+    with pytest.raises(PluginNotFound, match="several") as caught:
+        Installed().plugin_called("edgeai-tasks")
+    assert "classify, segment" in (caught.value.remedy or "")
+    with pytest.raises(PluginNotFound, match="did you mean 'acme'"):
+        Installed().plugin_called("edgeai-acme-engin")
+
+
+def test_what_people_call_an_engine_is_known_from_its_distribution() -> None:
+    plugins, also = words_for_backends(find())
+    assert plugins["tflite"] == "tflite"
+    assert also["litert"] == "tflite", "an extra of the distribution"
+    assert also["edgeai-openvino"] == "openvino"
+    assert "build" not in also
+
+
+def test_what_is_near_does_not_mind_how_it_is_written() -> None:
+    assert did_you_mean("OpenVINO", ["openvino"]) == "; did you mean 'openvino'?"
+    assert did_you_mean("", ["openvino"]) == ""
+    assert did_you_mean("litert", {"litert": "tflite"}) == "; did you mean 'tflite'?"
+
+
+# --- the rank of an engine ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_where_nobody_says_which_engine_an_own_one_and_a_foreign_one_go_by_rank(
+    plugin: Any, make_bundle: Make, declared: bool, tmp_path: Path
+) -> None:
+    plugin("acme-late", {"acme-late": 50}, declared=declared)
+    plugin("acme-early", {"acme-early": 3}, declared=declared)
+    with open_model(make_bundle(plugins=("acme-parts",)), cache_dir=tmp_path / "cache") as model:
+        assert model.engine.backend == "acme-early"
+
+
+def test_what_declares_nothing_is_imported_only_where_nothing_else_opens(
+    plugin: Any, make_bundle: Make, make_dicom: Make, tmp_path: Path
+) -> None:
+    plugin("acme-silent", {"acme-silent": 1})
+    plugin("acme-said", {"acme-said": 50}, declared=True)
+    words = ["infer", str(make_bundle(plugins=("acme-parts",))), str(make_dicom())]
+    done = subprocess.run([sys.executable, "-c", INFER, *words], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    modules = done.stderr.split()
+    assert "acme_said" in modules
+    assert "acme_silent" not in modules
+
+
+@pytest.mark.parametrize("words", [["--backend", "edgeai-acme-engine"], ["--backend", "acme"], []])
+def test_bench_and_infer_take_a_foreign_engine_by_any_of_its_names_and_by_none(
+    plugin: Any, make_bundle: Make, make_dicom: Make, words: list[str]
+) -> None:
+    plugin("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme")
+    bundle = make_bundle(plugins=("acme-parts",))
+    bench = [sys.executable, "-m", "edgeai", "bench", str(bundle), "--json", "--threads", "1", *words]
+    done = subprocess.run(bench, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert {trial["backend"] for trial in json.loads(done.stdout)["trials"]} == {"acme-npu"}
+    infer = [sys.executable, "-m", "edgeai", "infer", str(bundle), str(make_dicom()), "--json", *words]
+    done = subprocess.run(infer, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["engine"]["backend"] == "acme-npu"
+
+
+# --- what a spec says ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [
+        ("rank='first'", "rank 'first' is no whole number"),
+        ("rank=True", "rank True is no whole number"),
+        ("libraries='numpy'", "libraries is not a tuple of names"),
+        ("files='.acme'", "files is str, not ModelFiles"),
+        ("files=ModelFiles(called='an .acme file')", "not either a suffix or what its folder holds"),
+        ("files=ModelFiles(called='it', suffix='.a', folder=('b',))", "not either a suffix or what its folder holds"),
+        ("files=ModelFiles(called='it', suffix='acme')", "does not begin with a full stop"),
+    ],
+)
+def test_a_backend_that_says_nonsense_of_itself_is_not_registered(site: Path, facts: str, why: str) -> None:
+    source = (
+        "from edgeai.api import BackendSpec, ModelFiles, hookimpl\nEDGEAI_API = (1, 3)\n\n@hookimpl\n"
+        "def edgeai_backends():\n"
+        f"    return (BackendSpec(name='a', artifact_format='x', probe=tuple, open=print, engine=str, {facts}),)\n"
+    )
+    write_fake_distribution(site, name="acme-nonsense", module_source=source)
+    sys.modules.pop("acme_nonsense", None)
+    with pytest.raises(PluginFault, match=why):
+        load("acme-nonsense")
+
+
+def test_a_converter_tries_only_what_it_makes(site: Path) -> None:
+    source = (
+        "from edgeai.api import ConverterSpec, hookimpl\nEDGEAI_API = (1, 3)\n\n@hookimpl\ndef edgeai_converters():\n"
+        "    return (ConverterSpec(name='a', artifact_format='x', precisions=('fp32',), first_try=('int4',),"
+        " convert=print),)\n"
+    )
+    write_fake_distribution(site, name="acme-tries", module_source=source)
+    with pytest.raises(PluginFault, match="first_try has int4, which is not among precisions"):
+        load("acme-tries")
+
+
+def test_a_plugin_of_an_older_minor_says_none_of_it_and_serves(site: Path) -> None:
+    write_fake_backend(site, name="acme-older")
+    spec = load("acme-older").backends[0]
+    assert (spec.rank, spec.files, spec.install, spec.libraries) == (100, None, "", ())
+
+
+def test_our_own_backends_say_how_their_models_look() -> None:
+    registry = Registry.of(["tflite", "openvino", "gpu", "keras"])
+    assert not registry.faults
+    for spec in registry.backends.values():
+        assert isinstance(spec.files, ModelFiles)
+        assert spec.install.startswith("pip install ")
+        assert spec.libraries
