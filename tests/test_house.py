@@ -158,7 +158,6 @@ TASKS_BY_NAME = {
     "edgeai_workbench/commands/build.py": "what a first try takes when nobody says",
     "edgeai_workbench/commands/pack.py": "the same",
     "edgeai/config/tables.py": "an example in a description",
-    "edgeai/doctor/engines.py": "which command installs what is missing",
 }
 """Files of the core and of the workbench in which the name of a task may stand, and why."""
 
