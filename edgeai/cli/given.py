@@ -68,15 +68,6 @@ def meant_backends(words: Iterable[str]) -> list[tuple[str, str]]:
     return [_meant("backend", word, "config.backend-missing") for word in words if word]
 
 
-def meant_task(word: str) -> str:
-    """The task that a word means, by its own name.
-
-    Raises:
-        ConfigError: ``config.task-missing``: no installed plugin has it, or the one that should does not load.
-    """
-    return _meant("task", word, "config.task-missing")[0]
-
-
 def _meant(kind: str, word: str, code: str) -> tuple[str, str]:
     from edgeai.resolving import Installed
 
@@ -87,4 +78,4 @@ def _meant(kind: str, word: str, code: str) -> tuple[str, str]:
     return spec.name, info.name
 
 
-__all__ = ["check_bundle", "given", "meant_backends", "meant_task", "refuse_unused"]
+__all__ = ["check_bundle", "given", "meant_backends", "refuse_unused"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import ConfigError
-from edgeai.cli.bench import _backends
+from edgeai.cli.given import meant_backends
 from edgeai.cli.main import run
 
 
@@ -94,7 +94,7 @@ def test_a_card_without_such_options_is_read(tmp_path: Path, command: str, capsy
 
 def test_a_backend_that_is_not_installed_is_refused_with_those_that_are_backends() -> None:
     with pytest.raises(ConfigError) as caught:
-        _backends(["no-such-backend"])
+        meant_backends(["no-such-backend"])
     assert caught.value.code == "config.backend-missing"
     assert "tflite" in str(caught.value.remedy)
     assert not re.search(r"classify|mqtt|transforms", str(caught.value.remedy)), "no engine is one of these"

@@ -272,9 +272,9 @@ def test_a_self_test_with_a_certificate_that_is_none(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_is_not_installed() -> None:
-    from edgeai.cli.bench import _backends
+    from edgeai.cli.given import meant_backends
 
-    assert code_of(lambda: _backends(["no-such-backend"]), ConfigError) == "config.backend-missing"
+    assert code_of(lambda: meant_backends(["no-such-backend"]), ConfigError) == "config.backend-missing"
 
 
 def test_a_demo_without_its_files_or_its_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
