@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,18 @@ INFER += "print(*sys.modules, file=sys.stderr); sys.exit(status)"
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of distributions, whose modules are forgotten afterwards."""
+    before = set(sys.modules)
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", str(folder))
     write_fake_distribution(folder, name="acme-parts", module_source=PARTS)
-    return folder
+    yield folder
+    ours = ("acme", "crossed", "twin", "edgeai_acme")
+    for module in {name for name in sys.modules if name.startswith(ours)} - before:
+        del sys.modules[module]
 
 
 @pytest.fixture
@@ -236,7 +241,6 @@ def test_a_backend_that_says_nonsense_of_itself_is_not_registered(site: Path, fa
         f"    return (BackendSpec(name='a', artifact_format='x', probe=tuple, open=print, engine=str, {facts}),)\n"
     )
     write_fake_distribution(site, name="acme-nonsense", module_source=source)
-    sys.modules.pop("acme_nonsense", None)
     with pytest.raises(PluginFault, match=why):
         load("acme-nonsense")
 
