@@ -101,6 +101,7 @@ _BUNDLE: Final = (
     "config.card-metric-unknown",
     "config.card-column-unknown",
     "config.card-gate-direction",
+    "config.card-choice",
     "config.golden-missing",
     "config.golden-stale",
     "config.golden-invalid",

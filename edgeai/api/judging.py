@@ -376,6 +376,20 @@ class Judge(Protocol):
         """Name -> value of what the judge itself can tell samples apart by (``size`` -> ``small``)."""
         return {}
 
+    def choose(self, cases: Sequence[Case], outputs: Sequence[Tensors], wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Options of the task that these samples choose (a temperature, thresholds); nothing by default. Since 1.3.
+
+        Args:
+            cases: whose truth is known, and which chose no weight of the model that answered for them.
+            outputs: what it gave for each, as ``answer`` is given them.
+            wish: ``options`` of the card's ``[choice]``.
+
+        Raises:
+            ConfigError: ``config.card-choice``: a wish that the task does not have.
+            DataRejected: ``data.fold-few``: so few samples do not determine it.
+        """
+        return {}
+
     def pictures(
         self, cases: Sequence[Case], answers: Mapping[str, Sequence[Answer]], ships: Collection[str]
     ) -> Sequence[Drawing]:

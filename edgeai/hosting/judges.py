@@ -28,8 +28,14 @@ class HostedJudge:
         self.targets = hosted_call(info, f"{step}: targets", judge.targets)
         self.stratum = hosted_call(info, f"{step}: stratum", judge.stratum)
         self.subgroups = hosted_call(info, f"{step}: subgroups", judge.subgroups)
+        self.choose = hosted_call(info, f"{step}: choose", getattr(judge, "choose", _nothing))
         self.judged = _judged(info, step, judge)
         self.pictures = _pictures(info, f"{step}: pictures", judge)
+
+
+def _nothing(*args: Any) -> Mapping[str, Any]:
+    """What a judge of before 1.3 chooses."""
+    return {}
 
 
 def hosted_judge(info: PluginInfo, step: str, judge: Any) -> Judge:

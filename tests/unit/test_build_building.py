@@ -378,6 +378,46 @@ def test_a_decision_that_five_samples_cannot_show_says_how_many_could(
     assert not list((tmp_path / "dist").glob("*.edgeai"))
 
 
+CHOICE = """\
+[choice]
+on = "validation"
+options = { temperature = true }
+"""
+
+
+def test_a_temperature_that_validation_chose_is_in_the_bundle_with_what_chose_it(
+    made: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(SPLITS, "train", range(8))
+    monkeypatch.setitem(SPLITS, "validation", range(8, 19))
+    command = _split(made, folder, tmp_path / "data", gates=CHOICE)
+    assert run(command) == 2
+    assert "error[build.choice]" in capfd.readouterr().err
+    chosen = ["train", str(folder), "--data", str(tmp_path / "data"), "--choose"]
+    assert run(chosen) == 0
+    assert "Chosen on validation (22 samples of 22 groups): temperature" in capfd.readouterr().out
+    assert run(command) == 0
+    bundle = open_bundle(tmp_path / "dist" / "stripes-0.1.0.edgeai", cache_dir=tmp_path / "cache")
+    assert (bundle.root / "choice.json").read_bytes() == (folder / "choice.json").read_bytes()
+    temperature = json.loads((bundle.root / "choice.json").read_text())["chosen"]["temperature"]
+    assert bundle.manifest.task.options["temperature"] == temperature != 1.0
+    table = tmp_path / "data" / "validation.csv"  # other samples than those that chose
+    table.write_text(table.read_text().replace("lying/18.png,lying\n", ""))
+    assert run(command) == 2
+    assert "chosen on other samples" in " ".join(capfd.readouterr().err.split())
+
+
+def test_few_validation_samples_choose_nothing(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _split(made, folder, tmp_path / "data", gates=CHOICE)
+    before = (folder / "model.toml").read_text()
+    assert run(["train", str(folder), "--data", str(tmp_path / "data"), "--choose"]) != 0
+    assert "error[data.fold-few]" in capfd.readouterr().err
+    assert (folder / "model.toml").read_text() == before
+    assert not (folder / "choice.json").exists()
+
+
 def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

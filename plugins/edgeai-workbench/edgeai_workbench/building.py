@@ -10,6 +10,8 @@ import msgspec
 
 from edgeai.api import ConfigError, ConversionFailed, GateFailed
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
+from edgeai_workbench.choosing import hold_choice_of
+from edgeai_workbench.chosen import hold_choice
 from edgeai_workbench.comparison import Comparison, compare, judged_digests
 from edgeai_workbench.confirming import confirm
 from edgeai_workbench.dataset import digest
@@ -64,8 +66,10 @@ def build_card(
     """
     card = read_card(folder)
     _refuse_foreign(card, folder)
+    hold_choice(card, folder)
     golden_of(card, folder)  # what the card lacks is said before samples are read
     shop = open_workshop(card, folder, data, progress=progress)
+    hold_choice_of(shop)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
     found = compare(shop, _wanted(card, models), made, progress=progress)

@@ -20,6 +20,7 @@ from edgeai.api.tensors import DTYPES
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
 from edgeai.config.words import not_toml
 from edgeai_workbench.card_words import mistakes
+from edgeai_workbench.choice_keys import Choice
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.splits import Dataset
 from edgeai_workbench.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
@@ -197,6 +198,7 @@ class Card(Table):
     recipes: tuple[Recipe, ...] = Field(strict=False, min_length=1)
     data: tuple[Data, ...] = Field(strict=False, min_length=1)
     dataset: Dataset | None = None
+    choice: Choice | None = None
     calibration: Calibration = Calibration()
     training: Training
     gates: Gates = Gates()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic_core import PydanticUndefined
 
-from edgeai_workbench import card, gate_keys, splits
+from edgeai_workbench import card, choice_keys, gate_keys, splits
 from edgeai_workbench.tables import Table
 
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
@@ -31,6 +31,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[[data]]`", card.Data),
     ("`[dataset]`", splits.Dataset),
     ("`[dataset.train]`, `.validation`, `.test` and `.external`", splits.Split),
+    ("`[choice]`", choice_keys.Choice),
     ("`[calibration]`", card.Calibration),
     ("`[training]`", card.Training),
     ("`[gates]`", gate_keys.Gates),

@@ -25,6 +25,7 @@ from edgeai_workbench.agreement import Agreement, measure
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import PLUGINS, files_of, format_of
 from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_card
+from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
@@ -92,6 +93,7 @@ def pack_card(
         BundleRejected: contents that no bundle may have.
     """
     card = read_card(folder)
+    hold_choice(card, folder)
     registry = registry_of(card)
     models = models_of(card, folder, registry, progress=progress)
     made = [
@@ -260,6 +262,8 @@ def _write(
             _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
         if OPENINGS not in card.attachments and (folder / OPENINGS).is_file():
             _attach(folder / OPENINGS, Path(staging) / OPENINGS)
+        if CHOICE not in card.attachments and card.choice is not None:
+            _attach(folder / CHOICE, Path(staging) / CHOICE)
         evidence = evidence_for(card, folder, artifacts)
         if evidence is not None and EVIDENCE_NAME not in card.attachments:
             _attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)

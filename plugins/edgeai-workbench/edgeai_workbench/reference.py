@@ -7,6 +7,7 @@ A script says which network, for how long and how fast it learns; everything els
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgeai.pipeline import Pipeline
 from edgeai_workbench import pictures
 from edgeai_workbench.card import Card, file_digest, read_card
 from edgeai_workbench.evaluation import Scores, answer, score
+from edgeai_workbench.folds import OUT_OF_FOLD, write
 from edgeai_workbench.golden import Golden, write_golden
 from edgeai_workbench.prepared import Prepared, batches
 from edgeai_workbench.training import RESULT
@@ -93,8 +95,10 @@ class Reference:
         Args:
             folds: (places in the training table, what the model answers for them).
         """
-        values = []
-        for number, (places, outputs) in enumerate(folds, start=1):
+        values, kept = [], list(folds)
+        if file := os.environ.get(OUT_OF_FOLD):
+            write(Path(file), kept)
+        for number, (places, outputs) in enumerate(kept, start=1):
             given = iter(range(len(places)))
             scores = self._scores(self.train.at(places), _read_out(outputs, given))
             values.append(scores[scores.main].value)

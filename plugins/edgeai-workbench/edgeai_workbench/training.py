@@ -22,9 +22,13 @@ from pathlib import Path
 
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.process import for_a_child
-from edgeai_workbench.card import CARD_NAME, Card, file_digest, read_card
+from edgeai_workbench.card import CARD_NAME, Card, check_model, file_digest, read_card
+from edgeai_workbench.choice_keys import FOLDS
+from edgeai_workbench.choosing import Chooser
+from edgeai_workbench.chosen import wanted_of
 from edgeai_workbench.dataset import digest, read_splits
 from edgeai_workbench.extra import needed
+from edgeai_workbench.folds import OUT_OF_FOLD
 from edgeai_workbench.golden import Golden, read_golden
 from edgeai_workbench.judges import judge_by_plugins
 from edgeai_workbench.repetition import Recorded, processor, repetition
@@ -70,6 +74,8 @@ class Trained:
     repeated: str = ""
     resumed: str = ""
     """Whether an interrupted training was gone on with, or not, and why; empty where none was interrupted."""
+    chosen: str = ""
+    """What was chosen as the card's ``[choice]`` asks, and on which samples."""
 
 
 def check_recipe(folder: Path) -> Card:
@@ -107,6 +113,7 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     script = folder / SCRIPT
     found = _data_digest(card, data, folds, progress)
     needed("tomlkit")
+    chooser = _chooser(card, folder, data, progress) if card.choice is not None and not folds else None
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
     model = folder / card.model
     old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
@@ -114,9 +121,7 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     if resumed:
         progress(resumed)
     results = _run(script, options, progress, state)
-    shutil.rmtree(state, ignore_errors=True)
-    with suppress(OSError):  # a cross-validation's may be there
-        state.parent.rmdir()
+    _clear(state)
     if folds:
         digest_now = file_digest(model) if model.is_file() else ""
         return Trained(model=model, digest=digest_now, results=results, resumed=resumed)
@@ -124,7 +129,46 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
         raise EdgeaiError(f"{SCRIPT} ended well, and wrote no {card.model}", code="build.training-failed")
     record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment(), processor=processor())
     repeated = repetition(old, _recorded(read_card(folder), folder)) if old else ""
-    return Trained(model=model, digest=file_digest(model), results=results, repeated=repeated, resumed=resumed)
+    chosen = str(chooser.finish()) if chooser else ""
+    return Trained(
+        model=model, digest=file_digest(model), results=results, repeated=repeated, resumed=resumed, chosen=chosen
+    )
+
+
+def choose(folder: Path, data: Path, *, progress: Callable[[str], None] = lambda step: None) -> str:
+    """Choose what the card's ``[choice]`` asks for, for the weights that there are; what was chosen, in a sentence.
+
+    Raises:
+        ConfigError: the card, or its model; ``build.choice``, ``config.card-choice``.
+        DataRejected: samples that cannot be used, or folds that are none.
+        EdgeaiError: ``build.training-failed``, of a fold.
+    """
+    card = read_card(folder)
+    if wanted_of(card).on == FOLDS:
+        check_recipe(folder)
+    check_model(card, folder)
+    _data_digest(card, data, 0, progress)
+    needed("tomlkit")
+    return str(_chooser(card, folder, data, progress).finish())
+
+
+def _chooser(card: Card, folder: Path, data: Path, progress: Callable[[str], None]) -> Chooser:
+    def cross_validate(folds: int, file: Path) -> None:
+        found = _data_digest(card, data, folds, progress)
+        state, resumed = begin_state(folder, _facts(card, folder, data, found), folds=folds)
+        if resumed:
+            progress(resumed)
+        options = ["--data", str(data.resolve()), "--cross-validate", str(folds)]
+        _run(folder / SCRIPT, options, progress, state, {OUT_OF_FOLD: str(file)})
+        _clear(state)
+
+    return Chooser(card, folder, data, cross_validate=cross_validate, progress=progress)
+
+
+def _clear(state: Path) -> None:
+    shutil.rmtree(state, ignore_errors=True)
+    with suppress(OSError):  # another training's may be there
+        state.parent.rmdir()
 
 
 def _facts(card: Card, folder: Path, data: Path, digest_of_data: str | None) -> dict[str, str]:
@@ -228,7 +272,13 @@ def _folds(why: str, remedy: str) -> ConfigError:
     return ConfigError(why, code="build.folds", remedy=remedy)
 
 
-def _run(script: Path, options: list[str], progress: Callable[[str], None], state: Path) -> tuple[str, ...]:
+def _run(
+    script: Path,
+    options: list[str],
+    progress: Callable[[str], None],
+    state: Path,
+    more: Mapping[str, str] | None = None,
+) -> tuple[str, ...]:
     results: list[str] = []
     tail: deque[str] = deque(maxlen=_TAIL)
     with subprocess.Popen(
@@ -237,7 +287,7 @@ def _run(script: Path, options: list[str], progress: Callable[[str], None], stat
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env=for_a_child({**_QUIET, **os.environ, STATE: str(state.resolve())}),
+        env=for_a_child({**_QUIET, **os.environ, STATE: str(state.resolve()), **(more or {})}),
     ) as process:
         assert process.stdout is not None
         try:

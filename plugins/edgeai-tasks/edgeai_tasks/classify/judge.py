@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
+from edgeai_tasks.classify.choosing import chosen
 from edgeai_tasks.classify.figures import Classified, operating_point
 from edgeai_tasks.classify.options import ClassifyOptions
 from edgeai_tasks.classify.pictures import Named, drawings, worst_cases
@@ -62,6 +64,7 @@ class ClassifyJudge(Judge):
     main = ("auc_roc", "accuracy")
 
     def __init__(self, options: ClassifyOptions, output: TensorSpec) -> None:
+        self._options = options
         self._mode = options.mode
         self._temperature = options.temperature
         self._all_listed = not options.top_k
@@ -148,6 +151,14 @@ class ClassifyJudge(Judge):
             point=lambda name: _point(classified, name),
             reliability=lambda: reliability(classified, self._temperature) if self._all_listed else (),
         )
+
+    def choose(self, cases: Sequence[Case], outputs: Sequence[Tensors], wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``temperature`` and ``thresholds``; see the README."""
+        asked = self.labels[-1:] if self._mode == "binary" else self.labels
+        truth = np.array([[label in case.truth.names for label in asked] for case in cases], bool)
+        given = np.stack([np.asarray(each[self._output.name], np.float64).reshape(-1) for each in outputs])
+        values = self._options.scale * (given - self._options.zero_point)
+        return chosen(truth, values, self._options, wish)
 
     def pictures(
         self, cases: Sequence[Case], answers: Mapping[str, Sequence[Stated]], ships: Collection[str]

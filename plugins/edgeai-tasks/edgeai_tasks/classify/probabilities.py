@@ -34,10 +34,18 @@ def probabilities(values: Values, options: ClassifyOptions) -> Values:
         given = np.clip(values, 0.0, 1.0)
         if temperature == 1.0:
             return given
-        safe = np.clip(given, _LEAST, 1.0 - _LEAST)
-        values = np.log(safe) if exclusive else np.log(safe) - np.log1p(-safe)
+        values = logits_of(given, options)
     logits = values / temperature
     return _softmax(logits) if exclusive else _sigmoid(logits)
+
+
+def logits_of(values: Values, options: ClassifyOptions) -> Values:
+    """What a temperature divides, of values of any shape."""
+    if options.activation != "none":
+        return values
+    safe = np.clip(values, _LEAST, 1.0 - _LEAST)
+    logits: Values = np.log(safe)
+    return logits if options.mode == "multi-class" else logits - np.log1p(-safe)
 
 
 def _check(values: Values, *, exclusive: bool) -> None:

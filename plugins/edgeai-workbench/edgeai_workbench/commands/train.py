@@ -20,6 +20,9 @@ def command(
         int,
         typer.Option("--cross-validate", metavar="K", min=0, help="Judge the recipe by K folds; nothing is written."),
     ] = 0,
+    choose: Annotated[
+        bool, typer.Option("--choose", help="Choose anew what the card's [choice] asks for; the weights stay.")
+    ] = False,
 ) -> None:
     """Run a card's train.py on the data, and record in the card what came of it.
 
@@ -34,13 +37,24 @@ def command(
 
     With --cross-validate, K models are trained, each judged on the groups that it never saw.
 
+    Where the card has a [choice], options of its task (temperature, thresholds) are chosen by what models say of folds
+    of train that they never saw, or by validation; they go into [task.options], and choice.json says what chose them.
+    --choose does that alone.
+
     Exit status: 0 when trained; 2 when the card or the command cannot be used; 1 otherwise.
     """
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.training import check_recipe, train
+    from edgeai_workbench.training import choose as choose_again
 
-    check_recipe(card_folder)
+    if not choose:
+        check_recipe(card_folder)
     root = given(data, "--data", "a card is trained on its samples, so say where they are")
+    if choose:
+        with progress_line() as progress:
+            told = choose_again(card_folder, root, progress=progress)
+        typer.echo(told)
+        return
     with progress_line() as progress:
         trained = train(card_folder, root, folds=cross_validate, progress=progress)
     if trained.resumed:
@@ -49,5 +63,7 @@ def command(
         typer.echo(line)
     if trained.repeated:
         typer.echo(trained.repeated)
+    if trained.chosen:
+        typer.echo(trained.chosen)
     if not cross_validate:
         typer.echo(f"{trained.model}: {trained.model.stat().st_size} bytes, {trained.digest}")

@@ -1,0 +1,155 @@
+"""What a card's ``[choice]`` asks for: options of the task, chosen on samples that no weight was trained on.
+
+Small data has none to spare. So train is split into folds that no group crosses, a model is trained without each, and
+what all say of the fold that they never saw chooses the temperature and the thresholds of the one that ships, which is
+trained on all of train. ``choice.json`` beside the card, and in the bundle, says what chose, on which samples.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+
+from edgeai.api import ConfigError, OpenRequest, TaskRequest, Tensors
+from edgeai_workbench.card import CARD_NAME, Card, file_digest
+from edgeai_workbench.choice_keys import FOLDS
+from edgeai_workbench.chosen import CHOICE, Chosen, hold_choice, stale_choice, wanted_of
+from edgeai_workbench.dataset import digest
+from edgeai_workbench.extra import needed
+from edgeai_workbench.folds import check_strata, gathered, named_strata
+from edgeai_workbench.judges import judge_of
+from edgeai_workbench.prepared import Prepared
+from edgeai_workbench.workshop import Workshop, open_workshop
+
+
+class Chooser:
+    """Chooses for one card, in two steps: what the folds say comes before the training of the model that ships.
+
+    Args:
+        card: with a ``[choice]``.
+        folder: of the card.
+        data: where its tables are.
+        cross_validate: trains so many folds' models and writes what they say of the samples that they never saw
+            (``folds.write``) into the file.
+
+    Raises:
+        ConfigError, DataRejected: as ``open_workshop``; ``data.fold-label``: a label that does not fill the folds.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        folder: Path,
+        data: Path,
+        *,
+        cross_validate: Callable[[int, Path], None],
+        progress: Callable[[str], None],
+    ) -> None:
+        self._card, self._folder = card, folder
+        self._choice = wanted_of(card)
+        self._shop = open_workshop(card, folder, data, progress=progress)
+        on_folds = self._choice.on == FOLDS
+        samples = self._shop.train if on_folds else self._shop.validation
+        assert samples is not None
+        self._samples: Prepared = samples
+        self._strata = named_strata(samples)
+        self._outputs: Sequence[Tensors] | None = None
+        if on_folds:
+            groups = [sample.group for sample in samples.samples]
+            check_strata(self._strata, groups, self._choice.folds)
+            progress(f"{self._choice.folds} folds, to choose {' and '.join(self._choice.options)}")
+            with TemporaryDirectory(prefix="edgeai-folds-") as name:
+                file = Path(name) / "answers.npz"
+                cross_validate(self._choice.folds, file)
+                self._outputs = gathered(file, groups, self._strata, self._choice.folds)
+            self._options()  # what the folds cannot choose is said before the long training
+
+    def finish(self) -> Chosen:
+        """Choose for the model that is there now, and write it down: ``choice.json``, and the card's task options.
+
+        Raises:
+            ConfigError: ``config.card-choice``: the task cannot choose that.
+            DataRejected: ``data.fold-few``: the samples do not determine it.
+        """
+        chosen = Chosen(
+            on=self._choice.on,
+            folds=self._choice.folds if self._choice.on == FOLDS else 0,
+            samples=len(self._samples),
+            groups=len({sample.group for sample in self._samples.samples}),
+            strata=dict(sorted(Counter(self._strata).items())),
+            data=digest(self._samples.samples, self._shop.judge),
+            model=file_digest(self._folder / self._card.model),
+            asked=self._choice.options,
+            chosen=self._options(),
+        )
+        _record(self._folder / CARD_NAME, chosen.chosen)
+        body = msgspec.json.format(msgspec.json.encode(chosen, order="sorted"), indent=2)
+        (self._folder / CHOICE).write_bytes(body + b"\n")
+        return chosen
+
+    def _options(self) -> dict[str, Any]:
+        outputs = self._outputs if self._outputs is not None else self._of_model()
+        judge, card = self._shop.judge, self._card
+        chosen = dict(judge.choose(self._samples.cases(), outputs, self._choice.options))
+        if not chosen:
+            raise ConfigError(
+                f"task {card.task.name} chooses none of {', '.join(self._choice.options)}",
+                code="config.card-choice",
+                remedy="take [choice] out of the card; the task's README says what it can choose",
+            )
+        merged = card.task.model_copy(update={"options": {**card.task.options, **chosen}})
+        self._shop.registry.tasks[card.task.name].build(
+            TaskRequest(options=merged.options, outputs=self._shop.outputs)
+        )  # the task refuses what it cannot take before the card says it
+        judge_of(self._shop.registry, merged, self._shop.outputs)
+        return chosen
+
+    def _of_model(self) -> list[Tensors]:
+        """What the model that ships says of each sample."""
+        shop = self._shop
+        request = OpenRequest(
+            artifact=self._folder / self._card.model, device="CPU", inputs=shop.inputs, outputs=shop.outputs
+        )
+        with closing(shop.registry.backends["keras"].open(request)) as session:
+            inputs = self._samples.inputs
+            return [
+                session.run({name: values[place : place + 1] for name, values in inputs.items()})
+                for place in range(len(self._samples))
+            ]
+
+
+def hold_choice_of(shop: Workshop) -> None:
+    """Nothing, where the samples that chose are those that there are.
+
+    Raises:
+        ConfigError: ``build.choice``; as ``hold_choice``.
+    """
+    chosen = hold_choice(shop.card, shop.folder)
+    if chosen is None:
+        return
+    samples = shop.train if chosen.on == FOLDS else shop.validation
+    if samples is not None and digest(samples.samples, shop.judge) != chosen.data:
+        raise stale_choice(f"{shop.card.name}: {CHOICE} was chosen on other samples than --data has")
+
+
+def _record(card: Path, options: Mapping[str, Any]) -> None:
+    """Write the options into ``[task.options]`` of a ``model.toml``; all else stays as it was written."""
+    tomlkit = needed("tomlkit")
+    document = tomlkit.parse(card.read_text(encoding="utf-8"))
+    task = document["task"]
+    if "options" not in task:
+        task["options"] = tomlkit.inline_table() if isinstance(task, tomlkit.items.InlineTable) else tomlkit.table()
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            table = tomlkit.inline_table()
+            table.update(dict(value))
+            task["options"][name] = table
+        else:
+            task["options"][name] = value
+    card.write_text(tomlkit.dumps(document), encoding="utf-8")
