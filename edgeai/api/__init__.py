@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Infer,
         Objective,
     )
+    from edgeai.api.drawing import Curve, Drawing, Grid, Mark, Outline, Panel, Plane, Polyline
     from edgeai.api.errors import (
         BackendError,
         BackendUnavailable,
@@ -88,19 +89,11 @@ if TYPE_CHECKING:
         Cells,
         Column,
         CrossTable,
-        Curve,
-        Drawing,
         Figure,
         Flags,
-        Grid,
         Judge,
         Judged,
-        Mark,
-        Outline,
-        Panel,
         PictureFile,
-        Plane,
-        Polyline,
         Reals,
         Share,
         Truth,
@@ -303,7 +296,7 @@ __all__ = [
 ]
 
 _WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports")
-_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "reliability", "judging")
+_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "reliability", "drawing", "judging")
 
 
 def __getattr__(name: str) -> object:
