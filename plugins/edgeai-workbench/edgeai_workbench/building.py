@@ -66,10 +66,7 @@ def build_card(
     """
     card = read_card(folder)
     _refuse_foreign(card, folder)
-    hold_choice(card, folder)
-    golden_of(card, folder)  # what the card lacks is said before samples are read
-    shop = open_workshop(card, folder, data, progress=progress)
-    hold_choice_of(shop)
+    shop = _opened(card, folder, data, progress)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
     found = compare(shop, _wanted(card, models), made, progress=progress)
@@ -106,6 +103,15 @@ def build_card(
 def _digest(shop: Workshop) -> str:
     assert shop.validation is not None
     return digest(shop.validation.samples, shop.judge)
+
+
+def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> Workshop:
+    """The card with its samples; what it lacks is said before these are read."""
+    hold_choice(card, folder)
+    golden_of(card, folder)
+    shop = open_workshop(card, folder, data, progress=progress)
+    hold_choice_of(shop)
+    return shop
 
 
 def _shortly(error: ConversionFailed, most: int = 200) -> str:
