@@ -205,8 +205,8 @@ def _built(index: int, step: StepLike, transforms: Mapping[str, TransformSpec]) 
 def _named(name: str, error: Exception) -> EdgeaiError:
     """What a step raised, beginning with the step's name; what is not ours as ``PluginFault``."""
     if isinstance(error, EdgeaiError):
-        said = str(error).removeprefix(f"{name.rpartition(' ')[2]}: ")
-        return type(error)(f"{name}: {said}", code=error.code, remedy=error.remedy)
+        reason = str(error).removeprefix(f"{name.rpartition(' ')[2]}: ")
+        return type(error)(f"{name}: {reason}", code=error.code, remedy=error.remedy)
     if isinstance(error, MemoryError):
         return TransformFailed(f"{name}: out of memory", code="transform.memory")
     return PluginFault(f"{name}: {type(error).__name__}: {error}")

@@ -99,7 +99,7 @@ def find(group: str = ENTRY_POINT_GROUP) -> tuple[PluginInfo, ...]:
     A name that two distributions claim appears twice: ``load`` refuses it. A distribution whose
     metadata cannot be read is passed over, as pip itself does.
     """
-    found: set[PluginInfo] = set()
+    infos: set[PluginInfo] = set()
     for name in _distributions_with(group):
         distribution = metadata.distribution(name)  # the first on the path, which is the one that imports
         version = distribution.version or ""  # its file is read anew each time that somebody asks
@@ -108,8 +108,8 @@ def find(group: str = ENTRY_POINT_GROUP) -> tuple[PluginInfo, ...]:
         for entry in entries.select(group=group):
             module = entry.value.strip()
             backends = tuple(backend for backend, of in declared if of == module)
-            found.add(PluginInfo(entry.name, module, name, version, backends))
-    return tuple(sorted(found, key=lambda info: (info.name, info.distribution)))
+            infos.add(PluginInfo(entry.name, module, name, version, backends))
+    return tuple(sorted(infos, key=lambda info: (info.name, info.distribution)))
 
 
 def _distributions_with(group: str) -> set[str]:
@@ -125,8 +125,8 @@ def _distributions_with(group: str) -> set[str]:
     return {name for name in names if name}
 
 
-def _locate(name: str, found: Iterable[PluginInfo]) -> PluginInfo:
-    everything = tuple(found)
+def _locate(name: str, infos: Iterable[PluginInfo]) -> PluginInfo:
+    everything = tuple(infos)
     matches = [info for info in everything if info.name == name]
     if not matches:
         near = difflib.get_close_matches(name, [info.name for info in everything], n=1)
@@ -316,12 +316,12 @@ class Registry:
             PluginConflict: two of the plugins provide a spec of the same kind and name. Which one was
                 meant cannot be guessed, so nothing is served; the message names both.
         """
-        found = find()
+        installed = find()
         plugins: list[Plugin] = []
         faults: dict[str, EdgeaiError] = {}
         for name in dict.fromkeys(names):
             try:
-                plugins.append(load_from(_locate(name, found)))
+                plugins.append(load_from(_locate(name, installed)))
             except EdgeaiError as error:
                 faults[name] = error
                 if on_fault is not None:

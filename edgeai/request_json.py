@@ -22,16 +22,16 @@ def request(asked: OpenRequest) -> dict[str, Any]:
     }
 
 
-def request_of(said: dict[str, Any]) -> OpenRequest:
+def request_of(body: dict[str, Any]) -> OpenRequest:
     """The request of such JSON."""
     return OpenRequest(
-        artifact=Path(said["artifact"]),
-        device=said["device"],
-        inputs=specs(said["inputs"]),
-        outputs=specs(said["outputs"]),
-        threads=said["threads"],
-        options=said["options"],
-        settings=said["settings"],
+        artifact=Path(body["artifact"]),
+        device=body["device"],
+        inputs=specs(body["inputs"]),
+        outputs=specs(body["outputs"]),
+        threads=body["threads"],
+        options=body["options"],
+        settings=body["settings"],
     )
 
 
@@ -40,7 +40,7 @@ def spec_dicts(of: Sequence[TensorSpec]) -> list[dict[str, Any]]:
     return [{"name": one.name, "dtype": one.dtype, "shape": list(one.shape), "layout": one.layout} for one in of]
 
 
-def specs(said: Sequence[Any]) -> tuple[TensorSpec, ...]:
+def specs(bodies: Sequence[Any]) -> tuple[TensorSpec, ...]:
     """The tensors of such JSON.
 
     Raises:
@@ -53,5 +53,5 @@ def specs(said: Sequence[Any]) -> tuple[TensorSpec, ...]:
             shape=tuple(None if extent is None else int(extent) for extent in one["shape"]),
             layout=str(one["layout"]),
         )
-        for one in said
+        for one in bodies
     )

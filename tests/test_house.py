@@ -97,6 +97,30 @@ def test_names_that_say_nothing_are_not_used() -> None:
     assert found == []
 
 
+MUTE = frozenset({"found", "said"})
+"""As names of locals: of what, and by whom? A field may have them, where its class says it."""
+SPEAKING = [path for path in SOURCES if not path.is_relative_to(ROOT / "plugins/edgeai-workbench")]
+
+
+def test_locals_say_what_they_are() -> None:
+    mute = [
+        f"{path.relative_to(ROOT)}:{name.lineno} {spelt}"
+        for path in SPEAKING
+        for scope in _nodes(path)
+        if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for name in ast.walk(scope)
+        if (spelt := _given_name(name)) in MUTE
+    ]
+    assert sorted(set(mute)) == []
+
+
+def _given_name(node: ast.AST) -> str:
+    """The name that a node gives to a value, or none."""
+    if isinstance(node, ast.arg):
+        return node.arg
+    return node.id if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else ""
+
+
 OWNERS = {
     "paho": {"mqtt", "testing"},
     "pynetdicom": {"dicom", "testing"},

@@ -78,17 +78,17 @@ def list_files(folder: Path) -> list[str]:
     Raises:
         BundleRejected: ``bundle.link`` for a symbolic link, device, socket or pipe.
     """
-    found: list[str] = []
+    paths: list[str] = []
     for where, folders, names in os.walk(folder, onerror=_raise):
         for name in (*folders, *names):
             path = Path(where, name)
             mode = path.lstat().st_mode
             relative = path.relative_to(folder).as_posix()
             if stat.S_ISREG(mode):
-                found.append(relative)
+                paths.append(relative)
             elif not stat.S_ISDIR(mode):
                 raise BundleRejected(f"{relative!r} is a link or a special file", code="bundle.link")
-    return found
+    return paths
 
 
 class Archive:

@@ -67,20 +67,20 @@ def read_keys(paths: Iterable[Path]) -> tuple[PublicKey, ...]:
             over: a trust folder that holds something else is not what its owner thinks it is. ``keys.bounds`` for a
             mistake in its ``trust.toml``, or for one key with two bounds.
     """
-    found: dict[str, PublicKey] = {}
+    by_id: dict[str, PublicKey] = {}
     for path in paths:
         files = key_files(path)
         bounds = bounds_of(path) if files else {}
         for file in files:
             key = replace(read_public_key(file), bounds=bounds.get(key_name(file), Bounds()))
-            first = found.setdefault(key.key_id, key)
+            first = by_id.setdefault(key.key_id, key)
             if first.bounds != key.bounds:
                 raise ConfigError(
                     f"{first.path} and {key.path} hold one key, which is bound in two ways ({BOUNDS_NAME})",
                     code="keys.bounds",
                     remedy="take one of the files away, or bind both names alike",
                 )
-    return tuple(found.values())
+    return tuple(by_id.values())
 
 
 def bounds_of(path: Path) -> Mapping[str, Bounds]:

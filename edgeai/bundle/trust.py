@@ -135,10 +135,10 @@ class Signatures:
         if good >= self.policy.threshold or self.policy.unsigned == "accept":
             return
         who = ", ".join(str(item) for item in sorted(self.seen, key=lambda item: item.verdict == "unknown"))
-        said = f"{self.name} has {good} of {self.policy.threshold} trusted signatures needed; signed by {who}"
+        short_of = f"{self.name} has {good} of {self.policy.threshold} trusted signatures needed; signed by {who}"
         if good + len(expired) >= self.policy.threshold:
             raise BundleRejected(
-                said,
+                short_of,
                 code="bundle.signer-expired",
                 remedy="have it signed by a key that is still trusted here, or move the key's end in trust.toml",
             )
@@ -147,7 +147,7 @@ class Signatures:
         if not any(key_files(path) for path in self.policy.keys):
             trusted = f"there is no key in {where}" if where else "no key was named as trusted"
         raise BundleRejected(
-            f"{said}; {trusted}",
+            f"{short_of}; {trusted}",
             code="bundle.untrusted",
             remedy="have it signed by a key that is trusted here, or put the signer's public key there",
         )

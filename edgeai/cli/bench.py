@@ -52,14 +52,16 @@ def command(
     opened = open_bundle(bundle)
     backends = meant_backends(backend) if backend else _fitting(opened)
     with progress_line() as progress:
-        found = try_all(opened, backends, threads=threads, device=device, progress=progress)
+        ranking = try_all(opened, backends, threads=threads, device=device, progress=progress)
     if as_json:
-        output.put(json.dumps({"bundle": opened.digest, "trials": [asdict(trial) for trial in found.trials]}, indent=1))
+        output.put(
+            json.dumps({"bundle": opened.digest, "trials": [asdict(trial) for trial in ranking.trials]}, indent=1)
+        )
     else:
-        refused = [trial for trial in found.trials if trial.why_not]
-        _print([*found.admissible, *refused])
+        refused = [trial for trial in ranking.trials if trial.why_not]
+        _print([*ranking.admissible, *refused])
         typer.echo(f"{opened.manifest.name} {opened.manifest.version}, {opened.digest}")
-    if not found.admissible:
+    if not ranking.admissible:
         raise typer.Exit(1)
 
 

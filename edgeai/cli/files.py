@@ -49,8 +49,10 @@ def collect(given: Sequence[Path]) -> Files:
                 paths.append(file)
     if not paths:
         where = ", ".join(map(str, given))
-        said = f"; {others} other files were passed over" if others else ""
-        raise InputRejected(f"no DICOM file below {where}{said}", code="input.no-files", remedy="check the paths")
+        passed_over = f"; {others} other files were passed over" if others else ""
+        raise InputRejected(
+            f"no DICOM file below {where}{passed_over}", code="input.no-files", remedy="check the paths"
+        )
     return Files(paths=tuple(paths), others=others, duplicates=duplicates)
 
 
@@ -67,10 +69,10 @@ def _below(path: Path) -> Iterator[tuple[Path, bool]]:
 
 def _identity(path: Path) -> object:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return path.absolute()
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _is_image_file(path: Path) -> bool:

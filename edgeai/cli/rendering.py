@@ -110,8 +110,8 @@ def _percentiles(shown: Grey, stored: Grey, grayscale: Grayscale) -> _Levels:
 
 def _looked_up(values: Array, lut: Lut) -> Grey:
     index = np.clip(np.asarray(values, dtype=np.int64) - lut.first, 0, len(lut.data) - 1)
-    found: Grey = np.asarray(lut.data, dtype=np.float64)[index]
-    return found
+    grey: Grey = np.asarray(lut.data, dtype=np.float64)[index]
+    return grey
 
 
 def _to_8_bit(levels: Grey) -> npt.NDArray[np.uint8]:

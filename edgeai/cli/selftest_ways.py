@@ -223,13 +223,13 @@ class InLines:
 
     def ends(self) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         """What stands there."""
-        found: dict[tuple[str, str], Mapping[str, Any]] = {}
+        by_deployment: dict[tuple[str, str], Mapping[str, Any]] = {}
         for path in self._paths:
             for line in _last_lines(path):
                 with suppress(ValueError, TypeError, KeyError):
                     end = json.loads(line)
-                    found[(str(end["selftest"]), str(end["deployment"]))] = end
-        return found
+                    by_deployment[(str(end["selftest"]), str(end["deployment"]))] = end
+        return by_deployment
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -35,8 +35,8 @@ def command(
         if is_open_to_others(name):
             typer.echo(f"warning: {name} can be read by others; chmod 600 it", err=True)
         signed = sign_bundle(bundle, signer)
-        said = "signed" if signed.added else "had signed already"
-        typer.echo(f"{name} {said}: key id {signed.key_id}")
+        what_became = "signed" if signed.added else "had signed already"
+        typer.echo(f"{name} {what_became}: key id {signed.key_id}")
     typer.echo(f"{bundle}: {signed.name} {signed.version}, {signed.digest}, {_count(len(signed.key_ids))}")
 
 

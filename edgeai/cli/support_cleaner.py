@@ -69,7 +69,7 @@ class Cleaner:
             text = re.sub(re.escape(folder) + r"/[^\n]*", f"{folder}/<file>", text)
         for pattern, instead in _PATTERNS:
             text = pattern.sub(instead, text)
-        return _DIGEST.sub(lambda found: found[0] if found[0].lower() in self._digests else "<digest>", text)
+        return _DIGEST.sub(lambda match: match[0] if match[0].lower() in self._digests else "<digest>", text)
 
     def value(self, value: Any) -> Any:
         """The same, of a JSON value with everything in it."""

@@ -95,15 +95,15 @@ def lines(names: Sequence[str], results: Sequence[Result], width: int) -> Iterat
         yield line
         for part in more:
             yield Text(" " * (widths[0] + 2) + part)
-        for said, style in _beneath(result):
-            yield from (Text(part, style=style) for part in _wrapped(said, width))
+        for sentence, style in _beneath(result):
+            yield from (Text(part, style=style) for part in _wrapped(sentence, width))
 
 
 def _cells(name: str, result: Result) -> tuple[str, ...]:
-    said = labels_say(result) if result.outcome is Outcome.COMPLETED else NO_RESULT
+    statement = labels_say(result) if result.outcome is Outcome.COMPLETED else NO_RESULT
     return (
         name,
-        said,
+        statement,
         probability_says(result),
         str(result.outcome),
         f"{result.timings_ms.get('total', 0.0):.1f}",
@@ -139,8 +139,8 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(placed).rstrip()
 
 
-def _wrapped(said: str, width: int) -> list[str]:
-    return textwrap.wrap(said, max(20, width), initial_indent="  ", subsequent_indent="  ")
+def _wrapped(sentence: str, width: int) -> list[str]:
+    return textwrap.wrap(sentence, max(20, width), initial_indent="  ", subsequent_indent="  ")
 
 
 def shortened(name: str, width: int) -> str:

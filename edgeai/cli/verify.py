@@ -44,16 +44,16 @@ def command(
     from edgeai.bundle.trust import TrustPolicy, check_signatures
 
     keys = read_keys(trust or ())
-    found = verify_bundle(bundle)
-    seen = check_signatures(found.envelope, found.manifest_bytes, keys) if found.envelope else ()
-    (_print_json if as_json else _print)(bundle, found, seen, threshold)
+    verified = verify_bundle(bundle)
+    seen = check_signatures(verified.envelope, verified.manifest_bytes, keys) if verified.envelope else ()
+    (_print_json if as_json else _print)(bundle, verified, seen, threshold)
     policy = TrustPolicy(keys=tuple(trust or ()), threshold=threshold)
-    policy.check(found.envelope, found.manifest_bytes, bundle.name).by(found.manifest.name)
+    policy.check(verified.envelope, verified.manifest_bytes, bundle.name).by(verified.manifest.name)
 
 
-def _print(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
-    manifest = found.manifest
-    typer.echo(f"{bundle}: {manifest.name} {manifest.version}, {found.digest}")
+def _print(bundle: Path, verified: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
+    manifest = verified.manifest
+    typer.echo(f"{bundle}: {manifest.name} {manifest.version}, {verified.digest}")
     typer.echo(f"  content    good     {len(manifest.files)} files are what the manifest says")
     for item in seen:
         who = f" {item.key.name} ({_comment(item)}{item.key.path})" if item.key else ""
@@ -74,11 +74,11 @@ def _bounds(item: SignatureCheck) -> str:
     return f"; its trust ended on {item.key.bounds.ends}" if item.verdict == "expired" else f"; {item.key.bounds}"
 
 
-def _print_json(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
+def _print_json(bundle: Path, verified: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
     signatures: list[dict[str, Any]] = [
         {
             "key_id": item.key_id,
-            "verdict": item.of(found.manifest.name),
+            "verdict": item.of(verified.manifest.name),
             "name": item.key.name if item.key else None,
             "comment": item.key.comment if item.key else None,
             "file": str(item.key.path) if item.key else None,
@@ -88,12 +88,12 @@ def _print_json(bundle: Path, found: Verified, seen: tuple[SignatureCheck, ...],
         for item in seen
     ]
     bad = any(item.verdict == "bad" for item in seen)
-    good = sum(item.of(found.manifest.name) == "good" for item in seen)
+    good = sum(item.of(verified.manifest.name) == "good" for item in seen)
     body = {
         "bundle": str(bundle),
-        "name": found.manifest.name,
-        "version": found.manifest.version,
-        "digest": found.digest,
+        "name": verified.manifest.name,
+        "version": verified.manifest.version,
+        "digest": verified.digest,
         "signatures": signatures,
         "threshold": threshold,
         "trusted": good >= threshold and not bad,

@@ -22,8 +22,8 @@ def agreements(result: Result) -> tuple[Finding, ...]:
 
 def classes(result: Result) -> tuple[Finding, ...]:
     """What it says of the whole instance, most probable first."""
-    found = [f for f in result.findings if f.kind != "agreement" and f.frame_number is None]
-    return tuple(sorted(found, key=lambda f: (not f.present, -(f.probability or 0.0))))
+    of_image = [f for f in result.findings if f.kind != "agreement" and f.frame_number is None]
+    return tuple(sorted(of_image, key=lambda f: (not f.present, -(f.probability or 0.0))))
 
 
 def agreement_says(finding: Finding) -> str:
@@ -60,10 +60,10 @@ def labels_say(result: Result) -> str:
     return ", ".join(" ".join(filter(None, [finding.label, size_says(finding), score])) for finding, score in each)
 
 
-def _none_says(found: tuple[Finding, ...]) -> str:
-    if found and found[0].region is not None:
-        return f"none found ({', '.join(finding.label for finding in found)})"
-    return f"none present (nearest: {found[0].label})" if found else ""
+def _none_says(ranked: tuple[Finding, ...]) -> str:
+    if ranked and ranked[0].region is not None:
+        return f"none found ({', '.join(finding.label for finding in ranked)})"
+    return f"none present (nearest: {ranked[0].label})" if ranked else ""
 
 
 def size_says(finding: Finding) -> str:
@@ -106,15 +106,15 @@ def plane_says(region: Region) -> str:
 
 def probability_says(result: Result) -> str:
     """The probability of the first label that the cell above names."""
-    found = classes(result)
-    return percent(found[0].probability) if found else ""
+    ranked = classes(result)
+    return percent(ranked[0].probability) if ranked else ""
 
 
 def percent(probability: float | None) -> str:
     """``97.3 %``; empty when there is none. What is not quite certain never reads ``100.0 %`` or ``0.0 %``."""
     if probability is None:
         return ""
-    said = f"{probability * PERCENT:.1f} %"
-    if said == "100.0 %" and probability < 1.0:
+    rounded = f"{probability * PERCENT:.1f} %"
+    if rounded == "100.0 %" and probability < 1.0:
         return "> 99.9 %"
-    return "< 0.1 %" if said == "0.0 %" and probability > 0.0 else said
+    return "< 0.1 %" if rounded == "0.0 %" and probability > 0.0 else rounded

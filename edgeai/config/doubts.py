@@ -56,8 +56,8 @@ def doubts(config: DeviceConfig, installed: InstalledBackends | None = None) -> 
         installed: what this machine has; what it has not may be on the machine that the profile is for.
     """
     here = installed or InstalledBackends()
-    for found in (_without_effect, _limits, _units, _twice_allowed, _ways):
-        for where, what in found(config):
+    for kind_of in (_without_effect, _limits, _units, _twice_allowed, _ways):
+        for where, what in kind_of(config):
             yield Remark(where=where, what=what)
     yield from _backends(config, here)
     yield from _notes(config)

@@ -78,13 +78,13 @@ def sentence(item: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
     return f"{instead} (here: {shown(value)})"
 
 
-def not_toml(path: Path, text: str, said: str) -> str:
+def not_toml(path: Path, text: str, reason: str) -> str:
     """The parser's own words with the line in front, and what is mostly meant by them."""
-    place = re.search(r" \(at line (\d+), column (\d+)\)$", said)
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", reason)
     lines = text.splitlines()
     number = int(place[1]) if place else len(lines)
     line = lines[number - 1] if 0 < number <= len(lines) else ""
-    what = said[: place.start()] if place else said.removesuffix(" (at end of document)")
+    what = reason[: place.start()] if place else reason.removesuffix(" (at end of document)")
     hint = ""
     bare = re.match(r"\s*([\w.-]+)\s*=\s*([A-Za-z/.~][^\"'#\[{]*?)\s*(?:#.*)?$", line)
     if "twice" in what or "overwrite" in what or "mutate" in what:

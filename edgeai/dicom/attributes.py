@@ -320,7 +320,9 @@ class Attributes:
         except DicomRejected as error:
             bad = _bad(keyword, "damaged", "a sequence that holds together")
             raise bad from error
-        return [Attributes(self.prefix, self.walker, found, self.big_endian, self.notes).note_vrs() for found in items]
+        return [
+            Attributes(self.prefix, self.walker, elements, self.big_endian, self.notes).note_vrs() for elements in items
+        ]
 
     def _binary(self, keyword: str, code: str) -> tuple[float, ...]:
         raw, size = self.raw(keyword), _BYTES[code]

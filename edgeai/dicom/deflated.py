@@ -58,10 +58,10 @@ def notes_behind(path: str | os.PathLike[str], layout: PixelLayout) -> tuple[Not
             return ()  # cut since its header was read: whoever decodes the frames says so
         for _ in range(MOST_PIXEL_DATA):
             try:
-                found, again, rest = _elements(Prefix(rest, _LIMITS.max_header_bytes), implicit=implicit)
+                behind, again, rest = _elements(Prefix(rest, _LIMITS.max_header_bytes), implicit=implicit)
             except DicomRejected:
                 break
-            compare(dataset, found)
+            compare(dataset, behind)
             if again is None:
                 break
             if again.tag != pixels.tag:
@@ -77,9 +77,9 @@ def notes_behind(path: str | os.PathLike[str], layout: PixelLayout) -> tuple[Not
 def _elements(prefix: Prefix, *, implicit: bool) -> tuple[Attributes, Element | None, Reader]:
     """What there may be one of, the next Pixel Data, and a reader that stands at its value."""
     walker = Walker(prefix, big_endian=False, limits=_LIMITS, size=None)
-    found, pixels = walker.elements(0, implicit=implicit, wanted=ONE_OF_A_KIND, stop=PIXEL_DATA_TAGS)
+    elements, pixels = walker.elements(0, implicit=implicit, wanted=ONE_OF_A_KIND, stop=PIXEL_DATA_TAGS)
     ahead = b"" if pixels is None else bytes(prefix.data[pixels.start :])
-    return Attributes(prefix, walker, found, False, Notes()), pixels, _Onwards(ahead, prefix.reader)
+    return Attributes(prefix, walker, elements, False, Notes()), pixels, _Onwards(ahead, prefix.reader)
 
 
 def _digest(reader: Reader, length: int) -> str:

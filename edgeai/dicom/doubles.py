@@ -102,8 +102,8 @@ def check_after(
     """
     first = end - pixels.length
     for _ in range(MOST_PIXEL_DATA):
-        found, again, start = elements_after(file, end, size, dataset.big_endian, implicit, limits)
-        compare(dataset, found)
+        behind, again, start = elements_after(file, end, size, dataset.big_endian, implicit, limits)
+        compare(dataset, behind)
         if again is None:
             return
         if again.tag != pixels.tag:
@@ -127,10 +127,10 @@ def elements_after(
     prefix = Prefix(file, limits.max_header_bytes)
     walker = Walker(prefix, big_endian=big_endian, limits=limits, size=size - position)
     try:
-        found, again = walker.elements(0, implicit=implicit, wanted=ONE_OF_A_KIND, stop=PIXEL_DATA_TAGS)
+        elements, again = walker.elements(0, implicit=implicit, wanted=ONE_OF_A_KIND, stop=PIXEL_DATA_TAGS)
     except DicomRejected:
         return None, None, 0
-    attributes = Attributes(prefix, walker, found, big_endian, Notes())
+    attributes = Attributes(prefix, walker, elements, big_endian, Notes())
     return attributes, again, 0 if again is None else position + again.start
 
 

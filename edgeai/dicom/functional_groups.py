@@ -60,12 +60,12 @@ def _per_frame(dataset: Attributes, frames: int, lost: dict[str, Note]) -> list[
     except DicomRejected as error:
         lost.update(dict.fromkeys(_MACROS, dataset.notes.ignored(error)))
         return []
-    said = [macro for macro in _MACROS if any(macro in group for group in groups)]
-    if not said:
+    stated = [macro for macro in _MACROS if any(macro in group for group in groups)]
+    if not stated:
         return []
     if len(groups) != frames:
         too_few = bad(_PER_FRAME, "has not as many items as there are frames")
-        lost.update(dict.fromkeys(said, dataset.notes.ignored(too_few)))
+        lost.update(dict.fromkeys(stated, dataset.notes.ignored(too_few)))
         return []
     return groups
 

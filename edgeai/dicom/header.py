@@ -84,8 +84,8 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
         if implicit is not syntax.implicit_vr:
             word = "implicit" if implicit else "explicit"
             notes.add(REPAIRED, f"the data set is in {word} VR, and its transfer syntax says otherwise; it was read")
-        found, pixel_data = walker.elements(0, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
-        dataset = Attributes(prefix, walker, found, syntax.big_endian, notes)
+        elements, pixel_data = walker.elements(0, implicit=implicit, wanted=WANTED, stop=PIXEL_DATA_TAGS)
+        dataset = Attributes(prefix, walker, elements, syntax.big_endian, notes)
         doubles.settle(dataset)
         if pixel_data is not None and length is not None and pixel_data.length != UNDEFINED:
             _check_end(file, meta_end, size, dataset, pixel_data, implicit=implicit, limits=limits)
@@ -111,8 +111,8 @@ def _file_meta(file: BinaryIO, size: int, limits: HeaderLimits, notes: Notes) ->
     implicit = _is_meta_implicit(prefix)
     if implicit:
         notes.add(REPAIRED, "File Meta Information is in implicit VR, which it must not be; it was read")
-    found, after = walker.elements(_PREAMBLE_BYTES, implicit=implicit, wanted=WANTED, stop=_NotFileMeta())
-    attributes = Attributes(prefix, walker, found, False, notes)
+    elements, after = walker.elements(_PREAMBLE_BYTES, implicit=implicit, wanted=WANTED, stop=_NotFileMeta())
+    attributes = Attributes(prefix, walker, elements, False, notes)
     doubles.settle(attributes)
     _note_walk(attributes)
     uid = attributes.uid("TransferSyntaxUID", identity=True)

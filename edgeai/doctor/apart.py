@@ -78,8 +78,10 @@ class Apart:
         step = death.step or next((item for item in reversed(steps) if item.plugin), None)
         at = f" while {_STEPS.get(step.step, f'at {step.step}')}" if step else ""
         words = _last_words(folder / "output.txt")
-        said = f"; its last words: {words}" if words else ""
-        return Answer(lines=lines, death=f"{_how(death, self._limit_s)}{at}{said}", blamed=step.plugin if step else "")
+        last_words = f"; its last words: {words}" if words else ""
+        return Answer(
+            lines=lines, death=f"{_how(death, self._limit_s)}{at}{last_words}", blamed=step.plugin if step else ""
+        )
 
 
 def _how(death: Death, limit_s: float) -> str:

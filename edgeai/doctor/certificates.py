@@ -68,25 +68,25 @@ def _certificate(what: str, path: Path, side: Side | None) -> Check:
     begins = max(item.not_valid_before_utc for item in listed)
     days = (ends - now).days
     name = f" ({common_name(path)})" if not is_authority and common_name(path) else ""
-    found = f"{path.name}{name}: valid until {ends:%Y-%m-%d}, {days} days"
+    shown = f"{path.name}{name}: valid until {ends:%Y-%m-%d}, {days} days"
     if ends < now:
-        found = f"{path.name}{name}: it ended on {ends:%Y-%m-%d %H:%M} UTC"
-        return Check(what=what, verdict="fail", found=found, remedy="renew it: connections are refused")
+        shown = f"{path.name}{name}: it ended on {ends:%Y-%m-%d %H:%M} UTC"
+        return Check(what=what, verdict="fail", found=shown, remedy="renew it: connections are refused")
     if begins > now:
-        found = f"{path.name}{name}: not valid before {begins:%Y-%m-%d %H:%M} UTC"
-        return Check(what=what, verdict="fail", found=found, remedy="look at this device's clock")
+        shown = f"{path.name}{name}: not valid before {begins:%Y-%m-%d %H:%M} UTC"
+        return Check(what=what, verdict="fail", found=shown, remedy="look at this device's clock")
     if side is not None and (elsewhere := _misused(listed[0], side)) is not None:
         why, remedy = elsewhere
         # Whether a broker looks at a device's, its own check says.
-        return Check(what=what, verdict="fail" if side == "server" else "warn", found=f"{found}; {why}", remedy=remedy)
+        return Check(what=what, verdict="fail" if side == "server" else "warn", found=f"{shown}; {why}", remedy=remedy)
     lacks = [lack for item in listed for lack in _lacks(item, is_authority=is_authority)]
     if lacks:
         strict = is_authority and sys.version_info >= STRICT_FROM
-        found = f"{found}; it lacks {', '.join(dict.fromkeys(lacks))}"
-        return Check(what=what, verdict="fail" if strict else "warn", found=found, remedy=_AGAIN)
+        shown = f"{shown}; it lacks {', '.join(dict.fromkeys(lacks))}"
+        return Check(what=what, verdict="fail" if strict else "warn", found=shown, remedy=_AGAIN)
     if days < WARNING_DAYS:
-        return Check(what=what, verdict="warn", found=found, remedy="renew it")
-    return Check(what=what, verdict="ok", found=found)
+        return Check(what=what, verdict="warn", found=shown, remedy="renew it")
+    return Check(what=what, verdict="ok", found=shown)
 
 
 def _misused(leaf: x509.Certificate, side: Side) -> tuple[str, str] | None:
@@ -133,7 +133,7 @@ def _pair(where: str, certificate: Path, key: Path) -> Iterator[Check]:
         yield Check(what=what, verdict="fail", found=cause.text, remedy=cause.remedy)
         return
     if key.stat().st_mode & 0o077:
-        found = f"{key} can be read by others"
-        yield Check(what=what, verdict="warn", found=found, remedy=f"chmod 600 {key}")
+        shown = f"{key} can be read by others"
+        yield Check(what=what, verdict="warn", found=shown, remedy=f"chmod 600 {key}")
     else:
         yield Check(what=what, verdict="ok", found=f"{key.name}, that of {certificate.name}")

@@ -35,20 +35,20 @@ def trust(config: DeviceConfig) -> Check:
     count = sum(not key.bounds.is_over(now) for key in keys)
     ending = [key for key in keys if key.bounds.is_over(now + timedelta(days=WARNING_DAYS))]
     names = ", ".join(_key(key, now) for key in keys)
-    found = f"{len(keys)} keys in {folder}: {names}" if keys else f"no key in {folder}"
+    state = f"{len(keys)} keys in {folder}: {names}" if keys else f"no key in {folder}"
     if not folder.exists():
-        found = f"{folder} is missing"
+        state = f"{folder} is missing"
     if config.trust.unsigned == "accept":
         remedy = "before patients: put public keys there and take `unsigned` out of [trust]"
-        return Check(what="trust", verdict="warn", found=f"unsigned bundles run here; {found}", remedy=remedy)
+        return Check(what="trust", verdict="warn", found=f"unsigned bundles run here; {state}", remedy=remedy)
     if count < threshold:
         remedy = f"put the public keys of who signs there (NAME.pub); {threshold} must have signed a bundle"
-        return Check(what="trust", verdict="fail", found=f"{found}: no bundle can run", remedy=remedy)
-    found = f"{found}; {threshold} must have signed"
+        return Check(what="trust", verdict="fail", found=f"{state}: no bundle can run", remedy=remedy)
+    state = f"{state}; {threshold} must have signed"
     if ending:
         remedy = "have the bundles signed by another key, or move the end in trust.toml"
-        return Check(what="trust", verdict="warn", found=found, remedy=remedy)
-    return Check(what="trust", verdict="ok", found=found)
+        return Check(what="trust", verdict="warn", found=state, remedy=remedy)
+    return Check(what="trust", verdict="ok", found=state)
 
 
 def _key(key: PublicKey, now: datetime) -> str:
@@ -122,7 +122,7 @@ def clock() -> Check:
     synchronised = is_synchronised()
     if synchronised is None:
         return Check(what="clock", verdict="warn", found="this system does not say", remedy="run an NTP client")
-    found = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     if not synchronised:
-        return Check(what="clock", verdict="warn", found=f"{found}, not synchronised", remedy="run an NTP client")
-    return Check(what="clock", verdict="ok", found=f"{found}, synchronised")
+        return Check(what="clock", verdict="warn", found=f"{now}, not synchronised", remedy="run an NTP client")
+    return Check(what="clock", verdict="ok", found=f"{now}, synchronised")

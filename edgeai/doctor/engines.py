@@ -81,11 +81,11 @@ def plugin_checks(plugins: Plugins, config: DeviceConfig) -> Iterator[Check]:
         hint = did_you_mean(name, [info.name for info in find()])
         remedy = f"{_how_to_install(name)}, or take it out of plugins.allow;"
         remedy += " see `edgeai plugins list`"
-        found = f"allowed by the profile, and not installed{hint}"
-        yield Check(what=f"plugin {name}", verdict="fail", found=found, remedy=remedy)
+        state = f"allowed by the profile, and not installed{hint}"
+        yield Check(what=f"plugin {name}", verdict="fail", found=state, remedy=remedy)
     for name, death in plugins.deaths.items():
-        found = f"loading it would take the service's processes along: {death}"
-        yield Check(what=f"plugin {name}", verdict="fail", found=found, remedy=_KEEP_OUT.format(name=name))
+        state = f"loading it would take the service's processes along: {death}"
+        yield Check(what=f"plugin {name}", verdict="fail", found=state, remedy=_KEEP_OUT.format(name=name))
     for name, answer in plugins.answers.items():
         if "error" in answer:
             remedy = answer["remedy"] or _KEEP_OUT.format(name=name)
@@ -107,13 +107,13 @@ def _backend(name: str, answer: Mapping[str, Any], *, is_needed: bool) -> Check:
         remedy = answer["remedy"] or _KEEP_OUT.format(name=name)
         return Check(what=what, verdict="fail" if is_needed else "warn", found=answer["error"], remedy=remedy)
     engine = answer["engine"]
-    found = f"{engine or 'engine not installed'}: {', '.join(answer['devices']) or 'no device'}"
+    state = f"{engine or 'engine not installed'}: {', '.join(answer['devices']) or 'no device'}"
     if answer["devices"]:
-        return Check(what=what, verdict="ok", found=found)
+        return Check(what=what, verdict="ok", found=state)
     remedy = answer["install"] or "install its engine (the plugin's README says how)"
     if engine:
         remedy = "nothing, unless this machine should have such a device: then its driver is missing"
-    return Check(what=what, verdict="fail" if is_needed else "warn", found=f"{found}. {answer['why']}", remedy=remedy)
+    return Check(what=what, verdict="fail" if is_needed else "warn", found=f"{state}. {answer['why']}", remedy=remedy)
 
 
 # --- deployments ----------------------------------------------------------------------------------
@@ -126,22 +126,22 @@ def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
     what = f"bundle of {deployment.name}"
     if not deployment.bundle.exists():
         near = _near_file(deployment)
-        found = f"{deployment.bundle} is missing{near}"
+        state = f"{deployment.bundle} is missing{near}"
         remedy = "copy it there, readable by the service's user, or correct deployments.bundle"
-        return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=found, remedy=remedy))
+        return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=state, remedy=remedy))
     try:
         manifest, digest = read_admitted(config, deployment)
     except EdgeaiError as error:
-        found, remedy = f"{error} [{error.code}]", error.remedy or "copy the bundle again"
-        return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=found, remedy=remedy))
+        state, remedy = f"{error} [{error.code}]", error.remedy or "copy the bundle again"
+        return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=state, remedy=remedy))
     missing = [name for name in manifest.plugins if name not in config.plugins.allow]
     if missing:
-        found = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
-        check = Check(what=what, verdict="fail", found=found, remedy=allowing(config, missing))
+        state = f"{manifest.name} {manifest.version} needs plugins that are not allowed: {', '.join(missing)}"
+        check = Check(what=what, verdict="fail", found=state, remedy=allowing(config, missing))
         return BundleFound(deployment=deployment, check=check)
     release = f"release {manifest.release}" if manifest.release else "not numbered"
-    found = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)"
-    return BundleFound(deployment=deployment, check=Check(what=what, verdict="ok", found=found), manifest=manifest)
+    state = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)"
+    return BundleFound(deployment=deployment, check=Check(what=what, verdict="ok", found=state), manifest=manifest)
 
 
 def _near_file(deployment: Deployment) -> str:
@@ -160,11 +160,11 @@ def deployment_checks(bundle: BundleFound, plugins: Plugins, config: DeviceConfi
         return  # said already
     if plugins.deaths:
         names = ", ".join(plugins.deaths)
-        found = f"not opened: its process loads every allowed plugin, and would end with {names}"
-        yield Check(what=what, verdict="fail", found=found, remedy=f"first take {names} out of plugins.allow")
+        state = f"not opened: its process loads every allowed plugin, and would end with {names}"
+        yield Check(what=what, verdict="fail", found=state, remedy=f"first take {names} out of plugins.allow")
         return
     answer = apart.ask(f"deployment:{deployment.name}", max_memory_bytes=deployment.max_memory_bytes)
-    said = answer.lines[-1] if answer.lines else {}
+    last = answer.lines[-1] if answer.lines else {}
     unknown = _unknown_backends(deployment, plugins)
     if answer.death:
         blamed = f"{answer.blamed}: " if answer.blamed else ""
@@ -172,24 +172,24 @@ def deployment_checks(bundle: BundleFound, plugins: Plugins, config: DeviceConfi
         if "not come to an end" in answer.death:
             remedy = f"raise open_deadline_s ({deployment.open_deadline_s:g}) if this is a slow start; {remedy}"
         yield Check(what=what, verdict="fail", found=f"{blamed}{answer.death}", remedy=remedy)
-    elif "error" in said:
-        remedy = said["remedy"] or remedy_for(said["code"])
-        yield Check(what=what, verdict="fail", found=f"{said['error']} [{said['code']}]{unknown}", remedy=remedy)
+    elif "error" in last:
+        remedy = last["remedy"] or remedy_for(last["code"])
+        yield Check(what=what, verdict="fail", found=f"{last['error']} [{last['code']}]{unknown}", remedy=remedy)
     else:
-        yield _opened(what, said, unknown)
+        yield _opened(what, last, unknown)
 
 
-def _opened(what: str, said: Mapping[str, Any], unknown: str) -> Check:
-    cases = f"answered its {said['cases']} golden cases" if said["cases"] else "answered a blank plane"
-    found, verdict, remedy = f"opened on {said['on']}, {cases}", "ok", ""
-    if said["unmeasured"]:
-        found = f"{found}; what is fastest here is measured at the first start"
-    if said["degraded"]:
-        found, verdict = f"{found}, degraded: {'; '.join(said['degraded'])}", "warn"
+def _opened(what: str, opened: Mapping[str, Any], unknown: str) -> Check:
+    cases = f"answered its {opened['cases']} golden cases" if opened["cases"] else "answered a blank plane"
+    state, verdict, remedy = f"opened on {opened['on']}, {cases}", "ok", ""
+    if opened["unmeasured"]:
+        state = f"{state}; what is fastest here is measured at the first start"
+    if opened["degraded"]:
+        state, verdict = f"{state}, degraded: {'; '.join(opened['degraded'])}", "warn"
         remedy = "cure that, or wish for what is here: every result would say degraded"
     settled: Verdict = "warn" if verdict == "warn" or unknown else "ok"
     return Check(
-        what=what, verdict=settled, found=f"{found}{unknown}", remedy=remedy or ("correct backends" * bool(unknown))
+        what=what, verdict=settled, found=f"{state}{unknown}", remedy=remedy or ("correct backends" * bool(unknown))
     )
 
 

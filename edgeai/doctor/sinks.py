@@ -36,29 +36,29 @@ def checks(config: DeviceConfig, plugins: Plugins, apart: Apart) -> Iterator[Che
         what = f"sink {name}"
         if plugins.deaths:
             names = ", ".join(plugins.deaths)
-            found = f"not opened: the publish role loads every allowed plugin, and would end with {names}"
-            yield Check(what=what, verdict="fail", found=found, remedy=f"first take {names} out of plugins.allow")
+            state = f"not opened: the publish role loads every allowed plugin, and would end with {names}"
+            yield Check(what=what, verdict="fail", found=state, remedy=f"first take {names} out of plugins.allow")
             continue
         known = sorted({*plugins.sinks, "mqtt", "jsonl"})
         if sink.kind not in known:
             near = difflib.get_close_matches(sink.kind, known, n=1)
             hint = f'; did you mean "{near[0]}"?' if near else ""
-            found = f'no allowed plugin provides a sink "{sink.kind}"{hint}'
+            state = f'no allowed plugin provides a sink "{sink.kind}"{hint}'
             remedy = f"install its plugin and add it to plugins.allow; known here: {', '.join(known)}"
-            yield Check(what=what, verdict="fail", found=found, remedy=remedy)
+            yield Check(what=what, verdict="fail", found=state, remedy=remedy)
             continue
         yield _opened(what, sink.kind, apart, name)
 
 
 def _opened(what: str, kind: str, apart: Apart, name: str) -> Check:
     answer = apart.ask(f"sink:{name}")
-    said = answer.lines[-1] if answer.lines else {}
+    last = answer.lines[-1] if answer.lines else {}
     if answer.death:
         remedy = "update the plugin, or take the sink out: `publish` would end with it"
         return Check(what=what, verdict="fail", found=f"{kind}: {answer.death}", remedy=remedy)
-    if "error" in said:
-        remedy = said["remedy"] or f"correct sinks.{name}.settings"
-        return Check(what=what, verdict="fail", found=f"{said['error']} [{said['code']}]", remedy=remedy)
+    if "error" in last:
+        remedy = last["remedy"] or f"correct sinks.{name}.settings"
+        return Check(what=what, verdict="fail", found=f"{last['error']} [{last['code']}]", remedy=remedy)
     return Check(what=what, verdict="ok", found=f"{kind}, opened with its settings")
 
 
@@ -106,13 +106,13 @@ def broker(config: DeviceConfig) -> Iterator[Check]:
 
 def _met(config: DeviceConfig, connection: Connection, place: Broker) -> Check:
     encrypted = "TLS" if config.mqtt.tls else "not encrypted"
-    found = f"{place.address}, MQTT {connection.protocol}, {encrypted}"
+    state = f"{place.address}, MQTT {connection.protocol}, {encrypted}"
     if not connection.limits.retain:
         remedy = "let the broker retain messages: the status and the last will need it"
-        return Check(what="broker", verdict="fail", found=f"{found}, retains nothing", remedy=remedy)
+        return Check(what="broker", verdict="fail", found=f"{state}, retains nothing", remedy=remedy)
     if config.mqtt.tls is None and config.mqtt.host not in LOCAL_NAMES:
-        return Check(what="broker", verdict="warn", found=found, remedy="add [mqtt.tls]: results cross a network")
-    return Check(what="broker", verdict="ok", found=found)
+        return Check(what="broker", verdict="warn", found=state, remedy="add [mqtt.tls]: results cross a network")
+    return Check(what="broker", verdict="ok", found=state)
 
 
 def _published(config: DeviceConfig, connection: Connection) -> Check:
@@ -142,10 +142,10 @@ def _truth(config: DeviceConfig) -> dict[str, Any]:
         with suppress(EdgeaiError):
             spool = Spool.of(config)
             try:
-                said = spool.notes().get("publish")
-                since = time.time() - (said.age_s() if said else 0.0)
+                last = spool.notes().get("publish")
+                since = time.time() - (last.age_s() if last else 0.0)
                 with suppress(OSError):
-                    since = Path(f"/proc/{said.pid}").stat().st_ctime if said else since
+                    since = Path(f"/proc/{last.pid}").stat().st_ctime if last else since
                 moment = datetime.fromtimestamp(since, UTC).isoformat(timespec="seconds")
                 return status_body(config, read_health(spool, config), moment)
             finally:
@@ -168,7 +168,7 @@ def _strictly(place: Broker) -> Iterator[Check]:
             return
     except ssl.SSLCertVerificationError as error:
         cause = cause_of_handshake(error, peer="the broker")
-        found = f"{cause.text}: Python 3.13 and later refuse it"
-        yield Check(what="broker's certificate", verdict="warn", found=found, remedy=cause.remedy)
+        reason = f"{cause.text}: Python 3.13 and later refuse it"
+        yield Check(what="broker's certificate", verdict="warn", found=reason, remedy=cause.remedy)
     except OSError:
         return  # met a moment ago: what comes and goes is not this check's

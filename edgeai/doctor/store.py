@@ -53,13 +53,13 @@ def _closed(folder: Path) -> tuple[str, str] | None:
 
 def _disk(existing: Path, reserve: int) -> Check:
     free = shutil.disk_usage(existing).free
-    found = f"{free / 1e9:.1f} GB free, {reserve / 1e9:.1f} GB kept in reserve"
+    room = f"{free / 1e9:.1f} GB free, {reserve / 1e9:.1f} GB kept in reserve"
     if free < reserve:
         remedy = "free space or lower spool.reserve_bytes: until then every C-STORE is answered 0xA700"
-        return Check(what="disk", verdict="fail", found=found, remedy=remedy)
+        return Check(what="disk", verdict="fail", found=room, remedy=remedy)
     if free < 2 * reserve:
-        return Check(what="disk", verdict="warn", found=found, remedy="free space before the reserve is reached")
-    return Check(what="disk", verdict="ok", found=found)
+        return Check(what="disk", verdict="warn", found=room, remedy="free space before the reserve is reached")
+    return Check(what="disk", verdict="ok", found=room)
 
 
 def _spool(database: Path) -> Check:
@@ -69,11 +69,11 @@ def _spool(database: Path) -> Check:
         remedy = f"give it to the service's user: chown edgeai: {database}"
         return Check(what="spool", verdict="fail", found=f"{database} is closed to this user", remedy=remedy)
     if is_legacy(database):
-        why, found = quick_check(database), "sound; edgeai 0.1 wrote it, and the next start brings it forward"
+        why, state = quick_check(database), "sound; edgeai 0.1 wrote it, and the next start brings it forward"
     else:
-        why, found = check_spool(database).why, "sound, of this version"
+        why, state = check_spool(database).why, "sound, of this version"
     if not why:
-        return Check(what="spool", verdict="ok", found=found)
+        return Check(what="spool", verdict="ok", found=state)
     remedy = "stop the service, keep a copy of the spool folder, and start with an empty one"
     if "has schema" in why:
         remedy = "use the edgeai version that wrote it, or have it take the spool back: edgeai spool downgrade"

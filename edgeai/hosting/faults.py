@@ -67,9 +67,9 @@ def laid_on(info: PluginInfo, step: str, *, code: str = "plugin.fault") -> _Laid
 
 def fault(info: PluginInfo, step: str, error: BaseException, code: str = "plugin.fault") -> PluginFault:
     """What a plugin raised at a step, under its name; while it is loaded with the place in its source, too."""
-    said = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     place = _place(info, error) if code in _LOADING else ""
-    return PluginFault(f"{info}, {step}: {type(error).__name__}: {said}".removesuffix(": ") + place, code=code)
+    return PluginFault(f"{info}, {step}: {type(error).__name__}: {message}".removesuffix(": ") + place, code=code)
 
 
 def _place(info: PluginInfo, error: BaseException) -> str:

@@ -86,17 +86,17 @@ class Trials:
         Raises:
             BackendUnavailable: ``backend.no-candidate``: nothing is admissible; the message says why of each.
         """
-        found: dict[Wish, Trial] = {}
+        by_wish: dict[Wish, Trial] = {}
         for trial in self.admissible:
-            found.setdefault(trial.wish, trial)
-        if not found:
+            by_wish.setdefault(trial.wish, trial)
+        if not by_wish:
             listed = "; ".join(f"{t.backend} {t.device} {t.artifact}: {t.why_not}" for t in self.trials)
             raise BackendUnavailable(
                 f"nothing here runs this model and agrees with it. {listed or 'No backend was tried'}",
                 code="backend.no-candidate",
                 remedy="install a backend of a format that the bundle has",
             )
-        return tuple(found.values())
+        return tuple(by_wish.values())
 
 
 def try_all(
@@ -128,7 +128,7 @@ def try_all(
     kept = None if again or keep is None else _read(keep, key)
     if kept is not None:
         return kept
-    found: list[Trial] = []
+    tried: list[Trial] = []
     for backend, plugin in backends:
         request = {
             "bundle": str(bundle.root),
@@ -138,8 +138,8 @@ def try_all(
             "device": device,
             "settings": dict((settings or {}).get(backend, {})),
         }
-        found += _try(backend, request, progress)
-    trials = Trials(key=key, trials=tuple(found))
+        tried += _try(backend, request, progress)
+    trials = Trials(key=key, trials=tuple(tried))
     if keep is not None:
         _write(keep, trials)
     return trials
@@ -164,31 +164,31 @@ def _try(backend: str, request: dict[str, Any], progress: Callable[[str], None])
     ) as child:
         assert child.stdin is not None
         try:
-            said, _ = child.communicate(json.dumps({**request, "began": time.time()}), timeout=_DEADLINE_S)
+            output, _ = child.communicate(json.dumps({**request, "began": time.time()}), timeout=_DEADLINE_S)
             died = f"its process died of signal {-child.returncode}" if child.returncode < 0 else ""
         except subprocess.TimeoutExpired:
             child.kill()
-            said, _ = child.communicate()
+            output, _ = child.communicate()
             died = f"it took longer than {_DEADLINE_S:.0f} s"
-    return _trials(backend, said, died)
+    return _trials(backend, output, died)
 
 
-def _trials(backend: str, said: str, died: str) -> list[Trial]:
-    found: list[Trial] = []
+def _trials(backend: str, output: str, died: str) -> list[Trial]:
+    trials: list[Trial] = []
     trying: list[Any] | None = None
-    for line in said.splitlines():
+    for line in output.splitlines():
         body = json.loads(line)
         if "trying" in body:
             trying = body["trying"]
         elif "refused" in body:
-            found.append(Trial(backend=backend, why_not=body["refused"]))
+            trials.append(Trial(backend=backend, why_not=body["refused"]))
         else:
-            found.append(Trial(backend=backend, **body))
+            trials.append(Trial(backend=backend, **body))
             trying = None
     if died:
         device, artifact, threads = trying or ("", "", 0)
-        found.append(Trial(backend=backend, device=device, artifact=artifact, threads=threads, why_not=died))
-    return found
+        trials.append(Trial(backend=backend, device=device, artifact=artifact, threads=threads, why_not=died))
+    return trials
 
 
 def _key(bundle: Bundle, asked: Mapping[str, Any]) -> str:

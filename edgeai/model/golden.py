@@ -44,9 +44,9 @@ def rehearse(bundle: Bundle, artifact_id: str, infer: Callable[[Tensors], Tensor
     answers = tuple(case.judged() for case in cases)
     wrong = [answer for answer in answers if answer.of_tolerance > 1.0]
     if wrong:
-        said = "; ".join(f"{answer.case}: off by {answer.difference:.4g}" for answer in wrong)
+        differences = "; ".join(f"{answer.case}: off by {answer.difference:.4g}" for answer in wrong)
         raise InferenceFailed(
-            f"{len(wrong)} of {len(answers)} golden cases are outside their tolerance ({said})",
+            f"{len(wrong)} of {len(answers)} golden cases are outside their tolerance ({differences})",
             code="backend.golden-mismatch",
             remedy="take another backend on this device, or build the bundle for this one",
         )
@@ -70,14 +70,14 @@ def drift(first: Tensors, second: Tensors, tolerance: Tolerance = EXACT) -> floa
     return worst
 
 
-def refuse_drift(found: Mapping[str, float]) -> None:
+def refuse_drift(drifts: Mapping[str, float]) -> None:
     """Raise ``InferenceFailed``, ``backend.stateful``, for cases with a ``drift``; by the names of the cases."""
-    moved = {case: away for case, away in found.items() if away > 0}
+    moved = {case: away for case, away in drifts.items() if away > 0}
     if moved:
-        said = "; ".join(f"{case}: by {away:.4g}" for case, away in moved.items())
+        listed = "; ".join(f"{case}: by {away:.4g}" for case, away in moved.items())
         raise InferenceFailed(
-            f"{len(moved)} of {len(found)} golden cases are answered otherwise the second time ({said}): something of "
-            "one image is kept for the next, or the answer is drawn at random",
+            f"{len(moved)} of {len(drifts)} golden cases are answered otherwise the second time ({listed}): "
+            "something of one image is kept for the next, or the answer is drawn at random",
             code="backend.stateful",
             remedy="take another backend on this device, or build the bundle from a model that keeps no state",
         )

@@ -111,7 +111,7 @@ class Opening:
             BackendUnavailable, ModelRejected: nothing opens; the message lists every backend, with why not.
             ConfigError: settings that a backend does not take.
         """
-        said: EdgeaiError = BackendUnavailable(
+        refusal: EdgeaiError = BackendUnavailable(
             "no backend is installed",
             code="backend.no-candidate",
             remedy="install a plugin that provides one: `edgeai plugins list` says what is here",
@@ -127,8 +127,8 @@ class Opening:
                 if isinstance(opened, OpenEngine):
                     return opened
                 choice = self._choose(wishes)
-            said = choice
-        raise said
+            refusal = choice
+        raise refusal
 
     def _choose(self, wishes: Sequence[Wish]) -> Choice | EdgeaiError:
         """The choice among what was probed so far, past what did not open; or why there is none left."""

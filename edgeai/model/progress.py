@@ -124,8 +124,8 @@ class Run:
         except EdgeaiError as error:
             return self._failed(error, error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for "nothing found", nor stop the rest
-            said = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
-            failure = EdgeaiError(said, code="edgeai.internal", remedy="report this with the file's attributes")
+            message = f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+            failure = EdgeaiError(message, code="edgeai.internal", remedy="report this with the file's attributes")
             return self._failed(error, failure)
 
     def _failed(self, error: BaseException, told: EdgeaiError) -> Result:

@@ -59,10 +59,10 @@ def fastest_first(
         providers = {spec.name: info.name for spec, info in others} | providers
     tried = sorted((name, plugin) for name, plugin in providers.items() if name not in excluded)
     with breadcrumb(Step("measure")):
-        found = try_all(bundle, tried, keep=keep, threads=use.threads, device=device, settings=use.settings).best()
-    measured = {(trial.backend, trial.device, trial.artifact): trial.threads for trial in found}
+        ranked = try_all(bundle, tried, keep=keep, threads=use.threads, device=device, settings=use.settings).best()
+    measured = {(trial.backend, trial.device, trial.artifact): trial.threads for trial in ranked}
     barred = tuple(Wish(backend=name) for name in sorted(providers.keys() & excluded.keys()))
-    return (*barred, *(trial.wish for trial in found)), replace(use, measured=measured)
+    return (*barred, *(trial.wish for trial in ranked)), replace(use, measured=measured)
 
 
 def _opens(spec: Spec, formats: Set[str]) -> bool:

@@ -27,11 +27,11 @@ _DECIDING: Final = (
 
 
 def _versions() -> str:
-    found = [edgeai.__version__]
+    versions = [edgeai.__version__]
     for name in _DECIDING:
         with suppress(PackageNotFoundError):
-            found.append(f"{name} {version(name)}")
-    return ", ".join(found)
+            versions.append(f"{name} {version(name)}")
+    return ", ".join(versions)
 
 
 _VERSIONS: Final = _versions()

@@ -152,16 +152,16 @@ class SingleFrames:
                 self._take(Threads(why="a measurement that began here did not end, or none can be kept"))
             return
         trial = _Trial(self._session, self._again, self._meter, inputs, outputs, self._took_s)
-        found = trial.found()
+        threads = trial.found()
         if trial.is_doubtful and not self._kept.is_last_try:
             trial.close()
             self._kept.put_off()
             return
-        self._kept.keep(found)
+        self._kept.keep(threads)
         if trial.session is not None:
             self._session.close()
             self._session = trial.session
-        self._take(found)
+        self._take(threads)
 
     def _take(self, threads: Threads) -> None:
         self.threads = threads

@@ -58,8 +58,8 @@ def trials(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 common = {"device": device, "artifact": artifact.id, "precision": artifact.precision}
                 common |= {"threads": threads, "engine": engine}
                 try:
-                    found = _tried(bundle, spec, artifact, device, threads, request.get("settings", {}))
-                    yield {**common, **found, "cold_ms": loaded_ms + found["open_ms"] + found["first_ms"]}
+                    measured = _tried(bundle, spec, artifact, device, threads, request.get("settings", {}))
+                    yield {**common, **measured, "cold_ms": loaded_ms + measured["open_ms"] + measured["first_ms"]}
                 except EdgeaiError as error:
                     yield {**common, "why_not": f"{error.code}: {error}"}
 
@@ -119,8 +119,8 @@ def main() -> int:
     request = json.load(sys.stdin)
     answers = take_stdout()
     try:
-        for found in trials(request):
-            answers.write(json.dumps(found) + "\n")
+        for trial in trials(request):
+            answers.write(json.dumps(trial) + "\n")
             answers.flush()
     except EdgeaiError as error:
         answers.write(json.dumps({"refused": f"{error.code}: {error}"}) + "\n")

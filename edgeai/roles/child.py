@@ -92,8 +92,8 @@ class Child:
 
     def note(self) -> Note | None:
         """What this very process last said; None when it has not yet spoken."""
-        found = read_note(self._note)
-        return found if found and self.process and found.pid == self.process.pid else None
+        note = read_note(self._note)
+        return note if note and self.process and note.pid == self.process.pid else None
 
     def check(self, now: float, *, awake_since: float, silent_s: float) -> None:
         """End it if it is too big, if a step outlived its deadline, or if it has been silent between steps too long.

@@ -125,5 +125,5 @@ def _blamed(steps: Sequence[Underway], thread: int | None) -> Underway | None:
 
 def _crash_thread(report: str) -> int | None:
     """The thread that faulthandler calls current, as ``threading.get_ident`` numbers it."""
-    found = re.search(r"^Current thread 0x([0-9a-f]+)", report, re.MULTILINE)
-    return int(found[1], 16) if found else None
+    match = re.search(r"^Current thread 0x([0-9a-f]+)", report, re.MULTILINE)
+    return int(match[1], 16) if match else None

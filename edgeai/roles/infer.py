@@ -60,8 +60,8 @@ def main(config: DeviceConfig, deployment: str) -> int:
         ConfigError: the profile has no such deployment, or its HMAC key cannot be used.
         SpoolError: the spool cannot be used.
     """
-    found = next((item for item in config.deployments if item.name == deployment), None)
-    if found is None:
+    own = next((item for item in config.deployments if item.name == deployment), None)
+    if own is None:
         raise ConfigError(f"the profile has no deployment {deployment!r}", code="config.no-deployment")
     # The frames of an instance are shared out among threads; OpenCV's own would only get in the engine's way, as they
     # spin for a while after each use. It reads this when the first transform is built.
@@ -69,7 +69,7 @@ def main(config: DeviceConfig, deployment: str) -> int:
     mask = UidMask.of(config.privacy)
     spool = Spool.of(config)
     try:
-        worker = Worker(config, found, spool, mask)
+        worker = Worker(config, own, spool, mask)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, worker.on_stop)
         with (spool.roles / f"{worker.role}.crash").open("w") as report:

@@ -69,14 +69,14 @@ def read_plan(config_path: Path) -> Plan:
     with os.fdopen(reader, "rb") as stream:
         answer = stream.read()
     os.waitpid(child, 0)
-    said: dict[str, Any] = json.loads(answer) if answer else {"error": "the configuration's reader died"}
-    if "error" in said:
-        raise ConfigError(said["error"], code=said.get("code"), remedy=said.get("remedy"))
+    body: dict[str, Any] = json.loads(answer) if answer else {"error": "the configuration's reader died"}
+    if "error" in body:
+        raise ConfigError(body["error"], code=body.get("code"), remedy=body.get("remedy"))
     return Plan(
         config_path=config_path,
-        data_dir=Path(said.pop("data_dir")),
-        roles=tuple(said.pop("roles")),
-        **said,
+        data_dir=Path(body.pop("data_dir")),
+        roles=tuple(body.pop("roles")),
+        **body,
     )
 
 

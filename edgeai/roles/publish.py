@@ -34,14 +34,14 @@ log = Log("edgeai.publish")
 
 def sink_requests(config: DeviceConfig) -> dict[str, tuple[str, dict[str, Any]]]:
     """Sink name -> (kind, settings), for every sink that the profile enables."""
-    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    requests: dict[str, tuple[str, dict[str, Any]]] = {}
     if config.mqtt.enabled:
-        found["mqtt"] = ("mqtt", config.mqtt.model_dump())
+        requests["mqtt"] = ("mqtt", config.mqtt.model_dump())
     if config.jsonl is not None and config.jsonl.enabled:
-        found["jsonl"] = ("jsonl", config.jsonl.model_dump())
+        requests["jsonl"] = ("jsonl", config.jsonl.model_dump())
     for name, sink in config.sinks.items():
-        found[name] = (sink.kind, dict(sink.settings))
-    return found
+        requests[name] = (sink.kind, dict(sink.settings))
+    return requests
 
 
 def _deliveries(config: DeviceConfig, spool: Spool) -> list[Delivery]:
@@ -51,7 +51,7 @@ def _deliveries(config: DeviceConfig, spool: Spool) -> list[Delivery]:
         plugins |= set(config.plugins.allow)
     registry = Registry.of(sorted(plugins), on_fault=lambda e: log.error("plugin.fault", code=e.code, why=str(e)))
     spool.enable_sinks(wanted)
-    found = []
+    deliveries = []
     for name, (kind, settings) in wanted.items():
         spec = registry.sinks.get(kind)
         if spec is None:
@@ -60,8 +60,8 @@ def _deliveries(config: DeviceConfig, spool: Spool) -> list[Delivery]:
                 spool.event("sink.unknown", f"no allowed plugin provides the sink {kind}", sink=name)
             continue
         request = SinkRequest(device_id=config.device.id, site=config.device.site, settings=settings)
-        found.append(Delivery(name, spec, request, spool))
-    return found
+        deliveries.append(Delivery(name, spec, request, spool))
+    return deliveries
 
 
 class Publisher:

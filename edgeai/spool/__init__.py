@@ -115,8 +115,8 @@ class Spool(Refusing, Work, Holding, Again, Outbox, Metrics, Faults, Trials, Upk
 
     def notes(self) -> dict[str, Note]:
         """Role -> what it last said, those of dead roles included (see ``is_held``)."""
-        found = {path.stem: read_note(path) for path in sorted(self.roles.glob("*.note"))}
-        return {role: note for role, note in found.items() if note is not None}
+        by_role = {path.stem: read_note(path) for path in sorted(self.roles.glob("*.note"))}
+        return {role: note for role, note in by_role.items() if note is not None}
 
     def ring(self, role: str) -> None:
         """Wake a role that waits."""

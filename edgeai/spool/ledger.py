@@ -156,15 +156,15 @@ _Counted = dict[tuple[str, ...], int]
 def _counters(db: sqlite3.Connection) -> _Counted:
     """(name, deployment), or (name, sink, lane) -> value."""
     names = (*_JOB_COUNTERS, *_MESSAGE_COUNTERS)
-    found: _Counted = {}
+    counts: _Counted = {}
     for name, labels, value in db.execute(
         f"SELECT name, labels, value FROM counters WHERE name IN ({', '.join('?' * len(names))})",  # noqa: S608
         names,
     ):
         about = json.loads(labels)
         keys = ("deployment",) if name in _JOB_COUNTERS else ("sink", "lane")
-        found[(name, *(str(about.get(key, "")) for key in keys))] = int(value)
-    return found
+        counts[(name, *(str(about.get(key, "")) for key in keys))] = int(value)
+    return counts
 
 
 def _jobs(db: sqlite3.Connection, counters: _Counted, held: set[str]) -> Iterator[JobsEntry]:
@@ -218,12 +218,12 @@ def _messages(db: sqlite3.Connection, counters: _Counted) -> Iterator[MessagesEn
 
 def _places(db: sqlite3.Connection, table: str) -> dict[tuple[str, str], tuple[int, float | None]]:
     """(sink, lane) -> how many, and when the oldest was queued."""
-    found: dict[tuple[str, str], tuple[int, float | None]] = {}
+    places: dict[tuple[str, str], tuple[int, float | None]] = {}
     rows = db.execute(f"SELECT sink, lane, COUNT(*), MIN(sequence) FROM {table} GROUP BY sink, lane").fetchall()  # noqa: S608
     for sink, lane, count, first in rows:
         row = db.execute("SELECT CAST(created_at AS REAL) FROM messages WHERE sequence = ?", (first,)).fetchone()
-        found[(str(sink), str(lane))] = (int(count), float(row[0]) if row else None)
-    return found
+        places[(str(sink), str(lane))] = (int(count), float(row[0]) if row else None)
+    return places
 
 
 __all__ = ["JobsEntry", "Ledger", "MessagesEntry", "has_finished_since", "read_ledger"]

@@ -81,8 +81,8 @@ class Metrics(Store):
                 for row in db.execute("SELECT deployment, stage, sum_ms FROM stage_sums")
             }
         return [
-            Histogram(deployment=key[0], stage=key[1], counts=tuple(found), sum_ms=sums.get(key, 0.0))
-            for key, found in sorted(counts.items())
+            Histogram(deployment=key[0], stage=key[1], counts=tuple(counted), sum_ms=sums.get(key, 0.0))
+            for key, counted in sorted(counts.items())
         ]
 
     def counters(self) -> list[Counter]:

@@ -97,8 +97,8 @@ class Station:
         with self._guard:
             self._state = state or self._state
             self._detail = detail or self._detail
-            said = json.dumps(self._detail)
-            self._said = said if len(said) <= MAX_DETAIL_BYTES else "{}"
+            detail_json = json.dumps(self._detail)
+            self._said = detail_json if len(detail_json) <= MAX_DETAIL_BYTES else "{}"
             self._write()
 
     @contextmanager

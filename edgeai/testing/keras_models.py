@@ -166,7 +166,7 @@ def wild_changes(keras: Any, folder: Path) -> dict[str, Any]:
     wanted = np.stack([np.asarray(model(sample["image"], training=False)) for sample in samples])
 
     def score(infer: Any) -> float:
-        found = np.stack([infer(sample)["values"] for sample in samples])
-        return -float(np.sqrt(np.mean((found - wanted) ** 2)) / wanted.std())
+        answers = np.stack([infer(sample)["values"] for sample in samples])
+        return -float(np.sqrt(np.mean((answers - wanted) ** 2)) / wanted.std())
 
     return {"model": folder / "wild.keras", "outputs": (VALUES,), "calibration": lambda: samples, "score": score}

@@ -41,8 +41,8 @@ class Received:
     @property
     def body(self) -> dict[str, Any]:
         """Its JSON."""
-        found: dict[str, Any] = json.loads(self.payload)
-        return found
+        content: dict[str, Any] = json.loads(self.payload)
+        return content
 
 
 class Subscriber:

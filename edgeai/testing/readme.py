@@ -25,7 +25,7 @@ def table_rows(readme: str, heading: str) -> dict[str, str]:
     """Name in the first column -> its row, of the tables under ``## HEADING``; empty where there is none."""
     _, _, section = f"\n{readme}".partition(f"\n## {heading}\n")
     section = section.partition("\n## ")[0]
-    return {found[1]: found[0] for found in re.finditer(r"^\| `([\w-]+)` \|.*$", section, re.MULTILINE)}
+    return {row[1]: row[0] for row in re.finditer(r"^\| `([\w-]+)` \|.*$", section, re.MULTILINE)}
 
 
 def check_options(readme: str, heading: str, options: Iterable[OptionSpec]) -> None:

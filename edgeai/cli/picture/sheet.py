@@ -159,10 +159,10 @@ def _agreement(column: Column, result: Result, instance: InstanceRef | None) -> 
 
 def _score(column: Column, finding: Finding, *, doubtful: bool, bound: bool) -> None:
     colour = WHITE if finding.present else DIM
-    said = finding.label if finding.present else f"{finding.label} (not stated)"
+    name = finding.label if finding.present else f"{finding.label} (not stated)"
     own = next((one for one in finding.measurements if one.name == finding.label), None)
     shown = percent(finding.probability) if finding.probability is not None or own is None else value_says(own)
-    column.pair(said, shown, BODY, (colour, colour), "label")
+    column.pair(name, shown, BODY, (colour, colour), "label")
     if finding.probability is not None:
         bar = AMBER if doubtful else STEEL if finding.present else DIM
         column.bar(finding.probability, finding.threshold, bar, doubtful=doubtful)

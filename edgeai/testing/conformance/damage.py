@@ -139,9 +139,9 @@ def _one_child(
     return openings
 
 
-def _how_it_died(code: int, said: str) -> tuple[str, str]:
+def _how_it_died(code: int, stderr: str) -> tuple[str, str]:
     how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"
-    return how, said[-1500:]
+    return how, stderr[-1500:]
 
 
 def main() -> None:

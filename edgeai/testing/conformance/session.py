@@ -56,8 +56,8 @@ class SessionRules(Suite):
     @pytest.fixture
     def present(self) -> tuple[Device, ...]:
         """The devices of this machine; skips (or fails, by ``EDGEAI_REQUIRE``) when there is none."""
-        found = tuple(self.spec.probe())
-        chosen = tuple(device for device in found if not self.devices or device.name in self.devices)
+        devices = tuple(self.spec.probe())
+        chosen = tuple(device for device in devices if not self.devices or device.name in self.devices)
         require(self.backend, bool(chosen), f"backend {self.backend} has no device here: {self.spec.explain()}")
         return chosen
 

@@ -86,8 +86,8 @@ class SinkConformance(Suite):
                 return
             verdicts = {receipt.sequence: receipt for receipt in receipts}
             for message in waiting:
-                said = verdicts.get(message.sequence)
-                assert said is None or said.verdict == "delivered", f"{message.key}: {said}"
+                receipt = verdicts.get(message.sequence)
+                assert receipt is None or receipt.verdict == "delivered", f"{message.key}: {receipt}"
             waiting = [message for message in waiting if message.sequence not in verdicts]
             if not waiting:
                 return
@@ -175,9 +175,9 @@ class SinkConformance(Suite):
     def test_what_is_said_to_be_delivered_is_there(self, opened: Sink, tmp_path: Path) -> None:
         """A receipt that says delivered is given when the message is safe on the other side, and not before."""
         messages = example_messages(4)
-        said = {receipt.sequence for receipt in self.receipts(opened, messages) if receipt.verdict == "delivered"}
+        delivered = {receipt.sequence for receipt in self.receipts(opened, messages) if receipt.verdict == "delivered"}
         there = self.delivered(tmp_path)
-        assert [pair for pair in _pairs([m for m in messages if m.sequence in said]) if pair not in there] == []
+        assert [pair for pair in _pairs([m for m in messages if m.sequence in delivered]) if pair not in there] == []
 
     @since(1, 1)
     @pytest.mark.parametrize("position", range(4))
@@ -185,17 +185,17 @@ class SinkConformance(Suite):
         """A message that the other side will never take is refused with a code, and all others are delivered."""
         refused = self.refused_message(tmp_path)
         messages = [each for each in example_messages(4) if each.sequence != refused.sequence]
-        waiting, said = [*messages[:position], refused, *messages[position:]], dict[int, Receipt]()
+        waiting, last = [*messages[:position], refused, *messages[position:]], dict[int, Receipt]()
         for _ in range(OFFERS):
             with suppress(SinkFailed):  # a refusal may cost a connection; the host offers all again
-                said.update({receipt.sequence: receipt for receipt in self.receipts(opened, waiting)})
-            waiting = [each for each in waiting if each.sequence not in said or said[each.sequence].verdict == "later"]
+                last.update({receipt.sequence: receipt for receipt in self.receipts(opened, waiting)})
+            waiting = [each for each in waiting if each.sequence not in last or last[each.sequence].verdict == "later"]
             if not waiting:
                 break
         assert waiting == [], "each comes to an end"
-        assert said[refused.sequence].verdict == "refused"
-        assert said[refused.sequence].code, "a refusal says why, with a code"
-        assert {said[each.sequence].verdict for each in messages} == {"delivered"}
+        assert last[refused.sequence].verdict == "refused"
+        assert last[refused.sequence].code, "a refusal says why, with a code"
+        assert {last[each.sequence].verdict for each in messages} == {"delivered"}
         pairs = _pairs(messages)
         assert [pair for pair in dict.fromkeys(self.delivered(tmp_path)) if pair in pairs] == pairs
 

@@ -89,8 +89,8 @@ class TaskConformance(Suite):
     def test_findings_carry_the_frame_number(self, built: Task) -> None:
         """Each finding of a frame says which frame it is of."""
         for number in (1, 7):
-            found = built.interpret(self.example_outputs(0), self.context(number))
-            assert {finding.frame_number for finding in found} == {number}
+            findings = built.interpret(self.example_outputs(0), self.context(number))
+            assert {finding.frame_number for finding in findings} == {number}
 
     @since(1, 0)
     @pytest.mark.parametrize("way", WAYS)

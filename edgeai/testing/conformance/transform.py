@@ -172,9 +172,9 @@ class TransformConformance(Suite):
         for transform, frame in self.accepted():
             x, y = round(frame.columns * across), round(frame.rows * down)
             plain, spotted = transform.apply(frame), transform.apply(_with_spot(frame, x, y))
-            found = plain.geometry.to_source(_centre_of_change(plain.pixels, spotted.pixels))
-            distance = math.dist(found[0], (x + 0.5, y + 0.5))
-            assert distance <= self.landmark_tolerance_px, f"spot at {(x, y)} came back as {found[0]}"
+            back = plain.geometry.to_source(_centre_of_change(plain.pixels, spotted.pixels))
+            distance = math.dist(back[0], (x + 0.5, y + 0.5))
+            assert distance <= self.landmark_tolerance_px, f"spot at {(x, y)} came back as {back[0]}"
 
     @since(1, 0)
     def test_threads_may_share_it(self) -> None:

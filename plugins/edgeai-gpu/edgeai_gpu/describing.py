@@ -32,10 +32,10 @@ def describe_tensors(artifact: Path) -> Described:
             code="backend.tensors-differ",
             remedy="export it again with a serving signature: model.export(folder)",
         )
-    found = signatures[_SIGNATURE]
+    serving = signatures[_SIGNATURE]
     return Described(
-        inputs=tuple(_spec(tf, artifact, name, found.inputs[name]) for name in sorted(found.inputs)),
-        outputs=tuple(_spec(tf, artifact, name, found.outputs[name]) for name in sorted(found.outputs)),
+        inputs=tuple(_spec(tf, artifact, name, serving.inputs[name]) for name in sorted(serving.inputs)),
+        outputs=tuple(_spec(tf, artifact, name, serving.outputs[name]) for name in sorted(serving.outputs)),
     )
 
 

@@ -82,8 +82,8 @@ def cuda_devices(tf: Any) -> tuple[Device, ...]:
     for physical in tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(physical)
         capability = ".".join(str(part) for part in details.get("compute_capability", ()))
-        said = details.get("device_name", "") + (f", compute capability {capability}" if capability else "")
-        devices.append(Device(name=physical.name.removeprefix("/physical_device:"), description=said))
+        description = details.get("device_name", "") + (f", compute capability {capability}" if capability else "")
+        devices.append(Device(name=physical.name.removeprefix("/physical_device:"), description=description))
     return tuple(devices)
 
 
@@ -97,8 +97,8 @@ def explain() -> str:
         return ""
     if not describe():
         return "tensorflow is not installed; pip install edgeai-gpu"
-    said = _tensorflow_says()
-    return "; ".join(part for part in ("" if has_node() else _NODES_SAID, said) if part)
+    reason = _tensorflow_says()
+    return "; ".join(part for part in ("" if has_node() else _NODES_SAID, reason) if part)
 
 
 def _tensorflow_says() -> str:

@@ -135,28 +135,28 @@ class _Walk:
 
     def run_by(self, tensors: Iterable[str], functions: Iterable[str] = ()) -> tuple[Node, ...]:
         """All that these tensors (or operations) need and these functions do, and what that calls."""
-        found: list[Node] = []
+        nodes: list[Node] = []
         called: set[str] = set()
         waiting, calls = self._needed(tensors), set(functions)
         while waiting or calls:
-            found += waiting
+            nodes += waiting
             calls |= {name for node in waiting for name in (node.kind, *_named(node.definition))}
             calls |= {other for name in calls for other in self._alike.get(self._implements.get(name, ()), ())}
             fresh = {name for name in calls if name in self.functions} - called
             called |= fresh
             waiting, calls = [node for name in sorted(fresh) for node in self.functions[name]], set()
-        return tuple(found)
+        return tuple(nodes)
 
     def _needed(self, tensors: Iterable[str]) -> list[Node]:
         """The graph's nodes that these are computed from; control inputs are inputs."""
         names = [_node_of(name) for name in tensors]
-        found: dict[str, Node] = {}
+        needed: dict[str, Node] = {}
         while names:
             name = names.pop()
-            if name in self._nodes and name not in found:
-                found[name] = self._nodes[name]
-                names += [_node_of(one) for one in found[name].definition.input]
-        return list(found.values())
+            if name in self._nodes and name not in needed:
+                needed[name] = self._nodes[name]
+                names += [_node_of(one) for one in needed[name].definition.input]
+        return list(needed.values())
 
 
 def _text(function: Any, attribute: str) -> bytes:

@@ -31,8 +31,8 @@ def read_safe(artifact: Path, signature: str) -> Any:
             numbers, or keeps something.
     """
     parsed = graph.read(artifact)
-    found = [graph.reached(meta, signature) for meta in parsed.meta_graphs]
-    unsafe = sorted({why for one in found for why in _unsafe(one)})
+    graphs = [graph.reached(meta, signature) for meta in parsed.meta_graphs]
+    unsafe = sorted({why for one in graphs for why in _unsafe(one)})
     if unsafe:
         more = f" and {len(unsafe) - _MOST_NAMED} more" if len(unsafe) > _MOST_NAMED else ""
         raise ModelRejected(
@@ -41,7 +41,7 @@ def read_safe(artifact: Path, signature: str) -> Any:
             code="backend.artifact-unsafe",
             remedy="export the model without them: only what it computes, with its tables in the graph and no files",
         )
-    refuse_state(artifact, (node for one in found for node in one.serving))
+    refuse_state(artifact, (node for one in graphs for node in one.serving))
     return parsed
 
 

@@ -40,15 +40,15 @@ def kernels(model: Any, *, layers: Sequence[str] = (), keep: Sequence[str] = ())
     Raises:
         CompressionFailed: ``compress.layer-unknown``: a name that no layer with a kernel has, or nothing is left.
     """
-    found = tuple(
+    every = tuple(
         Kernel(layer, variable)
         for layer, own in _layers(model, "")
         for variable in own.weights
         if variable.name in _KERNELS and len(variable.shape) > 1
     )
     for name in (*layers, *keep):
-        if not any(_is(kernel, name) for kernel in found):
-            known = ", ".join(dict.fromkeys(kernel.layer for kernel in found))
+        if not any(_is(kernel, name) for kernel in every):
+            known = ", ".join(dict.fromkeys(kernel.layer for kernel in every))
             raise CompressionFailed(
                 f"{model.name} has no layer {name!r} with a kernel",
                 code="compress.layer-unknown",
@@ -56,7 +56,7 @@ def kernels(model: Any, *, layers: Sequence[str] = (), keep: Sequence[str] = ())
             )
     chosen = tuple(
         kernel
-        for kernel in found
+        for kernel in every
         if (not layers or any(_is(kernel, name) for name in layers)) and not any(_is(kernel, name) for name in keep)
     )
     if not chosen:

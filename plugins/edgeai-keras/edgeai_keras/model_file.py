@@ -49,7 +49,7 @@ class Source:
 
         Converters name the graph's node (``functional/stem/Erfinv``), or only the kind of operation.
         """
-        kinds = {kind for found in _KINDS.findall(message) for kind in re.findall(r"\w+", found)}
+        kinds = {kind for listed in _KINDS.findall(message) for kind in re.findall(r"\w+", listed)}
         nodes = self.function.get_concrete_function().graph.get_operations()
         scopes = [node.name for node in nodes if node.type in kinds] or re.findall(r"[\w./-]+/[\w./-]+", message)
         names = {str(layer.name) for layer in self.model._flatten_layers(include_self=False)}

@@ -77,8 +77,8 @@ def described(path: Path, config: Any, inputs: tuple[TensorSpec, ...], outputs: 
         ranges = {
             spec.name: taken
             for spec, name in zip(inputs, graph.inputs, strict=True)
-            for said, taken in [range_of(graph, name, weights)]
-            if said
+            for span, taken in [range_of(graph, name, weights)]
+            if span
         }
         activations = {
             spec.name: how for spec, n in zip(outputs, graph.outputs, strict=True) if (how := _end(graph, n))

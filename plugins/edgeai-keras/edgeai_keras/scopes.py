@@ -36,12 +36,12 @@ class Scopes:
 
     def layers(self, scope: str) -> tuple[str, ...]:
         """The layers that an operation was made of, the fused ones too; empty when it names none."""
-        found = []
+        inner_layers = []
         for name in scope.split(";"):
             parts = [_NUMBER.sub("", part) if self._numbered else part for part in name.split("/")[:-1]]
             inner = next((part for part in reversed(parts) if part in self._layers), None)
-            found += [inner] if inner else []
-        return tuple(dict.fromkeys(found))
+            inner_layers += [inner] if inner else []
+        return tuple(dict.fromkeys(inner_layers))
 
     def main(self, scope: str) -> str:
         """The layer that an operation is best known by: the one with a kernel, else the first; or empty."""

@@ -147,14 +147,14 @@ class _Run:
             for epoch in range(done + 1, self.epochs + 1):
                 started = time.monotonic()
                 self._epoch(epoch, train, change, steps)
-                said = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
+                line = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
                 if validation is not None:
                     self.validation_loss.append(self._validate(validation))
-                    said += f", validation {self.validation_loss[-1]:.4g}"
+                    line += f", validation {self.validation_loss[-1]:.4g}"
                 self._tell("on_epoch_end", epoch - 1)
                 over = validation is not None and self._enough(epoch, first, patience)
                 self._keep(epoch, change, over=over or epoch == self.epochs)
-                progress(f"{said}, {time.monotonic() - started:.0f} s")
+                progress(f"{line}, {time.monotonic() - started:.0f} s")
                 if over:
                     break
         self._tell("on_train_end")

@@ -16,7 +16,7 @@ _MOST: Final = 600
 
 def not_loaded(path: Path, keras: Any, config: Any, error: Exception) -> ConversionFailed:
     """What Keras raised at a file whose description is ``config``."""
-    unknown = next((found for found in _foreign(config) if _is_unknown(keras, found[0])), None)
+    unknown = next((pair for pair in _foreign(config) if _is_unknown(keras, pair[0])), None)
     if unknown is not None:
         kind, layer = unknown
         where = f"layer {layer!r} is" if layer else "it has"

@@ -65,11 +65,11 @@ def _spec(artifact: Path, port: Any) -> TensorSpec:
 
 def _activations(model: Any) -> dict[str, str]:
     """Output -> what gives its values last."""
-    found = {}
+    activations = {}
     for port in model.outputs:
         node = port.get_node()
         while node.get_type_name() in _SAME:
             node = node.input_value(0).get_node()
         if how := _END.get(node.get_type_name()):
-            found[_name(port)] = how
-    return found
+            activations[_name(port)] = how
+    return activations

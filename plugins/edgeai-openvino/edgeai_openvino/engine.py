@@ -75,10 +75,10 @@ def probe() -> tuple[Device, ...]:
 
 def _devices(core: Any) -> tuple[Device, ...]:
     names = sorted(core.available_devices, key=_rank)
-    found = tuple(Device(name=name, description=_description(core, name)) for name in names)
-    if not found:
+    devices = tuple(Device(name=name, description=_description(core, name)) for name in names)
+    if not devices:
         return ()
-    return (*found, Device(name=AUTO, description="OpenVINO chooses among the above and does not say which"))
+    return (*devices, Device(name=AUTO, description="OpenVINO chooses among the above and does not say which"))
 
 
 def _rank(name: str) -> tuple[int, str]:

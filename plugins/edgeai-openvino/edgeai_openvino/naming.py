@@ -102,12 +102,12 @@ def tapped(ov: Any, model: Any, names: Sequence[str], samples: Sequence[Mapping[
     # One that gives an output of the model already gets no second one.
     places = {name_of(port.get_node().input_value(0).get_node()): place for place, port in enumerate(copy.outputs)}
     compiled = compiled_in_float32(ov, copy)
-    found: dict[str, list[Array]] = {name: [] for name in names}
+    values_by_name: dict[str, list[Array]] = {name: [] for name in names}
     for sample in samples:
         values = list(compiled(dict(sample)).values())
         for name in names:
-            found[name].append(np.array(values[places[name]], dtype=np.float64))
-    return found
+            values_by_name[name].append(np.array(values[places[name]], dtype=np.float64))
+    return values_by_name
 
 
 def compiled_in_float32(ov: Any, model: Any) -> Any:

@@ -105,14 +105,14 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
     else:
         if not is_sound(ov, made, some):
             raise _unsound(request)
-    found = [name for name in _in_float(made, names) if name not in kept]
+    in_float = [name for name in _in_float(made, names) if name not in kept]
     if judged:
-        _hold(ov, made, model, request, found)
+        _hold(ov, made, model, request, in_float)
     if not any(kind_of(node) == "FakeQuantize" for node in made.get_ordered_ops()):
-        raise _nothing_left(request, (*kept, *found))
+        raise _nothing_left(request, (*kept, *in_float))
     request.progress("measuring the error of each layer")
     measured = errors(ov, made, model, names, some)
-    return Quantised(made, (samples.note, *_notes(made, names, (*kept, *found))), measured)
+    return Quantised(made, (samples.note, *_notes(made, names, (*kept, *in_float))), measured)
 
 
 def _notes(made: Any, names: Names, in_float: Sequence[str]) -> tuple[str, ...]:
@@ -141,7 +141,11 @@ def _settings(nncf: Any, options: Mapping[str, Any]) -> dict[str, Any]:
         "fast_bias_correction": _chosen(options, "fast_bias_correction", {True: True, False: False}),
         "advanced_parameters": AdvancedQuantizationParameters(
             overflow_fix=_chosen(options, "overflow_fix", overflow),
-            **({"activations_range_estimator_params": found} if (found := _chosen(options, "ranges", ranges)) else {}),
+            **(
+                {"activations_range_estimator_params": estimators}
+                if (estimators := _chosen(options, "ranges", ranges))
+                else {}
+            ),
         ),
     }
 
@@ -185,8 +189,8 @@ def _controlled(
         Left to itself NNCF 3.4 ranks by outputs the wrong way round: what helps least goes back to float first.
         """
         places = list(items)
-        found = _outputs(compiled, [shown[place] for place in places])
-        nearness = [-_distance(own[place], one) for place, one in zip(places, found, strict=True)]
+        answers = _outputs(compiled, [shown[place] for place in places])
+        nearness = [-_distance(own[place], one) for place, one in zip(places, answers, strict=True)]
         whole = len(places) == len(shown)
         return score(_as_infer(compiled, request)) if whole else float(np.mean(nearness)), nearness
 
@@ -212,9 +216,9 @@ def _outputs(compiled: Any, samples: Sequence[Tensors]) -> list[list[Array]]:
     return [[np.array(value, dtype=np.float64) for value in compiled(dict(one)).values()] for one in samples]
 
 
-def _distance(wanted: Sequence[Array], found: Sequence[Array]) -> float:
+def _distance(wanted: Sequence[Array], given: Sequence[Array]) -> float:
     """Mean square error as a part of the mean square, over all outputs."""
-    pairs = zip(wanted, found, strict=True)
+    pairs = zip(wanted, given, strict=True)
     return float(np.mean([np.mean((b - a) ** 2) / max(float(np.mean(a**2)), 1e-12) for a, b in pairs]))
 
 
@@ -250,15 +254,15 @@ def _nothing_left(request: ConvertRequest, in_float: Sequence[str]) -> Conversio
 
 def _in_float(made: Any, names: Names) -> list[str]:
     """Layers whose weights are not in int8, loops apart."""
-    found = []
+    layers = []
     for node in made.get_ordered_ops():
         if kind_of(node) in WITH_WEIGHTS:
             weight = node.input_value(1).get_node()
             while kind_of(weight) not in ("Constant", "Parameter") and weight.get_input_size():
                 weight = weight.input_value(0).get_node()
             if kind_of(weight) == "Constant" and weight.get_element_type().get_type_name() not in ("i8", "u8"):
-                found.append(names.of(name_of(node)))
-    return list(dict.fromkeys(found))
+                layers.append(names.of(name_of(node)))
+    return list(dict.fromkeys(layers))
 
 
 def errors(ov: Any, made: Any, model: Any, names: Names, samples: Sequence[Mapping[str, Array]]) -> dict[str, float]:
@@ -269,19 +273,19 @@ def errors(ov: Any, made: Any, model: Any, names: Names, samples: Sequence[Mappi
     there = {name_of(node) for node in made.get_ordered_ops()}
     ends = {layer: name for layer, name in names.ends.items() if name in there}
     wanted, got = (tapped(ov, one, list(ends.values()), samples) for one in (model, made))
-    found = {}
+    by_layer = {}
     for layer, name in ends.items():
         own, other = np.stack(wanted[name]), np.stack(got[name])
-        found[layer] = round(float(np.sqrt(np.mean((other - own) ** 2)) / max(float(own.std()), 1e-6)), 6)
-    return found
+        by_layer[layer] = round(float(np.sqrt(np.mean((other - own) ** 2)) / max(float(own.std()), 1e-6)), 6)
+    return by_layer
 
 
 def _as_infer(compiled: Any, request: ConvertRequest) -> Infer:
     names = [spec.name for spec in request.outputs]
 
     def infer(inputs: Tensors) -> Tensors:
-        found = compiled(dict(inputs))
-        return {name: np.array(found[name]) for name in names}
+        answer = compiled(dict(inputs))
+        return {name: np.array(answer[name]) for name in names}
 
     return infer
 

@@ -28,8 +28,8 @@ def is_sound(ov: Any, made: Any, samples: Sequence[Mapping[str, Array]]) -> bool
     simulated = _answers(ov, made, _SIMULATED, samples)
     for threads in _THREADS:
         own = _answers(ov, made, {**_PLAIN, "INFERENCE_NUM_THREADS": threads}, samples)
-        for wanted, found in zip(simulated, own, strict=True):
-            if not (np.isfinite(found).all() and np.sqrt(np.mean((found - wanted) ** 2)) <= _FAR * _size(wanted)):
+        for wanted, given in zip(simulated, own, strict=True):
+            if not (np.isfinite(given).all() and np.sqrt(np.mean((given - wanted) ** 2)) <= _FAR * _size(wanted)):
                 return False
     return True
 

@@ -120,11 +120,11 @@ def _static(request: ConvertRequest, source: Source, samples: Samples, activatio
         def quantised(kept: Any) -> bytes:
             return model.static(activation_bits, layers.scopes_of((*named, *kept)))
 
-        found: tuple[str, ...] = ()
+        left_in_float: tuple[str, ...] = ()
         if request.score is not None and request.max_drop is not None:
             score = request.score
             request.progress("scoring")
-            content, found = hold(
+            content, left_in_float = hold(
                 request,
                 quantised,
                 lambda made: score(as_infer(made, request)),
@@ -134,13 +134,17 @@ def _static(request: ConvertRequest, source: Source, samples: Samples, activatio
             )
         else:
             content = quantised(())
-        _refuse_floats(request, content, (*named, *found))
+        _refuse_floats(request, content, (*named, *left_in_float))
         as_infer(content, request)(some[0])  # LiteRT refuses some of what its quantiser makes
         request.progress("measuring the error of each layer")
         measured = errors(content, model, layers, some)
     except (ValueError, RuntimeError, NotImplementedError, KeyError, TypeError) as error:
         raise failed(request, source, error, "LiteRT's quantiser") from error
-    notes = (samples.note, *_kept_note((*named, *found)), *_left_note(content, layers, (*named, *found)))
+    notes = (
+        samples.note,
+        *_kept_note((*named, *left_in_float)),
+        *_left_note(content, layers, (*named, *left_in_float)),
+    )
     return _Made(content, notes, measured)
 
 

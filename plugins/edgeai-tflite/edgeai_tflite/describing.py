@@ -67,11 +67,11 @@ def _activations(interpreter: Any, keys: dict[int, str]) -> dict[str, str]:
         ]
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
-    found = {}
+    activations = {}
     for detail in interpreter.get_output_details():
         if how := _END.get(_giver(operations, int(detail["index"]))):
-            found[_name(detail, keys)] = how
-    return found
+            activations[_name(detail, keys)] = how
+    return activations
 
 
 def _giver(operations: list[tuple[str, list[int], set[int]]], tensor: int) -> str:
@@ -89,8 +89,8 @@ def _keys(interpreter: Any) -> dict[int, str]:
     if not name:
         return {}
     runner = interpreter.get_signature_runner(name)
-    found = {**runner.get_input_details(), **runner.get_output_details()}
-    return {int(detail["index"]): key for key, detail in found.items()}
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    return {int(detail["index"]): key for key, detail in details.items()}
 
 
 def _name(detail: dict[str, Any], keys: dict[int, str]) -> str:

@@ -84,15 +84,15 @@ def errors(
             moments = spread.setdefault(operation.output, [0.0, 0.0])
             moments[0] += float(want.mean())
             moments[1] += float(np.mean(want**2))
-    found: dict[str, float] = {}
+    by_layer: dict[str, float] = {}
     for operation in model.operations:
         if operation.output in squares and operation.kind not in _SAME_VALUES:
             mean, square = (value / len(samples) for value in spread[operation.output])
             deviation = max(square - mean**2, 1e-12) ** 0.5
             error = (squares[operation.output] / len(samples)) ** 0.5 / deviation
             name = layers.name(operation)
-            found[name] = max(found.get(name, 0.0), round(error, 6))
-    return found
+            by_layer[name] = max(by_layer.get(name, 0.0), round(error, 6))
+    return by_layer
 
 
 def worst_first(
@@ -160,8 +160,8 @@ def as_infer(content: bytes, request: ConvertRequest) -> Infer:
     names = [spec.name for spec in request.outputs]
 
     def infer(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        found = runner(**inputs)
-        return {name: np.array(found[name]) for name in names}
+        answer = runner(**inputs)
+        return {name: np.array(answer[name]) for name in names}
 
     return infer
 
@@ -212,10 +212,10 @@ def _outputs(content: bytes, samples: Sequence[Mapping[str, Array]]) -> list[dic
     return [{name: np.array(value) for name, value in runner(**sample).items()} for sample in samples]
 
 
-def _distance(found: list[dict[str, Array]], wanted: list[dict[str, Array]]) -> float:
+def _distance(given: list[dict[str, Array]], wanted: list[dict[str, Array]]) -> float:
     """Root mean square over the outputs, each as a part of its standard deviation."""
     parts = []
     for name in wanted[0]:
-        got, want = (np.stack([one[name] for one in many]).astype(np.float64) for many in (found, wanted))
+        got, want = (np.stack([one[name] for one in many]).astype(np.float64) for many in (given, wanted))
         parts.append(float(np.sqrt(np.mean((got - want) ** 2)) / max(float(want.std()), 1e-12)))
     return float(np.mean(parts))

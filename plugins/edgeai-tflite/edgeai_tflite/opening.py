@@ -165,17 +165,17 @@ def _check_file(artifact: Path, runtime: Runtime) -> None:
 
 
 def _rejected(artifact: Path, runtime: Runtime, error: BaseException) -> ModelRejected:
-    said = words(error) or type(error).__name__
-    if any(phrase in said.lower() for phrase in _MISSING_OP):
+    reason = words(error) or type(error).__name__
+    if any(phrase in reason.lower() for phrase in _MISSING_OP):
         older = runtime.name == "tflite-runtime"
         return ModelRejected(
-            f"{artifact.name} uses an operator that {runtime.described} lacks: {said}",
+            f"{artifact.name} uses an operator that {runtime.described} lacks: {reason}",
             code="backend.op-unsupported",
             remedy="use ai-edge-litert (pip install 'edgeai-tflite[litert]')"
             if older
             else "update ai-edge-litert, or convert the model without that operator",
         )
-    return ModelRejected(f"{artifact.name}: {runtime.described} refuses it: {said}")
+    return ModelRejected(f"{artifact.name}: {runtime.described} refuses it: {reason}")
 
 
 # --- the manifest's names onto the engine's tensors ---------------------------------------------

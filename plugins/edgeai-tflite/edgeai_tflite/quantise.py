@@ -123,15 +123,15 @@ def operations_of(content: bytes) -> tuple[Operation, ...]:
     read = {int(index) for one in graph.operators for index in one.inputs} | {int(index) for index in graph.outputs}
     signature = model.signatureDefs[0].outputs if model.signatureDefs else []
     given = {int(one.tensorIndex): one.name.decode() for one in signature}
-    found = []
+    operations = []
     for operator in graph.operators:
         names = [graph.tensors[index].name.decode() for index in operator.outputs if index >= 0]
         scope = "".join(f"{name};" for name in names)
         kind = flatbuffer_utils.opcode_to_name(model, operator.opcodeIndex)
         outputs = {int(index) for index in operator.outputs}
         gives = next((given[index] for index in outputs if index in given), "")
-        found.append(Operation(kind, scope, names[0] if names else "", gives, not outputs <= read))
-    return tuple(found)
+        operations.append(Operation(kind, scope, names[0] if names else "", gives, not outputs <= read))
+    return tuple(operations)
 
 
 def in_float(content: bytes) -> tuple[str, ...]:

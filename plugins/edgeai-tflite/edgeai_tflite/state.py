@@ -102,14 +102,14 @@ class _Graph:
 def _run_of(graphs: list[_Graph]) -> set[int]:
     """The first subgraph and those that it runs, at whatever depth; not those that run but once, to initialise."""
     known = set(range(len(graphs)))
-    found: set[int] = set()
+    reached: set[int] = set()
     waiting = {0} & known
     while waiting:
         number = waiting.pop()
-        found.add(number)
+        reached.add(number)
         holds_any = any(kind in _STABLEHLO for kind in graphs[number].kinds)
-        waiting |= (known if holds_any else graphs[number].runs & known) - found
-    return found
+        waiting |= (known if holds_any else graphs[number].runs & known) - reached
+    return reached
 
 
 def _kind(code: _Table) -> int:

@@ -85,13 +85,13 @@ def describe_tensors(artifact: Path) -> Described:
             code="backend.tensors-differ",
             remedy="give it a keras.Input, or call it once before it is saved",
         )
-    said = described(
+    outline = described(
         artifact,
         description(artifact).config,
         _specs(model, "input", model.inputs),
         _specs(model, "output", model.outputs),
     )
-    return replace(said, parameters=int(model.count_params()), operations=_operations(model))
+    return replace(outline, parameters=int(model.count_params()), operations=_operations(model))
 
 
 def _operations(model: Any) -> int | None:

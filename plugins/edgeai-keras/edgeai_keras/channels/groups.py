@@ -35,11 +35,11 @@ def groups_of(trace: Trace) -> tuple[Group, ...]:
         if producer.makes:
             for root in np.unique(roots[producer.atoms]).tolist():
                 makers[root].append(producer.layer)
-    found: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    by_layers: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for root, layers in makers.items():
         if root != FIXED:
-            found[tuple(layers)].append(root)
-    return tuple(Group(layers, tuple(sorted(classes))) for layers, classes in found.items())
+            by_layers[tuple(layers)].append(root)
+    return tuple(Group(layers, tuple(sorted(classes))) for layers, classes in by_layers.items())
 
 
 def settle(trace: Trace, *, keep: Collection[str] = (), keep_unknown: bool = False) -> tuple[str, ...]:

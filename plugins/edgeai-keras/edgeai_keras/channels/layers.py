@@ -214,8 +214,8 @@ def rules() -> dict[type, Rule]:
         group_normalisation: ("GroupNormalization",),
         prelu: ("PReLU",),
     }
-    found: dict[type, Rule] = {}
+    by_kind: dict[type, Rule] = {}
     for rule, names in named.items():
         for name in names:
-            found |= _kind(name, rule)
-    return found
+            by_kind |= _kind(name, rule)
+    return by_kind

@@ -75,15 +75,15 @@ def reshape(call: Call) -> Label | None:
     place = len(shape) + label.axis
     inner = math.prod(shape[place + 1 :])
     # From the right, the first axis that has as many elements behind it as the channels have.
-    found = [
+    axes = [
         axis for axis in range(len(target) - 1, 0, -1) if math.prod(target[axis + 1 :]) == inner and target[axis] > 1
     ]
-    atoms = _spread(call, label.atoms, target[found[0]]) if found else None
+    atoms = _spread(call, label.atoms, target[axes[0]]) if axes else None
     if atoms is None:
         return call.refused(f"it makes {target[1:]} of {shape[1:]}, where no axis is the channels")
-    if call.layer.target_shape[found[0] - 1] != -1:
-        call.edit("target_shape", atoms, found[0] - 1)
-    return Label(found[0] - len(target), atoms)
+    if call.layer.target_shape[axes[0] - 1] != -1:
+        call.edit("target_shape", atoms, axes[0] - 1)
+    return Label(axes[0] - len(target), atoms)
 
 
 def _spread(call: Call, atoms: Ids, size: int) -> Ids | None:

@@ -119,21 +119,21 @@ def _chosen(
     plan: Plan, groups: Sequence[Group], importance: Mapping[int, float], sizes: Sizes, target: Target
 ) -> set[int]:
     """By the multiple that was asked for, or by the greatest that meets the target without going far below it."""
-    found: list[tuple[int, set[int]]] = []
+    choices: list[tuple[int, set[int]]] = []
     multiples = (plan.round_to,) if plan.round_to else _MULTIPLES
     for multiple in multiples:
         choosing = Choosing(groups, importance, sizes, target, Limits(plan.min_channels, multiple))
         try:
             gone = choosing.globally() if plan.scope == "global" else choosing.by_layer()
         except CompressionFailed:
-            if multiple == multiples[-1] and not found:
+            if multiple == multiples[-1] and not choices:
                 raise
             continue
         left = target.cost(sizes) - target.saved(sizes, gone)
-        found.append((left, gone))
+        choices.append((left, gone))
         if left >= _NEAR * target.most:
             break
-    return max(found, key=lambda one: one[0])[1]
+    return max(choices, key=lambda one: one[0])[1]
 
 
 def _for_latency(
@@ -147,21 +147,21 @@ def _for_latency(
     for trial in range(1, _MOST_TRIALS + 1):
         tried = replace(plan, target="flops", fraction=guess)
         try:
-            found = measure(_round(model, tried, request, _target(tried, before, 1.0)), model)
+            ratio = measure(_round(model, tried, request, _target(tried, before, 1.0)), model)
         except CompressionFailed as error:
             if error.code != "compress.target-unreachable":
                 raise
             request.progress(f"latency trial {trial}: {guess:.3f} of the FLOPs cannot be reached")
             low, guess = guess, (guess + high) / 2
             continue
-        request.progress(f"latency trial {trial}: {found:.3f} of the parent's at {guess:.3f} of the FLOPs")
-        if found <= wanted:
-            best, low = (tried, found), guess
-            if found >= wanted * (1 - _CLOSE):
+        request.progress(f"latency trial {trial}: {ratio:.3f} of the parent's at {guess:.3f} of the FLOPs")
+        if ratio <= wanted:
+            best, low = (tried, ratio), guess
+            if ratio >= wanted * (1 - _CLOSE):
                 break
         else:
             high = guess
-        guess = (low + high) / 2 if low else guess * min(0.9, max(0.4, wanted / found))
+        guess = (low + high) / 2 if low else guess * min(0.9, max(0.4, wanted / ratio))
     if best is None:
         raise CompressionFailed(
             f"no model that pruning can make takes {wanted:.3g} of the parent's time",

@@ -163,8 +163,8 @@ class Call:
     def unfollowed(self, why: str, atoms: Ids | None = None) -> None:
         """Say that this layer cannot let channels go: those given, or all of its inputs'."""
         if atoms is None:
-            found = [value.label.atoms for value in self.inputs if value.label is not None]
-            atoms = np.concatenate(found) if found else np.zeros(0, np.int64)
+            labelled = [value.label.atoms for value in self.inputs if value.label is not None]
+            atoms = np.concatenate(labelled) if labelled else np.zeros(0, np.int64)
         self.trace.problems.append(Problem(self.path, type(self.layer).__name__, why, atoms))
 
     def refused(self, why: str) -> Label | None:

@@ -124,9 +124,9 @@ class Classified:
                 return ()
             both, any_ = (truth * stated)[:, 0], (truth + stated)[:, 0]
             return (Share(both, stated[:, 0]),) if name == "precision" else (Share(2 * both, any_),)
-        wanted, found = (1 - truth, 1 - stated) if name == "specificity" else (truth, stated)
+        wanted, called = (1 - truth, 1 - stated) if name == "specificity" else (truth, stated)
         known = [c for c in range(truth.shape[1]) if self.mode == "binary" or 0 < truth[:, c].sum() < len(truth)]
-        return tuple(Share(found[:, c] * wanted[:, c], wanted[:, c]) for c in known)
+        return tuple(Share(called[:, c] * wanted[:, c], wanted[:, c]) for c in known)
 
     def _macro(self, metric: Callable[[Flags, Reals], float]) -> float:
         return float(np.mean([metric(self.truth[:, c], self.probabilities[:, c]) for c in self._determined()]))
@@ -141,10 +141,10 @@ class Classified:
             return self._of_counts(name, weights)
 
         def value() -> float:
-            found = float(over(self._once())[0])
-            if np.isnan(found):
+            once = float(over(self._once())[0])
+            if np.isnan(once):
                 raise FigureUndefined(f"{name}: {_OF_COUNTS[name]}")
-            return found
+            return once
 
         return Figure(name=name, value=value, over=over, better=HIGHER, parts=self._shares(name))
 
@@ -225,9 +225,9 @@ def auc_pr_over(truth: Flags, probability: Reals, weights: Weights) -> Values:
     stated = hits + np.cumsum(negative, axis=-1)
     precision = np.divide(hits, stated, out=np.zeros_like(hits), where=stated > 0)
     wanted = hits[..., -1]
-    found = (precision * positive).sum(axis=-1)
+    area = (precision * positive).sum(axis=-1)
     both = (wanted > 0) & (negative.sum(axis=-1) > 0)
-    return _ratio(found, np.where(both, wanted, 0.0))
+    return _ratio(area, np.where(both, wanted, 0.0))
 
 
 def ece_over(truth: Flags, probability: Reals, weights: Weights, bins: int = CALIBRATION_BINS) -> Values:

@@ -124,15 +124,17 @@ class ClassifyJudge(Judge):
 
     def answer(self, findings: Findings, outputs: Tensors, context: FrameContext) -> Stated:
         """Each label's probability, and whether it is stated."""
-        said = {f.label: (f.present, f.probability or 0.0) for f in findings if f.kind == "class"}
-        if not said:
+        by_label = {f.label: (f.present, f.probability or 0.0) for f in findings if f.kind == "class"}
+        if not by_label:
             raise EvaluationFailed("the task's findings are no classes", code="evaluate.no-findings")
         # Findings come by probability; the task's own order is the same for all samples.
         labels = (
-            *(label for label in self.labels if label in said),
-            *(label for label in said if label not in self.labels),
+            *(label for label in self.labels if label in by_label),
+            *(label for label in by_label if label not in self.labels),
         )
-        return Stated(labels, tuple(said[label][0] for label in labels), tuple(said[label][1] for label in labels))
+        return Stated(
+            labels, tuple(by_label[label][0] for label in labels), tuple(by_label[label][1] for label in labels)
+        )
 
     def alike(self, one: Stated, other: Stated) -> bool:
         """Both state the same labels."""
@@ -219,8 +221,8 @@ def _confusion(classified: Classified, names: tuple[str, ...]) -> CrossTable:
     undecided = ~stated.any(axis=1, keepdims=True)
     columns = np.hstack((stated, undecided)) if undecided.any() else stated
     counts = truth.astype(int).T @ columns.astype(int)
-    said = (*names, UNDECIDED) if undecided.any() else names
-    return CrossTable(true=names, stated=said, counts=tuple(tuple(int(count) for count in row) for row in counts))
+    labels = (*names, UNDECIDED) if undecided.any() else names
+    return CrossTable(true=names, stated=labels, counts=tuple(tuple(int(count) for count in row) for row in counts))
 
 
 def _defined(classified: Classified) -> dict[str, float]:

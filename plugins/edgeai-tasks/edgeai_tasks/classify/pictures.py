@@ -61,8 +61,8 @@ def _calibration(models: Sequence[Named]) -> Drawing:
     lines = []
     for model in models:
         probabilities = np.clip(model.classified.probabilities[:, -1], 0.0, 1.0)
-        happened, said = curve(model.classified.truth[:, -1], probabilities, n_bins=_BINS, strategy="quantile")
-        lines.append(Curve(x=said, y=happened, label=model.name, style="both"))
+        happened, stated = curve(model.classified.truth[:, -1], probabilities, n_bins=_BINS, strategy="quantile")
+        lines.append(Curve(x=stated, y=happened, label=model.name, style="both"))
     panel = Panel(marks=(*lines, _DIAGONAL), x="probability that the model gives", y="how often it is so")
     says = "On the line, probabilities are what happens. Bins of equal count."
     return Drawing(title="Calibration", says=says, panels=(panel,))
@@ -91,9 +91,9 @@ def worst_cases(model: Named, cases: Sequence[Case], labels: Sequence[str]) -> D
 
 def _wrong(case: Case, classified: Classified, place: int, labels: Sequence[str]) -> Panel:
     truth, probabilities = classified.truth[place], classified.probabilities[place]
-    said = int(np.argmax(np.where(truth, 1.0 - probabilities, probabilities)))
+    worst = int(np.argmax(np.where(truth, 1.0 - probabilities, probabilities)))
     name = case.id if len(case.id) <= _NAME else f"...{case.id[3 - _NAME :]}"
-    told = f"{labels[said]} {probabilities[said]:.3f}, {'is' if truth[said] else 'is not'} so"
+    told = f"{labels[worst]} {probabilities[worst]:.3f}, {'is' if truth[worst] else 'is not'} so"
     return Panel(marks=(Plane(pixels=case.image()),), title=f"{name}\n{told}", axes=False)
 
 

@@ -39,11 +39,11 @@ def before(probabilities: Reals, temperature: float, *, exclusive: bool) -> Real
 
 
 def _of(classified: Classified, name: str) -> Reliability:
-    truth, said = _answers(classified)
-    place = places(said, CALIBRATION_BINS)
+    truth, stated = _answers(classified)
+    place = places(stated, CALIBRATION_BINS)
     bins = tuple(
         ReliabilityBin(
-            said=float(said[place == number].mean()),
+            said=float(stated[place == number].mean()),
             happened=float(truth[place == number].mean()),
             samples=int((place == number).sum()),
         )

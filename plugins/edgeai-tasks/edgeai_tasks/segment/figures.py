@@ -28,20 +28,20 @@ NAMES = (*OVERLAPS, *DISTANCES)
 _PERCENTILE = 95
 
 
-def overlap(truth: Mask, found: Mask) -> tuple[float, float]:
+def overlap(truth: Mask, drawn: Mask) -> tuple[float, float]:
     """(Dice, intersection over union), 0 to 1.
 
     Raises:
         EvaluationFailed: ``evaluate.shapes``.
     """
-    _check(truth, found)
-    both, total = int((truth & found).sum()), int(truth.sum()) + int(found.sum())
+    _check(truth, drawn)
+    both, total = int((truth & drawn).sum()), int(truth.sum()) + int(drawn.sum())
     if not total:
         return 1.0, 1.0
     return 2 * both / total, both / (total - both)
 
 
-def distances(truth: Mask, found: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:
+def distances(truth: Mask, drawn: Mask, spacing: tuple[float, float] = (1.0, 1.0)) -> tuple[float, float]:
     """(HD95, average symmetric surface distance), in the unit of ``spacing`` (between rows, between columns).
 
     HD95 is the greater of the two directed 95th percentiles; the average is over the border pixels of both masks.
@@ -49,25 +49,25 @@ def distances(truth: Mask, found: Mask, spacing: tuple[float, float] = (1.0, 1.0
     Raises:
         EvaluationFailed: ``evaluate.shapes``.
     """
-    _check(truth, found)
-    if not truth.any() or not found.any():
+    _check(truth, drawn)
+    if not truth.any() or not drawn.any():
         worst = math.hypot(truth.shape[0] * spacing[0], truth.shape[1] * spacing[1])
-        return (0.0, 0.0) if truth.any() == found.any() else (worst, worst)
-    rows, columns = (np.flatnonzero((truth | found).any(axis=axis)) for axis in (1, 0))
+        return (0.0, 0.0) if truth.any() == drawn.any() else (worst, worst)
+    rows, columns = (np.flatnonzero((truth | drawn).any(axis=axis)) for axis in (1, 0))
     cut = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    one, other = (_border(np.pad(mask[cut], 1)) for mask in (truth, found))
+    one, other = (_border(np.pad(mask[cut], 1)) for mask in (truth, drawn))
     there, back = _to(other, spacing)[one], _to(one, spacing)[other]
     hd95 = max(float(np.percentile(there, _PERCENTILE)), float(np.percentile(back, _PERCENTILE)))
     return hd95, float((there.sum() + back.sum()) / (len(there) + len(back)))
 
 
 def figures_of(
-    truth: Mask, found: Mask, spacing: tuple[float, float], names: tuple[str, ...] = NAMES
+    truth: Mask, drawn: Mask, spacing: tuple[float, float], names: tuple[str, ...] = NAMES
 ) -> dict[str, float]:
     """Those of ``NAMES`` that are asked for, of one label in one image."""
     wanted: dict[tuple[str, ...], Callable[[], tuple[float, float]]] = {
-        OVERLAPS: lambda: overlap(truth, found),
-        DISTANCES: lambda: distances(truth, found, spacing),
+        OVERLAPS: lambda: overlap(truth, drawn),
+        DISTANCES: lambda: distances(truth, drawn, spacing),
     }
     measured: dict[str, float] = {}
     for pair, measure in wanted.items():
@@ -89,8 +89,8 @@ def _to(border: Mask, spacing: tuple[float, float]) -> npt.NDArray[np.float64]:
     return distance
 
 
-def _check(truth: Mask, found: Mask) -> None:
-    if truth.shape != found.shape or truth.ndim != 2 or truth.dtype != np.bool_ or found.dtype != np.bool_:
+def _check(truth: Mask, drawn: Mask) -> None:
+    if truth.shape != drawn.shape or truth.ndim != 2 or truth.dtype != np.bool_ or drawn.dtype != np.bool_:
         raise EvaluationFailed(
-            f"masks do not fit: {truth.dtype}{truth.shape} and {found.dtype}{found.shape}", code="evaluate.shapes"
+            f"masks do not fit: {truth.dtype}{truth.shape} and {drawn.dtype}{drawn.shape}", code="evaluate.shapes"
         )
