@@ -78,8 +78,8 @@ def _temperature(truth: Flags, logits: Reals, *, exclusive: bool) -> float:
             scaled = logits / math.exp(scale)
             return -float((target * special.log_expit(scaled) + (1 - target) * special.log_expit(-scaled)).sum())
 
-    found = search(loss, bounds=(math.log(_LOWEST), math.log(_HIGHEST)), method="bounded", options={"xatol": 1e-5})
-    return round(math.exp(float(found.x)), 4)
+    least = search(loss, bounds=(math.log(_LOWEST), math.log(_HIGHEST)), method="bounded", options={"xatol": 1e-5})
+    return round(math.exp(float(least.x)), 4)
 
 
 def _threshold(truth: Flags, probability: Reals, wanted: str, least: float) -> float:
