@@ -96,7 +96,7 @@ def test_the_card_names_the_very_samples_of_the_data_kit(folder: Path, data_kit:
     outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
     judge = judge_by_plugins(card.plugins, card.task, outputs)
     splits = read_splits(card.dataset, data_kit, judge)
-    found = digest([sample for samples in splits.values() for sample in samples], judge)
+    found = digest([*splits["train"], *splits["validation"]], judge)  # what it learnt from; the test has openings.json
     assert [source.digest for source in card.data] == [found]
 
 

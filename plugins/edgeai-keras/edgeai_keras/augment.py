@@ -20,11 +20,13 @@ Random: TypeAlias = np.random.Generator
 AMOUNTS = {
     "rotate_degrees": ("largest turn to either side, degrees", 180.0),
     "zoom": ("largest enlargement or reduction, as a part of the size", 0.9),
+    "stretch": ("largest widening against the height, or narrowing, as a part of the size", 0.9),
     "shift": ("largest displacement along each axis, as a part of the extent", 0.9),
     "brightness": ("largest change of all grey levels, as a part of their range", 1.0),
     "contrast": ("largest change of the spread about the mean, as a part of it", 1.0),
     "noise": ("standard deviation of added Gaussian noise, as a part of the range of grey levels", 1.0),
     "gamma": ("largest change of gamma: the exponent is between 1 / (1 + gamma) and 1 + gamma", 4.0),
+    "erase": ("largest sides of a rectangle that is made grey, as parts of the extent", 0.9),
 }
 """Name -> (what it is, its largest sensible value); 0 or absent: not done."""
 FLIPS = ("flip_horizontal", "flip_vertical")
@@ -48,8 +50,8 @@ class Augmentation:
         check(options)
         self._options = dict(options)
         self._random = np.random.default_rng([seed, 0xA06])
-        self._moves = any(options.get(name) for name in (*FLIPS, "rotate_degrees", "zoom", "shift"))
-        self._shades = any(options.get(name) for name in ("brightness", "contrast", "noise", "gamma"))
+        self._moves = any(options.get(name) for name in (*FLIPS, "rotate_degrees", "zoom", "stretch", "shift"))
+        self._shades = any(options.get(name) for name in ("brightness", "contrast", "noise", "gamma", "erase"))
 
     @property
     def state(self) -> Any:
@@ -82,10 +84,11 @@ class Augmentation:
         mirror = [
             np.where(random.random(count) < 0.5, -1.0, 1.0) if options.get(name) else np.ones(count) for name in FLIPS
         ]
+        wide = np.exp(_either_side(random, 0.5 * math.log1p(float(options.get("stretch", 0.0))), count))
         shift = 2.0 * _either_side(random, float(options.get("shift", 0.0)), (2, count))
         cosine, sine = scale * np.cos(angle), scale * np.sin(angle)
-        along_x = [cosine * mirror[0], -sine * mirror[1] * rows / columns, shift[0]]
-        along_y = [sine * mirror[0] * columns / rows, cosine * mirror[1], shift[1]]
+        along_x = [cosine * mirror[0] * wide, -sine * mirror[1] / wide * rows / columns, shift[0]]
+        along_y = [sine * mirror[0] * wide * columns / rows, cosine * mirror[1] / wide, shift[1]]
         matrices: Array = np.moveaxis(np.array([along_x, along_y]), 2, 0)
         return matrices
 
@@ -106,8 +109,22 @@ class Augmentation:
             level = level + _either_side(random, brightness, one)
         if noise := float(options.get("noise", 0.0)):
             level = level + noise * random.standard_normal(level.shape, dtype=np.float32)
+        if erase := float(options.get("erase", 0.0)):
+            level = self._erased(level, erase)
         shaded: Array = (low + level * extent).astype(pictures.dtype)
         return shaded
+
+    def _erased(self, level: Array, most: float) -> Array:
+        """One rectangle a sample at the sample's mean (Zhong et al. 2020, Random Erasing): no corner decides alone."""
+        level = level.copy()
+        sides = self._random.uniform(0.0, most, (len(level), 2))
+        corners = self._random.uniform(0.0, 1.0 - sides)
+        extent = np.array(level.shape[-3:-1])
+        begins = np.round(corners * extent).astype(int)
+        ends = np.round((corners + sides) * extent).astype(int)
+        for sample, begin, end in zip(level, begins, ends, strict=True):
+            sample[..., begin[0] : end[0], begin[1] : end[1], :] = sample.mean()
+        return level
 
 
 def check(options: Options) -> None:

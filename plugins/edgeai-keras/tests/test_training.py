@@ -232,7 +232,17 @@ def test_cross_validation_keeps_groups_together_and_answers_for_every_sample_onc
 
 
 @pytest.mark.parametrize(
-    "options", [{"flip": True}, {"zoom": 2.0}, {"zoom": True}, {"flip_vertical": 1}, {"noise": -0.1}, {"shift": "0.1"}]
+    "options",
+    [
+        {"flip": True},
+        {"zoom": 2.0},
+        {"zoom": True},
+        {"flip_vertical": 1},
+        {"noise": -0.1},
+        {"shift": "0.1"},
+        {"stretch": 1},
+        {"erase": 1},
+    ],
 )
 def test_augmentation_that_makes_no_sense_is_refused(options):
     from edgeai_keras.augment import Augmentation
@@ -300,6 +310,39 @@ def test_grey_levels_change_by_the_pictures_own_range_and_targets_do_not(blobs):
     inputs, _ = Augmentation({"gamma": 0.5, "contrast": 0.2, "noise": 0.02}, 1)(({"image": pictures}, {}))
     assert np.isfinite(inputs["image"]).all()
     assert not np.allclose(inputs["image"], pictures, atol=0.01)
+
+
+def test_a_stretch_widens_what_it_makes_lower_and_masks_follow():
+    from edgeai_keras.augment import Augmentation
+
+    disc = np.hypot(*(np.mgrid[0:64, 0:64] - 31.5))[None, ..., None] < 16
+    shown = np.repeat(disc.astype(np.float32), 40, axis=0)
+    inputs, targets = Augmentation({"stretch": 0.5}, 1)(({"image": shown}, {"mask": shown}))
+    for values in (inputs["image"], targets["mask"]):
+        high, wide = (values.max(axis=(3 - axis, 3)).sum(axis=1) for axis in (1, 2))
+        ratio = wide / high
+        np.testing.assert_allclose(wide * high, 32.0**2, rtol=0.15)  # the area stays
+        assert 1 / 1.6 < ratio.min() < 0.75
+        assert 1.33 < ratio.max() < 1.6
+    assert np.abs(inputs["image"] - targets["mask"]).mean() < 0.03
+
+
+def test_an_erased_rectangle_is_grey_within_its_sides_and_the_mask_stays():
+    from edgeai_keras.augment import Augmentation
+
+    noise = np.random.default_rng(1).random((50, 40, 20, 1), np.float32)
+    inputs, targets = Augmentation({"erase": 0.5}, 1)(({"image": noise}, {"mask": (noise > 0.5).astype(np.float32)}))
+    changed = np.abs(inputs["image"] - noise)[..., 0] > 1e-5
+    sides = np.stack([changed.any(axis=2).sum(axis=1), changed.any(axis=1).sum(axis=1)], axis=1)
+    assert (sides <= (20, 10)).all()
+    assert (sides.max(axis=0) >= (17, 8)).all()
+    np.testing.assert_array_equal(changed.sum(axis=(1, 2)), sides.prod(axis=1))  # a rectangle, whole
+    assert len({float(one.argmax()) for one in changed}) > 30  # in another place each time
+    levels = [
+        float(np.ptp(one[where])) for one, where in zip(inputs["image"][..., 0], changed, strict=True) if where.any()
+    ]
+    assert max(levels) < 1e-5
+    np.testing.assert_array_equal(targets["mask"], (noise > 0.5).astype(np.float32))
 
 
 _LARGE_PLANES = """

@@ -103,7 +103,7 @@ def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
                 row=f"{split.table}:{row.line}",
             )
         )
-    return tuple(samples)
+    return _dealt(split, tuple(samples), judge)
 
 
 def read_folder(root: Path, folders: Mapping[str, Truth] = _NO_FOLDERS, *, modality: str = "") -> tuple[Sample, ...]:
@@ -137,6 +137,49 @@ def digest(samples: Sequence[Sample], judge: Judge) -> str:
         if sample.truth is not None:
             found.update(judge.digest(sample.truth))
     return f"sha256:{found.hexdigest()}"
+
+
+def _dealt(split: Split, samples: tuple[Sample, ...], judge: Judge) -> tuple[Sample, ...]:
+    """Those of the split's parts, in the table's order: whole groups, dealt in turn.
+
+    They are ordered by what is true of their first sample, so that each part has as many of each label; and then by a
+    digest of their names, so that nothing depends on the table's order.
+    """
+    if split.parts == 1:
+        return samples
+    together = _joined(samples)
+    first: dict[str, Sample] = {}
+    for sample in samples:
+        first.setdefault(together[sample.group], sample)
+
+    def place(group: str) -> tuple[bytes, bytes]:
+        truth = first[group].truth
+        return (b"" if truth is None else judge.digest(truth)), hashlib.sha256(group.encode()).digest()
+
+    if len(first) < split.parts:
+        raise DataRejected(
+            f"{split.table}: {len(first)} groups cannot be dealt into {split.parts} parts",
+            code="data.empty",
+            remedy="lower parts in [dataset]",
+        )
+    kept = {group for turn, group in enumerate(sorted(first, key=place)) if turn % split.parts + 1 in split.part}
+    return tuple(sample for sample in samples if together[sample.group] in kept)
+
+
+def _joined(samples: Sequence[Sample]) -> Mapping[str, str]:
+    """Group -> the first by name of those that it shares pixels with: one image under two names is one group."""
+    whose: dict[bytes, str] = {}
+    joined = {sample.group: sample.group for sample in samples}
+
+    def head(group: str) -> str:
+        while joined[group] != group:
+            group = joined[group]
+        return group
+
+    for sample in samples:
+        pair = sorted((head(sample.group), head(whose.setdefault(pixel_digest(sample), sample.group))))
+        joined[pair[1]] = pair[0]
+    return {group: head(group) for group in joined}
 
 
 def _columns(split: Split, truth: Sequence[str]) -> list[str]:

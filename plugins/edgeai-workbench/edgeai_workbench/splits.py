@@ -48,6 +48,12 @@ class Split(Table):
     modality: str = Field(
         "", description="Modality (0008,0060) of images that are no DICOM, so that eligibility can be checked"
     )
+    parts: int = Field(
+        1, ge=1, description="into how many parts the table's groups are dealt, as alike in what is true as can be"
+    )
+    part: tuple[int, ...] = Field(
+        (), strict=False, description="which of these parts are this split, from 1; by default all"
+    )
 
     def given(self) -> dict[str, Any]:
         """What the table says is true: key of the judge -> column, columns or setting."""
@@ -58,6 +64,14 @@ class Split(Table):
     def _one_source_of_pixels(self) -> Split:
         if bool(self.image) == bool(self.array):
             raise ValueError("exactly one of image and array must be given")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_that_there_are(self) -> Split:
+        if any(not 1 <= number <= self.parts for number in self.part) or len(set(self.part)) != len(self.part):
+            raise ValueError(f"part: {list(self.part)} are not numbers from 1 to parts, {self.parts}, each once")
+        if self.parts > 1 and not self.part:
+            raise ValueError(f"part: groups are dealt into {self.parts} parts, and nobody says which are this split")
         return self
 
 
