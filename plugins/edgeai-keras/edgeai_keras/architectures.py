@@ -100,15 +100,18 @@ def unet(
     up: str = "transpose",
     batch_norm: bool = True,
     dropout: float = 0.0,
+    shrink: int = 1,
 ) -> keras.Model:
     """Two convolutions a level, ``depth`` halvings, and the way back with what was seen on the way down.
 
     ``filters`` of the first level double at each halving, up to ``most`` where it is given. ``up`` is ``transpose``
-    (learnt) or ``upsample`` (bilinear). Source: Ronneberger, Fischer and Brox, MICCAI 2015; padded, with batch norm.
+    (learnt) or ``upsample`` (bilinear). ``shrink`` above 1 averages that many pixels a side first, and enlarges the
+    scores at the end: the weights are those of the network on the smaller plane. Source: Ronneberger, Fischer and
+    Brox, MICCAI 2015; padded, with batch norm.
     """
     counts = _doubled(filters, depth + 1, most)
     image = keras.Input((size, size, channels), name="image")
-    x: Any = image
+    x: Any = image if shrink == 1 else layers.AveragePooling2D(shrink, name="shrink")(image)
     skips = []
     for number, count in enumerate(counts):
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(x) if number else x
@@ -119,7 +122,7 @@ def unet(
         x = _grown(x, counts[number], f"grow_{number}", up)
         x = layers.Concatenate(name=f"join_{number}")([skips.pop(), x])
         x = _twice(x, counts[number], f"up_{number}", batch_norm)
-    return keras.Model(image, _mapped(x, labels, head), name="unet")
+    return keras.Model(image, _enlarged(x, labels, head, shrink), name="unet")
 
 
 def fcn(
@@ -200,11 +203,7 @@ def small_unet(
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"grow_{number}")(x)
         x = layers.Add(name=f"join_{number}")([skips.pop(), x])
         x = _convolved(x, counts[number], f"up_{number}", padding="same", batch_norm=True, separable=separable)
-    if shrink == 1:
-        return keras.Model(image, _mapped(x, labels, head), name="small_unet")
-    x = layers.Conv2D(labels, 1, name="score_small")(x)
-    x = layers.UpSampling2D(shrink, interpolation="bilinear", name=_score(head))(x)
-    return keras.Model(image, _ended(x, head), name="small_unet")
+    return keras.Model(image, _enlarged(x, labels, head, shrink), name="small_unet")
 
 
 _MAKERS: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
@@ -275,6 +274,14 @@ def _labelled(x: Any, labels: int, head: str) -> Any:
 
 def _mapped(x: Any, labels: int, head: str, *, kernel: int = 1) -> Any:
     return _ended(layers.Conv2D(labels, kernel, padding="same", name=_score(head))(x), head)
+
+
+def _enlarged(x: Any, labels: int, head: str, shrink: int) -> Any:
+    """Scores on a plane ``shrink`` times the size of ``x``."""
+    if shrink == 1:
+        return _mapped(x, labels, head)
+    x = layers.Conv2D(labels, 1, name="score_small")(x)
+    return _ended(layers.UpSampling2D(shrink, interpolation="bilinear", name=_score(head))(x), head)
 
 
 def _score(head: str) -> str:

@@ -85,3 +85,13 @@ def test_both_ways_up(up: str) -> None:
 def test_what_there_is_not_is_said(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build(name, **options)
+
+
+def test_a_shrunk_unet_is_the_network_on_the_smaller_plane_with_its_scores_enlarged() -> None:
+    small = build("unet", size=32, filters=4, depth=2)
+    large = build("unet", size=64, filters=4, depth=2, shrink=2)
+    large.set_weights(small.get_weights())
+    image = np.random.default_rng(1).random((1, 64, 64, 1), np.float32)
+    averaged = image.reshape(1, 32, 2, 32, 2, 1).mean(axis=(2, 4))
+    wanted = keras.ops.image.resize(small(averaged, training=False), (64, 64), interpolation="bilinear")
+    np.testing.assert_allclose(large(image, training=False), wanted, atol=1e-5)

@@ -34,6 +34,8 @@ from edgeai.api import (
     Values,
     Weights,
 )
+from edgeai_tasks.segment.circumferences import Circumferences
+from edgeai_tasks.segment.ellipse import of_source, size_of
 from edgeai_tasks.segment.figures import DISTANCES, NAMES, OVERLAPS, figures_of, overlap
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.pictures import Outlined, worst_cases
@@ -85,6 +87,7 @@ class SegmentJudge(Judge):
     def __init__(self, options: SegmentOptions, output: TensorSpec, task: MaskTask) -> None:
         self._output = output
         self._task = task
+        self._ellipse, self._sizes = options.ellipse, options.sizes
         self.labels = tuple(label.label for label in options.labels)
         self._wanted = tuple(options.labels[index].label for index in options.found)
         self.objective = Objective(loss="dice-binary-crossentropy", from_logits=options.activation != "none")
@@ -113,6 +116,14 @@ class SegmentJudge(Judge):
         """Whether there is anything to find."""
         return bool(source_mask(case).any())
 
+    def subgroups(self, case: Case) -> Mapping[str, str]:
+        """By how large it is: the true ellipse's circumference, in mm, between the options' bounds."""
+        spacing = case.context.frame.geometry.spacing_mm()
+        if not self._sizes or spacing is None:
+            return {}
+        ellipse = of_source(source_mask(case), spacing)
+        return {"size": size_of(ellipse.circumference, self._sizes, "mm")} if ellipse else {}
+
     def answer(self, findings: Findings, outputs: Tensors, context: FrameContext) -> Masks:
         """The masks that the findings measure."""
         present = {f.label: f.present for f in findings if f.kind == "segment"}
@@ -131,7 +142,8 @@ class SegmentJudge(Judge):
     def judged(self, cases: Sequence[Case], answers: Sequence[Masks]) -> Judged:
         """Overlap and distance of outlines; in millimetres where every image says how large its pixels are."""
         measured = _Measured(cases, answers, self._only(answers))
-        return Judged(figures=tuple(measured.figure(name) for name in NAMES))
+        around = measured.circumferences().figures() if self._ellipse else ()
+        return Judged(figures=(*(measured.figure(name) for name in NAMES), *around))
 
     def pictures(
         self, cases: Sequence[Case], answers: Mapping[str, Sequence[Masks]], ships: Collection[str]
@@ -209,6 +221,11 @@ class _Measured:
             better=LOWER if distance else HIGHER,
             unit=self._unit if distance else "",
         )
+
+    def circumferences(self) -> Circumferences:
+        """How far the ellipses are from the true ones."""
+        masks = [lambda one=answer: one.mask(self._label) for answer in self._answers]  # type: ignore[misc]
+        return Circumferences(self._cases, masks, self._spacings, self._unit)
 
     def _of(self, name: str) -> Reals:
         if name not in self._values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from edgeai.api import IN_THE_PATIENT, SPACINGS, Options, OptionSpec, TaskFailed
@@ -57,6 +58,17 @@ OPTIONS: tuple[OptionSpec, ...] = (
         "detector's plane) and nominal-scanned-pixel-spacing (of the film); by the last two the anatomy is smaller",
     ),
     OptionSpec(name="max_points", default=128, help="most points of a label's contours, from 8: bounds the message"),
+    OptionSpec(
+        name="ellipse",
+        default=False,
+        help="whether a finding is measured by its ellipse too, that of the same second moments: circumference and "
+        "axes, in mm where the image says how large its pixels are; and judged by it",
+    ),
+    OptionSpec(
+        name="sizes",
+        default=[],
+        help="with ellipse: circumferences, rising, between which reports tell samples apart; in mm",
+    ),
     OptionSpec(name="per_frame", default=False, help="whether the result lists each frame's findings too"),
     OptionSpec(name="output", help="which output of the model; needed where it has several"),
 )
@@ -83,6 +95,8 @@ class SegmentOptions:
     min_area_mm2: float
     millimetres_from: tuple[str, ...]
     max_points: int
+    ellipse: bool
+    sizes: tuple[float, ...]
     per_frame: bool
     output: str | None
 
@@ -112,6 +126,8 @@ class SegmentOptions:
             min_area_mm2=_READ.measure("min_area_mm2", values["min_area_mm2"]),
             millimetres_from=_sources(values["millimetres_from"]),
             max_points=_points(values["max_points"]),
+            ellipse=_READ.flag("ellipse", values["ellipse"]),
+            sizes=_sizes(values["sizes"], ellipse=values["ellipse"]),
             per_frame=_READ.flag("per_frame", values["per_frame"]),
             output=None if values["output"] is None else _READ.text("output", values["output"]),
         )
@@ -152,6 +168,17 @@ def _sources(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise refused("millimetres_from", f"is {value!r}, not a list")
     return tuple(_READ.choice("millimetres_from", source, SPACINGS) for source in value)
+
+
+def _sizes(value: Any, *, ellipse: bool) -> tuple[float, ...]:
+    if not isinstance(value, list | tuple):
+        raise refused("sizes", f"are {value!r}, not a list")
+    sizes = tuple(_READ.measure("sizes", size) for size in value)
+    if any(low >= high for low, high in pairwise((0.0, *sizes))):
+        raise refused("sizes", f"are {list(sizes)}, which do not rise from above 0")
+    if sizes and not ellipse:
+        raise refused("sizes", "go with ellipse alone")
+    return sizes
 
 
 def _points(value: Any) -> int:

@@ -13,12 +13,15 @@ from edgeai.api import (
     Findings,
     FrameContext,
     InstanceRef,
+    Measurement,
     Region,
+    Spacing,
     TaskFailed,
     Tensors,
     TensorSpec,
     check_tensors,
 )
+from edgeai_tasks.segment.ellipse import PIXELS, Ellipse
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.plane import Field, Mask, Plane
 from edgeai_tasks.segment.shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
@@ -175,13 +178,27 @@ class Segment:
             concept=label.concept,
             frame_number=number,
             region=self._region(shape, number) if present else self._nothing(shape.plane, number),
+            measurements=self._measured(shape) if present and self._options.ellipse else (),
         )
+
+    def _measured(self, shape: _Shape) -> tuple[Measurement, ...]:
+        """Of its ellipse, in millimetres where there are any."""
+        cells = shape.plane.cells
+        spacing = self._spacing(shape)
+        scale = (spacing.between_columns_mm, spacing.between_rows_mm) if spacing else (1.0, 1.0)
+        edges = cells.x.astype(np.float64), cells.y.astype(np.float64)
+        return Ellipse.of(shape.mask, *edges, scale=scale).measurements("mm" if spacing else PIXELS)
+
+    def _spacing(self, shape: _Shape) -> Spacing | None:
+        """That of all the shape; ``None`` where its ends are of other scales."""
+        _, centroid, (x0, y0, x1, y1) = shape.plane.cells.measured(shape.mask)
+        last = (max(x0, x1 - 1), max(y0, y1 - 1))
+        ends = [(x0, y0), (last[0], y0), (x0, last[1]), last]
+        return common_spacing(shape.plane.geometry, [centroid, *ends], self._options.millimetres_from)
 
     def _region(self, shape: _Shape, number: int) -> Region:
         area, centroid, (x0, y0, x1, y1) = shape.plane.cells.measured(shape.mask)
-        last = (max(x0, x1 - 1), max(y0, y1 - 1))
-        ends = [(x0, y0), (last[0], y0), (x0, last[1]), last]
-        spacing = common_spacing(shape.plane.geometry, [centroid, *ends], self._options.millimetres_from)
+        spacing = self._spacing(shape)
         down, across = (spacing.between_rows_mm, spacing.between_columns_mm) if spacing else (0.0, 0.0)
         outline = Outline.around(shape.mask, shape.margin, shape.plane)
         rings = outline.simplified(self._options.max_points, finest=shape.plane.finest)

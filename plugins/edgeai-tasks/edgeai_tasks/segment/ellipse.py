@@ -1,0 +1,87 @@
+"""The ellipse of a shape: what a sonographer draws around a head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeai.api import Measurement
+
+Mask: TypeAlias = npt.NDArray[np.bool_]
+Edges: TypeAlias = npt.NDArray[np.float64]
+
+PIXELS = "{pixels}"
+"""UCUM has no unit of them."""
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ellipse:
+    """The ellipse whose second moments are the shape's; for a filled ellipse, that ellipse.
+
+    A bay or a spur moves it less than it would one that is fitted to the outline.
+
+    Attributes:
+        long, short: its axes, from end to end.
+    """
+
+    long: float
+    short: float
+
+    @classmethod
+    def of(cls, mask: Mask, x: Edges, y: Edges, *, scale: tuple[float, float] = (1.0, 1.0)) -> Ellipse:
+        """Of a mask that holds something.
+
+        Args:
+            mask: (rows, columns).
+            x: edges of its columns, in source pixels.
+            y: edges of its rows.
+            scale: size of a source pixel along x and y.
+        """
+        ones = mask.astype(np.float64)
+        wide, high = np.diff(x) * scale[0], np.diff(y) * scale[1]
+        across, down = (x[1:] + x[:-1]) / 2 * scale[0], (y[1:] + y[:-1]) / 2 * scale[1]
+        by_column, by_row = (high @ ones) * wide, (ones @ wide) * high
+        area = by_column.sum()
+        across, down = across - by_column @ across / area, down - by_row @ down / area
+        xx = by_column @ (across**2 + wide**2 / 12) / area
+        yy = by_row @ (down**2 + high**2 / 12) / area
+        xy = (high * down) @ ones @ (wide * across) / area
+        middle, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
+        return cls(long=4 * math.sqrt(middle + spread), short=4 * math.sqrt(max(0.0, middle - spread)))
+
+    @property
+    def circumference(self) -> float:
+        """By Ramanujan's second formula, which is off by less than 0.04 % even of a line."""
+        a, b = self.long / 2, self.short / 2
+        h = ((a - b) / (a + b)) ** 2
+        return math.pi * (a + b) * (1 + 3 * h / (10 + math.sqrt(4 - 3 * h)))
+
+    def measurements(self, unit: str) -> tuple[Measurement, ...]:
+        """Circumference and axes, in the unit of its scale."""
+        values = {"circumference": self.circumference, "long axis": self.long, "short axis": self.short}
+        return tuple(Measurement(name=name, value=round(value, _DIGITS), unit=unit) for name, value in values.items())
+
+
+def of_source(mask: Mask, spacing: tuple[float, float] | None) -> Ellipse | None:
+    """Of a mask on the source's own pixels; ``spacing`` is between rows and between columns. ``None`` of nothing."""
+    if not mask.any():
+        return None
+    rows, columns = mask.shape
+    down, across = spacing or (1.0, 1.0)
+    return Ellipse.of(mask, np.arange(columns + 1.0), np.arange(rows + 1.0), scale=(across, down))
+
+
+def size_of(circumference: float, bounds: Sequence[float], unit: str) -> str:
+    """Between which of the bounds: ``under 100 mm``, ``100 to 200 mm``, ``from 200 mm``."""
+    place = sum(circumference >= bound for bound in bounds)
+    if place == 0:
+        return f"under {bounds[0]:g} {unit}"
+    if place == len(bounds):
+        return f"from {bounds[-1]:g} {unit}"
+    return f"{bounds[place - 1]:g} to {bounds[place]:g} {unit}"
