@@ -55,7 +55,7 @@ def plan(
     return None
 
 
-def agreement(layout: PixelLayout, fast: frozenset[str], min_rows: int, min_columns: int) -> str:
+def decoded_alike(layout: PixelLayout, fast: frozenset[str], min_rows: int, min_columns: int) -> str:
     """What two readers of this image must have in common here, so that every frame decodes to the same pixels.
 
     How often a frame is halved is the least of what is asked for and what its codestream has; the first is enough.

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
 import edgeai
-from edgeai.dicom.fastpath import agreement
+from edgeai.dicom.fastpath import decoded_alike
 
 if TYPE_CHECKING:
     from edgeai.bundle.manifest import TransformStep
@@ -76,7 +76,7 @@ class Recipe:
 
     def decoding(self, layout: PixelLayout) -> str:
         """What has to be the same for frames of this image to be decoded to the same pixels."""
-        return agreement(layout, frozenset(self.fast), self.min_rows, self.min_columns)
+        return decoded_alike(layout, frozenset(self.fast), self.min_rows, self.min_columns)
 
     def common(self, other: Recipe, layout: PixelLayout) -> int | None:
         """How many steps both do alike on this image; None where they do not even decode it alike."""

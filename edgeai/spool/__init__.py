@@ -29,11 +29,11 @@ from typing import TYPE_CHECKING, Any
 from edgeai.spool.access import check_access
 from edgeai.spool.admission import Admission
 from edgeai.spool.again import Again, FailedJobs, Selection
+from edgeai.spool.counters import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.database import is_legacy
 from edgeai.spool.faults import Faults, Quarantine
 from edgeai.spool.history import Finished, History
 from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
-from edgeai.spool.metrics import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.refusing import Refusing
 from edgeai.spool.station import FAILED, Note, Station, Underway, is_held, read_note

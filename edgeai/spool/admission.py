@@ -9,7 +9,7 @@ from collections.abc import Container
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from edgeai.spool.metrics import add_count
+from edgeai.spool.counters import add_count
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 

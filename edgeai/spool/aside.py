@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgeai.spool.metrics import add_count
+from edgeai.spool.counters import add_count
 from edgeai.spool.queueing import forget_unwanted, queue_event
 from edgeai.spool.store import Store
 

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from edgeai.spool.metrics import add_count
+from edgeai.spool.counters import add_count
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 

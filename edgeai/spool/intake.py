@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from edgeai.api.errors import SpoolFull
 from edgeai.spool.admission import Admission, Arrival, admit_row, plan
+from edgeai.spool.counters import add_count
 from edgeai.spool.database import translated
 from edgeai.spool.files import drop_kept, kept_bytes
-from edgeai.spool.metrics import add_count
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 

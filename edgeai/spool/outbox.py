@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgeai.api.errors import SpoolError
 from edgeai.spool.aside import Refusal, SetAside
-from edgeai.spool.metrics import BUCKETS_MS, add_count
+from edgeai.spool.counters import BUCKETS_MS, add_count
 from edgeai.spool.queueing import (
     EVENT_SCHEMA,
     LANES,

@@ -8,7 +8,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 
-from edgeai.spool.metrics import add_count
+from edgeai.spool.counters import add_count
 from edgeai.spool.store import Store
 
 EVENT_SCHEMA = 1

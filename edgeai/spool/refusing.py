@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgeai.spool.counters import add_count
 from edgeai.spool.intake import Intake
-from edgeai.spool.metrics import add_count
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.soundness import try_writing
 

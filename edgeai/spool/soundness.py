@@ -12,8 +12,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
+from edgeai.spool.counters import add_count
 from edgeai.spool.database import translated
-from edgeai.spool.metrics import add_count
 from edgeai.spool.migration import statements
 from edgeai.spool.schema import LEGACY_VERSION, MAJOR, SCHEMA_VERSION, TABLES
 from edgeai.spool.store import Store

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from edgeai.spool.counters import add_count, add_duration
 from edgeai.spool.files import spend_file
-from edgeai.spool.metrics import add_count, add_duration
 from edgeai.spool.outbox import queue_message
 from edgeai.spool.rows import instance_of, nameless, seconds, whole
 from edgeai.spool.sharing import Sharing

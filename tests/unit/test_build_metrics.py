@@ -16,8 +16,6 @@ from edgeai_tasks.classify import figures as cls
 from edgeai_tasks.classify.figures import Classified
 from edgeai_tasks.segment import figures as seg
 from edgeai_workbench.metrics import Design, Undefined, by_name, interval
-from edgeai_workbench.metrics import detection as det
-from edgeai_workbench.metrics import regression as reg
 from edgeai_workbench.metrics.areas import Area, spread_of
 from edgeai_workbench.metrics.bootstrap import two_sided_p
 from edgeai_workbench.metrics.paired import mcnemar
@@ -367,97 +365,6 @@ def test_masks_that_do_not_fit_are_refused() -> None:
             seg.overlap(*pair)
         with pytest.raises(EvaluationFailed):
             seg.distances(*pair)
-
-
-# --- boxes ---------------------------------------------------------------------------------------
-
-
-def _boxes(truth: list[list[float]], found: list[list[float]], probabilities: list[float]) -> det.Boxes:
-    return det.Boxes(
-        truth=np.reshape(truth, (-1, 4)).astype(float),
-        found=np.reshape(found, (-1, 4)).astype(float),
-        probabilities=np.array(probabilities, float),
-    )
-
-
-def test_average_precision_by_hand() -> None:
-    """Two true boxes; found by falling probability: hit, miss, hit. Precision 1 up to recall 1/2, then 2/3."""
-    images = [
-        _boxes([[0, 0, 10, 10]], [[0, 0, 10, 10], [50, 50, 60, 60]], [0.9, 0.8]),
-        _boxes([[0, 0, 10, 10]], [[1, 0, 11, 10]], [0.7]),
-    ]
-    assert det.average_precision(images, 0.5) == pytest.approx((51 * 1 + 50 * 2 / 3) / 101)
-    # IoU of the third is 90/110 = 0.818: it counts up to the threshold 0.80, seven of ten.
-    strict = 51 / 101
-    assert det.mean_average_precision([images]) == pytest.approx((7 * (51 + 50 * 2 / 3) / 101 + 3 * strict) / 10)
-
-
-def test_a_true_box_is_met_once() -> None:
-    twice = [_boxes([[0, 0, 10, 10]], [[0, 0, 10, 10], [0, 0, 10, 10]], [0.9, 0.8])]
-    assert det.average_precision(twice, 0.5) == 1.0
-    reversed_ = [_boxes([[0, 0, 10, 10]], [[0, 0, 4, 4], [0, 0, 10, 10]], [0.9, 0.8])]
-    assert det.average_precision(reversed_, 0.5) == pytest.approx(0.5)
-
-
-def test_nothing_found_is_0_and_nothing_true_is_undefined() -> None:
-    assert det.average_precision([_boxes([[0, 0, 1, 1]], [], [])], 0.5) == 0.0
-    empty = [_boxes([], [[0, 0, 1, 1]], [0.5])]
-    for call in (
-        lambda: det.average_precision(empty, 0.5),
-        lambda: det.mean_average_precision([empty]),
-        lambda: det.froc(empty),
-    ):
-        with pytest.raises(Undefined):
-            call()
-
-
-def test_froc_by_hand() -> None:
-    images = [
-        _boxes([[0, 0, 10, 10]], [[50, 50, 60, 60], [0, 0, 10, 10]], [0.9, 0.8]),
-        _boxes([[0, 0, 10, 10]], [[0, 0, 10, 10], [70, 70, 80, 80]], [0.7, 0.6]),
-    ]
-    reached, mean = det.froc(images, false_positives=(0.25, 0.5, 1.0))
-    assert list(reached) == [0.0, 1.0, 1.0]
-    assert mean == pytest.approx(2 / 3)
-
-
-def test_boxes_that_cannot_be_are_refused() -> None:
-    for found, probabilities in (([[5, 5, 4, 4]], [0.5]), ([[0, 0, 1, 1]], []), ([[0, 0, 1, np.nan]], [0.5])):
-        with pytest.raises(EvaluationFailed):
-            _boxes([], found, probabilities)
-
-
-# --- measured numbers ----------------------------------------------------------------------------
-
-
-def test_regression_by_scikit_learn_and_by_hand() -> None:
-    truth, found = np.array([10.0, 20.0, 30.0, 40.0]), np.array([11.0, 19.0, 33.0, 41.0])
-    assert reg.mean_absolute_error(truth, found) == 1.5
-    assert reg.root_mean_squared_error(truth, found) == pytest.approx(math.sqrt(3.0))
-    got = reg.bland_altman(truth, found)
-    spread = np.std([1, -1, 3, 1], ddof=1)
-    assert (got.bias, got.low, got.high) == pytest.approx((1.0, 1 - 1.96 * spread, 1 + 1.96 * spread))
-
-
-def test_icc_is_that_of_shrout_and_fleiss() -> None:
-    """Their table 2, six targets and four judges: ICC(2,1) is .29 (table 4)."""
-    ratings = np.array([[9, 2, 5, 8], [6, 1, 3, 2], [8, 4, 6, 8], [7, 1, 2, 6], [10, 5, 6, 9], [6, 2, 4, 7]], float)
-    assert reg.icc(ratings) == pytest.approx(0.29, abs=0.005)
-    assert reg.icc(np.array([[1.0, 1.0], [2.0, 2.0], [5.0, 5.0]])) == pytest.approx(1.0)
-    assert reg.icc(np.array([[1.0, 3.0], [2.0, 4.0], [5.0, 7.0]])) < 1.0
-
-
-def test_numbers_that_say_nothing_are_refused() -> None:
-    two = np.array([1.0, 2.0])
-    for truth, found in ((two, np.array([1.0])), (np.array([]), np.array([])), (two, np.array([1.0, np.nan]))):
-        for metric in (reg.mean_absolute_error, reg.root_mean_squared_error, reg.bland_altman):
-            with pytest.raises(EvaluationFailed):
-                metric(truth, found)
-    with pytest.raises(Undefined):
-        reg.bland_altman(np.array([1.0]), np.array([1.0]))
-    for ratings in (np.ones((1, 2)), np.ones((3, 1)), np.ones((3, 2))):
-        with pytest.raises(Undefined):
-            reg.icc(ratings)
 
 
 def test_all_pairs_of_scores_rank_as_mann_whitney() -> None:

@@ -31,7 +31,7 @@ from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
 from edgeai_workbench import pack as pack_module
-from edgeai_workbench.agreement import measure
+from edgeai_workbench.deviation import measure
 from edgeai_workbench.golden import Golden, read_golden, write_golden
 from edgeai_workbench.pack import pack_card
 
@@ -178,8 +178,8 @@ def test_the_bundle_holds_what_the_card_asks_for(folder: Path, engine: Engine, t
     np.testing.assert_array_equal(np.load(bundle.path(case.outputs["y"])), [[0.0, 2.0, -4.0]])
 
 
-def test_agreement_is_what_was_measured_on_the_cpu(folder: Path, engine: Engine, tmp_path: Path) -> None:
-    exact, half = pack_card(folder, out=tmp_path).agreements
+def test_a_deviation_is_what_was_measured_on_the_cpu(folder: Path, engine: Engine, tmp_path: Path) -> None:
+    exact, half = pack_card(folder, out=tmp_path).deviations
     assert (exact.worst, exact.share, exact.device, exact.cases) == (0.0, 0.0, "CPU", 1)
     assert half.worst == pytest.approx(0.02, rel=1e-4)
     assert half.where == "small/y"
@@ -260,9 +260,9 @@ def test_a_converter_that_writes_elsewhere_is_refused(folder: Path, engine: Engi
     assert caught.value.code == "convert.outside"
 
 
-def test_an_engine_without_a_device_is_no_agreement(folder: Path, engine: Engine, tmp_path: Path) -> None:
+def test_an_engine_without_a_device_has_no_deviation(folder: Path, engine: Engine, tmp_path: Path) -> None:
     engine.devices = ()
-    with pytest.raises(BackendUnavailable, match=r"no device to measure agreement on.*has no CPU here"):
+    with pytest.raises(BackendUnavailable, match=r"no device to measure a deviation on.*has no CPU here"):
         pack_card(folder, out=tmp_path)
 
 

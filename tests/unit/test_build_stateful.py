@@ -17,7 +17,7 @@ from edgeai.model import open_model
 from edgeai.plugins import Registry
 from edgeai.testing import fakes
 from edgeai.testing.require import require
-from edgeai_workbench.agreement import Agreement, measure
+from edgeai_workbench.deviation import Deviation, measure
 from edgeai_workbench.foreign import Foreign, foreign_card
 from edgeai_workbench.golden import Golden
 from edgeai_workbench.pack import pack_card
@@ -133,7 +133,7 @@ def test_an_engine_that_does_not_notice_is_asked_twice(
     assert not (tmp_path / "out").exists()
 
 
-def measured(folder: Path, how: str | None) -> Agreement:
+def measured(folder: Path, how: str | None) -> Deviation:
     artifact = fakes.write_fake_artifact(folder / "model.json", (IMAGE,), (SCORES,))
     golden = []
     for name, mean in (("dark", 0.2), ("bright", 0.7)):

@@ -21,7 +21,7 @@ from edgeai.health import KINDS, Health, read_health, status_body
 from edgeai.health.facts import gather
 from edgeai.health.running import role_problems
 from edgeai.spool import Spool
-from edgeai.spool.metrics import add_count
+from edgeai.spool.counters import add_count
 from edgeai.spool.outbox import queue_message
 from edgeai.testing.certificates import Authority
 from edgeai.testing.examples import instance_ref

@@ -20,11 +20,11 @@ from edgeai.api import BackendSpec, OpenRequest, Options, Session
 from edgeai.api.judging import HIGHER
 from edgeai.bundle.evidence import Bin, Load, Reliability, Step
 from edgeai.model.measuring import Timing, interleaved
-from edgeai_workbench.agreement import device_of
 from edgeai_workbench.answers import otherwise
 from edgeai_workbench.card import FLOAT, PARENT
 from edgeai_workbench.convert import ARTIFACTS, backend_of, bytes_of
 from edgeai_workbench.defaults import Watched, constant, default_verdicts
+from edgeai_workbench.deviation import device_of
 from edgeai_workbench.evaluation import Answers, Score, Scores, agreement, drop, score
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import Measured, Verdict, digest_of_folder, judge, margins_of, metrics_of
@@ -236,11 +236,11 @@ class _Table:
         row = Row(
             **self._common(artifact.id, made.model.variant, bytes_of(artifact, self._shop.folder)),
             variant=made.model.variant,
-            backend=made.agreement.backend,
-            device=made.agreement.device,
+            backend=made.deviation.backend,
+            device=made.deviation.device,
             precision=artifact.precision,
             ship=any(recipe.id == artifact.id for recipe in self._shop.card.shipped),
-            worst=made.agreement.worst,
+            worst=made.deviation.worst,
             notes=artifact.notes,
             layers=artifact.layers,
             digest=digest_of_folder(self._shop.folder / ARTIFACTS / artifact.id),

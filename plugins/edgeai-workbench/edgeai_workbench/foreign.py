@@ -29,12 +29,12 @@ from edgeai.api import (
 from edgeai.model.golden import drift, refuse_drift
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
-from edgeai_workbench.agreement import device_of
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import PLUGINS, copied, files_of, format_of
 from edgeai_workbench.card import AS_IS, CARD_NAME, TransformUse, file_digest
 from edgeai_workbench.convert import backend_of, loaded
 from edgeai_workbench.dataset import read_folder
+from edgeai_workbench.deviation import device_of
 from edgeai_workbench.extra import needed
 from edgeai_workbench.first import is_untouched, signed
 from edgeai_workbench.foreign_known import Foreign, arrays_in, check_known, refused

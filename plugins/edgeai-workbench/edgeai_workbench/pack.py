@@ -21,12 +21,12 @@ from edgeai.bundle.archive import pack as pack_archive
 from edgeai.bundle.evidence import EVIDENCE_NAME, Evidence, decode_evidence
 from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance, at_lowest_schema
 from edgeai.plugins import Registry
-from edgeai_workbench.agreement import Agreement, measure
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import PLUGINS, files_of, format_of
 from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_card
 from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
+from edgeai_workbench.deviation import Deviation, measure
 from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
 from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
 from edgeai_workbench.licences import licence_notes
@@ -48,7 +48,7 @@ class Packed:
 
     bundle: Path
     digest: str
-    agreements: tuple[Agreement, ...]
+    deviations: tuple[Deviation, ...]
     made: tuple[str, ...]
     """Ids of the artifacts that were converted now; the others were there."""
     parent: Path
@@ -69,7 +69,7 @@ class Made:
 
     artifact: Artifact
     model: ModelFile
-    agreement: Agreement
+    deviation: Deviation
     tolerance: Tolerance
     fresh: bool
 
@@ -155,10 +155,10 @@ def make(
         rebuild=rebuild,
         progress=lambda said: progress(f"{recipe.id}: {said}"),
     )
-    progress(f"{recipe.id}: agreement")
+    progress(f"{recipe.id}: deviation")
     path = folder / ARTIFACTS / artifact.id / artifact.path
     with _opener(recipe, path, backend_of(registry, artifact.format)) as (backend, how):
-        agreement = measure(
+        deviation = measure(
             path,
             artifact_id=artifact.id,
             options=artifact.options,
@@ -168,10 +168,10 @@ def make(
             golden=model.golden,
             tolerance=recipe.tolerance or Tolerance(absolute=float("inf"), relative=0.0),
         )
-    _hold(agreement)
-    tolerance = recipe.tolerance or _recorded(agreement)
+    _hold(deviation)
+    tolerance = recipe.tolerance or _recorded(deviation)
     return Made(
-        artifact=artifact, model=model, agreement=replace(agreement, apart=how), tolerance=tolerance, fresh=fresh
+        artifact=artifact, model=model, deviation=replace(deviation, apart=how), tolerance=tolerance, fresh=fresh
     )
 
 
@@ -207,7 +207,7 @@ def write_bundle(
     return Packed(
         bundle=bundle,
         digest=digest,
-        agreements=tuple(one.agreement for one in made),
+        deviations=tuple(one.deviation for one in made),
         made=tuple(one.artifact.id for one in made if one.fresh),
         parent=folder / card.model,
         notes=(*notes, *licence_notes(card.licence)),
@@ -303,21 +303,21 @@ def _attach(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _hold(agreement: Agreement) -> None:
-    if not agreement.agrees:
+def _hold(deviation: Deviation) -> None:
+    if not deviation.agrees:
         raise ConversionFailed(
-            f"{agreement.artifact} on {agreement.backend} {agreement.device} is {agreement.worst:.3g} away from its "
-            f"Keras parent, {agreement.share:.3g} times what the card allows (worst at {agreement.where})",
+            f"{deviation.artifact} on {deviation.backend} {deviation.device} is {deviation.worst:.3g} away from its "
+            f"Keras parent, {deviation.share:.3g} times what the card allows (worst at {deviation.where})",
             code="convert.disagrees",
             remedy="find the layer that differs, or widen absolute and relative of the recipe",
         )
 
 
-def _recorded(agreement: Agreement) -> Tolerance:
+def _recorded(deviation: Deviation) -> Tolerance:
     """What a quantised artifact is held to on a cart: twice what it is off here, since engines round differently.
 
     Two significant digits, upwards, so that the same build on another machine records the same.
     """
-    twice = max(2.0 * agreement.worst, 1e-3)
+    twice = max(2.0 * deviation.worst, 1e-3)
     digit = 10.0 ** (math.floor(math.log10(twice)) - 1)
     return Tolerance(absolute=round(math.ceil(twice / digit) * digit, 12), relative=0.0)

@@ -12,7 +12,7 @@ from edgeai.cli.given import refuse_unused
 from edgeai.cli.progress import progress_line
 
 if TYPE_CHECKING:
-    from edgeai_workbench.agreement import Agreement
+    from edgeai_workbench.deviation import Deviation
 
 COLUMNS = ("artifact", "", "measured on", "furthest from parent", "of what is allowed")
 
@@ -86,11 +86,11 @@ def command(
         for note in notes:
             typer.echo(note, err=True)
         packed = pack_card(folder, out=out, rebuild=rebuild, progress=progress)
-    rows = [COLUMNS, *(_row(one, made=one.artifact in packed.made) for one in packed.agreements)]
+    rows = [COLUMNS, *(_row(one, made=one.artifact in packed.made) for one in packed.deviations)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(COLUMNS))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    for how in dict.fromkeys(one.apart for one in packed.agreements if one.apart):
+    for how in dict.fromkeys(one.apart for one in packed.deviations if one.apart):
         typer.echo(f"the model was {how}", err=True)
     for note in packed.notes:
         typer.echo(note, err=True)
@@ -114,11 +114,11 @@ def _foreign(
     return made.folder, made.notes
 
 
-def _row(agreement: Agreement, *, made: bool) -> tuple[str, ...]:
+def _row(deviation: Deviation, *, made: bool) -> tuple[str, ...]:
     return (
-        agreement.artifact,
+        deviation.artifact,
         "made" if made else "kept",
-        f"{agreement.backend} {agreement.device}, {agreement.cases} golden cases",
-        f"{agreement.worst:.2e}",
-        f"{agreement.share:.1%}",
+        f"{deviation.backend} {deviation.device}, {deviation.cases} golden cases",
+        f"{deviation.worst:.2e}",
+        f"{deviation.share:.1%}",
     )

@@ -1,4 +1,4 @@
-"""Agreement: an artifact, on the engine that will run it, against its Keras parent on the same tensors."""
+"""How far an artifact is from its Keras parent, on the engine that will run it and the same tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeai_workbench.golden import Golden
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Agreement:
+class Deviation:
     """What was measured of one artifact.
 
     Attributes:
@@ -50,7 +50,7 @@ def measure(
     outputs: Sequence[TensorSpec],
     golden: Sequence[Golden],
     tolerance: Tolerance,
-) -> Agreement:
+) -> Deviation:
     """Run every golden case on the backend's CPU (or else its first device), and again in another order.
 
     Raises:
@@ -81,7 +81,7 @@ def measure(
         refuse_drift({case.id: drift(answers[case.id], session.run(case.inputs)) for case in reversed(golden)})
     finally:
         session.close()
-    return Agreement(
+    return Deviation(
         artifact=artifact_id,
         backend=backend.name,
         device=device,
@@ -119,6 +119,6 @@ def device_of(backend: BackendSpec) -> str:
 
 def _no_device(backend: BackendSpec, why: str) -> BackendUnavailable:
     return BackendUnavailable(
-        f"backend {backend.name}: no device to measure agreement on: {why}",
+        f"backend {backend.name}: no device to measure a deviation on: {why}",
         remedy=f"install the engine of {backend.name} on this build host",
     )
