@@ -18,7 +18,8 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
 from edgeai_workbench.card import Card, read_card
-from edgeai_workbench.first import First, first_card, is_untouched, leave_out
+from edgeai_workbench.card_drafts import is_untouched
+from edgeai_workbench.first_card import First, first_card, leave_out
 from edgeai_workbench.first_checks import Wish
 
 pytestmark = pytest.mark.slow
@@ -225,7 +226,7 @@ def test_what_does_not_fit_is_said_before_tensorflow_is_there_and_nothing_is_wri
             (tmp_path / "l.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
         wish = wish | {"labels": tmp_path / "l.txt"}
     script = (
-        "import sys; from pathlib import Path; from edgeai_workbench.first import first_card\n"
+        "import sys; from pathlib import Path; from edgeai_workbench.first_card import first_card\n"
         "from edgeai_workbench.first_checks import Wish; from edgeai.api import EdgeaiError\n"
         f"wish = { ({'images': pictures} | wish)!r}\n"
         "try: first_card(Path(sys.argv[1]), out=Path(sys.argv[2]), wish=Wish(**wish))\n"
@@ -249,6 +250,17 @@ def test_pictures_of_a_label_that_are_too_few_to_judge_by_are_refused(
     _refused(lambda: attempt(model, labels=labels), "neither has 0 pictures")
     with pytest.raises(DataRejected):
         attempt(model, images=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("stem", "name"),
+    [("_My model (2)", "my-model-2"), ("x" * 80, "x" * 64), ("..hidden", "hidden"), ("模型", "model")],
+)
+def test_whatever_the_file_is_called_the_bundle_has_a_name(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, stem: str, name: str
+) -> None:
+    first, card = attempt(_saved(keras, tmp_path / f"{stem}.keras", keras.layers.Dense(2, activation="softmax")))
+    assert (first.folder.name, card.name, card.model) == (name, name, f"{name}.keras")
 
 
 def test_a_word_that_is_there_twice_is_numbered_aloud(

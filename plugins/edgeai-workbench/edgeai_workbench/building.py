@@ -16,7 +16,7 @@ from edgeai_workbench.comparison import Comparison, compare, judged_digests
 from edgeai_workbench.confirming import confirm
 from edgeai_workbench.dataset import digest
 from edgeai_workbench.evidence import evidence_of
-from edgeai_workbench.first import leave_out
+from edgeai_workbench.first_card import leave_out
 from edgeai_workbench.gates import Verdict, hold, keep_judgement
 from edgeai_workbench.openings import read_openings
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +18,10 @@ from edgeai_workbench.guessing import (
     Guess,
     Refusal,
     check_answers,
+    check_values,
     guess,
-    labels_in,
     steps_of,
+    words_of,
 )
 
 refused: Final = Refusal("build.first-try")
@@ -93,7 +93,8 @@ def planned(model: str, described: Described, wish: Wish) -> Plan:
     width = check_answers(wish.task, target, refused)
     last = described.activations.get(target.name, "")
     seen = guess(wish.task, width, target.name, mode=wish.mode, last=last, refused=refused)
-    words, notes = _words(wish, width, target, seen)
+    binary = wish.task == CLASSIFY and width == 1 and wish.mode != "multi-label"
+    words, notes = words_of(wish.labels, 2 if binary else width, target.name, refused)
     ends = _values(described, source, wish)
     if wish.images is None:
         raise refused(*PICTURES)
@@ -138,19 +139,9 @@ def _tensors(model: str, described: Described, wish: Wish) -> tuple[TensorSpec, 
     )
 
 
-def _words(wish: Wish, width: int, target: TensorSpec, seen: Guess | None) -> tuple[list[str], tuple[str, ...]]:
-    binary = wish.task == CLASSIFY and width == 1 and wish.mode != "multi-label"
-    wanted = 2 if binary else width
-    if wish.labels is None:
-        return [f"label-{number}" for number in range(wanted)], ()
-    return labels_in(wish.labels, wanted, target.name, refused)
-
-
 def _values(described: Described, source: TensorSpec, wish: Wish) -> tuple[float, float] | None:
     if wish.values is not None:
-        black, white = wish.values
-        if not (math.isfinite(black) and math.isfinite(white) and black < white):
-            raise refused(f"--values {black:g} {white:g}: white is not more than black", "e.g. --values -1 1")
+        check_values(wish.values, refused)
         return wish.values
     if source.name in described.ranges and described.ranges[source.name] is None:
         raise refused(

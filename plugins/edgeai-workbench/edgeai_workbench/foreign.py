@@ -7,7 +7,6 @@ whether that is right, they do not say: samples with known truth do (``edgeai ev
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,35 +25,29 @@ from edgeai.api import (
     TensorSpec,
     check_tensors,
 )
-from edgeai.model.golden import drift, refuse_drift
-from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import PLUGINS, copied, files_of, format_of
 from edgeai_workbench.card import AS_IS, CARD_NAME, TransformUse, file_digest
+from edgeai_workbench.card_drafts import CASES, Draft, answered, as_the_model_sees, name_of, refuse_changed
 from edgeai_workbench.convert import backend_of, loaded
 from edgeai_workbench.dataset import read_folder
 from edgeai_workbench.deviation import device_of
-from edgeai_workbench.extra import needed
-from edgeai_workbench.first import is_untouched, signed
 from edgeai_workbench.foreign_known import Foreign, arrays_in, check_known, refused
 from edgeai_workbench.golden import Golden, write_golden
 from edgeai_workbench.guessing import (
     CLASSIFY,
     PICTURES,
     UNIT,
-    Guess,
     check_answers,
     guess,
     guess_from,
-    labels_in,
     lines_of,
     options_of,
     steps_of,
-    tensor_of,
+    words_of,
 )
 
-_CASES = 4
 _MOST_CASES = 16
 _SEED = 20
 
@@ -82,11 +75,9 @@ def foreign_card(
     """
     kind = format_of(model)
     check_known(known)
-    name = known.name or re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-._")[:64] or "model"
+    name = known.name or name_of(model)
     folder = out / name
-    if (folder / CARD_NAME).exists() and not is_untouched(folder / CARD_NAME):
-        why = f"{folder / CARD_NAME} is there already, and was changed by hand"
-        raise refused(why, f"edgeai pack {folder}, or another --name")
+    refuse_changed(folder, f"edgeai pack {folder}, or another --name", refused)
     registry = loaded(("transforms", known.task, PLUGINS[kind]))
     with opened_apart(backend_of(registry, kind), PLUGINS[kind], files_of(model)) as (backend, how):
         progress(f"reading the model, {how}")
@@ -96,7 +87,9 @@ def foreign_card(
         steps, ends = _steps(inputs, known.values, found.scales.get(inputs[0].name), found.ranges.get(inputs[0].name))
         cases = _cases(known, inputs, steps, registry)
         progress("asking the model")
-        golden, engine = _answered(backend, model, inputs, outputs, cases)
+        device = device_of(backend)
+        request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
+        golden, engine = answered(backend, request, cases), f"{backend.engine()} on {device}"
     options, notes = _options(known, found, outputs, golden)
     registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
     notes = (*found.notes, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
@@ -104,9 +97,21 @@ def foreign_card(
     path = copied(model, folder, name)
     digest = file_digest(path)
     write_golden(folder, golden, parent=digest)
-    body = _card(name, path.name, digest, kind, known.task, options, steps, inputs, outputs, notes)
-    text = _head(engine, known) + needed("tomlkit").dumps(body)
-    (folder / CARD_NAME).write_text(signed(text), encoding="utf-8")
+    draft = Draft(
+        name=name,
+        model=path.name,
+        digest=digest,
+        intended_use="A foreign model; say here what it is for, and for whom.",
+        task=known.task,
+        options=options,
+        steps=steps,
+        inputs=inputs,
+        outputs=outputs,
+        recipes=[_recipe(kind, inputs, outputs)],
+        notes=notes,
+        command="unknown: trained by someone else",
+    )
+    (folder / CARD_NAME).write_text(draft.text(_head(engine, known)), encoding="utf-8")
     return ForeignCard(folder=folder, notes=notes)
 
 
@@ -194,12 +199,10 @@ def _cases(
     if known.inputs is not None:
         return _from_file(known.inputs, inputs)
     if known.images is not None:
-        pipeline = Pipeline(steps, registry.transforms, inputs[0])
-        samples = read_folder(known.images)
-        places = np.unique(np.linspace(0, len(samples) - 1, min(_CASES, len(samples))).round().astype(int))
-        return [{inputs[0].name: pipeline.prepare(samples[place].load()[0])[0]} for place in places]
+        seen = as_the_model_sees(read_folder(known.images), steps, registry, inputs[0])
+        return [{inputs[0].name: array} for array in seen]
     random = np.random.default_rng(_SEED)
-    return [{spec.name: _random(spec, random, known.values or UNIT) for spec in inputs} for _ in range(_CASES)]
+    return [{spec.name: _random(spec, random, known.values or UNIT) for spec in inputs} for _ in range(CASES)]
 
 
 def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
@@ -233,27 +236,6 @@ def _random(spec: TensorSpec, random: np.random.Generator, values: tuple[float, 
     return random.integers(max(limits.min, -128), min(limits.max, 255), shape, endpoint=True).astype(dtype)
 
 
-def _answered(
-    backend: BackendSpec,
-    model: Path,
-    inputs: tuple[TensorSpec, ...],
-    outputs: tuple[TensorSpec, ...],
-    cases: Sequence[Tensors],
-) -> tuple[list[Golden], str]:
-    """The cases with the model's own answers, and the engine that gave them; it is asked again in another order."""
-    device = device_of(backend)
-    request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
-    session = backend.open(request)
-    try:
-        golden = [
-            Golden(id=f"case-{number}", inputs=case, outputs=session.run(case)) for number, case in enumerate(cases, 1)
-        ]
-        refuse_drift({case.id: drift(case.outputs, session.run(case.inputs)) for case in reversed(golden)})
-    finally:
-        session.close()
-    return golden, f"{backend.engine()} on {device}"
-
-
 # --- the card -------------------------------------------------------------------------------------
 
 
@@ -270,7 +252,7 @@ def _options(
         factor, zero = scale or (1.0, 0)
         answers = [factor * (case.outputs[output.name].astype(np.float64) - zero) for case in golden]
         chosen = guess_from(known.task, width, output.name, answers, mode=known.mode, refused=refused)
-    words, notes = _labels(known, width, output.name, chosen)
+    words, notes = words_of(known.labels, 2 if chosen.mode == "binary" else width, output.name, refused)
     options = options_of(known.task, words, chosen)
     if known.task == CLASSIFY and scale is not None:
         options["dequantise"] = list(scale)
@@ -278,8 +260,7 @@ def _options(
         options["output"] = output.name
         others = ", ".join(spec.name for spec in outputs if spec is not output)
         notes = (*notes, f"of its {len(outputs)} outputs {output.name} is read, and not {others}")
-    applied = "they are probabilities" if chosen.activation == "none" else f"a {chosen.activation} is applied to them"
-    return options, (f"output {output.name}: {chosen.mode}, {applied}", *notes)
+    return options, (chosen.of(output.name), *notes)
 
 
 def _output(known: Foreign, outputs: Sequence[TensorSpec]) -> TensorSpec:
@@ -291,50 +272,13 @@ def _output(known: Foreign, outputs: Sequence[TensorSpec]) -> TensorSpec:
     return fitting[0] if len(fitting) == 1 else outputs[0]
 
 
-def _labels(known: Foreign, width: int, output: str, chosen: Guess) -> tuple[list[str], tuple[str, ...]]:
-    wanted = 2 if chosen.mode == "binary" else width
-    if known.labels is None:
-        return [f"label-{number}" for number in range(wanted)], ()
-    return labels_in(known.labels, wanted, output, refused)
-
-
-def _card(
-    name: str,
-    file: str,
-    digest: str,
-    kind: str,
-    task: str,
-    options: dict[str, Any],
-    steps: Sequence[TransformUse],
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    notes: Sequence[str],
-) -> dict[str, Any]:
+def _recipe(kind: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, Any]:
+    """The file as it is, and what its answers are held to on another machine."""
     whole = any(np.dtype(spec.dtype).kind in "iu" for spec in outputs)
     # Engines round whole numbers otherwise by a few steps, and add floats in another order.
     tolerance = {"absolute": 3.0, "relative": 0.0} if whole else {"absolute": 1e-3, "relative": 1e-3}
     quantised = whole or any(np.dtype(spec.dtype).kind in "iu" for spec in inputs)
-    recipe = {"converter": AS_IS, "plugin": PLUGINS[kind], "precision": "int8" if quantised else "fp32", **tolerance}
-    return {
-        "schema": 1,
-        "name": name,
-        "version": "0.1.0",
-        "release": 0,
-        "min_edgeai": "0.1",
-        "intended_use": "A foreign model; say here what it is for, and for whom.",
-        "limits": ["Nobody has said yet what this model is not for.", *notes],
-        "licence": "LicenseRef-unknown",
-        "model": file,
-        "model_digest": digest,
-        "plugins": ["transforms", task] if steps else [task],
-        "transforms": [{"transform": step.transform, "options": step.options} for step in steps],
-        "task": {"name": task, "options": options},
-        "inputs": [tensor_of(spec) for spec in inputs],
-        "outputs": [tensor_of(spec) for spec in outputs],
-        "recipes": [recipe],
-        "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
-        "training": {"command": "unknown: trained by someone else", "seed": 0},
-    }
+    return {"converter": AS_IS, "plugin": PLUGINS[kind], "precision": "int8" if quantised else "fp32", **tolerance}
 
 
 def _head(engine: str, known: Foreign) -> str:

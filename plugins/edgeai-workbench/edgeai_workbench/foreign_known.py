@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import zipfile
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from edgeai.api import Array
-from edgeai_workbench.guessing import MODES, TASKS, Refusal, lines_of
+from edgeai_workbench.guessing import MODES, TASKS, UNIT, Refusal, check_values, lines_of
 from edgeai_workbench.tables import SLUG
 
 refused: Final = Refusal("build.foreign-model")
@@ -59,9 +58,7 @@ def check_known(known: Foreign) -> None:
         )
     if known.mode and known.mode not in MODES:
         raise refused(f"--mode {known.mode}: there is no such mode", f"one of {', '.join(MODES)}")
-    black, white = known.values or (0.0, 1.0)
-    if not (math.isfinite(black) and math.isfinite(white) and black < white):
-        raise refused(f"--values {black:g} {white:g}: white is not more than black", "e.g. --values -1 1")
+    check_values(known.values or UNIT, refused)
     if known.labels is not None:
         lines_of(known.labels, refused)
     if known.inputs is not None:

@@ -5,6 +5,7 @@ Both kinds of first card (of a Keras model, of one that someone else made) are g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,11 @@ class Guess:
 
     mode: str
     activation: str
+
+    def of(self, output: str) -> str:
+        """The sentence about this output."""
+        applied = "they are probabilities" if self.activation == "none" else f"a {self.activation} is applied to them"
+        return f"output {output}: {self.mode}, {applied}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,17 @@ def lines_of(path: Path, refused: Refusal) -> list[str]:
     if unprintable := [line for line in lines if not line.isprintable()]:
         raise refused(f"{path}: {unprintable[0]!r} is no label", _LABELS)
     return lines
+
+
+def words_of(labels: Path | None, wanted: int, output: str, refused: Refusal) -> tuple[list[str], tuple[str, ...]]:
+    """The labels of a file, or numbered ones where there is none; and what was done for that.
+
+    Raises:
+        ConfigError: as ``labels_in``.
+    """
+    if labels is None:
+        return [f"label-{number}" for number in range(wanted)], ()
+    return labels_in(labels, wanted, output, refused)
 
 
 def labels_in(path: Path, wanted: int, output: str, refused: Refusal) -> tuple[list[str], tuple[str, ...]]:
@@ -203,6 +220,13 @@ def _check_mode(task: str, width: int, output: str, mode: str, refused: Refusal)
 
 
 # --- pictures -------------------------------------------------------------------------------------
+
+
+def check_values(values: tuple[float, float], refused: Refusal) -> None:
+    """Refuse black and white that are none."""
+    black, white = values
+    if not (math.isfinite(black) and math.isfinite(white) and black < white):
+        raise refused(f"--values {black:g} {white:g}: white is not more than black", "e.g. --values -1 1")
 
 
 def steps_of(

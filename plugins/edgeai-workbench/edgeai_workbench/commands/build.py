@@ -80,7 +80,7 @@ def command(
     """
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.building import build_card
-    from edgeai_workbench.first import first_card
+    from edgeai_workbench.first_card import first_card
     from edgeai_workbench.first_checks import Wish
 
     with progress_line() as progress:

@@ -6,32 +6,25 @@ and before anything is written. What is assumed is said aloud and stands in the 
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from edgeai.api import Array, BackendSpec, ConfigError, OpenRequest, TensorSpec
-from edgeai.pipeline import Pipeline
+from edgeai.api import ConfigError, OpenRequest
 from edgeai.plugins import Registry
-from edgeai_workbench.card import CARD_NAME, Named, TransformUse, file_digest
+from edgeai_workbench.card import CARD_NAME, file_digest
+from edgeai_workbench.card_drafts import Draft, answered, as_the_model_sees, name_of, refuse_changed, signed
 from edgeai_workbench.convert import loaded
 from edgeai_workbench.extra import needed
 from edgeai_workbench.first_checks import PICTURES, Plan, Wish, planned, refused
 from edgeai_workbench.golden import Golden, write_golden
-from edgeai_workbench.guessing import Guess, guess_from, options_of, tensor_of
+from edgeai_workbench.guessing import Guess, guess_from, options_of
 
-_CASES = 4
 _HEAD = """# Written for a first try: check the transforms, the task and the labels.
 # Reference: docs/reference/card.md.
 """
-_UNTOUCHED = "# As it was written: "
-"""Begins the first line, with the digest of all that follows; a card that nobody has changed may be written anew."""
 _PRECISIONS = (("tflite", "fp32"), ("tflite", "fp16"), ("tflite", "dynamic"), ("tflite", "int8"))
 _PRECISIONS_OPENVINO = (("openvino", "fp32"), ("openvino", "fp16"), ("openvino", "int8"))
 _ALLOWED = {"fp16": {"absolute": 0.01, "relative": 0.01}}
@@ -81,9 +74,11 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
     plan = planned(model.name, outlined, wish) if outlined is not None else None
     if plan is None and wish.images is None:
         raise refused(*PICTURES)
-    name = re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("-.") or "model"
+    name = name_of(model)
     folder = out / name
-    _check_free(folder, wish)
+    refuse_changed(
+        folder, f"edgeai build {folder} --data {wish.images} goes on with it; or give another --out", refused
+    )
     plan = planned(model.name, keras.describe(model), wish)
     registry = loaded(("transforms", wish.task, "tflite", "openvino", "keras"))
     out.mkdir(parents=True, exist_ok=True)
@@ -99,7 +94,7 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
         guess = plan.guess or guess_from(
             wish.task, plan.width, plan.target.name, answers, mode=wish.mode, refused=refused
         )
-        notes = (*plan.notes, *_said(plan, guess, answers))
+        notes = (*plan.notes, guess.of(plan.target.name))
         (fresh / CARD_NAME).write_text(_text(name, digest, plan, guess, wish, notes), encoding="utf-8")
         _put(fresh, folder)
     return First(folder=folder, images=plan.images, notes=notes)
@@ -107,49 +102,12 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
 
 def _golden(model: Path, plan: Plan, registry: Registry) -> list[Golden]:
     """Some of the pictures as the model sees them, and its answers."""
-    pipeline = Pipeline(plan.steps, registry.transforms, plan.source)
-    places = np.unique(np.linspace(0, len(plan.samples) - 1, min(_CASES, len(plan.samples))).round().astype(int))
-    cases = [pipeline.prepare(plan.samples[place].load()[0])[0] for place in places]
-    return _answered(model, registry.backends["keras"], plan.source, plan.target, cases)
-
-
-def _answered(
-    model: Path, backend: BackendSpec, source: TensorSpec, target: TensorSpec, cases: Sequence[Array]
-) -> list[Golden]:
-    request = OpenRequest(artifact=model, device="CPU", inputs=(source,), outputs=(target,))
-    session = backend.open(request)
-    try:
-        return [
-            Golden(id=f"case-{number}", inputs={source.name: array}, outputs=session.run({source.name: array}))
-            for number, array in enumerate(cases, 1)
-        ]
-    finally:
-        session.close()
-
-
-def _said(plan: Plan, guess: Guess, answers: Sequence[Array]) -> tuple[str, ...]:
-    """How its answers are read; and aloud, where all of them are the same."""
-    applied = "they are probabilities" if guess.activation == "none" else f"a {guess.activation} is applied to them"
-    return (f"output {plan.target.name}: {guess.mode}, {applied}",)
+    seen = as_the_model_sees(plan.samples, plan.steps, registry, plan.source)
+    request = OpenRequest(artifact=model, device="CPU", inputs=(plan.source,), outputs=(plan.target,))
+    return answered(registry.backends["keras"], request, [{plan.source.name: array} for array in seen])
 
 
 # --- the folder -----------------------------------------------------------------------------------
-
-
-def _check_free(folder: Path, wish: Wish) -> None:
-    """Refuse to replace a card that somebody has changed: their work is in it."""
-    card = folder / CARD_NAME
-    if card.exists() and not is_untouched(card):
-        raise refused(
-            f"{card} is there already, and was changed by hand",
-            f"edgeai build {folder} --data {wish.images} goes on with it; or give another --out",
-        )
-
-
-def is_untouched(card: Path) -> bool:
-    """Whether a card is as it was written, by a first try or for a foreign model."""
-    line, _, body = card.read_text(encoding="utf-8", errors="replace").partition("\n")
-    return line == _UNTOUCHED + _digest(body)
 
 
 def leave_out(card: Path, why: dict[str, str]) -> None:
@@ -165,15 +123,6 @@ def leave_out(card: Path, why: dict[str, str]) -> None:
     card.write_text(signed(tomlkit.dumps(document)), encoding="utf-8")
 
 
-def signed(body: str) -> str:
-    """The text of a card below the line that says whether anybody has changed it since."""
-    return f"{_UNTOUCHED}{_digest(body)}\n{body}"
-
-
-def _digest(body: str) -> str:
-    return hashlib.sha256(body.encode()).hexdigest()
-
-
 def _put(fresh: Path, folder: Path) -> None:
     """Move what was made to its place, the card last; artifacts of the try before stay, and are used where they fit."""
     if not folder.exists():
@@ -187,32 +136,22 @@ def _put(fresh: Path, folder: Path) -> None:
 
 
 def _text(name: str, digest: str, plan: Plan, guess: Guess, wish: Wish, notes: Sequence[str]) -> str:
-    task = Named(name=wish.task, options=options_of(wish.task, plan.words, guess))
-    body = {
-        "schema": 1,
-        "name": name,
-        "version": "0.1.0",
-        "release": 0,
-        "min_edgeai": "0.1",
-        "intended_use": "A first try; say here what the model is for, and for whom.",
-        "limits": ["Nobody has said yet what this model is not for.", *notes],
-        "licence": "LicenseRef-unknown",
-        "model": f"{name}.keras",
-        "model_digest": digest,
-        "plugins": ["transforms", task.name],
-        "transforms": [_step(step) for step in plan.steps],
-        "task": {"name": task.name, "options": task.options},
-        "inputs": [tensor_of(plan.source)],
-        "outputs": [tensor_of(plan.target)],
-        "recipes": [
-            {"converter": converter, "precision": precision, **_ALLOWED.get(precision, {})}
-            for converter, precision in (*_PRECISIONS, *_PRECISIONS_OPENVINO)
-        ],
-        "data": [{"name": "unknown", "source": "unknown", "licence": "unknown", "use": "train"}],
-        "training": {"command": "unknown", "seed": 0},
-    }
-    return signed(_HEAD + needed("tomlkit").dumps(body))
-
-
-def _step(step: TransformUse) -> dict[str, object]:
-    return {"transform": step.transform, "options": step.options}
+    recipes = [
+        {"converter": converter, "precision": precision, **_ALLOWED.get(precision, {})}
+        for converter, precision in (*_PRECISIONS, *_PRECISIONS_OPENVINO)
+    ]
+    draft = Draft(
+        name=name,
+        model=f"{name}.keras",
+        digest=digest,
+        intended_use="A first try; say here what the model is for, and for whom.",
+        task=wish.task,
+        options=options_of(wish.task, plan.words, guess),
+        steps=plan.steps,
+        inputs=(plan.source,),
+        outputs=(plan.target,),
+        recipes=recipes,
+        notes=notes,
+        command="unknown",
+    )
+    return draft.text(_HEAD)
