@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 Side: TypeAlias = tuple[Path, str | None]
 """A file, and the artifact of it that is meant."""
+Backend = Annotated[str, typer.Option("--backend", "-b", help="The engine of bundles. Default: the first that opens.")]
 _SEPARATOR = "#"
 _LEAST_P = 0.0001
 
@@ -40,9 +41,7 @@ def command(
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same; one of the two is a bundle.", show_default=False)],
     data: Data = None,
-    backend: Annotated[
-        str, typer.Option("--backend", "-b", help="The engine of bundles. Default: the first that opens.")
-    ] = "",
+    backend: Backend = "",
     device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
     split: Annotated[str, typer.Option("--split", help="validation, train, test or external.")] = "validation",
