@@ -20,6 +20,7 @@ LONGEST_FIRST = (
     "tests/system/test_health.py",
     "tests/system/test_doctor.py",
     "tests/system/test_wheelhouse.py",
+    "tests/system/test_foreign.py",
     "tests/system/test_misbehaviour.py",
     "tests/system/test_broker_refusals.py",
     "tests/system/test_selftest.py",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeai.api import ENTRY_POINT_GROUP
+from edgeai.api import BACKENDS_GROUP, ENTRY_POINT_GROUP
 
 _BACKEND = """
 from edgeai.api import hookimpl
@@ -27,6 +27,7 @@ def write_fake_distribution(
     module: str | None = None,
     module_source: str | None = None,
     entry_points: Mapping[str, str] | None = None,
+    backends: Mapping[str, str] | None = None,
     licence: str = "",
     group: str = ENTRY_POINT_GROUP,
 ) -> Path:
@@ -40,6 +41,7 @@ def write_fake_distribution(
             importable anyhow (``edgeai.testing.fakes_plugin``); then leave ``module_source`` out.
         module_source: text of the module, written to ``folder``.
         entry_points: plugin name -> module; by default one plugin called as the distribution.
+        backends: backend -> module, for those that its metadata declares.
         licence: an SPDX expression, which its metadata then states.
         group: of the entry points.
 
@@ -53,11 +55,13 @@ def write_fake_distribution(
         file.write_text(module_source, encoding="utf-8")
     info = folder / f"{re.sub(r'[-.]+', '_', name)}-{version}.dist-info"
     info.mkdir(parents=True)
-    lines = [f"{plugin} = {target}" for plugin, target in (entry_points or {name: module}).items()]
+    lines = []
+    for title, entries in ((group, entry_points or {name: module}), (BACKENDS_GROUP, backends or {})):
+        lines += [f"[{title}]", *(f"{entry} = {target}" for entry, target in entries.items())] if entries else []
     stated = f"License-Expression: {licence}\n" if licence else ""
     metadata = f"Metadata-Version: 2.4\nName: {name}\nVersion: {version}\n{stated}"
     info.joinpath("METADATA").write_text(metadata, encoding="utf-8")
-    info.joinpath("entry_points.txt").write_text(f"[{group}]\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    info.joinpath("entry_points.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return info
 
 

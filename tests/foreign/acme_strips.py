@@ -21,6 +21,7 @@ from edgeai.api import (
     ConvertRequest,
     Described,
     Device,
+    ModelFiles,
     ModelRejected,
     OpenRequest,
     SessionClosed,
@@ -30,7 +31,7 @@ from edgeai.api import (
     hookimpl,
 )
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 FORMAT = "acme-strip"
 SUFFIX = ".strip"
 DEVICE = "ABACUS"
@@ -167,13 +168,16 @@ def _probe() -> Sequence[Device]:
 def edgeai_backends() -> tuple[BackendSpec, ...]:
     return (
         BackendSpec(
-            name="acme-strips",
+            name="acme-abacus",
             artifact_format=FORMAT,
             probe=_probe,
             open=Abacus,
             engine=lambda: ENGINE,
             describe=describe,
             help="Runs strips.",
+            files=ModelFiles(called=f"a {SUFFIX} file", suffix=SUFFIX),
+            install="pip install acme-strips",
+            libraries=("acme-strips",),
         ),
     )
 
@@ -182,11 +186,12 @@ def edgeai_backends() -> tuple[BackendSpec, ...]:
 def edgeai_converters() -> tuple[ConverterSpec, ...]:
     return (
         ConverterSpec(
-            name="acme-strips",
+            name="acme-cutter",
             artifact_format=FORMAT,
             precisions=("fp32", "q8"),
             calibrated=("q8",),
             convert=convert,
             help="Makes strips.",
+            libraries=("acme-strips",),
         ),
     )
