@@ -206,6 +206,41 @@ def test_no_host_names_a_task_or_a_figure() -> None:
     assert sorted(set(TASKS_BY_NAME) - named) == [], "these name none any more: take them off the list"
 
 
+ENGINES_BY_NAME = {
+    "edgeai/bundle/strangers.py": "what was given in place of a bundle is told by its ending: no plugin is loaded",
+    "edgeai/config/tables.py": "what a profile that does not say it allows: edgeai's own",
+}
+"""Files of the core and of the workbench in which an engine, a format or a converter may be named, and why."""
+
+
+def test_no_host_names_an_engine_a_format_or_a_converter() -> None:
+    """Specs say what a host must know of them: another maker's is no worse off. Only the parent is known by name."""
+    from edgeai.plugins import Registry, find
+
+    registry = Registry.of([info.name for info in find() if info.distribution.startswith("edgeai-")])
+    assert not registry.faults
+    backends = list(registry.backends.values())
+    parents = [spec for spec in backends if spec.files is not None and spec.files.suffix == ".keras"]
+    engines = [spec for spec in backends if spec not in parents]
+    assert len(engines) >= 3, "the list is made of what is installed"
+    words = {word for spec in engines for word in (spec.name, spec.artifact_format, *spec.libraries)}
+    words |= {spec.name for spec in registry.converters.values()}
+    for files in (spec.files for spec in engines if spec.files is not None):
+        words |= {files.suffix, *files.folder[:1], *files.made_from} - {"", ".xml"}
+    words -= {library for spec in parents for library in spec.libraries}
+    assert words >= {"tflite", "openvino", "gpu", "savedmodel", ".tflite", "saved_model.pb"}
+    named = {
+        str(path.relative_to(package.parent))
+        for package in (ROOT / "edgeai", ROOT / "plugins/edgeai-workbench/edgeai_workbench")
+        for path in SOURCES
+        if path.is_relative_to(package) and "testing" not in path.parts
+        for node in _nodes(path)
+        if isinstance(node, ast.Constant) and node.value in words
+    }
+    assert sorted(named - set(ENGINES_BY_NAME)) == []
+    assert sorted(set(ENGINES_BY_NAME) - named) == [], "these name none any more: take them off the list"
+
+
 def test_constraints_are_exact_pins_without_addresses() -> None:
     for path in (ROOT / ".ci").glob("constraints*.txt"):
         for line in path.read_text().split():

@@ -89,7 +89,7 @@ def check_plugin(
         raise PluginNotFound("the conformance kit needs pytest", remedy="pip install 'edgeai[testing]'")
     from edgeai.testing.check import check, report, summary
 
-    given = tests.resolve() if tests else None
+    given, name = tests.resolve() if tests else None, _plugin_meant(name)
     try:
         outcomes = check(name, tests=given, stall_s=stall_s, on_outcome=_ignore if as_json else _Printer())
     except PluginError as error:
@@ -118,6 +118,16 @@ def new_plugin(
         typer.echo(str(path))
     folder = written[0].parent
     typer.echo(f"\nnext: cd {folder} && pip install -e '.[test]' && pytest")
+
+
+def _plugin_meant(word: str) -> str:
+    """The plugin of that name, or of that distribution; what is neither is refused by whoever looks for it."""
+    from edgeai.resolving import Installed
+
+    try:
+        return Installed().plugin_called(word)
+    except PluginNotFound:
+        return word
 
 
 def _loads(names: Sequence[str]) -> dict[str, Load]:

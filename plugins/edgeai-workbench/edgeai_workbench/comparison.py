@@ -20,6 +20,8 @@ from edgeai.api import BackendSpec, OpenRequest, Options, Session
 from edgeai.api.judging import HIGHER
 from edgeai.bundle.evidence import Bin, Load, Reliability, Step
 from edgeai.model.measuring import Timing, interleaved
+from edgeai.plugins import Registry
+from edgeai.resolving import rank_of
 from edgeai_workbench.answers import otherwise
 from edgeai_workbench.card import FLOAT, PARENT
 from edgeai_workbench.convert import ARTIFACTS, backend_of, bytes_of
@@ -170,7 +172,7 @@ def compare(
             times = interleaved({name: lambda s=session: s.run(inputs) for name, session in sessions.items()})  # type: ignore[misc]
     progress("intervals")
     scores = {name: _scores(shop, one) for name, one in answers.items()} if _judged(shop) else {}
-    reference = _reference(made)
+    reference = _reference(made, shop.registry)
     table = _Table(shop, models[0], answers, scores, times, reference)
     rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
     main = scores[PARENT].main if scores else ""
@@ -341,10 +343,10 @@ def _opened(stack: ExitStack, shop: Workshop, backend: BackendSpec, path: Path, 
     return stack.enter_context(closing(backend.open(request)))
 
 
-def _reference(made: Sequence[Made]) -> str:
-    """The parent in fp32 on LiteRT, else in fp32 anywhere, else the Keras parent itself."""
+def _reference(made: Sequence[Made], registry: Registry) -> str:
+    """The parent in fp32 on the engine of the lowest rank, else the Keras parent itself."""
     plain = [one.artifact for one in made if one.model.variant == PARENT and one.artifact.precision == FLOAT[0]]
-    plain.sort(key=lambda artifact: artifact.format != "tflite")
+    plain.sort(key=lambda artifact: rank_of(backend_of(registry, artifact.format)))
     return plain[0].id if plain else PARENT
 
 

@@ -27,6 +27,7 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.plugins import Registry
+from edgeai.resolving import rank_of
 from edgeai_workbench.as_is import copied, format_of
 from edgeai_workbench.card import AS_IS, Card, Recipe
 from edgeai_workbench.tools import Tool, tools_of
@@ -93,12 +94,12 @@ def loaded(names: Iterable[str]) -> Registry:
 
 
 def backend_of(registry: Registry, artifact_format: str) -> BackendSpec:
-    """The backend that opens this format.
+    """The backend that opens this format, the first by rank.
 
     Raises:
         ConversionFailed: none of the recipes' plugins has one.
     """
-    for backend in registry.backends.values():
+    for backend in sorted(registry.backends.values(), key=rank_of):
         if backend.artifact_format == artifact_format:
             return backend
     raise ConversionFailed(

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from edgeai.api import BackendSpec, ConverterSpec
 from edgeai.bundle.evidence import (
     EVIDENCE_NAME,
     Candidate,
@@ -25,6 +26,7 @@ from edgeai.bundle.evidence import (
     Trial,
     encode_evidence,
 )
+from edgeai.resolving import Installed
 from edgeai_workbench.card import Card
 from edgeai_workbench.comparison import Comparison, Row
 from edgeai_workbench.confirming import Confirmed
@@ -37,7 +39,6 @@ LATENCY: Final = "max_latency_ratio"
 """The gate that asks for times, which the bundle's copy leaves out."""
 VALIDATION: Final = "validation"
 TEST: Final = "test"
-_ENGINES = ("keras", "tensorflow", "ai-edge-litert", "openvino", "nncf", "litert-quantizer", "numpy")
 
 
 def evidence_of(
@@ -163,8 +164,12 @@ def _look(opening: Opening) -> Look:
 
 
 def _engines() -> dict[str, str]:
+    """Versions of what the installed engines and converters say that decides their numbers, and of numpy."""
+    installed = Installed()
+    specs = [spec for kind in ("backend", "converter") for spec, _ in installed.every(kind)]
+    named = [name for spec in specs if isinstance(spec, BackendSpec | ConverterSpec) for name in spec.libraries]
     versions = {}
-    for name in _ENGINES:
+    for name in dict.fromkeys([*named, "numpy"]):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

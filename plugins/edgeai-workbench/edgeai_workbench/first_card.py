@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeai.api import ConfigError, OpenRequest
+from edgeai.api import BackendSpec, ConfigError, ConverterSpec, OpenRequest
 from edgeai.plugins import Registry
+from edgeai.resolving import Installed, rank_of
 from edgeai_workbench.card import CARD_NAME, file_digest
 from edgeai_workbench.card_drafts import Draft, answered, as_the_model_sees, name_of, refuse_changed, signed
 from edgeai_workbench.convert import loaded
@@ -25,8 +26,6 @@ from edgeai_workbench.guessing import Guess, guess_from, options_of
 _HEAD = """# Written for a first try: check the transforms, the task and the labels.
 # Reference: docs/reference/card.md.
 """
-_PRECISIONS = (("tflite", "fp32"), ("tflite", "fp16"), ("tflite", "dynamic"), ("tflite", "int8"))
-_PRECISIONS_OPENVINO = (("openvino", "fp32"), ("openvino", "fp16"), ("openvino", "int8"))
 _ALLOWED = {"fp16": {"absolute": 0.01, "relative": 0.01}}
 """Eleven bits of each weight are left, and nobody knows yet what an answer's last digits are worth; gates hold it."""
 Progress = Callable[[str], None]
@@ -50,7 +49,7 @@ class First:
 def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambda step: None) -> First:
     """Write ``out``/NAME/ with a copy of the model, a card and golden cases.
 
-    The card asks for every precision of LiteRT and OpenVINO and states what was assumed, to be corrected by hand. One
+    The card asks for what the installed converters offer a first try, states what was assumed, to be corrected. One
     that a first try has written and nobody has changed is written anew.
 
     Args:
@@ -80,7 +79,7 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
         folder, f"edgeai build {folder} --data {wish.images} goes on with it; or give another --out", refused
     )
     plan = planned(model.name, keras.describe(model), wish)
-    registry = loaded(("transforms", wish.task, "tflite", "openvino", "keras"))
+    registry = loaded(("transforms", wish.task, "keras"))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".first-", dir=out) as partial:  # there is a whole folder, or none
         fresh = Path(partial) / name
@@ -135,10 +134,35 @@ def _put(fresh: Path, folder: Path) -> None:
         part.replace(target)
 
 
+def _converters() -> list[tuple[ConverterSpec, dict[str, str]]]:
+    """The installed converters that a first try asks, in the order of the engines that run what they make.
+
+    Each with the plugin that provides it, where that is not called as it is.
+
+    Raises:
+        ConfigError: ``build.first-try``: there is none.
+    """
+    installed = Installed()
+    ranks = {
+        spec.artifact_format: rank_of(spec)
+        for spec, _ in reversed(list(installed.every("backend")))
+        if isinstance(spec, BackendSpec)
+    }
+    asked = [
+        (spec, {} if info.name == spec.name else {"plugin": info.name})
+        for spec, info in installed.every("converter")
+        if isinstance(spec, ConverterSpec) and spec.first_try and spec.artifact_format in ranks
+    ]
+    if not asked:
+        raise refused("no installed plugin converts for a first try", "install a converter; `edgeai plugins list`")
+    return sorted(asked, key=lambda item: ranks[item[0].artifact_format])
+
+
 def _text(name: str, digest: str, plan: Plan, guess: Guess, wish: Wish, notes: Sequence[str]) -> str:
     recipes = [
-        {"converter": converter, "precision": precision, **_ALLOWED.get(precision, {})}
-        for converter, precision in (*_PRECISIONS, *_PRECISIONS_OPENVINO)
+        {"converter": spec.name, **by, "precision": precision, **_ALLOWED.get(precision, {})}
+        for spec, by in _converters()
+        for precision in spec.first_try
     ]
     draft = Draft(
         name=name,

@@ -27,7 +27,7 @@ from edgeai.api import (
 )
 from edgeai.plugins import Registry
 from edgeai_workbench.apart import opened_apart
-from edgeai_workbench.as_is import PLUGINS, copied, files_of, format_of
+from edgeai_workbench.as_is import copied, files_of, format_of, plugin_for
 from edgeai_workbench.card import AS_IS, CARD_NAME, TransformUse, file_digest
 from edgeai_workbench.card_drafts import CASES, Draft, answered, as_the_model_sees, name_of, refuse_changed
 from edgeai_workbench.convert import backend_of, loaded
@@ -78,8 +78,8 @@ def foreign_card(
     name = known.name or name_of(model)
     folder = out / name
     refuse_changed(folder, f"edgeai pack {folder}, or another --name", refused)
-    registry = loaded(("transforms", known.task, PLUGINS[kind]))
-    with opened_apart(backend_of(registry, kind), PLUGINS[kind], files_of(model)) as (backend, how):
+    registry = loaded(("transforms", known.task, plugin_for(kind)))
+    with opened_apart(backend_of(registry, kind), plugin_for(kind), files_of(model)) as (backend, how):
         progress(f"reading the model, {how}")
         found = _described(backend, model)
         inputs = _inputs(found, pictures=known.images is not None)
@@ -278,7 +278,7 @@ def _recipe(kind: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpe
     # Engines round whole numbers otherwise by a few steps, and add floats in another order.
     tolerance = {"absolute": 3.0, "relative": 0.0} if whole else {"absolute": 1e-3, "relative": 1e-3}
     quantised = whole or any(np.dtype(spec.dtype).kind in "iu" for spec in inputs)
-    return {"converter": AS_IS, "plugin": PLUGINS[kind], "precision": "int8" if quantised else "fp32", **tolerance}
+    return {"converter": AS_IS, "plugin": plugin_for(kind), "precision": "int8" if quantised else "fp32", **tolerance}
 
 
 def _head(engine: str, known: Foreign) -> str:

@@ -52,9 +52,8 @@ def command(
 
     Both are asked of every sample: what is hard for both does not widen the interval. AUC is tested by DeLong, shares
     such as accuracy by McNemar (exact), the rest by the paired bootstrap; where several samples are of one patient, by
-    how patients differ. A p below 0.05 means that chance does not explain the
-    difference. "no difference shown" does not mean that there is none: the interval says how large it may still be.
-    Look at the main metric (*) first: of ten metrics one may differ by chance.
+    how patients differ. A p below 0.05 means that chance does not explain the difference. "no difference shown" does
+    not mean that there is none: the interval says how large it may still be. Look at the main metric (*) first.
 
     For example:
 

@@ -101,7 +101,9 @@ def command(
 
 def _is_card(target: Path) -> bool:
     """Whether the target is a card's folder, or one that should have been; all else is a foreign model."""
-    return (target / "model.toml").exists() or (target.is_dir() and not (target / "saved_model.pb").exists())
+    from edgeai_workbench.as_is import is_folder_of_a_model
+
+    return (target / "model.toml").exists() or (target.is_dir() and not is_folder_of_a_model(target))
 
 
 def _foreign(
