@@ -109,6 +109,41 @@ def test_what_is_no_share_has_the_interval_of_its_difference() -> None:
     assert decided_of(*differ, design).counted == 0
 
 
+@pytest.mark.parametrize(("positive", "negative", "proves"), [(19, 60, False), (60, 19, False), (20, 20, True)])
+def test_areas_of_few_prove_nothing_even_of_the_same_model(positive: int, negative: int, proves: bool) -> None:
+    truth = np.arange(positive + negative) < positive
+    figure = _figure(Area(truth, np.random.default_rng(0).normal(size=len(truth)) + 2 * truth))
+    gap = decided_of(figure, figure, Design.of(list(truth)))
+    assert math.isfinite(gap.high) is proves
+    assert gap.counted == (0 if proves else 19)
+
+
+def test_areas_of_few_patients_prove_nothing_however_many_images_they_have() -> None:
+    truth = np.repeat(np.arange(40) < 19, 10)
+    figure = _figure(Area(truth, np.random.default_rng(0).normal(size=400) + 2 * truth))
+    assert decided_of(figure, figure, Design.of(list(truth), list(np.repeat(range(40), 10)))).counted == 19
+
+
+def _covered(positive: int, draws: int = 400) -> float:
+    """How often the interval holds the difference of two very unequal, highly correlated areas."""
+    truth = np.arange(positive + 100) < positive
+    design, rng = Design.of(list(truth)), np.random.default_rng(9)
+    apart = [float(stats.norm.ppf(area)) * math.sqrt(2) for area in (0.95, 0.75)]
+    held = []
+    for _ in range(draws):
+        shared, own = rng.normal(size=(2, len(truth)))
+        scores = (shared, 0.95 * shared + math.sqrt(1 - 0.95**2) * own)
+        pair = [_figure(Area(truth, each + gap * truth)) for each, gap in zip(scores, apart, strict=True)]
+        gap = difference_of(*pair, design)
+        held.append(gap.low <= 0.2 <= gap.high)
+    return float(np.mean(held))
+
+
+@pytest.mark.slow
+def test_the_bound_on_areas_is_where_their_intervals_begin_to_hold() -> None:
+    assert _covered(6) < 0.91 < _covered(20)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "margin", "discordant", "count", "most"),

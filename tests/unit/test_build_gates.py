@@ -242,6 +242,15 @@ def test_a_decision_holds_where_it_is_shown_to_be_within_the_margin(
     assert "to be at most" in str(verdict)
 
 
+@pytest.mark.parametrize(("count", "says"), [(6, "of 6 samples of the rarer class: areas of 20"), (0, "no interval")])
+def test_a_difference_without_an_interval_is_not_proved_and_says_why(count: int, says: str) -> None:
+    unknown = msgspec.structs.replace(DECIDED, decisions={"sensitivity": float("nan")}, counted={"sensitivity": count})
+    gates = Gates.model_validate({"decision": {"margins": {"sensitivity": 0.5}, "why": WHY}})
+    (verdict,) = judge(gates, unknown)
+    assert not verdict.holds
+    assert says in verdict.says
+
+
 def test_samples_that_could_have_shown_it_and_did_not_are_not_called_few() -> None:
     many = msgspec.structs.replace(DECIDED, counted={"sensitivity": 1000})
     gates = Gates.model_validate({"decision": {"margins": {"sensitivity": 0.01}, "why": WHY}})

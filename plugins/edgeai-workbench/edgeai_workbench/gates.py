@@ -16,7 +16,7 @@ import msgspec
 from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
 from edgeai_workbench.card import Card
 from edgeai_workbench.gate_keys import Gates
-from edgeai_workbench.metrics.decided import needed_to_show
+from edgeai_workbench.metrics.decided import FEWEST_OF_AREA, needed_to_show
 
 FLOORS: Final = ("floors", "shown_floors", "worst_floors")
 CEILINGS: Final = ("ceilings", "shown_ceilings", "worst_ceilings")
@@ -265,6 +265,9 @@ def _decided(metric: str, margin: float, measured: Measured) -> Verdict:
     """What cannot be shown to be within the margin is not taken to be; and how many samples could show it."""
     verdict = _most(f"decision.{metric}", margin, _value(measured.decisions, metric, "decision"))
     count, least = measured.counted.get(metric, 0), needed_to_show(margin)
+    if math.isnan(verdict.found):
+        few = f"of {count} samples of the rarer class: areas of {FEWEST_OF_AREA} at least can be told apart"
+        return msgspec.structs.replace(verdict, says=few if count else "these samples give it no interval")
     if verdict.holds or not count or count >= least:
         return verdict
     wanted = "no number can show it" if math.isinf(least) else f"at least {least:.0f} are needed"

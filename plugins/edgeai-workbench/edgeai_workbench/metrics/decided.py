@@ -4,6 +4,9 @@ Shares of the same samples differ by Tango's score interval (Statistics in Medic
 samples and where both decide all of them alike: then it ends at z^2 / (n + z^2), near the rule of three, where Bonett
 and Price's ends at less, and would show what one in fifteen such samples does not have. The mean over labels is put
 together from theirs; every other figure has the interval of its difference.
+
+The difference of areas of two unlike models has none that holds where few samples are positive: with 6, 84 to 90 % of
+DeLong's hold the true one, with 20, 92 to 94 %. Fewer prove nothing here.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai_workbench.extra import needed
+from edgeai_workbench.metrics.areas import Area
 from edgeai_workbench.metrics.bootstrap import LEVEL, RESAMPLES, Design
 from edgeai_workbench.metrics.figure import Figure
 from edgeai_workbench.metrics.intervals import alike, parts_of, together
@@ -23,6 +27,8 @@ from edgeai_workbench.metrics.shares import Share, quantile
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 _EXACT = 1e-12
+FEWEST_OF_AREA = 20
+"""Of either class, without which the difference of areas has no interval that proves anything."""
 
 
 def decided_of(
@@ -36,6 +42,9 @@ def decided_of(
     pairs = [(a, b) for a, b in zip(parts_of(one), parts_of(other), strict=False) if a.known]
     shares = [(a, b) for a, b in pairs if isinstance(a, Share) and isinstance(b, Share) and (a.among == b.among).all()]
     if not shares or len(one.parts) != len(other.parts) or len(shares) != len(pairs):
+        rarer = min((_rarer(a, design) for a, _ in pairs if isinstance(a, Area)), default=FEWEST_OF_AREA)
+        if rarer < FEWEST_OF_AREA:
+            return Gap(low=math.nan, high=math.nan, p=math.nan, method="", test="", counted=rarer)
         return difference_of(one, other, design, resamples=resamples, level=level, seed=seed)
     each = [Discordant.of(a, b, design) for a, b in shares]
     ends = np.array([tango(only, quantile(level, only.freedom)) for only in each])
@@ -52,6 +61,11 @@ def decided_of(
         test="McNemar, exact" if single else "",
         counted=int(min(only.count for only in each)) if len(each) == 1 else 0,
     )
+
+
+def _rarer(area: Area, design: Design) -> int:
+    """Units of the class that has fewer."""
+    return min(len(np.unique(design.unit_of[side])) for side in (area.truth, ~area.truth))
 
 
 def tango(only: Discordant, z: float) -> tuple[float, float]:
