@@ -193,7 +193,8 @@ class Evidence(Record, frozen=True, kw_only=True):
     """All that was measured of one version of a model.
 
     ``digest`` is of the Keras parent, or of the bundle where a finished one was judged. ``openings`` are all looks at a
-    test, in order. ``robustness`` is what spoilt images did, a row a kind. ``machine`` is absent in a bundle's copy.
+    test, in order. ``robustness`` is what spoilt images did (a row a kind and model) and how far other data may differ,
+    where that was asked. ``machine`` is absent in a bundle's copy.
     """
 
     schema: int = EVIDENCE_SCHEMA
@@ -203,7 +204,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     digest: str
     trials: tuple[Trial, ...]
     openings: tuple[Look, ...] = ()
-    robustness: tuple[dict[str, Any], ...] = ()
+    robustness: dict[str, Any] | None = None
     command: str = ""
     machine: Machine | None = None
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeai.bundle.evidence import decode_evidence
 from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.model import open_model
@@ -320,7 +321,7 @@ def _split(made: Path, folder: Path, root: Path, *, turned: bool = False, gates:
 
 
 def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
-    made: Path, folder: Path, tmp_path: Path
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     command = _split(made, folder, tmp_path / "data", gates=PASSING)
     assert run(command) == 0
@@ -336,6 +337,25 @@ def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
     path = tmp_path / "dist" / "stripes-0.1.0.edgeai"
     bundle = open_bundle(path, cache_dir=tmp_path / "cache")
     assert (bundle.root / "openings.json").read_bytes() == (folder / "openings.json").read_bytes()
+    evidence = decode_evidence((bundle.root / "evidence.json").read_bytes())
+    assert [(trial.split, trial.role, trial.samples) for trial in evidence.trials] == [
+        ("validation", "chose", 10),
+        ("test", "confirmed", 10),
+    ]
+    assert [(look.data, look.artifacts) for look in evidence.openings] == [(opening["data"], opening["artifacts"])]
+    shipped = evidence.trials[1].models[-1]
+    assert {shipped.id: shipped.digest} == opening["artifacts"]
+    operations = [step.operations for step in shipped.steps]
+    assert [step.name for step in shipped.steps] == ["parent", "prune-channels", "to small-tflite-int8"]
+    assert operations[1] is not None
+    assert operations[0] > operations[1] == operations[2]
+    parts = json.loads((bundle.root / "sbom.cdx.json").read_text())["components"]
+    cards = {part["name"]: part["modelCard"] for part in parts if "modelCard" in part}
+    figures = cards["stripes/small-tflite-int8"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert {figure["slice"] for figure in figures} == {"validation", "test"}
+    capfd.readouterr()
+    assert run(["inspect", str(path)]) == 0
+    assert "test, which confirmed: 10 samples" in capfd.readouterr().out
     first = path.read_bytes()
     assert run(command) == 0  # a build that repeats another looks at nothing new
     assert path.read_bytes() == first

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from jsonschema import Draft202012Validator
 
 from edgeai.bundle.evidence import (
@@ -21,15 +24,19 @@ from edgeai.bundle.evidence import (
     encode_evidence,
 )
 from edgeai.bundle.evidence_schema import evidence_schema
+from edgeai.cli.inspect import measured
 from edgeai_workbench.card import Card, read_card
 from edgeai_workbench.comparison import Comparison, Figure, Row
 from edgeai_workbench.confirming import Confirmed
-from edgeai_workbench.evidence import evidence_of, still
-from edgeai_workbench.gates import Verdict
+from edgeai_workbench.convert import Artifact
+from edgeai_workbench.evidence import evidence_of, still, write_evidence
+from edgeai_workbench.gates import Verdict, digest_of_folder
 from edgeai_workbench.load import busy_seconds, disturbed, watching
 from edgeai_workbench.openings import Opening
+from edgeai_workbench.pack import evidence_for
 from edgeai_workbench.report import markdown
 from edgeai_workbench.report.words import loaded
+from edgeai_workbench.sbom import sbom_of
 
 DATA, MODEL = "sha256:" + "d" * 64, "sha256:" + "e" * 64
 HOLDS = Verdict(gate="max_drop.auc_roc", bound=0.01, found=0.0, holds=True)
@@ -238,6 +245,16 @@ def test_each_step_is_held_against_the_one_before(card: Card) -> None:
     assert "| `a` | to a | 0.5 kB, 4.0 x smaller |  |  |" in told
     assert "| `small` | prune | 2.0 kB, 2.0 x smaller |  |  |" in told
     assert "a layer's work is not known" in told
+    assert "| `parent` |" not in told
+
+
+def test_a_variant_that_ships_as_an_artifact_is_told_once(card: Card) -> None:
+    steps = (Step(name="parent", bytes=4000), Step(name="prune", bytes=2000))
+    small, ships = _row("small", steps=steps), _row("a", variant="small", ship=True, steps=(*steps, steps[1]))
+    rows = (_row("parent", steps=steps[:1]), small, ships)
+    told = _section(markdown(card, evidence_of(card, _comparison(*rows), command="")), "What each step saved")
+    assert "| `a` | prune |" in told
+    assert "| `small` |" not in told
 
 
 def test_the_front_names_what_no_other_beats_with_its_interval(card: Card) -> None:
@@ -329,6 +346,79 @@ def test_work_of_ones_own_is_no_load_of_others(tmp_path: Path) -> None:
     assert watched.load.others is None
     assert watched.load.share is not None
     assert watched.load.share > 0
+
+
+# --- for whoever looks at the bundle -------------------------------------------------------------------------
+
+
+def test_inspect_tells_the_split_that_counts_most_and_the_looks_at_it(card: Card) -> None:
+    said = measured(encode_evidence(still(_full(card))))
+    assert said[0] == "test, which confirmed: 10 samples"
+    assert "a: auc_roc 0.9000 (0.8500 to 0.9500); 1 of 1 gates hold" in said
+    assert said[-1] == "opened 2026-01-02T03:04:05, 0 times before"
+    once = evidence_of(card, _comparison(_row("parent")), command="")
+    assert measured(encode_evidence(once)) == [
+        "validation, which chose too: 40 samples",
+        "parent: auc_roc 0.9000 (0.8500 to 0.9500)",
+    ]
+
+
+def test_inspect_bears_evidence_that_is_none_or_newer(card: Card) -> None:
+    assert measured(None) == ["none in the bundle"]
+    assert measured(encode_evidence(msgspec.structs.replace(_full(card), trials=()))) == ["nothing was measured"]
+    newer = json.dumps({**json.loads(encode_evidence(_full(card))), "schema": 2}).encode()
+    assert measured(newer) == ["not read here: it has schema 2, and schema 1 is read"]
+    assert measured(b"{")[0].startswith("not read here: ")
+
+
+def _sold(card: Card, evidence: Evidence | None) -> dict[str, dict[str, Any]]:
+    artifact = Artifact(
+        id="a", format="tflite", precision="int8", path="m", parent=card.model_digest, recipe={}, converter="tflite 1"
+    )
+    data = sbom_of(card, [artifact], evidence)
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(data.decode()) is None
+    body = json.loads(data)
+    parts = [body["metadata"]["component"], *body["components"]]
+    return {part["bom-ref"]: part["modelCard"] for part in parts if "modelCard" in part}
+
+
+def test_the_bill_of_materials_has_model_cards_of_the_standard(card: Card) -> None:
+    cards = _sold(card, still(_full(card)))
+    assert set(cards) == {f"model:{card.name}@{card.version}", "artifact:a"}
+    metrics = cards["artifact:a"]["quantitativeAnalysis"]["performanceMetrics"]
+    interval = {"lowerBound": "0.85", "upperBound": "0.95"}
+    assert {"type": "auc_roc", "value": "0.9", "slice": "test", "confidenceInterval": interval} in metrics
+    assert [metric["slice"] for metric in metrics] == ["validation", "test"]
+    assert cards["artifact:a"]["considerations"]["technicalLimitations"] == list(card.limits)
+    assert {"name": "edgeai:data:test", "value": DATA} in cards["artifact:a"]["properties"]
+    bare = _sold(card, None)
+    assert bare["artifact:a"]["modelParameters"]["task"] == card.task.name
+    assert "quantitativeAnalysis" not in bare["artifact:a"]
+
+
+def test_parts_are_slices_and_what_is_not_determined_is_left_out(card: Card) -> None:
+    nan = math.nan
+    parts = {
+        "sex=f": {"error": Figure(value=2.5, low=nan, high=nan, unit="mm"), "f1": Figure(value=nan, low=0, high=1)}
+    }
+    evidence = evidence_of(card, _comparison(_row("parent"), _row("a", ship=True, parts=parts)), command="")
+    metrics = _sold(card, evidence)["artifact:a"]["quantitativeAnalysis"]["performanceMetrics"]
+    assert metrics[1:] == [{"type": "error", "value": "2.5 mm", "slice": "validation, sex=f"}]
+
+
+def test_evidence_of_other_artifacts_is_not_packed(card: Card, tmp_path: Path) -> None:
+    (tmp_path / "artifacts" / "a").mkdir(parents=True)
+    (tmp_path / "artifacts" / "a" / "model").write_bytes(b"weights")
+    made = [SimpleNamespace(id="a")]
+    row = _row("a", ship=True, digest=digest_of_folder(tmp_path / "artifacts" / "a"))
+    evidence = evidence_of(card, _comparison(_row("parent"), row), command="")
+    write_evidence(tmp_path, evidence)
+    assert evidence_for(card, tmp_path, made) == still(evidence)  # type: ignore[arg-type]
+    assert evidence_for(card.model_copy(update={"version": "9.9.9"}), tmp_path, made) is None  # type: ignore[arg-type]
+    (tmp_path / "artifacts" / "a" / "model").write_bytes(b"other weights")
+    assert evidence_for(card, tmp_path, made) is None  # type: ignore[arg-type]
+    (tmp_path / "bundle-evidence.json").write_text("{")
+    assert evidence_for(card, tmp_path, made) is None  # type: ignore[arg-type]
 
 
 def test_the_reference_page_names_every_key(repo_root: Path) -> None:

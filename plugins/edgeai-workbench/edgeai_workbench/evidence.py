@@ -10,7 +10,7 @@ import platform
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -49,6 +49,7 @@ def evidence_of(
     confirmed: Confirmed | None = None,
     openings: Sequence[Opening] = (),
     data: str = "",
+    robustness: dict[str, Any] | None = None,
 ) -> Evidence:
     """All that a build measured.
 
@@ -59,6 +60,7 @@ def evidence_of(
         confirmed: what ships, on the test.
         openings: all looks at a test.
         data: digest of the validation's pixels and truth.
+        robustness: what spoilt images did, in plain values.
     """
     trials = [
         trial_of(comparison, split=VALIDATION, role="chose", data=data, chosen=chosen_by(card, comparison.rows)),
@@ -73,6 +75,7 @@ def evidence_of(
         command=command,
         trials=tuple(trials),
         openings=tuple(_look(one) for one in openings),
+        robustness=robustness,
         machine=machine(comparison.load),
     )
 

@@ -122,6 +122,7 @@ def draw_front(figure: Any, rows: Sequence[Candidate], main: str, known: Sequenc
             [_spent(row, cost) for row in line], [row.figures[main].value for row in line], lw=1, color="#888", zorder=0
         )
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(needed("matplotlib.ticker").NullFormatter())
         axes.set_xlabel(_AXES[cost])
         axes.grid(visible=True, alpha=0.25)
         axes.set_ylabel(main if cost == known[0] else "")

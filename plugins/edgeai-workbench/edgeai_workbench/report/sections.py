@@ -44,7 +44,6 @@ def sections(evidence: Evidence) -> list[Section]:
         *_calibration(evidence.trials[-1]),
         *_steps(evidence.trials[0]),
         *_fronts(evidence.trials[0]),
-        *_robustness(evidence),
         *_openings(evidence),
         *_otherwise(evidence.trials[-1]),
     ]
@@ -122,8 +121,9 @@ def _calibration(trial: Trial) -> Iterator[Section]:
 def _steps(trial: Trial) -> Iterator[Section]:
     """Size, weights and work after each step, of each variant and of what ships."""
     rows = []
+    told_already = {row.variant for row in trial.models if row.ship}
     for row in trial.models:
-        if len(row.steps) < 2 or not (row.ship or row.id == row.variant):
+        if len(row.steps) < 2 or not (row.ship or (row.id == row.variant and row.id not in told_already)):
             continue
         told = [change([getattr(step, what) for step in row.steps]) for what in ("bytes", "parameters", "operations")]
         for step, of_size, of_weights, of_work in zip(row.steps, *told, strict=True):
@@ -170,20 +170,6 @@ def _fronts(trial: Trial) -> Iterator[Section]:
 
 
 # --- the rest -------------------------------------------------------------------------------------------
-
-
-def _robustness(evidence: Evidence) -> Iterator[Section]:
-    if not evidence.robustness:
-        return
-    head = tuple(dict.fromkeys(name for row in evidence.robustness for name in row))
-    rows = tuple(tuple(_plain(row.get(name)) for name in head) for row in evidence.robustness)
-    yield Section(title="Robustness", says="What spoilt images did.", tables=(Table(head=head, rows=rows),))
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return ""
-    return decimals(value) if isinstance(value, float) else str(value)
 
 
 def _openings(evidence: Evidence) -> Iterator[Section]:
