@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from edgeai.bundle.archive import pack
+from edgeai.bundle.evidence import decode_evidence
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse
 from edgeai.bundle.reader import open_bundle
 from edgeai.testing.distributions import write_fakes
@@ -81,8 +82,9 @@ def _rows(stdout: str) -> dict[str, list[str]]:
 
 
 def test_a_folder_of_folders_is_judged(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
-    out = tmp_path / "scores.json"
-    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works", "--json", out)
+    out, evidence = tmp_path / "scores.json", tmp_path / "evidence.json"
+    options = ("--json", out, "--evidence", evidence)
+    done = run("evaluate", bundle(), "--data", pictures, "--backend", "fake-works", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[:2] == [
         "tiny 1.0.0 on fake-works CPU, fp32 (fake-fp32)",
@@ -100,6 +102,13 @@ def test_a_folder_of_folders_is_judged(run: Any, bundle: Make, pictures: Path, t
     assert body["metrics"]["accuracy"]["low"] < 0.9 < body["metrics"]["accuracy"]["high"]
     assert body["confusion"]["counts"] == [[10, 2], [0, 8]]
     assert body["digest"].startswith("sha256:")
+    read = decode_evidence(evidence.read_bytes())
+    (trial,) = read.trials
+    (model,) = trial.models
+    assert (read.digest, trial.split, trial.role, trial.samples) == (body["digest"], "folder", "judged", 20)
+    assert model.figures["accuracy"].low == body["metrics"]["accuracy"]["low"]
+    assert [each.name for each in model.reliability] == ["as stated"]
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", trial.data)
 
 
 def test_the_artifact_that_is_asked_for(run: Any, bundle: Make, pictures: Path) -> None:
@@ -287,7 +296,9 @@ def test_columns_by_label_stand_as_the_metrics_do_whichever_label_has_which() ->
 def test_two_artifacts_of_a_bundle(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
     path, out = bundle(), tmp_path / "compared.json"
     sides = (f"{path}#fake-fp32", f"{path}#fake-int8")
-    done = run("compare", *sides, "--data", pictures, "--backend", "fake-works", "--json", out)
+    evidence = tmp_path / "evidence.json"
+    options = ("--json", out, "--evidence", evidence)
+    done = run("compare", *sides, "--data", pictures, "--backend", "fake-works", *options)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0] == "A: tiny 1.0.0 on fake-works CPU, fp32 (fake-fp32)"
     rows = _rows(done.stdout)
@@ -302,6 +313,11 @@ def test_two_artifacts_of_a_bundle(run: Any, bundle: Make, pictures: Path, tmp_p
     body = json.loads(out.read_text())
     assert [body[side]["engine"]["artifact"] for side in "ab"] == ["fake-fp32", "fake-int8"]
     assert body["metrics"]["accuracy"]["p"] == 1.0
+    (trial,) = decode_evidence(evidence.read_bytes()).trials
+    one, other = trial.models
+    assert (one.id, other.id, other.agreement) == ("fake-fp32", "fake-int8", 1.0)
+    assert one.figures["accuracy"].value == other.figures["accuracy"].value == 0.9
+    assert (other.drops["accuracy"].value, other.drops["accuracy"].better, one.drops) == (0.0, "lower", {})
 
 
 def test_a_better_model_is_said_to_be_better(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
@@ -317,8 +333,13 @@ def test_a_better_model_is_said_to_be_better(run: Any, bundle: Make, pictures: P
     rows = _rows(done.stdout)
     assert rows["auc_roc *"][-1] == rows["accuracy"][-1] == "B is better"
     assert done.stdout.splitlines()[-1].startswith("auc_roc: B is better, by 0.")
-    done = run("compare", good.root, worse, "--data", pictures, "--backend", "fake-works")
+    evidence = tmp_path / "evidence.json"
+    options = ("--backend", "fake-works", "--evidence", evidence)
+    done = run("compare", good.root, worse, "--data", pictures, *options)
     assert _rows(done.stdout)["auc_roc *"][-1] == "A is better"
+    drops = decode_evidence(evidence.read_bytes()).trials[0].models[1].drops
+    for name in ("auc_roc", "brier"):  # better high, and better low: a drop is a loss
+        assert 0 < (drops[name].low or 0) <= (drops[name].value or 0) <= (drops[name].high or 0)
 
 
 def test_bundles_of_other_labels_are_not_compared(run: Any, bundle: Make, pictures: Path) -> None:

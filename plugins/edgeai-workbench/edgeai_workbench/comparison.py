@@ -287,7 +287,7 @@ class _Table:
             "members": {part: found.n for part, found in scores.subgroups.items()} if scores else {},
             "agreement": agreement(parent, own, validation.judge),
             "undefined": dict(scores.undefined) if scores else {},
-            "reliability": tuple(_reliability(each) for each in scores.reliability) if scores else (),
+            "reliability": tuple(reliability_of(each) for each in scores.reliability) if scores else (),
             "otherwise": otherwise(parent, own, validation.judge, _NAMED),
             "ms": self._times[name].median_ms,
             "ms_low": self._times[name].p5_ms,
@@ -372,7 +372,8 @@ def _figure(found: Score) -> Figure:
     )
 
 
-def _reliability(found: api.Reliability) -> Reliability:
+def reliability_of(found: api.Reliability) -> Reliability:
+    """What a judge says of probabilities, as evidence has it."""
     bins = tuple(Bin(said=each.said, happened=each.happened, samples=each.samples) for each in found.bins)
     return Reliability(name=found.name, error=found.error, bins=bins)
 

@@ -21,6 +21,7 @@ from edgeai_workbench.commands.evaluate import (
     in_unit,
     print_table,
     ran_on,
+    write_evidence,
     write_json,
 )
 
@@ -47,6 +48,9 @@ def command(
     split: Annotated[str, typer.Option("--split", help="validation, train, test or external.")] = "validation",
     resamples: Annotated[int, typer.Option("--resamples", min=100, max=100_000, help="Of the bootstrap.")] = 1000,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", help="Write it to this file as a build's evidence.json has it.")
+    ] = None,
 ) -> None:
     """Hold two models against each other on the same samples: the difference, its 95 % interval, and a test.
 
@@ -74,7 +78,8 @@ def command(
             check_bundle(path, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     meant = check_words(split, backend)
-    check_writable(out)
+    for path in (out, evidence):
+        check_writable(path)
     wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
@@ -93,6 +98,10 @@ def command(
     if out is not None:
         models = {"a": described(one), "b": described(other)}
         write_json(out, {"schema": 1, **models, "source": source, "not_eligible": sieve.refused, **found.as_dict()})
+    if evidence is not None:
+        from edgeai_workbench.finished import evidence_of_two, split_of
+
+        write_evidence(evidence, evidence_of_two(one, other, found, prepared, split=split_of(split, source)))
 
 
 def _sides(a: str, b: str) -> list[Side]:

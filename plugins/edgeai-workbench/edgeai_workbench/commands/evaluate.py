@@ -14,6 +14,7 @@ from edgeai.api.errors import ConfigError
 from edgeai.cli.given import check_bundle, given, meant_backends
 
 if TYPE_CHECKING:
+    from edgeai.bundle.evidence import Evidence
     from edgeai_workbench.contenders import Contender
     from edgeai_workbench.evaluation import Score, Scores
 
@@ -47,6 +48,9 @@ def command(
         int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")
     ] = 1000,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
+    evidence: Annotated[
+        Path | None, typer.Option("--evidence", help="Write it to this file as a build's evidence.json has it.")
+    ] = None,
 ) -> None:
     """Judge a bundle on samples whose truth is known, exactly as a cart runs it: its transforms, its task, an engine.
 
@@ -72,7 +76,8 @@ def command(
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     meant = check_words(split, backend)
-    check_writable(out)
+    for path in (out, evidence):
+        check_writable(path)
     wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
@@ -88,6 +93,10 @@ def command(
     if out is not None:
         body = {**described(contender), "source": source, "not_eligible": sieve.refused, **scores.as_dict()}
         write_json(out, body)
+    if evidence is not None:
+        from edgeai_workbench.finished import evidence_of_scores, split_of
+
+        write_evidence(evidence, evidence_of_scores(contender, scores, prepared, split=split_of(split, source)))
 
 
 def check_words(split: str, backend: str) -> str:
@@ -133,6 +142,20 @@ def write_json(path: Path, body: dict[str, Any]) -> None:
     """
     try:
         path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_evidence(path: Path, evidence: Evidence) -> None:
+    """Write a file of evidence.
+
+    Raises:
+        ConfigError: ``config.unwritable``.
+    """
+    from edgeai.bundle.evidence import encode_evidence
+
+    try:
+        path.write_bytes(encode_evidence(evidence))
     except OSError as error:
         raise _unwritable(path, error) from error
 
