@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -14,6 +14,7 @@ from edgeai.cli.given import check_bundle, given
 from edgeai_workbench.commands.evaluate import (
     WANTS_DATA,
     Data,
+    EvidenceFile,
     check_words,
     check_writable,
     counted,
@@ -48,16 +49,14 @@ def command(
     split: Annotated[str, typer.Option("--split", help="validation, train, test or external.")] = "validation",
     resamples: Annotated[int, typer.Option("--resamples", min=100, max=100_000, help="Of the bootstrap.")] = 1000,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
-    evidence: Annotated[
-        Path | None, typer.Option("--evidence", help="Write it to this file as a build's evidence.json has it.")
-    ] = None,
+    evidence: EvidenceFile = None,
 ) -> None:
     """Hold two models against each other on the same samples: the difference, its 95 % interval, and a test.
 
     Both are asked of every sample: what is hard for both does not widen the interval. AUC is tested by DeLong, shares
-    such as accuracy by McNemar (exact), the rest by the paired bootstrap; where several samples are of one patient, by
-    how patients differ. A p below 0.05 means that chance does not explain the difference. "no difference shown" does
-    not mean that there is none: the interval says how large it may still be. Look at the main metric (*) first.
+    such as accuracy by McNemar (exact), the rest by the paired bootstrap; where several samples are of one patient,
+    by how patients differ. A p below 0.05 means that chance does not explain the difference. "no difference shown"
+    does not mean that there is none: the interval says how large it may still be. Look at the main metric (*) first.
 
     For example:
 
@@ -70,16 +69,15 @@ def command(
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.contenders import EngineWish, samples_of
     from edgeai_workbench.evaluation import compare
+    from edgeai_workbench.finished import evidence_of_two, split_of
     from edgeai_workbench.prepared import Sieve
 
     sides = _sides(a, b)
-    for path, _ in sides:
-        if not _is_keras(path):
-            check_bundle(path, whole=data is None)
+    for bundle in (path for path, _ in sides if not _is_keras(path)):
+        check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     meant = check_words(split, backend)
-    for path in (out, evidence):
-        check_writable(path)
+    check_writable(out, evidence)
     wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
@@ -96,12 +94,13 @@ def command(
             found = compare(prepared, mine, theirs, resamples=resamples)
     _print(one, other, found, counted(found.n, found.drawn, source, sieve.refused))
     if out is not None:
-        models = {"a": described(one), "b": described(other)}
-        write_json(out, {"schema": 1, **models, "source": source, "not_eligible": sieve.refused, **found.as_dict()})
+        write_json(out, _both(one, other) | {"source": source, "not_eligible": sieve.refused} | found.as_dict())
     if evidence is not None:
-        from edgeai_workbench.finished import evidence_of_two, split_of
-
         write_evidence(evidence, evidence_of_two(one, other, found, prepared, split=split_of(split, source)))
+
+
+def _both(one: Contender, other: Contender) -> dict[str, Any]:
+    return {"schema": 1, "a": described(one), "b": described(other)}
 
 
 def _sides(a: str, b: str) -> list[Side]:

@@ -29,6 +29,10 @@ Data = Annotated[
 ]
 """Folder of the samples, asked for once the bundle is known to be there."""
 
+EvidenceFile = Annotated[
+    Path | None, typer.Option("--evidence", help="Write it to this file as a build's evidence.json has it.")
+]
+
 WANTS_DATA = "say where the samples are"
 
 
@@ -48,9 +52,7 @@ def command(
         int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")
     ] = 1000,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
-    evidence: Annotated[
-        Path | None, typer.Option("--evidence", help="Write it to this file as a build's evidence.json has it.")
-    ] = None,
+    evidence: EvidenceFile = None,
 ) -> None:
     """Judge a bundle on samples whose truth is known, exactly as a cart runs it: its transforms, its task, an engine.
 
@@ -71,13 +73,13 @@ def command(
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.contenders import EngineWish, open_contender, samples_of
     from edgeai_workbench.evaluation import score
+    from edgeai_workbench.finished import evidence_of_scores, split_of
     from edgeai_workbench.prepared import Sieve
 
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     meant = check_words(split, backend)
-    for path in (out, evidence):
-        check_writable(path)
+    check_writable(out, evidence)
     wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
         progress("reading the tables")
@@ -91,11 +93,8 @@ def command(
             scores = score(prepared, answers, resamples=resamples)
     _print(contender, scores, source, sieve.refused, intervals=resamples > 0)
     if out is not None:
-        body = {**described(contender), "source": source, "not_eligible": sieve.refused, **scores.as_dict()}
-        write_json(out, body)
+        write_json(out, described(contender) | {"source": source, "not_eligible": sieve.refused} | scores.as_dict())
     if evidence is not None:
-        from edgeai_workbench.finished import evidence_of_scores, split_of
-
         write_evidence(evidence, evidence_of_scores(contender, scores, prepared, split=split_of(split, source)))
 
 
@@ -113,21 +112,20 @@ def described(contender: Contender) -> dict[str, Any]:
     return {"schema": 1, "model": contender.name, "digest": contender.digest, "engine": asdict(contender.engine)}
 
 
-def check_writable(path: Path | None) -> None:
-    """Refuse a file that cannot be written, before minutes of work for it; one that is there stays as it is.
+def check_writable(*paths: Path | None) -> None:
+    """Refuse files that cannot be written, before minutes of work for them; one that is there stays as it is.
 
     Raises:
         ConfigError: ``config.unwritable``.
     """
-    if path is None:
-        return
-    try:
-        fresh = not path.exists()
-        path.open("ab").close()
-        if fresh:
-            path.unlink()
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    for path in filter(None, paths):
+        try:
+            fresh = not path.exists()
+            path.open("ab").close()
+            if fresh:
+                path.unlink()
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
 
 def _unwritable(path: Path, error: OSError) -> ConfigError:
