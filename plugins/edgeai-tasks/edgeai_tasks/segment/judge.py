@@ -224,7 +224,7 @@ class _Measured:
 
     def circumferences(self) -> Circumferences:
         """How far the ellipses are from the true ones."""
-        masks = [lambda one=answer: one.mask(self._label) for answer in self._answers]  # type: ignore[misc]
+        masks = [lambda one=answer: one.mask(self._label) for answer in self._answers]
         return Circumferences(self._cases, masks, self._spacings, self._unit)
 
     def _of(self, name: str) -> Reals:
