@@ -119,6 +119,16 @@ def test_every_mistake_is_named_at_once_with_its_line(folder: Path) -> None:
         ('use = "train"', 'use = "look at"', "use"),
         ("[training]", "[eligibility]\nmin_rows = -1\n[training]", "min_rows"),
         ("[training]", '[pixels]\nfast = ["blur"]\n[training]', "fast"),
+        ("[training]", "[frames]\nevery = 200_000\n[training]", "use at most 100_000"),
+        ("[training]", '[frames]\nselect = "last"\n[training]', "select"),
+        (
+            "[training]",
+            '[eligibility]\nmodality = ["C\\nR"]\n[training]',
+            r"modality\[0\]: give a word or words, on one line",
+        ),
+        ("[training]", '[eligibility]\nmodality = [""]\n[training]', r"modality\[0\]"),
+        ("[training]", f'[eligibility]\nmodality = ["{"x" * 201}"]\n[training]', r"modality\[0\]"),
+        ("[training]", '[eligibility]\nmodalty = ["CR"]\n[training]', 'did you mean "modality"'),
         ("[training]", '[[recipes]]\nconverter = "tflite"\nprecision = "fp32"\n[training]', "tflite-fp32"),
     ],
 )

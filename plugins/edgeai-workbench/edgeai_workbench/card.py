@@ -12,13 +12,13 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import msgspec
 from pydantic import Field, ValidationError, model_validator
 
 from edgeai.api.errors import ConfigError
 from edgeai.api.tensors import DTYPES
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
 from edgeai.config.words import not_toml
+from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As
 from edgeai_workbench.card_words import mistakes
 from edgeai_workbench.choice_keys import Choice
 from edgeai_workbench.gate_keys import Gates
@@ -32,48 +32,6 @@ AS_IS = "as-is"
 """In place of a converter: the model is an artifact already, and is taken as it comes."""
 FLOAT = ("fp32", "fp16")
 """Precisions whose arithmetic is close to the parent's, so that one tolerance fits all models."""
-
-
-class Words(Table):
-    """``[eligibility]``: which instances the model is for; what is absent or empty asks nothing."""
-
-    modality: tuple[str, ...] = Field((), strict=False, description="values of Modality (0008,0060)")
-    sop_class_uid: tuple[str, ...] = Field((), strict=False, description="SOP Class UIDs")
-    body_part_examined: tuple[str, ...] = Field((), strict=False, description="values of (0018,0015)")
-    view_position: tuple[str, ...] = Field((), strict=False, description="values of View Position (0018,5101)")
-    photometric_interpretation: tuple[str, ...] = Field((), strict=False, description="as in the file")
-    min_rows: int = Field(0, ge=0, description="least Rows, of the image and of what a crop leaves of it")
-    min_columns: int = Field(0, ge=0, description="least Columns, likewise")
-
-
-class Pixels(Table):
-    """``[pixels]``: fast paths of the decoder that change the numbers; each must be justified in the report."""
-
-    fast: tuple[Literal["luma", "reduced", "smallest"], ...] = Field(
-        (), strict=False, description="`luma`, `reduced`, `smallest`"
-    )
-
-
-class Frames(Table):
-    """``[frames]``: which frames of a multi-frame instance run."""
-
-    select: Literal["all", "first", "middle"] = Field("all", description="`all`, `first` or `middle`")
-    every: int = Field(1, ge=1, description="with all: every so many")
-    max: int = Field(0, ge=0, description="with all: at most so many, evenly spread; 0 for no bound")
-
-
-class Named(Table):
-    """``[task]``: which task, with its options."""
-
-    name: str = Field(min_length=1, description="name of a TaskSpec")
-    options: dict[str, Any] = Field(default_factory=dict, description="as the task documents them")
-
-
-class TransformUse(Table):
-    """``[[transforms]]``, in order: which transform, with its options."""
-
-    transform: str = Field(min_length=1, description="name of a TransformSpec")
-    options: dict[str, Any] = Field(default_factory=dict, description="as the transform documents them")
 
 
 class Tensor(Table):
@@ -187,11 +145,11 @@ class Card(Table):
     model_digest: Digest = Field(description="of that file; a file with another is refused")
     plugins: tuple[Slug, ...] = Field(strict=False, description="plugins that the device needs beside a backend")
     attachments: tuple[Relative, ...] = Field((), strict=False, description="files that ship in the bundle as they are")
-    eligibility: Words = Words()
-    pixels: Pixels = Pixels()
-    frames: Frames = Frames()
-    transforms: tuple[TransformUse, ...] = Field((), strict=False)
-    task: Named
+    eligibility: Annotated[Eligibility, As(ELIGIBILITY, Eligibility)] = Field(default_factory=Eligibility)
+    pixels: Annotated[PixelUse, As(PIXELS, PixelUse)] = Field(default_factory=PixelUse)
+    frames: Annotated[FrameUse, As(FRAMES, FrameUse)] = Field(default_factory=FrameUse)
+    transforms: tuple[Annotated[TransformStep, As(TRANSFORM, TransformStep)], ...] = Field((), strict=False)
+    task: Annotated[TaskUse, As(TASK, TaskUse)]
     inputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
     outputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
     variants: tuple[Variant, ...] = Field((), strict=False)
@@ -240,11 +198,11 @@ class Card(Table):
     def for_manifest(self) -> dict[str, Any]:
         """The parts that card and manifest share, as the manifest's types."""
         return {
-            "eligibility": _as(self.eligibility, Eligibility),
-            "pixels": _as(self.pixels, PixelUse),
-            "frames": _as(self.frames, FrameUse),
-            "task": _as(self.task, TaskUse),
-            "transforms": tuple(_as(step, TransformStep) for step in self.transforms),
+            "eligibility": self.eligibility,
+            "pixels": self.pixels,
+            "frames": self.frames,
+            "task": self.task,
+            "transforms": self.transforms,
             "inputs": tuple(_tensor(tensor) for tensor in self.inputs),
             "outputs": tuple(_tensor(tensor) for tensor in self.outputs),
         }
@@ -310,10 +268,6 @@ def check_model(card: Card, folder: Path) -> Path:
             remedy="evaluate the new weights, then write their digest into the card as model_digest",
         )
     return path
-
-
-def _as(table: Table, kind: type[Any]) -> Any:
-    return msgspec.convert(table.model_dump(), kind)
 
 
 def _tensor(tensor: Tensor) -> TensorDecl:

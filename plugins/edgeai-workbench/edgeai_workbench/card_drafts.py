@@ -12,10 +12,11 @@ from typing import Any, Final
 import numpy as np
 
 from edgeai.api import Array, BackendSpec, OpenRequest, Tensors, TensorSpec
+from edgeai.bundle.manifest import TransformStep
 from edgeai.model.golden import drift, refuse_drift
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
-from edgeai_workbench.card import CARD_NAME, TransformUse
+from edgeai_workbench.card import CARD_NAME
 from edgeai_workbench.dataset import Sample
 from edgeai_workbench.extra import needed
 from edgeai_workbench.golden import Golden
@@ -37,7 +38,7 @@ class Draft:
     intended_use: str
     task: str
     options: Mapping[str, Any]
-    steps: Sequence[TransformUse]
+    steps: Sequence[TransformStep]
     inputs: Sequence[TensorSpec]
     outputs: Sequence[TensorSpec]
     recipes: Sequence[Mapping[str, Any]]
@@ -103,7 +104,7 @@ def _digest(body: str) -> str:
 
 
 def as_the_model_sees(
-    samples: Sequence[Sample], steps: Sequence[TransformUse], registry: Registry, source: TensorSpec
+    samples: Sequence[Sample], steps: Sequence[TransformStep], registry: Registry, source: TensorSpec
 ) -> list[Array]:
     """Some of the pictures, from the first to the last."""
     pipeline = Pipeline(steps, registry.transforms, source)

@@ -10,20 +10,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from edgeai_workbench import card, choice_keys, gate_keys, splits
+from edgeai.bundle.parts import Record
+from edgeai_workbench import card, card_parts, choice_keys, gate_keys, splits
 from edgeai_workbench.tables import Table
 
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("Top level", card.Card),
-    ("`[eligibility]`", card.Words),
-    ("`[pixels]`", card.Pixels),
-    ("`[frames]`", card.Frames),
-    ("`[[transforms]]`", card.TransformUse),
-    ("`[task]`", card.Named),
+    ("`[eligibility]`", card_parts.ELIGIBILITY),
+    ("`[pixels]`", card_parts.PIXELS),
+    ("`[frames]`", card_parts.FRAMES),
+    ("`[[transforms]]`", card_parts.TRANSFORM),
+    ("`[task]`", card_parts.TASK),
     ("`[[inputs]]` and `[[outputs]]`", card.Tensor),
     ("`[[variants]]`", card.Variant),
     ("`steps` of `[[variants]]`", card.CompressStep),
@@ -60,13 +62,14 @@ def _section(title: str, table: type[Table]) -> str:
 def _rows(table: type[Table]) -> Iterator[str]:
     for name, field in table.model_fields.items():
         what = field.description or "a table of its own, below"
-        yield f"| `{field.alias or name}` | {what} | {_default(field.default, required=field.is_required())} |"
+        yield f"| `{field.alias or name}` | {what} | {_default(field)} |"
 
 
-def _default(value: object, *, required: bool) -> str:
-    if required:
+def _default(field: FieldInfo) -> str:
+    value, factory = field.default, field.default_factory
+    if field.is_required():
         return "required"
-    if isinstance(value, Table):
+    if isinstance(value, Table) or (isinstance(factory, type) and issubclass(factory, Record)):
         return "as below"
     if value is PydanticUndefined:
         return "{}"

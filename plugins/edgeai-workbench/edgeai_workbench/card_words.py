@@ -13,7 +13,9 @@ from edgeai.config.words import Where, dotted, node_at, sentence, shown
 from edgeai.toml_lines import key_lines, line_of
 from edgeai_workbench.tables import ARGUMENT, DIGEST, NUMBERS, PATH, RELEASE, SLUG
 
+_WORD = r"\A[^\x00-\x1f\x7f-\x9f]+\z"
 _PATTERNS: Mapping[str, str] = {
+    _WORD: "give a word or words, on one line",
     DIGEST: "give sha256: and 64 digits of 0-9 and a-f, as the training script prints it",
     ARGUMENT: "argue it in a sentence, of four words at least",
     PATH: "give a path below the card's folder, of letters, digits and _ . + / -",

@@ -103,7 +103,7 @@ class Chooser:
                 code="config.card-choice",
                 remedy="take [choice] out of the card; the task's README says what it can choose",
             )
-        merged = card.task.model_copy(update={"options": {**card.task.options, **chosen}})
+        merged = msgspec.structs.replace(card.task, options={**card.task.options, **chosen})
         self._shop.registry.tasks[card.task.name].build(
             TaskRequest(options=merged.options, outputs=self._shop.outputs)
         )  # the task refuses what it cannot take before the card says it

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from edgeai.api import Described, TensorSpec
-from edgeai_workbench.card import TransformUse
+from edgeai.bundle.manifest import TransformStep
 from edgeai_workbench.dataset import Sample, read_folder
 from edgeai_workbench.guessing import (
     CLASSIFY,
@@ -74,7 +74,7 @@ class Plan:
     width: int
     words: tuple[str, ...]
     guess: Guess | None
-    steps: tuple[TransformUse, ...]
+    steps: tuple[TransformStep, ...]
     samples: tuple[Sample, ...]
     images: Path
     notes: tuple[str, ...]

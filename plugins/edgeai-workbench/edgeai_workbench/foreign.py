@@ -25,10 +25,11 @@ from edgeai.api import (
     TensorSpec,
     check_tensors,
 )
+from edgeai.bundle.manifest import TransformStep
 from edgeai.plugins import Registry
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import copied, files_of, format_of, plugin_for
-from edgeai_workbench.card import AS_IS, CARD_NAME, TransformUse, file_digest
+from edgeai_workbench.card import AS_IS, CARD_NAME, file_digest
 from edgeai_workbench.card_drafts import CASES, Draft, answered, as_the_model_sees, name_of, refuse_changed
 from edgeai_workbench.convert import backend_of, loaded
 from edgeai_workbench.dataset import read_folder
@@ -165,7 +166,7 @@ def _steps(
     values: tuple[float, float] | None,
     scale: tuple[float, int] | None,
     taken: tuple[float, float] | None,
-) -> tuple[list[TransformUse], tuple[float, float]]:
+) -> tuple[list[TransformStep], tuple[float, float]]:
     """From a picture to the input, and what black and white then are; none where it takes no picture."""
     spec = inputs[0]
     if not spec.layout or spec.dtype not in PICTURES:
@@ -194,7 +195,7 @@ def _ends_note(spec: TensorSpec, ends: tuple[float, float], known: Foreign) -> s
 
 
 def _cases(
-    known: Foreign, inputs: tuple[TensorSpec, ...], steps: Sequence[TransformUse], registry: Registry
+    known: Foreign, inputs: tuple[TensorSpec, ...], steps: Sequence[TransformStep], registry: Registry
 ) -> list[Tensors]:
     if known.inputs is not None:
         return _from_file(known.inputs, inputs)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgeai.api import Array, ConfigError, TensorSpec
-from edgeai_workbench.card import TransformUse
+from edgeai.bundle.manifest import TransformStep
 
 CLASSIFY: Final = "classify"
 SEGMENT: Final = "segment"
@@ -237,7 +237,7 @@ def steps_of(
     dtype: str,
     values: tuple[float, float] | None,
     scale: tuple[float, int] | None = None,
-) -> tuple[list[TransformUse], tuple[float, float]]:
+) -> tuple[list[TransformStep], tuple[float, float]]:
     """From a picture to an input, and what black and white then are to it.
 
     Grey pictures keep their own range where their header has no window: a network that was trained on stored values
@@ -251,30 +251,30 @@ def steps_of(
         values: what black and white are meant to be, as real numbers; ``None`` where nobody says.
         scale: (scale, zero point) of an input in whole numbers.
     """
-    resize = TransformUse(transform="resize", options={"rows": rows, "columns": columns})
-    invert = TransformUse(transform="invert")
+    resize = TransformStep(transform="resize", options={"rows": rows, "columns": columns})
+    invert = TransformStep(transform="invert")
     whole = dtype in _WHOLE
     if dtype == "uint8" and scale is None and values in (None, BYTE):
-        last = [TransformUse(transform="rgb")] if colour else [_window("uint8")]
-        return [*([] if colour else [TransformUse(transform="grey")]), resize, invert, *last], _real(dtype, scale)
+        last = [TransformStep(transform="rgb")] if colour else [_window("uint8")]
+        return [*([] if colour else [TransformStep(transform="grey")]), resize, invert, *last], _real(dtype, scale)
     black, white = ends = values or (_real(dtype, scale) if whole else UNIT)
     if colour:  # a window takes grey values alone
-        full = TransformUse(transform="normalise", options={"mode": "full_range", "to": [black, white]})
-        steps = [resize, invert, TransformUse(transform="rgb"), full]
+        full = TransformStep(transform="normalise", options={"mode": "full_range", "to": [black, white]})
+        steps = [resize, invert, TransformStep(transform="rgb"), full]
     else:
-        steps = [TransformUse(transform="grey"), resize, invert, _window("byte" if ends == BYTE else "unit")]
+        steps = [TransformStep(transform="grey"), resize, invert, _window("byte" if ends == BYTE else "unit")]
         if ends not in (UNIT, BYTE):
             linear = {"mode": "scale", "scale": white - black, "offset": black}
-            steps.append(TransformUse(transform="normalise", options=linear))
+            steps.append(TransformStep(transform="normalise", options=linear))
     if whole:
         factor, zero = scale or (1.0, 0)
         rounded = {"dtype": dtype, "scale": factor, "zero_point": zero}
-        steps.append(TransformUse(transform="quantise", options=rounded))
+        steps.append(TransformStep(transform="quantise", options=rounded))
     return steps, ends
 
 
-def _window(output: str) -> TransformUse:
-    return TransformUse(transform="window", options={"mode": "voi", "on_missing": "full_range", "output": output})
+def _window(output: str) -> TransformStep:
+    return TransformStep(transform="window", options={"mode": "voi", "on_missing": "full_range", "output": output})
 
 
 def _real(dtype: str, scale: tuple[float, int] | None) -> tuple[float, float]:

@@ -1,0 +1,113 @@
+"""Tables of a card that say what the manifest says: made of the manifest's own types, with a description a key.
+
+A card's mistakes are told all at once, with their lines, by pydantic; a manifest is msgspec's (ADR 0001). What both
+hold is declared once, there, and checked here by the same bounds; the card's value is the manifest's struct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, cast
+
+import msgspec
+from msgspec import NODEFAULT
+from msgspec import inspect as types
+from pydantic import Field, GetCoreSchemaHandler, create_model
+from pydantic_core import CoreSchema, core_schema
+
+from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TransformStep
+from edgeai_workbench.tables import Table
+
+
+@dataclass(frozen=True)
+class As:
+    """Marks a field of a card whose TOML is ``table`` and whose value is that table as the struct ``kind``."""
+
+    table: type[Table]
+    kind: type[msgspec.Struct]
+
+    def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def converted(value: Table) -> msgspec.Struct:
+            return msgspec.convert(value.model_dump(), self.kind)
+
+        return core_schema.no_info_after_validator_function(converted, handler.generate_schema(self.table))
+
+
+def table_of(kind: type[msgspec.Struct], doc: str, what: Mapping[str, str]) -> type[Table]:
+    """The table of a struct: each field of it, with its own bounds and default, and what it is.
+
+    Args:
+        kind: the struct.
+        doc: the table's docstring; what follows its first colon is the reference's sentence.
+        what: description by field, for every field.
+    """
+    struct = cast("types.StructType", types.type_info(kind))
+    assert [field.name for field in struct.fields] == list(what), f"{kind.__name__} has other fields"
+    fields: dict[str, Any] = {field.name: _field(field, what[field.name]) for field in struct.fields}
+    return create_model(f"{kind.__name__}Table", __base__=Table, __doc__=doc, **fields)
+
+
+def _field(field: types.Field, what: str) -> tuple[Any, Any]:
+    options: dict[str, Any] = {"description": what}
+    if isinstance(field.type, types.VarTupleType):
+        options["strict"] = False  # TOML has arrays
+    if field.default_factory is not NODEFAULT:
+        return _annotation(field.type), Field(default_factory=field.default_factory, **options)
+    return _annotation(field.type), Field(... if field.default is NODEFAULT else field.default, **options)
+
+
+def _annotation(kind: types.Type) -> Any:
+    """The same for pydantic, whose patterns are Rust's."""
+    match kind:
+        case types.StrType():
+            pattern = kind.pattern.replace(r"\Z", r"\z") if kind.pattern else None
+            return Annotated[str, Field(pattern=pattern, max_length=kind.max_length)]
+        case types.IntType():
+            return Annotated[int, Field(ge=kind.ge, le=kind.le)]
+        case types.LiteralType():
+            return Literal[kind.values]
+        case types.VarTupleType():
+            return tuple[_annotation(kind.item_type), ...]  # type: ignore[misc]
+        case types.DictType():
+            return dict[str, Any]
+    raise TypeError(f"no field of a card is {kind}")
+
+
+ELIGIBILITY: Final = table_of(
+    Eligibility,
+    "``[eligibility]``: which instances the model is for; what is absent or empty asks nothing.",
+    {
+        "modality": "values of Modality (0008,0060)",
+        "sop_class_uid": "SOP Class UIDs",
+        "body_part_examined": "values of (0018,0015)",
+        "view_position": "values of View Position (0018,5101)",
+        "photometric_interpretation": "as in the file",
+        "min_rows": "least Rows, of the image and of what a crop leaves of it",
+        "min_columns": "least Columns, likewise",
+    },
+)
+PIXELS: Final = table_of(
+    PixelUse,
+    "``[pixels]``: fast paths of the decoder that change the numbers; each must be justified in the report.",
+    {"fast": "`luma`, `reduced`, `smallest`"},
+)
+FRAMES: Final = table_of(
+    FrameUse,
+    "``[frames]``: which frames of a multi-frame instance run.",
+    {
+        "select": "`all`, `first` or `middle`",
+        "every": "with all: every so many",
+        "max": "with all: at most so many, evenly spread; 0 for no bound",
+    },
+)
+TASK: Final = table_of(
+    TaskUse,
+    "``[task]``: which task, with its options.",
+    {"name": "name of a TaskSpec", "options": "as the task documents them"},
+)
+TRANSFORM: Final = table_of(
+    TransformStep,
+    "``[[transforms]]``, in order: which transform, with its options.",
+    {"transform": "name of a TransformSpec", "options": "as the transform documents them"},
+)
