@@ -129,7 +129,7 @@ class Installed:
 
         Backends by rank, the others by plugin.
         """
-        specs = [(spec, plugin.info) for plugin in self._all() for spec in plugin.specs(kind)]
+        specs = [(spec, plugin.info) for plugin in self._all(kind) for spec in plugin.specs(kind)]
         yield from sorted(specs, key=lambda item: rank_of(item[0]))
 
     def opening(self, artifact_format: str) -> tuple[BackendSpec, PluginInfo] | None:
@@ -139,8 +139,10 @@ class Installed:
                 return spec, info
         return None
 
-    def _all(self) -> Iterator[Plugin]:
-        for name in dict.fromkeys(info.name for info in self.infos):
+    def _all(self, kind: str) -> Iterator[Plugin]:
+        # The core's own plugins are sinks, and import what the cold start of a model has no use for.
+        infos = [info for info in self.infos if kind == "sink" or not info.module.startswith("edgeai.")]
+        for name in dict.fromkeys(info.name for info in infos):
             try:
                 yield self.load(name)
             except EdgeaiError:  # kept among the faults

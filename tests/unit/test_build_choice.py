@@ -17,6 +17,7 @@ from edgeai_workbench.card import read_card
 from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.folds import check_strata, gathered, write
 from edgeai_workbench.pack import pack_card
+from edgeai_workbench.reference import begin
 from edgeai_workbench.training import choose, train
 
 pytest.importorskip("tomlkit")
@@ -303,3 +304,12 @@ def test_strata_fill_folds_by_group_and_not_by_sample() -> None:
     check_strata(strata, groups, 2)
     with pytest.raises(DataRejected, match="b has samples of 2 groups"):
         check_strata(strata, groups, 3)
+
+
+def test_folds_of_a_classifier_each_have_both_labels(card: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model_selection = pytest.importorskip("sklearn.model_selection")
+    monkeypatch.setattr("sys.argv", ["train.py", "--data", str(data), "--cross-validate", str(FOLDS)])
+    whole = begin(str(card / "train.py"), "Trains.").whole()
+    splitter = model_selection.StratifiedGroupKFold(n_splits=FOLDS)
+    for _, held_out in splitter.split(np.zeros(COUNT), whole["strata"], whole["groups"]):
+        assert {_label(place) for place in held_out} == {"yes", "no"}

@@ -20,7 +20,7 @@ from edgeai.pipeline import Pipeline
 from edgeai_workbench import pictures
 from edgeai_workbench.card import Card, file_digest, read_card
 from edgeai_workbench.evaluation import Scores, answer, score
-from edgeai_workbench.folds import OUT_OF_FOLD, write
+from edgeai_workbench.folds import OUT_OF_FOLD, named_strata, write
 from edgeai_workbench.golden import Golden, write_golden
 from edgeai_workbench.prepared import Prepared, batches
 from edgeai_workbench.training import RESULT
@@ -69,7 +69,7 @@ class Reference:
     def whole(self) -> dict[str, Any]:
         """Inputs, targets and groups of the training table, as ``edgeai_keras.training.cross_validate`` takes them."""
         assert self.train.targets is not None
-        strata = [self.shop.judge.stratum(case) for case in self.train.cases()]
+        strata = named_strata(self.train)
         return {
             "inputs": self.train.inputs,
             "targets": self.train.targets,
