@@ -102,6 +102,7 @@ _BUNDLE: Final = (
     "config.card-column-unknown",
     "config.card-gate-direction",
     "config.card-choice",
+    "config.card-robustness",
     "config.golden-missing",
     "config.golden-stale",
     "config.golden-invalid",

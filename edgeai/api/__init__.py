@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeai.api.assessing import Assessed
     from edgeai.api.building import (
         Batch,
         Compressed,
@@ -174,6 +175,7 @@ __all__ = [
     "Answer",
     "Area",
     "Array",
+    "Assessed",
     "Attachment",
     "BackendError",
     "BackendSpec",
@@ -295,7 +297,7 @@ __all__ = [
     "late",
 ]
 
-_WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports")
+_WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports", "assessing")
 _CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "reliability", "drawing", "judging")
 
 

@@ -16,9 +16,11 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgeai.api.assessing import Assessed
 from edgeai.api.building import Objective
 from edgeai.api.drawing import Drawing
 from edgeai.api.errors import DataRejected
+from edgeai.api.imaging import Geometry
 from edgeai.api.reliability import Reliability
 from edgeai.api.results import Findings
 from edgeai.api.specs import FrameContext
@@ -298,14 +300,19 @@ class Judge(Protocol):
         """
         return {}
 
+    def assessed(self, case: Case, answer: Answer) -> Assessed | None:
+        """One answer by itself; ``None``: this task knows figures of many alone. Raises as ``judged``. Since 1.3."""
+        return None
+
+    def moved(self, truth: Truth, geometry: Geometry, extent: tuple[int, int]) -> Truth | None:
+        """What is true of the picture once it is turned, cut or resized; ``None``: nobody can say. Since 1.3.
+
+        ``geometry`` takes points of the new picture, (rows, columns) of ``extent``, to the old one, its source.
+        """
+        return None
+
     def pictures(
         self, cases: Sequence[Case], answers: Mapping[str, Sequence[Answer]], ships: Collection[str]
     ) -> Sequence[Drawing]:
-        """The report's pictures.
-
-        Args:
-            cases: the samples.
-            answers: model -> its answers: the parent's first, then of those that ship.
-            ships: which of them ship.
-        """
+        """The report's pictures; ``answers`` are each model's: the parent's first, then of what ``ships``."""
         return ()

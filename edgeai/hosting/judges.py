@@ -6,10 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from edgeai.api import HIGHER, LOWER, Column, Drawing, Figure, FigureUndefined, Judge, Judged, Objective, Truth
+from edgeai.api import (
+    HIGHER,
+    LOWER,
+    Assessed,
+    Column,
+    Drawing,
+    Figure,
+    FigureUndefined,
+    Judge,
+    Judged,
+    Objective,
+    Truth,
+)
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 
 _METHODS = ("read", "digest", "answer", "judged", "alike", "targets", "stratum", "subgroups", "pictures")
+_ROUNDED = 1e-6
 _FACTS = ("columns", "main", "labels", "folders", "objective")
 
 
@@ -31,6 +44,9 @@ class HostedJudge:
         self.choose = hosted_call(info, f"{step}: choose", getattr(judge, "choose", _nothing))
         self.judged = _judged(info, step, judge)
         self.pictures = _pictures(info, f"{step}: pictures", judge)
+        # Since 1.3: one that was written before says nothing of single answers, nor of what moves.
+        self.assessed = _assessed(info, f"{step}: assessed", getattr(judge, "assessed", _says_nothing))
+        self.moved = hosted_call(info, f"{step}: moved", getattr(judge, "moved", _says_nothing))
 
 
 def _nothing(*args: Any) -> Mapping[str, Any]:
@@ -90,6 +106,24 @@ def _figure(info: PluginInfo, step: str, figure: Figure) -> Figure:
         return known
 
     return replace(figure, value=number, over=hosted_call(info, where, figure.over))
+
+
+def _says_nothing(*args: Any) -> None:
+    return None
+
+
+def _assessed(info: PluginInfo, step: str, assess: Callable[..., Any]) -> Callable[..., Assessed | None]:
+    call = hosted_call(info, step, assess)
+
+    def checked(*args: Any) -> Assessed | None:
+        one: object = call(*args)
+        if one is not None and not isinstance(one, Assessed):
+            raise broken(info, step, f"returned {type(one).__name__}, not an Assessed or None")
+        if one is not None and one.confidence is not None and not -_ROUNDED <= one.confidence <= 1 + _ROUNDED:
+            raise broken(info, step, f"is {one.confidence!r} sure, which is no share")
+        return one
+
+    return checked
 
 
 def _pictures(info: PluginInfo, step: str, judge: Judge) -> Callable[..., Sequence[Drawing]]:

@@ -468,3 +468,42 @@ def test_a_model_that_had_its_looks_is_not_confirmed_again(
     assert run(command) == 3
     assert "error[gate.test-opened]" in capfd.readouterr().err
     assert not list((tmp_path / "dist").glob("*.edgeai"))
+
+
+# --- odd images -------------------------------------------------------------------------------------
+
+ODD = """\
+[robustness]
+rows = ["inverted", "rotated-90"]
+samples = 8
+hospitals = 2
+min_right = { rotated-90 = 0.0 }
+"""
+
+
+def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Stripes that are turned have another label: no model can be right, and what would ship does not."""
+    command = _split(made, folder, tmp_path / "data", gates=PASSING + ODD.replace("= 0.0", "= 0.9"))
+    assert run(command) == 3
+    assert "small-tflite-int8: min_right.rotated-90: " in capfd.readouterr().err
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3
+    card = folder / "model.toml"
+    card.write_text(card.read_text().replace("rotated-90 = 0.9", "rotated-90 = 0.0"))
+    capfd.readouterr()
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3  # nobody judged by this bound
+    assert "gate.not-judged" in capfd.readouterr().err
+    assert run(command) == 0
+    said = capfd.readouterr().out
+    assert "Odd images: 8 of 10 images of the test" in said
+    rows = [line.split() for line in said.splitlines() if line.startswith(("rotated-90 ", "inverted "))]
+    assert [row[1] for row in rows] == ["parent", "small-tflite-int8"] * 2
+    assert "How far other data may differ" in said
+    report = (folder / "REPORT.md").read_text()
+    assert "## Odd images" in report
+    assert "## How far other data may differ" in report
+    evidence = json.loads((folder / "evidence.json").read_text())
+    assert [row["kind"] for row in evidence["robustness"]["rows"]][::2] == ["plain", "inverted", "rotated-90"]
+    assert list((tmp_path / "dist").glob("*.edgeai"))

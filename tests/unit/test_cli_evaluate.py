@@ -81,6 +81,26 @@ def _rows(stdout: str) -> dict[str, list[str]]:
 # --- evaluate ---------------------------------------------------------------------------------
 
 
+def test_odd_images_and_other_hospitals_are_asked_about(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
+    """The fake engine knows bright from dark and nothing else, which inverted pictures show."""
+    out = tmp_path / "scores.json"
+    command = ("evaluate", bundle(), "--data", pictures, "--backend", "fake-works", "--json", out)
+    assert "Odd images" not in run(*command).stdout
+    done = run(*command, "--robustness")
+    assert done.returncode == 0, done.stderr
+    assert "Odd images: all 20 images of the validation, spoilt before the card's transforms (seed 0)" in done.stdout
+    rows = _rows(done.stdout)
+    assert rows["plain"][:2] == ["fake-fp32", "90.0% (70% to 97%)"]
+    assert rows["inverted"][1].startswith("10.0%")
+    assert rows["mirrored"][1].startswith("90.0%")
+    assert "noise: Gaussian noise, standard deviation 8 % of the range" in done.stdout
+    assert "20 simulated hospitals" in done.stdout
+    body = json.loads(out.read_text())["robustness"]
+    assert (body["samples"], body["of"], body["shift"]["hospitals"]) == (20, 20, 20)
+    assert body["rows"][1]["kind"] == "inverted"
+    assert body["rows"][1]["fall"]["value"] == pytest.approx(0.8)
+
+
 def test_a_folder_of_folders_is_judged(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
     out, evidence = tmp_path / "scores.json", tmp_path / "evidence.json"
     options = ("--json", out, "--evidence", evidence)

@@ -15,6 +15,7 @@ from edgeai.api import (
     Answer,
     Area,
     Array,
+    Assessed,
     Case,
     ConfigError,
     Curve,
@@ -23,6 +24,7 @@ from edgeai.api import (
     Figure,
     FigureUndefined,
     FrameContext,
+    Geometry,
     Grid,
     Judge,
     Judged,
@@ -289,6 +291,36 @@ class JudgeConformance(Suite):
             for name, value in judge.subgroups(case).items():
                 assert isinstance(name, str)
                 assert isinstance(value, str)
+
+    @since(1, 3)
+    def test_one_answer_is_assessed_or_never(self, judge: Judge) -> None:
+        """Right and withheld exclude one another, confidence is a share; who assesses one answer assesses all."""
+        pairs = list(zip(self.cases(judge), self.answers(judge), strict=True))
+        each = [judge.assessed(case, answer) for case, answer in pairs]
+        if all(one is None for one in each):
+            pytest.skip("it knows figures of many answers alone")
+        for one in each:
+            assert isinstance(one, Assessed)
+            assert not (one.right and one.withheld)
+            assert one.confidence is None or 0 <= one.confidence <= 1 + 1e-6
+        assert each == [judge.assessed(case, answer) for case, answer in pairs]
+
+    @since(1, 3)
+    def test_what_is_true_moves_there_and_back(self, judge: Judge) -> None:
+        """Upside down twice is as before; and where nothing moves, what is true stays."""
+        frame = self.context().frame
+        rows, columns = frame.rows, frame.columns
+        still = Geometry(source_rows=rows, source_columns=columns)
+        over = Geometry(source_rows=rows, source_columns=columns, affine=(-1.0, 0.0, columns, 0.0, -1.0, rows))
+        for case in self.cases(judge):
+            kept = judge.moved(case.truth, still, (rows, columns))
+            once = judge.moved(case.truth, over, (rows, columns))
+            if kept is None:
+                assert once is None
+                continue
+            twice = judge.moved(once, over, (rows, columns))
+            assert judge.digest(kept) == judge.digest(judge.moved(kept, still, (rows, columns)))
+            assert judge.digest(twice) == judge.digest(kept)
 
     @since(1, 2)
     def test_pictures_can_be_drawn(self, judge: Judge) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
 from edgeai_workbench.choosing import hold_choice_of
 from edgeai_workbench.chosen import hold_choice
 from edgeai_workbench.comparison import Comparison, compare, judged_digests
-from edgeai_workbench.confirming import confirm
+from edgeai_workbench.confirming import Confirmed, confirm
 from edgeai_workbench.dataset import digest
 from edgeai_workbench.evidence import evidence_of
 from edgeai_workbench.first_card import leave_out
@@ -22,13 +22,15 @@ from edgeai_workbench.openings import read_openings
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
 from edgeai_workbench.report import write_report
 from edgeai_workbench.report.pictures import pictures_of
+from edgeai_workbench.robustness import Robustness
+from edgeai_workbench.robustness.building import of_build, with_verdicts
 from edgeai_workbench.variants import ModelFile, ModelFiles
 from edgeai_workbench.workshop import Workshop, open_workshop
 
 Progress = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Built:
     """What came of a build: the comparison of all that was made, and the bundle."""
 
@@ -37,6 +39,7 @@ class Built:
     report: Path
     left_out: tuple[str, ...] = ()
     """Artifacts of a first try that do not ship, each with why."""
+    robustness: Robustness | None = None
 
 
 def build_card(
@@ -46,6 +49,7 @@ def build_card(
     out: Path,
     rebuild: bool = False,
     first: bool = False,
+    robustness: bool = False,
     progress: Progress = lambda step: None,
     compared: Callable[[Comparison], None] = lambda comparison: None,
 ) -> Built:
@@ -57,6 +61,7 @@ def build_card(
         out: folder of the bundle.
         rebuild: make everything anew, whatever is there.
         first: the card is of a first try: an artifact that a gate fails is left out, as long as another ships.
+        robustness: ask about odd images, even if the card has no ``[robustness]``.
         progress: told what is being done.
         compared: given the comparison as soon as it is there, whether or not the gates then hold.
 
@@ -75,6 +80,8 @@ def build_card(
     comparison = _without(found.comparison, left)
     compared(comparison)
     confirmed = confirm(shop, _wanted(card, models), made, comparison, progress=progress)
+    asked = robustness or card.robustness is not None
+    comparison, confirmed, measured = _robust(shop, models, made, comparison, confirmed, progress, asked=asked)
     progress("report")
     evidence = evidence_of(
         card,
@@ -83,21 +90,50 @@ def build_card(
         confirmed=confirmed,
         openings=read_openings(folder),
         data=_digest(shop),
+        robustness=None if measured is None else measured.as_dict(),
     )
     write_report(folder, card, evidence, pictures_of(shop, found, evidence))
-    if confirmed is not None:
-        verdicts |= confirmed.comparison.verdicts()
+    verdicts |= comparison.verdicts() | ({} if confirmed is None else confirmed.comparison.verdicts())
     keep_judgement(card, folder, judged_digests(shop, made), verdicts)
     _hold_varying(comparison, first=first)
     hold(comparison.verdicts())
     hold({} if confirmed is None else confirmed.comparison.verdicts())
+    packed = _packed(card, folder, out, made, left, progress)
+    told = tuple(f"{name}: {why}" for name, why in left.items())
+    return Built(comparison, packed, folder / "report.html", left_out=told, robustness=measured)
+
+
+def _packed(
+    card: Card, folder: Path, out: Path, made: Sequence[Made], left: dict[str, str], progress: Progress
+) -> Packed:
+    """The bundle, without what a first try leaves out."""
     if left:
         leave_out(folder / CARD_NAME, left)
         card = read_card(folder)
     shipped = {recipe.id for recipe in card.shipped}
-    packed = write_bundle(card, folder, out, [one for one in made if one.artifact.id in shipped], progress=progress)
-    told = tuple(f"{name}: {why}" for name, why in left.items())
-    return Built(comparison=comparison, packed=packed, report=folder / "report.html", left_out=told)
+    return write_bundle(card, folder, out, [one for one in made if one.artifact.id in shipped], progress=progress)
+
+
+def _robust(
+    shop: Workshop,
+    models: ModelFiles,
+    made: Sequence[Made],
+    comparison: Comparison,
+    confirmed: Confirmed | None,
+    progress: Progress,
+    *,
+    asked: bool,
+) -> tuple[Comparison, Confirmed | None, Robustness | None]:
+    """The parent and what ships, asked of odd images: of the test once that is open; gates on it join the others."""
+    if not asked:
+        return comparison, confirmed, None
+    ships = {row.id for row in comparison.rows if row.ship}
+    kept = [one for one in made if one.artifact.id in ships]
+    measured = of_build(shop, models.get(PARENT), kept, tested=confirmed is not None, progress=progress)
+    if confirmed is None:
+        return with_verdicts(comparison, shop.card.robustness, measured), None, measured
+    judged = with_verdicts(confirmed.comparison, shop.card.robustness, measured)
+    return comparison, replace(confirmed, comparison=judged), measured
 
 
 def _digest(shop: Workshop) -> str:

@@ -22,6 +22,7 @@ from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANS
 from edgeai_workbench.card_words import mistakes
 from edgeai_workbench.choice_keys import Choice
 from edgeai_workbench.gate_keys import Gates
+from edgeai_workbench.robustness.settings import RobustnessUse
 from edgeai_workbench.splits import Dataset
 from edgeai_workbench.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
 
@@ -160,6 +161,7 @@ class Card(Table):
     calibration: Calibration = Calibration()
     training: Training
     gates: Gates = Gates()
+    robustness: RobustnessUse | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Card:

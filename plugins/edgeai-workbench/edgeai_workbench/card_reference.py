@@ -15,6 +15,7 @@ from pydantic_core import PydanticUndefined
 
 from edgeai.bundle.parts import Record
 from edgeai_workbench import card, card_parts, choice_keys, gate_keys, splits
+from edgeai_workbench.robustness.settings import RobustnessUse
 from edgeai_workbench.tables import Table
 
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
@@ -38,6 +39,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[training]`", card.Training),
     ("`[gates]`", gate_keys.Gates),
     ("`[gates.decision]`", gate_keys.Decision),
+    ("`[robustness]`", RobustnessUse),
 )
 
 

@@ -156,11 +156,11 @@ def compare(
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for model in models:
-            sessions[model.variant] = _opened(stack, shop, shop.registry.backends[KERAS], model.path, {})
+            sessions[model.variant] = opened(stack, shop, shop.registry.backends[KERAS], model.path, {})
         for one in made:
             path = shop.folder / ARTIFACTS / one.artifact.id / one.artifact.path
             backend = backend_of(shop.registry, one.artifact.format)
-            sessions[one.artifact.id] = _opened(stack, shop, backend, path, one.artifact.options)
+            sessions[one.artifact.id] = opened(stack, shop, backend, path, one.artifact.options)
         answers = {}
         watched = {name: Watched(session.run) for name, session in sessions.items()}
         for number, name in enumerate(sessions, 1):
@@ -331,7 +331,8 @@ def _measured(row: Row) -> Measured:
     )
 
 
-def _opened(stack: ExitStack, shop: Workshop, backend: BackendSpec, path: Path, options: Options) -> Session:
+def opened(stack: ExitStack, shop: Workshop, backend: BackendSpec, path: Path, options: Options) -> Session:
+    """A model open on one thread of its engine, until ``stack`` ends. Raises as ``BackendSpec.open``."""
     request = OpenRequest(
         artifact=path,
         device=device_of(backend),

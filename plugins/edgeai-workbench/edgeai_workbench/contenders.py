@@ -167,7 +167,7 @@ def samples_of(path: Path, root: Path, split: str = SPLITS[0]) -> tuple[tuple[Sa
         DataRejected: ``data.file-missing`` and others of ``edgeai_workbench.dataset``; ``data.no-dataset``.
     """
     bundle = open_bundle(path)
-    card = _card(bundle)
+    card = card_of(bundle)
     judge = _judge(bundle.manifest)
     if card is not None and card.dataset is not None:
         table = getattr(card.dataset, split)
@@ -219,7 +219,7 @@ def _only(bundle: Bundle, artifact: str) -> Bundle:
     return Bundle(manifest=manifest, digest=bundle.digest, root=bundle.root)
 
 
-def _card(bundle: Bundle) -> Card | None:
+def card_of(bundle: Bundle) -> Card | None:
     """The card in the bundle; ``None`` where it has none, or one of another edgeai."""
     try:
         return read_card(bundle.root / CARD_NAME) if (bundle.root / CARD_NAME).is_file() else None

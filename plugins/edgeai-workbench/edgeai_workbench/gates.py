@@ -191,7 +191,7 @@ def keep_judgement(
 ) -> None:
     """Write ``verdicts.json``."""
     body = Judgement(
-        gates=_plain(card.gates),
+        gates=_asked(card),
         artifacts=dict(digests),
         verdicts={artifact: tuple(those) for artifact, those in verdicts.items()},
     )
@@ -208,12 +208,12 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
         judged = msgspec.json.decode((folder / JUDGEMENT).read_bytes(), type=Judgement)
     except (OSError, msgspec.MsgspecError):
         judged = None
-    if not asks_for_samples(card.gates):
+    if not asks_for_samples(card.gates) and not (card.robustness and card.robustness.bounded):
         # Nobody asks for a judgement; where there is one of these very artifacts, what failed does not ship.
         known = judged.artifacts if judged is not None else {}
         hold({name: judged.verdicts.get(name, ()) for name, d in digests.items() if judged and known.get(name) == d})
         return
-    same = judged is not None and judged.gates == _plain(card.gates)
+    same = judged is not None and judged.gates == _asked(card)
     if judged is None or not same or any(judged.artifacts.get(name) != digest for name, digest in digests.items()):
         raise GateFailed(
             "the card's gates were not held against these artifacts",
@@ -221,6 +221,13 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
             remedy="run edgeai build with --data, which evaluates them",
         )
     hold({name: judged.verdicts.get(name, ()) for name in digests})
+
+
+def _asked(card: Card) -> dict[str, object]:
+    """All that the card bounds, as ``verdicts.json`` has it."""
+    if card.robustness is None or not card.robustness.bounded:
+        return _plain(card.gates)
+    return {**_plain(card.gates), "robustness": card.robustness.model_dump(mode="json")}
 
 
 def _plain(gates: Gates) -> dict[str, object]:

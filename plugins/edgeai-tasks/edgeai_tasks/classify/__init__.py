@@ -6,7 +6,7 @@ from edgeai.api import Judge, Task, TaskRequest, TaskSpec, hookimpl
 from edgeai_tasks.classify.options import OPTIONS, ClassifyOptions, refused
 from edgeai_tasks.classify.task import Classify, output_of
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 
 
 def _build(request: TaskRequest) -> Task:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeai.api import (
+    Assessed,
     Case,
     Cells,
     Column,
@@ -21,6 +22,7 @@ from edgeai.api import (
     FigureUndefined,
     Findings,
     FrameContext,
+    Geometry,
     Judge,
     Judged,
     Objective,
@@ -140,6 +142,27 @@ class ClassifyJudge(Judge):
         """Both state the same labels."""
         same_labels(one.labels, other.labels)
         return dict(zip(one.labels, one.present, strict=True)) == dict(zip(other.labels, other.present, strict=True))
+
+    def assessed(self, case: Case, answer: Stated) -> Assessed:
+        """Right where the stated labels are the true ones; where labels exclude one another, stating none is withheld.
+
+        How sure: the probability of what is stated; what is denied is stated as well, where labels do not exclude one
+        another, or there is one alone.
+        """
+        stated = self._ordered(answer)
+        true = tuple(label in case.truth.names for label in self.labels)
+        if self._mode == "multi-label" or len(self.labels) == 1:
+            sure = [p if present else 1 - p for present, p in zip(stated.present, stated.probabilities, strict=True)]
+            wrong = [p for p, one, other in zip(sure, stated.present, true, strict=True) if one != other]
+            return Assessed(right=not wrong, confidence=max(wrong) if wrong else min(sure))
+        sure = [p for present, p in zip(stated.present, stated.probabilities, strict=True) if present]
+        if not sure:
+            return Assessed(right=False, withheld=True)
+        return Assessed(right=stated.present == true, confidence=max(sure))
+
+    def moved(self, truth: Labels, geometry: Geometry, extent: tuple[int, int]) -> Labels:
+        """A label is of the picture, however it lies."""
+        return truth
 
     def judged(self, cases: Sequence[Case], answers: Sequence[Stated]) -> Judged:
         """All figures; by label and as a table of confusion where there are several labels."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from edgeai.api import Judge, MaskTask, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
 from edgeai_tasks.segment.options import OPTIONS, SegmentOptions, refused
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 
 _LAYOUTS = {4: "NHWC", 3: "NHW"}
 """What a rank stands for where the manifest gives no layout."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from edgeai.api import (
     HIGHER,
     LOWER,
     Array,
+    Assessed,
     Case,
     Cells,
     Column,
@@ -23,6 +24,7 @@ from edgeai.api import (
     Findings,
     Flags,
     FrameContext,
+    Geometry,
     Judge,
     Judged,
     MaskTask,
@@ -39,10 +41,12 @@ from edgeai_tasks.segment.ellipse import of_source, size_of
 from edgeai_tasks.segment.figures import DISTANCES, NAMES, OVERLAPS, figures_of, overlap
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.pictures import Outlined, worst_cases
-from edgeai_tasks.segment.truth import flags_of, sampled, source_mask
+from edgeai_tasks.segment.truth import MovedMask, flags_of, sampled, source_mask
 
 SAME_MASK = 0.95
 """Dice from which two masks count as the same decision."""
+RIGHT_MASK = 0.9
+"""Dice with what is true from which a mask counts as right, where single answers are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +70,14 @@ class PackedMask:
 
 @dataclass(frozen=True, slots=True)
 class Masks:
-    """What a model said of one image: label -> whether it is there, and where in the source image."""
+    """What a model said of one image: label -> whether it is there, where in the source image, and how probable.
+
+    A probability is the mean inside, ``None`` where nothing is stated to be there.
+    """
 
     present: Mapping[str, bool]
     masks: Mapping[str, PackedMask]
+    probabilities: Mapping[str, float | None] = field(default_factory=dict)
 
     def mask(self, label: str) -> Flags:
         """Where a label is, (rows, columns) of the source image."""
@@ -130,7 +138,18 @@ class SegmentJudge(Judge):
         if not present:
             raise EvaluationFailed("the task's findings are no segments", code="evaluate.no-findings")
         masks = self._task.masks(outputs, context)
-        return Masks(present, {label: PackedMask.of(mask) for label, mask in masks.items()})
+        probabilities = {f.label: f.probability for f in findings if f.kind == "segment"}
+        return Masks(present, {label: PackedMask.of(mask) for label, mask in masks.items()}, probabilities)
+
+    def assessed(self, case: Case, answer: Masks) -> Assessed:
+        """Right where the mask overlaps what is true by ``RIGHT_MASK`` Dice; where nothing is true, if it is empty."""
+        label = self._only([answer])
+        dice = overlap(source_mask(case), answer.mask(label))[0]
+        return Assessed(right=dice >= RIGHT_MASK, confidence=answer.probabilities.get(label))
+
+    def moved(self, truth: PictureFile, geometry: Geometry, extent: tuple[int, int]) -> PictureFile:
+        """The mask as it lies in the picture that was moved."""
+        return MovedMask(truth, geometry, extent)
 
     def alike(self, one: Masks, other: Masks) -> bool:
         """The same labels are there, and their masks overlap by ``SAME_MASK`` Dice."""

@@ -10,6 +10,7 @@ import typer
 from edgeai.cli.given import given, refuse_unused
 
 if TYPE_CHECKING:
+    from edgeai_workbench.building import Built
     from edgeai_workbench.comparison import Comparison, Row
 
 FIRST = ("task", "labels", "calibration", "mode", "values", "size")
@@ -42,6 +43,9 @@ Values = Annotated[
     tuple[float, float] | None,
     typer.Option("--values", help="With a .keras file: what black and white are to its input: -1 1."),
 ]
+Robust = Annotated[
+    bool, typer.Option("--robustness", help="Ask about odd images too, as a card with [robustness] always does.")
+]
 Size = Annotated[
     tuple[int, int] | None, typer.Option("--size", help="With a .keras file that takes any extent: rows and columns.")
 ]
@@ -59,6 +63,7 @@ def command(
     mode: Mode = "",
     values: Values = None,
     size: Size = None,
+    robustness: Robust = False,
 ) -> None:
     """Make what a card asks for, compare it with its Keras parent, hold the gates, and pack OUT/NAME-VERSION.edgeai.
 
@@ -97,11 +102,20 @@ def command(
             out=out,
             rebuild=rebuild,
             first=first,
+            robustness=robustness,
             progress=progress,
             compared=_print,
         )
+    _tell(built)
+
+
+def _tell(built: Built) -> None:
+    from edgeai_workbench.robustness.words import lines_of
+
     for left in built.left_out:
         typer.echo(f"left out of the bundle: {left}", err=True)
+    if built.robustness is not None:
+        typer.echo("\n".join(lines_of(built.robustness)) + "\n")
     typer.echo(str(built.packed))
     typer.echo(f"report: {built.report}")
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import msgspec
 import typer
 
 from edgeai.api.errors import ConfigError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from edgeai.bundle.evidence import Evidence
     from edgeai_workbench.contenders import Contender
     from edgeai_workbench.evaluation import Score, Scores
+    from edgeai_workbench.robustness import Robustness
 
 
 Data = Annotated[
@@ -33,6 +35,16 @@ EvidenceFile = Annotated[
     Path | None, typer.Option("--evidence", help="Write it to this file as a build's evidence.json has it.")
 ]
 
+ArtifactName = Annotated[
+    str | None, typer.Option("--artifact", help="This one. Default: the one that a cart would take.")
+]
+SplitName = Annotated[
+    str, typer.Option("--split", help="validation; train, to see what was learnt by heart; test; or external.")
+]
+Resamples = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")]
+Robust = Annotated[
+    bool, typer.Option("--robustness", help="Ask about odd images too, and as another hospital would send them.")
+]
 WANTS_DATA = "say where the samples are"
 
 
@@ -42,15 +54,10 @@ def command(
     backend: Annotated[str, typer.Option("--backend", "-b", help="The engine. Default: the first that opens.")] = "",
     device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
-    artifact: Annotated[
-        str | None, typer.Option("--artifact", help="This one. Default: the one that a cart would take.")
-    ] = None,
-    split: Annotated[
-        str, typer.Option("--split", help="validation; train, to see what was learnt by heart; test; or external.")
-    ] = ("validation"),
-    resamples: Annotated[
-        int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")
-    ] = 1000,
+    artifact: ArtifactName = None,
+    split: SplitName = "validation",
+    resamples: Resamples = 1000,
+    robustness: Robust = False,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
     evidence: EvidenceFile = None,
 ) -> None:
@@ -75,6 +82,7 @@ def command(
     from edgeai_workbench.evaluation import score
     from edgeai_workbench.finished import evidence_of_scores, split_of
     from edgeai_workbench.prepared import Sieve
+    from edgeai_workbench.robustness.building import of_contender
 
     check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
@@ -91,11 +99,14 @@ def command(
             answers = contender.answers(prepared, progress)
             progress("computing the metrics")
             scores = score(prepared, answers, resamples=resamples)
-    _print(contender, scores, source, sieve.refused, intervals=resamples > 0)
+            odd = of_contender(contender, prepared, bundle, split=split, progress=progress) if robustness else None
+    _print(contender, scores, source, sieve.refused, odd, intervals=resamples > 0)
     if out is not None:
-        write_json(out, described(contender) | {"source": source, "not_eligible": sieve.refused} | scores.as_dict())
+        body = described(contender) | {"source": source, "not_eligible": sieve.refused} | scores.as_dict()
+        write_json(out, body | ({} if odd is None else {"robustness": odd.as_dict()}))
     if evidence is not None:
-        write_evidence(evidence, evidence_of_scores(contender, scores, prepared, split=split_of(split, source)))
+        full = evidence_of_scores(contender, scores, prepared, split=split_of(split, source))
+        write_evidence(evidence, msgspec.structs.replace(full, robustness=None if odd is None else odd.as_dict()))
 
 
 def check_words(split: str, backend: str) -> str:
@@ -200,7 +211,17 @@ def interval_says(found: Score) -> str:
     return f"{low} to {high}" if low and high else "not determined"
 
 
-def _print(contender: Contender, scores: Scores, source: str, refused: dict[str, int], *, intervals: bool) -> None:
+def _print(
+    contender: Contender,
+    scores: Scores,
+    source: str,
+    refused: dict[str, int],
+    odd: Robustness | None,
+    *,
+    intervals: bool,
+) -> None:
+    from edgeai_workbench.robustness.words import lines_of
+
     for line in (ran_on(contender), *counted(scores.n, scores.drawn, source, refused), ""):
         typer.echo(line)
     rows = [("metric", "value", "95 % interval", "method"), *_rows(scores)]
@@ -223,6 +244,8 @@ def _print(contender: Contender, scores: Scores, source: str, refused: dict[str,
     if scores.subgroups:
         typer.echo("\nSubgroups")
         print_table([("subgroup", "samples", "metric", "value", "95 % interval", "method"), *_subgroup_rows(scores)])
+    for line in lines_of(odd):
+        typer.echo(line)
 
 
 def _rows(scores: Scores) -> list[tuple[str, ...]]:

@@ -9,6 +9,8 @@ from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Trial
 from edgeai_workbench.card import PARENT
 from edgeai_workbench.openings import MOST
 from edgeai_workbench.report.words import change, chunks, decimals, estimate, listed, size
+from edgeai_workbench.robustness import words as odd
+from edgeai_workbench.robustness.results import from_plain
 
 _COLUMNS = 3
 """Models beside the parent in one table of parts."""
@@ -44,6 +46,7 @@ def sections(evidence: Evidence) -> list[Section]:
         *_calibration(evidence.trials[-1]),
         *_steps(evidence.trials[0]),
         *_fronts(evidence.trials[0]),
+        *_robustness(evidence),
         *_openings(evidence),
         *_otherwise(evidence.trials[-1]),
     ]
@@ -170,6 +173,18 @@ def _fronts(trial: Trial) -> Iterator[Section]:
 
 
 # --- the rest -------------------------------------------------------------------------------------------
+
+
+def _robustness(evidence: Evidence) -> Iterator[Section]:
+    measured = from_plain(evidence.robustness)
+    if measured is None:
+        return
+    table = Table(head=odd.head(measured), rows=tuple(odd.cells(row, measured) for row in measured.rows))
+    yield Section(
+        title="Odd images", says=f"{odd.headline(measured)}.", tables=(table,), lines=tuple(odd.legend(measured))
+    )
+    if measured.shift is not None:
+        yield Section(title="How far other data may differ", lines=tuple(odd.shift_lines(measured.shift)))
 
 
 def _openings(evidence: Evidence) -> Iterator[Section]:
