@@ -140,8 +140,8 @@ class Installed:
         return None
 
     def _all(self, kind: str) -> Iterator[Plugin]:
-        # The core's own plugins are sinks, and import what the cold start of a model has no use for.
-        infos = [info for info in self.infos if kind == "sink" or not info.module.startswith("edgeai.")]
+        # The sinks of the core import what the cold start of a model has no use for.
+        infos = [info for info in self.infos if kind == "sink" or not info.module.startswith("edgeai.sinks.")]
         for name in dict.fromkeys(info.name for info in infos):
             try:
                 yield self.load(name)
