@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from edgeai.api import (
-    HIGHER,
-    LOWER,
-    Assessed,
-    Column,
-    Drawing,
-    Figure,
-    FigureUndefined,
-    Judge,
-    Judged,
-    Objective,
-    Truth,
-)
+from edgeai.api import Assessed, Column, Drawing, Judge, Judged, Objective, Truth
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
+from edgeai.hosting.figures import hosted_judged
 
 _METHODS = ("read", "digest", "answer", "judged", "alike", "targets", "stratum", "subgroups", "pictures")
 _ROUNDED = 1e-6
@@ -35,12 +23,12 @@ class HostedJudge:
             self.folders: Mapping[str, Truth] = dict(judge.folders)
             self.objective = judge.objective
         self.read = hosted_call(info, f"{step}: read", judge.read)
-        self.digest = hosted_call(info, f"{step}: digest", judge.digest)
+        self.digest = _digest(info, f"{step}: digest", judge)
         self.answer = hosted_call(info, f"{step}: answer", judge.answer)
         self.alike = hosted_call(info, f"{step}: alike", judge.alike)
         self.targets = hosted_call(info, f"{step}: targets", judge.targets)
-        self.stratum = hosted_call(info, f"{step}: stratum", judge.stratum)
-        self.subgroups = hosted_call(info, f"{step}: subgroups", judge.subgroups)
+        self.stratum = _stratum(info, f"{step}: stratum", judge)
+        self.subgroups = _subgroups(info, f"{step}: subgroups", judge)
         self.choose = hosted_call(info, f"{step}: choose", getattr(judge, "choose", _nothing))
         self.judged = _judged(info, step, judge)
         self.pictures = _pictures(info, f"{step}: pictures", judge)
@@ -74,38 +62,45 @@ def hosted_judge(info: PluginInfo, step: str, judge: Any) -> Judge:
 
 def _judged(info: PluginInfo, step: str, judge: Judge) -> Callable[..., Judged]:
     call = hosted_call(info, f"{step}: judged", judge.judged)
+    return lambda *args: hosted_judged(info, step, call(*args))
 
-    def checked(*args: Any) -> Judged:
-        judged: object = call(*args)
-        if not isinstance(judged, Judged) or not all(isinstance(figure, Figure) for figure in judged.figures):
-            raise broken(info, f"{step}: judged", "did not return a Judged of figures")
-        names = [figure.name for figure in judged.figures]
-        if not names or len(set(names)) != len(names):
-            raise broken(info, f"{step}: judged", f"has no figure, or one twice: {', '.join(names)}")
-        point = hosted_call(info, f"{step}: point", judged.point)
 
-        def at(name: str) -> Figure | None:
-            figure = point(name)
-            return None if figure is None else _figure(info, step, figure)
+def _stratum(info: PluginInfo, step: str, judge: Judge) -> Callable[..., Hashable]:
+    call = hosted_call(info, step, judge.stratum)
 
-        return replace(judged, figures=tuple(_figure(info, step, one) for one in judged.figures), point=at)
+    def checked(*args: Any) -> Hashable:
+        stratum: object = call(*args)
+        try:
+            hash(stratum)
+        except TypeError:
+            raise broken(info, step, f"returned {stratum!r}, which cannot be counted: it is not hashable") from None
+        return stratum
 
     return checked
 
 
-def _figure(info: PluginInfo, step: str, figure: Figure) -> Figure:
-    where = f"{step}: figure {figure.name}"
-    if figure.better not in (HIGHER, LOWER):
-        raise broken(info, where, f"is better {figure.better!r}, which is neither {HIGHER} nor {LOWER}")
-    value = hosted_call(info, where, figure.value)
+def _subgroups(info: PluginInfo, step: str, judge: Judge) -> Callable[..., Mapping[str, str]]:
+    call = hosted_call(info, step, judge.subgroups)
 
-    def number() -> float:
-        known = float(value())
-        if known != known:  # NaN
-            raise FigureUndefined(f"{figure.name} is not a number for these samples")
-        return known
+    def checked(*args: Any) -> Mapping[str, str]:
+        words: Any = call(*args)
+        if not isinstance(words, Mapping) or not all(isinstance(word, str) for pair in words.items() for word in pair):
+            raise broken(info, step, f"returned {words!r}, not name to value, both text")
+        return words
 
-    return replace(figure, value=number, over=hosted_call(info, where, figure.over))
+    return checked
+
+
+def _digest(info: PluginInfo, step: str, judge: Judge) -> Callable[..., bytes]:
+    call = hosted_call(info, step, judge.digest)
+
+    def checked(*args: Any) -> bytes:
+        digest: object = call(*args)
+        if not isinstance(digest, bytes):
+            raise broken(info, step, f"returned {type(digest).__name__}, not bytes")
+        return digest
+
+    return checked
 
 
 def _says_nothing(*args: Any) -> None:

@@ -19,12 +19,14 @@ from edgeai.api import (
     Case,
     Column,
     ConfigError,
+    CrossTable,
     Figure,
     FigureUndefined,
     FrameContext,
     Judge,
     Judged,
     PluginFault,
+    Share,
     TaskRequest,
     TaskSpec,
     TensorSpec,
@@ -65,7 +67,11 @@ class Fine(Judge):
 
 
 def _figure(name: str, value: float = 1.0, better: str = "lower") -> Figure:
-    return Figure(name=name, value=lambda: value, over=lambda weights: weights.sum(axis=-1), better=better)
+    return Figure(name=name, value=lambda: value, over=lambda weights: np.full(len(weights), value), better=better)
+
+
+def _share(hits: list[float], among: list[float]) -> Share:
+    return Share(np.array(hits), np.array(among))
 
 
 def _built(made: Any) -> Judge:
@@ -110,11 +116,60 @@ def test_what_is_no_judge_is_refused_when_it_is_built(made: Any, says: str) -> N
         (Judged(figures=()), "has no figure"),
         (Judged(figures=(_figure("off"), _figure("off"))), "one twice: off, off"),
         (Judged(figures=(_figure("off", better="near zero"),)), "is better 'near zero'"),
+        (Judged(figures=(_figure("off"),), by_part={"left": {"off": "much"}}), "figures of left that are no numbers"),  # type: ignore[dict-item]
+        (
+            Judged(figures=(_figure("off"),), confusion=CrossTable(true=("a", "b"), stated=("a",), counts=((1,), ()))),
+            "not true by stated",
+        ),
+        (Judged(figures=(replace(_figure("off"), parts=(_share([2.0], [1.0]),)),)), "neither hits among"),
+        (Judged(figures=(replace(_figure("off"), parts=(_share([1.0, 1.0], [1.0]),)),)), "neither hits among"),
+        (Judged(figures=(replace(_figure("off"), parts=("all",)),)), "neither hits among"),  # type: ignore[arg-type]
     ],
 )
 def test_figures_that_break_the_contract_are_the_plugins(judged: Any, says: str) -> None:
     with pytest.raises(PluginFault, match=says):
         _built(_with(judged=lambda cases, answers: judged)).judged([], [])
+
+
+@pytest.mark.parametrize(
+    ("figure", "says"),
+    [
+        (replace(_figure("off"), value=lambda: "0.9"), "'0.9', which is no number"),  # type: ignore[arg-type,return-value]
+        (replace(_figure("off"), over=lambda weights: weights), r"gives \(1, 4\) of float64 for weights of \(1, 4\)"),
+        (replace(_figure("off"), over=lambda weights: np.full(len(weights), "x")), r"gives \(1,\) of <U1"),
+        (
+            replace(_figure("off", 0.99), over=lambda weights: np.full(len(weights), 0.2)),
+            "is 0.99, and what it is over all samples, each once is 0.2",
+        ),
+        (replace(_figure("off", 0.4), parts=(_share([1.0] * 4, [1.0] * 4),)), "is 0.4, and the mean of its parts is 1"),
+    ],
+)
+def test_a_figure_that_contradicts_itself_is_never_believed(figure: Figure, says: str) -> None:
+    (hosted,) = _built(_with(judged=lambda cases, answers: Judged(figures=(figure,)))).judged([], []).figures
+    with pytest.raises(PluginFault, match=says) as caught:
+        hosted.over(np.ones((3, 4)) * 2) if hosted.value() else None
+    assert caught.value.code == "plugin.contract"
+
+
+def test_a_figure_that_one_class_leaves_undefined_may_be_so_in_both_ways() -> None:
+    figure = replace(_figure("off", float("nan")), over=lambda weights: np.full(len(weights), np.nan))
+    (hosted,) = _built(_with(judged=lambda cases, answers: Judged(figures=(figure,)))).judged([], []).figures
+    assert np.isnan(hosted.over(np.ones((3, 4)))).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"stratum": lambda case: [1]}, "not hashable"),
+        ({"subgroups": lambda case: {"size": 3}}, "both text"),
+        ({"digest": lambda truth: "one"}, "returned str, not bytes"),
+    ],
+)
+def test_what_a_judge_says_of_a_sample_is_of_the_type_that_it_promises(changes: Any, says: str) -> None:
+    (method,) = changes
+    with pytest.raises(PluginFault, match=says) as caught:
+        getattr(_built(_with(**changes)), method)(None)
+    assert caught.value.code == "plugin.contract"
 
 
 def test_a_figure_that_is_no_number_is_undefined_and_never_a_value() -> None:
