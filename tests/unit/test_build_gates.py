@@ -24,6 +24,7 @@ from edgeai_workbench.gates import (
     keep_judgement,
 )
 
+WHY = "A reader sees every image, and two of a hundred are within what two readers differ by."
 MEASURED = Measured(
     values={"auc_roc": 0.98, "f1": 0.9}, drops={"auc_roc": 0.004}, agreement=0.97, size_ratio=0.12, latency_ratio=0.3
 )
@@ -117,6 +118,30 @@ def test_no_number_holds_no_bound() -> None:
     measured = Measured(values={"dice": float("nan")}, drops={}, agreement=1.0, size_ratio=1.0, latency_ratio=1.0)
     (verdict,) = judge(Gates(floors={"dice": 0.0}), measured)
     assert not verdict.holds
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [
+        {"floors": {"auc_roc": 0.5}},
+        {"shown_floors": {"auc_roc": 0.5}},
+        {"max_drop": {"auc_roc": 0.5}},
+        {"worst_floors": {"auc_roc": 0.5}},
+        {"decision": {"margins": {"auc_roc": 0.5}, "why": WHY}},
+    ],
+)
+def test_a_metric_that_these_samples_do_not_determine_holds_no_bound_and_says_why(bounds: dict[str, object]) -> None:
+    measured = msgspec.structs.replace(DECIDED, undefined={"auc_roc": "no sample is negative"})
+    (verdict,) = judge(Gates.model_validate(bounds), measured)
+    assert not verdict.holds
+    assert "no sample is negative" in str(verdict) or "no interval" in str(verdict)
+
+
+def test_a_margin_that_no_share_can_fall_by_holds_nothing() -> None:
+    gates = Gates.model_validate({"decision": {"margins": {"sensitivity": 1.5}, "why": WHY}})
+    measured = msgspec.structs.replace(DECIDED, counted={"sensitivity": 100})
+    (verdict,) = judge(gates, measured)
+    assert (verdict.holds, "asks nothing" in str(verdict)) == (False, True)
 
 
 def test_a_bound_on_a_metric_that_the_task_lacks_is_a_mistake_of_the_card() -> None:
@@ -217,7 +242,6 @@ DECIDED = Measured(
     size_ratio=1.0,
     latency_ratio=1.0,
 )
-WHY = "A reader sees every image, and two of a hundred are within what two readers differ by."
 
 
 @pytest.mark.parametrize(
@@ -280,7 +304,7 @@ def test_a_margin_on_a_metric_that_the_task_lacks_is_a_mistake_of_the_card() -> 
     gates = Gates.model_validate({"decision": {"margins": {"nonsense": 0.02}, "why": WHY}})
     with pytest.raises(ConfigError, match="no metric nonsense") as caught:
         judge(gates, DECIDED)
-    assert caught.value.code == "config.card-metric-unknown"
+    assert (caught.value.code, "sensitivity" in (caught.value.remedy or "")) == ("config.card-metric-unknown", True)
 
 
 @pytest.mark.parametrize(

@@ -319,6 +319,7 @@ def _measured(row: Row) -> Measured:
         own_drops={metric: figure.high for metric, figure in row.own_drops.items()},
         decisions={metric: figure.high for metric, figure in row.decisions.items()},
         counted={metric: figure.counted for metric, figure in row.decisions.items()},
+        undefined=row.undefined,
         parts={name: {m: figure.value for m, figure in part.items()} for name, part in row.parts.items()},
         members=row.members,
         ends={metric: (figure.low, figure.high) for metric, figure in row.figures.items()},

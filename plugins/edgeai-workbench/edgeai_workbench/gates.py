@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -67,6 +68,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         ends: metric -> both ends of its 95 % interval.
         decisions: metric -> upper end of the interval of parent minus artifact, as ``[gates.decision]`` counts it.
         counted: metric of ``decisions`` -> independent samples that it is a share of; absent where it is none.
+        undefined: metric that the task has -> why these samples do not determine it.
         agreement: share of samples that it decides as the parent does.
         size_ratio: its bytes / those of the ``.keras`` file.
         latency_ratio: its median time / the reference's.
@@ -84,6 +86,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     ends: Mapping[str, tuple[float, float]] = {}
     decisions: Mapping[str, float] = {}
     counted: Mapping[str, int] = {}
+    undefined: Mapping[str, str] = {}
 
 
 def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
@@ -95,14 +98,14 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
     """
     for what, wrong in (*((name, LOWER) for name in FLOORS), *((name, HIGHER) for name in CEILINGS)):
         _hold_direction(what, getattr(gates, what), wrong, measured.better)
-    values, drops, own = measured.values, measured.drops, measured.own_drops
+    values, drops, own, known = measured.values, measured.drops, measured.own_drops, partial(_value, measured)
     verdicts = [
-        *(_least(f"floors.{m}", bound, _value(values, m, "floors")) for m, bound in gates.floors.items()),
-        *(_most(f"ceilings.{m}", bound, _value(values, m, "ceilings")) for m, bound in gates.ceilings.items()),
+        *(_least(f"floors.{m}", bound, known(values, m, "floors")) for m, bound in gates.floors.items()),
+        *(_most(f"ceilings.{m}", bound, known(values, m, "ceilings")) for m, bound in gates.ceilings.items()),
         *(_shown("shown_floors", m, bound, measured) for m, bound in gates.shown_floors.items()),
         *(_shown("shown_ceilings", m, bound, measured) for m, bound in gates.shown_ceilings.items()),
-        *(_most(f"max_drop.{m}", bound, _value(drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
-        *(_most(f"max_drop_own.{m}", bound, _value(own, m, "max_drop_own")) for m, bound in gates.max_drop_own.items()),
+        *(_most(f"max_drop.{m}", bound, known(drops, m, "max_drop")) for m, bound in gates.max_drop.items()),
+        *(_most(f"max_drop_own.{m}", bound, known(own, m, "max_drop_own")) for m, bound in gates.max_drop_own.items()),
         *(_in_worst("worst_floors", m, bound, measured, gates) for m, bound in gates.worst_floors.items()),
         *(_in_worst("worst_ceilings", m, bound, measured, gates) for m, bound in gates.worst_ceilings.items()),
         *(_decided(metric, margin, measured) for metric, margin in margins_of(gates).items()),
@@ -113,7 +116,7 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
         verdicts.append(_most("max_size_ratio", gates.max_size_ratio, measured.size_ratio))
     if gates.max_latency_ratio is not None:
         verdicts.append(_most("max_latency_ratio", gates.max_latency_ratio, measured.latency_ratio))
-    return tuple(verdicts)
+    return tuple(_explained(verdict, measured) for verdict in verdicts)
 
 
 def hold(verdicts: Mapping[str, Sequence[Verdict]]) -> None:
@@ -249,19 +252,30 @@ def _files(folder: Path) -> Iterable[Path]:
     return (path for path in folder.rglob("*") if path.is_file())
 
 
-def _value(values: Mapping[str, float], metric: str, gate: str) -> float:
-    if metric not in values:
-        raise ConfigError(
-            f"[gates] {gate}: the task has no metric {metric}",
-            code="config.card-metric-unknown",
-            remedy=f"use one of {', '.join(sorted(values))}",
-        )
-    return values[metric]
+def _value(measured: Measured, values: Mapping[str, float], metric: str, gate: str) -> float:
+    """NaN, which holds no bound, where the task has the metric and these samples do not determine it."""
+    if metric in values:
+        return values[metric]
+    if metric in measured.undefined:
+        return math.nan
+    raise ConfigError(
+        f"[gates] {gate}: the task has no metric {metric}",
+        code="config.card-metric-unknown",
+        remedy=f"use one of {', '.join(sorted({*measured.values, *measured.undefined}))}",
+    )
+
+
+def _explained(verdict: Verdict, measured: Measured) -> Verdict:
+    """Why a metric has no value, where that is why the gate does not hold."""
+    why = measured.undefined.get(verdict.gate.partition(".")[2], "")
+    if not why or verdict.says or not math.isnan(verdict.found):
+        return verdict
+    return msgspec.structs.replace(verdict, says=f"these samples do not determine it: {why}")
 
 
 def _shown(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
     """By the end of the interval: the value alone may be luck."""
-    _value(measured.values, metric, gate)
+    _value(measured, measured.values, metric, gate)
     floor = gate in FLOORS
     found = measured.ends.get(metric, (math.nan, math.nan))[0 if floor else 1]
     verdict = (_least if floor else _most)(f"{gate}.{metric}", bound, found)
@@ -270,8 +284,11 @@ def _shown(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
 
 def _decided(metric: str, margin: float, measured: Measured) -> Verdict:
     """What cannot be shown to be within the margin is not taken to be; and how many samples could show it."""
-    verdict = _most(f"decision.{metric}", margin, _value(measured.decisions, metric, "decision"))
+    _value(measured, {**measured.values, **measured.decisions}, metric, "decision")
+    verdict = _most(f"decision.{metric}", margin, measured.decisions.get(metric, math.nan))
     count, least = measured.counted.get(metric, 0), needed_to_show(margin)
+    if count and margin >= 1:
+        return msgspec.structs.replace(verdict, holds=False, says="a share falls by 1 at most, so this asks nothing")
     if math.isnan(verdict.found):
         few = f"of {count} samples of the rarer class: areas of {FEWEST_OF_AREA} at least can be told apart"
         return msgspec.structs.replace(verdict, says=few if count else "these samples give it no interval")
@@ -291,7 +308,8 @@ def _in_worst(gate: str, metric: str, bound: float, measured: Measured, gates: G
     """
     everywhere = {"all": measured.values, **measured.parts}
     found = {part: values[metric] for part, values in everywhere.items() if metric in values}
-    _value(measured.values if not found else {metric: 0.0}, metric, gate)
+    if not found:
+        return _shown_by_none(gate, metric, bound, measured)
     lowest = gate == "worst_floors"
     sign = 1.0 if lowest else -1.0
     few = {part: count for part in found if (count := measured.members.get(part, math.inf)) < gates.min_members}
@@ -307,6 +325,12 @@ def _in_worst(gate: str, metric: str, bound: float, measured: Measured, gates: G
         return verdict
     told = f"of {few[part]} samples, fewer than min_members, which is {gates.min_members}"
     return msgspec.structs.replace(verdict, holds=False, says=told)
+
+
+def _shown_by_none(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
+    """The worst of no part: the metric is the task's, and no samples determine it."""
+    verdict = _least if gate == "worst_floors" else _most
+    return verdict(f"{gate}.{metric}", bound, _value(measured, {}, metric, gate))
 
 
 def _hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mapping[str, str]) -> None:
