@@ -16,7 +16,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import metadata
 from types import MappingProxyType, ModuleType
@@ -40,6 +40,7 @@ from edgeai.api import (
     is_compatible,
 )
 from edgeai.hosting import PluginInfo, hosted_spec, laid_on
+from edgeai.hosting.facts import wrong_facts
 
 if TYPE_CHECKING:
     from edgeai.api import (
@@ -253,31 +254,12 @@ def _spec_complaints(spec: Any) -> list[str]:
                 complaints.append(f"{spec.name}.{item.name} is not a tuple of OptionSpec")
             elif len({option.name for option in value}) != len(value):
                 complaints.append(f"{spec.name}.{item.name} has a name twice")
-        if item.name in ("artifact_format", "precisions") and not value:
+        if item.name == "precisions" and not value:
             complaints.append(f"{spec.name}.{item.name} is empty")
-        complaints += [f"{spec.name}.{what}" for what in _wrong_fact(spec, item.name, value)]
+        complaints += [f"{spec.name}.{what}" for what in wrong_facts(spec, item.name, value)]
         if item.name == "unit" and value not in edgeai.api.UNITS:
             complaints.append(f"{spec.name}.unit {value!r} is not one of {', '.join(edgeai.api.UNITS)}")
     return complaints
-
-
-def _wrong_fact(spec: Any, name: str, value: Any) -> Iterator[str]:
-    """What of a spec is no more than said, and is wrong all the same: the build host would stumble over it later."""
-    if name == "rank" and type(value) is not int:
-        yield f"rank {value!r} is no whole number"
-    if name in ("libraries", "first_try") and not (
-        isinstance(value, tuple) and all(isinstance(word, str) and word for word in value)
-    ):
-        yield f"{name} is not a tuple of names"
-    elif name == "first_try" and (strangers := sorted(set(value) - set(spec.precisions))):
-        yield f"first_try has {', '.join(strangers)}, which is not among precisions"
-    if name == "files" and value is not None:
-        if not isinstance(value, edgeai.api.ModelFiles):
-            yield f"files is {type(value).__name__}, not ModelFiles"
-        elif bool(value.suffix) == bool(value.folder) or not value.called:
-            yield "files says not what it is called, or not either a suffix or what its folder holds"
-        elif value.suffix and not value.suffix.startswith("."):
-            yield f"files.suffix {value.suffix!r} does not begin with a full stop"
 
 
 # --- registry ---------------------------------------------------------------------------------

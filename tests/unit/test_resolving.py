@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from edgeai.api import ModelFiles, PluginConflict, PluginFault, PluginNotFound
+from edgeai.hosting.facts import RESERVED
 from edgeai.model import open_model
 from edgeai.plugins import Registry, find, load
 from edgeai.resolving import Installed, did_you_mean, words_for_backends
+from edgeai.selection import AUTO, FASTEST
 from edgeai.testing.distributions import write_fake_backend, write_fake_distribution
 
 Make = Callable[..., Path]
@@ -232,6 +234,15 @@ def test_bench_and_infer_take_a_foreign_engine_by_any_of_its_names_and_by_none(
         ("files=ModelFiles(called='an .acme file')", "not either a suffix or what its folder holds"),
         ("files=ModelFiles(called='it', suffix='.a', folder=('b',))", "not either a suffix or what its folder holds"),
         ("files=ModelFiles(called='it', suffix='acme')", "does not begin with a full stop"),
+        ("files=ModelFiles(called='it', suffix='.a', beside='.b')", "files.beside '.b' is not a tuple of suffixes"),
+        ("files=ModelFiles(called='it', folder='graph')", "files.folder 'graph' is not a tuple of names"),
+        ("files=ModelFiles(called='it', folder=('../labels.txt',))", "is not a tuple of names in that folder"),
+        (
+            "files=ModelFiles(called='it', suffix='.a', made_from={'.b': 'run {nothing}'})",
+            "made_from '.b' is no suffix",
+        ),
+        ("files=ModelFiles(called='it', suffix='.a', made_from={'b': 'run {name}'})", "made_from 'b' is no suffix"),
+        ("install=7", "install is int, not the words of a command"),
     ],
 )
 def test_a_backend_that_says_nonsense_of_itself_is_not_registered(site: Path, facts: str, why: str) -> None:
@@ -243,6 +254,26 @@ def test_a_backend_that_says_nonsense_of_itself_is_not_registered(site: Path, fa
     write_fake_distribution(site, name="acme-nonsense", module_source=source)
     with pytest.raises(PluginFault, match=why):
         load("acme-nonsense")
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED))
+def test_no_backend_is_called_as_a_profile_says_any(site: Path, name: str) -> None:
+    write_fake_backend(site, name=name)
+    with pytest.raises(PluginFault, match="what a profile says where it names no backend"):
+        load(name)
+    assert {AUTO, FASTEST} == RESERVED
+
+
+@pytest.mark.parametrize("artifact_format", ["", "../x y", "a/b", None])
+def test_a_format_is_a_word_that_a_manifest_may_have(site: Path, artifact_format: object) -> None:
+    source = (
+        "from edgeai.api import BackendSpec, hookimpl\nEDGEAI_API = (1, 3)\n\n@hookimpl\ndef edgeai_backends():\n"
+        f"    return (BackendSpec(name='a', artifact_format={artifact_format!r},"
+        " probe=tuple, open=print, engine=str),)\n"
+    )
+    write_fake_distribution(site, name="acme-format", module_source=source)
+    with pytest.raises(PluginFault, match="artifact_format"):
+        load("acme-format")
 
 
 def test_a_converter_tries_only_what_it_makes(site: Path) -> None:
