@@ -296,7 +296,7 @@ floors = { "sensitivity@specificity=0.9" = 0.0 }
 shown_floors = { "specificity@sensitivity=0.9" = 0.0 }
 shown_ceilings = { ece = 1.0, brier = 2.0 }
 [gates.decision]
-margins = { sensitivity = MARGIN, specificity = 1.0 }
+margins = { sensitivity = MARGIN, specificity = 0.99 }
 why = "The pictures are stripes, and nobody acts on what they are called."
 """
 SPLITS = {"train": range(14), "validation": range(14, 19), "test": range(19, 24)}
