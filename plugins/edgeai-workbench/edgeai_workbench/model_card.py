@@ -1,7 +1,7 @@
 """CycloneDX model cards: what the model and each artifact is for, and how good it was found to be.
 
 Figures are those of the evidence, with their intervals and splits: no judgement of ours is added. A model that nobody
-measured has a card without figures.
+measured has no card.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def data_ref(item: Data) -> str:
     return f"data:{item.name}"
 
 
-def model_cards(card: Card, artifacts: Iterable[str], evidence: Evidence | None) -> dict[str, dict[str, Any]]:
+def model_cards(card: Card, artifacts: Iterable[str], evidence: Evidence) -> dict[str, dict[str, Any]]:
     """Reference of a component -> its ``modelCard`` (CycloneDX 1.6)."""
     refs = {PARENT: model_ref(card), **{name: artifact_ref(name) for name in artifacts}}
     return {ref: _card(card, evidence, name) for name, ref in refs.items()}
 
 
-def _card(card: Card, evidence: Evidence | None, name: str) -> dict[str, Any]:
+def _card(card: Card, evidence: Evidence, name: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "modelParameters": {
             "task": card.task.name,
@@ -46,13 +46,12 @@ def _card(card: Card, evidence: Evidence | None, name: str) -> dict[str, Any]:
         },
         "considerations": {"useCases": [card.intended_use], "technicalLimitations": list(card.limits)},
     }
-    if evidence is not None:
-        metrics = [metric for trial in evidence.trials for metric in _metrics(trial, name)]
-        if metrics:
-            body["quantitativeAnalysis"] = {"performanceMetrics": metrics}
-            body["properties"] = [
-                {"name": f"edgeai:data:{trial.split}", "value": trial.data} for trial in evidence.trials if trial.data
-            ]
+    metrics = [metric for trial in evidence.trials for metric in _metrics(trial, name)]
+    if metrics:
+        body["quantitativeAnalysis"] = {"performanceMetrics": metrics}
+        body["properties"] = [
+            {"name": f"edgeai:data:{trial.split}", "value": trial.data} for trial in evidence.trials if trial.data
+        ]
     return body
 
 

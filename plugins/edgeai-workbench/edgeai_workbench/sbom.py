@@ -50,7 +50,9 @@ def sbom_of(card: Card, artifacts: Sequence[Artifact], evidence: Evidence | None
     bom.register_dependency(model, [*data, *trained])
     for component in [*made, *data, *parts.libraries()]:
         bom.components.add(component)
-    return _written(bom, model_cards(card, [artifact.id for artifact in artifacts], evidence))
+    # Without evidence there is none: what was packed before there was any keeps its bytes, and so its digest.
+    cards = model_cards(card, [artifact.id for artifact in artifacts], evidence) if evidence is not None else {}
+    return _written(bom, cards)
 
 
 def licence_text(card: Card, folder: Path) -> bytes | None:
