@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
@@ -176,12 +177,26 @@ def test_the_core_brings_no_engine_no_opencv_and_no_tensorflow() -> None:
     assert [item for item in project["dependencies"] if engines.search(item)] == []
 
 
+def _hold_names(words: Collection[str], allowed: Mapping[str, str]) -> None:
+    """In the core and the workbench these words are strings in the allowed files, and in each of them."""
+    named = {
+        str(path.relative_to(package.parent))
+        for package in (ROOT / "edgeai", ROOT / "plugins/edgeai-workbench/edgeai_workbench")
+        for path in SOURCES
+        if path.is_relative_to(package) and "testing" not in path.parts
+        for node in _nodes(path)
+        if isinstance(node, ast.Constant) and node.value in words
+    }
+    assert sorted(named - set(allowed)) == []
+    assert sorted(set(allowed) - named) == [], "these name none any more: take them off the list"
+
+
 TASKS_BY_NAME = {
     "edgeai_workbench/guessing.py": "a first try asks which of two kinds of answer a model gives",
     "edgeai_workbench/foreign_known.py": "the same, of a model that somebody else made",
     "edgeai_workbench/commands/build.py": "what a first try takes when nobody says",
     "edgeai_workbench/commands/pack.py": "the same",
-    "edgeai/config/tables.py": "an example in a description",
+    "edgeai/config/tables.py": "the default of plugins.allow: what a service may load where nobody says",
 }
 """Files of the core and of the workbench in which the name of a task may stand, and why."""
 
@@ -194,16 +209,7 @@ def test_no_host_names_a_task_or_a_figure() -> None:
     from edgeai_tasks.segment.figures import NAMES as of_masks
 
     words = {classify.name, segment.name, *of_classes, *of_masks} - {"accuracy", "precision"}  # words of other things
-    named = {
-        str(path.relative_to(package.parent))
-        for package in (ROOT / "edgeai", ROOT / "plugins/edgeai-workbench/edgeai_workbench")
-        for path in SOURCES
-        if path.is_relative_to(package) and "testing" not in path.parts
-        for node in _nodes(path)
-        if isinstance(node, ast.Constant) and node.value in words
-    }
-    assert sorted(named - set(TASKS_BY_NAME)) == []
-    assert sorted(set(TASKS_BY_NAME) - named) == [], "these name none any more: take them off the list"
+    _hold_names(words, TASKS_BY_NAME)
 
 
 ENGINES_BY_NAME = {
@@ -229,16 +235,7 @@ def test_no_host_names_an_engine_a_format_or_a_converter() -> None:
         words |= {files.suffix, *files.folder[:1], *files.made_from} - {"", ".xml"}
     words -= {library for spec in parents for library in spec.libraries}
     assert words >= {"tflite", "openvino", "gpu", "savedmodel", ".tflite", "saved_model.pb"}
-    named = {
-        str(path.relative_to(package.parent))
-        for package in (ROOT / "edgeai", ROOT / "plugins/edgeai-workbench/edgeai_workbench")
-        for path in SOURCES
-        if path.is_relative_to(package) and "testing" not in path.parts
-        for node in _nodes(path)
-        if isinstance(node, ast.Constant) and node.value in words
-    }
-    assert sorted(named - set(ENGINES_BY_NAME)) == []
-    assert sorted(set(ENGINES_BY_NAME) - named) == [], "these name none any more: take them off the list"
+    _hold_names(words, ENGINES_BY_NAME)
 
 
 def test_constraints_are_exact_pins_without_addresses() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,20 @@ import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
-from edgeai.api import EvaluationFailed
+from edgeai.api import EvaluationFailed, Figure
 from edgeai_tasks.classify import figures as cls
 from edgeai_tasks.classify.figures import Classified
 from edgeai_tasks.segment import figures as seg
-from edgeai_workbench.metrics import Design, Undefined, by_name, interval
+from edgeai_workbench.metrics import Design, Undefined, interval
 from edgeai_workbench.metrics.areas import Area, spread_of
 from edgeai_workbench.metrics.bootstrap import two_sided_p
 from edgeai_workbench.metrics.paired import mcnemar
 
 RNG = np.random.default_rng(7)
+
+
+def by_name(figures: Iterable[Figure]) -> dict[str, Figure]:
+    return {figure.name: figure for figure in figures}
 
 
 def _binary(n: int = 200, ties: int = 0) -> Classified:

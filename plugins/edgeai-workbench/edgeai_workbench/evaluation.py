@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from edgeai.api import Case, CrossTable, EvaluationFailed, Judged, Reliability
+from edgeai.api import HIGHER, LOWER, Case, CrossTable, EvaluationFailed, Judged, Reliability
 from edgeai_workbench.answers import Answers, agreement, answer, check_same
 from edgeai_workbench.metrics import Design, Figure, Gap, Undefined, difference_of, interval_of
 from edgeai_workbench.metrics.bootstrap import RESAMPLES
-from edgeai_workbench.metrics.figure import HIGHER, LOWER
 from edgeai_workbench.prepared import Prepared
 
 __all__ = [

@@ -7,13 +7,13 @@ from typing import TypeVar
 
 import msgspec
 
+from edgeai.api import HIGHER, LOWER
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Reliability, Trial
 from edgeai_workbench.comparison import reliability_of
 from edgeai_workbench.contenders import Contender
 from edgeai_workbench.dataset import digest
 from edgeai_workbench.evaluation import Comparison, Score, Scores
 from edgeai_workbench.evidence import machine
-from edgeai_workbench.metrics.figure import HIGHER, LOWER
 from edgeai_workbench.prepared import Prepared
 
 FOLDER = "folder"

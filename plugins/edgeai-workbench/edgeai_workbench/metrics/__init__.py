@@ -4,9 +4,10 @@ Point values come from scikit-learn and SciPy where they have the figure; over r
 for all of them at once, from how often each resample drew each sample (``Weights``).
 """
 
+from edgeai.api import Figure
+from edgeai.api import FigureUndefined as Undefined
 from edgeai_workbench.metrics.bootstrap import Design, Interval, Values, Weights, interval
 from edgeai_workbench.metrics.decided import decided_of
-from edgeai_workbench.metrics.figure import Figure, Undefined, by_name
 from edgeai_workbench.metrics.intervals import interval_of
 from edgeai_workbench.metrics.paired import Gap, difference_of
 
@@ -18,7 +19,6 @@ __all__ = [
     "Undefined",
     "Values",
     "Weights",
-    "by_name",
     "decided_of",
     "difference_of",
     "interval",

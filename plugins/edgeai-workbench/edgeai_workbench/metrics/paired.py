@@ -15,10 +15,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from edgeai.api import Figure
 from edgeai_workbench.extra import needed
 from edgeai_workbench.metrics.areas import Area, spread_of
 from edgeai_workbench.metrics.bootstrap import LEVEL, RESAMPLES, Design, interval, two_sided_p
-from edgeai_workbench.metrics.figure import Figure
 from edgeai_workbench.metrics.intervals import alike, parts_of, together
 from edgeai_workbench.metrics.shares import Share, quantile
 
