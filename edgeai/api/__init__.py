@@ -101,6 +101,17 @@ if TYPE_CHECKING:
         Values,
         Weights,
     )
+    from edgeai.api.levels import (
+        LEAST_LINEAR_WIDTH,
+        LevelCurve,
+        Levels,
+        is_exact_window,
+        is_usable_window,
+        lut_curve,
+        modality_curve,
+        ramp_curve,
+        window_curve,
+    )
     from edgeai.api.options import Options, OptionSpec
     from edgeai.api.reliability import Reliability, ReliabilityBin
     from edgeai.api.results import (
@@ -164,6 +175,7 @@ __all__ = [
     "IMAGER_PIXEL_SPACING",
     "IN_THE_PATIENT",
     "LAST_RANK",
+    "LEAST_LINEAR_WIDTH",
     "LOWER",
     "NOMINAL_SCANNED_PIXEL_SPACING",
     "PIXEL_SPACING",
@@ -227,6 +239,8 @@ __all__ = [
     "JobFailed",
     "Judge",
     "Judged",
+    "LevelCurve",
+    "Levels",
     "Lut",
     "Mark",
     "MaskTask",
@@ -294,11 +308,18 @@ __all__ = [
     "hookimpl",
     "hookspec",
     "is_compatible",
+    "is_exact_window",
+    "is_usable_window",
     "late",
+    "lut_curve",
+    "modality_curve",
+    "ramp_curve",
+    "window_curve",
 ]
 
 _WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports", "assessing")
-_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "specs", "building", "reliability", "drawing", "judging")
+_WITH_NUMPY = ("tensors", "imaging", "levels", "specs", "building", "reliability", "drawing", "judging")
+_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, *_WITH_NUMPY)
 
 
 def __getattr__(name: str) -> object:

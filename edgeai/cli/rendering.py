@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgeai.api.imaging import Frame, Grayscale, Lut
+from edgeai.api.imaging import Frame, Grayscale
+from edgeai.api.levels import LevelCurve, Levels, is_usable_window, lut_curve, modality_curve, ramp_curve, window_curve
 from edgeai.api.tensors import Array
 
 LEAST_SIDE, MOST_SIDE = 512, 1024
 """The longest side of a rendered image is brought into this range, in pixels."""
 _UNSQUARE = 0.01
-Grey = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Levels:
-    """Values after the Modality LUT, and the range that a display shows."""
-
-    values: Grey
-    low: float
-    high: float
 
 
 def render(frame: Frame) -> Image.Image:
@@ -53,66 +42,49 @@ def _size(frame: Frame) -> tuple[int, int]:
 
 
 def _with_modality_lut(frame: Frame) -> Array:
-    lut = frame.grayscale.modality_lut
-    if lut is None or not frame.stored_units or frame.pixels.ndim == 3:
-        return frame.pixels
-    return _looked_up(frame.pixels, lut)
+    """Where there is a table, what it has for each pixel: the means that follow are not of stored values."""
+    pixels = frame.pixels
+    if frame.grayscale.modality_lut is None or not frame.stored_units or pixels.ndim == 3:
+        return pixels
+    curve = modality_curve(frame.grayscale)
+    if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2 or not pixels.size:
+        return curve(pixels.astype(np.float64))
+    least, most = int(pixels.min()), int(pixels.max())
+    return curve(np.arange(least, most + 1, dtype=np.float64))[pixels.astype(np.intp) - least]
 
 
-def _reduced(pixels: Array, most: int) -> Grey:
+def _reduced(pixels: Array, most: int) -> Levels:
     """The mean of whole blocks, no smaller than ``most`` along the longer side; float64."""
     step = max(1, max(pixels.shape[:2]) // most)
     rows, columns = pixels.shape[0] // step * step, pixels.shape[1] // step * step
     if step == 1 or 0 in (rows, columns):
         return pixels.astype(np.float64)
     cut = pixels[:rows, :columns]
-    total: Grey = np.zeros((rows // step, columns // step, *pixels.shape[2:]))
+    total: Levels = np.zeros((rows // step, columns // step, *pixels.shape[2:]))
     for row in range(step):
         for column in range(step):
             total += cut[row::step, column::step]
-    mean: Grey = total / (step * step)
+    mean: Levels = total / (step * step)
     return mean
 
 
-def _displayed(values: Grey, grayscale: Grayscale) -> Grey:
+def _displayed(values: Levels, grayscale: Grayscale) -> Levels:
     """Grey levels of 0 to 1 (PS3.3 C.11.1 and C.11.2): VOI LUT or window of the file, else the range that it has."""
-    shown = values
-    if grayscale.modality_lut is None:
-        shown = values * grayscale.rescale_slope + grayscale.rescale_intercept
-    if grayscale.windows:
-        window = grayscale.windows[0]
-        return _windowed(shown, window.center, max(window.width, 1e-6), grayscale.voi_lut_function)
-    if grayscale.voi_luts:
-        lut = grayscale.voi_luts[0]
-        return _looked_up(np.rint(shown), lut) / float(2**lut.bits - 1)
-    levels = _percentiles(shown, values, grayscale)
-    return np.clip((levels.values - levels.low) / max(levels.high - levels.low, 1e-6), 0.0, 1.0)
+    shown = values if grayscale.modality_lut is not None else modality_curve(grayscale)(values)
+    windows = [window_curve(w, grayscale.voi_lut_function) for w in grayscale.windows[:1] if is_usable_window(w)]
+    curves = [*windows, *map(lut_curve, grayscale.voi_luts[:1])]
+    return (curves[0] if curves else _range_curve(shown, values, grayscale))(shown)
 
 
-def _windowed(values: Grey, center: float, width: float, function: str) -> Grey:
-    """PS3.3 C.11.2.1.2 and C.11.2.1.3."""
-    if function == "SIGMOID":
-        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * (values - center) / width, -60.0, 60.0)))
-    if function == "LINEAR_EXACT" or width < 1.0:  # narrower than LINEAR goes
-        return np.clip((values - center) / width + 0.5, 0.0, 1.0)
-    return np.clip((values - (center - 0.5)) / max(width - 1.0, 1e-6) + 0.5, 0.0, 1.0)
-
-
-def _percentiles(shown: Grey, stored: Grey, grayscale: Grayscale) -> _Levels:
+def _range_curve(shown: Levels, stored: Levels, grayscale: Grayscale) -> LevelCurve:
     kept = shown
     if grayscale.pixel_padding is not None:
         low, high = grayscale.pixel_padding
         inside = (stored < low) | (stored > high)
         kept = shown[inside] if inside.any() else shown
-    bounds = np.percentile(kept, (0.5, 99.5))
-    return _Levels(shown, float(bounds[0]), float(bounds[1]))
+    low, high = np.percentile(kept, (0.5, 99.5)).tolist()
+    return ramp_curve(low, high)
 
 
-def _looked_up(values: Array, lut: Lut) -> Grey:
-    index = np.clip(np.asarray(values, dtype=np.int64) - lut.first, 0, len(lut.data) - 1)
-    grey: Grey = np.asarray(lut.data, dtype=np.float64)[index]
-    return grey
-
-
-def _to_8_bit(levels: Grey) -> npt.NDArray[np.uint8]:
+def _to_8_bit(levels: Levels) -> npt.NDArray[np.uint8]:
     return np.rint(np.clip(np.nan_to_num(levels), 0.0, 1.0) * 255.0).astype(np.uint8)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from edgeai.api import TransformSpec, hookimpl
 
-EDGEAI_API = (1, 1)
+EDGEAI_API = (1, 3)
 
 
 @hookimpl

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from edgeai.api import Array, Frame, Grayscale, Lut, Transform, Window
+from edgeai.api import (
+    LEAST_LINEAR_WIDTH,
+    Array,
+    Frame,
+    Grayscale,
+    LevelCurve,
+    Levels,
+    Transform,
+    Window,
+    is_usable_window,
+    lut_curve,
+    modality_curve,
+    ramp_curve,
+    window_curve,
+)
 from edgeai_transforms.few_levels import is_whole, stored_range
 from edgeai_transforms.options import OptionReader, not_applicable
-
-Levels: TypeAlias = npt.NDArray[np.float64]
-Curve: TypeAlias = Callable[[Levels], Levels]
-"""An elementwise function of grey levels."""
 
 _OUTPUT: dict[str, tuple[float, str, int]] = {
     "unit": (1.0, "float32", 0),
@@ -28,7 +35,6 @@ _OUTPUT: dict[str, tuple[float, str, int]] = {
 """Name of an output range -> white level, dtype, bits stored (0: as they were)."""
 _NOTHING_SAID = Grayscale()
 _WORTH_COUNTING = 4096
-_LEAST_LINEAR = 1.0
 _MOST_IN_FLOAT32 = 2**24
 """Whole numbers that float32, in which OpenCV counts, holds exactly."""
 
@@ -49,7 +55,7 @@ class Modality:
             raise not_applicable("modality", frame, "colour has no Modality LUT")
         if not frame.stored_units:
             return frame
-        pixels = mapped(frame.pixels, modality_curve(frame.grayscale), "float32")
+        pixels = mapped(frame.pixels, _in_units(frame.grayscale), "float32")
         neutral = replace(
             frame.grayscale, rescale_slope=1.0, rescale_intercept=0.0, modality_lut=None, pixel_padding=None
         )
@@ -81,7 +87,7 @@ class WindowLevels:
         if low >= high:
             read.refuse("high", f"is {high:g}, not above low {low:g}")
         function = read.choice("function")
-        least = _LEAST_LINEAR if function == "LINEAR" else 1e-9
+        least = LEAST_LINEAR_WIDTH if function == "LINEAR" else 1e-9
         fixed = Window(center=read.number("center"), width=read.number("width", least)) if mode == "fixed" else None
         return cls(
             mode=mode,
@@ -100,7 +106,7 @@ class WindowLevels:
         if frame.samples != 1:
             raise not_applicable("window", frame, "a window is for grey frames", "put the step `grey` before it")
         white, dtype, bits = _OUTPUT[self.output]
-        in_units = modality_curve(frame.grayscale) if frame.stored_units else _identity
+        in_units = _in_units(frame.grayscale if frame.stored_units else _NOTHING_SAID)
         curve = self._curve(frame, in_units)
         # Times 1 is the same to the last bit.
         pixels = mapped(
@@ -116,30 +122,29 @@ class WindowLevels:
             grayscale=_NOTHING_SAID,
         )
 
-    def _curve(self, frame: Frame, in_units: Curve) -> Curve:
+    def _curve(self, frame: Frame, in_units: LevelCurve) -> LevelCurve:
         if self.fixed is not None:
             return window_curve(self.fixed, self.function)
         if self.mode == "percentile":
             return self._percentile_curve(frame, in_units)
         return self._voi_curve(frame) or self._instead(frame, in_units)
 
-    def _voi_curve(self, frame: Frame) -> Curve | None:
+    def _voi_curve(self, frame: Frame) -> LevelCurve | None:
         grey = frame.grayscale
         luts = [lut_curve(lut) for lut in grey.voi_luts[self.index : self.index + 1]]
-        windows = [
-            window_curve(w, grey.voi_lut_function) for w in grey.windows[self.index : self.index + 1] if _usable(w)
-        ]
+        stated = [window for window in grey.windows[self.index : self.index + 1] if is_usable_window(window)]
+        windows = [window_curve(window, grey.voi_lut_function) for window in stated]
         first, second = (luts, windows) if self.use == "lut" else (windows, luts)
         if not first and not second:
             grey.require("windows", "voi_luts")  # unusable is not missing, and on_missing does not answer for it
         return next(iter(first + second), None)
 
-    def _instead(self, frame: Frame, in_units: Curve) -> Curve:
+    def _instead(self, frame: Frame, in_units: LevelCurve) -> LevelCurve:
         if self.on_missing == "percentile":
             return self._percentile_curve(frame, in_units)
         if self.on_missing == "full_range" and frame.stored_units and is_whole(frame):
             ends = in_units(np.array(stored_range(frame), dtype=np.float64))
-            return ramp(float(ends.min()), float(ends.max()))
+            return ramp_curve(float(ends.min()), float(ends.max()))
         raise not_applicable(
             "window",
             frame,
@@ -147,7 +152,7 @@ class WindowLevels:
             "set on_missing to percentile or full_range, or use another mode",
         )
 
-    def _percentile_curve(self, frame: Frame, in_units: Curve) -> Curve:
+    def _percentile_curve(self, frame: Frame, in_units: LevelCurve) -> LevelCurve:
         pixels = frame.pixels
         if frame.stored_units:
             frame.grayscale.require("pixel_padding")
@@ -162,78 +167,19 @@ class WindowLevels:
             stored = np.array([pixels.min(), pixels.max()], dtype=np.float64)
         # In units after the Modality LUT; a negative slope turns the ends round.
         ends = in_units(stored).tolist()
-        return ramp(min(ends), max(ends))
+        return ramp_curve(min(ends), max(ends))
 
 
-def _identity(levels: Levels) -> Levels:
-    return levels
-
-
-def _usable(window: Window) -> bool:
-    return bool(np.isfinite((window.center, window.width)).all()) and window.width > 0
-
-
-def modality_curve(grey: Grayscale) -> Curve:
-    """The Modality LUT, or Rescale Slope and Intercept (PS3.3 C.11.1).
+def _in_units(grey: Grayscale) -> LevelCurve:
+    """The Modality LUT, or Rescale Slope and Intercept.
 
     Raises:
         DicomRejected: ``dicom.bad-value``, what the header states of them makes no sense.
     """
     grey.require("modality_lut")
-    lut = grey.modality_lut
-    if lut is not None:
-        table = lut.data.astype(np.float64)
-        return lambda x: _looked_up(x, lut.first, table)
-    grey.require("rescale_slope")
-    slope, intercept = grey.rescale_slope, grey.rescale_intercept
-    if (slope, intercept) == (1.0, 0.0):
-        return _identity
-    return lambda x: x * slope + intercept
-
-
-def lut_curve(lut: Lut) -> Curve:
-    """A VOI LUT (PS3.3 C.11.2.1.1) to 0..1; its output range is the LUT's bits."""
-    table = np.clip(lut.data.astype(np.float64) / (2.0**lut.bits - 1.0), 0.0, 1.0)
-    return lambda x: _looked_up(x, lut.first, table)
-
-
-def _looked_up(levels: Levels, first: int, table: Levels) -> Levels:
-    """The entries, and between two of them the straight line: means of few levels are fractions."""
-    return np.interp(levels.ravel() - first, np.arange(len(table)), table).reshape(levels.shape)
-
-
-def window_curve(window: Window, function: str) -> Curve:
-    """VOI LUT Function LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.2 and C.11.2.1.3) to 0..1.
-
-    LINEAR begins at a width of 1; below, where it would run backwards, the window is taken as LINEAR_EXACT.
-    """
-    center, width = window.center, window.width
-    if function == "SIGMOID":
-        return lambda x: 1.0 / (1.0 + np.exp(np.clip(-4.0 * (x - center) / width, -700.0, 700.0)))
-    if is_exact(window, function):
-        return ramp(center - width / 2, center + width / 2)
-    # LINEAR, which is also what an absent or unknown function means.
-    return ramp(center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
-
-
-def is_exact(window: Window, function: str) -> bool:
-    """Whether Window Center is the middle of the ramp; LINEAR has it half a unit below."""
-    return function == "LINEAR_EXACT" or (function == "LINEAR" and window.width < _LEAST_LINEAR)
-
-
-def ramp(low: float, high: float) -> Curve:
-    """Up to ``low`` 0, above ``high`` 1, straight between; a step where both are one."""
-    if low == high:
-        return lambda x: (x > low).astype(np.float64)
-    width = high - low
-
-    def between(x: Levels) -> Levels:
-        out = x - low
-        out /= width
-        np.maximum(out, 0.0, out=out)
-        return np.minimum(out, 1.0, out=out)
-
-    return between
+    if grey.modality_lut is None:
+        grey.require("rescale_slope")
+    return modality_curve(grey)
 
 
 def percentiles(pixels: Array, low: float, high: float) -> Levels:
@@ -282,7 +228,7 @@ def _word_counts(plane: Array, least: int) -> Array:
     return out
 
 
-def mapped(pixels: Array, curve: Curve, dtype: str) -> Array:
+def mapped(pixels: Array, curve: LevelCurve, dtype: str) -> Array:
     """``curve`` of every pixel as ``dtype``: through a table where there are more pixels than values."""
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and pixels.size:
         least, most = int(pixels.min()), int(pixels.max())
@@ -291,7 +237,7 @@ def mapped(pixels: Array, curve: Curve, dtype: str) -> Array:
     return _as(curve(pixels.astype(np.float64)), dtype)
 
 
-def _through_table(pixels: Array, curve: Curve, dtype: str, least: int, most: int) -> Array:
+def _through_table(pixels: Array, curve: LevelCurve, dtype: str, least: int, most: int) -> Array:
     bits = 8 * pixels.dtype.itemsize
     # Only the values that occur are computed, and no other is looked up; a signed one by its bits.
     values = np.arange(least, most + 1, dtype=np.float64)

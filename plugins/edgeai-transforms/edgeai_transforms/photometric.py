@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from edgeai.api import Array, Frame, Grayscale, Lut, Transform, Window
+from edgeai.api import Array, Frame, Grayscale, Lut, Transform, Window, is_exact_window
 from edgeai_transforms.few_levels import is_whole, stored_range, unrounded
-from edgeai_transforms.grey_levels import is_exact
 from edgeai_transforms.options import OptionReader, not_applicable
 
 
@@ -77,7 +76,7 @@ def mirrored_grayscale(grey: Grayscale, total: float) -> Grayscale:
 
 def _mirrored_window(window: Window, function: str, top: float) -> Window:
     # LINEAR takes its centre half a unit below Window Center (PS3.3 C.11.2.1.2.1), so the mirror image is off by one.
-    shift = 0.0 if function == "SIGMOID" or is_exact(window, function) else 1.0
+    shift = 0.0 if function == "SIGMOID" or is_exact_window(window, function) else 1.0
     return Window(center=top - window.center + shift, width=window.width)
 
 
