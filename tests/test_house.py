@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
@@ -96,6 +97,29 @@ def test_names_that_say_nothing_are_not_used() -> None:
         if isinstance(node, ast.ClassDef) and vague.search(node.name)
     ]
     assert found == []
+
+
+VAGUE_MODULES = frozenset({"common", "extra", "first", "helpers", "metrics", "misc", "seen", "utils"})
+
+
+def test_modules_say_what_they_hold() -> None:
+    """Metrics are what Prometheus scrapes, and nothing else; what judges a model are figures."""
+    vague = {str(path.relative_to(ROOT)) for path in SOURCES if VAGUE_MODULES & {path.stem, path.parent.name}}
+    assert vague == {"edgeai/metrics.py"}
+
+
+def test_mutants_are_made_of_modules_that_are_there() -> None:
+    spec = importlib.util.spec_from_file_location("targets", ROOT / "tests/mutants/targets.py")
+    assert spec
+    assert spec.loader
+    targets = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = targets  # a dataclass looks its module up
+    try:
+        spec.loader.exec_module(targets)
+    finally:
+        del sys.modules[spec.name]
+    named = [path for target in targets.TARGETS.values() for path in (*target.modules, *target.tests)]
+    assert [path for path in named if not (ROOT / path).is_file()] == []
 
 
 MUTE = frozenset({"found", "said"})

@@ -79,7 +79,7 @@ if TYPE_CHECKING:
         UltrasoundRegion,
         Window,
     )
-    from edgeai.api.imports import late
+    from edgeai.api.imports import build_library, late
     from edgeai.api.instances import InstanceRef
     from edgeai.api.judging import (
         HIGHER,
@@ -304,6 +304,7 @@ __all__ = [
     "Values",
     "Weights",
     "Window",
+    "build_library",
     "check_tensors",
     "hookimpl",
     "hookspec",

@@ -1,4 +1,4 @@
-"""Callables by where they stand: a plugin that names them so registers without importing its engine."""
+"""Imports that wait: of a plugin's own engine until it is called, of libraries that a cart does not have."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from edgeai.api.errors import ConversionFailed
+from edgeai.api.errors import ConfigError, ConversionFailed
 
 
 def late(place: str, *, extra: str = "") -> Callable[..., Any]:
@@ -35,3 +35,23 @@ def late(place: str, *, extra: str = "") -> Callable[..., Any]:
         return function(*arguments)
 
     return call
+
+
+def build_library(module: str, *, brought_by: str) -> Any:
+    """Import ``module``, a library of the build host: training, judging and reports need it, and no cart has it.
+
+    Args:
+        module: dotted name.
+        brought_by: what to install where it is missing, such as ``acme-tasks[build]``.
+
+    Raises:
+        ConfigError: ``build.extra-missing``.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{module.partition('.')[0]} is not installed; what needs it belongs to a build host: {error}",
+            code="build.extra-missing",
+            remedy=f"pip install '{brought_by}'",
+        ) from error

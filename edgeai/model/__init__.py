@@ -13,14 +13,14 @@ from edgeai.model.loading import Loader, Offers, wishes_of
 from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
 from edgeai.model.results import result_id
 from edgeai.model.running import Model
-from edgeai.model.steps import Breadcrumb, Step, no_breadcrumb
+from edgeai.model.steps import Breadcrumb, RiskyStep, no_breadcrumb
 from edgeai.plugins import Registry
 from edgeai.selection import FASTEST
 
 if TYPE_CHECKING:
     from edgeai.bundle.trust import TrustPolicy
 
-__all__ = ["Breadcrumb", "GoldenAnswer", "Model", "Step", "open_model", "result_id"]
+__all__ = ["Breadcrumb", "GoldenAnswer", "Model", "RiskyStep", "open_model", "result_id"]
 
 
 def open_model(

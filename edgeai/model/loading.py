@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from edgeai.api.errors import ConfigError, EdgeaiError, PluginError, PluginNotFound
 from edgeai.api.specs import LAST_RANK, BackendSpec
 from edgeai.hosting import PluginInfo
-from edgeai.model.steps import Breadcrumb, Step
+from edgeai.model.steps import Breadcrumb, RiskyStep
 from edgeai.plugins import Plugin, Registry, load_from
 from edgeai.resolving import Installed, rank_of
 from edgeai.selection import AUTO, FASTEST, Offer, Wish
@@ -21,7 +21,7 @@ class Loader:
         self.installed = Installed(self._load)
 
     def _load(self, info: PluginInfo) -> Plugin:
-        with self._breadcrumb(Step("load", info)):
+        with self._breadcrumb(RiskyStep("load", info)):
             return load_from(info)
 
     def registry(self, names: Iterable[str]) -> Registry:
@@ -125,7 +125,7 @@ class Offers:
         if spec.artifact_format not in self._formats:
             fits = spec.artifact_format
             return Offer(backend=backend, artifact_format=fits, devices=("any",), engine="any", rank=spec.rank)
-        with self._breadcrumb(Step("probe", info)):
+        with self._breadcrumb(RiskyStep("probe", info)):
             return _probed(spec)
 
     def _find(self, backend: str) -> tuple[BackendSpec, PluginInfo]:

@@ -18,7 +18,7 @@ from edgeai.hosting import PluginInfo
 from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
 from edgeai.model.progress import NotApplicable
-from edgeai.model.steps import Breadcrumb, Step
+from edgeai.model.steps import Breadcrumb, RiskyStep
 from edgeai.model.threads import SingleFrames
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
@@ -145,7 +145,7 @@ class Opening:
         taken = choice.taken
         spec, info = self._offers.spec(taken.backend)
         try:
-            with self._breadcrumb(Step("open", info)):
+            with self._breadcrumb(RiskyStep("open", info)):
                 session = self._session(spec, taken, info)
         except ConfigError:
             raise  # a mistake in the settings is the integrator's to mend, not to be passed over
@@ -172,7 +172,7 @@ class Opening:
             return spec.open(request)
 
         def again(threads: int) -> Session:
-            with self._breadcrumb(Step("open", info)):
+            with self._breadcrumb(RiskyStep("open", info)):
                 verify_again(self._bundle)
                 return spec.open(replace(request, threads=threads))
 

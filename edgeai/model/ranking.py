@@ -12,7 +12,7 @@ from edgeai.bundle.reader import Bundle
 from edgeai.model.fastest import try_all
 from edgeai.model.loading import Loader
 from edgeai.model.opening import EngineUse
-from edgeai.model.steps import Breadcrumb, Step
+from edgeai.model.steps import Breadcrumb, RiskyStep
 from edgeai.plugins import Registry, Spec
 from edgeai.selection import FASTEST, Wish
 
@@ -58,7 +58,7 @@ def fastest_first(
         others = [item for item in loader.installed.every("backend") if _opens(item[0], formats)]
         providers = {spec.name: info.name for spec, info in others} | providers
     tried = sorted((name, plugin) for name, plugin in providers.items() if name not in excluded)
-    with breadcrumb(Step("measure")):
+    with breadcrumb(RiskyStep("measure")):
         ranked = try_all(bundle, tried, keep=keep, threads=use.threads, device=device, settings=use.settings).best()
     measured = {(trial.backend, trial.device, trial.artifact): trial.threads for trial in ranked}
     barred = tuple(Wish(backend=name) for name in sorted(providers.keys() & excluded.keys()))

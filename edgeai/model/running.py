@@ -26,7 +26,7 @@ from edgeai.model.opening import OpenEngine
 from edgeai.model.prepared import Prepared, unreadable
 from edgeai.model.progress import Run
 from edgeai.model.results import Identity, Stopwatch, ref_of
-from edgeai.model.steps import Breadcrumb, RunStep, Step
+from edgeai.model.steps import Breadcrumb, RiskyStep, RunStep
 from edgeai.model.streams import answers, decoders, ended, miscounted
 from edgeai.model.threads import SingleFrames
 from edgeai.pipeline import Pipeline
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 _DEPTH: Final = 8
 """Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
-_DECODE: Final = Step("decode")
-_INTERPRET: Final = Step("interpret")
+_DECODE: Final = RiskyStep("decode")
+_INTERPRET: Final = RiskyStep("interpret")
 
 
 class Model:
@@ -63,7 +63,7 @@ class Model:
         self.failed_step: RunStep | None = None
         self.is_stream_proven = False
         self._session: Session = opened.session
-        self._run_step = Step("run", opened.provider)
+        self._run_step = RiskyStep("run", opened.provider)
         self._pipeline = pipeline
         self._task = task
         self._breadcrumb = breadcrumb

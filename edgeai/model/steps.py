@@ -12,7 +12,7 @@ RunStep: TypeAlias = Literal["header", "decode", "transform", "run", "interpret"
 """Where a run can fail. Only ``run`` is the engine's own; what its feed raises while it pulls frames is not."""
 
 
-class Step(str):
+class RiskyStep(str):
     """``load``, ``probe``, ``open``, ``decode`` (and transform), ``run`` or ``interpret`` (and summarise).
 
     With the plugin it is laid on, where there is one.
@@ -23,7 +23,7 @@ class Step(str):
     plugin: str | None
     version: str | None
 
-    def __new__(cls, name: str, info: PluginInfo | None = None) -> Step:
+    def __new__(cls, name: str, info: PluginInfo | None = None) -> RiskyStep:
         """A step by name, laid on a plugin if one is given."""
         step = super().__new__(cls, name)
         step.plugin = info.name if info else None
@@ -31,11 +31,11 @@ class Step(str):
         return step
 
 
-Breadcrumb: TypeAlias = Callable[[Step], AbstractContextManager[None]]
+Breadcrumb: TypeAlias = Callable[[RiskyStep], AbstractContextManager[None]]
 """Entered before a step and left after it, on the thread that does it. When the frames of one instance are worked on
 ahead of the engine, ``decode`` runs beside ``run``, and ``interpret`` lies inside it: the innermost is under way."""
 
 
-def no_breadcrumb(step: Step) -> AbstractContextManager[None]:
+def no_breadcrumb(step: RiskyStep) -> AbstractContextManager[None]:
     """Leave none."""
     return nullcontext()

@@ -12,7 +12,7 @@ from edgeai.api.version import API_VERSION
 from edgeai.bundle.reader import Bundle
 from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.hosting import PluginInfo
-from edgeai.model import Breadcrumb, Model, Step, open_model
+from edgeai.model import Breadcrumb, Model, RiskyStep, open_model
 from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO, FASTEST, NO_CANDIDATE
 from edgeai.spool import Quarantine, Station
@@ -34,7 +34,7 @@ class Noter:
     """
 
     def __init__(self, station: Station, deployment: Deployment) -> None:
-        self.last_run: Step | None = None
+        self.last_run: RiskyStep | None = None
         self._station = station
         self._open_deadline_s = deployment.open_deadline_s
 
@@ -42,7 +42,7 @@ class Noter:
         """The same for one of several jobs that are under way: each step says whose it is."""
         return lambda step: self(step, job_id)
 
-    def __call__(self, step: Step, job_id: int | None = None) -> AbstractContextManager[None]:
+    def __call__(self, step: RiskyStep, job_id: int | None = None) -> AbstractContextManager[None]:
         """Note the step until the context ends."""
         if step == "run":
             self.last_run = step
@@ -209,7 +209,7 @@ class _Allowed:
         if held and held.step == "load":
             self.excluded.update(dict.fromkeys(_provided(info), why))
             raise PluginQuarantined(why, remedy=_LIFT)
-        with self._note(Step("load", info)):
+        with self._note(RiskyStep("load", info)):
             plugin = load_from(info)
         if held:
             self.excluded.update({spec.name: why for spec in plugin.backends})

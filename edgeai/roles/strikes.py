@@ -11,7 +11,7 @@ from typing import Final
 
 from edgeai.api.results import Result
 from edgeai.logs import Log
-from edgeai.model import Model, Step
+from edgeai.model import Model, RiskyStep
 from edgeai.spool import Job, Quarantine, Spool
 
 LOOK_EVERY_S: Final = 5.0
@@ -56,7 +56,7 @@ class Strikes:
         present = {(held.plugin, held.version) for held in self._spool.quarantined(self._deployment)}
         return any((held.plugin, held.version) not in present for held in self._quarantined)
 
-    def judge(self, job: Job, model: Model, result: Result, engine: Step | None) -> bool:
+    def judge(self, job: Job, model: Model, result: Result, engine: RiskyStep | None) -> bool:
         """Lay a failed run on the engine if it failed at the engine's own step; whether that was once too often.
 
         Args:

@@ -44,7 +44,7 @@ TARGETS: dict[str, Target] = {
         _unit("mqtt_connection", "mqtt_answers", "mqtt_reasons", "mqtt_twins", "mqtt"),
     ),
     "spool": Target(
-        _spool("admission", "again", "holding", "intake", "ledger", "metrics", "rows", "trials", "upkeep", "work"),
+        _spool("admission", "again", "counters", "holding", "intake", "ledger", "rows", "trials", "upkeep", "work"),
         _unit(
             *("spool_bounds", "spool", "spool_ledger", "spool_endings", "spool_blame", "spool_trials", "spool_station"),
             *("spool_wal", "spool_poison"),

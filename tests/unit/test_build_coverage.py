@@ -17,9 +17,9 @@ import pytest
 from scipy import stats
 
 from edgeai_tasks.classify.figures import Classified, auc_roc_over
-from edgeai_workbench.metrics import Design, Figure, difference_of, interval, interval_of
-from edgeai_workbench.metrics.areas import Area
-from edgeai_workbench.metrics.shares import Share
+from edgeai_workbench.statistics import Design, Figure, difference_of, interval, interval_of
+from edgeai_workbench.statistics.areas import Area
+from edgeai_workbench.statistics.shares import Share
 
 pytestmark = pytest.mark.slow
 

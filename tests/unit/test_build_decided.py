@@ -11,10 +11,10 @@ import pytest
 from scipy import stats
 
 from edgeai.api import Area
-from edgeai_workbench.metrics import Design, Figure, decided_of, difference_of
-from edgeai_workbench.metrics.decided import needed_to_show, tango
-from edgeai_workbench.metrics.paired import Discordant
-from edgeai_workbench.metrics.shares import Share
+from edgeai_workbench.statistics import Design, Figure, decided_of, difference_of
+from edgeai_workbench.statistics.decided import needed_to_show, tango
+from edgeai_workbench.statistics.paired import Discordant
+from edgeai_workbench.statistics.shares import Share
 
 Z = float(stats.norm.ppf(0.975))
 DRAWS = 4000

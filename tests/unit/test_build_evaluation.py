@@ -37,8 +37,8 @@ from edgeai_workbench.answers import Answers, agreement, answer
 from edgeai_workbench.cells import TablePicture
 from edgeai_workbench.dataset import Sample
 from edgeai_workbench.evaluation import compare, drop, score
-from edgeai_workbench.metrics import Undefined
 from edgeai_workbench.prepared import Prepared
+from edgeai_workbench.statistics import Undefined
 
 LABELS = ("ap", "pa")
 BINARY = TaskUse(name="classify", options={"mode": "binary", "labels": list(LABELS), "activation": "none"})

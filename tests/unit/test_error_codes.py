@@ -286,7 +286,7 @@ def test_a_demo_without_its_files_or_its_model(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_build_host_without_the_extra() -> None:
-    from edgeai_workbench.extra import needed
+    from edgeai_workbench.libraries import needed
 
     assert code_of(lambda: needed("no_such_library.part"), ConfigError) == "build.extra-missing"
 

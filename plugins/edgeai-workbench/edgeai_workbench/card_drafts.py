@@ -18,9 +18,9 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_workbench.card import CARD_NAME
 from edgeai_workbench.dataset import Sample
-from edgeai_workbench.extra import needed
 from edgeai_workbench.golden import Golden
 from edgeai_workbench.guessing import Refusal, tensor_of
+from edgeai_workbench.libraries import needed
 
 CASES: Final = 4
 """So many golden cases, where nobody brings any."""

@@ -21,9 +21,9 @@ from edgeai_workbench.card import CARD_NAME, Card, file_digest
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.chosen import CHOICE, Chosen, hold_choice, stale_choice, wanted_of
 from edgeai_workbench.dataset import digest
-from edgeai_workbench.extra import needed
 from edgeai_workbench.folds import check_strata, gathered, named_strata
 from edgeai_workbench.judges import judge_of
+from edgeai_workbench.libraries import needed
 from edgeai_workbench.prepared import Prepared
 from edgeai_workbench.workshop import Workshop, open_workshop
 

@@ -31,8 +31,8 @@ from edgeai_workbench.evaluation import Answers, Score, Scores, agreement, drop,
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import Measured, Verdict, digest_of_folder, judge, margins_of, metrics_of
 from edgeai_workbench.load import watching
-from edgeai_workbench.metrics import Gap, decided_of, difference_of
 from edgeai_workbench.pack import Made
+from edgeai_workbench.statistics import Gap, decided_of, difference_of
 from edgeai_workbench.variants import ModelFile, step_of
 from edgeai_workbench.workshop import Workshop
 

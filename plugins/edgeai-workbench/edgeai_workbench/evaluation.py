@@ -14,9 +14,9 @@ import numpy as np
 
 from edgeai.api import HIGHER, LOWER, Case, CrossTable, EvaluationFailed, Judged, Reliability
 from edgeai_workbench.answers import Answers, agreement, answer, check_same
-from edgeai_workbench.metrics import Design, Figure, Gap, Undefined, difference_of, interval_of
-from edgeai_workbench.metrics.bootstrap import RESAMPLES
 from edgeai_workbench.prepared import Prepared
+from edgeai_workbench.statistics import Design, Figure, Gap, Undefined, difference_of, interval_of
+from edgeai_workbench.statistics.bootstrap import RESAMPLES
 
 __all__ = [
     "Answers",

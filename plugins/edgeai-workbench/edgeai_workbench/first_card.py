@@ -18,10 +18,10 @@ from edgeai.resolving import Installed, rank_of
 from edgeai_workbench.card import CARD_NAME, file_digest
 from edgeai_workbench.card_drafts import Draft, answered, as_the_model_sees, name_of, refuse_changed, signed
 from edgeai_workbench.convert import loaded
-from edgeai_workbench.extra import needed
 from edgeai_workbench.first_checks import PICTURES, Plan, Wish, planned, refused
 from edgeai_workbench.golden import Golden, write_golden
 from edgeai_workbench.guessing import Guess, guess_from, options_of
+from edgeai_workbench.libraries import needed
 
 _HEAD = """# Written for a first try: check the transforms, the task and the labels.
 # Reference: docs/reference/card.md.

@@ -17,7 +17,7 @@ import msgspec
 from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
 from edgeai_workbench.card import Card
 from edgeai_workbench.gate_keys import Gates
-from edgeai_workbench.metrics.decided import FEWEST_OF_AREA, needed_to_show
+from edgeai_workbench.statistics.decided import FEWEST_OF_AREA, needed_to_show
 
 FLOORS: Final = ("floors", "shown_floors", "worst_floors")
 CEILINGS: Final = ("ceilings", "shown_ceilings", "worst_ceilings")

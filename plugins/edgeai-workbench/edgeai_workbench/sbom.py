@@ -18,7 +18,7 @@ from typing import Any
 from edgeai.bundle.evidence import Evidence
 from edgeai_workbench.card import Card, Data
 from edgeai_workbench.convert import Artifact
-from edgeai_workbench.extra import needed
+from edgeai_workbench.libraries import needed
 from edgeai_workbench.model_card import artifact_ref, data_ref, model_cards, model_ref
 from edgeai_workbench.tools import UNKNOWN, Tool
 

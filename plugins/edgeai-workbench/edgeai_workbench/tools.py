@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edgeai_workbench.extra import needed
+from edgeai_workbench.libraries import needed
 
 UNKNOWN = "unknown"
 _MAX_LICENCE = 100

@@ -27,10 +27,10 @@ from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.choosing import Chooser
 from edgeai_workbench.chosen import wanted_of
 from edgeai_workbench.dataset import digest, read_splits
-from edgeai_workbench.extra import needed
 from edgeai_workbench.folds import OUT_OF_FOLD
 from edgeai_workbench.golden import Golden, read_golden
 from edgeai_workbench.judges import judge_by_plugins
+from edgeai_workbench.libraries import needed
 from edgeai_workbench.repetition import Recorded, processor, repetition
 from edgeai_workbench.resumption import STATE, begin_state
 

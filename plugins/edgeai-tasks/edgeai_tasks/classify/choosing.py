@@ -16,7 +16,7 @@ import numpy as np
 from edgeai.api import ConfigError, DataRejected, Flags, Reals
 from edgeai_tasks.classify.options import ClassifyOptions
 from edgeai_tasks.classify.probabilities import logits_of
-from edgeai_tasks.extra import needed
+from edgeai_tasks.libraries import needed
 
 FEWEST: Final = 10
 """Samples of either kind without which nothing is chosen."""

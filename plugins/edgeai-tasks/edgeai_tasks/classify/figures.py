@@ -27,7 +27,7 @@ from edgeai.api import (
     Values,
     Weights,
 )
-from edgeai_tasks.extra import finite, needed
+from edgeai_tasks.libraries import needed
 
 MODES = ("binary", "multi-class", "multi-label")
 CALIBRATION_BINS = 15
@@ -52,7 +52,12 @@ class Classified:
     stated: Flags
 
     def __post_init__(self) -> None:
-        finite("classification", self.probabilities)
+        if not np.isfinite(np.asarray(self.probabilities, dtype=np.float64)).all():
+            raise EvaluationFailed(
+                "classification: a value is not finite",
+                code="evaluate.not-finite",
+                remedy="see which sample the model answers with NaN or infinity",
+            )
         shapes = {self.truth.shape, self.probabilities.shape, self.stated.shape}
         if len(shapes) != 1 or self.truth.ndim != 2 or not self.truth.size:
             raise EvaluationFailed(f"truth and answers do not fit: shapes {shapes}", code="evaluate.shapes")

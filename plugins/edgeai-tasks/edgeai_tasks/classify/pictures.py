@@ -9,7 +9,7 @@ import numpy as np
 
 from edgeai.api import Case, CrossTable, Curve, Drawing, Grid, Panel, Plane
 from edgeai_tasks.classify.figures import Classified
-from edgeai_tasks.extra import needed
+from edgeai_tasks.libraries import needed
 
 _BINS = 10
 _WORST = 6

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from edgeai.api import EvaluationFailed
 from edgeai.api import Flags as Mask
-from edgeai_tasks.extra import needed
+from edgeai_tasks.libraries import needed
 
 OVERLAPS = ("dice", "iou")
 DISTANCES = ("hd95", "surface_distance")

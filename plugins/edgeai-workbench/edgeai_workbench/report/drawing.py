@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from edgeai.api import Curve, Drawing, Grid, Outline, Panel, Plane, Polyline
-from edgeai_workbench.extra import needed
+from edgeai_workbench.libraries import needed
 from edgeai_workbench.report import Picture
 
 _HALF_PAGE = 7.0

@@ -11,8 +11,8 @@ import numpy as np
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Trial
 from edgeai_workbench.card import PARENT
 from edgeai_workbench.comparison import Compared
-from edgeai_workbench.extra import needed
 from edgeai_workbench.fronts import SIZE, TIME, costs, goodness, pareto
+from edgeai_workbench.libraries import needed
 from edgeai_workbench.report import Picture
 from edgeai_workbench.report.drawing import drawn, drawn_of
 from edgeai_workbench.report.words import listed

@@ -25,9 +25,9 @@ from edgeai.api import (
 from edgeai.owners import owner_of
 from edgeai.pipeline import Pipeline
 from edgeai_workbench.dataset import Sample
-from edgeai_workbench.metrics import Design
 from edgeai_workbench.prepared import case_of
 from edgeai_workbench.robustness.frames import Distorted
+from edgeai_workbench.statistics import Design
 
 Change = Callable[[Frame, str], Distorted]
 """(source frame, name of the sample) -> what arrives in its place."""

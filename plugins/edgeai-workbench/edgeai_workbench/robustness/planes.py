@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from edgeai.api import Array
-from edgeai_workbench.extra import needed
+from edgeai_workbench.libraries import needed
 
 Affine: TypeAlias = tuple[float, float, float, float, float, float]
 Spoilt: TypeAlias = tuple[Array, Affine | None]

@@ -14,14 +14,14 @@ from typing import Final
 import numpy as np
 
 from edgeai.api import Array, Frame
-from edgeai_workbench.extra import needed
-from edgeai_workbench.metrics import Design, Figure, interval
-from edgeai_workbench.metrics.bootstrap import LEVEL
+from edgeai_workbench.libraries import needed
 from edgeai_workbench.robustness.asking import Asked, Asker, ask
 from edgeai_workbench.robustness.frames import Distorted, done, random_of
 from edgeai_workbench.robustness.planes import Affine, blurred, noisy, resized, to_extent, turned
 from edgeai_workbench.robustness.results import Part, ShiftedModel
 from edgeai_workbench.robustness.table import end, figure_of, main_of
+from edgeai_workbench.statistics import Design, Figure, interval
+from edgeai_workbench.statistics.bootstrap import LEVEL
 
 DRAWN: Final = 200
 """Resamples of each hospital's images."""

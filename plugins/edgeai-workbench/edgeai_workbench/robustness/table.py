@@ -10,10 +10,10 @@ import numpy as np
 
 from edgeai import api
 from edgeai.api import Assessed, Figure, FigureUndefined
-from edgeai_workbench.metrics import Design, difference_of, interval_of
 from edgeai_workbench.robustness.asking import REFUSED, Asked, Asker, Replies, design_of
 from edgeai_workbench.robustness.kinds import KINDS, PLAIN
 from edgeai_workbench.robustness.results import Part, Row
+from edgeai_workbench.statistics import Design, difference_of, interval_of
 
 _NO_TRUTH = "nobody says what is true of the samples"
 _NOT_ASSESSED = "the task's judge does not say which single answers are right (Judge.assessed)"

@@ -16,10 +16,10 @@ from edgeai.api import EvaluationFailed, Figure
 from edgeai_tasks.classify import figures as cls
 from edgeai_tasks.classify.figures import Classified
 from edgeai_tasks.segment import figures as seg
-from edgeai_workbench.metrics import Design, Undefined, interval
-from edgeai_workbench.metrics.areas import Area, spread_of
-from edgeai_workbench.metrics.bootstrap import two_sided_p
-from edgeai_workbench.metrics.paired import mcnemar
+from edgeai_workbench.statistics import Design, Undefined, interval
+from edgeai_workbench.statistics.areas import Area, spread_of
+from edgeai_workbench.statistics.bootstrap import two_sided_p
+from edgeai_workbench.statistics.paired import mcnemar
 
 RNG = np.random.default_rng(7)
 

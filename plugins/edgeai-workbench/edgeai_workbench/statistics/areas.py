@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai import api
-from edgeai_workbench.extra import needed
-from edgeai_workbench.metrics.bootstrap import Design
-from edgeai_workbench.metrics.shares import quantile
+from edgeai_workbench.libraries import needed
+from edgeai_workbench.statistics.bootstrap import Design
+from edgeai_workbench.statistics.shares import quantile
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 Flags: TypeAlias = npt.NDArray[np.bool_]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai import api
-from edgeai_workbench.extra import needed
-from edgeai_workbench.metrics.bootstrap import Design
+from edgeai_workbench.libraries import needed
+from edgeai_workbench.statistics.bootstrap import Design
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 _DOUBT = 0.5

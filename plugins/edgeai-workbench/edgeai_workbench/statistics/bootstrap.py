@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import EvaluationFailed
-from edgeai_workbench.extra import needed
+from edgeai_workbench.libraries import needed
 
 Weights: TypeAlias = npt.NDArray[np.float64]
 """(resamples, n): how often each resample drew each sample."""

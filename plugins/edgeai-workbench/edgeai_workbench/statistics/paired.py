@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import Figure
-from edgeai_workbench.extra import needed
-from edgeai_workbench.metrics.areas import Area, spread_of
-from edgeai_workbench.metrics.bootstrap import LEVEL, RESAMPLES, Design, interval, two_sided_p
-from edgeai_workbench.metrics.intervals import alike, parts_of, together
-from edgeai_workbench.metrics.shares import Share, quantile
+from edgeai_workbench.libraries import needed
+from edgeai_workbench.statistics.areas import Area, spread_of
+from edgeai_workbench.statistics.bootstrap import LEVEL, RESAMPLES, Design, interval, two_sided_p
+from edgeai_workbench.statistics.intervals import alike, parts_of, together
+from edgeai_workbench.statistics.shares import Share, quantile
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 _PRIOR = 10.0

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import Figure
-from edgeai_workbench.extra import needed
-from edgeai_workbench.metrics.areas import Area
-from edgeai_workbench.metrics.bootstrap import LEVEL, RESAMPLES, Design
-from edgeai_workbench.metrics.intervals import alike, parts_of, together
-from edgeai_workbench.metrics.paired import Discordant, Gap, difference_of, mcnemar
-from edgeai_workbench.metrics.shares import Share, quantile
+from edgeai_workbench.libraries import needed
+from edgeai_workbench.statistics.areas import Area
+from edgeai_workbench.statistics.bootstrap import LEVEL, RESAMPLES, Design
+from edgeai_workbench.statistics.intervals import alike, parts_of, together
+from edgeai_workbench.statistics.paired import Discordant, Gap, difference_of, mcnemar
+from edgeai_workbench.statistics.shares import Share, quantile
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 _EXACT = 1e-12

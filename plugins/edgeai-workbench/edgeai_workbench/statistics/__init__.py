@@ -6,10 +6,10 @@ for all of them at once, from how often each resample drew each sample (``Weight
 
 from edgeai.api import Figure
 from edgeai.api import FigureUndefined as Undefined
-from edgeai_workbench.metrics.bootstrap import Design, Interval, Values, Weights, interval
-from edgeai_workbench.metrics.decided import decided_of
-from edgeai_workbench.metrics.intervals import interval_of
-from edgeai_workbench.metrics.paired import Gap, difference_of
+from edgeai_workbench.statistics.bootstrap import Design, Interval, Values, Weights, interval
+from edgeai_workbench.statistics.decided import decided_of
+from edgeai_workbench.statistics.intervals import interval_of
+from edgeai_workbench.statistics.paired import Gap, difference_of
 
 __all__ = [
     "Design",

@@ -17,9 +17,9 @@ import numpy.typing as npt
 
 from edgeai import api
 from edgeai.api import Figure
-from edgeai_workbench.metrics.areas import Area
-from edgeai_workbench.metrics.bootstrap import LEVEL, RESAMPLES, Design, Interval, interval
-from edgeai_workbench.metrics.shares import Share
+from edgeai_workbench.statistics.areas import Area
+from edgeai_workbench.statistics.bootstrap import LEVEL, RESAMPLES, Design, Interval, interval
+from edgeai_workbench.statistics.shares import Share
 
 Reals: TypeAlias = npt.NDArray[np.float64]
 
