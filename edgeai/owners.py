@@ -45,6 +45,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "gate": "bundle",
     "data": "bundle",
     "evaluate": "bundle",
+    "fleet": "device",
     "demo": "device",
     "scu": "device",
     "support": "device",

@@ -11,7 +11,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-BUILD_HOST = {"edgeai_workbench", "edgeai.api.building", "edgeai.hosting.building", "tensorflow", "keras", "matplotlib"}
+BUILD_HOST = {
+    "edgeai_workbench",
+    "edgeai_fleet",
+    "tuf",
+    "edgeai.api.building",
+    "edgeai.hosting.building",
+    "tensorflow",
+    "keras",
+    "matplotlib",
+}
 IMAGES = {"pydicom", "pynetdicom", "PIL", "cv2"}
 SIGNATURES = {"cryptography", "securesystemslib"}
 COMMANDS = {"typer", "rich", "edgeai.cli", "edgeai.doctor"}

@@ -75,6 +75,18 @@ def decode_envelope(data: bytes, manifest: bytes) -> Envelope:
     return envelope
 
 
+def payload_of(data: bytes) -> bytes:
+    """The manifest that an envelope holds; ``decode_envelope`` then holds the envelope to its rules.
+
+    Raises:
+        BundleRejected: ``bundle.bad-signatures-file``.
+    """
+    try:
+        return _decoded(msgspec.json.decode(data, type=Envelope, strict=True).payload)
+    except (ValueError, RecursionError) as error:
+        raise _bad(str(error)) from error
+
+
 def encode_envelope(manifest: bytes, signatures: Iterable[SignatureDecl]) -> bytes:
     """The bytes of ``signatures.json``: the same manifest and signatures, in whatever order, give the same bytes."""
     return msgspec.json.encode(

@@ -114,13 +114,13 @@ def _stored(file: BinaryIO, member: zipfile.ZipInfo, *, but: int = 0) -> Iterato
 def _inflated(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     """A deflate stream, piece by piece, so that nothing grows in memory; it must end in the member's last byte."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    yield from _drained(inflate, _stored(file, member, but=1))
+    yield from drained(inflate, _stored(file, member, but=1))
     if inflate.eof:
         raise _surplus(member)
     final = inflate.copy()
     file.seek(member.header_offset + _LOCAL + len(member.filename) + member.compress_size - 1)
     last = file.read(1)
-    end = b"".join(_drained(final, [last]))
+    end = b"".join(drained(final, [last]))
     if not final.eof:
         raise _damaged(member, "its stream does not end")
     if _is_padding(inflate, last[0], end):
@@ -130,7 +130,7 @@ def _inflated(file: BinaryIO, member: zipfile.ZipInfo) -> Iterator[bytes]:
     yield end
 
 
-def _drained(inflate: Decompressor, packed: Iterable[bytes]) -> Iterator[bytes]:
+def drained(inflate: Decompressor, packed: Iterable[bytes]) -> Iterator[bytes]:
     """All that these bytes give, in pieces of at most ``CHUNK`` bytes; none is left in the decompressor."""
     for data in packed:
         piece = inflate.decompress(data, CHUNK)
@@ -149,7 +149,7 @@ def _is_padding(inflate: Decompressor, last: int, end: bytes) -> bool:
         return False
     cleared = last ^ 1 << last.bit_length() - 1
     try:
-        return b"".join(_drained(inflate, [bytes([cleared])])) == end and inflate.eof
+        return b"".join(drained(inflate, [bytes([cleared])])) == end and inflate.eof
     except zlib.error:
         return False
 

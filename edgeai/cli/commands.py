@@ -52,12 +52,16 @@ WORKBENCH = "edgeai-workbench"
 BUILD_HOST = ("train", "build", "evaluate", "compare", "pack")
 """What that distribution brings, for whoever asks for it where it is not installed."""
 
+FLEET = "edgeai-fleet"
+OPS_HOST = ("fleet",)
+"""The same of the ops host."""
+
 
 def offered() -> Offered:
-    """What other distributions offer, by name, the build host's first; the core's own names are not theirs to give."""
+    """What other distributions offer, by name, our hosts' first; the core's own names are not theirs to give."""
     from edgeai.plugins import find
 
-    by_name: dict[str, tuple[PluginInfo, ...]] = dict.fromkeys(BUILD_HOST, ())
+    by_name: dict[str, tuple[PluginInfo, ...]] = dict.fromkeys((*BUILD_HOST, *OPS_HOST), ())
     for info in find(GROUP):
         if info.name not in OWN:
             by_name[info.name] = (*by_name.get(info.name, ()), info)
@@ -65,13 +69,18 @@ def offered() -> Offered:
 
 
 def absent(here: Offered) -> str:
-    """Where the build host's commands are, where they are not here; else empty."""
-    missing = [name for name in BUILD_HOST if name not in here]
+    """Where the commands of the build host and of the ops host are, where they are not here; else empty."""
+    hosts = (("build host", WORKBENCH, BUILD_HOST), ("ops host", FLEET, OPS_HOST))
+    return "\n\n".join(filter(None, (_absent(here, *host) for host in hosts)))
+
+
+def _absent(here: Offered, host: str, distribution: str, names: tuple[str, ...]) -> str:
+    missing = [name for name in names if name not in here]
     if not missing:
         return ""
     *others, last = missing
     named = f"{', '.join(others)} and {last} are commands" if others else f"{last} is a command"
-    return f"{named} of the build host, which is not installed here: pip install {WORKBENCH}"
+    return f"{named} of the {host}, which is not installed here: pip install {distribution}"
 
 
 def command_of(name: str, others: Callable[[], Offered] = offered) -> Any:
@@ -88,16 +97,11 @@ def _foreign(name: str, infos: tuple[PluginInfo, ...]) -> Any:
     """One of another distribution, or ``None``.
 
     Raises:
-        ConfigError: ``build.workbench-missing``, ``config.command-unusable``.
+        ConfigError: ``build.workbench-missing``, ``fleet.not-installed``, ``config.command-unusable``.
     """
-    if not infos and name not in BUILD_HOST:
-        return None
     if not infos:
-        raise ConfigError(
-            f"edgeai {name} is a command of the build host, which is not installed here",
-            code="build.workbench-missing",
-            remedy=f"pip install {WORKBENCH}, on the machine that builds models; a cart needs none of it",
-        )
+        _refuse_absent(name)
+        return None
     if len(infos) > 1:
         raise ConfigError(
             f"edgeai {name} is offered by " + " and ".join(f"{info.distribution} {info.version}" for info in infos),
@@ -115,6 +119,26 @@ def _foreign(name: str, infos: tuple[PluginInfo, ...]) -> Any:
         ) from error
     command.rich_help_panel = f"Commands of {info.distribution}"
     return command
+
+
+def _refuse_absent(name: str) -> None:
+    """A command of ours that is not installed says where it is.
+
+    Raises:
+        ConfigError: ``build.workbench-missing``, ``fleet.not-installed``.
+    """
+    if name in BUILD_HOST:
+        raise ConfigError(
+            f"edgeai {name} is a command of the build host, which is not installed here",
+            code="build.workbench-missing",
+            remedy=f"pip install {WORKBENCH}, on the machine that builds models; a cart needs none of it",
+        )
+    if name in OPS_HOST:
+        raise ConfigError(
+            f"edgeai {name} is a command of the ops host, which is not installed here",
+            code="fleet.not-installed",
+            remedy=f"pip install {FLEET}, on the machine that publishes models; a cart needs none of it",
+        )
 
 
 def _made(name: str, module_name: str) -> Any:

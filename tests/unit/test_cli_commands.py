@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from edgeai.cli.commands import BUILD_HOST, GROUP, OWN, WORKBENCH
+from edgeai.cli.commands import BUILD_HOST, FLEET, GROUP, OPS_HOST, OWN, WORKBENCH
 from edgeai.testing.distributions import write_fake_distribution
 
 ROOT = Path(__file__).parents[2]
@@ -25,13 +25,14 @@ BARE = """
 import importlib.metadata as m, sys
 class Gone:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "edgeai_workbench":
+        if name.partition(".")[0] in ("edgeai_workbench", "edgeai_fleet", "tuf"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Gone())
 every = m.distributions
-m.distributions = lambda **more: (d for d in every(**more) if d.metadata["Name"] != "edgeai-workbench")
+hosts = ("edgeai-workbench", "edgeai-fleet")
+m.distributions = lambda **more: (d for d in every(**more) if d.metadata["Name"] not in hosts)
 """
-"""As a cart has it: of the build host there is neither a module nor metadata."""
+"""As a cart has it: of the build host and the ops host there is neither a module nor metadata."""
 
 
 @pytest.fixture
@@ -60,6 +61,14 @@ def test_a_cart_is_told_where_a_command_of_the_build_host_is(bare: Edgeai, name:
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_a_cart_is_told_where_the_ops_hosts_command_is(bare: Edgeai) -> None:
+    done = bare("fleet", "status", "/nowhere")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error[fleet.not-installed]: edgeai fleet is a command of the ops host" in done.stderr
+    assert f"pip install {FLEET}" in done.stderr
+    assert "fleet is a command of the ops host, which is not installed here" in bare("--help").stdout
+
+
 def test_a_cart_is_told_so_by_help_too(bare: Edgeai) -> None:
     assert "build.workbench-missing" in bare("train", "--help").stderr
     done = bare("--help")
@@ -74,7 +83,7 @@ def test_where_the_build_host_is_its_commands_are_listed_under_its_name(edgeai: 
     text = edgeai("--help").stdout
     assert f"Commands of {WORKBENCH}" in text
     assert "not installed" not in text
-    assert all(f"│ {name} " in text for name in (*OWN, *BUILD_HOST))
+    assert all(f"│ {name} " in text for name in (*OWN, *BUILD_HOST, *OPS_HOST))
 
 
 def test_a_command_of_anybody_is_found_and_runs(edgeai: Edgeai, tmp_path: Path) -> None:
@@ -126,6 +135,8 @@ def test_a_name_that_two_offer_is_used_by_none(edgeai: Edgeai, tmp_path: Path) -
 
 NO_CARTS = {
     WORKBENCH,
+    FLEET,
+    "tuf",
     "scikit-learn",
     "scipy",
     "matplotlib",
@@ -174,6 +185,13 @@ def test_a_cart_installs_nothing_of_the_build_host() -> None:
 
 
 def test_the_extra_build_brings_the_build_host_with_its_libraries_and_commands() -> None:
-    assert NO_CARTS - {"tensorflow", "keras"} <= _needed(["edgeai[build]"])
+    assert NO_CARTS - {"tensorflow", "keras", FLEET, "tuf"} <= _needed(["edgeai[build]"])
     project = tomllib.loads((ROOT / "plugins/edgeai-workbench/pyproject.toml").read_text())["project"]
     assert project["entry-points"][GROUP] == {name: f"edgeai_workbench.commands.{name}" for name in BUILD_HOST}
+
+
+def test_the_extra_fleet_brings_the_ops_host_and_nothing_of_the_build_host() -> None:
+    needed = _needed(["edgeai[fleet]"])
+    assert needed & NO_CARTS == {FLEET, "tuf"}
+    project = tomllib.loads((ROOT / "plugins/edgeai-fleet/pyproject.toml").read_text())["project"]
+    assert project["entry-points"][GROUP] == {name: f"edgeai_fleet.commands.{name}" for name in OPS_HOST}
