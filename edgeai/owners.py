@@ -26,6 +26,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "backend": "plugin",
     "bundle": "bundle",
     "keys": "device",
+    "slots": "device",
     "plugin": "plugin",
     "job": "plugin",
     "spool": "device",
@@ -67,6 +68,7 @@ _DEVICE: Final = (
     "bundle.unknown-schema",
     "bundle.not-honoured",
     "bundle.cache-unwritable",
+    "bundle.bad-held-file",
     "bundle.floors-unreadable",
     "plugin.not-found",
     "plugin.not-allowed",
@@ -78,6 +80,8 @@ _DEVICE: Final = (
     "build.workbench-missing",
 )
 _BUNDLE: Final = (
+    "slots.bad",
+    "slots.other-bundle",
     "transform.options",
     "backend.model-rejected",
     "backend.artifact-missing",

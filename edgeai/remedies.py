@@ -54,6 +54,7 @@ _AREAS: Final[Mapping[str, str]] = {
     "backend": "`edgeai doctor PROFILE` says what each engine lacks; let the deployment use another backend meanwhile",
     "bundle": _REFETCH,
     "plugin": "`edgeai plugins check PLUGIN` shows what is wrong with it; install another version of it",
+    "slots": "look at data_dir/slots: room, owner, and what the message says of it",
     "keys": "put the trust folder right: public keys as `edgeai keys new` writes them, a trust.toml without mistakes",
     "spool": "look at the disk of data_dir: room, owner, and what dmesg says of it",
     "config": "correct the profile; `edgeai config check PROFILE` names the line",

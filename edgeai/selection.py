@@ -7,7 +7,7 @@ names the first wish and every reason that it was not taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -17,6 +17,8 @@ AUTO = "auto"
 FASTEST = "fastest"
 """Every backend is measured (``edgeai.model.fastest``); stands alone among wishes."""
 NO_CANDIDATE = "backend.no-candidate"
+NOT_FETCHED = "not fetched"
+"""Why an artifact of the bundle that this device does not hold is not taken."""
 
 
 class ArtifactLike(Protocol):
@@ -172,6 +174,7 @@ def choose(
     artifacts: Sequence[ArtifactLike],
     wishes: Sequence[Wish] = (),
     excluded: Mapping[str, str] | None = None,
+    absent: Collection[str] = (),
 ) -> Choice:
     """Order what can be opened by what is wished.
 
@@ -182,6 +185,7 @@ def choose(
             device keeps it even where ``probe`` does not list it: composite names (``AUTO:GPU,CPU``) are the
             engine's to judge, and it refuses aloud.
         excluded: backend -> why it must not be used now (quarantine).
+        absent: ids of artifacts that this device does not hold.
 
     Raises:
         BackendUnavailable: ``backend.no-candidate``; the message lists every backend, with why not.
@@ -190,6 +194,7 @@ def choose(
     by_name = {offer.backend: offer for offer in offers}
     candidates: dict[Candidate, None] = {}
     refusals: dict[str, Refusal] = {}
+    untold = dict.fromkeys(absent)
     for wish, named in _expanded(wishes, offers):
         why = _why_no_backend(wish, by_name.get(wish.backend), artifacts)
         barred = (excluded or {}).get(wish.backend)
@@ -200,13 +205,48 @@ def choose(
             refusal = Refusal(backend=wish.backend, what=str(wish), because=because, wished=ahead)
             refusals.setdefault(refusal.what, refusal)
             continue
-        candidates.update(dict.fromkeys(_candidates(wish, by_name[wish.backend], artifacts)))
+        fitting = tuple(_candidates(wish, by_name[wish.backend], artifacts))
+        for refusal in _not_fetched(wish, fitting, absent, ahead=not candidates):
+            refusals.setdefault(refusal.what, refusal)
+        for item in fitting:
+            untold.pop(item.artifact, None)
+        candidates.update(dict.fromkeys(item for item in fitting if item.artifact not in absent))
     spoken_of = {wish.backend for wish, _ in _expanded(wishes, offers)}
     for name in sorted(by_name.keys() - spoken_of):
         refusals[name] = Refusal(backend=name, what=name, because="not among the wishes", wished=False)
+    for name in untold:  # nothing that was wished for opens it
+        refusals[f"artifact {name}"] = Refusal(backend="", what=f"artifact {name}", because=NOT_FETCHED, wished=False)
     if not candidates:
         raise _nothing_left(wishes[0], tuple(refusals.values()), ())
     return Choice(wish=wishes[0], candidates=tuple(candidates), refusals=tuple(refusals.values()))
+
+
+def to_hold(choice: Choice, *, every: bool = False) -> tuple[str, ...]:
+    """Artifacts that a device has to hold: of the best backend, and of the next one, its fallback.
+
+    Args:
+        choice: among all artifacts of the bundle.
+        every: all that anything here opens: where all are measured, and the fastest is taken.
+    """
+    first: dict[str, str] = {}
+    for candidate in choice.candidates:
+        first.setdefault(candidate.backend, candidate.artifact)
+    ids = [candidate.artifact for candidate in choice.candidates] if every else list(first.values())[:2]
+    return tuple(dict.fromkeys(ids))
+
+
+def _not_fetched(
+    wish: Wish, fitting: Sequence[Candidate], absent: Collection[str], *, ahead: bool
+) -> Iterator[Refusal]:
+    """Candidates whose artifact is not held; one for all where the backend has no other."""
+    lacking = [candidate for candidate in fitting if candidate.artifact in absent]
+    if lacking and len(lacking) == len(fitting):
+        ids = ", ".join(dict.fromkeys(candidate.artifact for candidate in lacking))
+        yield Refusal(backend=wish.backend, what=str(wish), because=f"{NOT_FETCHED}: {ids}", wished=ahead)
+        return
+    for candidate in lacking:
+        is_first = ahead and all(item in lacking for item in fitting[: fitting.index(candidate)])
+        yield Refusal(backend=wish.backend, what=str(candidate), because=NOT_FETCHED, wished=is_first)
 
 
 def _expanded(wishes: Sequence[Wish], offers: Sequence[Offer]) -> Iterator[tuple[Wish, bool]]:
@@ -258,8 +298,7 @@ def _nothing_left(wish: Wish, refusals: Sequence[Refusal], errors: Sequence[Edge
     message = f"no backend can open this model (wished: {wish}). {listed}"
     if len(errors) == 1 and isinstance(errors[0], BackendError):
         return type(errors[0])(message, code=errors[0].code, remedy=errors[0].remedy)
-    return BackendUnavailable(
-        message,
-        code=NO_CANDIDATE,
-        remedy="install the plugin and engine of a format that the bundle has, or wish for another backend",
-    )
+    remedy = "install the plugin and engine of a format that the bundle has, or wish for another backend"
+    if any(refusal.because.startswith(NOT_FETCHED) for refusal in refusals):
+        remedy = "let the device fetch what is not fetched, copy the bundle here whole, or wish for another backend"
+    return BackendUnavailable(message, code=NO_CANDIDATE, remedy=remedy)

@@ -152,7 +152,7 @@ OWNERS = {
     "pydicom": {"dicom", "testing", "cli/demo_files.py"},
     "sqlite3": {"spool"},
     "pydantic": {"config/"},
-    "msgspec": {"bundle"},
+    "msgspec": {"bundle", "slots"},
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},

@@ -215,15 +215,22 @@ class Archive:
         self.close()
 
 
-def check_present(present: set[str], manifest: Manifest) -> None:
+def check_present(present: set[str], manifest: Manifest, absent: frozenset[str] = frozenset()) -> None:
     """Exactly the files that the manifest names, the manifest itself, and perhaps its signatures.
+
+    Args:
+        present: what is there.
+        manifest: of the bundle.
+        absent: files that it names and that are not held here, and so must not be here.
 
     Raises:
         BundleRejected: ``bundle.extra-file``, ``bundle.missing-file``.
     """
     if extra := sorted(present - set(manifest.files) - {MANIFEST_NAME, SIGNATURES_NAME}):
         raise BundleRejected(f"the manifest does not name {_some(extra)}", code="bundle.extra-file")
-    if missing := sorted(set(manifest.files) - present):
+    if extra := sorted(present & absent):
+        raise BundleRejected(f"the folder does not say that it holds {_some(extra)}", code="bundle.extra-file")
+    if missing := sorted(set(manifest.files) - present - absent):
         raise BundleRejected(f"{_some(missing)} missing from the bundle", code="bundle.missing-file")
 
 

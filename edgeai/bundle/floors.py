@@ -6,11 +6,6 @@ and is replaced whole: after a power cut there is the old one or the new one.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -21,6 +16,7 @@ from edgeai.api.errors import BundleRejected
 from edgeai.bundle.parts import Count, Record
 from edgeai.bundle.releases import Floor, Numbered, raised
 from edgeai.bundle.strict_json import read_object
+from edgeai.durable import locked, replace_file
 
 if TYPE_CHECKING:
     from edgeai.config import DeviceConfig
@@ -70,7 +66,7 @@ class Floors:
         """
         if not bundle.release:
             return None
-        with self._locked():
+        with locked(self.path.with_suffix(".lock")):
             content = self._read()
             entry = content.floors.get(bundle.name)
             floor = Floor(release=entry.release, digest=entry.digest, since=entry.since) if entry else None
@@ -99,31 +95,8 @@ class Floors:
         return content
 
     def _write(self, content: _Content) -> None:
-        descriptor, fresh = tempfile.mkstemp(prefix=f".{self.path.name}-", dir=self.path.parent)  # mode 0600
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=2) + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-            Path(fresh).replace(self.path)
-        except BaseException:
-            Path(fresh).unlink(missing_ok=True)
-            raise
-        folder = os.open(self.path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the file against other processes; the kernel lets go when this one dies."""
-        descriptor = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        data = msgspec.json.format(msgspec.json.encode(content, order="sorted"), indent=2) + b"\n"
+        replace_file(self.path, data)
 
     def _unreadable(self, why: str) -> BundleRejected:
         return BundleRejected(

@@ -8,13 +8,12 @@ installed slot); it is held to the same rules and is used where it lies.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -33,12 +32,15 @@ from edgeai.bundle.manifest import (
     MANIFEST_NAME,
     MAX_MANIFEST_BYTES,
     SIGNATURES_NAME,
+    ArtifactDecl,
     Manifest,
     decode_manifest,
     digest_of,
 )
+from edgeai.bundle.partial import HELD_NAME, Held, absent_files, read_held
 from edgeai.bundle.strangers import other_folder
 from edgeai.bundle.zip_form import LIMITS, BundleLimits
+from edgeai.durable import locked
 
 if TYPE_CHECKING:  # a start without signatures pays for none of it
     from edgeai.api.results import SignerRef
@@ -53,13 +55,27 @@ Accept: TypeAlias = Callable[[Manifest, str], object]
 class Bundle:
     """A verified bundle: every file below ``root`` is what ``manifest`` says, as of when it was opened.
 
-    ``signers`` are the trusted keys that signed it; none when nobody asked.
+    ``signers`` are the trusted keys that signed it; none when nobody asked. ``held`` says which artifacts are there,
+    where not all are.
     """
 
     manifest: Manifest
     digest: str
     root: Path
     signers: tuple[SignerRef, ...] = ()
+    held: Held | None = None
+
+    @property
+    def artifacts(self) -> tuple[ArtifactDecl, ...]:
+        """Those that are there, in the manifest's order."""
+        held = self.held
+        return tuple(item for item in self.manifest.artifacts if held is None or item.id in held.artifacts)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Ids of those that are not there."""
+        there = {item.id for item in self.artifacts}
+        return tuple(item.id for item in self.manifest.artifacts if item.id not in there)
 
     def path(self, name: str) -> Path:
         """Where a file (or folder) that the manifest names lies."""
@@ -74,6 +90,8 @@ class Verified:
     manifest_bytes: bytes
     digest: str
     envelope: Envelope | None
+    absent: tuple[str, ...] = ()
+    """Ids of artifacts that a folder does not hold."""
 
 
 def read_manifest(
@@ -108,6 +126,7 @@ def verify_bundle(path: Path, *, limits: BundleLimits = LIMITS) -> Verified:
             manifest_bytes=head.manifest_bytes,
             digest=bundle.digest,
             envelope=head.envelope,
+            absent=bundle.absent,
         )
     with Archive(path, limits=limits) as archive:
         archive.verify()
@@ -202,19 +221,25 @@ def default_cache_dir() -> Path:
 def verify_folder(root: Path, trust: TrustPolicy | None = None, accept: Accept | None = None) -> Bundle:
     """Hold an unpacked bundle to its manifest: no file more, none less, each of the right size and content.
 
+    Where the folder says that it does not hold all artifacts, the files of the others are not there.
+
     Raises:
         BundleRejected: ``bundle.link``, ``bundle.extra-file``, ``bundle.missing-file``,
-            ``bundle.wrong-size``, ``bundle.wrong-hash``, and the codes of ``decode_manifest``,
-            ``decode_envelope`` and ``TrustPolicy.check``.
+            ``bundle.wrong-size``, ``bundle.wrong-hash``, ``bundle.bad-held-file``, and the codes of
+            ``decode_manifest``, ``decode_envelope`` and ``TrustPolicy.check``.
         ConfigError: ``keys.not-public``.
     """
     head = _read_head(root, trust)
-    manifest = head.manifest
+    manifest, digest = head.manifest, digest_of(head.manifest_bytes)
     if accept is not None:
-        accept(manifest, digest_of(head.manifest_bytes))
+        accept(manifest, digest)
+    held = read_held(root, manifest, digest)
+    absent = absent_files(manifest, held)
     try:
-        check_present(set(list_files(root)), manifest)
+        check_present(set(list_files(root)) - {HELD_NAME}, manifest, absent)
         for name, declared in manifest.files.items():
+            if name in absent:
+                continue
             size = (root / name).stat().st_size
             if size != declared.bytes:
                 raise wrong_size(name, size, declared.bytes)
@@ -222,16 +247,18 @@ def verify_folder(root: Path, trust: TrustPolicy | None = None, accept: Accept |
                 raise wrong_hash(name)
     except OSError as error:
         raise BundleRejected(f"{root} cannot be read: {error}", code="bundle.not-a-bundle") from error
-    return Bundle(manifest=manifest, digest=digest_of(head.manifest_bytes), root=root, signers=head.signers)
+    return Bundle(manifest=manifest, digest=digest, root=root, signers=head.signers, held=held)
 
 
 def verify_again(bundle: Bundle) -> None:
     """Before a file of a bundle is opened long after the bundle was: it may have been changed or replaced since.
 
     Raises:
-        BundleRejected: as ``verify_folder``; ``bundle.wrong-hash`` where another bundle lies there now.
+        BundleRejected: as ``verify_folder``; ``bundle.wrong-hash`` where another bundle lies there now, or other
+            artifacts of it.
     """
-    if verify_folder(bundle.root).digest != bundle.digest:
+    now = verify_folder(bundle.root)
+    if (now.digest, now.held) != (bundle.digest, bundle.held):
         raise wrong_hash(MANIFEST_NAME)
 
 
@@ -239,7 +266,7 @@ def _verified(target: Path, archive: Archive) -> Bundle:
     """The unpacked bundle, once it is what the archive holds; who signed is the archive's to say."""
     _renew_signatures(target, archive.envelope_bytes)
     bundle = verify_folder(target)
-    if bundle.digest != archive.digest:
+    if bundle.digest != archive.digest or bundle.held is not None:  # an archive is whole, and so is what it unpacks to
         raise wrong_hash(MANIFEST_NAME)
     return replace(bundle, signers=archive.signers)
 
@@ -259,7 +286,7 @@ def _renew_signatures(target: Path, signatures: bytes | None) -> None:
 def _unpack(archive: Archive, target: Path) -> Bundle:
     """Unpack beside the target and rename, one process at a time: others see the whole bundle or none of it."""
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(target.parent / ".lock"):
+    with locked(target.parent / ".lock"):
         if target.exists():
             with contextlib.suppress(BundleRejected, OSError):  # another process was first
                 return _verified(target, archive)
@@ -273,14 +300,6 @@ def _unpack(archive: Archive, target: Path) -> Bundle:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
             shutil.rmtree(fresh.with_name(fresh.name + "-stale"), ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the folder against other processes; the kernel lets go when this one dies."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,7 +71,7 @@ def _fitting(bundle: Bundle) -> list[tuple[str, str]]:
     from edgeai.resolving import Installed
 
     installed = Installed()
-    formats = {artifact.format for artifact in bundle.manifest.artifacts}
+    formats = {artifact.format for artifact in bundle.artifacts}
     fitting = [
         (spec.name, info.name)
         for spec, info in installed.every("backend")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,14 +42,17 @@ def command(
     if as_json:
         manifest = json.loads(encode_manifest(verified.manifest))
         body = {"digest": verified.digest, "key_ids": key_ids, "manifest": manifest, "evidence": _plain(evidence)}
+        if verified.absent:
+            body["not_fetched"] = list(verified.absent)
         output.put(json.dumps(body, indent=2))
         return
     signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
-    table = rows(verified.manifest, verified.digest, _held(verified, trust) if trust else signed)
+    signatures = _by_keys(verified, trust) if trust else signed
+    table = rows(verified.manifest, verified.digest, signatures, verified.absent)
     _print([*table, *_listed("measured", measured(evidence))])
 
 
-def _held(verified: Verified, trust: list[Path]) -> list[str]:
+def _by_keys(verified: Verified, trust: list[Path]) -> list[str]:
     """A sentence a signature, held to these keys."""
     from edgeai.bundle.keys import read_keys
     from edgeai.bundle.trust import check_signatures
@@ -126,11 +129,12 @@ def _print(lines: Iterable[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def rows(manifest: Manifest, digest: str, signed: list[str]) -> Iterator[tuple[str, str]]:
+def rows(manifest: Manifest, digest: str, signed: list[str], absent: Collection[str] = ()) -> Iterator[tuple[str, str]]:
     """What the table holds, line by line; a name only on its first line."""
     yield "name", f"{manifest.name} {manifest.version} (release {manifest.release})"
     yield "digest", digest
-    yield "verified", f"{len(manifest.files)} files are what the manifest says"
+    files = "all that is held" if absent else f"{len(manifest.files)} files"
+    yield "verified", f"{files} {'is' if absent else 'are'} what the manifest says"
     yield from _listed("signatures", signed or ["not signed"])
     yield "intended use", manifest.intended_use
     yield "licence", manifest.licence
@@ -143,8 +147,10 @@ def rows(manifest: Manifest, digest: str, signed: list[str]) -> Iterator[tuple[s
     yield "task", f"{manifest.task.name} {_options(manifest.task.options)}".rstrip()
     yield from _listed("inputs", [_tensor(tensor) for tensor in manifest.inputs])
     yield from _listed("outputs", [_tensor(tensor) for tensor in manifest.outputs])
-    artifacts = [f"{a.id}: {a.format} {a.precision}, {_size(manifest, a.path)}, {a.path}" for a in manifest.artifacts]
-    yield from _listed("artifacts", artifacts)
+    artifacts = {
+        a.id: f"{a.id}: {a.format} {a.precision}, {_size(manifest, a.path)}, {a.path}" for a in manifest.artifacts
+    }
+    yield from _listed("artifacts", [f"{told}{', not fetched' * (name in absent)}" for name, told in artifacts.items()])
     yield "golden cases", ", ".join(case.id for case in manifest.golden) or "none"
     if manifest.evidence_path is not None:
         yield "evidence", _file(manifest, manifest.evidence_path)
@@ -218,7 +224,7 @@ def _options(options: Mapping[str, Any]) -> str:
 
 
 def _size(manifest: Manifest, path: str) -> str:
-    """Of the artifact's own files: those below it, or that differ in their suffix alone (``.xml``, ``.bin``)."""
-    stem = path.rpartition(".")[0] or path
-    own = [f.bytes for name, f in manifest.files.items() if name.startswith((path + "/", stem + ".")) or name == path]
-    return f"{sum(own) / 1000:.0f} kB"
+    """Of the artifact's own files."""
+    from edgeai.bundle.partial import own_files
+
+    return f"{sum(manifest.files[name].bytes for name in own_files(manifest, path)) / 1000:.0f} kB"

@@ -54,7 +54,12 @@ def command(
 def _print(bundle: Path, verified: Verified, seen: tuple[SignatureCheck, ...], threshold: int) -> None:
     manifest = verified.manifest
     typer.echo(f"{bundle}: {manifest.name} {manifest.version}, {verified.digest}")
-    typer.echo(f"  content    good     {len(manifest.files)} files are what the manifest says")
+    if verified.absent:
+        typer.echo(
+            f"  content    good     what is held is what the manifest says; not fetched: {', '.join(verified.absent)}"
+        )
+    else:
+        typer.echo(f"  content    good     {len(manifest.files)} files are what the manifest says")
     for item in seen:
         who = f" {item.key.name} ({_comment(item)}{item.key.path})" if item.key else ""
         typer.echo(f"  signature  {_SAYS[item.of(manifest.name)]}{who} {item.key_id}{_bounds(item)}")
@@ -94,6 +99,7 @@ def _print_json(bundle: Path, verified: Verified, seen: tuple[SignatureCheck, ..
         "name": verified.manifest.name,
         "version": verified.manifest.version,
         "digest": verified.digest,
+        "not_fetched": list(verified.absent),
         "signatures": signatures,
         "threshold": threshold,
         "trusted": good >= threshold and not bad,

@@ -131,6 +131,7 @@ def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
         return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=state, remedy=remedy))
     try:
         manifest, digest = read_admitted(config, deployment)
+        absent = _absent(deployment, manifest, digest)
     except EdgeaiError as error:
         state, remedy = f"{error} [{error.code}]", error.remedy or "copy the bundle again"
         return BundleFound(deployment=deployment, check=Check(what=what, verdict="fail", found=state, remedy=remedy))
@@ -140,8 +141,17 @@ def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
         check = Check(what=what, verdict="fail", found=state, remedy=allowing(config, missing))
         return BundleFound(deployment=deployment, check=check)
     release = f"release {manifest.release}" if manifest.release else "not numbered"
-    state = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...)"
+    state = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...){absent}"
     return BundleFound(deployment=deployment, check=Check(what=what, verdict="ok", found=state), manifest=manifest)
+
+
+def _absent(deployment: Deployment, manifest: Manifest, digest: str) -> str:
+    """Which artifacts of it are not here, where it is a folder that says so."""
+    from edgeai.bundle.partial import read_held
+
+    held = read_held(deployment.bundle, manifest, digest) if deployment.bundle.is_dir() else None
+    ids = [item.id for item in manifest.artifacts if held is not None and item.id not in held.artifacts]
+    return f"; not fetched: {', '.join(ids)}" if ids else ""
 
 
 def _near_file(deployment: Deployment) -> str:

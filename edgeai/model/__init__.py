@@ -78,7 +78,7 @@ def open_model(
         wishes, use = fastest_first(
             opened, backends, device, needed, more, use, trials, excluded=excluded, breadcrumb=breadcrumb
         )
-    formats = tuple(artifact.format for artifact in opened.manifest.artifacts)
+    formats = tuple(artifact.format for artifact in opened.artifacts)
     offers = Offers(wishes, registry=needed, loader=more, excluded=excluded, formats=formats, breadcrumb=breadcrumb)
     engine = Opening(opened, offers, excluded, use, breadcrumb).open()
     return Model(opened, engine, pipeline, task, breadcrumb=breadcrumb)

@@ -195,6 +195,8 @@ def _key(bundle: Bundle, asked: Mapping[str, Any]) -> str:
     """Of everything that a measurement depends on, without importing an engine."""
     installed = sorted({f"{item.name}=={item.version}" for item in metadata.distributions()})
     body = {"bundle": bundle.digest, "asked": asked, "installed": installed, "hardware": hardware()}
+    if bundle.absent:  # once they are fetched, they are measured
+        body["absent"] = list(bundle.absent)
     return "sha256:" + hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 

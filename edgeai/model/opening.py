@@ -133,7 +133,7 @@ class Opening:
     def _choose(self, wishes: Sequence[Wish]) -> Choice | EdgeaiError:
         """The choice among what was probed so far, past what did not open; or why there is none left."""
         try:
-            choice = choose(self._seen, self._bundle.manifest.artifacts, wishes, self._excluded)
+            choice = choose(self._seen, self._bundle.manifest.artifacts, wishes, self._excluded, self._bundle.absent)
             while choice.taken in self._failed:
                 choice = choice.after(self._failed[choice.taken])
         except EdgeaiError as error:

@@ -54,7 +54,7 @@ def fastest_first(
         )
     providers = {name: registry.provider(spec).name for name, spec in registry.backends.items()}
     if loader is not None:
-        formats = {artifact.format for artifact in bundle.manifest.artifacts}
+        formats = {artifact.format for artifact in bundle.artifacts}
         others = [item for item in loader.installed.every("backend") if _opens(item[0], formats)]
         providers = {spec.name: info.name for spec, info in others} | providers
     tried = sorted((name, plugin) for name, plugin in providers.items() if name not in excluded)

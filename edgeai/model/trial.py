@@ -50,7 +50,7 @@ def trials(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     engine = spec.engine()
     loaded_ms = (time.time() - request["began"]) * 1e3
     for device in devices:
-        for artifact in bundle.manifest.artifacts:
+        for artifact in bundle.artifacts:
             if artifact.format != spec.artifact_format:
                 continue
             for threads in request["threads"] if device == "CPU" else request["threads"][-1:]:

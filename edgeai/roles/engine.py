@@ -104,7 +104,7 @@ def open_deployment(
             trials=config.device.data_dir / "trials" / f"{deployment.name}.json",
         )
     except BackendError as error:
-        formats = {artifact.format for artifact in bundle.manifest.artifacts}
+        formats = {artifact.format for artifact in bundle.artifacts}
         if any(_would_do(registry, name, backends, formats) for name in opening.excluded):
             # Not "no engine is here": there is one, and it comes back by itself once a trial passes.
             raise PluginQuarantined(str(error), remedy=_LIFT) from error

@@ -1,0 +1,26 @@
+"""Two slots a deployment (A/B): which bundle runs, which one stood before, what is on probation, what failed here.
+
+The state is written first, whole and synced; what lies in the slots' folders counts only as far as it says. After any
+crash it is one that was written, and its active slot holds a bundle that was read back and is good
+(ADR 0052, 0053). A plain device, with a path in its profile and no updates, has none of this.
+"""
+
+from __future__ import annotations
+
+from edgeai.slots.folder import SLOTS_NAME, SlotFolder
+from edgeai.slots.moves import Order
+from edgeai.slots.record import Failed, Move, Name, Probation, Slot, Slots, SlotsError, Stage
+
+__all__ = [
+    "SLOTS_NAME",
+    "Failed",
+    "Move",
+    "Name",
+    "Order",
+    "Probation",
+    "Slot",
+    "SlotFolder",
+    "Slots",
+    "SlotsError",
+    "Stage",
+]

@@ -1,0 +1,296 @@
+"""Where a device keeps the slots of a deployment: ``data_dir/slots/<deployment>/``, beside the spool and not in it.
+
+``slots.json`` is replaced whole for every move; ``a/`` and ``b/`` hold the bundles. The order of writing is the whole
+art: nothing in a slot is touched before the state says ``pending``, and the state says ``installed`` only when every
+byte is on the disk and was read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from edgeai.api.errors import EdgeaiError
+from edgeai.bundle.floors import Floors
+from edgeai.bundle.honour import hold_to_honoured
+from edgeai.bundle.reader import verify_folder
+from edgeai.bundle.releases import Numbered, Verdict, hold_to_floor
+from edgeai.bundle.trust import TrustPolicy
+from edgeai.durable import locked, make_folder, publish_folder, replace_file
+from edgeai.slots import moves
+from edgeai.slots.moves import Order
+from edgeai.slots.record import MAX_BYTES, OTHER, Name, Slot, Slots, SlotsError, decode, encode
+
+if TYPE_CHECKING:
+    from edgeai.config import Deployment, DeviceConfig
+
+SLOTS_NAME: Final = "slots"
+_STATE: Final = "slots.json"
+
+Fill: TypeAlias = Callable[[Path], None]
+"""Writes a bundle into a folder that is not there yet."""
+
+
+class SlotFolder:
+    """The slots of one deployment, read whenever they are asked for: other processes move them too.
+
+    Args:
+        folder: theirs alone.
+        floors: of the device.
+        trust: whose signatures a bundle must bear to be installed; without, nobody asks here, as at each start.
+        allowed: digests that the profile lets run whatever the floor says.
+        now: for what people read.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        floors: Floors,
+        *,
+        trust: TrustPolicy | None = None,
+        allowed: Collection[str] = (),
+        now: Callable[[], str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._floors = floors
+        self._trust = trust
+        self._allowed = frozenset(allowed)
+        self._now = now or _now
+
+    @classmethod
+    def of_device(cls, config: DeviceConfig, deployment: Deployment) -> SlotFolder:
+        """Those of a deployment of this profile."""
+        return cls(
+            config.device.data_dir / SLOTS_NAME / deployment.name,
+            Floors.of_device(config),
+            trust=TrustPolicy.of(config.trust),
+            allowed=(deployment.allow_release,) if deployment.allow_release else (),
+        )
+
+    # --- what is ----------------------------------------------------------------------------------
+
+    def read(self) -> Slots:
+        """The state as it was last written; an empty one where nothing was ever installed.
+
+        Raises:
+            SlotsError: ``slots.unreadable``.
+        """
+        try:
+            with (self.folder / _STATE).open("rb") as file:
+                return decode(file.read(MAX_BYTES + 1))
+        except FileNotFoundError:
+            return Slots()
+        except OSError as error:
+            raise self._unreadable(error.strerror or str(error)) from error
+        except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
+            raise self._unreadable(str(error)) from error
+
+    def content(self, name: Name) -> Path:
+        """Where a slot's bundle lies, as far as its stage says that it does."""
+        return self.folder / name
+
+    def admit(self, slots: Slots, bundle: Numbered, order: Order | None = None) -> Verdict:
+        """Hold a bundle to the release floor: what stands may always run, and what a valid order wants.
+
+        Raises:
+            BundleRejected: ``bundle.rolled-back``, ``bundle.release-reused``, ``bundle.floors-unreadable``.
+            SlotsError: ``slots.order-refused``, ``slots.bad``.
+        """
+        allowed = self._allowed | slots.standing
+        if order is not None:
+            moves.hold_to_order(slots, order)
+            allowed |= {order.to}
+        return hold_to_floor(bundle, self._floors.of(bundle.name), allowed)
+
+    # --- what happens -----------------------------------------------------------------------------
+
+    def install(self, bundle: Numbered, fill: Fill, order: Order | None = None) -> Slots:
+        """Write a bundle to the spare slot, and read it back.
+
+        Whatever goes wrong, the active slot is what it was, and the spare one counts for nothing.
+
+        Args:
+            bundle: which one; what is written must be that.
+            fill: writes it, from wherever it is.
+            order: to go back to it, where it is below the floor.
+
+        Raises:
+            SlotsError: ``slots.bad``, ``slots.out-of-turn``, ``slots.order-refused``, ``slots.unwritable``.
+            SlotsError: ``slots.other-bundle``: it is another than was said.
+            BundleRejected: below the floor, not sound, not signed as the device demands, or not for this edgeai.
+        """
+        with self._held():
+            slots = self.read()
+            self.admit(slots, bundle, order)
+            slots = self._write(moves.begin(slots, bundle, self._now()))
+            try:
+                self._fill(slots.spare, bundle, fill)
+            except (OSError, EdgeaiError) as error:
+                with contextlib.suppress(OSError, SlotsError):  # pending counts for nothing as well
+                    self._write(moves.abandon(slots, str(error), self._now()))
+                raise
+            return self._write(moves.filled(slots, self._now()))
+
+    def adopt(self, bundle: Numbered, fill: Fill) -> Slots:
+        """Copy what runs from the profile's path into a slot, where nobody changes it, and run it from there.
+
+        Raises: as ``install``.
+        """
+        if self.read().active is not None:  # asked before a copy is made
+            raise SlotsError("there is an active slot already", code="slots.out-of-turn")
+        self.install(bundle, fill)
+        return self._move(moves.adopt)
+
+    def recover(self) -> Slots:
+        """After a start: what was being written is given up, and what counts for nothing is removed.
+
+        Raises:
+            SlotsError: ``slots.unreadable``, ``slots.unwritable``.
+        """
+        with self._held():
+            slots = self.read()
+            spare = slots.of(slots.spare)
+            if spare is not None and spare.stage == "pending":
+                slots = self._write(moves.abandon(slots, "it was interrupted", self._now()))
+            for name in OTHER:
+                slot = slots.of(name)
+                if slot is None or slot.stage == "bad":
+                    self._remove(self.content(name))
+                self._remove(self._partial(name))
+            return slots
+
+    def rehearsed(self) -> Slots:
+        """The spare slot answered its golden cases."""
+        return self._move(moves.rehearsed)
+
+    def abandon(self, why: str) -> Slots:
+        """The spare slot is not wanted any more, for no fault of its bundle."""
+        return self._move(lambda slots, at: moves.abandon(slots, why, at))
+
+    def fail(self, code: str, why: str) -> Slots:
+        """The spare slot failed before it was active."""
+        return self._move(lambda slots, at: moves.fail(slots, code, why, at))
+
+    def activate(self, needed: int) -> Slots:
+        """The spare slot runs from now on, if the floor still lets it.
+
+        Raises:
+            SlotsError: ``slots.out-of-turn``.
+            BundleRejected: the floor rose meanwhile.
+        """
+
+        def change(slots: Slots, at: str) -> Slots:
+            changed = moves.activate(slots, needed, at)
+            self.admit(slots, _running(changed).number)
+            return changed
+
+        return self._move(change)
+
+    def counted(self, *, completed: int = 0, failed: int = 0, withheld: int = 0) -> Slots:
+        """So many more results of the active slot on probation."""
+        return self._move(
+            lambda slots, at: moves.counted(slots, at, completed=completed, failed=failed, withheld=withheld)
+        )
+
+    def prove(self) -> Slots:
+        """Probation ended well: first the floor rises, then the state says so. Both may be done again after a crash.
+
+        Raises:
+            SlotsError: ``slots.out-of-turn``: it has not given enough results.
+            BundleRejected: ``bundle.floors-unreadable``.
+        """
+
+        def change(slots: Slots, at: str) -> Slots:
+            changed = moves.proven(slots, at)
+            self._floors.raise_to(_running(changed).number)
+            return changed
+
+        return self._move(change)
+
+    def roll_back(self, code: str, why: str) -> Slots:
+        """Probation ended badly: what stood before runs again."""
+        return self._move(lambda slots, at: moves.roll_back(slots, code, why, at))
+
+    def go_back(self, order: Order) -> Slots:
+        """Follow an order to what lies in the other slot; where it lies elsewhere, it is installed first."""
+        return self._move(lambda slots, at: moves.go_back(slots, order, at))
+
+    def damaged(self, name: Name, why: str) -> Slots:
+        """What a slot holds is not what was written there."""
+        return self._move(lambda slots, at: moves.damaged(slots, name, why, at))
+
+    def pardon(self, digest: str) -> Slots:
+        """A digest that failed may come again."""
+        return self._move(lambda slots, at: moves.pardon(slots, digest, at))
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def _move(self, change: Callable[[Slots, str], Slots]) -> Slots:
+        with self._held():
+            return self._write(change(self.read(), self._now()))
+
+    def _write(self, slots: Slots) -> Slots:
+        replace_file(self.folder / _STATE, encode(slots))
+        return slots
+
+    def _fill(self, name: Name, bundle: Numbered, fill: Fill) -> None:
+        partial, target = self._partial(name), self.content(name)
+        self._remove(partial)
+        self._remove(target)
+        try:
+            fill(partial)
+            held = verify_folder(partial, self._trust, lambda manifest, _: hold_to_honoured(manifest))
+            if Numbered.of(held.manifest, held.digest) != bundle:
+                raise SlotsError(
+                    f"{Numbered.of(held.manifest, held.digest)} ({held.digest[:19]}...) was written, "
+                    f"{bundle} ({bundle.digest[:19]}...) was meant",
+                    code="slots.other-bundle",
+                    remedy="fetch it again; if it happens twice, tell who offers it",
+                )
+            publish_folder(partial, target)
+        except (OSError, EdgeaiError):
+            with contextlib.suppress(OSError):
+                self._remove(partial)
+            raise
+
+    def _partial(self, name: Name) -> Path:
+        return self.folder / f".{name}.partial"
+
+    @staticmethod
+    def _remove(folder: Path) -> None:
+        if folder.exists():
+            shutil.rmtree(folder)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """One process at a time; what the disk refuses becomes an error with a code."""
+        try:
+            make_folder(self.folder)
+            with locked(self.folder / ".lock"):
+                yield
+        except OSError as error:
+            raise SlotsError(
+                f"the slots in {self.folder} cannot be written: {error.strerror or error}",
+                code="slots.unwritable",
+                remedy="free space on the volume of data_dir, and let the service's user write there",
+            ) from error
+
+    def _unreadable(self, why: str) -> SlotsError:
+        return SlotsError(
+            f"{self.folder / _STATE} cannot be read, so that nobody knows which bundle may run: {why}",
+            code="slots.unreadable",
+            remedy="put it back from a backup; or remove the folder, and the bundle of the profile runs again",
+        )
+
+
+def _running(slots: Slots) -> Slot:
+    assert slots.running is not None
+    return slots.running
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
