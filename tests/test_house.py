@@ -216,10 +216,6 @@ def _hold_names(words: Collection[str], allowed: Mapping[str, str]) -> None:
 
 
 TASKS_BY_NAME = {
-    "edgeai_workbench/guessing.py": "a first try asks which of two kinds of answer a model gives",
-    "edgeai_workbench/foreign_known.py": "the same, of a model that somebody else made",
-    "edgeai_workbench/commands/build.py": "what a first try takes when nobody says",
-    "edgeai_workbench/commands/pack.py": "the same",
     "edgeai/config/tables.py": "the default of plugins.allow: what a service may load where nobody says",
 }
 """Files of the core and of the workbench in which the name of a task may stand, and why."""

@@ -53,9 +53,11 @@ if TYPE_CHECKING:
         SpoolError,
         SpoolFull,
         TaskFailed,
+        TaskMisfit,
         TensorMismatch,
         TransformFailed,
     )
+    from edgeai.api.guessing import Guess, GuessRequest
     from edgeai.api.hooks import (
         BACKENDS_GROUP,
         ENTRY_POINT_GROUP,
@@ -231,6 +233,8 @@ __all__ = [
     "Grayscale",
     "Grid",
     "GuardFigure",
+    "Guess",
+    "GuessRequest",
     "Infer",
     "InferenceFailed",
     "InputRejected",
@@ -291,6 +295,7 @@ __all__ = [
     "SpoolFull",
     "Task",
     "TaskFailed",
+    "TaskMisfit",
     "TaskRequest",
     "TaskSpec",
     "TensorMismatch",
@@ -319,8 +324,8 @@ __all__ = [
 ]
 
 _WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports", "assessing")
-_WITH_NUMPY = ("tensors", "imaging", "levels", "specs", "building", "reliability", "drawing", "judging")
-_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, *_WITH_NUMPY)
+_OF_A_BUILD_HOST = ("building", "reliability", "drawing", "judging", "guessing")
+_CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "levels", "specs", *_OF_A_BUILD_HOST)
 
 
 def __getattr__(name: str) -> object:

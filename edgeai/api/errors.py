@@ -10,6 +10,7 @@
     ├── TensorMismatch              tensor.mismatch
     ├── TransformFailed             transform.failed
     ├── TaskFailed                  task.failed
+    │   └── TaskMisfit              task.misfit           (an output of another kind of task)
     ├── BackendError                backend.error
     │   ├── BackendUnavailable      backend.unavailable   (no engine or no such device here)
     │   ├── ModelRejected           backend.model-rejected
@@ -107,6 +108,12 @@ class TaskFailed(EdgeaiError):
     """Outputs that a task cannot interpret, or options that make no sense."""
 
     default_code = "task.failed"
+
+
+class TaskMisfit(TaskFailed):
+    """An output of a kind that this task does not read; another task may."""
+
+    default_code = "task.misfit"
 
 
 class BackendError(EdgeaiError):

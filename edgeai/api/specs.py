@@ -18,6 +18,7 @@ from edgeai.api.results import Findings
 from edgeai.api.tensors import Array, Tensors, TensorSpec
 
 if TYPE_CHECKING:
+    from edgeai.api.guessing import Guess, GuessRequest
     from edgeai.api.judging import Judge
 
 # --- backends ---------------------------------------------------------------------------------
@@ -274,6 +275,9 @@ class TaskSpec:
         unit: what one answer is about: ``frame``; later minors add others.
         judge: the same request -> what the build host asks (see ``edgeai.api.judging``); raises as ``build``. Without
             one, models of the task are packed and run, and are neither trained, evaluated nor gated.
+        guess: how a model of which no card speaks is read (since 1.3): the options that go with its output;
+            ``TaskMisfit`` where it is another task's; ``TaskFailed`` (``task.guess``) where its user has to say more.
+            Without it, models of the task need a card from the first try on.
     """
 
     name: str
@@ -282,6 +286,7 @@ class TaskSpec:
     help: str = ""
     unit: str = FRAME
     judge: Callable[[TaskRequest], Judge] | None = None
+    guess: Callable[[GuessRequest], Guess] | None = None
 
 
 # --- sources ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
 
 if TYPE_CHECKING:
+    from edgeai.api.guessing import Guess, GuessRequest
     from edgeai.api.judging import Judge
 
 
@@ -98,6 +99,14 @@ def _judge(info: PluginInfo, what: str, judge: Any, _request: TaskRequest) -> Ju
     return hosted_judge(info, f"{what}: judge", judge)
 
 
+def _guess(info: PluginInfo, what: str, guess: Any, _request: GuessRequest) -> Guess:
+    from edgeai.api.guessing import Guess  # on a build host alone
+
+    if not isinstance(guess, Guess):
+        raise broken(info, f"{what}: guess", f"returned {type(guess).__name__}, not a Guess")
+    return guess
+
+
 def _source(info: PluginInfo, what: str, source: Any, _request: SourceRequest) -> Source:
     require_methods(info, f"{what}: open", source, "frames", "close")
     return HostedSource(info, what, source)
@@ -107,5 +116,5 @@ _ITSELF = options(TransformFailed, "transform.options", given=lambda request: re
 """A transform is built of its options alone."""
 TRANSFORM = Kind("transform", {"build": Maker(_transform, (_ITSELF,))})
 _TASKS = options(TaskFailed, "task.options")
-TASK = Kind("task", {"build": Maker(_task, (_TASKS,)), "judge": Maker(_judge, (_TASKS,))})
+TASK = Kind("task", {"build": Maker(_task, (_TASKS,)), "judge": Maker(_judge, (_TASKS,)), "guess": Maker(_guess)})
 SOURCE = Kind("source", {"open": Maker(_source, (settings,))})

@@ -25,6 +25,8 @@ from edgeai.api import (
     Finding,
     Findings,
     FrameContext,
+    Guess,
+    GuessRequest,
     InstanceRef,
     Judge,
     Judged,
@@ -35,6 +37,7 @@ from edgeai.api import (
     Plane,
     Share,
     TaskFailed,
+    TaskMisfit,
     TaskRequest,
     TaskSpec,
     Tensors,
@@ -42,7 +45,7 @@ from edgeai.api import (
     hookimpl,
 )
 
-EDGEAI_API = (1, 2)
+EDGEAI_API = (1, 3)
 KIND = "gauge"
 OPTIONS = (
     OptionSpec(name="what", help="What is measured.", required=True),
@@ -198,6 +201,25 @@ def _at(name: str, error: Any) -> Figure | None:
     )
 
 
+def guessed(request: GuessRequest) -> Guess:
+    """One number that nothing was applied to is a length; the user's only label says of what."""
+    name = request.output.name
+    if tuple(request.output.shape[1:]) != (1,) or request.activation not in ("", "none"):
+        raise TaskMisfit(f"output {name} is no length: a gauge reads one bare number")
+    if request.activation == "" and not request.answers:
+        return Guess(options={"what": name}, settled=False)
+    what = request.labels(1)[0] if request.labelled else name
+    return Guess(options={"what": what}, says=f"output {name}: the length of {what}, in pixels")
+
+
 @hookimpl
 def edgeai_tasks() -> tuple[TaskSpec, ...]:
-    return (TaskSpec(name="acme-gauge", build=Gauge, options=OPTIONS, help="Measures a length.", judge=GaugeJudge),)
+    spec = TaskSpec(
+        name="acme-gauge",
+        build=Gauge,
+        options=OPTIONS,
+        help="Measures a length.",
+        judge=GaugeJudge,
+        guess=guessed,
+    )
+    return (spec,)

@@ -175,8 +175,9 @@ def test_one_answer_is_binary_and_has_two_labels(
 def test_a_map_of_exclusive_labels_is_segmented(keras: Any, attempt: Callable[..., Any], tmp_path: Path) -> None:
     end = keras.layers.Conv2D(3, 1, activation="softmax")
     model = _saved(keras, tmp_path / "map.keras", end, pool=False)
-    _refused(lambda: attempt(model), "a map", "--task segment")
-    _, card = attempt(model, task="segment")
+    _refused(lambda: attempt(model, task="classify"), "a map", "--task segment")
+    assert attempt(model, task="segment")[1].task == attempt(model)[1].task, "no other task reads a map"
+    _, card = attempt(model)
     assert card.task.options == {
         "labels": ["label-0", "label-1", "label-2"],
         "activation": "none",
@@ -201,7 +202,7 @@ def _two(keras: Any, path: Path) -> Path:
         (_two, {}, "1 inputs and 2 outputs (image, kind, grade)"),
         (lambda k, p: _saved(k, p, k.layers.Dense(2), batch=4), {}, "4 images at a time"),
         (lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(SIDE, SIDE, 2)), {}, "no grey or RGB image"),
-        (None, {"task": "detect"}, "no such task"),
+        (None, {"task": "detect"}, "--task detect: no installed plugin provides a task called 'detect'"),
         (None, {"task": "segment"}, "no map"),
         (None, {"mode": "binary"}, "2 answers"),
         (None, {"labels": "a\n\nb\nc\n"}, "has 3 labels (line 2 is empty), the output out wants 2"),

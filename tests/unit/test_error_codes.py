@@ -44,6 +44,7 @@ DEFAULTS = {
     "TensorMismatch": "tensor.mismatch",
     "TransformFailed": "transform.failed",
     "TaskFailed": "task.failed",
+    "TaskMisfit": "task.misfit",
     "BackendError": "backend.error",
     "BackendUnavailable": "backend.unavailable",
     "ModelRejected": "backend.model-rejected",

@@ -17,6 +17,7 @@ from edgeai.api import (
     Finding,
     Findings,
     FrameContext,
+    GuessRequest,
     Options,
     Task,
     TaskFailed,
@@ -217,8 +218,37 @@ class TaskConformance(Suite):
                 with suppress(TaskFailed):
                     self.spec.build(request)
 
+    @since(1, 3)
+    @pytest.mark.parametrize("activation", ["", "none", "softmax", "sigmoid"])
+    def test_guesses_what_it_can_build(self, activation: str) -> None:
+        """What it guesses of an output, the same each time, are options that it is built with; or TaskFailed."""
+        if self.spec.guess is None:
+            pytest.skip("it does not say how it reads a model that no card describes")
+        if not self.outputs:
+            needs(_OUTPUTS)
+        for output in self.outputs:
+            request = GuessRequest(
+                output=output,
+                labels=lambda count: tuple(f"label-{number}" for number in range(count)),
+                activation=activation,
+                several=len(self.outputs) > 1,
+                answers=[self.example_outputs(seed)[output.name] for seed in range(3)],
+            )
+            with suppress(TaskFailed):
+                guess = self.spec.guess(request)
+                assert self.spec.guess(request) == guess
+                assert guess.settled, "the answers are there"
+                _assert_built(self.spec, TaskRequest(options=guess.options, outputs=self.outputs))
+
     def _frames(self, built: Task) -> list[Findings]:
         return [built.interpret(self.example_outputs(seed), self.context(seed + 1)) for seed in range(9)]
+
+
+def _assert_built(spec: TaskSpec, request: TaskRequest) -> None:
+    try:
+        spec.build(request)
+    except TaskFailed as error:
+        pytest.fail(f"it guessed {request.options!r}, of which it cannot be built: {error}", pytrace=False)
 
 
 def _wrong(spec: TensorSpec, outputs: dict[str, Array], what: str) -> dict[str, Any]:

@@ -30,13 +30,17 @@ _UNTOUCHED: Final = "# As it was written: "
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What a card says whose model nobody has described yet; what was seen and assumed stands among its limits."""
+    """What a card says whose model nobody has described yet; what was seen and assumed stands among its limits.
+
+    ``plugin`` is the one that provides the task.
+    """
 
     name: str
     model: str
     digest: str
     intended_use: str
     task: str
+    plugin: str
     options: Mapping[str, Any]
     steps: Sequence[TransformStep]
     inputs: Sequence[TensorSpec]
@@ -58,7 +62,7 @@ class Draft:
             "licence": "LicenseRef-unknown",
             "model": self.model,
             "model_digest": self.digest,
-            "plugins": ["transforms", self.task] if self.steps else [self.task],
+            "plugins": ["transforms", self.plugin] if self.steps else [self.plugin],
             "transforms": [{"transform": step.transform, "options": step.options} for step in self.steps],
             "task": {"name": self.task, "options": self.options},
             "inputs": [tensor_of(spec) for spec in self.inputs],

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeai.api import BackendSpec, ConfigError, ConverterSpec, OpenRequest
@@ -20,8 +20,8 @@ from edgeai_workbench.card_drafts import Draft, answered, as_the_model_sees, nam
 from edgeai_workbench.convert import loaded
 from edgeai_workbench.first_checks import PICTURES, Plan, Wish, planned, refused
 from edgeai_workbench.golden import Golden, write_golden
-from edgeai_workbench.guessing import Guess, guess_from, options_of
 from edgeai_workbench.libraries import needed
+from edgeai_workbench.tries import Reading, settled
 
 _HEAD = """# Written for a first try: check the transforms, the task and the labels.
 # Reference: docs/reference/card.md.
@@ -79,7 +79,7 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
         folder, f"edgeai build {folder} --data {wish.images} goes on with it; or give another --out", refused
     )
     plan = planned(model.name, keras.describe(model), wish)
-    registry = loaded(("transforms", wish.task, "keras"))
+    registry = loaded(("transforms", "keras"))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".first-", dir=out) as partial:  # there is a whole folder, or none
         fresh = Path(partial) / name
@@ -90,11 +90,9 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
         golden = _golden(fresh / f"{name}.keras", plan, registry)
         write_golden(fresh, golden, parent=digest)
         answers = [case.outputs[plan.target.name] for case in golden]
-        guess = plan.guess or guess_from(
-            wish.task, plan.width, plan.target.name, answers, mode=wish.mode, refused=refused
-        )
-        notes = (*plan.notes, guess.of(plan.target.name))
-        (fresh / CARD_NAME).write_text(_text(name, digest, plan, guess, wish, notes), encoding="utf-8")
+        reading = settled(plan.reading, replace(plan.asked, answers=answers), wish.told, refused)
+        notes = (*plan.notes, reading.guess.says)
+        (fresh / CARD_NAME).write_text(_text(name, digest, plan, reading, notes), encoding="utf-8")
         _put(fresh, folder)
     return First(folder=folder, images=plan.images, notes=notes)
 
@@ -158,7 +156,7 @@ def _converters() -> list[tuple[ConverterSpec, dict[str, str]]]:
     return sorted(asked, key=lambda item: ranks[item[0].artifact_format])
 
 
-def _text(name: str, digest: str, plan: Plan, guess: Guess, wish: Wish, notes: Sequence[str]) -> str:
+def _text(name: str, digest: str, plan: Plan, reading: Reading, notes: Sequence[str]) -> str:
     recipes = [
         {"converter": spec.name, **by, "precision": precision, **_ALLOWED.get(precision, {})}
         for spec, by in _converters()
@@ -169,8 +167,9 @@ def _text(name: str, digest: str, plan: Plan, guess: Guess, wish: Wish, notes: S
         model=f"{name}.keras",
         digest=digest,
         intended_use="A first try; say here what the model is for, and for whom.",
-        task=wish.task,
-        options=options_of(wish.task, plan.words, guess),
+        task=reading.spec.name,
+        plugin=reading.plugin.name,
+        options=reading.guess.options,
         steps=plan.steps,
         inputs=(plan.source,),
         outputs=(plan.target,),

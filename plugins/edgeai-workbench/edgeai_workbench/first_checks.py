@@ -12,17 +12,8 @@ from typing import Final
 from edgeai.api import Described, TensorSpec
 from edgeai.bundle.manifest import TransformStep
 from edgeai_workbench.dataset import Sample, read_folder
-from edgeai_workbench.guessing import (
-    CLASSIFY,
-    TASKS,
-    Guess,
-    Refusal,
-    check_answers,
-    check_values,
-    guess,
-    steps_of,
-    words_of,
-)
+from edgeai_workbench.guessing import Refusal, check_values, steps_of
+from edgeai_workbench.tries import Asked, Reading, Told, reading_of
 
 refused: Final = Refusal("build.first-try")
 PICTURES: Final = ("quantisation looks at images", "say where some are: --calibration DIR")
@@ -38,7 +29,7 @@ class Wish:
     """What the user of a model knows of it.
 
     Attributes:
-        task: ``classify`` or ``segment``.
+        task: a word for a task; empty for the one that reads such an output.
         labels: a file of labels, one a line; numbered without.
         images: pictures and DICOM files to calibrate on; with one sub-folder a label, to judge on too.
         mode: how labels go together; empty where the model shows it.
@@ -46,12 +37,17 @@ class Wish:
         size: rows and columns, of a model that takes any.
     """
 
-    task: str = CLASSIFY
+    task: str = ""
     labels: Path | None = None
     images: Path | None = None
     mode: str = ""
     values: tuple[float, float] | None = None
     size: tuple[int, int] | None = None
+
+    @property
+    def told(self) -> Told:
+        """What of it is about the answers."""
+        return Told(task=self.task, mode=self.mode, labels=self.labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +56,8 @@ class Plan:
 
     Attributes:
         source, target: the model's one input and output, for a batch of one.
-        width: how many answers.
-        words: the labels.
-        guess: how answers are read; ``None`` where they have to show it.
+        asked: what is known of the target; its answers are not yet.
+        reading: which task reads it, and how; perhaps answers have to show some of it.
         steps: from a picture to the input.
         samples: all pictures, with their labels where sub-folders say them.
         images: their folder.
@@ -71,9 +66,8 @@ class Plan:
 
     source: TensorSpec
     target: TensorSpec
-    width: int
-    words: tuple[str, ...]
-    guess: Guess | None
+    asked: Asked
+    reading: Reading
     steps: tuple[TransformStep, ...]
     samples: tuple[Sample, ...]
     images: Path
@@ -88,30 +82,24 @@ def planned(model: str, described: Described, wish: Wish) -> Plan:
         DataRejected: folders that cannot be used.
     """
     source, target = _tensors(model, described, wish)
-    if wish.task not in TASKS:
-        raise refused(f"--task {wish.task}: there is no such task for a first try", f"one of {', '.join(TASKS)}")
-    width = check_answers(wish.task, target, refused)
-    last = described.activations.get(target.name, "")
-    seen = guess(wish.task, width, target.name, mode=wish.mode, last=last, refused=refused)
-    binary = wish.task == CLASSIFY and width == 1 and wish.mode != "multi-label"
-    words, notes = words_of(wish.labels, 2 if binary else width, target.name, refused)
+    asked = Asked(output=target, activation=described.activations.get(target.name, ""))
+    reading = reading_of(asked, wish.told, refused)
     ends = _values(described, source, wish)
     if wish.images is None:
         raise refused(*PICTURES)
-    samples, more = _pictures(wish.images, words, wish)
+    samples, more = _pictures(wish.images, reading, target, wish)
     source, sized = _sized(source, samples, wish)
     rows, columns, channels = (int(extent or 0) for extent in source.shape[1:])
     steps, ends = steps_of(rows=rows, columns=columns, colour=channels == 3, dtype=source.dtype, values=ends)
     return Plan(
         source=source,
         target=target,
-        width=width,
-        words=tuple(words),
-        guess=seen,
+        asked=asked,
+        reading=reading,
         steps=tuple(steps),
         samples=samples,
         images=wish.images,
-        notes=(*described.notes, *sized, _range_note(described, source, wish, ends), *notes, *more),
+        notes=(*described.notes, *sized, _range_note(described, source, wish, ends), *reading.notes, *more),
     )
 
 
@@ -160,12 +148,16 @@ def _range_note(described: Described, source: TensorSpec, wish: Wish, ends: tupl
     return f"{shown} is assumed, since its first layers say nothing; --values BLACK WHITE says otherwise"
 
 
-def _pictures(images: Path, words: Sequence[str], wish: Wish) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
-    """All pictures; with their labels, where there is one sub-folder for each."""
+def _pictures(
+    images: Path, reading: Reading, target: TensorSpec, wish: Wish
+) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
+    """All pictures; with their labels, where there is one sub-folder for each, and that says what is true."""
     samples = read_folder(images)
     below = sorted(path.name for path in images.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if wish.task != CLASSIFY or not below:
+    judge = reading.judge((target,)) if below else None
+    if judge is None or not judge.folders:
         return samples, ()
+    words = tuple(judge.folders)
     if wish.labels is None:
         return samples, (f"sub-folders {_some(below)} are not judged by: --labels says which answer is whose",)
     if not set(below) & set(words):

@@ -36,18 +36,8 @@ from edgeai_workbench.dataset import read_folder
 from edgeai_workbench.deviation import device_of
 from edgeai_workbench.foreign_known import Foreign, arrays_in, check_known, refused
 from edgeai_workbench.golden import Golden, write_golden
-from edgeai_workbench.guessing import (
-    CLASSIFY,
-    PICTURES,
-    UNIT,
-    check_answers,
-    guess,
-    guess_from,
-    lines_of,
-    options_of,
-    steps_of,
-    words_of,
-)
+from edgeai_workbench.guessing import PICTURES, UNIT, lines_of, steps_of
+from edgeai_workbench.tries import Asked, Reading, reading_of
 
 _MOST_CASES = 16
 _SEED = 20
@@ -79,7 +69,7 @@ def foreign_card(
     name = known.name or name_of(model)
     folder = out / name
     refuse_changed(folder, f"edgeai pack {folder}, or another --name", refused)
-    registry = loaded(("transforms", known.task, plugin_for(kind)))
+    registry = loaded(("transforms", plugin_for(kind)))
     with opened_apart(backend_of(registry, kind), plugin_for(kind), files_of(model)) as (backend, how):
         progress(f"reading the model, {how}")
         found = _described(backend, model)
@@ -91,8 +81,8 @@ def foreign_card(
         device = device_of(backend)
         request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
         golden, engine = answered(backend, request, cases), f"{backend.engine()} on {device}"
-    options, notes = _options(known, found, outputs, golden)
-    registry.tasks[known.task].build(TaskRequest(options=options, outputs=outputs))
+    reading, notes = _read(known, found, outputs, golden)
+    reading.spec.build(TaskRequest(options=reading.guess.options, outputs=outputs))
     notes = (*found.notes, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
     folder.mkdir(parents=True, exist_ok=True)
     path = copied(model, folder, name)
@@ -103,8 +93,9 @@ def foreign_card(
         model=path.name,
         digest=digest,
         intended_use="A foreign model; say here what it is for, and for whom.",
-        task=known.task,
-        options=options,
+        task=reading.spec.name,
+        plugin=reading.plugin.name,
+        options=reading.guess.options,
         steps=steps,
         inputs=inputs,
         outputs=outputs,
@@ -240,28 +231,26 @@ def _random(spec: TensorSpec, random: np.random.Generator, values: tuple[float, 
 # --- the card -------------------------------------------------------------------------------------
 
 
-def _options(
+def _read(
     known: Foreign, found: Described, outputs: Sequence[TensorSpec], golden: Sequence[Golden]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The task's options: labels, and what turns the outputs into probabilities; and what was chosen for that."""
+) -> tuple[Reading, tuple[str, ...]]:
+    """Which task reads an output, with which options; and what was seen and assumed for that."""
     output = _output(known, outputs)
-    width = check_answers(known.task, output, refused)
-    last = found.activations.get(output.name, "")
-    chosen = guess(known.task, width, output.name, mode=known.mode, last=last, refused=refused)
     scale = found.scales.get(output.name) if np.dtype(output.dtype).kind in "iu" else None
-    if chosen is None:
-        factor, zero = scale or (1.0, 0)
-        answers = [factor * (case.outputs[output.name].astype(np.float64) - zero) for case in golden]
-        chosen = guess_from(known.task, width, output.name, answers, mode=known.mode, refused=refused)
-    words, notes = words_of(known.labels, 2 if chosen.mode == "binary" else width, output.name, refused)
-    options = options_of(known.task, words, chosen)
-    if known.task == CLASSIFY and scale is not None:
-        options["dequantise"] = list(scale)
+    factor, zero = scale or (1.0, 0)
+    asked = Asked(
+        output=output,
+        activation=found.activations.get(output.name, ""),
+        scale=scale,
+        several=len(outputs) > 1,
+        answers=[factor * (case.outputs[output.name].astype(np.float64) - zero) for case in golden],
+    )
+    reading = reading_of(asked, known.told, refused)
+    notes = (reading.guess.says, *reading.notes)
     if len(outputs) > 1:
-        options["output"] = output.name
         others = ", ".join(spec.name for spec in outputs if spec is not output)
         notes = (*notes, f"of its {len(outputs)} outputs {output.name} is read, and not {others}")
-    return options, (chosen.of(output.name), *notes)
+    return reading, notes
 
 
 def _output(known: Foreign, outputs: Sequence[TensorSpec]) -> TensorSpec:

@@ -11,8 +11,9 @@ from typing import Final
 import numpy as np
 
 from edgeai.api import Array
-from edgeai_workbench.guessing import MODES, TASKS, UNIT, Refusal, check_values, lines_of
+from edgeai_workbench.guessing import UNIT, Refusal, check_values, lines_of
 from edgeai_workbench.tables import SLUG
+from edgeai_workbench.tries import Told, tasks_told
 
 refused: Final = Refusal("build.foreign-model")
 
@@ -22,7 +23,7 @@ class Foreign:
     """What its packer knows of the model.
 
     Attributes:
-        task: ``classify`` or ``segment``.
+        task: a word for a task; empty for the one that reads such an output.
         name: of the bundle; by default the file's.
         labels: a file of labels, one a line; numbered without.
         images: pictures and DICOM files, some of which become golden cases through the card's transforms.
@@ -33,13 +34,18 @@ class Foreign:
             numbers says by its own scale.
     """
 
-    task: str = "classify"
+    task: str = ""
     name: str = ""
     labels: Path | None = None
     images: Path | None = None
     inputs: Path | None = None
     mode: str = ""
     values: tuple[float, float] | None = None
+
+    @property
+    def told(self) -> Told:
+        """What of it is about the answers."""
+        return Told(task=self.task, mode=self.mode, labels=self.labels)
 
 
 def check_known(known: Foreign) -> None:
@@ -48,16 +54,12 @@ def check_known(known: Foreign) -> None:
     Raises:
         ConfigError: ``build.foreign-model``.
     """
-    if known.task not in TASKS:
-        why = f"--task {known.task}: its options cannot be guessed"
-        raise refused(why, f"one of {', '.join(TASKS)}, or write a card: docs/reference/card.md")
     if known.name and not re.fullmatch(SLUG, known.name):
         raise refused(
             f"--name {known.name!r} is no name of a bundle",
             "use a-z, 0-9, . _ and -, beginning with a letter or digit, at most 64 characters",
         )
-    if known.mode and known.mode not in MODES:
-        raise refused(f"--mode {known.mode}: there is no such mode", f"one of {', '.join(MODES)}")
+    tasks_told(known.told, refused)
     check_values(known.values or UNIT, refused)
     if known.labels is not None:
         lines_of(known.labels, refused)

@@ -1,47 +1,28 @@
-"""What a first card says of a model's answers and of the pictures that go in: seen, or asked for, and never in silence.
+"""What a first card says of labels and of the pictures that go in: seen, or asked for, and never in silence.
 
-Both kinds of first card (of a Keras model, of one that someone else made) are guessed here.
+Both kinds of first card (of a Keras model, of one that someone else made) are guessed here; what the answers mean, an
+installed task says (``tries``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from edgeai.api import Array, ConfigError, TensorSpec
+from edgeai.api import ConfigError, TensorSpec
 from edgeai.bundle.manifest import TransformStep
 
-CLASSIFY: Final = "classify"
-SEGMENT: Final = "segment"
-TASKS: Final = (CLASSIFY, SEGMENT)
-MODES: Final = ("multi-class", "multi-label", "binary")
 UNIT: Final = (0.0, 1.0)
 BYTE: Final = (0.0, 255.0)
-_SUM: Final = 0.03
-_OVER: Final = 0.005
-"""As far as probabilities may be from the sum of 1 and from the unit: what tasks allow."""
 _WHOLE: Final = ("int8", "uint8", "int16", "uint16")
 PICTURES: Final = (*_WHOLE, "float16", "float32", "float64")
 """What an input may take a picture as."""
 _LABELS: Final = "a text file with one label a line"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Guess:
-    """How answers become probabilities: options of the task."""
-
-    mode: str
-    activation: str
-
-    def of(self, output: str) -> str:
-        """The sentence about this output."""
-        applied = "they are probabilities" if self.activation == "none" else f"a {self.activation} is applied to them"
-        return f"output {output}: {self.mode}, {applied}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,107 +99,6 @@ def labels_in(path: Path, wanted: int, output: str, refused: Refusal) -> tuple[l
     return words, tuple(notes)
 
 
-# --- answers --------------------------------------------------------------------------------------
-
-
-def check_answers(task: str, output: TensorSpec, refused: Refusal) -> int:
-    """How many answers an output gives: for a frame, or for each place of a map.
-
-    Raises:
-        ConfigError: the task takes no such output.
-    """
-    shape, width = output.shape, output.shape[-1] if output.shape else None
-    shown = "x".join(str(extent or "any") for extent in shape[1:]) or "a number"
-    plane = len(shape) >= 3 and any(extent != 1 for extent in shape[1:-1])
-    if task == CLASSIFY and plane:
-        raise refused(f"output {output.name} is {shown}, a map: classify takes one row", f"--task {SEGMENT}")
-    if task == SEGMENT and not plane:
-        raise refused(f"output {output.name} is {shown}, no map: segment takes rows x columns", f"--task {CLASSIFY}")
-    if width is None:
-        raise refused(f"output {output.name} is {shown}: how many answers it gives is open", "fix its last extent")
-    return int(width) if task == CLASSIFY or len(shape) > 3 else 1
-
-
-def guess(task: str, width: int, output: str, *, mode: str, last: str, refused: Refusal) -> Guess | None:
-    """What can be said before a model is asked; ``None`` where its answers have to tell (``guess_from``).
-
-    Args:
-        task: classify or segment.
-        width: answers of the output.
-        output: its name.
-        mode: as the user gave it; empty for none.
-        last: what gives the answers: ``softmax``, ``sigmoid``, ``none``, or another function; empty where unknown.
-        refused: makes the error.
-
-    Raises:
-        ConfigError: a mode that does not go with it, or one that has to be asked for.
-    """
-    _check_mode(task, width, output, mode, refused)
-    if last not in ("softmax", "sigmoid", "none"):
-        return None
-    several = width > 1
-    if several and last == "sigmoid":
-        if task == CLASSIFY and mode != "multi-label":
-            raise refused(
-                f"output {output} gives {width} sigmoids, which do not sum to 1: is it multi-label?",
-                "--mode multi-label where several labels may apply at once; else end the model in a softmax",
-            )
-        return Guess(mode="multi-label", activation="none")
-    if several and task == SEGMENT and last == "none" and not mode:
-        raise refused(
-            f"output {output} gives {width} numbers a place, and nothing says whether these exclude one another",
-            "--mode multi-class where a place has exactly one label, --mode multi-label where it may have several",
-        )
-    chosen = mode or _default(task, width)
-    applied = "softmax" if chosen == "multi-class" else "sigmoid"
-    return Guess(mode=chosen, activation=applied if last == "none" else "none")
-
-
-def guess_from(task: str, width: int, output: str, answers: Sequence[Array], *, mode: str, refused: Refusal) -> Guess:
-    """What the answers themselves show: several that exclude one another sum to 1, or are made to by a softmax.
-
-    Args:
-        task: as ``guess``, like all but the answers.
-        width: answers of the output.
-        output: its name.
-        answers: some of the output's, as real numbers.
-        mode: as the user gave it; empty for none.
-        refused: makes the error.
-
-    Raises:
-        ConfigError: they may be several probabilities as well as logits, and the mode has to be asked for.
-    """
-    _check_mode(task, width, output, mode, refused)
-    values = np.concatenate([np.asarray(each, np.float64).reshape(-1, width) for each in answers])
-    unit = bool(((values >= -_OVER) & (values <= 1 + _OVER)).all())
-    whole = unit and bool((np.abs(values.sum(axis=1) - 1) <= _SUM).all())
-    if width > 1 and unit and not whole and not mode:
-        raise refused(
-            f"output {output} gives {width} answers that do not sum to 1, so they are no softmax: is it multi-label?",
-            "--mode multi-label where several labels may apply at once; --mode multi-class where exactly one does",
-        )
-    chosen = mode or _default(task, width, exclusive=whole or not unit)
-    if chosen == "multi-class":
-        return Guess(mode=chosen, activation="none" if whole else "softmax")
-    return Guess(mode=chosen, activation="none" if unit else "sigmoid")
-
-
-def _default(task: str, width: int, *, exclusive: bool = True) -> str:
-    if width == 1:
-        return "binary" if task == CLASSIFY else "multi-label"
-    return "multi-class" if exclusive else "multi-label"
-
-
-def _check_mode(task: str, width: int, output: str, mode: str, refused: Refusal) -> None:
-    if mode and mode not in MODES:
-        raise refused(f"--mode {mode}: there is no such mode", f"one of {', '.join(MODES)}")
-    if mode == "multi-class" and width == 1:
-        raise refused(f"--mode multi-class: output {output} gives one answer", "leave --mode out: it is binary")
-    if mode == "binary" and (width > 1 or task == SEGMENT):
-        takes = "a map takes multi-class or multi-label" if task == SEGMENT else f"{output} gives {width} answers"
-        raise refused(f"--mode binary: {takes}", "--mode multi-class, or --mode multi-label")
-
-
 # --- pictures -------------------------------------------------------------------------------------
 
 
@@ -287,14 +167,6 @@ def _real(dtype: str, scale: tuple[float, int] | None) -> tuple[float, float]:
         return UNIT
     limits = np.iinfo(dtype)
     return factor * (int(limits.min) - zero), factor * (int(limits.max) - zero)
-
-
-def options_of(task: str, words: Sequence[str], chosen: Guess) -> dict[str, Any]:
-    """The task's options."""
-    options: dict[str, Any] = {"labels": list(words), "activation": chosen.activation}
-    if task == CLASSIFY or chosen.mode == "multi-class":
-        options["mode"] = chosen.mode
-    return options
 
 
 def tensor_of(spec: TensorSpec) -> Mapping[str, Any]:

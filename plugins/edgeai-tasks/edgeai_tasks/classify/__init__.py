@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from edgeai.api import Judge, Task, TaskRequest, TaskSpec, hookimpl
 from edgeai_tasks.classify.options import OPTIONS, ClassifyOptions, refused
 from edgeai_tasks.classify.task import Classify, output_of
+
+if TYPE_CHECKING:
+    from edgeai.api import Guess, GuessRequest
 
 EDGEAI_API = (1, 3)
 
@@ -25,8 +30,19 @@ def _judge(request: TaskRequest) -> Judge:
     return ClassifyJudge(options, output_of(options, request.outputs))
 
 
+def _guess(request: GuessRequest) -> Guess:
+    from edgeai_tasks.classify.guess import guessed  # on a build host alone
+
+    return guessed(request)
+
+
 SPEC = TaskSpec(
-    name="classify", build=_build, options=OPTIONS, help="Which of these labels does the image bear?", judge=_judge
+    name="classify",
+    build=_build,
+    options=OPTIONS,
+    help="Which of these labels does the image bear?",
+    judge=_judge,
+    guess=_guess,
 )
 
 

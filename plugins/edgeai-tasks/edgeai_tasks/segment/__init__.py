@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgeai.api import Judge, MaskTask, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
 from edgeai_tasks.segment.options import OPTIONS, SegmentOptions, refused
+
+if TYPE_CHECKING:
+    from edgeai.api import Guess, GuessRequest
 
 EDGEAI_API = (1, 3)
 
@@ -48,12 +52,19 @@ def _judge(request: TaskRequest) -> Judge:
     return SegmentJudge(options, _output(options, request.outputs), _build(request))
 
 
+def _guess(request: GuessRequest) -> Guess:
+    from edgeai_tasks.segment.guess import guessed  # on a build host alone
+
+    return guessed(request)
+
+
 SPEC = TaskSpec(
     name="segment",
     build=_build,
     options=OPTIONS,
     help="Where in the image is each of these labels, and how large?",
     judge=_judge,
+    guess=_guess,
 )
 
 

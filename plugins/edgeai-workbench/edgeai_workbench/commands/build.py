@@ -24,7 +24,9 @@ Data = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Make every variant and artifact anew.")]
-Task = Annotated[str, typer.Option("--task", help="With a .keras file: what its outputs mean (classify, segment).")]
+Task = Annotated[
+    str, typer.Option("--task", help="With a .keras file: the task that reads its output. Default: the one that can.")
+]
 Labels = Annotated[
     Path | None,
     typer.Option("--labels", help="With a .keras file: its labels, one a line, in the order of its outputs."),
@@ -37,7 +39,7 @@ Calibration = Annotated[
     ),
 ]
 Mode = Annotated[
-    str, typer.Option("--mode", help="With a .keras file: how labels go together (multi-class, multi-label).")
+    str, typer.Option("--mode", help="With a .keras file: how labels go together, in the words of its task.")
 ]
 Values = Annotated[
     tuple[float, float] | None,
@@ -57,7 +59,7 @@ def command(
     data: Data = None,
     out: Out = Path("dist"),
     rebuild: Rebuild = False,
-    task: Task = "classify",
+    task: Task = "",
     labels: Labels = None,
     calibration: Calibration = None,
     mode: Mode = "",
@@ -81,7 +83,7 @@ def command(
 
       edgeai build models/us-head --data ~/data
 
-      edgeai build my.keras --task classify --labels labels.txt --calibration ~/pictures
+      edgeai build my.keras --labels labels.txt --calibration ~/pictures
     """
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.building import build_card

@@ -20,15 +20,16 @@ COLUMNS = ("artifact", "", "measured on", "furthest from parent", "of what is al
 Target = Annotated[
     Path,
     typer.Argument(
-        help="A folder with a model.toml; or a model that someone else made: a .tflite file, an OpenVINO .xml, "
-        "a SavedModel folder.",
+        help="A folder with a model.toml; or a model that someone else made, of a format that an engine here opens.",
         show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the bundle; made if it is not there.")]
 Rebuild = Annotated[bool, typer.Option("--rebuild", help="Convert every artifact anew.")]
 Name = Annotated[str, typer.Option("--name", help="Foreign: the bundle's name; the file's without.")]
-Task = Annotated[str, typer.Option("--task", help="Foreign: what its outputs mean (classify, segment).")]
+Task = Annotated[
+    str, typer.Option("--task", help="Foreign: the task that reads its output. Default: the one that can.")
+]
 Labels = Annotated[
     Path | None, typer.Option("--labels", help="Foreign: its labels, one a line, in the order of its outputs.")
 ]
@@ -42,7 +43,7 @@ Values = Annotated[
     tuple[float, float] | None,
     typer.Option("--values", help="Foreign: what black and white are to its input, as real numbers: -1 1."),
 ]
-Mode = Annotated[str, typer.Option("--mode", help="Foreign: how labels go together (multi-class, multi-label).")]
+Mode = Annotated[str, typer.Option("--mode", help="Foreign: how labels go together, in the words of its task.")]
 
 
 def command(
@@ -51,7 +52,7 @@ def command(
     out: Out = Path("dist"),
     rebuild: Rebuild = False,
     name: Name = "",
-    task: Task = "classify",
+    task: Task = "",
     labels: Labels = None,
     images: Images = None,
     inputs: Inputs = None,
