@@ -26,7 +26,6 @@ from edgeai.api import (
     Frame,
     FrameContext,
     Geometry,
-    Guess,
     InstanceRef,
     Message,
     Options,
@@ -157,13 +156,12 @@ class FakeClassify:
 
 
 def task(name: str, how: str = "") -> TaskSpec:
-    """A fake task: works, or is ``silent`` (no findings), ``blind`` to NaN, or ``misreads`` what no card describes."""
+    """A fake task: works, or is ``silent`` (no findings), or ``blind`` to NaN."""
     return TaskSpec(
         name=name,
         build=lambda request: FakeClassify(request, how),
         options=(OptionSpec(name="labels", help="One word for each output value.", required=True),),
         help=f"Says for each label whether its value reaches one half; {how or 'works'}.",
-        guess=(lambda request: Guess()) if how == "misreads" else None,
     )
 
 

@@ -51,7 +51,6 @@ OTHERS = {
     ("compressor", "round-prints"): "test_prints_nothing",
     ("task", "silent"): "test_finds_something_to_say",
     ("task", "blind"): "test_refuses_what_is_not_a_number[True-nan]",
-    ("task", "misreads"): "test_guesses_what_it_can_build[none]",
     ("sink", "forgets"): "test_put_delivers",
     ("sink", "reorders"): "test_put_delivers",
     ("sink", "open-again"): "test_put_after_close_is_refused",

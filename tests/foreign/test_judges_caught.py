@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeai.api import Judge, Judged, Objective, Panel, Share, TaskRequest, TensorSpec
-from edgeai.testing.conformance import JudgeConformance
+from edgeai.api import Guess, Judge, Judged, Objective, Panel, Share, TaskRequest, TensorSpec
+from edgeai.testing.conformance import JudgeConformance, TaskConformance
 
 OUTPUTS = (TensorSpec(name="length", dtype="float32", shape=(1, 1)),)
 
@@ -111,3 +111,20 @@ def test_a_judge_that_misbehaves_is_caught(how: str) -> None:
     spoil(judge)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         getattr(rules, rule)(judge)
+
+
+class TaskRules(TaskConformance):
+    __test__ = False
+    module = "acme_gauge"
+    task = "acme-gauge"
+    outputs = OUTPUTS
+
+
+@pytest.mark.parametrize("guess", [Guess(), Guess(options={"what": "radius", "of": 3}), Guess(settled=False)])
+def test_a_guess_of_which_nothing_can_be_built_is_caught(guess: Guess, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = TaskRules()
+    rules.test_guesses_what_it_can_build("none")  # as it is, it is held
+    spec = replace(rules.spec, guess=lambda request: guess)
+    monkeypatch.setattr(TaskRules, "spec", property(lambda self: spec))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        rules.test_guesses_what_it_can_build("none")
