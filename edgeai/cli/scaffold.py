@@ -27,6 +27,10 @@ _DECLARED = """
 [project.entry-points."edgeai.backends"]
 {name} = "{module}"
 """
+_TOY = """
+# What toy/ needs: the build host, a converter with its engine, steps that prepare pictures.
+toy = ["edgeai[build,transforms]", "edgeai-tflite[litert,build]"]"""
+"""Of a task, whose judge is there for a build host: with it, a model can be trained at once."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _LONGEST_NAME = 40
 
@@ -75,6 +79,7 @@ def _texts(name: str, kind: str, module: str) -> dict[str, str]:
         "distribution": f"edgeai-{name}",
         "dependencies": f", {needs}" if needs else "",
         "test_dependencies": f", {test_needs}" if test_needs else "",
+        "more_dependencies": _TOY if kind == "task" else "",
         "more_entry_points": _DECLARED.format(name=name, module=module) if kind == "backend" else "",
         "what": (templates / kind / "what.txt").read_text(encoding="utf-8").strip(),
     }
@@ -83,9 +88,12 @@ def _texts(name: str, kind: str, module: str) -> dict[str, str]:
         text = (templates / template).read_text(encoding="utf-8")
         return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], text)
 
+    more, toy = templates / kind / "more.md.tmpl", templates / kind / "toy"
+    examples = sorted(path.name for path in toy.iterdir()) if toy.is_dir() else []
     return {
-        "README.md": filled("common/README.md.tmpl"),
+        "README.md": filled("common/README.md.tmpl") + (filled(f"{kind}/{more.name}") if more.is_file() else ""),
         "pyproject.toml": filled("common/pyproject.toml.tmpl"),
         f"{module}.py": filled(f"{kind}/module.py.tmpl"),
         "tests/test_conformance.py": filled(f"{kind}/test_conformance.py.tmpl"),
+        **{f"toy/{name.removesuffix('.tmpl')}": filled(f"{kind}/toy/{name}") for name in examples},
     }

@@ -27,8 +27,10 @@ STALL_S = 300.0
 _ERRORS = {error.default_code: error for error in (PluginNotFound, PluginIncompatible, PluginConflict, PluginFault)}
 _CLASSES = {
     kind: f"{kind.capitalize()}Conformance"
-    for kind in ("backend", "transform", "task", "sink", "source", "converter", "compressor")
+    for kind in ("backend", "transform", "task", "judge", "sink", "source", "converter", "compressor")
 }
+_SPEC_OF_PART = {"judge": "task"}
+"""What has rules of its own beside its spec's -> the kind of that spec."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class RuleOutcome:
     """What became of one rule for one spec.
 
     Attributes:
+        kind: of the spec; ``judge`` of what a task brings for the build host.
         outcome: pass, fail, died, hung, or skip: it was not asked, so it is not held.
         detail: why.
         needs_example: of one that was skipped: the author has given nothing to ask it with.
@@ -110,11 +113,11 @@ def _ask(
 def _generic_tests(load: Load, covered: set[tuple[str, str]]) -> str:
     """A test module with one class for each spec that the author's tests leave out."""
     classes = []
-    for kind, specs in load.provides.items():
+    for kind, specs in (*load.provides.items(), ("judge", load.judged)):
         for spec in specs:
             if kind in _CLASSES and (kind, spec) not in covered:
                 title = f"Test{kind.capitalize()}{re.sub('[^a-z0-9]', '_', spec)}"
-                body = f"    plugin = {load.name!r}\n    {kind} = {spec!r}\n"
+                body = f"    plugin = {load.name!r}\n    {_SPEC_OF_PART.get(kind, kind)} = {spec!r}\n"
                 # Which frames it must take is the author's to say; without that, it may refuse any.
                 body += "    accepts = ()\n" if kind == "transform" else ""
                 classes.append(f"class {title}(conformance.{_CLASSES[kind]}):\n{body}")

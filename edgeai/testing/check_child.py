@@ -71,7 +71,7 @@ def _describe(item: pytest.Item) -> dict[str, Any]:
     rule = inspect.getdoc(getattr(item, "function", None)) or ""
     return {
         "id": item.nodeid,
-        "kind": suite.kind if suite else "own",
+        "kind": (suite.part or suite.kind) if suite else "own",
         "spec": suite.spec_name() if suite else "",
         "test": item.name,
         "rule": rule.partition("\n")[0],

@@ -27,6 +27,7 @@ class Load:
     Attributes:
         name: the plugin's entry point.
         provides: the names of its specs by kind.
+        judged: the names of its tasks that bring a judge.
         tests: the author's tests of conformance, where they are found.
         error: ``code``, ``message`` and ``remedy``, where it does not load.
         ending: where the process died or hung of it: ``died`` or ``hung``, and how.
@@ -34,6 +35,7 @@ class Load:
 
     name: str
     provides: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    judged: Sequence[str] = ()
     tests: str | None = None
     error: Mapping[str, Any] | None = None
     ending: tuple[str, str] | None = None
@@ -86,6 +88,7 @@ def _loaded(name: str) -> Row:
     return {
         "name": name,
         "provides": {kind: [spec.name for spec in plugin.specs(kind)] for kind in KINDS if plugin.specs(kind)},
+        "judged": [task.name for task in plugin.tasks if task.judge is not None],
         "tests": str(tests) if tests else None,
     }
 

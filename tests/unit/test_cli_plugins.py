@@ -75,6 +75,16 @@ def test_new_writes_a_whole_distribution_of_at_most_sixty_lines(tmp_path):
         assert "{{" not in (distribution / path).read_text(), path
 
 
+def test_a_new_task_has_a_judge_and_a_toy_that_its_readme_speaks_of(tmp_path):
+    distribution = written(tmp_path, "acme-spots", "task")
+    assert {path.name for path in (distribution / "toy").iterdir()} == {"draw.py", "model.toml", "train.py"}
+    readme = (distribution / "README.md").read_text()
+    for command in ("pip install -e '.[toy]'", "python toy/draw.py", "edgeai train toy", "edgeai build toy"):
+        assert command in readme
+    assert "{{" not in "".join(path.read_text() for path in distribution.rglob("*.*") if path.is_file())
+    assert "toy = [" in (distribution / "pyproject.toml").read_text()
+
+
 def test_what_new_writes_passes_the_projects_own_lint(tmp_path):
     for kind in KINDS:
         assert edgeai(tmp_path, "new", f"acme-{kind}", "--kind", kind).returncode == 0
@@ -186,7 +196,7 @@ def test_check_asks_what_it_can_of_specs_without_examples(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     rules = {rule["test"]: rule for rule in json.loads(done.stdout)["rules"]}
     assert rules["test_probe_is_repeatable"]["outcome"] == "pass"
-    assert rules["test_damaged_artifact_is_rejected[garbage]"]["outcome"] == "pass"
+    assert rules["test_damaged_artifact_is_rejected[noise]"]["outcome"] == "pass"
     unasked = rules["test_outputs_are_as_declared"]
     assert (unasked["outcome"], unasked["needs_example"]) == ("skip", True)
     assert "artifact(folder)" in unasked["detail"]
@@ -216,6 +226,48 @@ def test_without_the_authors_examples_nothing_is_held_against_a_plugin(tmp_path,
     outcomes = [rule["outcome"] for rule in json.loads(done.stdout)["rules"]]
     assert outcomes.count("pass") >= 4
     assert "skip" in outcomes
+
+
+def _check(distribution: Path) -> tuple[int, dict]:
+    done = edgeai(distribution, "check", "acme", "--json", path=(distribution,))
+    return done.returncode, json.loads(done.stdout)
+
+
+def test_a_judge_whose_author_gives_no_example_needs_one_and_is_not_left_out(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    tests = distribution / "tests" / "test_conformance.py"
+    tests.write_text(tests.read_text().partition("class TestAcmeJudge")[0].replace("JudgeConformance, ", ""))
+    status, body = _check(distribution)
+    assert status == 0
+    rules = {(rule["kind"], rule["test"]): rule for rule in body["rules"]}
+    assert {kind for kind, _ in rules} == {"task", "judge"}
+    unasked = rules["judge", "test_a_figure_is_a_function_of_weights"]
+    assert (unasked["outcome"], unasked["needs_example"], unasked["spec"]) == ("skip", True, "acme")
+    assert body["summary"]["need_examples"] >= 10
+    said = edgeai(tmp_path, "check", "acme", path=(distribution,)).stdout
+    assert re.search(r"^acme: \d+ of \d+ rules held, \d+ need examples", said, re.MULTILINE)
+    assert "judge acme: needs an example: rows of a table, and outputs" in said.partition("to be given:")[2]
+
+
+def test_a_judge_that_breaks_a_rule_fails_the_check(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    module = distribution / "edgeai_acme.py"
+    assert "return bytes(truth)" in module.read_text()
+    module.write_text(module.read_text().replace("return bytes(truth)", 'return b"one for all"'))
+    status, body = _check(distribution)
+    assert status == 1
+    broken = [(rule["kind"], rule["test"]) for rule in body["rules"] if rule["outcome"] == "fail"]
+    assert broken == [("judge", "test_digest_tells_truths_apart")]
+
+
+def test_a_task_without_a_judge_is_asked_no_rule_of_judges(tmp_path):
+    distribution = written(tmp_path, "acme", "task")
+    module, tests = distribution / "edgeai_acme.py", distribution / "tests" / "test_conformance.py"
+    module.write_text(module.read_text().replace(", judge=ThresholdJudge", ""))
+    tests.unlink()
+    status, body = _check(distribution)
+    assert status == 0
+    assert {rule["kind"] for rule in body["rules"]} == {"task"}
 
 
 def test_check_fails_a_plugin_that_breaks_a_rule(tmp_path):

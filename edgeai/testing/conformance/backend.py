@@ -28,7 +28,7 @@ from edgeai.testing.examples import ArtifactExample
 _NEVER_SEEN = ("", "NO-SUCH-DEVICE", "GPU", "GPU.7", "NPU", "TPU", "CUDA:7", "cpu ")
 
 _NO_DESCRIBE = "it does not describe artifacts of others (describe is None)"
-_MAY_BE_READ = ("truncated", "garbage")
+_MAY_BE_READ = ("truncated", "noise")
 """Damage that may lie in what ``describe`` does not read: the weights of an artifact of several files."""
 
 
@@ -120,7 +120,7 @@ class BackendConformance(StateRules):
     @since(1, 0)
     @pytest.mark.parametrize("case", CASES)
     def test_damaged_artifact_is_rejected(self, case: str, damaged: Callable[[str], list[Opening]]) -> None:
-        """An artifact that is missing, empty, garbage or truncated is ModelRejected; the process lives on."""
+        """An artifact that is missing, empty, truncated or noise is ModelRejected; the process lives on."""
         for opening in damaged(case):
             assert opening.outcome == "ModelRejected", f"{opening.what}: {opening.outcome}: {opening.message}"
             assert opening.message.strip(), f"{opening.what}: ModelRejected says nothing"

@@ -125,9 +125,9 @@ class CompressorConformance(Suite):
             self._refuses(self.request_for(example, tmp_path, options={**example.options, **options}))
 
     @since(1, 0)
-    @pytest.mark.parametrize("what", ["missing", "empty", "garbage", "truncated"])
+    @pytest.mark.parametrize("what", ["missing", "empty", "noise", "truncated"])
     def test_damaged_model_is_refused(self, request: pytest.FixtureRequest, tmp_path: Path, what: str) -> None:
-        """A .keras file that is missing, empty, garbage or truncated is CompressionFailed, and nothing is written."""
+        """A .keras file that is missing, empty, truncated or noise is CompressionFailed, and nothing is written."""
         example: CompressionExample = request.getfixturevalue("example")
         damaged = tmp_path / "damaged.keras"
         if what == "truncated":

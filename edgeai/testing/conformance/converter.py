@@ -118,9 +118,9 @@ class ConverterConformance(Suite):
             self.spec.convert(self._generic(tmp_path, tmp_path / "none.keras", options={"no_such_option": 1}))
 
     @since(1, 0)
-    @pytest.mark.parametrize("what", ["missing", "empty", "garbage", "truncated"])
+    @pytest.mark.parametrize("what", ["missing", "empty", "noise", "truncated"])
     def test_damaged_model_is_refused(self, request: pytest.FixtureRequest, tmp_path: Path, what: str) -> None:
-        """A .keras file that is missing, empty, garbage or truncated is ConversionFailed."""
+        """A .keras file that is missing, empty, truncated or noise is ConversionFailed."""
         damaged = tmp_path / "damaged.keras"
         if what == "truncated":
             whole: ModelExample = request.getfixturevalue("example")

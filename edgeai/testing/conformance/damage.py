@@ -18,7 +18,7 @@ from edgeai.process import die_with_parent
 from edgeai.testing.conformance.suite import child_environment
 from edgeai.testing.examples import ArtifactExample
 
-CASES = ("missing", "empty", "garbage", "truncated", "a folder", "not its format")
+CASES = ("missing", "empty", "noise", "truncated", "a folder", "not its format")
 _CASE_LIMIT_S = 180.0
 _ANY = (TensorSpec(name="x", dtype="float32", shape=(1, 4)),)
 
@@ -51,7 +51,7 @@ def open_damaged(
 
 def _damaged(example: ArtifactExample, folder: Path) -> list[tuple[str, str, Path]]:
     """(case, what it is, artifact) of every damage there is."""
-    noise = random.Random(20240229).randbytes(4096)  # noqa: S311  # reproducible garbage, not a secret
+    noise = random.Random(20240229).randbytes(4096)  # noqa: S311  # reproducible, no secret
     is_folder = example.path.is_dir()
     name = example.path.name
     made: list[tuple[str, str, Path]] = [("missing", "no such file", folder / "missing" / name)]
@@ -61,21 +61,21 @@ def _damaged(example: ArtifactExample, folder: Path) -> list[tuple[str, str, Pat
     else:
         made.append(("empty", "a file of no bytes", _write(folder / "empty" / name, b"")))
         made.append(("a folder", "a folder in place of a file", _folder(folder / "folder" / name)))
-        made.append(("garbage", "a file of noise", _write(folder / "garbage" / name, noise)))
+        made.append(("noise", "a file of noise", _write(folder / "noise" / name, noise)))
         made.append(("not its format", "a text file", _write(folder / "text" / name, b"%PDF-1.4 not a model\n" * 9)))
     if not example.path.exists():
         return made
     for number, part in enumerate(example.whole):
-        for case, change in (("truncated", _halved), ("garbage", lambda data: noise[: len(data) or None])):
+        for case, what, change in (
+            ("truncated", "the first half of", lambda data: data[: len(data) // 2]),
+            # Shorter than it was: raw weights are what bytes they are, and their length alone tells that these are not.
+            ("noise", "noise, too short for", lambda data: noise[: max(0, len(data) - 1)]),
+        ):
             copy = _copied(example, folder / f"{case}-{number}")
             damaged = (copy if is_folder else copy.parent) / part
             damaged.write_bytes(change(damaged.read_bytes()))
-            made.append((case, f"{case}: {part}", copy))
+            made.append((case, f"{what} {part}", copy))
     return made
-
-
-def _halved(data: bytes) -> bytes:
-    return data[: len(data) // 2]
 
 
 def _write(path: Path, data: bytes) -> Path:

@@ -115,6 +115,7 @@ class JudgeConformance(Suite):
     """
 
     kind: ClassVar[str] = "task"
+    part: ClassVar[str] = "judge"
     task: ClassVar[str] = ""
     options: ClassVar[Options] = {}
     outputs: ClassVar[tuple[TensorSpec, ...]] = ()

@@ -129,12 +129,14 @@ class Suite:
         module: instead of an installed plugin, the module to load (a plugin being written).
         engine_modules: modules that loading the plugin must not import, besides ``KNOWN_ENGINES``.
         kind: of ``edgeai.plugins.KINDS``; set by the class for each kind.
+        part: what of the spec the rules are of, where it is not all: a task's judge has rules of its own.
     """
 
     plugin: ClassVar[str] = ""
     module: ClassVar[str] = ""
     engine_modules: ClassVar[tuple[str, ...]] = ()
     kind: ClassVar[str] = ""
+    part: ClassVar[str] = ""
 
     @classmethod
     def spec_name(cls) -> str:
