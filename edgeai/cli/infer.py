@@ -18,6 +18,7 @@ from edgeai.cli.given import check_bundle, given
 
 if TYPE_CHECKING:
     from edgeai.bundle.trust import TrustPolicy
+    from edgeai.dicom.header import Header
     from edgeai.model import Model
 
 Advance = Callable[[], None]
@@ -88,27 +89,28 @@ def _run(model: Model, files: Files, *, as_json: bool, overlay: Path | None) -> 
     from edgeai.model.abreast import run_files
 
     results = []
-    draw = _drawing(overlay)
-    with _progress(len(files.paths)) as advance, closing(run_files(model, files.paths)) as answers:
+    headers: dict[Path, Header] = {}
+    draw, kept = _drawing(overlay), None if overlay is None else headers
+    with _progress(len(files.paths)) as advance, closing(run_files(model, files.paths, headers=kept)) as answers:
         for path, result in answers:
             results.append(result)
             if as_json:
                 output.put(json.dumps({"file": str(path), **result.as_dict()}))
-            draw(path, result)
+            draw(path, result, headers.pop(path, None))
             advance()
     return results
 
 
-def _drawing(folder: Path | None) -> Callable[[Path, Result], None]:
+def _drawing(folder: Path | None) -> Callable[[Path, Result, Header | None], None]:
     if folder is None:
-        return lambda path, result: None
+        return lambda path, result, header: None
     from edgeai.cli.overlay import Overlays
 
     overlays = Overlays(folder)
 
-    def draw(path: Path, result: Result) -> None:
+    def draw(path: Path, result: Result, header: Header | None) -> None:
         try:
-            overlays.draw(path, result)
+            overlays.draw(path, result, header)
         except OSError as error:
             typer.echo(f"no overlay of {path}: {error.strerror or error}", err=True)
 

@@ -20,7 +20,7 @@ from edgeai.cli.picture.style import BACK, MARGIN, PANEL
 from edgeai.cli.picture.text import Placed
 from edgeai.cli.rendering import render
 from edgeai.cli.wording import printable
-from edgeai.dicom.header import read_header
+from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 
 _NOMINAL_SIDE: Final = 680
@@ -45,14 +45,21 @@ class Overlays:
         self._folder = folder
         self._taken: set[str] = set()
 
-    def draw(self, path: Path, result: Result) -> Path:
+    def draw(self, path: Path, result: Result, header: Header | None = None) -> Path:
         """The picture of one result. Of an image that cannot be shown it has the words alone.
+
+        Args:
+            path: of the image.
+            result: what is said of it.
+            header: the image's, where whoever made the result has read it; else it is read here.
 
         Raises:
             OSError: the picture cannot be written.
         """
         target = self._folder / self._name(path)
-        compose(_frame(path, result), printable(path.name), result).image.save(target, compress_level=_COMPRESSION)
+        compose(_frame(path, result, header), printable(path.name), result).image.save(
+            target, compress_level=_COMPRESSION
+        )
         return target
 
     def _name(self, path: Path) -> str:
@@ -96,12 +103,12 @@ def compose(frame: Frame | None, name: str, result: Result) -> Picture:
     return Picture(image=canvas, texts=(*plate.texts, *columns[0].texts, *columns[1].texts))
 
 
-def _frame(path: Path, result: Result) -> Frame | None:
+def _frame(path: Path, result: Result, header: Header | None) -> Frame | None:
     """The frame that the findings lie in, else the middle one, decoded exactly; ``None`` when it cannot be shown."""
     if result.outcome is Outcome.FAILED and "transform" not in result.timings_ms:
         return None  # nothing was decoded; what a decoder broke on is not given to it again
     try:
-        header = read_header(path)
+        header = header or read_header(path)
         middle = (max(1, header.instance.number_of_frames) + 1) // 2
         places = [f.region.frame_number for f in shown_findings(result) if f.region and f.present]
         number = next((place for place in places if place is not None), middle)

@@ -23,6 +23,7 @@ from edgeai.model.streams import ended, lanes, miscounted
 if TYPE_CHECKING:
     from edgeai.api.results import Result
     from edgeai.api.tensors import Tensors
+    from edgeai.dicom.header import Header
     from edgeai.model.prepared import Prepared
     from edgeai.model.running import Model
 
@@ -228,17 +229,33 @@ class Row(Generic[K]):
             turn = self._next(_LINGER_S) if goes_on else None
 
 
-def run_files(model: Model, paths: Sequence[Path]) -> Generator[tuple[Path, Result], None, None]:
-    """Each file's result, as ``Model.run_file`` gives it, in their order; several are under way at a time."""
+def run_files(
+    model: Model, paths: Sequence[Path], *, headers: dict[Path, Header] | None = None
+) -> Generator[tuple[Path, Result], None, None]:
+    """Each file's result, as ``Model.run_file`` gives it, in their order; several are under way at a time.
+
+    Args:
+        model: that runs them.
+        paths: DICOM files.
+        headers: is given each file's header, where it has one, before its result: whoever shows the picture as well
+            takes it out, and reads none a second time.
+    """
+
+    def prepare(path: Path, most_bytes: int = 0) -> Prepared:
+        prepared = model.prepare(path, most_bytes=most_bytes)
+        if headers is not None and prepared.header is not None:
+            headers[path] = prepared.header
+        return prepared
+
     if len(paths) < 2 or lanes() < 2:
         for path in paths:
-            yield path, model.run_file(path)
+            yield path, model.complete(prepare(path), overlap=True, settles=True)
         return
     left = iter(paths)
 
     def supply() -> tuple[Path, Callable[[], Prepared]] | None:
         path = next(left, None)
-        return None if path is None else (path, partial(model.prepare, path, most_bytes=MOST_BYTES))
+        return None if path is None else (path, partial(prepare, path, MOST_BYTES))
 
     row = Row(model, supply)
     try:

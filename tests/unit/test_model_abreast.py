@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
@@ -12,7 +13,10 @@ from typing import Any
 import pytest
 
 from edgeai.api.errors import InferenceFailed, SpoolError
-from edgeai.model import Model, abreast
+from edgeai.cli import infer, overlay
+from edgeai.cli.files import Files
+from edgeai.dicom.header import Header, read_header
+from edgeai.model import Model, abreast, running
 from edgeai.model.abreast import Row, run_files
 
 PATIENCE_S = 120.0
@@ -64,6 +68,29 @@ def test_a_single_file_and_a_single_core_are_as_they_were(
     assert [result.outcome for _, result in run_files(model, mixed[:1])] == ["completed"]
     monkeypatch.setattr(abreast, "lanes", lambda: 1)
     assert [path for path, _ in run_files(model, mixed)] == mixed
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_picture_of_each_reads_no_header_a_second_time(
+    opened: Callable[..., Model], mixed: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(abreast, "lanes", lambda: at_once)
+    headers: dict[Path, Header] = {}
+    read = Counter[str]()
+
+    def counted(path: Path) -> Header:
+        read[Path(path).name] += 1
+        return read_header(path)
+
+    for module in (running, overlay):
+        monkeypatch.setattr(module, "read_header", counted)
+    infer._run(opened(), Files(paths=tuple(mixed[:8])), as_json=True, overlay=tmp_path)
+    assert read == dict.fromkeys((path.name for path in mixed[:8]), 1)
+    assert len(list(tmp_path.glob("*.png"))) == 8
+    for path, _ in run_files(opened(), mixed[:8], headers=headers):
+        header = headers.pop(path, None)
+        assert (header is None) == (path.name in ("absent.dcm", "text.dcm"))
+    assert headers == {}, "whoever takes them out keeps none"
 
 
 @pytest.mark.parametrize(
