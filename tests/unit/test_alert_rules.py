@@ -26,12 +26,14 @@ def folder(repo_root: Path) -> Path:
     return repo_root / "firmware-configs/prometheus"
 
 
+@pytest.mark.slow
 def test_the_rules_are_sound_and_do_what_they_say(promtool: str, folder: Path) -> None:
     for command in (("check", "rules", "edgeai.rules.yml"), ("test", "rules", "edgeai.rules.test.yml")):
         done = subprocess.run([promtool, *command], cwd=folder, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "instead"),
     [

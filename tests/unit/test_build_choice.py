@@ -148,6 +148,7 @@ def _change(card: Path, old: str, new: str) -> None:
     (card / "model.toml").write_text(text.replace(old, new))
 
 
+@pytest.mark.slow
 def test_folds_choose_before_the_model_is_trained_on_all_and_the_card_says_what(card: Path, data: Path) -> None:
     trained = train(card, data)
     assert _ran(card) == ["--cross-validate 3", ""]
@@ -171,6 +172,7 @@ def test_folds_choose_before_the_model_is_trained_on_all_and_the_card_says_what(
     assert hold_choice(after, card) is not None
 
 
+@pytest.mark.slow
 def test_choosing_again_trains_the_folds_alone(card: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(card, data)
     _change(card, "specificity=0.9", "specificity=0.5")
@@ -269,6 +271,7 @@ def test_what_cannot_be_chosen_is_refused_before_the_long_training(
     assert not (card / "tiny.keras").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["never", "model", "asked", "folds", "options", "garbage"])
 def test_nothing_is_built_or_packed_by_options_that_nobody_chose(card: Path, data: Path, change: str) -> None:
     train(card, data)

@@ -382,6 +382,7 @@ def _sold(card: Card, evidence: Evidence | None) -> dict[str, dict[str, Any]]:
     return {part["bom-ref"]: part["modelCard"] for part in parts if "modelCard" in part}
 
 
+@pytest.mark.slow
 def test_the_bill_of_materials_has_model_cards_of_the_standard(card: Card) -> None:
     cards = _sold(card, still(_full(card)))
     assert set(cards) == {f"model:{card.name}@{card.version}", "artifact:a"}

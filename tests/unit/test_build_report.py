@@ -88,6 +88,7 @@ def test_ratios_say_which_way_they_go(ratio: float, size: str, time: str) -> Non
     assert (smaller(ratio), faster(ratio)) == (size, time)
 
 
+@pytest.mark.slow
 def test_the_report_opens_with_the_verdict(card: Card, tmp_path: Path) -> None:
     good, bad = (_comparison(_row("parent"), _row("a", ship=True, verdicts=v)) for v in ((GOOD,), (GOOD, SLOW)))
     for comparison, verdict in (

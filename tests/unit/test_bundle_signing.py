@@ -408,6 +408,7 @@ def test_the_cache_says_nothing_about_trust(bundle: Path, key: Any, trust: Any, 
 # --- what it costs ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cryptography_is_imported_only_to_hold_a_signature_to_a_key(
     bundle: Path, key: Any, trust: Any, tmp_path: Path
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_cart_is_told_where_the_ops_hosts_command_is(bare: Edgeai) -> None:
     assert "fleet is a command of the ops host, which is not installed here" in bare("--help").stdout
 
 
+@pytest.mark.slow
 def test_a_cart_is_told_so_by_help_too(bare: Edgeai) -> None:
     assert "build.workbench-missing" in bare("train", "--help").stderr
     done = bare("--help")
@@ -79,6 +80,7 @@ def test_a_cart_is_told_so_by_help_too(bare: Edgeai) -> None:
     assert bare("bench", "--help").returncode == 0  # it measures a cart: it is the cart's own
 
 
+@pytest.mark.slow
 def test_where_the_build_host_is_its_commands_are_listed_under_its_name(edgeai: Edgeai) -> None:
     text = edgeai("--help").stdout
     assert f"Commands of {WORKBENCH}" in text
@@ -86,6 +88,7 @@ def test_where_the_build_host_is_its_commands_are_listed_under_its_name(edgeai: 
     assert all(f"│ {name} " in text for name in (*OWN, *BUILD_HOST, *OPS_HOST))
 
 
+@pytest.mark.slow
 def test_a_command_of_anybody_is_found_and_runs(edgeai: Edgeai, tmp_path: Path) -> None:
     write_fake_distribution(tmp_path, name="acme", module_source=WEIGH, entry_points={"weigh": "acme"}, group=GROUP)
     assert edgeai("weigh", "--kilos", "7").stdout == "7 kg\n"
@@ -101,6 +104,7 @@ def test_a_name_of_the_core_is_the_cores(edgeai: Edgeai, tmp_path: Path) -> None
     assert "Weigh" not in edgeai("--help").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "says"),
     [

@@ -127,6 +127,7 @@ def test_a_named_file_that_is_not_dicom_is_a_failure(run: Any, make_bundle: Make
     assert "dicom.not-dicom" in done.stdout
 
 
+@pytest.mark.slow
 def test_file_names_cannot_steer_the_terminal(run: Any, make_bundle: Make, make_dicom: Make) -> None:
     evil = make_dicom("a.dcm").rename(make_dicom("b.dcm").with_name("evil\x1b[2J\udcff.dcm"))
     done = run("infer", make_bundle(), evil, "--backend", "fake-works")
@@ -158,6 +159,7 @@ def test_a_device_that_is_not_there(run: Any, make_bundle: Make, make_dicom: Mak
 # --- exit codes and errors --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_2(run: Any, make_bundle: Make, make_dicom: Make) -> None:
     assert run("infer").returncode == 2
     assert run("infer", make_bundle()).returncode == 2
@@ -168,6 +170,7 @@ def test_wrong_usage_is_2(run: Any, make_bundle: Make, make_dicom: Make) -> None
     assert twice.stderr.startswith("error[config.backend-twice]")
 
 
+@pytest.mark.slow
 def test_errors_are_one_clear_line_and_a_remedy(run: Any, make_bundle: Make, tmp_path: Path) -> None:
     done = run("infer", tmp_path / "none.edgeai", tmp_path / "x.dcm")
     assert done.returncode == 1
@@ -247,6 +250,7 @@ def test_a_cold_run_imports_nothing_it_does_not_need(
         assert not [module for module in modules if module == name or module.startswith(name + ".")], name
 
 
+@pytest.mark.slow
 def test_litert_starts_without_tensorflow(make_dicom: Make, data_kit: Path, repo_root: Path, tmp_path: Path) -> None:
     require("tflite", importlib.util.find_spec("ai_edge_litert") is not None, "ai-edge-litert is not installed")
     *_, bundle = sorted((repo_root / "models" / "modality-guard").glob("*.edgeai"))

@@ -106,6 +106,7 @@ def test_what_programs_read_goes_through_the_kept_output(path):
     assert "output.put(" in text
 
 
+@pytest.mark.slow
 def test_output_is_json_whatever_prints(tmp_path):
     done = edgeai(tmp_path, "plugins", "list", "--json", noise="when_kept()")
     assert done.returncode == 0, done.stderr
@@ -126,11 +127,13 @@ def test_what_a_plugin_prints_when_it_is_asked_stays_out(tmp_path):
         assert "noise" not in done.stdout
 
 
+@pytest.mark.slow
 def test_without_json_words_go_where_they_went(tmp_path):
     done = edgeai(tmp_path, "plugins", "list")
     assert "classify" in done.stdout
 
 
+@pytest.mark.slow
 def test_standard_output_is_given_back_in_this_process(capfd):
     assert run(["plugins", "list", "--json"]) == 0
     json.loads(capfd.readouterr().out)
@@ -139,6 +142,7 @@ def test_standard_output_is_given_back_in_this_process(capfd):
     assert capfd.readouterr().out.splitlines() == ["afterwards", "to the descriptor"]
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path):
     path = os.pathsep.join(p for p in sys.path if p)
     reader, writer = os.pipe()
@@ -156,6 +160,7 @@ def test_a_reader_that_has_gone_ends_the_command_quietly(tmp_path):
     assert "Traceback" not in done.stderr, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("docter", "doctor"), ("plugin", "plugins"), ("stat", "status"), ("inspekt", "inspect"), ("verfy", "verify")],

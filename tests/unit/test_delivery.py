@@ -183,6 +183,7 @@ def test_one_that_makes_the_sink_raise_is_set_aside_even_when_there_is_no_other(
     assert events(spool, "message.set-aside", sink)[0]["code"] == "sink.fault"
 
 
+@pytest.mark.slow
 def test_several_that_cannot_be_delivered_hold_up_no_other(spool: Spool) -> None:
     def answer(messages: Sequence[Message]) -> None:
         if any("bad" in message.key for message in messages):
@@ -248,6 +249,7 @@ def test_a_sink_that_raises_whatever_it_is_given_loses_at_most_one_message_to_su
     assert sorted([*sink.took, *aside(spool)]) == sorted(keys)
 
 
+@pytest.mark.slow
 def test_a_sink_that_cannot_be_opened_is_tried_again(spool: Spool) -> None:
     results(spool, "r")
     sink = Recorder(lambda _messages: None)
@@ -272,6 +274,7 @@ def test_a_sink_that_cannot_be_opened_is_tried_again(spool: Spool) -> None:
 # --- lanes ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["later", "silent", "SinkFailed", "exception"])
 def test_a_lane_that_is_blocked_blocks_no_other(spool: Spool, how: str) -> None:
     def answer(messages: Sequence[Message]) -> Sequence[Receipt] | None:
@@ -319,6 +322,7 @@ def status(text: str) -> Message:
     return Message(key="status", channel="status", body=text.encode())
 
 
+@pytest.mark.slow
 def test_a_status_that_is_refused_is_said_once_and_delays_nothing(spool: Spool) -> None:
     def answer(messages: Sequence[Message]) -> Sequence[Receipt]:
         return [receipt(m, "refused" if m.channel == "status" else "delivered", "x.no") for m in messages]
@@ -359,6 +363,7 @@ def test_of_statuses_the_latest_counts(spool: Spool) -> None:
 # --- the spool in trouble -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_was_delivered_while_the_disk_was_full_is_not_delivered_again(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +402,7 @@ def test_a_thread_that_ends_ends_the_role(spool: Spool, tmp_path: Path, monkeypa
 # --- another client under the same name -----------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_session_that_is_taken_is_an_event_and_stays_spoken_of(spool: Spool) -> None:
     turns = iter([True, False, True, False])
 

@@ -49,6 +49,7 @@ def poisonous(tmp_path: Path, **how: object) -> Path:
     return write_fake_artifact(tmp_path / "model.json", INPUTS, OUTPUTS, misbehave=Misbehaviour(**how))
 
 
+@pytest.mark.slow
 def test_one_image_kills_the_process_and_others_do_not(tmp_path):
     write_fakes(tmp_path / "site")
     artifact = poisonous(tmp_path, how="abort", mean_above=0.9)

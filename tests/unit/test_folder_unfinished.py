@@ -104,6 +104,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", ["move", "leave", "delete"])
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("kind", ["native", "compressed"])
@@ -187,6 +188,7 @@ def test_a_whole_file_does_not_wait(station: Receiving, tmp_path: Path) -> None:
     assert time.monotonic() - started < 40  # ten times five seconds for what is a part
 
 
+@pytest.mark.slow
 @linux
 def test_what_somebody_has_open_is_not_taken_however_whole_it_looks(station: Receiving, tmp_path: Path) -> None:
     watch = Watch(station, tmp_path)
@@ -203,6 +205,7 @@ def test_what_somebody_has_open_is_not_taken_however_whole_it_looks(station: Rec
     assert watch.names() == ["done/image.dcm"]
 
 
+@pytest.mark.slow
 @linux
 def test_a_file_that_stays_open_is_said_once_and_stops_no_other(station: Receiving, tmp_path: Path) -> None:
     watch = Watch(station, tmp_path)
@@ -225,6 +228,7 @@ def test_a_reader_does_not_hold_a_file_up(station: Receiving, tmp_path: Path) ->
         watch.look_until(lambda: station.jobs == 1)
 
 
+@pytest.mark.slow
 @linux
 def test_asking_disturbs_no_writer_and_ends_nobody(tmp_path: Path) -> None:
     """A lease that a writer breaks sends its holder a signal, which by default ends a process."""

@@ -219,6 +219,7 @@ def test_being_asked_costs_no_descriptor_and_no_thread(server: HealthServer, con
     assert len(os.listdir("/proc/self/task")) <= threads
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken_is_a_problem_until_it_is_free(tmp_path: Path, config: DeviceConfig) -> None:
     taken = socket.create_server(("127.0.0.1", config.health.port))
     spool = Spool.of(config)

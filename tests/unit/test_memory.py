@@ -52,12 +52,14 @@ def hoarder() -> Iterator[Any]:
         process.communicate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["alone", "starts", "shares"])
 def test_what_a_group_holds_is_counted_once(hoarder: Any, how: str) -> None:
     held = group_bytes(hoarder(how))
     assert HOARD < held < HOARD + 40 * MB, "a fork shares its pages with its parent"
 
 
+@pytest.mark.slow
 def test_nobody_walks_all_pages_of_what_is_small_for_certain(hoarder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     group = hoarder("alone")
     assert group_bytes(group, more_than=HOARD // 2) > HOARD
@@ -65,6 +67,7 @@ def test_nobody_walks_all_pages_of_what_is_small_for_certain(hoarder: Any, monke
     assert group_bytes(group, more_than=10 * HOARD) == 0
 
 
+@pytest.mark.slow
 def test_without_smaps_rollup_what_is_its_own_counts(hoarder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     group = hoarder("alone")
     read = memory._sum
@@ -78,6 +81,7 @@ def test_without_smaps_rollup_what_is_its_own_counts(hoarder: Any, monkeypatch: 
     assert HOARD < group_bytes(group) < HOARD + 40 * MB
 
 
+@pytest.mark.slow
 def test_a_group_that_is_gone_holds_nothing(hoarder: Any) -> None:
     group = hoarder("alone")
     os.killpg(group, signal.SIGKILL)

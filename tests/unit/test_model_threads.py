@@ -464,6 +464,7 @@ def test_a_service_keeps_them_beside_its_trials(lab: Lab, make_bundle: Make, mak
     assert not (lab.cache / ".threads").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "module"), [("tflite", "ai_edge_litert"), ("openvino", "openvino")])
 def test_a_real_engine_answers_the_same_to_the_last_bit_whatever_is_taken(
     name: str, module: str, make_dicom: Make, repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

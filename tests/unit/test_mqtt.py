@@ -109,6 +109,7 @@ def test_an_embedded_broker_that_hangs_on_mqtt_5_with_a_will_is_spoken_to_in_3_1
         sink.close()
 
 
+@pytest.mark.slow
 def test_an_embedded_broker_that_does_not_end_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgeai.testing.embedded_broker._STOP_TIMEOUT_S", 0.2)
     embedded = EmbeddedBroker().start()
@@ -240,6 +241,7 @@ def descriptors() -> Iterator[Callable[[], int]]:
     gc.enable()
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_over_keeps_no_descriptor(broker: Mosquitto, descriptors: Callable[[], int]) -> None:
     before = descriptors()
     for number in range(20):
@@ -250,6 +252,7 @@ def test_a_connection_that_is_over_keeps_no_descriptor(broker: Mosquitto, descri
     assert descriptors() <= before + 2
 
 
+@pytest.mark.slow
 def test_a_connection_that_does_not_come_about_keeps_no_descriptor(
     mosquitto: str, tmp_path: Path, authority: Authority, descriptors: Callable[[], int]
 ) -> None:

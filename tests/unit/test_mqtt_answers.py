@@ -204,6 +204,7 @@ def test_a_broker_that_takes_no_qos_1_is_a_trouble_and_nothing_is_sent(peer: Scr
 # --- messages that break the connection -----------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 @pytest.mark.parametrize("position", range(6))
 def test_one_that_breaks_the_connection_at_any_place_is_set_aside_and_all_others_arrive(
@@ -232,6 +233,7 @@ def test_a_broker_that_hangs_up_and_says_why_needs_not_be_asked_three_times(
     sink.close()
 
 
+@pytest.mark.slow
 def test_a_connection_that_also_breaks_with_nothing_on_its_way_lays_it_on_no_message(peer: ScriptedBroker) -> None:
     breaks = iter((True, True))
 
@@ -323,6 +325,7 @@ def test_a_status_that_is_refused_is_said_and_not_sent_again_until_it_changes(pe
     sink.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_a_status_that_breaks_the_connection_delays_no_result(peer: ScriptedBroker, protocol: str) -> None:
     peer.script = answering(lambda sent: Close() if sent.channel == "status" else None)

@@ -56,6 +56,7 @@ def test_the_window_is_the_smaller_of_what_both_sides_bear(
     connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [1, 3])
 def test_no_more_than_the_window_are_sent_to_who_answers_nothing(peer: ScriptedBroker, window: int) -> None:
     peer.script = lambda _sent: Hang()

@@ -52,6 +52,7 @@ def decoded(answer: bytes) -> Any:
     return pdu.to_primitive()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.sampled_from(CLASSES), st.sets(st.sampled_from(SYNTAXES), min_size=1)), min_size=1, max_size=9
@@ -80,6 +81,7 @@ def test_a_request_of_pynetdicom_is_read_as_pynetdicom_reads_it(
     ]
 
 
+@pytest.mark.slow
 def test_128_contexts_with_every_transfer_syntax_are_accepted(station: Receiving) -> None:
     station.start()
     assert len(CLASSES) == 128
@@ -175,6 +177,7 @@ def test_another_protocol_is_rejected(pdu: bytes, answer: tuple[int, int, int]) 
     assert outcome.answer == struct.pack(">BxLxBBB", 3, 4, *answer)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_whatever_comes_is_read_or_refused_and_nothing_else(data: st.DataObject) -> None:
     pdu = bytearray(associate_rq(((CR, EXPLICIT), (CR, IMPLICIT))))

@@ -192,6 +192,7 @@ def test_where_nobody_says_which_engine_an_own_one_and_a_foreign_one_go_by_rank(
         assert model.engine.backend == "acme-early"
 
 
+@pytest.mark.slow
 def test_what_declares_nothing_is_imported_only_where_nothing_else_opens(
     plugin: Any, make_bundle: Make, make_dicom: Make, tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ def test_what_declares_nothing_is_imported_only_where_nothing_else_opens(
     assert "acme_silent" not in modules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [["--backend", "edgeai-acme-engine"], ["--backend", "acme"], []])
 def test_bench_and_infer_take_a_foreign_engine_by_any_of_its_names_and_by_none(
     plugin: Any, make_bundle: Make, make_dicom: Make, words: list[str]

@@ -125,6 +125,7 @@ def _rows(found: Robustness, model: str = "parent") -> dict[str, Row]:
     return {row.kind: row for row in found.rows if row.model == model}
 
 
+@pytest.mark.slow
 def test_a_model_that_looks_only_at_brightness_is_found_out() -> None:
     found = _measured(_classifier(_by_brightness))
     rows = _rows(found)
@@ -144,6 +145,7 @@ def test_a_model_that_looks_only_at_brightness_is_found_out() -> None:
     assert rows["noise"].says == "Gaussian noise, standard deviation 8 % of the range"
 
 
+@pytest.mark.slow
 def test_each_model_has_rows_of_its_own() -> None:
     found = _measured(_classifier(_by_brightness, _by_contrast), "saturated", "inverted")
     assert [(row.kind, row.model) for row in found.rows][:2] == [(PLAIN, "parent"), (PLAIN, "tflite-int8")]
@@ -151,6 +153,7 @@ def test_each_model_has_rows_of_its_own() -> None:
     assert one.right.value < 0.5 < other.right.value == 1.0
 
 
+@pytest.mark.slow
 def test_the_same_twice_and_another_seed() -> None:
     asker = _classifier(_by_brightness)
     use = RobustnessUse(rows=("noise", "rotated", "text", "cropped"), hospitals=4)
@@ -260,6 +263,7 @@ def _segmenter(tmp_path: Path, **more: Any) -> Asker:
 MOVES = [kind.name for kind in KINDS.values() if kind.moves]
 
 
+@pytest.mark.slow
 def test_a_mask_goes_where_its_picture_goes(tmp_path: Path) -> None:
     rows = _rows(_measured(_segmenter(tmp_path)))
     for kind in (PLAIN, *MOVES):
@@ -452,6 +456,7 @@ def test_images_of_which_nobody_knows_more_are_held_against_the_plain_ones() -> 
 # --- other data ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_other_hospitals_widen_the_interval_of_who_relies_on_brightness() -> None:
     def soft(inputs: Mapping[str, Array]) -> dict[str, Array]:
         return {"out": np.array([[np.clip(inputs["x"].mean() / 255, 0, 1)]], np.float32)}
@@ -591,6 +596,7 @@ def test_a_judge_that_says_nonsense_of_an_answer_is_named(says: Any, why: str) -
         _measured(replace(_foreign(), judge=_hosted(judge)), "noise")
 
 
+@pytest.mark.slow
 def test_evidence_holds_all_of_it_and_the_report_shows_it() -> None:
     found = _measured(_classifier(_by_brightness, _by_contrast), "saturated", "half-size", hospitals=3)
     body = json.loads(json.dumps(found.as_dict(), allow_nan=False))

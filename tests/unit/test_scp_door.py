@@ -88,6 +88,7 @@ def test_40_connections_that_never_negotiate_shut_out_no_sender(
     assert {facts["reason"] for kind, facts in station.events if kind == "association.rejected"} == {"evicted"}
 
 
+@pytest.mark.slow
 def test_silent_connections_from_many_addresses_shut_out_no_sender(station: Receiving) -> None:
     scp = station.start(negotiation_timeout_s=600)
     silent = [connect(station.port, f"127.0.1.{1 + number % 50}") for number in range(100)]

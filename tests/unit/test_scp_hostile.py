@@ -121,6 +121,7 @@ def test_garbage_is_survived_and_leaves_nothing(station: Receiving, name: str) -
     assert station.jobs == 2
 
 
+@pytest.mark.slow
 def test_many_connections_that_say_nothing_hold_up_nobody(station: Receiving) -> None:
     station.start(max_associations=2, negotiation_timeout_s=4.0)
     idlers = [Wire(station.port, associate=False) for _ in range(12)]
@@ -215,6 +216,7 @@ def test_a_data_set_of_many_small_fragments_and_an_empty_last_one_is_taken(stati
     wire.close()
 
 
+@pytest.mark.slow
 def test_stop_lets_an_instance_arrive_and_ends_who_is_idle(station: Receiving) -> None:
     scp = station.start()
     idle, busy = Wire(station.port), Wire(station.port)

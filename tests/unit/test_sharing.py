@@ -194,6 +194,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 # --- the same answers ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_three_that_do_alike_decode_once_and_answer_as_if_alone(
     opening: Open, tmp_path: Path, decoded: list[int], kind: str
@@ -220,6 +221,7 @@ PARTING = {
 ONCE = {"windows": 1, "sides": 1, "nothing-alike": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mapped-inverted", "few-bits", "jpeg2000", "jpeg-cine"])
 @pytest.mark.parametrize("parting", PARTING)
 def test_those_that_part_half_way_share_the_way_to_there_in_any_order(
@@ -243,6 +245,7 @@ def test_those_that_part_half_way_share_the_way_to_there_in_any_order(
             assert len(decoded) == frames, order
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "one", "other", "is_shared"),
     [
@@ -269,6 +272,7 @@ def test_only_what_is_decoded_alike_is_shared(
     assert len(decoded) == (frames if is_shared else 2 * frames)
 
 
+@pytest.mark.slow
 def test_at_once_each_frame_is_decoded_once(opening: Open, tmp_path: Path, decoded: list[int]) -> None:
     file = tmp_path / "image.dcm"
     KINDS["jpeg-cine"](file)
@@ -309,6 +313,7 @@ def test_what_is_cut_is_judged_by_each_for_itself(opening: Open, tmp_path: Path)
             assert cart.run(name, file, cart.of(name, copy, order[index + 1 :])) == alone[name]
 
 
+@pytest.mark.slow
 def test_errors_name_the_whole_way(opening: Open, tmp_path: Path) -> None:
     file = tmp_path / "image.dcm"
     KINDS["jpeg2000"](file)
@@ -361,6 +366,7 @@ def test_notes_come_with_the_frame(opening: Open, tmp_path: Path) -> None:
 # --- nothing in vain ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_nothing_is_left_for_nobody(opening: Open, tmp_path: Path) -> None:
     file = tmp_path / "image.dcm"
     KINDS["jpeg2000"](file)
@@ -387,6 +393,7 @@ def test_a_mapped_image_is_not_copied_before_it_is_shrunk(opening: Open, tmp_pat
     assert twins.planes() == [], "made as fast as asked for"
 
 
+@pytest.mark.slow
 def test_one_that_takes_too_long_is_not_waited_for(opening: Open, tmp_path: Path, decoded: list[int]) -> None:
     file = tmp_path / "image.dcm"
     KINDS["jpeg2000"](file)

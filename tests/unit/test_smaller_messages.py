@@ -109,6 +109,7 @@ def test_where_there_is_nothing_to_leave_out_nothing_is_said() -> None:
     assert all([note["code"] for note in form["notes"]] == ["header.ignored"] for form in forms)
 
 
+@pytest.mark.slow
 def test_a_result_of_schema_1_says_so_too() -> None:
     body = json.loads(wire(result()))
     for name in ("notes", "guard", "attempt", "frames_total", "frames_run", "attachments"):

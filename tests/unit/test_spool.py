@@ -476,6 +476,7 @@ def die(spool: Spool, where: str) -> None:
     assert done.returncode == -9
 
 
+@pytest.mark.slow
 def test_killed_within_admit_nothing_was_taken(spool: Spool) -> None:
     die(spool, "INSERT ON jobs")
     assert not spool.knows("2.25.1001")
@@ -485,6 +486,7 @@ def test_killed_within_admit_nothing_was_taken(spool: Spool) -> None:
     assert arrive(spool, 1001) == "received"
 
 
+@pytest.mark.slow
 def test_killed_within_finish_the_job_is_done_again_and_told_once(spool: Spool) -> None:
     arrive(spool)
     die(spool, "INSERT ON messages")

@@ -161,6 +161,7 @@ def test_both_sides_are_of_one_moment_while_others_write(spool: Spool, monkeypat
     assert jobs(spool).acknowledged == 2
 
 
+@pytest.mark.slow
 def test_reading_it_costs_the_same_however_much_was_done_before(spool: Spool) -> None:
     """In steps of SQLite's machine, not in seconds."""
     arrive(spool, 1)

@@ -83,6 +83,7 @@ LOOKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", LOOKS.values(), ids=LOOKS)
 def test_no_command_but_run_brings_the_spool_forward(folder: Path, words: tuple[str, ...]) -> None:
     """The older version may still be at work there, and could not open it any more."""

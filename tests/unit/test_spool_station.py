@@ -44,6 +44,7 @@ def test_a_step_ends_with_its_error(spool: Spool) -> None:
     assert spool.notes()["a"].steps == ()
 
 
+@pytest.mark.slow
 def test_one_process_a_role(spool: Spool) -> None:
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom edgeai.spool import Spool\n"

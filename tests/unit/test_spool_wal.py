@@ -48,6 +48,7 @@ def rows(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_a_log_that_is_whole_or_torn_at_its_end_is_as_it_should_be(crashed: Path) -> None:
     log = log_of(crashed)
     assert lost_commits(log) == 0

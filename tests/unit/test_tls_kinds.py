@@ -127,6 +127,7 @@ def test_what_stands_in_place_of_a_key(
         assert remedy in (error.remedy or "")
 
 
+@pytest.mark.slow
 def test_the_commands_that_a_refusal_names_make_what_is_wanted(authority: Authority, tmp_path: Path) -> None:
     """As a person would type them, in the file's folder."""
     one = authority.issue("one")
@@ -151,6 +152,7 @@ def test_a_key_of_a_later_certificate_in_the_file(authority: Authority, tmp_path
     server_tls(chain, one.key, authority.ca)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["tls_context(ca, certificate, key)", "server_tls(certificate, key, ca)"])
 def test_an_encrypted_key_is_refused_and_nobody_is_asked(authority: Authority, tmp_path: Path, side: str) -> None:
     """A person at a terminal who types the passphrase would see a check pass that the service fails."""

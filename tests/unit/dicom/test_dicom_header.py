@@ -300,6 +300,7 @@ def test_elements_are_counted(tmp_path: Path) -> None:
     assert code_of(path, HeaderLimits(max_elements=4000)) == "dicom.too-many-elements"
 
 
+@pytest.mark.slow
 def test_a_deflated_bomb_is_inflated_no_further_than_the_limit(tmp_path: Path) -> None:
     size = 400 << 20
     engine = zlib.compressobj(9, zlib.DEFLATED, -15)

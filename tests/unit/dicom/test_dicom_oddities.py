@@ -168,6 +168,7 @@ def test_where_pydicom_reads_an_oddity_it_reads_the_same(raw: Raw) -> None:
     assert read > 15
 
 
+@pytest.mark.slow
 def test_where_dcmtk_reads_an_oddity_it_reads_the_same(raw: Raw, dcm2pnm: str, tmp_path: Path) -> None:
     image, read = tmp_path / "out.pgm", 0
     for odd in (READ | SOUND).values():

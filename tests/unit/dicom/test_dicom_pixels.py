@@ -142,6 +142,7 @@ def test_malformed_files_as_expected(data_kit: Path) -> None:
             assert not outcome.startswith("accept"), name
 
 
+@pytest.mark.slow
 def test_every_file_that_pydicom_decodes_gives_the_same_pixels(pydicom_files: list[Path]) -> None:
     compared = 0
     for path in pydicom_files:
