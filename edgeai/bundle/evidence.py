@@ -50,8 +50,11 @@ class Gate(Record, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """What a person reads."""
+        wanted = f"to be at {self.at} {_number(self.bound)}"
+        if self.found is None and self.says:
+            return f"{self.gate}: {wanted}; {self.says}"
         more = f" ({self.says})" if self.says else ""
-        return f"{self.gate}: {_number(self.found)}, to be at {self.at} {_number(self.bound)}{more}"
+        return f"{self.gate}: {_number(self.found)}, {wanted}{more}"
 
 
 class Bin(Record, frozen=True, kw_only=True):
@@ -194,7 +197,8 @@ class Evidence(Record, frozen=True, kw_only=True):
 
     ``digest`` is of the Keras parent, or of the bundle where a finished one was judged. ``openings`` are all looks at a
     test, in order. ``robustness`` is what spoilt images did (a row a kind and model) and how far other data may differ,
-    where that was asked. ``machine`` is absent in a bundle's copy.
+    where that was asked. ``machine`` is absent in a bundle's copy. ``options`` says what chose the options of its task
+    (temperature, thresholds). ``refused`` is why there is no bundle, where no gate of an artifact says so.
     """
 
     schema: int = EVIDENCE_SCHEMA
@@ -207,6 +211,8 @@ class Evidence(Record, frozen=True, kw_only=True):
     robustness: dict[str, Any] | None = None
     command: str = ""
     machine: Machine | None = None
+    options: str = ""
+    refused: str = ""
 
     def of(self, split: str) -> Trial | None:
         """What was measured on a split."""

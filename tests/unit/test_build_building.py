@@ -465,9 +465,74 @@ def test_a_model_that_had_its_looks_is_not_confirmed_again(
     body["openings"] = [{**opening, "artifacts": {"small-tflite-int8": f"sha256:{n}"}, "before": n} for n in range(3)]
     (folder / "openings.json").write_text(json.dumps(body))
     shutil.rmtree(tmp_path / "dist")
+    assert "There is a bundle" in (folder / "REPORT.md").read_text()
     assert run(command) == 3
     assert "error[gate.test-opened]" in capfd.readouterr().err
     assert not list((tmp_path / "dist").glob("*.edgeai"))
+    for name in ("REPORT.md", "report.html", "bundle-report.md"):
+        text = (folder / name).read_text()
+        assert "There is no bundle: the test was opened 3 times for this model" in text
+        assert "Confirmed on the test" not in text
+    evidence = decode_evidence((folder / "evidence.json").read_bytes())
+    assert [trial.split for trial in evidence.trials] == ["validation"]
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3, "what was not confirmed does not ship"
+    assert not list((tmp_path / "dist").glob("*.edgeai"))
+
+
+def test_a_build_that_breaks_off_leaves_no_report_of_an_earlier_one(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\n")
+    assert run(command) == 0
+    card = folder / "model.toml"
+    card.write_text(card.read_text() + "floors = { no_such_metric = 0.5 }\n")
+    assert run(command) == 2
+    assert "config.card-metric-unknown" in capfd.readouterr().err
+    for name in ("REPORT.md", "report.html", "bundle-report.md", "evidence.json", "bundle-evidence.json"):
+        assert not (folder / name).exists(), name
+
+
+def test_a_bundle_that_is_too_large_is_none_in_the_report(
+    made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\nmax_bundle_bytes = 1000\n")
+    assert run(command) == 3
+    assert "gate.too-large" in capfd.readouterr().err
+    text = (folder / "REPORT.md").read_text()
+    assert "There is no bundle: stripes-0.1.0.edgeai has " in text
+    assert "There is a bundle" not in text
+    assert "## Confirmed on the test" in text
+
+
+@pytest.mark.parametrize(
+    ("gates", "says"),
+    [
+        ("floors = { auc_roc = 0.1 }", "floors.auc_roc: all samples are of one class"),
+        ("max_drop_own = { auc_roc = 1.0 }", "max_drop_own.auc_roc: all samples are of one class"),
+        ("shown_floors = { specificity = 0.0 }", "shown_floors.specificity: specificity: no sample is negative"),
+        ('floors = { "sensitivity@specificity=0.9" = 0.0 }', "sensitivity@specificity=0.9: all samples are of one"),
+    ],
+)
+def test_a_test_of_one_class_is_said_before_it_is_opened(
+    made: Path, folder: Path, tmp_path: Path, gates: str, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = _split(made, folder, tmp_path / "data", gates=f"[gates]\n{gates}\n")
+    table = tmp_path / "data" / "test.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if "lying" not in line) + "\n")
+    assert run(command) == 3
+    said = " ".join(capfd.readouterr().err.split())
+    assert "error[gate.test-undetermined]" in said
+    assert says in said
+    assert not (folder / "openings.json").exists()
+    assert "There is no bundle: the test was not opened" in (folder / "REPORT.md").read_text()
+
+
+def test_a_test_of_one_class_confirms_what_it_can(made: Path, folder: Path, tmp_path: Path) -> None:
+    command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\n")
+    table = tmp_path / "data" / "test.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if "lying" not in line) + "\n")
+    assert run(command) == 0
+    assert len(json.loads((folder / "openings.json").read_text())["openings"]) == 1
 
 
 # --- odd images -------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from edgeai.bundle.evidence import (
 from edgeai.bundle.evidence_schema import evidence_schema
 from edgeai.cli.inspect import measured
 from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.chosen import Chosen
 from edgeai_workbench.comparison import Comparison, Figure, Row
 from edgeai_workbench.confirming import Confirmed
 from edgeai_workbench.convert import Artifact
@@ -184,7 +185,8 @@ def test_a_bundles_copy_is_the_same_whatever_was_timed_and_wherever(card: Card) 
     for trial in one.trials:
         assert all(model.time is None and not model.otherwise for model in trial.models)
     assert b"anna" not in encode_evidence(one)
-    assert b"max_latency_ratio" not in encode_evidence(one)
+    held = [gate for trial in one.trials for model in trial.models for gate in model.verdicts]
+    assert [(gate.gate, gate.found) for gate in held] == [("max_drop.auc_roc", 0.0), ("max_latency_ratio", None)] * 2
     assert one.machine is None
     assert b"anna" in encode_evidence(_full(card))
 
@@ -214,6 +216,69 @@ def test_what_was_chosen_by_validation_is_said_and_nothing_else(card: Card) -> N
     searched = card.model_copy(update={"recipes": (recipe,)})
     text = markdown(card, evidence_of(searched, _comparison(_row("parent")), command=""))
     assert f"by which was chosen which layers of {recipe.id} stay in float, so new data will say no better" in text
+
+
+def test_all_that_validation_chose_is_said(card: Card) -> None:
+    chosen = Chosen(
+        on="validation",
+        folds=0,
+        samples=40,
+        groups=20,
+        strata={},
+        data=DATA,
+        model=MODEL,
+        asked={"temperature": True},
+        chosen={"temperature": 1.5, "threshold": 0.3},
+    )
+    recipe = card.recipes[0].model_copy(update={"max_drop": 0.01})
+    searched = card.model_copy(update={"recipes": (recipe,)})
+    notes = ("prune: fine-tuned for 8 epochs, kept epoch 5, validation loss 0.2", "distil: fine-tuned, kept epoch 2")
+    rows = (
+        _row("parent"),
+        _row("small", notes=notes, facts={"epochs": 0.0}),
+        _row(recipe.id, notes=("kept in float: conv_1, dense",)),
+    )
+    more: dict[str, Any] = {"choice": chosen, "script": "train.py", "left_out": ("b",)}
+    said = markdown(searched, evidence_of(searched, _comparison(*rows), command="", **more))
+    for words in (
+        "what train.py took from it for the parent",
+        "temperature (1.5), threshold (0.3)",
+        "when the fine-tuning of small after prune stopped (epoch 5)",
+        "when the fine-tuning of small after distil stopped (epoch 2)",
+        f"which layers of {recipe.id} stay in float (conv_1, dense)",
+        "that b does not ship",
+        "so new data will say no better",
+        "Chosen on validation (40 samples of 20 groups): temperature 1.5, threshold 0.3.",
+    ):
+        assert words in said
+    folds = msgspec.structs.replace(chosen, on="folds", folds=5)
+    elsewhere = markdown(card, evidence_of(card, _comparison(_row("parent")), command="", choice=folds))
+    assert "by which this build chose nothing" in elsewhere
+    assert "Chosen on 5 folds of train (40 samples of 20 groups): temperature 1.5" in elsewhere
+    assert "what chose its task's options" in markdown(card, evidence_of(card, _comparison(_row("parent")), command=""))
+
+
+def test_what_ships_is_told_by_the_test_where_it_was_opened(card: Card) -> None:
+    parent, ships = _row("parent"), _row("a", ship=True, verdicts=(HOLDS,))
+    lost = {"auc_roc": Figure(value=0.2, low=0.1, high=0.3)}
+    on_test = (_row("parent", value=0.8), _row("a", value=0.6, ship=True, agreement=0.5, drops=lost))
+    evidence = evidence_of(card, _comparison(parent, ships), command="", confirmed=_confirmed(card, *on_test))
+    text = markdown(card, evidence)
+    (line,) = (line for line in text.splitlines() if line.startswith("- `a`: ") and "decides as" in line)
+    assert "auc_roc 0.6000 on test where the parent has 0.8000: a drop of 0.2000 (0.1000 to 0.3000)" in line
+    assert "decides as the parent in 50.00 % of 10 samples of test" in line
+    assert "0.9000" not in line
+
+
+def test_every_table_names_its_split(card: Card) -> None:
+    parts = {"sex=f": {"auc_roc": Figure(value=0.7, low=0.6, high=0.8)}}
+    rows = (_row("parent", parts=parts), _row("a", ship=True, parts=parts, otherwise=("x",)))
+    evidence = evidence_of(card, _comparison(*rows), command="", confirmed=_confirmed(card, *rows))
+    for section in markdown(card, evidence).split("\n## ")[1:]:
+        title = section.splitlines()[0]
+        if "0.9000" in section or "0.7000" in section:
+            first = section.partition("0.9000")[0].partition("0.7000")[0]
+            assert "validation" in first or "test" in first, title
 
 
 def test_the_report_says_after_how_many_looks(card: Card) -> None:
@@ -354,7 +419,7 @@ def test_work_of_ones_own_is_no_load_of_others(tmp_path: Path) -> None:
 def test_inspect_tells_the_split_that_counts_most_and_the_looks_at_it(card: Card) -> None:
     said = measured(encode_evidence(still(_full(card))))
     assert said[0] == "test, which confirmed: 10 samples"
-    assert "a: auc_roc 0.9000 (0.8500 to 0.9500); 1 of 1 gates hold" in said
+    assert "a: auc_roc 0.9000 (0.8500 to 0.9500); 1 of 2 gates hold" in said
     assert said[-1] == "opened 2026-01-02T03:04:05, 0 times before"
     once = evidence_of(card, _comparison(_row("parent")), command="")
     assert measured(encode_evidence(once)) == [

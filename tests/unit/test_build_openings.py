@@ -54,6 +54,29 @@ def test_a_model_trained_anew_begins_again_and_the_data_keep_counting(tmp_path: 
     assert _open(tmp_path, 4, data=OTHER) == 0
 
 
+def test_some_of_what_was_looked_at_is_no_new_look_and_more_is(tmp_path: Path) -> None:
+    both = {"a": "sha256:1", "b": "sha256:2"}
+    first = open_test(tmp_path, data=DATA, model="sha256:one", artifacts=both)
+    for some in ({"a": "sha256:1"}, {"b": "sha256:2"}, {}):
+        assert open_test(tmp_path, data=DATA, model="sha256:one", artifacts=some) == first
+    for other in ({**both, "c": "sha256:3"}, {"a": "sha256:2"}):
+        assert open_test(tmp_path, data=DATA, model="sha256:one", artifacts=other) != first
+    assert len(read_openings(tmp_path)) == 3
+
+
+def test_looks_that_a_bundle_knows_of_count_where_the_file_beside_the_card_is_gone(tmp_path: Path) -> None:
+    for number in range(3):
+        _open(tmp_path, number)
+    known = read_openings(tmp_path)
+    (tmp_path / OPENINGS).unlink()
+    more = {"data": DATA, "model": "sha256:one", "others": known}
+    with pytest.raises(GateFailed):
+        open_test(tmp_path, artifacts={"tflite-int8": "sha256:9"}, **more)  # type: ignore[arg-type]
+    assert open_test(tmp_path, artifacts=known[1].artifacts, **more) == known[1]  # type: ignore[arg-type]
+    fresh = open_test(tmp_path, data=OTHER, model="sha256:one", artifacts={}, others=known)
+    assert read_openings(tmp_path) == (*known, fresh)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 1, "openings": [{}]}', '{"opened": 0}'])
 def test_a_memory_that_cannot_be_read_is_not_made_anew(tmp_path: Path, text: str) -> None:
     (tmp_path / OPENINGS).write_text(text)

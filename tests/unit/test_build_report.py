@@ -119,8 +119,8 @@ def test_a_slow_artifact_is_called_slower_wherever_it_is_told(card: Card, tmp_pa
 def test_what_was_gained_and_lost_is_one_sentence(card: Card) -> None:
     trial = _evidence(card, _comparison(_row("parent"), _row("a", ms=0.5, auc=0.8999, ship=True))).trials[0]
     assert sentence(trial.models[1], trial) == (
-        "as large as the parent's file; 2.0 x faster than parent; auc_roc 0.8999 where the parent has 0.9000: "
-        "a drop of 0.0001 (-0.0100 to 0.0100); decides as the parent in 97.00 % of 42 samples"
+        "as large as the parent's file; 2.0 x faster than parent; auc_roc 0.8999 on validation where the parent has "
+        "0.9000: a drop of 0.0001 (-0.0100 to 0.0100); decides as the parent in 97.00 % of 42 samples of validation"
     )
 
 
@@ -153,10 +153,41 @@ def test_nothing_judged_is_no_verdict_of_good(card: Card) -> None:
         return headline(_evidence(card, _comparison(*rows, constant=constant), timed=timed))
 
     assert "nothing was judged" in said(_row("parent"), _row("a", ship=True))
-    assert "nothing was judged" in said(_row("parent"), _row("a", ship=True, verdicts=(SLOW,)), timed=False)
     assert said(_row("parent"), _row("a")).startswith("Nothing ships")
     constant = said(_row("parent"), _row("a", ship=True, verdicts=(GOOD,)), constant=True)
     assert constant == "There is no bundle: the parent gives all 42 samples the same answer."
+
+
+def test_the_bundles_copy_counts_the_gates_that_were_held(card: Card) -> None:
+    quick = msgspec.structs.replace(SLOW, found=0.4, holds=True)
+    rows = (_row("parent"), _row("a", ship=True, verdicts=(GOOD, quick)))
+    for timed in (True, False):
+        evidence = _evidence(card, _comparison(*rows), timed=timed)
+        assert headline(evidence) == "There is a bundle: all 2 gates hold, for the artifact that ships."
+        assert "max_latency_ratio: " in _text(card, _comparison(*rows), timed=timed)
+    assert "0.4" not in _text(card, _comparison(*rows), timed=False)
+    only = _comparison(_row("parent"), _row("a", ship=True, verdicts=(quick,)))
+    assert "the gate holds" in headline(_evidence(card, only, timed=False))
+
+
+def test_what_refused_the_bundle_is_the_headline(card: Card, tmp_path: Path) -> None:
+    rows = (_row("parent"), _row("a", ship=True, verdicts=(GOOD,)))
+    evidence = msgspec.structs.replace(_evidence(card, _comparison(*rows)), refused="the test was opened 3 times")
+    assert headline(evidence) == "There is no bundle: the test was opened 3 times."
+    write_report(tmp_path, card, evidence, ())
+    for name in ("REPORT.md", "report.html", "bundle-report.md"):
+        text = (tmp_path / name).read_text()
+        assert "There is no bundle: the test was opened 3 times." in text
+        assert "There is a bundle" not in text
+        assert "would have shipped" in text
+
+
+def test_a_figure_without_spread_has_one_wording(card: Card) -> None:
+    flat = Figure(value=1.0, low=1.0, high=1.0)
+    row = msgspec.structs.replace(_row("a", ship=True), figures={"auc_roc": flat}, drops={"auc_roc": flat})
+    text = _text(card, _comparison(_row("parent"), row))
+    assert "1.0000 (no spread in these samples)" in text
+    assert "1.0000 to 1.0000" not in text
 
 
 def test_no_minus_stands_before_zeros(card: Card) -> None:

@@ -219,6 +219,72 @@ def test_a_table_that_no_build_reads_is_judged_where_it_is_asked_for(run: Any, w
     assert done.stdout.splitlines()[1] == "20 samples, external (else.csv)"
 
 
+@pytest.fixture
+def tested(with_card: Any, pictures: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """A bundle whose card has a test, and the folder of that card."""
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name}" for path in sorted(pictures.rglob("*.png"))]
+    (pictures / "test.csv").write_text("\n".join(["picture,what", *rows]) + "\n")
+    columns = 'image = "picture"\nlabel = "what"\nmodality = "DX"\n'
+    path = with_card(f'table = "val.csv"\n{columns}\n[dataset.test]\ntable = "test.csv"\n{columns}')
+    (tmp_path / "card").mkdir()
+    (tmp_path / "card" / "model.toml").write_bytes((tmp_path / "with-card" / "model.toml").read_bytes())
+    return path, tmp_path / "card"
+
+
+def test_a_look_at_the_test_is_written_down_and_counted(
+    run: Any, tested: tuple[Path, Path], pictures: Path, tmp_path: Path
+) -> None:
+    path, card = tested
+    asked = ("evaluate", path, "--data", pictures, "--backend", "fake-works", "--split", "test", "--resamples", 0)
+    refused = run(*asked)
+    assert refused.returncode == 2
+    assert "error[evaluate.test-card]" in refused.stderr
+    assert "--card FOLDER" in refused.stderr
+    assert "0.9000" not in refused.stdout
+    evidence = tmp_path / "evidence.json"
+    done = run(*asked, "--card", card, "--evidence", evidence)
+    assert done.returncode == 0, done.stderr
+    assert ": look 1 of 3 at these data for this model" in done.stdout
+    (opening,) = json.loads((card / "openings.json").read_text())["openings"]
+    assert opening["model"] == re.search(r'model_digest = "(.*)"', CARD)[1]  # type: ignore[index]
+    assert (set(opening["artifacts"]), opening["before"]) == ({"fake-fp32"}, 0)
+    read = decode_evidence(evidence.read_bytes())
+    assert [look.data for look in read.openings] == [read.trials[0].data] == [opening["data"]]
+    assert run(*asked, "--card", card).returncode == 0
+    assert len(json.loads((card / "openings.json").read_text())["openings"]) == 1, "nothing new was looked at"
+    sides = (f"{path}#fake-fp32", f"{path}#fake-int8")
+    options = ("--data", pictures, "--backend", "fake-works", "--split", "test")
+    assert run("compare", *sides, *options).returncode == 2
+    done = run("compare", *sides, *options, "--card", card)
+    assert done.returncode == 0, done.stderr
+    assert [line.split(": ")[1][:6] for line in done.stdout.splitlines() if line.startswith("test opened")] == [
+        "look 1",
+        "look 2",
+    ]
+    assert len(json.loads((card / "openings.json").read_text())["openings"]) == 2
+
+
+def test_a_model_that_had_its_looks_shows_no_figure_of_the_test(
+    run: Any, tested: tuple[Path, Path], pictures: Path
+) -> None:
+    path, card = tested
+    asked = ("evaluate", path, "--data", pictures, "--backend", "fake-works", "--split", "test", "--card", card)
+    assert run(*asked).returncode == 0
+    body = json.loads((card / "openings.json").read_text())
+    (opening,) = body["openings"]
+    body["openings"] = [{**opening, "artifacts": {"fake-fp32": f"sha256:{n}"}, "before": n} for n in range(3)]
+    (card / "openings.json").write_text(json.dumps(body))
+    done = run(*asked)
+    assert done.returncode == 3
+    assert "error[gate.test-opened]" in done.stderr
+    assert done.stdout == ""
+    (card / "model.toml").write_text(CARD.replace('name = "xray-pneumonia"', 'name = "other"'))
+    assert "error[evaluate.test-card]" in run(*asked).stderr
+    done = run(*asked[:6], "--card", card)
+    assert done.returncode == 2
+    assert "no look at validation is written down" in done.stderr
+
+
 def test_samples_that_it_is_not_meant_for_are_left_out_and_counted(
     run: Any, with_card: Any, pictures: Path, make_dicom: Make
 ) -> None:

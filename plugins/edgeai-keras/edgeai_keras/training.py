@@ -252,7 +252,7 @@ class Fold:
     """One fold of a cross-validation.
 
     Attributes:
-        train, validation: places of its samples.
+        train, validation: places of its samples: of what it learnt, its epoch included, and of what it answers for.
         outputs: what the model that never saw them answers for the validation samples.
         history: of its training.
     """
@@ -268,6 +268,7 @@ def cross_validate(
     inputs: Tensors,
     targets: Tensors,
     *,
+    validation: Batches | None = None,
     groups: Sequence[Any] | None = None,
     strata: Sequence[Any] | None = None,
     folds: int = 5,
@@ -278,10 +279,16 @@ def cross_validate(
 ) -> tuple[Fold, ...]:
     """Train ``folds`` fresh models, each without the samples that it then answers for.
 
+    Nothing of those samples chooses anything, the epoch that is kept included: an answer is out of fold for all of the
+    model, or a temperature that is fitted on such answers is as sharp as one that was fitted on train.
+
     Args:
         build: makes an untrained model; called after the seed is set.
         inputs: of all samples, by tensor name.
         targets: of all samples, by tensor name.
+        validation: samples beside all of these, which choose each fold's epoch as they choose that of the model that
+            ships. Without, a part of the fold's own training samples does, whose groups are in no other part; where
+            these are of one group, every epoch is run and the last is kept.
         groups: no group (a patient) is on both sides; by default each sample is its own.
         strata: classes whose shares every fold keeps.
         folds: how many.
@@ -295,20 +302,40 @@ def cross_validate(
     """
     count = len(next(iter(inputs.values())))
     made = []
-    for number, (train, validation) in enumerate(_splits(count, groups, strata, folds, seed), start=1):
+    for number, (train, held_out) in enumerate(_splits(count, groups, strata, folds, seed), start=1):
+        learnt, chooses = train, validation
+        if chooses is None:
+            learnt, inner = _inner(train, groups, strata, folds, seed)
+            if len(inner):
+                chooses = _shuffled(_part(inputs, inner), _part(targets, inner), batch_size, None)
         set_seed(seed)
         model = build()
         history = fit(
             model,
-            train=_shuffled(_part(inputs, train), _part(targets, train), batch_size, seed),
-            validation=_shuffled(_part(inputs, validation), _part(targets, validation), batch_size, None),
+            train=_shuffled(_part(inputs, learnt), _part(targets, learnt), batch_size, seed),
+            validation=chooses,
             seed=seed,
             progress=lambda line, number=number: progress(f"fold {number} of {folds}: {line}"),  # type: ignore[misc]
             **training,
         )
-        outputs = predict(model, _part(inputs, validation))
-        made.append(Fold(train=train, validation=validation, outputs=outputs, history=history))
+        outputs = predict(model, _part(inputs, held_out))
+        made.append(Fold(train=train, validation=held_out, outputs=outputs, history=history))
     return tuple(made)
+
+
+def _inner(
+    train: Array, groups: Sequence[Any] | None, strata: Sequence[Any] | None, folds: int, seed: int
+) -> tuple[Array, Array]:
+    """A fold's training places, parted: those that weights are learnt from, and those that choose the epoch."""
+    own = train if groups is None else np.asarray(groups)[train]
+    kinds = None if strata is None else np.asarray(strata)[train]
+    parts = min(folds, len(np.unique(own)))
+    if parts < 2:
+        return train, train[:0]
+    if kinds is not None and np.unique(kinds, return_counts=True)[1].max() < parts:
+        kinds = None  # no stratum has a sample for each part
+    learnt, chooses = _splits(len(train), list(own), kinds, parts, seed)[0]
+    return train[learnt], train[chooses]
 
 
 def _splits(

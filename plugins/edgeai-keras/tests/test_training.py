@@ -231,6 +231,46 @@ def test_cross_validation_keeps_groups_together_and_answers_for_every_sample_onc
         cross_validate(lambda: build("classifier"), inputs, targets, groups=groups, folds=11)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("apart", [False, True], ids=["inner part", "validation beside"])
+def test_labels_that_a_fold_is_judged_by_do_not_choose_its_weights(build, samples, batches, apart):
+    from edgeai_keras.training import cross_validate
+
+    inputs, targets = samples("classifier", 36, 1)
+    truth = targets["probabilities"]
+    strata = truth.argmax(1)
+
+    def folds(labels):
+        return cross_validate(
+            lambda: build("classifier"), inputs, {"probabilities": labels}, groups=np.repeat(np.arange(12), 3),
+            strata=strata, folds=3, validation=batches(*samples("classifier", 12, 2)) if apart else None,
+            objective=Objective(loss="categorical-crossentropy"), epochs=6, patience=6, learning_rate=0.02,
+        )  # fmt: skip
+
+    first = folds(truth)
+    for number, fold in enumerate(first):
+        turned = truth.copy()
+        turned[fold.validation] = np.roll(truth[fold.validation], 1, axis=1)
+        again = folds(turned)[number]
+        assert again.history.train_loss == fold.history.train_loss
+        assert again.history.best_epoch == fold.history.best_epoch
+        assert np.array_equal(again.outputs["probabilities"], fold.outputs["probabilities"])
+        assert sorted([*fold.train, *fold.validation]) == list(range(36))
+
+
+def test_what_chooses_a_folds_epoch_shares_no_group_with_what_it_learns():
+    from edgeai_keras.training import _inner
+
+    train, groups = np.arange(2, 20), np.repeat(np.arange(10), 2)
+    for strata in (None, np.arange(20) % 2, ["few"] + ["many"] * 19, list(range(20))):
+        learnt, chooses = _inner(train, groups, strata, 5, 0)
+        assert sorted([*learnt, *chooses]) == list(train)
+        assert len(chooses) >= 2
+        assert not set(groups[learnt]) & set(groups[chooses])
+    learnt, chooses = _inner(train, np.zeros(20), None, 5, 0)
+    assert (len(learnt), len(chooses)) == (18, 0)
+
+
 @pytest.mark.parametrize(
     "options",
     [

@@ -8,22 +8,19 @@ from pathlib import Path
 
 import msgspec
 
-from edgeai.api import ConfigError, ConversionFailed, GateFailed
+from edgeai.api import ConfigError, ConversionFailed, EdgeaiError, GateFailed
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
 from edgeai_workbench.choosing import hold_choice_of
-from edgeai_workbench.chosen import hold_choice
-from edgeai_workbench.comparison import Comparison, compare, judged_digests
-from edgeai_workbench.confirming import Confirmed, confirm
-from edgeai_workbench.dataset import digest
-from edgeai_workbench.evidence import evidence_of
+from edgeai_workbench.chosen import Chosen, hold_choice
+from edgeai_workbench.comparison import Comparison, compare
+from edgeai_workbench.confirming import confirm
 from edgeai_workbench.first_card import leave_out
-from edgeai_workbench.gates import Verdict, hold, keep_judgement
-from edgeai_workbench.openings import read_openings
+from edgeai_workbench.gates import Verdict, hold
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
-from edgeai_workbench.report import write_report
-from edgeai_workbench.report.pictures import pictures_of
+from edgeai_workbench.report import PAGE
 from edgeai_workbench.robustness import Robustness
 from edgeai_workbench.robustness.building import of_build, with_verdicts
+from edgeai_workbench.telling import Telling, forget
 from edgeai_workbench.variants import ModelFile, ModelFiles
 from edgeai_workbench.workshop import Workshop, open_workshop
 
@@ -71,36 +68,44 @@ def build_card(
     """
     card = read_card(folder)
     _refuse_foreign(card, folder)
-    shop = _opened(card, folder, data, progress)
+    shop, choice = _opened(card, folder, data, progress)
+    forget(folder)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
     found = compare(shop, _wanted(card, models), made, progress=progress)
-    verdicts = found.comparison.verdicts()
-    left = failed | (_left_out(verdicts) if first else {})
-    comparison = _without(found.comparison, left)
-    compared(comparison)
-    confirmed = confirm(shop, _wanted(card, models), made, comparison, progress=progress)
-    asked = robustness or card.robustness is not None
-    comparison, confirmed, measured = _robust(shop, models, made, comparison, confirmed, progress, asked=asked)
-    progress("report")
-    evidence = evidence_of(
-        card,
-        comparison,
-        command=f"edgeai build {folder.name} --data DIR",
-        confirmed=confirmed,
-        openings=read_openings(folder),
-        data=_digest(shop),
-        robustness=None if measured is None else measured.as_dict(),
+    left = failed | (_left_out(found.comparison.verdicts()) if first else {})
+    told = Telling(
+        shop=shop, found=found, comparison=_without(found.comparison, left), made=made, left=left, choice=choice
     )
-    write_report(folder, card, evidence, pictures_of(shop, found, evidence))
-    verdicts |= comparison.verdicts() | ({} if confirmed is None else confirmed.comparison.verdicts())
-    keep_judgement(card, folder, judged_digests(shop, made), verdicts)
-    _hold_varying(comparison, first=first)
-    hold(comparison.verdicts())
-    hold({} if confirmed is None else confirmed.comparison.verdicts())
-    packed = _packed(card, folder, out, made, left, progress)
-    told = tuple(f"{name}: {why}" for name, why in left.items())
-    return Built(comparison, packed, folder / "report.html", left_out=told, robustness=measured)
+    compared(told.comparison)
+    try:
+        told.confirmed = confirm(
+            shop,
+            _wanted(card, models),
+            made,
+            told.comparison,
+            answers=found.answers[PARENT],
+            progress=progress,
+        )
+        if told.confirmed is not None:
+            compared(told.confirmed.comparison)
+        _add_robustness(told, models, progress, asked=robustness or card.robustness is not None)
+        progress("report")
+        told.write()
+        _hold_varying(told.comparison, first=first)
+        hold(told.comparison.verdicts())
+        hold({} if told.confirmed is None else told.confirmed.comparison.verdicts())
+        packed = _packed(card, folder, out, made, left, progress)
+    except EdgeaiError as error:
+        told.refuse(error)
+        raise
+    return Built(
+        told.comparison,
+        packed,
+        folder / PAGE,
+        left_out=tuple(f"{name}: {why}" for name, why in left.items()),
+        robustness=told.robustness,
+    )
 
 
 def _packed(
@@ -114,40 +119,27 @@ def _packed(
     return write_bundle(card, folder, out, [one for one in made if one.artifact.id in shipped], progress=progress)
 
 
-def _robust(
-    shop: Workshop,
-    models: ModelFiles,
-    made: Sequence[Made],
-    comparison: Comparison,
-    confirmed: Confirmed | None,
-    progress: Progress,
-    *,
-    asked: bool,
-) -> tuple[Comparison, Confirmed | None, Robustness | None]:
+def _add_robustness(told: Telling, models: ModelFiles, progress: Progress, *, asked: bool) -> None:
     """The parent and what ships, asked of odd images: of the test once that is open; gates on it join the others."""
     if not asked:
-        return comparison, confirmed, None
-    ships = {row.id for row in comparison.rows if row.ship}
-    kept = [one for one in made if one.artifact.id in ships]
-    measured = of_build(shop, models.get(PARENT), kept, tested=confirmed is not None, progress=progress)
-    if confirmed is None:
-        return with_verdicts(comparison, shop.card.robustness, measured), None, measured
-    judged = with_verdicts(confirmed.comparison, shop.card.robustness, measured)
-    return comparison, replace(confirmed, comparison=judged), measured
+        return
+    ships = {row.id for row in told.comparison.rows if row.ship}
+    kept = [one for one in told.made if one.artifact.id in ships]
+    tested, use = told.confirmed, told.shop.card.robustness
+    told.robustness = of_build(told.shop, models.get(PARENT), kept, tested=tested is not None, progress=progress)
+    if tested is None:
+        told.comparison = with_verdicts(told.comparison, use, told.robustness)
+    else:
+        told.confirmed = replace(tested, comparison=with_verdicts(tested.comparison, use, told.robustness))
 
 
-def _digest(shop: Workshop) -> str:
-    assert shop.validation is not None
-    return digest(shop.validation.samples, shop.judge)
-
-
-def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> Workshop:
-    """The card with its samples; what it lacks is said before these are read."""
-    hold_choice(card, folder)
+def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[Workshop, Chosen | None]:
+    """The card with its samples, and what chose its options; what it lacks is said before these are read."""
+    choice = hold_choice(card, folder)
     golden_of(card, folder)
     shop = open_workshop(card, folder, data, progress=progress)
     hold_choice_of(shop)
-    return shop
+    return shop, choice
 
 
 def _shortly(error: ConversionFailed, most: int = 200) -> str:

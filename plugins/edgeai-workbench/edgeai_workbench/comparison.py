@@ -114,7 +114,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All rows, the parent's first. ``reference`` is the row that times are held against.
 
     ``constant``: the parent gave all samples the same answer. ``units`` are what resamples draw, 0 where they are the
-    samples. ``load``: of the machine while times were taken.
+    samples. ``load``: of the machine while times were taken. ``split``: of which the samples are.
     """
 
     rows: tuple[Row, ...]
@@ -124,6 +124,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     constant: bool = False
     units: int = 0
     load: Load | None = None
+    split: str = "validation"
 
     def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
         """Of the artifacts that ship."""

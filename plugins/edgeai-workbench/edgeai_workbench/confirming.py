@@ -10,6 +10,8 @@ import msgspec
 from edgeai_workbench.card import PARENT
 from edgeai_workbench.comparison import Comparison, Row, compare, judged_digests
 from edgeai_workbench.dataset import digest
+from edgeai_workbench.evaluation import Answers
+from edgeai_workbench.foreseeing import hold_foreseen
 from edgeai_workbench.openings import Opening, open_test
 from edgeai_workbench.pack import Made
 from edgeai_workbench.variants import ModelFile
@@ -33,24 +35,35 @@ def confirm(
     made: Sequence[Made],
     chosen: Comparison,
     *,
+    answers: Answers,
     progress: Callable[[str], None],
 ) -> Confirmed | None:
     """Ask the parent and what ships of the test; ``None`` where the card has none, or validation refuses already.
 
+    Args:
+        shop: the card, with its samples.
+        models: the parent first.
+        made: every artifact.
+        chosen: what validation says of them.
+        answers: the parent's on validation, by which it is foreseen what the test cannot show.
+        progress: told what is being done.
+
     Raises:
-        GateFailed: ``gate.test-opened``.
+        GateFailed: ``gate.test-opened``; ``gate.test-undetermined``, before it is opened.
         EdgeaiError: as ``compare``.
     """
     if not shop.tested or not all(verdict.holds for those in chosen.verdicts().values() for verdict in those):
         return None
     shipped = {row.id: row for row in chosen.rows if row.ship}
     kept = [one for one in made if one.artifact.id in shipped]
+    judged = replace(shop, validation=shop.prepared_test(progress))
+    assert judged.validation is not None
+    hold_foreseen(judged.validation, answers, shop.card.gates)
     progress("test: opening")
     digests = {name: found for name, found in judged_digests(shop, made).items() if name in shipped}
     opening = open_test(
         shop.folder, data=digest(shop.tested, shop.judge), model=shop.card.model_digest, artifacts=digests
     )
-    judged = replace(shop, validation=shop.prepared_test(progress))
     used = {PARENT, *(one.model.variant for one in kept)}
     found = compare(
         judged,
@@ -59,7 +72,8 @@ def confirm(
         progress=lambda said: progress(f"test: {said}"),
     )
     rows = [_with(row, shipped) for row in found.comparison.rows]
-    return Confirmed(comparison=msgspec.structs.replace(found.comparison, rows=tuple(rows)), opening=opening)
+    comparison = msgspec.structs.replace(found.comparison, rows=tuple(rows), split="test")
+    return Confirmed(comparison=comparison, opening=opening)
 
 
 def _with(row: Row, chosen: Mapping[str, Row]) -> Row:

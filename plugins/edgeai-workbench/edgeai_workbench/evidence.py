@@ -7,7 +7,8 @@ samples, so that the same inputs give the same bytes.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from edgeai.bundle.evidence import (
     EVIDENCE_NAME,
     Candidate,
     Evidence,
+    Gate,
     Load,
     Look,
     Machine,
@@ -27,7 +29,9 @@ from edgeai.bundle.evidence import (
     encode_evidence,
 )
 from edgeai.resolving import Installed
-from edgeai_workbench.card import Card
+from edgeai_workbench.card import PARENT, Card
+from edgeai_workbench.choice_keys import FOLDS
+from edgeai_workbench.chosen import Chosen
 from edgeai_workbench.comparison import Comparison, Row
 from edgeai_workbench.confirming import Confirmed
 from edgeai_workbench.fronts import TIME, fronts
@@ -37,8 +41,12 @@ from edgeai_workbench.repetition import processor
 
 LATENCY: Final = "max_latency_ratio"
 """The gate that asks for times, which the bundle's copy leaves out."""
+_NO_TIMES: Final = "this copy has no times, which differ from run to run"
 VALIDATION: Final = "validation"
 TEST: Final = "test"
+_KEPT_EPOCH: Final = re.compile(r"(?:(?P<step>[^:]+): )?.*\bkept epoch (?P<epoch>\d+)")
+_IN_FLOAT: Final = "kept in float: "
+"""What compressors and converters begin their notes with."""
 
 
 def evidence_of(
@@ -50,6 +58,10 @@ def evidence_of(
     openings: Sequence[Opening] = (),
     data: str = "",
     robustness: dict[str, Any] | None = None,
+    choice: Chosen | None = None,
+    script: str = "",
+    left_out: Collection[str] = (),
+    refused: str = "",
 ) -> Evidence:
     """All that a build measured.
 
@@ -61,10 +73,13 @@ def evidence_of(
         openings: all looks at a test.
         data: digest of the validation's pixels and truth.
         robustness: what spoilt images did, in plain values.
+        choice: what chose the options of the card's task.
+        script: the training script, which was given validation too.
+        left_out: artifacts that do not ship, since validation says so.
+        refused: why there is no bundle, where no gate of an artifact says so.
     """
-    trials = [
-        trial_of(comparison, split=VALIDATION, role="chose", data=data, chosen=chosen_by(card, comparison.rows)),
-    ]
+    chosen = chosen_by(card, comparison.rows, choice=choice, script=script, left_out=left_out)
+    trials = [trial_of(comparison, split=VALIDATION, role="chose", data=data, chosen=chosen)]
     if confirmed is not None:
         trials.append(trial_of(confirmed.comparison, split=TEST, role="confirmed", data=confirmed.opening.data))
     return Evidence(
@@ -74,9 +89,11 @@ def evidence_of(
         digest=card.model_digest,
         command=command,
         trials=tuple(trials),
-        openings=tuple(_look(one) for one in openings),
+        openings=tuple(look_of(one) for one in openings),
         robustness=robustness,
         machine=machine(comparison.load),
+        options=_options(card, choice),
+        refused=refused,
     )
 
 
@@ -99,14 +116,48 @@ def trial_of(comparison: Comparison, *, split: str, role: str, data: str, chosen
     )
 
 
-def chosen_by(card: Card, rows: Sequence[Row]) -> tuple[str, ...]:
-    """What validation chose in this build, as far as the build knows: training has its own script."""
-    tuned = [row.id for row in rows if row.id == row.variant and row.facts.get("epochs")]
+def chosen_by(
+    card: Card,
+    rows: Sequence[Row],
+    *,
+    choice: Chosen | None = None,
+    script: str = "",
+    left_out: Collection[str] = (),
+) -> tuple[str, ...]:
+    """All that validation chose: in this build, for the card's options, and as far as it is known in training."""
+    notes = {row.id: row.notes for row in rows}
     searched = [recipe.id for recipe in card.recipes if recipe.max_drop is not None]
+    options = {} if choice is None or choice.on == FOLDS else choice.chosen
     return (
-        *(f"when the fine-tuning of {name} stopped" for name in tuned),
-        *(f"which layers of {name} stay in float" for name in searched),
+        *([f"what {script} took from it for the parent (the epoch, where it stops early)"] if script else []),
+        *(f"{name} ({value})" for name, value in options.items()),
+        *(said for row in rows if row.id == row.variant != PARENT for said in _tuned(row)),
+        *(f"which layers of {name} stay in float{_named_layers(notes.get(name, ()))}" for name in searched),
+        *(f"that {name} does not ship" for name in left_out),
     )
+
+
+def _tuned(row: Row) -> Iterator[str]:
+    """What each step of a variant's making kept; that it stopped, where a compressor says no more."""
+    kept = [match for note in row.notes if (match := _KEPT_EPOCH.match(note))]
+    for match in kept:
+        step = f" after {match['step']}" if match["step"] else ""
+        yield f"when the fine-tuning of {row.id}{step} stopped (epoch {match['epoch']})"
+    if not kept and row.facts.get("epochs"):
+        yield f"when the fine-tuning of {row.id} stopped"
+
+
+def _named_layers(notes: Sequence[str]) -> str:
+    kept = [note.removeprefix(_IN_FLOAT) for note in notes if note.startswith(_IN_FLOAT)]
+    return f" ({'; '.join(kept)})" if kept else ""
+
+
+def _options(card: Card, choice: Chosen | None) -> str:
+    """What chose the options of the card's task; or that nothing says it."""
+    if choice is not None:
+        return str(choice)
+    named = ", ".join(card.task.options)
+    return f"The card has no [choice]: what chose its task's options ({named}) is not recorded" if named else ""
 
 
 def machine(load: Load | None) -> Machine:
@@ -140,12 +191,20 @@ def _still_trial(trial: Trial) -> Trial:
                 model,
                 time=None,
                 otherwise=(),
-                verdicts=tuple(verdict for verdict in model.verdicts if verdict.gate != LATENCY),
+                verdicts=tuple(_still_gate(gate) for gate in model.verdicts if gate.gate != LATENCY or model.ship),
             )
             for model in trial.models
         ),
         fronts={cost: names for cost, names in trial.fronts.items() if cost != TIME},
     )
+
+
+def _still_gate(gate: Gate) -> Gate:
+    """A gate on time counts as every other; what was found is of one machine and one hour."""
+    if gate.gate != LATENCY:
+        return gate
+    word = "holds" if gate.holds else "does not hold"
+    return msgspec.structs.replace(gate, found=None, says=f"it {word} where it was built; {_NO_TIMES}")
 
 
 def _candidate(row: Row) -> Candidate:
@@ -162,7 +221,8 @@ def _candidate(row: Row) -> Candidate:
     return msgspec.structs.replace(common, time=taken, verdicts=tuple(verdicts))
 
 
-def _look(opening: Opening) -> Look:
+def look_of(opening: Opening) -> Look:
+    """A look at a test as evidence has it."""
     return msgspec.convert(msgspec.to_builtins(opening), Look)
 
 

@@ -6,7 +6,7 @@ flatter; so each look is written down before it is taken, and after three the mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -62,25 +62,26 @@ def read_openings(folder: Path) -> tuple[Opening, ...]:
         ) from error
 
 
-def open_test(folder: Path, *, data: str, model: str, artifacts: Mapping[str, str]) -> Opening:
-    """Write the look down that is about to be taken; the same artifacts on the same data are no new one.
+def open_test(
+    folder: Path, *, data: str, model: str, artifacts: Mapping[str, str], others: Sequence[Opening] = ()
+) -> Opening:
+    """Write the look down that is about to be taken; one at these artifacts, or more, on the same data is no new one.
+
+    Args:
+        folder: of the card.
+        data: digest of the test's pixels and truth.
+        model: digest of the card's model.
+        artifacts: id -> digest of what is asked beside the model itself.
+        others: looks that stand elsewhere, in a bundle: they count, too.
 
     Raises:
         ConfigError: as ``read_openings``.
         GateFailed: ``gate.test-opened``: this model has had its looks.
     """
-    earlier = read_openings(folder)
-    for one in earlier:
-        if (one.data, one.model, one.artifacts) == (data, model, dict(artifacts)):
-            return one
-    own = [one for one in earlier if (one.data, one.model) == (data, model)]
-    if len(own) >= MOST:
-        raise GateFailed(
-            f"the test was opened {len(own)} times for this model ({', '.join(one.date[:10] for one in own)}), and its "
-            "figures would now flatter what was chosen by them",
-            code="gate.test-opened",
-            remedy="judge by validation, and confirm a model that is trained anew, or on other test data",
-        )
+    known = hold_test(folder, data=data, model=model, artifacts=artifacts, others=others)
+    if known is not None:
+        return known
+    earlier = all_openings(folder, others)
     fresh = Opening(
         data=data,
         model=model,
@@ -91,3 +92,27 @@ def open_test(folder: Path, *, data: str, model: str, artifacts: Mapping[str, st
     body = msgspec.json.encode(Openings(openings=(*earlier, fresh)), order="sorted")
     (folder / OPENINGS).write_bytes(msgspec.json.format(body, indent=2) + b"\n")
     return fresh
+
+
+def hold_test(
+    folder: Path, *, data: str, model: str, artifacts: Mapping[str, str], others: Sequence[Opening] = ()
+) -> Opening | None:
+    """The look that these artifacts had already; ``None`` where a new one may be taken. Raises as ``open_test``."""
+    own = [one for one in all_openings(folder, others) if (one.data, one.model) == (data, model)]
+    for one in own:
+        if artifacts.items() <= one.artifacts.items():
+            return one
+    if len(own) >= MOST:
+        raise GateFailed(
+            f"the test was opened {len(own)} times for this model ({', '.join(one.date[:10] for one in own)}), and its "
+            "figures would now flatter what was chosen by them",
+            code="gate.test-opened",
+            remedy="judge by validation, and confirm a model that is trained anew, or on other test data",
+        )
+    return None
+
+
+def all_openings(folder: Path, others: Sequence[Opening]) -> tuple[Opening, ...]:
+    """What stands beside the card, and before it what stands only elsewhere."""
+    kept = read_openings(folder)
+    return (*(one for one in others if one not in kept), *kept)

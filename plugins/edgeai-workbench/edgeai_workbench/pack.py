@@ -258,13 +258,15 @@ def _write(
         write_golden(Path(staging), golden)
         for name in (CARD_NAME, *card.attachments):
             _attach(folder / name, Path(staging) / name)
-        if REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
+        evidence = evidence_for(card, folder, artifacts)
+        # A report of others is none of these; one from before there was any evidence is the folder's to answer for.
+        own = evidence is not None or not (folder / BUNDLED_EVIDENCE).exists()
+        if own and REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
             _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
         if OPENINGS not in card.attachments and (folder / OPENINGS).is_file():
             _attach(folder / OPENINGS, Path(staging) / OPENINGS)
         if CHOICE not in card.attachments and card.choice is not None:
             _attach(folder / CHOICE, Path(staging) / CHOICE)
-        evidence = evidence_for(card, folder, artifacts)
         if evidence is not None and EVIDENCE_NAME not in card.attachments:
             _attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
         (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts, evidence))

@@ -67,12 +67,17 @@ class Reference:
         }
 
     def whole(self) -> dict[str, Any]:
-        """Inputs, targets and groups of the training table, as ``edgeai_keras.training.cross_validate`` takes them."""
+        """Inputs, targets and groups of the training table, as ``edgeai_keras.training.cross_validate`` takes them.
+
+        Each fold's epoch is chosen by the card's validation, like that of the model that ships: by none of the samples
+        that the fold answers for, and no training sample is lost to it.
+        """
         assert self.train.targets is not None
         strata = named_strata(self.train)
         return {
             "inputs": self.train.inputs,
             "targets": self.train.targets,
+            "validation": batches(self.validation, shuffle=False),
             "groups": [sample.group for sample in self.train.samples],
             "strata": strata if len(set(strata)) > 1 else None,
             "folds": self.folds,

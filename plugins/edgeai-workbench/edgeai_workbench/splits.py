@@ -6,11 +6,13 @@ the table (PNG, JPEG or DICOM), or rows of an array in a ``.npz`` file.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, model_validator
 
 from edgeai_workbench.tables import Relative, Sentence, Slug, Table
+
+TEST: Final = "test"
 
 
 class Split(Table):

@@ -150,12 +150,13 @@ def _given(data: Path | None, folder: Path) -> Path:
 def _print(comparison: Comparison) -> None:
     """The table, as soon as it is known: also when a gate then fails."""
     main = comparison.main
-    columns = (*COLUMNS[:4], *((main,) if main else ()), *COLUMNS[4:])
+    columns = (*COLUMNS[:4], *((f"{main}, {comparison.split}",) if main else ()), *COLUMNS[4:])
     rows = [columns, *(_cells(row, main) for row in comparison.rows)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    typer.echo(f"sizes against the parent's .keras file, times against {comparison.reference}; * ships")
+    what = f"figures and agreement on {comparison.samples} samples of {comparison.split}"
+    typer.echo(f"{what}; sizes against the parent's .keras file, times against {comparison.reference}; * ships")
 
 
 def _cells(row: Row, main: str) -> tuple[str, ...]:

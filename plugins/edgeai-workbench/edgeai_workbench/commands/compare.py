@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
+import msgspec
 import typer
 
 from edgeai.api.errors import ConfigError
 from edgeai.cli.given import check_bundle, given
 from edgeai_workbench.commands.evaluate import (
     WANTS_DATA,
+    Cards,
     Data,
     EvidenceFile,
     check_words,
@@ -47,6 +49,7 @@ def command(
     device: Annotated[str | None, typer.Option("--device", help="As the engine names it. Default: its best.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
     split: Annotated[str, typer.Option("--split", help="validation, train, test or external.")] = "validation",
+    card: Cards = None,
     resamples: Annotated[int, typer.Option("--resamples", min=100, max=100_000, help="Of the bootstrap.")] = 1000,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
     evidence: EvidenceFile = None,
@@ -57,6 +60,8 @@ def command(
     such as accuracy by McNemar (exact), the rest by the paired bootstrap; where several samples are of one patient,
     by how patients differ. A p below 0.05 means that chance does not explain the difference. "no difference shown"
     does not mean that there is none: the interval says how large it may still be. Look at the main metric (*) first.
+
+    Looks at the test count, as for edgeai evaluate: --card names the folder of each bundle's card.
 
     For example:
 
@@ -69,7 +74,9 @@ def command(
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.contenders import EngineWish, samples_of
     from edgeai_workbench.evaluation import compare
+    from edgeai_workbench.evidence import look_of
     from edgeai_workbench.finished import evidence_of_two, split_of
+    from edgeai_workbench.looking import held_looks, refuse_card, told
     from edgeai_workbench.prepared import Sieve
 
     sides = _sides(a, b)
@@ -77,6 +84,7 @@ def command(
         check_bundle(bundle, whole=data is None)
     root = given(data, "--data", WANTS_DATA)
     meant = check_words(split, backend)
+    refuse_card(card or (), split)
     check_writable(out, evidence)
     wish = EngineWish(backend=meant, device=device, threads=threads)
     with progress_line() as progress:
@@ -84,6 +92,8 @@ def command(
         samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), root, split)
         with _opened(sides, wish) as (one, other):
             one.check_same_task(other)
+            pair = ((sides[0][0], one), (sides[1][0], other))
+            looks = held_looks(pair, card or (), samples, split=split_of(split, source))
             progress(f"reading {len(samples)} samples")
             sieve = Sieve(one.manifest.eligibility, other.manifest.eligibility)
             prepared = one.prepared(samples, progress, sieve=sieve)
@@ -92,11 +102,14 @@ def command(
             theirs = other.answers(again, progress)
             progress("computing the differences")
             found = compare(prepared, mine, theirs, resamples=resamples)
-    _print(one, other, found, counted(found.n, found.drawn, source, sieve.refused))
+    openings = [look.record() for look in looks]
+    lines = [told(look, opening) for look, opening in zip(looks, openings, strict=True)]
+    _print(one, other, found, [*counted(found.n, found.drawn, source, sieve.refused), *lines])
     if out is not None:
         write_json(out, _both(one, other) | {"source": source, "not_eligible": sieve.refused} | found.as_dict())
     if evidence is not None:
-        write_evidence(evidence, evidence_of_two(one, other, found, prepared, split=split_of(split, source)))
+        both = evidence_of_two(one, other, found, prepared, split=split_of(split, source))
+        write_evidence(evidence, msgspec.structs.replace(both, openings=tuple(map(look_of, openings))))
 
 
 def _both(one: Contender, other: Contender) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +41,10 @@ ArtifactName = Annotated[
 SplitName = Annotated[
     str, typer.Option("--split", help="validation; train, to see what was learnt by heart; test; or external.")
 ]
+Cards = Annotated[
+    list[Path] | None,
+    typer.Option("--card", help="With --split test: the card's folder, where each look at its test is written down."),
+]
 Resamples = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help="Of the bootstrap; 0: no intervals.")]
 Robust = Annotated[
     bool, typer.Option("--robustness", help="Ask about odd images too, and as another hospital would send them.")
@@ -56,6 +60,7 @@ def command(
     threads: Annotated[int, typer.Option("--threads", min=0, max=256, help="0: the engine's own default.")] = 0,
     artifact: ArtifactName = None,
     split: SplitName = "validation",
+    card: Cards = None,
     resamples: Resamples = 1000,
     robustness: Robust = False,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
@@ -69,6 +74,9 @@ def command(
     count together. A metric that these samples do not determine is listed with the reason. Subgroups are the columns
     that the card names.
 
+    A look at the test counts: --split test wants to know by --card where the bundle's card lies, writes each look down
+    beside it (openings.json) before it shows a figure, and takes three for a model, those of builds included.
+
     For example:
 
       edgeai evaluate dist/us-head-1.0.0.edgeai --data ~/data
@@ -77,22 +85,67 @@ def command(
 
     Exit status: 0 when judged; 2 when the data or the command cannot be used; 1 otherwise.
     """
+    check_bundle(bundle, whole=data is None)
+    asked = _Asked(bundle=bundle, root=given(data, "--data", WANTS_DATA), split=split, cards=tuple(card or ()))
+    wish = (check_words(split, backend), device, threads)
+    check_writable(out, evidence)
+    judged = _judged(asked, wish, artifact, resamples, robustness=robustness)
+    _print(judged, intervals=resamples > 0)
+    if out is not None:
+        body = described(judged.contender) | {"source": judged.source, "not_eligible": judged.refused}
+        body |= judged.scores.as_dict()
+        write_json(out, body | ({} if judged.odd is None else {"robustness": judged.odd.as_dict()}))
+    if evidence is not None:
+        write_evidence(evidence, judged.evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Which bundle on which samples."""
+
+    bundle: Path
+    root: Path
+    split: str
+    cards: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """What came of it, and how often the test was looked at, in words."""
+
+    contender: Contender
+    scores: Scores
+    source: str
+    refused: dict[str, int]
+    odd: Robustness | None
+    looks: list[str]
+    evidence: Evidence
+
+
+def _judged(
+    asked: _Asked, wish: tuple[str, str | None, int], artifact: str | None, resamples: int, *, robustness: bool
+) -> _Judged:
+    """Judge; a look at a test is written down as soon as there are figures, and before any is shown."""
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.contenders import EngineWish, open_contender, samples_of
     from edgeai_workbench.evaluation import score
+    from edgeai_workbench.evidence import look_of
     from edgeai_workbench.finished import evidence_of_scores, split_of
+    from edgeai_workbench.looking import held_looks, refuse_card, told
     from edgeai_workbench.prepared import Sieve
     from edgeai_workbench.robustness.building import of_contender
 
-    check_bundle(bundle, whole=data is None)
-    root = given(data, "--data", WANTS_DATA)
-    meant = check_words(split, backend)
-    check_writable(out, evidence)
-    wish = EngineWish(backend=meant, device=device, threads=threads)
+    bundle, split = asked.bundle, asked.split
+    backend, device, threads = wish
+    refuse_card(asked.cards, split)
     with progress_line() as progress:
         progress("reading the tables")
-        samples, source = samples_of(bundle, root, split)
-        with open_contender(bundle, wish, artifact=artifact) as contender:
+        samples, source = samples_of(bundle, asked.root, split)
+        read = split_of(split, source)
+        with open_contender(
+            bundle, EngineWish(backend=backend, device=device, threads=threads), artifact=artifact
+        ) as contender:
+            looks = held_looks([(bundle, contender)], asked.cards, samples, split=read)
             progress(f"reading {len(samples)} samples")
             sieve = Sieve(contender.manifest.eligibility)
             prepared = contender.prepared(samples, progress, sieve=sieve)
@@ -100,13 +153,20 @@ def command(
             progress("computing the metrics")
             scores = score(prepared, answers, resamples=resamples)
             odd = of_contender(contender, prepared, bundle, split=split, progress=progress) if robustness else None
-    _print(contender, scores, source, sieve.refused, odd, intervals=resamples > 0)
-    if out is not None:
-        body = described(contender) | {"source": source, "not_eligible": sieve.refused} | scores.as_dict()
-        write_json(out, body | ({} if odd is None else {"robustness": odd.as_dict()}))
-    if evidence is not None:
-        full = evidence_of_scores(contender, scores, prepared, split=split_of(split, source))
-        write_evidence(evidence, msgspec.structs.replace(full, robustness=None if odd is None else odd.as_dict()))
+    openings = [look.record() for look in looks]
+    return _Judged(
+        contender=contender,
+        scores=scores,
+        source=source,
+        refused=sieve.refused,
+        odd=odd,
+        looks=[told(look, opening) for look, opening in zip(looks, openings, strict=True)],
+        evidence=msgspec.structs.replace(
+            evidence_of_scores(contender, scores, prepared, split=read),
+            robustness=None if odd is None else odd.as_dict(),
+            openings=tuple(look_of(opening) for opening in openings),
+        ),
+    )
 
 
 def check_words(split: str, backend: str) -> str:
@@ -211,18 +271,12 @@ def interval_says(found: Score) -> str:
     return f"{low} to {high}" if low and high else "not determined"
 
 
-def _print(
-    contender: Contender,
-    scores: Scores,
-    source: str,
-    refused: dict[str, int],
-    odd: Robustness | None,
-    *,
-    intervals: bool,
-) -> None:
+def _print(judged: _Judged, *, intervals: bool) -> None:
     from edgeai_workbench.robustness.words import lines_of
 
-    for line in (ran_on(contender), *counted(scores.n, scores.drawn, source, refused), ""):
+    scores = judged.scores
+    counts = counted(scores.n, scores.drawn, judged.source, judged.refused)
+    for line in (ran_on(judged.contender), *counts, *judged.looks, ""):
         typer.echo(line)
     rows = [("metric", "value", "95 % interval", "method"), *_rows(scores)]
     print_table(rows if intervals else [row[:2] for row in rows])
@@ -244,7 +298,7 @@ def _print(
     if scores.subgroups:
         typer.echo("\nSubgroups")
         print_table([("subgroup", "samples", "metric", "value", "95 % interval", "method"), *_subgroup_rows(scores)])
-    for line in lines_of(odd):
+    for line in lines_of(judged.odd):
         typer.echo(line)
 
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Trial
@@ -15,7 +16,7 @@ from edgeai_workbench.fronts import SIZE, TIME, costs, goodness, pareto
 from edgeai_workbench.libraries import needed
 from edgeai_workbench.report import Picture
 from edgeai_workbench.report.drawing import drawn, drawn_of
-from edgeai_workbench.report.words import listed
+from edgeai_workbench.report.words import NO_SPREAD, listed, samples_of
 from edgeai_workbench.workshop import Workshop
 
 __all__ = ["draw_front", "draw_standing", "pareto", "pictures_of"]
@@ -39,7 +40,10 @@ def pictures_of(shop: Workshop, compared: Compared, evidence: Evidence) -> list[
         ships = [row.id for row in trial.models if row.ship]
         answers = {name: compared.answers[name].each for name in (PARENT, *ships)}
         drawings = shop.judge.pictures(shop.validation.cases(), answers, ships)
-        pictures += [drawn_of(drawing) for drawing in drawings]
+        pictures += [
+            msgspec.structs.replace(picture, says=f"On the {samples_of(trial)}. {picture.says}")
+            for picture in (drawn_of(drawing) for drawing in drawings)
+        ]
     return pictures
 
 
@@ -52,14 +56,15 @@ def _standing(trial: Trial) -> list[Picture]:
     if not rows:
         return []
     says = (
-        f"A line a model; those that ship are bold. {_whiskers(rows, trial.main)}The dotted line is the parent. "
-        f"Filled: no other has a better {trial.main} and is smaller, or faster."
+        f"On the {samples_of(trial)}. A line a model; those that ship are bold. {_whiskers(rows, trial.main)}"
+        f"The dotted line is the parent. Filled: no other has a better {trial.main} and is smaller, or faster."
     )
     size = (9.6, 1.3 + 0.3 * len(rows))
-    return [drawn("Where each stands", says, lambda figure: draw_standing(figure, rows, trial.main), size=size)]
+    split = trial.split
+    return [drawn("Where each stands", says, lambda figure: draw_standing(figure, rows, trial.main, split), size=size)]
 
 
-def draw_standing(figure: Any, rows: Sequence[Candidate], main: str) -> None:
+def draw_standing(figure: Any, rows: Sequence[Candidate], main: str, split: str = "") -> None:
     """The main metric, size and time of each model side by side; each has a line of its own, so no names collide."""
     known = [cost for cost in (SIZE, TIME) if any(cost in costs(row) for row in rows)]
     metric, *others = np.atleast_1d(
@@ -70,7 +75,7 @@ def draw_standing(figure: Any, rows: Sequence[Candidate], main: str) -> None:
         value, reach = _reach(row.figures[main])
         metric.errorbar(value, place, xerr=reach, fmt="o", ms=5, color=_colour(row, rows), elinewidth=1.0)
     metric.axvline(rows[0].figures[main].value, ls=":", lw=1, color="#888")
-    metric.set_xlabel(main)
+    metric.set_xlabel(f"{main}, {split}" if split else main)
     metric.set_yticks(places, [_short(row.id) for row in rows], fontsize=8)
     for label, row in zip(metric.get_yticklabels(), rows, strict=True):
         label.set_fontweight("bold" if row.ship else "normal")
@@ -100,13 +105,16 @@ def _front(trial: Trial) -> list[Picture]:
     if len(rows) < 2 or not known:
         return []
     says = (
-        f"{trial.main} against {listed(known)}, each on a scale of ratios. {_whiskers(rows, trial.main)}The line joins "
-        "what no other beats in both; models are numbered as in the table."
+        f"On the {samples_of(trial)}. {trial.main} against {listed(known)}, each on a scale of ratios. "
+        f"{_whiskers(rows, trial.main)}The line joins what no other beats in both; models are numbered as in the table."
     )
-    return [drawn("The front", says, lambda figure: draw_front(figure, rows, trial.main, known), size=(9.6, 4.2))]
+    split = trial.split
+    return [
+        drawn("The front", says, lambda figure: draw_front(figure, rows, trial.main, known, split), size=(9.6, 4.2))
+    ]
 
 
-def draw_front(figure: Any, rows: Sequence[Candidate], main: str, known: Sequence[str]) -> None:
+def draw_front(figure: Any, rows: Sequence[Candidate], main: str, known: Sequence[str], split: str) -> None:
     """Quality with its interval against each cost; numbers stand for the models, in their order."""
     for axes, cost in zip(np.atleast_1d(figure.subplots(1, len(known), sharey=True)), known, strict=True):
         for number, row in enumerate(rows):
@@ -125,7 +133,7 @@ def draw_front(figure: Any, rows: Sequence[Candidate], main: str, known: Sequenc
         axes.xaxis.set_minor_formatter(needed("matplotlib.ticker").NullFormatter())
         axes.set_xlabel(_AXES[cost])
         axes.grid(visible=True, alpha=0.25)
-        axes.set_ylabel(main if cost == known[0] else "")
+        axes.set_ylabel(f"{main}, {split}" if cost == known[0] else "")
     names = "    ".join(f"{number} {_short(row.id)}" for number, row in enumerate(rows))
     figure.supxlabel(textwrap.fill(names, _LINE), fontsize=7)
 
@@ -152,6 +160,9 @@ def _reach(figure: Estimate) -> tuple[float, list[list[float]]]:
 def _whiskers(rows: Sequence[Candidate], main: str) -> str:
     if any(row.figures[main].low is None for row in rows):
         return ""
+    flat = [row.id for row in rows if row.figures[main].low == row.figures[main].high]
+    if flat:
+        return f"Whiskers are 95 % intervals; {listed(flat)}: {NO_SPREAD}. "
     used = dict.fromkeys(row.figures[main].method for row in rows if row.figures[main].method)
     return f"Whiskers are 95 % intervals{f' ({listed(list(used))})' if used else ''}. "
 
@@ -175,10 +186,7 @@ def _reliability_of(row: Candidate, trial: Trial) -> Picture:
         axes.set_ylabel("how often it is so")
         axes.legend(fontsize=7, frameon=False)
 
-    says = (
-        f"{trial.samples} samples of {trial.split}; larger dots are of more of them. On the dotted line, what is said "
-        "happens."
-    )
+    says = f"On the {samples_of(trial)}; larger dots are of more of them. On the dotted line, what is said happens."
     return drawn(f"{row.id}: what its probabilities are worth", says, draw, size=(4.6, 4.2))
 
 
@@ -210,4 +218,5 @@ def _errors(row: Candidate, colour: str) -> Picture:
         )
         axes.set_xlabel("RMS error / standard deviation")
 
-    return drawn(f"{row.id}: layers", "Those that quantisation disturbs most.", draw)
+    says = "Those that quantisation disturbs most, over the calibration samples, which are of train."
+    return drawn(f"{row.id}: layers", says, draw)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Trial
 from edgeai_workbench.card import PARENT
 from edgeai_workbench.openings import MOST
-from edgeai_workbench.report.words import change, chunks, decimals, estimate, listed, size
+from edgeai_workbench.report.words import change, chunks, decimals, estimate, listed, samples_of, size
 from edgeai_workbench.robustness import words as odd
 from edgeai_workbench.robustness.results import from_plain
 
@@ -40,9 +40,8 @@ class Section:
 
 def sections(evidence: Evidence) -> list[Section]:
     """All that have something to say, in the order of the report."""
-    several = len(evidence.trials) > 1
     found = [
-        *(section for trial in evidence.trials for section in _parts(trial, named=several)),
+        *(section for trial in evidence.trials for section in _parts(trial)),
         *_calibration(evidence.trials[-1]),
         *_steps(evidence.trials[0]),
         *_fronts(evidence.trials[0]),
@@ -56,12 +55,13 @@ def sections(evidence: Evidence) -> list[Section]:
 # --- subgroups and labels -------------------------------------------------------------------------
 
 
-def _parts(trial: Trial, *, named: bool) -> Iterator[Section]:
+def _parts(trial: Trial) -> Iterator[Section]:
     """Each subgroup and label: the parent, the variants and what ships side by side."""
     parent, *others = trial.models
     beside = [row for row in others if row.ship or row.id == row.variant]
     yield Section(
-        title="By subgroup and label" + (f": {trial.split}" if named else ""),
+        title=f"By subgroup and label: {trial.split}",
+        says=f"Of {samples_of(trial)}.",
         tables=tuple(_parts_table(trial, [parent, *some]) for some in chunks(beside, _COLUMNS) or [[]])
         if parent.parts
         else (),
@@ -96,6 +96,7 @@ def _metric(gate: str) -> str:
 
 def _calibration(trial: Trial) -> Iterator[Section]:
     rows = [(row, each) for row in trial.models if row.ship or row.id == PARENT for each in row.reliability]
+    split = f"samples of {trial.split}"
     bins = tuple(
         (Code(row.id), each.name, decimals(one.said), decimals(one.happened), str(one.samples))
         for row, each in rows
@@ -104,14 +105,14 @@ def _calibration(trial: Trial) -> Iterator[Section]:
     )
     yield Section(
         title="Calibration",
-        says=f"On the {trial.samples} samples of {trial.split}. Expected calibration error: how far what is said and "
+        says=f"On the {samples_of(trial)}. Expected calibration error: how far what is said and "
         "what happens lie apart, over bins of equal width; of few samples it is too high.",
         tables=(
             Table(
-                head=("model", "probabilities", "expected calibration error"),
+                head=("model", "probabilities", f"expected calibration error, {trial.split}"),
                 rows=tuple((Code(row.id), each.name, decimals(each.error)) for row, each in rows),
             ),
-            *((Table(head=("model", "probabilities", "said", "happened", "samples"), rows=bins),) if bins else ()),
+            *((Table(head=("model", "probabilities", "said", "happened", split), rows=bins),) if bins else ()),
         )
         if rows
         else (),
@@ -164,11 +165,12 @@ def _fronts(trial: Trial) -> Iterator[Section]:
             rows.append((cost, Code(row.id), spent, estimate(row.figures.get(trial.main))))
     yield Section(
         title="The front",
-        says=f"By {listed(list(trial.fronts))}: models that no other of the {len(by_id)} beats in both {trial.main} "
-        "and cost, the cheapest first. Where intervals overlap, other samples may order them otherwise."
+        says=f"On the {samples_of(trial)}, by {listed(list(trial.fronts))}: models that no other of the {len(by_id)} "
+        f"beats in both {trial.main} and cost, the cheapest first. Where intervals overlap, other samples may order "
+        "them otherwise."
         if trial.fronts
         else "",
-        tables=(Table(head=("cost", "model", "", trial.main), rows=tuple(rows)),) if rows else (),
+        tables=(Table(head=("cost", "model", "", f"{trial.main}, {trial.split}"), rows=tuple(rows)),) if rows else (),
     )
 
 
@@ -206,7 +208,7 @@ def _otherwise(trial: Trial) -> Iterator[Section]:
     rows = [row for row in trial.models if row.ship and row.otherwise and row.agreement is not None]
     yield Section(
         title="Decided otherwise than the parent",
-        says=f"Of {trial.samples} samples of {trial.split}.",
+        says=f"Of {samples_of(trial)}.",
         lines=tuple(
             f"{row.id}: {round((1 - (row.agreement or 0)) * trial.samples)}, {'' if len(row.otherwise) < 2 else 'as '}"
             f"{', '.join(row.otherwise)}"

@@ -14,6 +14,8 @@ _SAME = 0.05
 """Ratios this near to 1 are called the same."""
 _NOTHING = 5e-5
 _NONE = "not determined"
+NO_SPREAD = "no spread in these samples"
+"""In place of an interval without length, which would look like certainty that no samples can give."""
 
 
 def smaller(ratio: float) -> str:
@@ -40,6 +42,8 @@ def headline(evidence: Evidence) -> str:
     fails = failed(evidence)
     if first.constant:
         return f"There is no bundle: the parent gives all {first.samples} samples the same answer."
+    if not fails and evidence.refused:
+        return f"There is no bundle: {evidence.refused}."
     if fails:
         return f"There is no bundle: {len(fails)} of {len(verdicts)} gates {'fails' if len(fails) == 1 else 'fail'}."
     if not shipped:
@@ -50,23 +54,38 @@ def headline(evidence: Evidence) -> str:
     return f"There is a bundle: {_all(len(verdicts))}, for {what}."
 
 
-def sentence(row: Candidate, trial: Trial) -> str:
-    """What was gained and what was lost with one artifact."""
+def sentence(row: Candidate, trial: Trial, last: Trial | None = None) -> str:
+    """What was gained and what was lost with one artifact: the latter on the samples that count most.
+
+    Args:
+        row: the artifact, on the split that chose: sizes and times are the same on each.
+        trial: that split.
+        last: the split that confirmed, where one was opened.
+    """
+    judged = last or trial
+    beside = next((each for each in judged.models if each.id == row.id), None)
     parts = []
     if row.size_ratio is not None:
         parts.append(f"{smaller(row.size_ratio)} {_than(row.size_ratio)} the parent's file")
     if row.time is not None and row.id != trial.reference:
         parts.append(f"{faster(row.time.ratio)} {_than(row.time.ratio)} {trial.reference}")
-    parent, figure = (one.figures.get(trial.main) for one in (trial.models[0], row))
-    drop = row.drops.get(trial.main)
+    if beside is None:
+        return "; ".join([*parts, f"not asked of {samples_of(judged)}"])
+    parent, figure = (one.figures.get(judged.main) for one in (judged.models[0], beside))
+    drop = beside.drops.get(judged.main)
     if parent is not None and figure is not None and drop is not None:
         parts.append(
-            f"{trial.main} {decimals(figure.value)} where the parent has {decimals(parent.value)}: a drop of "
-            f"{decimals(drop.value)} ({interval(drop)})"
+            f"{judged.main} {decimals(figure.value)} on {judged.split} where the parent has {decimals(parent.value)}: "
+            f"a drop of {decimals(drop.value)} ({interval(drop)})"
         )
-    if row.agreement is not None:
-        parts.append(f"decides as the parent in {row.agreement * 100:.2f} % of {trial.samples} samples")
+    if beside.agreement is not None:
+        parts.append(f"decides as the parent in {beside.agreement * 100:.2f} % of {samples_of(judged)}")
     return "; ".join(parts)
+
+
+def samples_of(trial: Trial) -> str:
+    """``40 samples of validation``."""
+    return f"{trial.samples} {'sample' if trial.samples == 1 else 'samples'} of {trial.split}"
 
 
 def judged_on(evidence: Evidence) -> str:
@@ -123,7 +142,8 @@ def held_on(trials: Sequence[Trial]) -> str:
     splits = dict.fromkeys(trial.split for trial, _ in rows)
     drops = any(verdict.gate.startswith("max_drop") for _, row in rows for verdict in row.verdicts)
     said = f"They are held on {', and again on the '.join(splits)}."
-    return said + (" Of a drop the upper end of its interval counts." if drops else "")
+    said += " Of a drop the upper end of its interval counts." if drops else ""
+    return f"{said} Figures are of the {samples_of(trials[-1])}."
 
 
 def opened(look: Look) -> str:
@@ -139,9 +159,11 @@ def decimals(value: float | None) -> str:
 
 
 def interval(figure: Estimate) -> str:
-    """``0.9000 to 0.9500``; empty where there is none."""
+    """``0.9000 to 0.9500``; empty where there is none; in words where it has no length."""
     if figure.low is None or figure.high is None:
         return ""
+    if figure.low == figure.high:
+        return NO_SPREAD
     return f"{decimals(figure.low)} to {decimals(figure.high)}"
 
 
