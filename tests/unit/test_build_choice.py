@@ -85,6 +85,7 @@ with (here / "log.txt").open("a") as log:
     log.write(" ".join(sys.argv[3:]) + "\\n")
 if "--cross-validate" in sys.argv:
     kept = np.load(here / "folds.npz")
+    print(*(f"result: fold {number}: 0.9" for number in (1, 2, 3)), sep="\\n")
     if "EDGEAI_OUT_OF_FOLD" in os.environ:
         write(Path(os.environ["EDGEAI_OUT_OF_FOLD"]), [
             (places, {"logits": kept["logits"][places % 60]}) for places in (kept[n] for n in kept if n != "logits")
@@ -180,6 +181,14 @@ def test_choosing_again_trains_the_folds_alone(card: Path, data: Path, capsys: p
     assert capsys.readouterr().out.startswith("Chosen on 3 folds of train (60 samples of 30 groups): temperature")
     assert _ran(card) == ["--cross-validate 3", "", "--cross-validate 3"]
     assert hold_choice(read_card(card), card) is not None
+
+
+def test_every_fold_that_chose_is_told(card: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folds = [f"fold {number}: 0.9" for number in (1, 2, 3)]
+    assert run(["train", str(card), "--data", str(data)]) == 0
+    assert capsys.readouterr().out.splitlines()[:3] == folds
+    assert run(["train", str(card), "--data", str(data), "--choose"]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == folds
 
 
 def test_a_cross_validation_by_itself_chooses_nothing(card: Path, data: Path) -> None:

@@ -23,6 +23,7 @@ from edgeai_workbench.gates import (
     judge,
     keep_judgement,
 )
+from edgeai_workbench.spread import in_words
 
 WHY = "A reader sees every image, and two of a hundred are within what two readers differ by."
 MEASURED = Measured(
@@ -54,6 +55,53 @@ def test_each_bound_is_held_against_what_was_measured(bounds: dict[str, object],
         with pytest.raises(GateFailed, match=r"tflite-int8: .*, to be at (least|most)") as caught:
             hold({"tflite-int8": (verdict,)})
         assert caught.value.code == "gate.failed"
+
+
+@pytest.mark.parametrize(
+    ("bounds", "flat", "holds"),
+    [
+        ({"max_drop": {"dice": 0.0}}, {"max_drop": ["dice"]}, False),
+        ({"max_drop": {"dice": 0.0}}, {}, True),
+        ({"max_drop": {"dice": 0.001}}, {"max_drop": ["dice"]}, True),
+        ({"max_drop_own": {"dice": 0.0}}, {"max_drop_own": ["dice"]}, False),
+        ({"max_drop_own": {"dice": 0.0}}, {"max_drop": ["dice"]}, True),
+        ({"decision": {"margins": {"dice": 0.001}, "why": WHY}}, {"decision": ["dice"]}, True),
+        ({"shown_floors": {"dice": 0.9}}, {"figure": ["dice"]}, False),
+        ({"shown_floors": {"dice": 0.9}}, {}, True),
+        ({"floors": {"dice": 1.0}}, {"figure": ["dice"]}, True),
+    ],
+)
+def test_what_has_no_spread_shows_no_more_than_it_says(
+    bounds: dict[str, object], flat: dict[str, list[str]], holds: bool
+) -> None:
+    zero = {"dice": 0.0}
+    measured = Measured(
+        values={"dice": 1.0},
+        ends={"dice": (1.0, 1.0)},
+        drops=zero,
+        own_drops=zero,
+        decisions=zero,
+        agreement=1.0,
+        size_ratio=1.0,
+        latency_ratio=1.0,
+        flat=flat,
+    )
+    (verdict,) = judge(Gates.model_validate(bounds), measured)
+    assert verdict.holds is holds
+    assert ("no spread in these samples" in str(verdict)) is not holds
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.1, 0.25, "0.10 to 0.25"),
+        (0.5, 0.5, "no spread in these samples"),
+        (None, 0.5, "not determined"),
+        (float("nan"), float("nan"), "not determined"),
+    ],
+)
+def test_an_interval_has_one_wording(low: float | None, high: float | None, words: str) -> None:
+    assert in_words(low, high, "{:.2f}".format) == words
 
 
 IN_PARTS = Measured(

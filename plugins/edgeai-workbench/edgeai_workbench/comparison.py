@@ -32,6 +32,7 @@ from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import Measured, Verdict, digest_of_folder, judge, margins_of, metrics_of
 from edgeai_workbench.load import watching
 from edgeai_workbench.pack import Made
+from edgeai_workbench.spread import flat
 from edgeai_workbench.statistics import Gap, decided_of, difference_of
 from edgeai_workbench.variants import ModelFile, step_of
 from edgeai_workbench.workshop import Workshop
@@ -321,6 +322,13 @@ def _measured(row: Row) -> Measured:
         decisions={metric: figure.high for metric, figure in row.decisions.items()},
         counted={metric: figure.counted for metric, figure in row.decisions.items()},
         undefined=row.undefined,
+        flat={
+            gate: [metric for metric, figure in figures.items() if flat(figure.low, figure.high)]
+            for gate, figures in (
+                *(("figure", row.figures), ("max_drop", row.drops)),
+                *(("max_drop_own", row.own_drops), ("decision", row.decisions)),
+            )
+        },
         parts={name: {m: figure.value for m, figure in part.items()} for name, part in row.parts.items()},
         members=row.members,
         ends={metric: (figure.low, figure.high) for metric, figure in row.figures.items()},

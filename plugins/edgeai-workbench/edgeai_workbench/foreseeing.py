@@ -17,8 +17,8 @@ from edgeai.api import EdgeaiError, EvaluationFailed, GateFailed
 from edgeai_workbench.evaluation import Answers, Scores, drop, score
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import BY_METRIC, metrics_of
-from edgeai_workbench.metrics import decided_of, difference_of
 from edgeai_workbench.prepared import Prepared
+from edgeai_workbench.statistics import decided_of, difference_of
 
 _PAIRINGS = 5
 _RESAMPLES = 100

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ import msgspec
 from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
 from edgeai_workbench.card import Card
 from edgeai_workbench.gate_keys import Gates
+from edgeai_workbench.spread import NO_SPREAD, NOTHING_BY_NONE
 from edgeai_workbench.statistics.decided import FEWEST_OF_AREA, needed_to_show
 
 FLOORS: Final = ("floors", "shown_floors", "worst_floors")
@@ -69,6 +70,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         decisions: metric -> upper end of the interval of parent minus artifact, as ``[gates.decision]`` counts it.
         counted: metric of ``decisions`` -> independent samples that it is a share of; absent where it is none.
         undefined: metric that the task has -> why these samples do not determine it.
+        flat: ``figure``, ``max_drop``, ``max_drop_own``, ``decision`` -> metrics whose interval has no length.
         agreement: share of samples that it decides as the parent does.
         size_ratio: its bytes / those of the ``.keras`` file.
         latency_ratio: its median time / the reference's.
@@ -87,6 +89,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     decisions: Mapping[str, float] = {}
     counted: Mapping[str, int] = {}
     undefined: Mapping[str, str] = {}
+    flat: Mapping[str, Collection[str]] = {}
 
 
 def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
@@ -116,7 +119,7 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
         verdicts.append(_most("max_size_ratio", gates.max_size_ratio, measured.size_ratio))
     if gates.max_latency_ratio is not None:
         verdicts.append(_most("max_latency_ratio", gates.max_latency_ratio, measured.latency_ratio))
-    return tuple(_explained(verdict, measured) for verdict in verdicts)
+    return tuple(_without_spread(_explained(verdict, measured), measured) for verdict in verdicts)
 
 
 def hold(verdicts: Mapping[str, Sequence[Verdict]]) -> None:
@@ -271,6 +274,19 @@ def _explained(verdict: Verdict, measured: Measured) -> Verdict:
     if not why or verdict.says or not math.isnan(verdict.found):
         return verdict
     return msgspec.structs.replace(verdict, says=f"these samples do not determine it: {why}")
+
+
+def _without_spread(verdict: Verdict, measured: Measured) -> Verdict:
+    """An interval without length says what these samples do, and nothing of what others may.
+
+    It shows no floor and no ceiling; and of a fall that no sample has, only that it is less than what is allowed.
+    """
+    gate, _, metric = verdict.gate.partition(".")
+    if gate in ("shown_floors", "shown_ceilings") and metric in measured.flat.get("figure", ()):
+        return msgspec.structs.replace(verdict, holds=False, says=NO_SPREAD)
+    if metric in measured.flat.get(gate, ()) and verdict.found == verdict.bound:
+        return msgspec.structs.replace(verdict, holds=False, says=f"{NO_SPREAD}: {NOTHING_BY_NONE}")
+    return verdict
 
 
 def _shown(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:

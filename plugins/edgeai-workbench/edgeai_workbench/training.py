@@ -113,14 +113,15 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     script = folder / SCRIPT
     found = _data_digest(card, data, folds, progress)
     needed("tomlkit")
-    chooser = _chooser(card, folder, data, progress) if card.choice is not None and not folds else None
+    told: list[str] = []
+    chooser = _chooser(card, folder, data, progress, told) if card.choice is not None and not folds else None
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
     model = folder / card.model
     old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
     state, resumed = begin_state(folder, _facts(card, folder, data, found), folds=folds)
     if resumed:
         progress(resumed)
-    results = _run(script, options, progress, state)
+    results = (*told, *_run(script, options, progress, state))
     _clear(state)
     if folds:
         digest_now = file_digest(model) if model.is_file() else ""
@@ -138,6 +139,8 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
 def choose(folder: Path, data: Path, *, progress: Callable[[str], None] = lambda step: None) -> str:
     """Choose what the card's ``[choice]`` asks for, for the weights that there are; what was chosen, in a sentence.
 
+    Below it stands what the script says of its folds, a line each.
+
     Raises:
         ConfigError: the card, or its model; ``build.choice``, ``config.card-choice``.
         DataRejected: samples that cannot be used, or folds that are none.
@@ -149,17 +152,21 @@ def choose(folder: Path, data: Path, *, progress: Callable[[str], None] = lambda
     check_model(card, folder)
     _data_digest(card, data, 0, progress)
     needed("tomlkit")
-    return str(_chooser(card, folder, data, progress).finish())
+    told: list[str] = []
+    chosen = _chooser(card, folder, data, progress, told).finish()
+    return "\n".join([str(chosen), *told])
 
 
-def _chooser(card: Card, folder: Path, data: Path, progress: Callable[[str], None]) -> Chooser:
+def _chooser(card: Card, folder: Path, data: Path, progress: Callable[[str], None], told: list[str]) -> Chooser:
+    """What its folds' script says of their worth goes into ``told``: progress, which is thinned out, shows the first."""
+
     def cross_validate(folds: int, file: Path) -> None:
         found = _data_digest(card, data, folds, progress)
         state, resumed = begin_state(folder, _facts(card, folder, data, found), folds=folds)
         if resumed:
             progress(resumed)
         options = ["--data", str(data.resolve()), "--cross-validate", str(folds)]
-        _run(folder / SCRIPT, options, progress, state, {OUT_OF_FOLD: str(file)})
+        told.extend(_run(folder / SCRIPT, options, progress, state, {OUT_OF_FOLD: str(file)}))
         _clear(state)
 
     return Chooser(card, folder, data, cross_validate=cross_validate, progress=progress)

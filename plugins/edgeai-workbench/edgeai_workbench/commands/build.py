@@ -161,9 +161,14 @@ def _print(comparison: Comparison) -> None:
 
 def _cells(row: Row, main: str) -> tuple[str, ...]:
     from edgeai_workbench.report.words import faster, smaller
+    from edgeai_workbench.spread import in_words
 
     figure, drop = row.figures.get(main), row.drops.get(main)
-    shown = (f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})",) if figure else (("",) if main else ())
+    shown = (
+        (("",) if main else ())
+        if figure is None
+        else (f"{figure.value:.4f} ({in_words(figure.low, figure.high, '{:.4f}'.format)})",)
+    )
     fails = [verdict.gate for verdict in row.verdicts if not verdict.holds]
     return (
         row.id + (" *" if row.ship else ""),
@@ -171,7 +176,7 @@ def _cells(row: Row, main: str) -> tuple[str, ...]:
         f"{row.bytes / 1e3:.1f} kB, {smaller(row.size_ratio)}",
         f"{row.ms:.3f}, {faster(row.speed_ratio)}",
         *shown,
-        f"{drop.value:+.4f} (to {drop.high:+.4f})" if drop and row.id != "parent" else "",
+        f"{drop.value:+.4f} ({in_words(drop.low, drop.high, '{:+.4f}'.format)})" if drop and row.id != "parent" else "",
         f"{row.agreement:.2%}",
         f"{'FAIL' if row.ship else 'would fail'} {', '.join(fails)}" if fails else ("hold" if row.verdicts else ""),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -29,6 +30,7 @@ from edgeai_workbench.commands.evaluate import (
 )
 
 if TYPE_CHECKING:
+    from edgeai.bundle.evidence import Evidence
     from edgeai_workbench.contenders import Contender, EngineWish
     from edgeai_workbench.evaluation import Comparison, Difference
 
@@ -71,6 +73,41 @@ def command(
 
     Exit status: 0 when compared; 2 when the data or the command cannot be used; 1 otherwise.
     """
+    sides = _sides(a, b)
+    for bundle in (path for path, _ in sides if not _is_keras(path)):
+        check_bundle(bundle, whole=data is None)
+    root = given(data, "--data", WANTS_DATA)
+    wish = (check_words(split, backend), device, threads)
+    check_writable(out, evidence)
+    compared = _compared(sides, wish, (root, split, tuple(card or ())), resamples)
+    _print(compared)
+    if out is not None:
+        body = {"source": compared.source, "not_eligible": compared.refused} | compared.found.as_dict()
+        write_json(out, _both(compared.one, compared.other) | body)
+    if evidence is not None:
+        write_evidence(evidence, compared.evidence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Compared:
+    """What came of it, and how often the test was looked at, in words."""
+
+    one: Contender
+    other: Contender
+    found: Comparison
+    source: str
+    refused: dict[str, int]
+    looks: list[str]
+    evidence: Evidence
+
+
+def _compared(
+    sides: list[Side],
+    wish: tuple[str, str | None, int],
+    where: tuple[Path, str, tuple[Path, ...]],
+    resamples: int,
+) -> _Compared:
+    """Compare; looks at a test are written down as soon as there are figures, and before any is shown."""
     from edgeai.cli.progress import progress_line
     from edgeai_workbench.contenders import EngineWish, samples_of
     from edgeai_workbench.evaluation import compare
@@ -79,21 +116,16 @@ def command(
     from edgeai_workbench.looking import held_looks, refuse_card, told
     from edgeai_workbench.prepared import Sieve
 
-    sides = _sides(a, b)
-    for bundle in (path for path, _ in sides if not _is_keras(path)):
-        check_bundle(bundle, whole=data is None)
-    root = given(data, "--data", WANTS_DATA)
-    meant = check_words(split, backend)
-    refuse_card(card or (), split)
-    check_writable(out, evidence)
-    wish = EngineWish(backend=meant, device=device, threads=threads)
+    root, split, cards = where
+    backend, device, threads = wish
+    refuse_card(cards, split)
     with progress_line() as progress:
         progress("reading the tables")
         samples, source = samples_of(next(path for path, _ in sides if not _is_keras(path)), root, split)
-        with _opened(sides, wish) as (one, other):
+        read = split_of(split, source)
+        with _opened(sides, EngineWish(backend=backend, device=device, threads=threads)) as (one, other):
             one.check_same_task(other)
-            pair = ((sides[0][0], one), (sides[1][0], other))
-            looks = held_looks(pair, card or (), samples, split=split_of(split, source))
+            looks = held_looks(((sides[0][0], one), (sides[1][0], other)), cards, samples, split=read)
             progress(f"reading {len(samples)} samples")
             sieve = Sieve(one.manifest.eligibility, other.manifest.eligibility)
             prepared = one.prepared(samples, progress, sieve=sieve)
@@ -103,13 +135,17 @@ def command(
             progress("computing the differences")
             found = compare(prepared, mine, theirs, resamples=resamples)
     openings = [look.record() for look in looks]
-    lines = [told(look, opening) for look, opening in zip(looks, openings, strict=True)]
-    _print(one, other, found, [*counted(found.n, found.drawn, source, sieve.refused), *lines])
-    if out is not None:
-        write_json(out, _both(one, other) | {"source": source, "not_eligible": sieve.refused} | found.as_dict())
-    if evidence is not None:
-        both = evidence_of_two(one, other, found, prepared, split=split_of(split, source))
-        write_evidence(evidence, msgspec.structs.replace(both, openings=tuple(map(look_of, openings))))
+    return _Compared(
+        one=one,
+        other=other,
+        found=found,
+        source=source,
+        refused=sieve.refused,
+        looks=[told(look, opening) for look, opening in zip(looks, openings, strict=True)],
+        evidence=msgspec.structs.replace(
+            evidence_of_two(one, other, found, prepared, split=read), openings=tuple(map(look_of, openings))
+        ),
+    )
 
 
 def _both(one: Contender, other: Contender) -> dict[str, Any]:
@@ -158,8 +194,10 @@ def _is_keras(path: Path) -> bool:
     return path.suffix == ".keras"
 
 
-def _print(one: Contender, other: Contender, found: Comparison, counts: list[str]) -> None:
-    for line in (f"A: {ran_on(one)}", f"B: {ran_on(other)}", *counts, ""):
+def _print(compared: _Compared) -> None:
+    found = compared.found
+    counts = counted(found.n, found.drawn, compared.source, compared.refused)
+    for line in (f"A: {ran_on(compared.one)}", f"B: {ran_on(compared.other)}", *counts, *compared.looks, ""):
         typer.echo(line)
     head = ("metric", "A", "B", "B - A", "95 % interval", "p", "test", "")
     main = found.main
@@ -170,14 +208,15 @@ def _print(one: Contender, other: Contender, found: Comparison, counts: list[str
 
 
 def _row(name: str, found: Difference) -> tuple[str, ...]:
+    from edgeai_workbench.spread import in_words
+
     gap = found.difference
-    low, high = _signed(gap.low, gap.unit), _signed(gap.high, gap.unit)
     return (
         name,
         in_unit(found.one, gap.unit),
         in_unit(found.other, gap.unit),
         _signed(gap.value, gap.unit),
-        f"{low} to {high}" if low and high else "",
+        in_words(gap.low, gap.high, lambda end: _signed(end, gap.unit)),
         _p(found.p),
         found.test,
         found.says,
@@ -196,13 +235,16 @@ def _p(p: float) -> str:
 
 
 def _sentence(main: str, found: Difference) -> str:
+    from edgeai_workbench.spread import NO_SPREAD, flat
+
     gap = found.difference
     if found.shown:
         return f"{main}: {found.says}, by {in_unit(abs(gap.value), gap.unit)}."
-    if gap.low == gap.low:
+    reach = ""
+    if flat(gap.low, gap.high):
+        reach = f"; {NO_SPREAD}"
+    elif gap.low == gap.low:
         reach = (
             f"; B - A lies between {_signed(gap.low, gap.unit)} and {_signed(gap.high, gap.unit)}, with 95 % confidence"
         )
-    else:
-        reach = ""
     return f"{main}: no difference shown{reach}."

@@ -265,10 +265,9 @@ def in_unit(value: float, unit: str) -> str:
 
 def interval_says(found: Score) -> str:
     """The interval; in words where it would look like certainty that these samples cannot give."""
-    low, high = in_unit(found.low, found.unit), in_unit(found.high, found.unit)
-    if found.low == found.high:
-        return "all resamples alike"
-    return f"{low} to {high}" if low and high else "not determined"
+    from edgeai_workbench.spread import in_words
+
+    return in_words(found.low, found.high, lambda end: in_unit(end, found.unit))
 
 
 def _print(judged: _Judged, *, intervals: bool) -> None:

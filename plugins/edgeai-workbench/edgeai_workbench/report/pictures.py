@@ -16,7 +16,8 @@ from edgeai_workbench.fronts import SIZE, TIME, costs, goodness, pareto
 from edgeai_workbench.libraries import needed
 from edgeai_workbench.report import Picture
 from edgeai_workbench.report.drawing import drawn, drawn_of
-from edgeai_workbench.report.words import NO_SPREAD, listed, samples_of
+from edgeai_workbench.report.words import listed, samples_of
+from edgeai_workbench.spread import NO_SPREAD, flat
 from edgeai_workbench.workshop import Workshop
 
 __all__ = ["draw_front", "draw_standing", "pareto", "pictures_of"]
@@ -160,9 +161,9 @@ def _reach(figure: Estimate) -> tuple[float, list[list[float]]]:
 def _whiskers(rows: Sequence[Candidate], main: str) -> str:
     if any(row.figures[main].low is None for row in rows):
         return ""
-    flat = [row.id for row in rows if row.figures[main].low == row.figures[main].high]
-    if flat:
-        return f"Whiskers are 95 % intervals; {listed(flat)}: {NO_SPREAD}. "
+    alike = [row.id for row in rows if flat(row.figures[main].low, row.figures[main].high)]
+    if alike:
+        return f"Whiskers are 95 % intervals; {listed(alike)}: {NO_SPREAD}. "
     used = dict.fromkeys(row.figures[main].method for row in rows if row.figures[main].method)
     return f"Whiskers are 95 % intervals{f' ({listed(list(used))})' if used else ''}. "
 

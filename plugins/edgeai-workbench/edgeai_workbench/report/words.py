@@ -8,14 +8,12 @@ from typing import TypeVar
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Gate, Load, Look, Trial
 from edgeai_workbench.load import disturbed
+from edgeai_workbench.spread import UNKNOWN, in_words
 
 Item = TypeVar("Item")
 _SAME = 0.05
 """Ratios this near to 1 are called the same."""
 _NOTHING = 5e-5
-_NONE = "not determined"
-NO_SPREAD = "no spread in these samples"
-"""In place of an interval without length, which would look like certainty that no samples can give."""
 
 
 def smaller(ratio: float) -> str:
@@ -154,7 +152,7 @@ def opened(look: Look) -> str:
 def decimals(value: float | None) -> str:
     """Four decimals, and no minus before zeros."""
     if value is None:
-        return _NONE
+        return UNKNOWN
     return f"{0.0 if abs(value) < _NOTHING else value:.4f}"
 
 
@@ -162,9 +160,7 @@ def interval(figure: Estimate) -> str:
     """``0.9000 to 0.9500``; empty where there is none; in words where it has no length."""
     if figure.low is None or figure.high is None:
         return ""
-    if figure.low == figure.high:
-        return NO_SPREAD
-    return f"{decimals(figure.low)} to {decimals(figure.high)}"
+    return in_words(figure.low, figure.high, decimals)
 
 
 def estimate(figure: Estimate | None) -> str:
