@@ -158,7 +158,7 @@ def choose(folder: Path, data: Path, *, progress: Callable[[str], None] = lambda
 
 
 def _chooser(card: Card, folder: Path, data: Path, progress: Callable[[str], None], told: list[str]) -> Chooser:
-    """What its folds' script says of their worth goes into ``told``: progress, which is thinned out, shows the first."""
+    """What its folds' script says of their worth goes into ``told``: progress, being thinned out, shows one."""
 
     def cross_validate(folds: int, file: Path) -> None:
         found = _data_digest(card, data, folds, progress)
