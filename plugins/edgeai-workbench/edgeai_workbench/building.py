@@ -79,22 +79,7 @@ def build_card(
     )
     compared(told.comparison)
     try:
-        told.confirmed = confirm(
-            shop,
-            _wanted(card, models),
-            made,
-            told.comparison,
-            answers=found.answers[PARENT],
-            progress=progress,
-        )
-        if told.confirmed is not None:
-            compared(told.confirmed.comparison)
-        _add_robustness(told, models, progress, asked=robustness or card.robustness is not None)
-        progress("report")
-        told.write()
-        _hold_varying(told.comparison, first=first)
-        hold(told.comparison.verdicts())
-        hold({} if told.confirmed is None else told.confirmed.comparison.verdicts())
+        _hold_all(told, models, progress, compared, first=first, robustness=robustness or card.robustness is not None)
         packed = _packed(card, folder, out, made, left, progress)
     except EdgeaiError as error:
         told.refuse(error)
@@ -106,6 +91,34 @@ def build_card(
         left_out=tuple(f"{name}: {why}" for name, why in left.items()),
         robustness=told.robustness,
     )
+
+
+def _hold_all(
+    told: Telling,
+    models: ModelFiles,
+    progress: Progress,
+    compared: Callable[[Comparison], None],
+    *,
+    first: bool,
+    robustness: bool,
+) -> None:
+    """Confirm on the test, ask about odd images, write it all down, and hold every gate."""
+    told.confirmed = confirm(
+        told.shop,
+        _wanted(told.shop.card, models),
+        told.made,
+        told.comparison,
+        answers=told.found.answers[PARENT],
+        progress=progress,
+    )
+    if told.confirmed is not None:
+        compared(told.confirmed.comparison)
+    _add_robustness(told, models, progress, asked=robustness)
+    progress("report")
+    told.write()
+    _hold_varying(told.comparison, first=first)
+    hold(told.comparison.verdicts())
+    hold({} if told.confirmed is None else told.confirmed.comparison.verdicts())
 
 
 def _packed(
