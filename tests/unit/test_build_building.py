@@ -17,7 +17,7 @@ from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.testing.require import require
-from edgeai_workbench.card import read_card
+from edgeai_workbench.card import file_digest, read_card
 from edgeai_workbench.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
@@ -61,13 +61,13 @@ def _has(module: str) -> bool:
     return find_spec(module) is not None
 
 
-def _pictures(folder: Path) -> tuple[Any, Any]:
+def _pictures(folder: Path, each: int = EACH) -> tuple[Any, Any]:
     """Lying and standing stripes of random phase and strength, with noise."""
     random = np.random.default_rng(3)
     images, labels = [], []
     for label in (0, 1):
         (folder / ("lying", "standing")[label]).mkdir(parents=True)
-        for number in range(EACH):
+        for number in range(each):
             wave = np.sin(np.arange(SIDE) * random.uniform(0.6, 1.2) + random.uniform(0, 6))
             plane = np.tile(wave, (SIDE, 1)) if label else np.tile(wave[:, None], (1, SIDE))
             plane = plane * random.uniform(0.4, 1.0) + random.normal(0, 0.4, plane.shape)
@@ -572,3 +572,27 @@ def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
     evidence = json.loads((folder / "evidence.json").read_text())
     assert [row["kind"] for row in evidence["robustness"]["rows"]][::2] == ["plain", "inverted", "rotated-90"]
     assert list((tmp_path / "dist").glob("*.edgeai"))
+
+
+def test_what_ships_chooses_its_own_temperature(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _recipes(folder, gates='\n[choice]\non = "validation"\noptions = { temperature = true }\n')
+    _pictures(tmp_path / "more", 36)
+    build = ["build", str(folder), "--data", str(tmp_path / "more"), "--out", str(tmp_path / "dist")]
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 2
+    assert "edgeai build" in capfd.readouterr().err  # nobody chose yet, and training could not
+    assert run(build) == 0
+    chosen = json.loads((folder / "choice.json").read_text())
+    assert (chosen["variant"], chosen["model"]) == ("small", file_digest(folder / VARIANTS / "small" / "model.keras"))
+    temperature = read_card(folder).task.options["temperature"]
+    assert chosen["chosen"] == {"temperature": temperature}
+    with open_model(tmp_path / "dist" / "stripes-0.1.0.edgeai", cache_dir=tmp_path, backends=["tflite"]) as model:
+        assert model.bundle.manifest.task.options["temperature"] == temperature
+    card = (folder / "model.toml").read_text()
+    (folder / "model.toml").write_text(card.replace(f"temperature = {temperature}", "temperature = 3.0"))
+    assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 2
+    assert run(build) == 0  # which chooses again, and finds the same
+    assert read_card(folder).task.options["temperature"] == temperature
+    assert run(["train", str(folder), "--data", str(tmp_path / "more"), "--choose"]) == 2
+    assert "small ships" in capfd.readouterr().err

@@ -195,6 +195,19 @@ def test_inputs_and_targets_stay_together_and_know_their_number(twelve: Prepared
     np.testing.assert_allclose(plain[0]["image"], twelve.inputs["image"])
 
 
+def test_balanced_epochs_show_every_sample_and_either_label_equally_often(twelve: Prepared) -> None:
+    eleven = twelve.at([place for place in range(12) if place != 9])  # three of them yes, eight no
+    epoch = batches(eleven, 5, seed=3, balanced=True)
+    shown = []
+    for _ in range(3):
+        numbers = [round(float(v) * 255) for inputs, _ in epoch() for v in inputs["image"][:, 0, 0, 0]]
+        assert len(numbers) == 16
+        assert set(numbers) == set(range(12)) - {9}
+        assert sum(number % 3 == 0 for number in numbers) == 8
+        shown.append(sorted(numbers))
+    assert len({tuple(numbers) for numbers in shown}) > 1  # which ones are shown a third time is drawn anew
+
+
 def test_taking_a_few_spreads_them_evenly(twelve: Prepared) -> None:
     few = twelve.take(4)
     assert [sample.id for sample in few.samples] == ["s0", "s4", "s7", "s11"]

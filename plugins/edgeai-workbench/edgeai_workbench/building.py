@@ -10,7 +10,7 @@ import msgspec
 
 from edgeai.api import ConfigError, ConversionFailed, EdgeaiError, GateFailed
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
-from edgeai_workbench.choosing import hold_choice_of
+from edgeai_workbench.choosing import choose_by_variant, hold_choice_of
 from edgeai_workbench.chosen import Chosen, hold_choice
 from edgeai_workbench.comparison import Comparison, compare
 from edgeai_workbench.confirming import confirm
@@ -71,6 +71,10 @@ def build_card(
     shop, choice = _opened(card, folder, data, progress)
     forget(folder)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
+    if card.chooser != PARENT:
+        progress(f"choosing by {card.chooser}")
+        shop, choice = choose_by_variant(shop, models.get(card.chooser))
+        card = shop.card
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
     found = compare(shop, _wanted(card, models), made, progress=progress)
     left = failed | (_left_out(found.comparison.verdicts()) if first else {})
@@ -148,10 +152,12 @@ def _add_robustness(told: Telling, models: ModelFiles, progress: Progress, *, as
 
 def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[Workshop, Chosen | None]:
     """The card with its samples, and what chose its options; what it lacks is said before these are read."""
-    choice = hold_choice(card, folder)
+    by_build = card.chooser != PARENT
+    choice = None if by_build else hold_choice(card, folder)
     golden_of(card, folder)
     shop = open_workshop(card, folder, data, progress=progress)
-    hold_choice_of(shop)
+    if not by_build:
+        hold_choice_of(shop)
     return shop, choice
 
 

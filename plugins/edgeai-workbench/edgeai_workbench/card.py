@@ -20,7 +20,7 @@ from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, Ten
 from edgeai.config.words import not_toml
 from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As
 from edgeai_workbench.card_words import mistakes
-from edgeai_workbench.choice_keys import Choice
+from edgeai_workbench.choice_keys import VALIDATION, Choice
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.robustness.settings import RobustnessUse
 from edgeai_workbench.splits import Dataset
@@ -121,6 +121,9 @@ class Training(Table):
     augment: dict[str, Any] = Field(
         default_factory=dict, description="augmentation while fine-tuning, as the plugin `keras` names it"
     )
+    balanced: bool = Field(
+        False, description="each epoch shows every label equally often: samples of the rarer ones more than once"
+    )
 
 
 class Calibration(Table):
@@ -196,6 +199,12 @@ class Card(Table):
     def shipped(self) -> tuple[Recipe, ...]:
         """The recipes whose artifacts go into the bundle."""
         return tuple(recipe for recipe in self.recipes if recipe.ship)
+
+    @property
+    def chooser(self) -> str:
+        """The variant whose answers choose what ``[choice]`` asks for: what ships, or on folds copies of the parent."""
+        on_validation = self.choice is not None and self.choice.on == VALIDATION
+        return self.shipped[0].variant if on_validation else PARENT
 
     def for_manifest(self) -> dict[str, Any]:
         """The parts that card and manifest share, as the manifest's types."""

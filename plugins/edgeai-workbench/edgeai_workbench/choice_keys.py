@@ -9,13 +9,16 @@ from pydantic import Field
 from edgeai_workbench.tables import Table
 
 FOLDS: Final = "folds"
+VALIDATION: Final = "validation"
 
 
 class Choice(Table):
     """``[choice]``: options of the task that `edgeai train` chooses, on samples that no weight was trained on."""
 
     on: Literal["folds", "validation"] = Field(
-        "folds", description="`folds`: what models trained without them say of folds of train; or `validation`"
+        "folds",
+        description="`folds`: what models trained without them say of folds of train; or `validation`: what the "
+        "variant that ships says of it",
     )
     folds: int = Field(5, ge=2, description="with folds: how many; no group is in two")
     options: dict[str, Any] = Field(

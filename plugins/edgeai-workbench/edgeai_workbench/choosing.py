@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from edgeai.api import ConfigError, OpenRequest, TaskRequest, Tensors
-from edgeai_workbench.card import CARD_NAME, Card, file_digest
+from edgeai_workbench.card import CARD_NAME, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.chosen import CHOICE, Chosen, hold_choice, stale_choice, wanted_of
 from edgeai_workbench.dataset import digest
@@ -25,6 +25,7 @@ from edgeai_workbench.folds import check_strata, gathered, named_strata
 from edgeai_workbench.judges import judge_of
 from edgeai_workbench.libraries import needed
 from edgeai_workbench.prepared import Prepared
+from edgeai_workbench.variants import ModelFile
 from edgeai_workbench.workshop import Workshop, open_workshop
 
 
@@ -52,23 +53,19 @@ class Chooser:
         progress: Callable[[str], None],
     ) -> None:
         self._card, self._folder = card, folder
-        self._choice = wanted_of(card)
+        choice = wanted_of(card)
         self._shop = open_workshop(card, folder, data, progress=progress)
-        on_folds = self._choice.on == FOLDS
-        samples = self._shop.train if on_folds else self._shop.validation
-        assert samples is not None
-        self._samples: Prepared = samples
-        self._strata = named_strata(samples)
         self._outputs: Sequence[Tensors] | None = None
-        if on_folds:
-            groups = [sample.group for sample in samples.samples]
-            check_strata(self._strata, groups, self._choice.folds)
-            progress(f"{self._choice.folds} folds, to choose {' and '.join(self._choice.options)}")
+        if choice.on == FOLDS:
+            samples = _choosing(self._shop)
+            strata, groups = named_strata(samples), [sample.group for sample in samples.samples]
+            check_strata(strata, groups, choice.folds)
+            progress(f"{choice.folds} folds, to choose {' and '.join(choice.options)}")
             with TemporaryDirectory(prefix="edgeai-folds-") as name:
                 file = Path(name) / "answers.npz"
-                cross_validate(self._choice.folds, file)
-                self._outputs = gathered(file, groups, self._strata, self._choice.folds)
-            self._options()  # what the folds cannot choose is said before the long training
+                cross_validate(choice.folds, file)
+                self._outputs = gathered(file, groups, strata, choice.folds)
+            _options(self._shop, self._outputs)  # what the folds cannot choose is said before the long training
 
     def finish(self) -> Chosen:
         """Choose for the model that is there now, and write it down: ``choice.json``, and the card's task options.
@@ -77,51 +74,76 @@ class Chooser:
             ConfigError: ``config.card-choice``: the task cannot choose that.
             DataRejected: ``data.fold-few``: the samples do not determine it.
         """
-        chosen = Chosen(
-            on=self._choice.on,
-            folds=self._choice.folds if self._choice.on == FOLDS else 0,
-            samples=len(self._samples),
-            groups=len({sample.group for sample in self._samples.samples}),
-            strata=dict(sorted(Counter(self._strata).items())),
-            data=digest(self._samples.samples, self._shop.judge),
-            model=file_digest(self._folder / self._card.model),
-            asked=self._choice.options,
-            chosen=self._options(),
-        )
-        _record(self._folder / CARD_NAME, chosen.chosen)
-        body = msgspec.json.format(msgspec.json.encode(chosen, order="sorted"), indent=2)
-        (self._folder / CHOICE).write_bytes(body + b"\n")
-        return chosen
+        model = check_model(read_card(self._folder), self._folder)
+        return _chosen(self._shop, model, self._outputs if self._outputs is not None else _answers(self._shop, model))
 
-    def _options(self) -> dict[str, Any]:
-        outputs = self._outputs if self._outputs is not None else self._of_model()
-        judge, card = self._shop.judge, self._card
-        chosen = dict(judge.choose(self._samples.cases(), outputs, self._choice.options))
-        if not chosen:
-            raise ConfigError(
-                f"task {card.task.name} chooses none of {', '.join(self._choice.options)}",
-                code="config.card-choice",
-                remedy="take [choice] out of the card; the task's README says what it can choose",
-            )
-        merged = msgspec.structs.replace(card.task, options={**card.task.options, **chosen})
-        self._shop.registry.tasks[card.task.name].build(
-            TaskRequest(options=merged.options, outputs=self._shop.outputs)
-        )  # the task refuses what it cannot take before the card says it
-        judge_of(self._shop.registry, merged, self._shop.outputs)
-        return chosen
 
-    def _of_model(self) -> list[Tensors]:
-        """What the model that ships says of each sample."""
-        shop = self._shop
-        request = OpenRequest(
-            artifact=self._folder / self._card.model, device="CPU", inputs=shop.inputs, outputs=shop.outputs
+def choose_by_variant(shop: Workshop, model: ModelFile) -> tuple[Workshop, Chosen]:
+    """The workshop with what the variant that ships chooses on validation, which is written down as ``Chooser`` does.
+
+    A smaller network is sure of other things than its parent, so that a parent's temperature is not its own.
+
+    Raises:
+        ConfigError, DataRejected: as ``Chooser.finish``.
+    """
+    chosen = _chosen(shop, model.path, _answers(shop, model.path))
+    return shop.with_card(read_card(shop.folder)), chosen
+
+
+def _choosing(shop: Workshop) -> Prepared:
+    """The samples that choose."""
+    samples = shop.train if wanted_of(shop.card).on == FOLDS else shop.validation
+    assert samples is not None
+    return samples
+
+
+def _chosen(shop: Workshop, model: Path, outputs: Sequence[Tensors]) -> Chosen:
+    choice, samples = wanted_of(shop.card), _choosing(shop)
+    chosen = Chosen(
+        on=choice.on,
+        folds=choice.folds if choice.on == FOLDS else 0,
+        samples=len(samples),
+        groups=len({sample.group for sample in samples.samples}),
+        strata=dict(sorted(Counter(named_strata(samples)).items())),
+        data=digest(samples.samples, shop.judge),
+        variant=shop.card.chooser,
+        model=file_digest(model),
+        asked=choice.options,
+        chosen=_options(shop, outputs),
+    )
+    _record(shop.folder / CARD_NAME, chosen.chosen)
+    body = msgspec.json.format(msgspec.json.encode(chosen, order="sorted"), indent=2)
+    (shop.folder / CHOICE).write_bytes(body + b"\n")
+    return chosen
+
+
+def _options(shop: Workshop, outputs: Sequence[Tensors]) -> dict[str, Any]:
+    card, choice = shop.card, wanted_of(shop.card)
+    chosen = dict(shop.judge.choose(_choosing(shop).cases(), outputs, choice.options))
+    if not chosen:
+        raise ConfigError(
+            f"task {card.task.name} chooses none of {', '.join(choice.options)}",
+            code="config.card-choice",
+            remedy="take [choice] out of the card; the task's README says what it can choose",
         )
-        with closing(shop.registry.backends["keras"].open(request)) as session:
-            inputs = self._samples.inputs
-            return [
-                session.run({name: values[place : place + 1] for name, values in inputs.items()})
-                for place in range(len(self._samples))
-            ]
+    merged = msgspec.structs.replace(card.task, options={**card.task.options, **chosen})
+    shop.registry.tasks[card.task.name].build(
+        TaskRequest(options=merged.options, outputs=shop.outputs)
+    )  # the task refuses what it cannot take before the card says it
+    judge_of(shop.registry, merged, shop.outputs)
+    return chosen
+
+
+def _answers(shop: Workshop, model: Path) -> list[Tensors]:
+    """What a ``.keras`` file says of each sample that chooses."""
+    samples = _choosing(shop)
+    request = OpenRequest(artifact=model, device="CPU", inputs=shop.inputs, outputs=shop.outputs)
+    with closing(shop.registry.backends["keras"].open(request)) as session:
+        inputs = samples.inputs
+        return [
+            session.run({name: values[place : place + 1] for name, values in inputs.items()})
+            for place in range(len(samples))
+        ]
 
 
 def hold_choice_of(shop: Workshop) -> None:
@@ -135,7 +157,7 @@ def hold_choice_of(shop: Workshop) -> None:
         return
     samples = shop.train if chosen.on == FOLDS else shop.validation
     if samples is not None and digest(samples.samples, shop.judge) != chosen.data:
-        raise stale_choice(f"{shop.card.name}: {CHOICE} was chosen on other samples than --data has")
+        raise stale_choice(shop.card, f"{shop.card.name}: {CHOICE} was chosen on other samples than --data has")
 
 
 def _record(card: Path, options: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -183,9 +183,11 @@ def case_of(sample: Sample, context: FrameContext, judge: Judge) -> Case:
 
 
 def batches(
-    prepared: Prepared, size: int = 16, *, seed: int = 0, shuffle: bool = True
+    prepared: Prepared, size: int = 16, *, seed: int = 0, shuffle: bool = True, balanced: bool = False
 ) -> Callable[[], Iterable[Batch]]:
     """What training asks for once an epoch: another order each time, the same orders for the same seed.
+
+    ``balanced`` shows what the judge calls a stratum (a label) as often as the most frequent one is there.
 
     Raises:
         DataRejected: ``data.target-missing``: samples without targets.
@@ -193,12 +195,36 @@ def batches(
     if prepared.targets is None:
         raise DataRejected("the samples have no targets", code="data.target-missing")
     random = np.random.default_rng([seed, 0xDA7A])
+    strata = _strata(prepared) if balanced else []
 
     def epoch() -> _Epoch:
-        order = random.permutation(len(prepared)) if shuffle else np.arange(len(prepared))
+        places = _evened(strata, random) if strata else np.arange(len(prepared))
+        order = random.permutation(places) if shuffle else places
         return _Epoch(prepared, order, size)
 
     return epoch
+
+
+def _strata(prepared: Prepared) -> list[Array]:
+    """Places of the samples of each stratum."""
+    places: dict[Hashable, list[int]] = {}
+    for place, case in enumerate(prepared.cases()):
+        places.setdefault(prepared.judge.stratum(case), []).append(place)
+    return [np.array(members) for members in places.values()]
+
+
+def _evened(strata: Sequence[Array], random: np.random.Generator) -> Array:
+    """Places with every stratum as often as the largest: whole times, and the rest drawn anew each epoch."""
+    most = max(map(len, strata))
+    parts = [
+        part
+        for members in strata
+        for part in (
+            np.repeat(members, most // len(members)),
+            random.choice(members, most % len(members), replace=False),
+        )
+    ]
+    return np.concatenate(parts)
 
 
 class _Epoch:

@@ -62,7 +62,7 @@ class Reference:
     def batches(self, size: int) -> dict[str, Any]:
         """``train`` and ``validation`` of ``fit``."""
         return {
-            "train": batches(self.train, size, seed=self.seed),
+            "train": batches(self.train, size, seed=self.seed, balanced=self.card.training.balanced),
             "validation": batches(self.validation, size, shuffle=False),
         }
 

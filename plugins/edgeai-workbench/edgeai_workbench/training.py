@@ -22,7 +22,7 @@ from pathlib import Path
 
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.process import for_a_child
-from edgeai_workbench.card import CARD_NAME, Card, check_model, file_digest, read_card
+from edgeai_workbench.card import CARD_NAME, PARENT, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.choosing import Chooser
 from edgeai_workbench.chosen import wanted_of
@@ -114,7 +114,7 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     found = _data_digest(card, data, folds, progress)
     needed("tomlkit")
     told: list[str] = []
-    chooser = _chooser(card, folder, data, progress, told) if card.choice is not None and not folds else None
+    chooser = _chooser(card, folder, data, progress, told) if _choice_now(card) and not folds else None
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
     model = folder / card.model
     old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
@@ -131,6 +131,8 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment(), processor=processor())
     repeated = repetition(old, _recorded(read_card(folder), folder)) if old else ""
     chosen = str(chooser.finish()) if chooser else ""
+    if card.chooser != PARENT and card.choice is not None:
+        chosen = f"edgeai build chooses {' and '.join(card.choice.options)} by {card.chooser}, when it has made it"
     return Trained(
         model=model, digest=file_digest(model), results=results, repeated=repeated, resumed=resumed, chosen=chosen
     )
@@ -150,11 +152,22 @@ def choose(folder: Path, data: Path, *, progress: Callable[[str], None] = lambda
     if wanted_of(card).on == FOLDS:
         check_recipe(folder)
     check_model(card, folder)
+    if card.chooser != PARENT:
+        raise ConfigError(
+            f"{card.name}: {card.chooser} ships, and chooses on validation when it is made",
+            code="build.choice",
+            remedy="edgeai build FOLDER --data DIR",
+        )
     _data_digest(card, data, 0, progress)
     needed("tomlkit")
     told: list[str] = []
     chosen = _chooser(card, folder, data, progress, told).finish()
     return "\n".join([str(chosen), *told])
+
+
+def _choice_now(card: Card) -> bool:
+    """Whether the parent's training chooses: a variant that ships chooses for itself, when it is built."""
+    return card.choice is not None and card.chooser == PARENT
 
 
 def _chooser(card: Card, folder: Path, data: Path, progress: Callable[[str], None], told: list[str]) -> Chooser:

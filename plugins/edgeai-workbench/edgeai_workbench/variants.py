@@ -44,6 +44,7 @@ class VariantNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     steps: list[dict[str, Any]]
     seed: int
     augment: dict[str, Any]
+    balanced: bool = False
     keras: str
     notes: tuple[str, ...] = ()
     facts: dict[str, float] = msgspec.field(default_factory=dict)
@@ -212,6 +213,7 @@ class ModelFiles:
             steps=[_plain(step) for step in variant.steps],
             seed=self._card.training.seed,
             augment=self._card.training.augment,
+            balanced=self._card.training.balanced,
             keras="",
         )
 
@@ -248,6 +250,12 @@ def step_of(name: str, model: Path, keras: BackendSpec) -> Step:
 def _plain(step: CompressStep) -> dict[str, Any]:
     body: dict[str, Any] = step.model_dump()
     return body
+
+
+def digest_of_variant(folder: Path, name: str) -> str:
+    """Of a variant's ``.keras`` file as it was made; empty where it is not there."""
+    note = _read_note(folder / VARIANTS / name)
+    return "" if note is None else note.keras
 
 
 def _read_note(folder: Path) -> VariantNote | None:

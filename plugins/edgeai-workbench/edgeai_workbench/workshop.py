@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,15 @@ class Workshop:
     validation: Prepared | None
     tested: tuple[Sample, ...] = ()
 
+    def with_card(self, card: Card) -> Workshop:
+        """The same samples, judged as a card says whose task has other options."""
+        task = self.registry.tasks[card.task.name].build(TaskRequest(options=card.task.options, outputs=self.outputs))
+        judge = judge_of(self.registry, card.task, self.outputs)
+        train, validation = (
+            None if one is None else replace(one, judge=judge) for one in (self.train, self.validation)
+        )
+        return replace(self, card=card, task=task, judge=judge, train=train, validation=validation)
+
     def prepared_test(self, progress: Callable[[str], None]) -> Prepared:
         """The test as the model sees it."""
         return _prepared(self.card, {"test": self.tested}, self.registry, self.inputs[0], self.judge, progress)["test"]
@@ -58,10 +67,10 @@ class Workshop:
             objective_of(self.card, self.judge)
         if self.train.targets is None:
             return None
-        prepared, seed = self.train, self.card.training.seed
+        prepared, training = self.train, self.card.training
         return FineTuning(
             objective=objective_of(self.card, self.judge),
-            train=lambda: batches(prepared, _BATCH, seed=seed, shuffle=True),
+            train=lambda: batches(prepared, _BATCH, seed=training.seed, shuffle=True, balanced=training.balanced),
             validation=batches(self.validation, _BATCH, shuffle=False),
         )
 
