@@ -293,7 +293,7 @@ worst_floors = { auc_roc = 0.0 }
 DECIDING = """\
 [gates]
 floors = { "sensitivity@specificity=0.9" = 0.0 }
-shown_floors = { "specificity@sensitivity=0.9" = 0.0 }
+shown_floors = { specificity = 0.0 }
 shown_ceilings = { ece = 1.0, brier = 2.0 }
 [gates.decision]
 margins = { sensitivity = MARGIN, specificity = 0.99 }
@@ -375,7 +375,7 @@ def test_a_decision_that_so_few_can_show_is_judged_reported_and_packed(
     verdicts = json.loads((folder / "verdicts.json").read_text())["verdicts"]["small-tflite-int8"]
     assert {verdict["gate"] for verdict in verdicts} == {
         "floors.sensitivity@specificity=0.9",
-        "shown_floors.specificity@sensitivity=0.9",
+        "shown_floors.specificity",
         "shown_ceilings.ece",
         "shown_ceilings.brier",
         "decision.sensitivity",
@@ -405,12 +405,20 @@ options = { temperature = true }
 """
 
 
+def _ship_the_parent(folder: Path) -> None:
+    """The variant is compared alone, so that it is the parent's turn to choose."""
+    card = (folder / "model.toml").read_text()
+    card = card.replace('precision = "fp32"\nship = false', 'precision = "fp32"')
+    (folder / "model.toml").write_text(card.replace('variant = "small"', 'variant = "small"\nship = false'))
+
+
 def test_a_temperature_that_validation_chose_is_in_the_bundle_with_what_chose_it(
     made: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(SPLITS, "train", range(8))
     monkeypatch.setitem(SPLITS, "validation", range(8, 19))
     command = _split(made, folder, tmp_path / "data", gates=CHOICE)
+    _ship_the_parent(folder)
     assert run(command) == 2
     assert "error[build.choice]" in capfd.readouterr().err
     chosen = ["train", str(folder), "--data", str(tmp_path / "data"), "--choose"]
@@ -431,6 +439,7 @@ def test_few_validation_samples_choose_nothing(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     _split(made, folder, tmp_path / "data", gates=CHOICE)
+    _ship_the_parent(folder)
     before = (folder / "model.toml").read_text()
     assert run(["train", str(folder), "--data", str(tmp_path / "data"), "--choose"]) != 0
     assert "error[data.fold-few]" in capfd.readouterr().err

@@ -391,11 +391,7 @@ def test_two_artifacts_of_a_bundle(run: Any, bundle: Make, pictures: Path, tmp_p
     assert rows["auc_roc *"][5:] == ["DeLong", "no difference shown"]
     assert rows["accuracy"][5] == "McNemar, exact"
     assert "decided alike: 100.0% of the samples" in done.stdout
-    last = done.stdout.splitlines()[-1]
-    assert re.fullmatch(
-        r"auc_roc: no difference shown; B - A lies between [+-]\d\.\d{4} and [+-]\d\.\d{4}, with 95 % confidence\.",
-        last,
-    )
+    assert done.stdout.splitlines()[-1] == "auc_roc: no difference shown; no spread in these samples."
     body = json.loads(out.read_text())
     assert [body[side]["engine"]["artifact"] for side in "ab"] == ["fake-fp32", "fake-int8"]
     assert body["metrics"]["accuracy"]["p"] == 1.0

@@ -274,8 +274,8 @@ def _print(judged: _Judged, *, intervals: bool) -> None:
     from edgeai_workbench.robustness.words import lines_of
 
     scores = judged.scores
-    counts = counted(scores.n, scores.drawn, judged.source, judged.refused)
-    for line in (ran_on(judged.contender), *counts, *judged.looks, ""):
+    told = counted(scores.n, scores.drawn, judged.source, judged.refused)
+    for line in (ran_on(judged.contender), *told, *judged.looks, ""):
         typer.echo(line)
     rows = [("metric", "value", "95 % interval", "method"), *_rows(scores)]
     print_table(rows if intervals else [row[:2] for row in rows])
