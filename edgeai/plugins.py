@@ -53,7 +53,7 @@ if TYPE_CHECKING:
         TransformSpec,
     )
 
-__all__ = ["KINDS", "Plugin", "PluginInfo", "Registry", "Spec", "find", "load", "load_from"]
+__all__ = ["KINDS", "Plugin", "PluginInfo", "Registry", "Spec", "conflicts", "find", "load", "load_from"]
 
 Spec: TypeAlias = "BackendSpec | TransformSpec | TaskSpec | SinkSpec | SourceSpec | ConverterSpec | CompressorSpec"
 
@@ -354,14 +354,27 @@ def _kind_of(spec: Spec) -> str:
 
 
 def _table(plugins: tuple[Plugin, ...], kind: str) -> dict[str, Spec]:
-    table: dict[str, Spec] = {}
-    owners: dict[str, PluginInfo] = {}
-    for plugin in plugins:
-        for spec in plugin.specs(kind):
-            if spec.name in table:
-                raise PluginConflict(
-                    f"{kind} {spec.name!r} is provided by {owners[spec.name]} and by {plugin.info}",
-                    remedy="leave one of the two plugins out of the configuration",
-                )
-            table[spec.name], owners[spec.name] = spec, plugin.info
-    return table
+    provided = [(spec, plugin.info) for plugin in plugins for spec in plugin.specs(kind)]
+    for conflict in conflicts(kind, ((spec.name, info) for spec, info in provided)).values():
+        raise conflict
+    return {spec.name: spec for spec, _ in provided}
+
+
+def conflicts(kind: str, provided: Iterable[tuple[str, object]]) -> dict[str, PluginConflict]:
+    """Name -> the error that says who provides it, of each that several plugins provide: it is used by none.
+
+    Args:
+        kind: of ``KINDS``.
+        provided: (name of a spec, the plugin that provides it, as ``PluginInfo`` reads), of all in question.
+    """
+    providers: dict[str, set[str]] = {}
+    for name, info in provided:
+        providers.setdefault(name, set()).add(str(info))
+    remedy = "uninstall all of these distributions but one; for a service it is enough to leave the others out of"
+    return {
+        name: PluginConflict(
+            f"{kind} {name!r} is provided by {' and by '.join(sorted(several))}", remedy=f"{remedy} plugins.allow"
+        )
+        for name, several in providers.items()
+        if len(several) > 1
+    }

@@ -36,7 +36,7 @@ _CODES: Final[Mapping[str, str]] = {
     "bundle.cache-unwritable": "free space on data_dir's volume, and let the service's user write there",
     "plugin.not-found": "install the distribution that provides it, and name its plugin in plugins.allow",
     "plugin.not-allowed": "add it to plugins.allow, once you trust it",
-    "plugin.conflict": "uninstall one of the two distributions that the message names",
+    "plugin.conflict": "uninstall all of the distributions that the message names but one",
     "plugin.incompatible": "install versions of edgeai and of the plugin that go together",
     "plugin.import-failed": "install what the plugin needs; the message says what is missing",
     "plugin.fault": _REPLUG,

@@ -1,7 +1,8 @@
 """Which installed plugin provides what a word names: one way for every command that is given by hand.
 
 A word is the name of a spec (a backend, a converter, a task), of a plugin, or of a distribution: in this order, and
-where one of the last two provides a single spec of the kind. It is never an abbreviation: what is the only one today is
+where one of the last two provides a single spec of the kind. A name that two plugins provide is used by none, the
+plugin that is called so included. A word is never an abbreviation: what is the only one today is
 one of two once another plugin is installed. What is not known is refused with what is near and what there is.
 
 Whoever runs a command here and installed the plugins here has authorised them. A service loads what its profile allows,
@@ -18,7 +19,7 @@ from typing import Final
 from edgeai.api.errors import EdgeaiError, PluginConflict, PluginNotFound
 from edgeai.api.specs import BackendSpec
 from edgeai.hosting import PluginInfo
-from edgeai.plugins import Plugin, Spec, find, load, load_from
+from edgeai.plugins import Plugin, Spec, conflicts, find, load, load_from
 
 _CLOSE: Final = 0.6
 _NO_ENGINES: Final = frozenset({"build", "test", "testing", "dev", "docs"})
@@ -85,25 +86,31 @@ class Installed:
             + (", ".join(sorted(set(names))) or "none"),
         )
 
-    def resolve(self, kind: str, word: str) -> tuple[Spec, PluginInfo]:
+    def resolve(self, kind: str, word: str, *, at_a_glance: bool = False) -> tuple[Spec, PluginInfo]:
         """The spec of a kind (``backend``, ``converter``, ...) that a word names, and the plugin that provides it.
 
+        Args:
+            kind: of ``edgeai.plugins.KINDS``.
+            word: the name of a spec, of a plugin or of a distribution.
+            at_a_glance: nothing is loaded to learn whether another provides it too, where its metadata does not say so.
+
         Raises:
-            PluginConflict: two plugins provide it, and neither is called so.
+            PluginConflict: several plugins provide it.
             PluginNotFound: none does; says which are near, and which there are.
             PluginError: the plugin that is called so does not load.
         """
-        likely = [self.load(name) for name in self._likely(word)]
-        matches = [(spec, plugin.info) for plugin in likely for spec in plugin.specs(kind) if spec.name == word]
-        if matches and (len(matches) == 1 or matches[0][1].name == word):
-            return matches[0]
-        everywhere = list(self.every(kind))
-        matches = [(spec, info) for spec, info in everywhere if spec.name == word]
-        if len(matches) > 1:
-            listed = " and by ".join(str(info) for _, info in matches)
-            remedy = "uninstall one of the two, or name the plugin that is meant"
-            raise PluginConflict(f"{kind} {word!r} is provided by {listed}", remedy=remedy)
-        return matches[0] if matches else self._only_one(kind, word, everywhere)
+        for name in self._likely(word):
+            self.load(name)
+        if not at_a_glance:
+            self._ask_the_silent(kind)
+        asked = [(spec, plugin.info) for plugin in self._loaded.values() for spec in plugin.specs(kind)]
+        if not any(spec.name == word for spec, _ in asked):
+            asked = self.specs(kind)
+        matches = [item for item in asked if item[0].name == word]
+        spec, info = matches[0] if matches else self._only_one(kind, word, asked)
+        if (conflict := self._conflicts(kind, asked).get(spec.name)) is not None:
+            raise conflict
+        return spec, info
 
     def _only_one(self, kind: str, word: str, everywhere: Sequence[tuple[Spec, PluginInfo]]) -> tuple[Spec, PluginInfo]:
         """What the plugin or the distribution of that name provides of a kind, where that is one."""
@@ -111,7 +118,7 @@ class Installed:
         own = own or [item for item in everywhere if _same(item[1].distribution, word)]
         if len(own) == 1:
             return own[0]
-        there = sorted({spec.name for spec, _ in everywhere})
+        there = sorted({spec.name for spec, _ in everywhere} - set(self._conflicts(kind, everywhere)))
         if own:
             names = ", ".join(spec.name for spec, _ in own)
             raise PluginNotFound(f"{word} provides several {kind}s", remedy=f"one of {names}")
@@ -125,23 +132,53 @@ class Installed:
         )
 
     def every(self, kind: str) -> Iterator[tuple[Spec, PluginInfo]]:
-        """All specs of a kind of all installed plugins; those that do not load are among ``faults``.
+        """The specs of a kind that can be used, of all installed plugins; what does not load is among ``faults``.
 
-        Backends by rank, the others by plugin.
+        Backends by rank, the others by name. Those of one name that several plugins provide are ``contested``.
         """
+        specs = self.specs(kind)
+        unusable = self._conflicts(kind, specs)
+        yield from (item for item in specs if item[0].name not in unusable)
+
+    def contested(self, kind: str) -> list[tuple[Spec, PluginConflict]]:
+        """The specs that are used by none, since several plugins provide their name; and the error that says who."""
+        specs = self.specs(kind)
+        unusable = self._conflicts(kind, specs)
+        return [(spec, unusable[spec.name]) for spec, _ in specs if spec.name in unusable]
+
+    def specs(self, kind: str) -> list[tuple[Spec, PluginInfo]]:
+        """All that the installed plugins provide of a kind: what can be used and what cannot."""
         specs = [(spec, plugin.info) for plugin in self._all(kind) for spec in plugin.specs(kind)]
-        yield from sorted(specs, key=lambda item: rank_of(item[0]))
+        return sorted(specs, key=lambda item: rank_of(item[0]))
 
     def opening(self, artifact_format: str) -> tuple[BackendSpec, PluginInfo] | None:
-        """The first backend by rank that opens a format; ``None`` where none does."""
+        """The first backend by rank that opens a format; ``None`` where none does.
+
+        Raises:
+            PluginConflict: only such do whose name several plugins provide.
+        """
         for spec, info in self.every("backend"):
             if isinstance(spec, BackendSpec) and spec.artifact_format == artifact_format:
                 return spec, info
+        for spec, conflict in self.contested("backend"):
+            if isinstance(spec, BackendSpec) and spec.artifact_format == artifact_format:
+                raise conflict
         return None
 
-    def _all(self, kind: str) -> Iterator[Plugin]:
+    @staticmethod
+    def _conflicts(kind: str, specs: Iterable[tuple[Spec, PluginInfo]]) -> dict[str, PluginConflict]:
+        return conflicts(kind, ((spec.name, info) for spec, info in specs))
+
+    def _ask_the_silent(self, kind: str) -> None:
+        """Load those whose metadata does not say what they provide of a kind; of backends alone it may say that."""
+        for plugin in self._all(kind, silent=kind == "backend"):
+            del plugin  # it is among the loaded
+
+    def _all(self, kind: str, *, silent: bool = False) -> Iterator[Plugin]:
+        """All that load; with ``silent`` only those that declare no backend."""
         # The sinks of the core import what the cold start of a model has no use for.
         infos = [info for info in self.infos if kind == "sink" or not info.module.startswith("edgeai.sinks.")]
+        infos = [info for info in infos if not (silent and info.backends)]
         for name in dict.fromkeys(info.name for info in infos):
             try:
                 yield self.load(name)

@@ -66,7 +66,7 @@ def command(
 
 
 def _fitting(bundle: Bundle) -> list[tuple[str, str]]:
-    """(backend, plugin) of all that are installed and open a format of the bundle; what does not load is told."""
+    """(backend, plugin) of all that are installed and open a format of the bundle; what is left out is told."""
     from edgeai.api.specs import BackendSpec
     from edgeai.resolving import Installed
 
@@ -79,6 +79,11 @@ def _fitting(bundle: Bundle) -> list[tuple[str, str]]:
     ]
     for name, error in installed.faults.items():
         typer.echo(f"plugin {name} is left out, since it does not load: {error}", err=True)
+    twice = {spec.name: error for spec, error in installed.contested("backend")}
+    for error in twice.values() if fitting else ():
+        typer.echo(f"left out: {error}; {error.remedy}", err=True)
+    for error in () if fitting else twice.values():
+        raise error
     return fitting
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import typer
 
-from edgeai.api.errors import ConfigError, PluginError
+from edgeai.api.errors import ConfigError, PluginConflict, PluginError
 
 _T = TypeVar("_T")
 
@@ -64,6 +64,7 @@ def meant_backends(words: Iterable[str]) -> list[tuple[str, str]]:
 
     Raises:
         ConfigError: ``config.backend-missing``: no installed plugin has it, or the one that should does not load.
+        PluginConflict: several installed plugins have it.
     """
     return [_meant("backend", word, "config.backend-missing") for word in words if word]
 
@@ -73,6 +74,8 @@ def _meant(kind: str, word: str, code: str) -> tuple[str, str]:
 
     try:
         spec, info = Installed().resolve(kind, word)
+    except PluginConflict:
+        raise
     except PluginError as error:
         raise ConfigError(str(error), code=code, remedy=error.remedy) from error
     return spec.name, info.name

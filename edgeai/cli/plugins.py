@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgeai.api.errors import PluginError, PluginNotFound
+from edgeai.api.errors import PluginConflict, PluginError, PluginNotFound
 from edgeai.cli import output
 
 if TYPE_CHECKING:
+    from edgeai.hosting import PluginInfo
     from edgeai.testing.check import RuleOutcome
     from edgeai.testing.loads import Load
 
@@ -44,8 +45,10 @@ def list_plugins(
 
     installed = find()
     loads = _loads([info.name for info in installed]) if not no_load else {}
+    twice = _provided_twice(installed, loads)
     if as_json:
-        output.put(json.dumps([{**asdict(info), **_as_json(loads.get(info.name))} for info in installed], indent=1))
+        rows = [{**asdict(info), **_as_json(loads.get(info.name), info, twice)} for info in installed]
+        output.put(json.dumps(rows, indent=1))
         return
     title = ("name", "distribution", "version", "module", *(["provides"] if not no_load else []))
     facts = [
@@ -62,8 +65,9 @@ def list_plugins(
     for name, loaded in loads.items():
         if loaded.problem:
             typer.secho(f"{name} does not load: {loaded.problem}", fg="red", err=True)
-    twice = [name for name, count in Counter(info.name for info in installed).items() if count > 1]
-    for name in twice:
+    for conflict in twice:
+        typer.secho(f"used by none: {conflict}; {conflict.remedy}", fg="red", err=True)
+    for name in [name for name, count in Counter(info.name for info in installed).items() if count > 1]:
         typer.echo(f"warning: {name!r} is provided twice and will not load; uninstall one of the two", err=True)
 
 
@@ -137,10 +141,25 @@ def _loads(names: Sequence[str]) -> dict[str, Load]:
     return {loaded.name: loaded for loaded in load_apart(list(dict.fromkeys(names)), limit_s=_LOAD_LIMIT_S)}
 
 
-def _as_json(loaded: Load | None) -> dict[str, Any]:
+def _provided_twice(installed: Sequence[PluginInfo], loads: Mapping[str, Load]) -> list[PluginConflict]:
+    """The names that several provide, each used by none; of those that were not loaded, what their metadata says."""
+    from edgeai.plugins import KINDS, conflicts
+
+    provides = {info: loads[info.name].provides if loads else {"backend": info.backends} for info in installed}
+    return [
+        conflict
+        for kind in KINDS
+        for conflict in conflicts(
+            kind, ((name, info) for info, own in provides.items() for name in own.get(kind, ()))
+        ).values()
+    ]
+
+
+def _as_json(loaded: Load | None, info: PluginInfo, twice: Sequence[PluginConflict]) -> dict[str, Any]:
     if loaded is None:
         return {}
-    return {"provides": dict(loaded.provides), "problem": loaded.problem or None}
+    problems = [loaded.problem] if loaded.problem else [str(error) for error in twice if str(info) in str(error)]
+    return {"provides": dict(loaded.provides), "problem": "; ".join(problems) or None}
 
 
 def _provided(loaded: Load) -> str:

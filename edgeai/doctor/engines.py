@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from edgeai.api.errors import EdgeaiError
+from edgeai.api.errors import EdgeaiError, PluginConflict
 from edgeai.config import Deployment, DeviceConfig, allowing
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.checks import Check, Verdict
-from edgeai.plugins import find
+from edgeai.plugins import conflicts, find
 from edgeai.remedies import remedy_for
 from edgeai.resolving import did_you_mean
 
@@ -40,6 +40,12 @@ class Plugins:
     def backends(self) -> dict[str, Mapping[str, Any]]:
         """Backend -> what it answered."""
         return {item["name"]: item for answer in self.answers.values() for item in answer.get("backends", ())}
+
+    @property
+    def twice(self) -> dict[str, PluginConflict]:
+        """Backend -> which of the allowed plugins provide it, where these are several: none of them is used."""
+        answers = [answer for answer in self.answers.values() if "info" in answer]
+        return conflicts("backend", ((item["name"], one["info"]) for one in answers for item in one["backends"]))
 
     @property
     def sinks(self) -> dict[str, str]:
@@ -91,8 +97,12 @@ def plugin_checks(plugins: Plugins, config: DeviceConfig) -> Iterator[Check]:
             remedy = answer["remedy"] or _KEEP_OUT.format(name=name)
             yield Check(what=f"plugin {name}", verdict="fail", found=answer["error"], remedy=remedy)
     wished = {name for deployment in config.deployments for name in deployment.backends}
+    twice = plugins.twice
+    for name, conflict in twice.items():
+        yield Check(what=f"backend {name}", verdict="fail", found=str(conflict), remedy=conflict.remedy or "")
     for name, answer in plugins.backends.items():
-        yield _backend(name, answer, is_needed=name in wished)
+        if name not in twice:
+            yield _backend(name, answer, is_needed=name in wished)
 
 
 def _how_to_install(plugin: str) -> str:

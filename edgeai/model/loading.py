@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from edgeai.api.errors import ConfigError, EdgeaiError, PluginError, PluginNotFound
+from edgeai.api.errors import ConfigError, EdgeaiError, PluginConflict, PluginError, PluginNotFound
 from edgeai.api.specs import LAST_RANK, BackendSpec
 from edgeai.hosting import PluginInfo
 from edgeai.model.steps import Breadcrumb, RiskyStep
@@ -36,6 +36,9 @@ class Loader:
         """The backends that words of a command mean, by their own names; what means none stays, and is refused later.
 
         Nothing is loaded for a backend that its plugin's metadata declares.
+
+        Raises:
+            PluginConflict: several plugins provide it.
         """
         known = {AUTO, FASTEST, *(name for info in self.installed.infos for name in info.backends)}
         return tuple(word if word in known else self._meant(word) for word in words)
@@ -43,6 +46,8 @@ class Loader:
     def _meant(self, word: str) -> str:
         try:
             return self.installed.resolve("backend", word)[0].name
+        except PluginConflict:
+            raise
         except PluginError:
             return word
 
@@ -107,19 +112,27 @@ class Offers:
         yield from sorted(ranked, key=lambda name: ranked[name])
         if installed is not None:
             yield from (spec.name for spec, _ in installed.every("backend") if spec.name not in ranked)
+            twice = dict.fromkeys(spec.name for spec, _ in installed.contested("backend"))
+            yield from (name for name in twice if name not in ranked)  # each says in its turn who provides it
 
     def offer(self, backend: str, *, named: bool) -> Offer | None:
-        """Load and probe one; ``None`` for one that nobody named and that is not installed."""
+        """Load and probe one; ``None`` for one that nobody named and that is not installed.
+
+        Raises:
+            PluginConflict: somebody named it, and several plugins provide it.
+        """
         if backend in self._excluded:
             # Not touched. It is taken to be fit, so that passing it over shows as a degradation.
             at_hand = self._registry.backends.get(backend)
             rank = at_hand.rank if at_hand is not None else LAST_RANK
             return Offer(backend=backend, artifact_format=self._formats[0], devices=("any",), engine="any", rank=rank)
         try:
-            spec, info = self._find(backend)
+            spec, info = self._find(backend, named=named)
         except PluginNotFound as error:
             return _no_offer(backend, error) if named else None
         except EdgeaiError as error:
+            if named and isinstance(error, PluginConflict):
+                raise  # no other engine answers for a word that may mean two
             return _no_offer(backend, error)
         self._specs[backend] = (spec, info)
         if spec.artifact_format not in self._formats:
@@ -128,11 +141,11 @@ class Offers:
         with self._breadcrumb(RiskyStep("probe", info)):
             return _probed(spec)
 
-    def _find(self, backend: str) -> tuple[BackendSpec, PluginInfo]:
+    def _find(self, backend: str, *, named: bool = False) -> tuple[BackendSpec, PluginInfo]:
         """A backend of the plugins at hand, or else of the plugin that provides it here."""
         registry = self._registry
         if backend not in registry.backends and self._loader is not None:
-            spec, info = self._loader.installed.resolve("backend", backend)
+            spec, info = self._loader.installed.resolve("backend", backend, at_a_glance=not named)
             assert isinstance(spec, BackendSpec)
             return spec, info
         if backend not in registry.backends and backend in registry.faults:

@@ -22,10 +22,14 @@ def format_of(model: Path) -> str:
 
     Raises:
         ConfigError: ``build.no-model``; ``build.foreign-model``: none of them.
+        PluginConflict: only such recognise it whose name several plugins provide.
     """
     for spec, files, _ in _forms():
         if files.parts(model):
             return spec.artifact_format
+    for twice, conflict in Installed().contested("backend"):
+        if isinstance(twice, BackendSpec) and twice.files is not None and twice.files.parts(model):
+            raise conflict
     if not model.exists():
         raise ConfigError(f"{model}: no such file or folder", code="build.no-model", remedy=_remedy(model))
     raise ConfigError(f"{model}: {_why_not(model)}", code="build.foreign-model", remedy=_remedy(model))
@@ -36,6 +40,7 @@ def plugin_for(artifact_format: str) -> str:
 
     Raises:
         ConfigError: ``build.foreign-model``: none.
+        PluginConflict: only such whose backend's name several plugins provide.
     """
     opening = Installed().opening(artifact_format)
     if opening is None:

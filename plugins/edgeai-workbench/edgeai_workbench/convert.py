@@ -27,7 +27,7 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.plugins import Registry
-from edgeai.resolving import rank_of
+from edgeai.resolving import Installed, rank_of
 from edgeai_workbench.as_is import copied, format_of
 from edgeai_workbench.card import AS_IS, Card, Recipe
 from edgeai_workbench.tools import Tool, tools_of
@@ -86,10 +86,16 @@ def loaded(names: Iterable[str]) -> Registry:
 
     Raises:
         EdgeaiError: the first that does not load.
+        PluginConflict: they provide a name that another installed plugin provides too.
     """
     registry = Registry.of(names)
     for fault in registry.faults.values():
         raise fault
+    installed = Installed()
+    for kind in ("backend", "converter", "compressor"):
+        for spec, conflict in installed.contested(kind):
+            if spec.name in getattr(registry, f"{kind}s"):
+                raise conflict
     return registry
 
 

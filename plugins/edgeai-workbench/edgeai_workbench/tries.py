@@ -84,7 +84,7 @@ def tasks_told(told: Told, refused: Refusal) -> list[tuple[TaskSpec, PluginInfo]
         except PluginError as error:
             raise refused(f"--task {told.task}: {error}", error.remedy or _WRITE) from error
     else:
-        named = list(installed.every("task"))
+        named = installed.specs("task")  # two of one name are told apart once they both fit
     tasks = [(spec, info) for spec, info in named if isinstance(spec, TaskSpec) and spec.guess is not None]
     if not tasks:
         task = f"task {named[0][0].name}" if told.task else "no installed task"
