@@ -50,7 +50,7 @@ def command(
     config = load_config(profile)
     with closing(existing_spool(config)) as spool:
         if pardon is not None:
-            typer.echo(f"{spool.pardon(pardon)} quarantine(s) lifted", err=True)
+            typer.echo(f"{spool.pardon(_held(spool, pardon))} quarantine(s) lifted", err=True)
         if as_json:
             health = read_health(spool, config)
             recent = [_finished(item) for item in _recent(spool, last)]
@@ -63,6 +63,17 @@ def command(
             health = read_health(spool, config)
             Console().print(_page(config, health, _recent(spool, last)))
     raise typer.Exit(exit_status(health))
+
+
+def _held(spool: Spool, word: str) -> str:
+    """The plugin that a word means: one that is held, which may be gone since; else one that is installed.
+
+    Raises:
+        PluginNotFound: none is called so; says which are near.
+    """
+    from edgeai.resolving import Installed
+
+    return word if word in {item.plugin for item in spool.quarantined()} else Installed().plugin_called(word)
 
 
 def exit_status(health: Health) -> int:

@@ -82,16 +82,17 @@ def registry_of(card: Card) -> Registry:
 
 
 def loaded(names: Iterable[str]) -> Registry:
-    """These plugins, all of them.
+    """These plugins, all of them; each by its own name, or by that of its distribution.
 
     Raises:
+        PluginNotFound: none is called so; says which are near.
         EdgeaiError: the first that does not load.
         PluginConflict: they provide a name that another installed plugin provides too.
     """
-    registry = Registry.of(names)
+    installed = Installed()
+    registry = Registry.of([installed.plugin_called(name) for name in names])
     for fault in registry.faults.values():
         raise fault
-    installed = Installed()
     for kind in ("backend", "converter", "compressor"):
         for spec, conflict in installed.contested(kind):
             if spec.name in getattr(registry, f"{kind}s"):

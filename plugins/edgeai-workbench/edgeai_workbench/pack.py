@@ -21,6 +21,7 @@ from edgeai.bundle.archive import pack as pack_archive
 from edgeai.bundle.evidence import EVIDENCE_NAME, Evidence, decode_evidence
 from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance, at_lowest_schema
 from edgeai.plugins import Registry
+from edgeai.resolving import Installed
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import files_of, format_of, plugin_for
 from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_card
@@ -179,7 +180,8 @@ def _opener(recipe: Recipe, path: Path, backend: BackendSpec) -> AbstractContext
     """Who opens an artifact: this process what it made itself, one apart what somebody else made."""
     if recipe.converter != AS_IS:
         return nullcontext((backend, ""))
-    return opened_apart(backend, recipe.plugin or plugin_for(format_of(path)), files_of(path))
+    plugin = Installed().plugin_called(recipe.plugin) if recipe.plugin else plugin_for(format_of(path))
+    return opened_apart(backend, plugin, files_of(path))
 
 
 def write_bundle(

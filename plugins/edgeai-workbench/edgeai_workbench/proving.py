@@ -19,6 +19,7 @@ from edgeai.api import EdgeaiError, Frame, FrameContext, Geometry, InstanceRef, 
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.model import Model, open_model
 from edgeai.model.golden import load_inputs
+from edgeai.resolving import Installed
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import files_of, plugin_for
 from edgeai_workbench.card import AS_IS, Card, Recipe
@@ -48,7 +49,8 @@ def prove(card: Card, path: Path) -> tuple[str, ...]:
 def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> None:
     artifact = bundle.manifest.artifacts[0]
     as_is = recipe.converter == AS_IS
-    plugin = recipe.plugin or (plugin_for(artifact.format) if as_is else recipe.converter)
+    word = recipe.plugin or (plugin_for(artifact.format) if as_is else recipe.converter)
+    plugin = Installed().plugin_called(word)
     registry = loaded([*card.plugins, plugin])
     backend = backend_of(registry, artifact.format)
     with ExitStack() as stack:
