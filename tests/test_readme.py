@@ -56,9 +56,9 @@ def test_the_first_fifteen_lines_say_what_it_is_why_for_whom_and_how() -> None:
 
 
 FIGURES = {
-    "models/xray-pneumonia/REPORT.md": ["9.2 x faster", "0.0001 (-0.0010 to 0.0014)", "516", "3.7 x", "0.9964"],
-    "models/us-head/REPORT.md": ["0.0006 (-0.0036 to 0.0041)", "32 x", "20 x"],
-    "models/xray-view/REPORT.md": ["28 x", "25 x", "42"],
+    "models/xray-pneumonia/REPORT.md": ["28 x smaller", "-0.0012 (-0.0027 to 0.0003)", "516", "2.3 x", "2.8 x", "0.9945"],
+    "models/us-head/REPORT.md": ["-0.0008 (-0.0086 to 0.0040)", "6.5 x", "21 x", "0.9637"],
+    "models/xray-view/REPORT.md": ["7.4 x", "30 x", "42", "(0.5747 to 1.0000)"],
     "models/modality-guard/REPORT.md": ["97.6 %", "6,992"],
     "docs/benchmarks.md": ["82 ms"],
 }

@@ -10,12 +10,12 @@ from edgeai_workbench.drawings import chest
 from edgeai_workbench.reference import begin
 
 BATCH = 64
-LEARNING: dict[str, Any] = {"epochs": 40, "patience": 12, "learning_rate": 1e-3}
+LEARNING: dict[str, Any] = {"epochs": 16, "patience": 16, "learning_rate": 1e-3}
 
 
 def network() -> Any:
     """Three times Conv2D and MaxPooling2D, Flatten, Dense: about 240,000 weights."""
-    return build("cnn", size=28, filters=(32, 64, 128), padding="same", units=128, labels=1, dropout=0.4)
+    return build("cnn", size=28, filters=(32, 64, 128), padding="same", units=128, labels=1, dropout=0.5)
 
 
 def main() -> None:
