@@ -334,7 +334,8 @@ def _inner(
         return train, train[:0]
     if kinds is not None and np.unique(kinds, return_counts=True)[1].max() < parts:
         kinds = None  # no stratum has a sample for each part
-    learnt, chooses = _splits(len(train), list(own), kinds, parts, seed)[0]
+    words = None if kinds is None else list(kinds)
+    learnt, chooses = _splits(len(train), list(own), words, parts, seed)[0]
     return train[learnt], train[chooses]
 
 
