@@ -99,6 +99,7 @@ def test_a_folders_files_that_wait_for_room_are_told_of_it(held: Held, until: An
     until(lambda: len(held.cart.results()) == 3)
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")  # which is sent so on purpose
 def test_a_source_is_called_the_same_in_every_record(cart: Any, until: Any) -> None:
     port = free_port()
     cart.configure(more=f"[ingest.scp]\nport = {port}\n{QUICK}")

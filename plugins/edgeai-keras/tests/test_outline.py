@@ -134,6 +134,7 @@ def test_weights_and_work_are_counted_where_a_model_is_loaded(keras, tmp_path):
     assert (BACKEND.describe(open_).parameters, BACKEND.describe(open_).operations) == (127, None)
 
 
+@pytest.mark.filterwarnings("ignore:When providing `inputs` as a dict")  # other keys than names, on purpose
 def test_what_cannot_be_told_is_left_to_whoever_loads_it(keras, tmp_path):
     image = keras.Input((16, 16, 1), name="image")
     pooled = keras.layers.AveragePooling2D(2)(image)
