@@ -10,9 +10,9 @@ from PIL import Image
 
 from edgeai.api import DataRejected, TensorSpec
 from edgeai.bundle.manifest import TaskUse
-from edgeai_workbench.dataset import read_split
+from edgeai_workbench.dataset import read_split, read_splits
 from edgeai_workbench.judges import judge_by_plugins
-from edgeai_workbench.splits import Split
+from edgeai_workbench.splits import Dataset, Split
 
 LABELS = judge_by_plugins(
     ["classify"],
@@ -79,3 +79,84 @@ def test_fewer_patients_than_parts_are_refused(tmp_path: Path) -> None:
 def test_parts_that_there_are_not_are_refused(parts: int, part: tuple[int, ...], why: str) -> None:
     with pytest.raises(ValueError, match=why):
         Split(table="all.csv", image="file", parts=parts, part=part)
+
+
+def _table(root: Path, values: list[str], *, patients: int = 0, turned: bool = False) -> None:
+    """Pictures of patients in turn, each with a value of the column ``size``."""
+    lines = []
+    for n, value in enumerate(values):
+        Image.fromarray(np.random.default_rng(n).integers(0, 256, (9, 7), np.uint8)).save(root / f"{n:03}.png")
+        lines.append(f"{n:03}.png,normal,p{n % (patients or len(values))},{value}")
+    (root / "all.csv").write_text("\n".join(["file,finding,patient,size", *(reversed(lines) if turned else lines)]))
+
+
+def _part(number: int, *, parts: int = 4, stratify: str = "size", group: str = "patient") -> Split:
+    return Split(
+        table="all.csv", image="file", label="finding", group=group, parts=parts, part=(number,), stratify=stratify
+    )
+
+
+def _dealt(root: Path, number: int) -> list[int]:
+    return [int(sample.id.removesuffix(".png")) for sample in read_split(_part(number), root, LABELS)]
+
+
+def test_numbers_of_a_column_are_dealt_by_their_size(tmp_path: Path) -> None:
+    sizes = [7.5 * n for n in range(3, 27)]  # from 22.5 to 195: as text, 97.5 would come last
+    _table(tmp_path, [f"{size:g}" for size in np.random.default_rng(2).permutation(sizes)])
+    order = np.argsort(np.random.default_rng(2).permutation(sizes))
+    parts = [_dealt(tmp_path, number) for number in (1, 2, 3, 4)]
+    for begin in range(0, 24, 4):  # of each four that follow one another in size, each part has one
+        assert [len(set(order[begin : begin + 4]) & set(part)) for part in parts] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "alike"),
+    [
+        (["b", "a", "", "a"], ["", "a", "b"]),
+        (["1", "1.0", "10", "9"], ["1", "9", "10"]),  # 1 and 1.0 are one value
+        (["9", "10", "unknown", "nan"], ["9", "10", "unknown", "nan"]),
+    ],
+)
+def test_each_part_has_as_many_of_each_value(values: list[str], alike: list[str], tmp_path: Path) -> None:
+    _table(tmp_path, values * 8)
+    for value in alike:
+        is_it = [each in (value, f"{value}.0") for each in values]
+        counts = {sum(is_it[n % 4] for n in _dealt(tmp_path, number)) for number in (1, 2, 3, 4)}
+        assert counts == {8 * sum(is_it) // 4}
+
+
+def test_a_patients_value_is_of_the_first_picture_by_name_whatever_the_tables_order(tmp_path: Path) -> None:
+    values = [str(n * 37 % 101) for n in range(40)]
+    dealt = []
+    for turned in (False, True):
+        _table(tmp_path, values, patients=10, turned=turned)
+        dealt.append([sorted(_dealt(tmp_path, number)) for number in (1, 2, 3, 4)])
+    assert dealt[0] == dealt[1]
+    assert sorted(n for part in dealt[0] for n in part) == list(range(40))
+    homes = [{n % 10 for n in part} for part in dealt[0]]
+    assert sum(map(len, homes)) == 10  # whole patients
+    by_size = sorted(range(10), key=lambda patient: int(values[patient]))
+    assert homes[0] == {by_size[0], by_size[4], by_size[8]}
+
+
+def test_a_column_that_the_table_does_not_have_is_refused_with_what_it_has(tmp_path: Path) -> None:
+    _table(tmp_path, ["1"] * 8)
+    with pytest.raises(DataRejected, match=r"no column 'sise'; did you mean \"size\"\?") as refused:
+        read_split(_part(1, stratify="sise"), tmp_path, LABELS)
+    assert refused.value.code == "data.column-missing"
+
+
+def test_a_column_to_deal_by_is_refused_where_nothing_is_dealt() -> None:
+    with pytest.raises(ValueError, match="stratify: is of no use without parts"):
+        Split(table="all.csv", image="file", stratify="size")
+
+
+@pytest.mark.parametrize("other", [{"stratify": ""}, {"parts": 3}, {"group": ""}])
+def test_one_table_dealt_in_two_ways_is_refused_and_the_ways_are_told(other: dict[str, str], tmp_path: Path) -> None:
+    _table(tmp_path, [str(n * 37 % 101) for n in range(40)], patients=20)
+    train = _part(1).model_copy(update={"part": (2, 3, 4)})
+    assert len(read_splits(Dataset(train=train, validation=_part(1)), tmp_path, LABELS)["train"]) == 30
+    with pytest.raises(DataRejected, match=r"train and validation (overlap|share)") as refused:
+        read_splits(Dataset(train=train, validation=_part(1, **other)), tmp_path, LABELS)  # type: ignore[arg-type]
+    assert "deal all.csv in two ways" in str(refused.value.remedy)
+    assert "stratify = 'size'" in str(refused.value.remedy)

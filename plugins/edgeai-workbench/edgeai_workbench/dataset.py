@@ -17,6 +17,7 @@ import numpy as np
 from edgeai.api import Array, DataRejected, Frame, InstanceRef, Judge, Truth
 from edgeai_workbench import pictures
 from edgeai_workbench.cells import RowCells, truth_columns
+from edgeai_workbench.dealing import dealt, dealt_otherwise
 from edgeai_workbench.rows import Row, read_table
 from edgeai_workbench.separate import check_all_apart, pixel_digest
 from edgeai_workbench.splits import Dataset, Split
@@ -62,7 +63,12 @@ def read_splits(dataset: Dataset, root: Path, judge: Judge) -> dict[str, tuple[S
     """
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
     found = {name: read_split(split, root, judge) for name, split in splits.items() if split is not None}
-    check_all_apart(found)
+    try:
+        check_all_apart(found)
+    except DataRejected as error:
+        given = {name: split for name, split in splits.items() if split is not None}
+        error.remedy = dealt_otherwise(given) or error.remedy
+        raise
     return found
 
 
@@ -88,11 +94,13 @@ def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
     samples = []
     given = split.given()
     seen: dict[str, int] = {}
+    values: dict[str, str] = {}
     for number, row in enumerate(rows):
         frame, name = _pixels(split, row, source, number)
         if name in seen:
             raise row.wrong(f"{name} is on line {seen[name]} already", code="data.duplicate")
         seen[name] = row.line
+        values[name] = row[split.stratify] if split.stratify else ""
         samples.append(
             Sample(
                 id=name,
@@ -103,7 +111,7 @@ def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
                 row=f"{split.table}:{row.line}",
             )
         )
-    return _dealt(split, tuple(samples), judge)
+    return dealt(split, tuple(samples), judge, values)
 
 
 def read_folder(root: Path, folders: Mapping[str, Truth] = _NO_FOLDERS, *, modality: str = "") -> tuple[Sample, ...]:
@@ -139,54 +147,10 @@ def digest(samples: Sequence[Sample], judge: Judge) -> str:
     return f"sha256:{found.hexdigest()}"
 
 
-def _dealt(split: Split, samples: tuple[Sample, ...], judge: Judge) -> tuple[Sample, ...]:
-    """Those of the split's parts, in the table's order: whole groups, dealt in turn.
-
-    They are ordered by what is true of their first sample, so that each part has as many of each label; and then by a
-    digest of their names, so that nothing depends on the table's order.
-    """
-    if split.parts == 1:
-        return samples
-    together = _joined(samples)
-    first: dict[str, Sample] = {}
-    for sample in samples:
-        first.setdefault(together[sample.group], sample)
-
-    def place(group: str) -> tuple[bytes, bytes]:
-        truth = first[group].truth
-        return (b"" if truth is None else judge.digest(truth)), hashlib.sha256(group.encode()).digest()
-
-    if len(first) < split.parts:
-        raise DataRejected(
-            f"{split.table}: {len(first)} groups cannot be dealt into {split.parts} parts",
-            code="data.empty",
-            remedy="lower parts in [dataset]",
-        )
-    kept = {group for turn, group in enumerate(sorted(first, key=place)) if turn % split.parts + 1 in split.part}
-    return tuple(sample for sample in samples if together[sample.group] in kept)
-
-
-def _joined(samples: Sequence[Sample]) -> Mapping[str, str]:
-    """Group -> the first by name of those that it shares pixels with: one image under two names is one group."""
-    whose: dict[bytes, str] = {}
-    joined = {sample.group: sample.group for sample in samples}
-
-    def head(group: str) -> str:
-        while joined[group] != group:
-            group = joined[group]
-        return group
-
-    for sample in samples:
-        pair = sorted((head(sample.group), head(whose.setdefault(pixel_digest(sample), sample.group))))
-        joined[pair[1]] = pair[0]
-    return {group: head(group) for group in joined}
-
-
 def _columns(split: Split, truth: Sequence[str]) -> list[str]:
     """Every column that the card names."""
-    return [
-        name for name in (split.image, split.index, *truth, split.group, *split.spacing_mm, *split.subgroups) if name
-    ]
+    named = (split.image, split.index, *truth, split.group, split.stratify, *split.spacing_mm, *split.subgroups)
+    return [name for name in named if name]
 
 
 def _pixels(split: Split, row: Row, source: tuple[str, Array] | None, number: int) -> tuple[Callable[[], Frame], str]:

@@ -53,6 +53,10 @@ class Split(Table):
     parts: int = Field(
         1, ge=1, description="into how many parts the table's groups are dealt, as alike in what is true as can be"
     )
+    stratify: str = Field(
+        "",
+        description="with `parts`: column that the parts are alike in, instead of in what is true; numbers by size",
+    )
     part: tuple[int, ...] = Field(
         (), strict=False, description="which of these parts are this split, from 1; by default all"
     )
@@ -74,6 +78,8 @@ class Split(Table):
             raise ValueError(f"part: {list(self.part)} are not numbers from 1 to parts, {self.parts}, each once")
         if self.parts > 1 and not self.part:
             raise ValueError(f"part: groups are dealt into {self.parts} parts, and nobody says which are this split")
+        if self.stratify and self.parts == 1:
+            raise ValueError("stratify: is of no use without parts, into which groups are dealt")
         return self
 
 
