@@ -144,6 +144,15 @@ class TestSegmentOneLabel(TaskConformance):
     )
 
 
+class TestSegmentEllipse(TaskConformance):
+    plugin = "segment"
+    task = "segment"
+    options = {"labels": ["a", "b"], "shape": "ellipse", "ellipse": True, "fill_holes": True}
+    outputs = _mask(2)
+    nonsense = ({"labels": ["a", "b"], "shape": "box"}, {"labels": ["a", "b"], "shape": ["ellipse"]})
+    wrong_outputs = (_mask(1),)
+
+
 class TestSegmentLogits(TaskConformance):
     plugin = "segment"
     task = "segment"

@@ -121,6 +121,83 @@ def test_who_does_not_ask_gets_none_and_a_head_that_is_not_there_has_none() -> N
     assert (finding.present, finding.measurements) == (False, ())
 
 
+def _ragged(long: float, short: float, degrees: float = 0.0) -> Mask:
+    """An ellipse whose edge runs in and out by a tenth of its radius, fourteen times."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE] + 0.5 - SIDE / 2
+    turn = math.radians(degrees)
+    along, beside = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
+    edge = 1 + 0.1 * np.sin(14 * np.arctan2(beside, along))
+    return np.hypot(along / (long / 2), beside / (short / 2)) < edge
+
+
+def _overlap(one: Mask, other: Mask) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("degrees", [0, 30, 120])
+@pytest.mark.parametrize(("rows", "columns"), [(128, 128), (540, 800)])
+def test_an_ellipse_takes_the_place_of_a_ragged_mask(rows: int, columns: int, degrees: float) -> None:
+    whole = _filled(SIDE, SIDE, 84, 60, degrees)
+    outputs, context = _outputs(_ragged(84, 60, degrees)), _context(_geometry(rows, columns))
+    wanted = _task().masks(_outputs(whole), context)["head"]
+    free, round_ = (_task(shape=shape, largest_component=True) for shape in ("free", "ellipse"))
+    was, now = (_overlap(task.masks(outputs, context)["head"], wanted) for task in (free, round_))
+    assert now > was + 0.03
+    assert now > 0.985
+    (finding,) = round_.interpret(outputs, context)
+    assert finding.region is not None
+    assert finding.region.parts == 1
+    assert finding.region.area_px == round_.masks(outputs, context)["head"].sum()
+
+
+def test_the_contour_of_an_ellipse_lies_on_it() -> None:
+    context = _context(_geometry(SIDE, SIDE))
+    task = _task(shape="ellipse")
+    (finding,) = task.interpret(_outputs(_ragged(90, 50)), context)
+    ellipse = of_source(task.masks(_outputs(_ragged(90, 50)), context)["head"], None)
+    assert finding.region is not None
+    assert ellipse is not None
+    (ring,) = finding.region.contours
+    x, y = np.array(ring).T
+    off = [abs(float(ellipse.margin(x[i : i + 1], y[i : i + 1])[0, 0])) * ellipse.short / 2 for i in range(len(x))]
+    assert max(off) < 0.75
+    assert finding.region.perimeter_px == pytest.approx(ellipse.circumference, rel=0.01)
+
+
+def test_an_ellipse_claims_nothing_that_the_model_did_not_see() -> None:
+    # The model saw the left half of the source alone; a disc is cut by its right edge.
+    whole = Geometry(source_rows=128, source_columns=256)
+    seen = whole.scaled(1.0, 1.0)
+    half = _filled(SIDE, 2 * SIDE - 40, 90, 90)[:, :SIDE]
+    task = _task(shape="ellipse")
+    mask = task.masks(_outputs(half), _context(seen))["head"]
+    assert mask[:, 100:128].any()
+    assert not mask[:, 128:].any()
+
+
+@pytest.mark.parametrize("mask", [np.zeros((SIDE, SIDE), bool), np.eye(SIDE, dtype=bool) & (np.arange(SIDE) == 40)])
+def test_nothing_and_a_speck_stay_what_they_are(mask: Mask) -> None:
+    context = _context(_geometry(SIDE, SIDE))
+    free, round_ = (_task(shape=shape).masks(_outputs(mask), context)["head"] for shape in ("free", "ellipse"))
+    np.testing.assert_array_equal(free, round_)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"shape": "round"},
+        {"shape": True},
+        {"shape": "ellipse", "mode": "multi-class", "labels": ["rest", "head"], "activation": "softmax"},
+    ],
+)
+def test_shapes_that_make_no_sense_are_refused(options: dict[str, Any]) -> None:
+    channels = len(options.get("labels", ["head"]))
+    output = TensorSpec(name="out", dtype="float32", shape=(1, SIDE, SIDE, channels), layout="NHWC")
+    with pytest.raises(TaskFailed, match="shape") as refused:
+        SPEC.build(TaskRequest(options={"labels": ["head"], **options}, outputs=(output,)))
+    assert refused.value.code == "task.options"
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -185,5 +262,5 @@ def test_a_weighted_median_is_that_of_the_samples_repeated(count: int) -> None:
 
 
 def test_an_ellipse_says_what_it_measured() -> None:
-    names = [(m.name, m.unit) for m in Ellipse(long=4.0, short=2.0).measurements("mm")]
+    names = [(m.name, m.unit) for m in Ellipse(centre=(0.0, 0.0), spread=(1.0, 0.25, 0.0)).measurements("mm")]
     assert names == [("circumference", "mm"), ("long axis", "mm"), ("short axis", "mm")]

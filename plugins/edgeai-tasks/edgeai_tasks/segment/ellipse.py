@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from edgeai.api import Measurement
+from edgeai.api import Measurement, Reals
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Edges: TypeAlias = npt.NDArray[np.float64]
@@ -27,11 +27,12 @@ class Ellipse:
     A bay or a spur moves it less than it would one that is fitted to the outline.
 
     Attributes:
-        long, short: its axes, from end to end.
+        centre: along x and y.
+        spread: its second moments about the centre: of x, of y, and of both together.
     """
 
-    long: float
-    short: float
+    centre: tuple[float, float]
+    spread: tuple[float, float, float]
 
     @classmethod
     def of(cls, mask: Mask, x: Edges, y: Edges, *, scale: tuple[float, float] = (1.0, 1.0)) -> Ellipse:
@@ -48,12 +49,42 @@ class Ellipse:
         across, down = (x[1:] + x[:-1]) / 2 * scale[0], (y[1:] + y[:-1]) / 2 * scale[1]
         by_column, by_row = (high @ ones) * wide, (ones @ wide) * high
         area = by_column.sum()
-        across, down = across - by_column @ across / area, down - by_row @ down / area
+        centre = float(by_column @ across / area), float(by_row @ down / area)
+        across, down = across - centre[0], down - centre[1]
         xx = by_column @ (across**2 + wide**2 / 12) / area
         yy = by_row @ (down**2 + high**2 / 12) / area
         xy = (high * down) @ ones @ (wide * across) / area
-        middle, spread = (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
-        return cls(long=4 * math.sqrt(middle + spread), short=4 * math.sqrt(max(0.0, middle - spread)))
+        return cls(centre=centre, spread=(float(xx), float(yy), float(xy)))
+
+    @property
+    def long(self) -> float:
+        """The greater axis, from end to end."""
+        middle, half = self._halves()
+        return 4 * math.sqrt(middle + half)
+
+    @property
+    def short(self) -> float:
+        """The lesser axis, from end to end."""
+        middle, half = self._halves()
+        return 4 * math.sqrt(max(0.0, middle - half))
+
+    def margin(self, x: Reals, y: Reals) -> Reals:
+        """(rows, columns): how far the points of a grid are inside: 1 at the centre, 0 on the ellipse, less outside.
+
+        Args:
+            x: of the grid's columns.
+            y: of its rows.
+        """
+        xx, yy, xy = self.spread
+        across, down = x - self.centre[0], (y - self.centre[1])[:, np.newaxis]
+        squared = (yy * across**2 - 2 * xy * across * down + xx * down**2) / (xx * yy - xy * xy)
+        margin: Reals = 1.0 - 0.5 * np.sqrt(squared)
+        return margin
+
+    def _halves(self) -> tuple[float, float]:
+        """Of the moments along its axes: their mean, and half of what they differ by."""
+        xx, yy, xy = self.spread
+        return (xx + yy) / 2, math.hypot((xx - yy) / 2, xy)
 
     @property
     def circumference(self) -> float:

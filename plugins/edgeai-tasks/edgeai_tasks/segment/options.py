@@ -11,6 +11,7 @@ from edgeai_tasks.reading import Label, Reader
 
 MODES = ("multi-label", "multi-class")
 ACTIVATIONS = ("none", "sigmoid", "softmax")
+SHAPES = ("free", "ellipse")
 _LEAST_POINTS = 8
 
 OPTIONS: tuple[OptionSpec, ...] = (
@@ -57,6 +58,14 @@ OPTIONS: tuple[OptionSpec, ...] = (
         help="what millimetres may come from: pixel-spacing, region (of ultrasound), imager-pixel-spacing (of the "
         "detector's plane) and nominal-scanned-pixel-spacing (of the film); by the last two the anatomy is smaller",
     ),
+    OptionSpec(
+        name="shape",
+        default="free",
+        choices=SHAPES,
+        help="free: what the model marks is what counts; ellipse: the ellipse of the same second moments is, for what "
+        "is an ellipse by its nature or is measured as one (a head's circumference). It is outlined, measured and "
+        "judged; not with mode multi-class",
+    ),
     OptionSpec(name="max_points", default=128, help="most points of a label's contours, from 8: bounds the message"),
     OptionSpec(
         name="ellipse",
@@ -95,6 +104,7 @@ class SegmentOptions:
     min_area_mm2: float
     millimetres_from: tuple[str, ...]
     max_points: int
+    shape: str
     ellipse: bool
     sizes: tuple[float, ...]
     per_frame: bool
@@ -126,6 +136,7 @@ class SegmentOptions:
             min_area_mm2=_READ.measure("min_area_mm2", values["min_area_mm2"]),
             millimetres_from=_sources(values["millimetres_from"]),
             max_points=_points(values["max_points"]),
+            shape=_shape(values["shape"], exclusive),
             ellipse=_READ.flag("ellipse", values["ellipse"]),
             sizes=_sizes(values["sizes"], ellipse=values["ellipse"]),
             per_frame=_READ.flag("per_frame", values["per_frame"]),
@@ -162,6 +173,13 @@ def _activation(value: Any, exclusive: bool) -> str:
     if activation == ("sigmoid" if exclusive else "softmax"):
         raise refused("activation", f"is {activation}, which does not go with this mode")
     return activation
+
+
+def _shape(value: Any, exclusive: bool) -> str:
+    shape = _READ.choice("shape", value, SHAPES)
+    if exclusive and shape == "ellipse":
+        raise refused("shape", "is ellipse, which may reach into another label where labels exclude one another")
+    return shape
 
 
 def _sources(value: Any) -> tuple[str, ...]:

@@ -42,6 +42,19 @@ class _Shape:
     mask: Mask
     parts: int
 
+    def rounded(self) -> _Shape:
+        """The ellipse of the same second moments, as far as the model saw; nothing stays nothing."""
+        if not self.mask.any():
+            return self
+        cells = self.plane.cells
+        x, y = cells.x.astype(np.float64), cells.y.astype(np.float64)
+        ellipse = Ellipse.of(self.mask, x, y)
+        margin = ellipse.margin((x[1:] + x[:-1]) / 2, (y[1:] + y[:-1]) / 2).astype(np.float32)
+        mask = (margin >= 0) & cells.inside
+        if not mask.any():  # a ring about nothing that the model saw, or a speck between the cells' centres
+            return self
+        return replace(self, margin=margin, mask=mask, parts=1)
+
 
 class Segment:
     """See ``MaskTask``. One finding of kind ``segment`` a label, in the order of the labels."""
@@ -102,7 +115,8 @@ class Segment:
                 free = ~np.logical_or.reduce(others) if others and self._options.exclusive else inside
                 mask = mask | (filled(mask) & free)
             mask, parts = pieces(mask, plane.cells, least=self._least(plane), largest=self._options.largest_component)
-            yield index, _Shape(plane=plane, probability=spread[index], margin=margin, mask=mask, parts=parts)
+            shape = _Shape(plane=plane, probability=spread[index], margin=margin, mask=mask, parts=parts)
+            yield index, shape.rounded() if self._options.shape == "ellipse" else shape
 
     def _probabilities(self, outputs: Tensors) -> Field:
         """(channels, rows, columns) of the model's map."""
