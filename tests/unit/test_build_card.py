@@ -130,6 +130,8 @@ def test_every_mistake_is_named_at_once_with_its_line(folder: Path) -> None:
         ("[training]", f'[eligibility]\nmodality = ["{"x" * 201}"]\n[training]', r"modality\[0\]"),
         ("[training]", '[eligibility]\nmodalty = ["CR"]\n[training]', 'did you mean "modality"'),
         ("[training]", '[[recipes]]\nconverter = "tflite"\nprecision = "fp32"\n[training]', "tflite-fp32"),
+        ("[training]", "[training]\nbalanced = 1", "training.balanced: neither true nor false, nor the name"),
+        ("[training]", '[training]\nbalanced = ""', "training.balanced: neither true nor false, nor the name"),
     ],
 )
 def test_what_no_card_may_say_is_refused(folder: Path, old: str, new: str, says: str) -> None:

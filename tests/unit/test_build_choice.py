@@ -255,6 +255,13 @@ def test_a_label_that_does_not_fill_the_folds_is_said_before_anything_is_trained
     assert _ran(card) == []
 
 
+def test_a_subgroup_that_nobody_has_is_said_before_anything_is_trained(card: Path, data: Path) -> None:
+    _change(card, "seed = 4", 'seed = 4\nbalanced = "sex"')
+    refusal = _refused(lambda: train(card, data), "build.balanced", "'sex'")
+    assert "subgroups of [dataset.train]" in str(refusal.remedy)
+    assert _ran(card) == []
+
+
 def test_a_script_that_keeps_no_answers_is_told(card: Path, data: Path) -> None:
     (card / "train.py").write_text('print("result: fine")\n')
     _refused(lambda: train(card, data), "data.fold-samples", "left no answers")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,61 @@ def test_balanced_epochs_show_every_sample_and_either_label_equally_often(twelve
         assert sum(number % 3 == 0 for number in numbers) == 8
         shown.append(sorted(numbers))
     assert len({tuple(numbers) for numbers in shown}) > 1  # which ones are shown a third time is drawn anew
+
+
+def _by_size(pipeline: Callable[..., Pipeline], sizes: list[str]) -> Prepared:
+    """A sample for each size, of which a column tells; its one pixel value is its number."""
+    samples = [replace(_sample(Labels(("yes",)), n), subgroups={"size": size}) for n, size in enumerate(sizes)]
+    return _prepared(pipeline, samples, _classify("binary", ["no", "yes"]), _output(1))
+
+
+def _shown(prepared: Prepared, balanced: bool | str) -> list[int]:
+    epoch = batches(prepared, 4, seed=3, balanced=balanced)
+    return [round(float(v) * 255) for inputs, _ in epoch() for v in inputs["image"][:, 0, 0, 0]]
+
+
+def test_balanced_by_a_column_shows_each_of_its_values_equally_often(pipeline: Callable[..., Pipeline]) -> None:
+    sizes = ["small", "large", "large", "middle", "large", "large", "middle", "large"]
+    shown = _shown(_by_size(pipeline, sizes), "size")
+    assert sorted(set(shown)) == list(range(8))
+    assert {size: sum(sizes[n] == size for n in shown) for size in sizes} == {"small": 5, "large": 5, "middle": 5}
+
+
+def test_a_sample_of_which_nobody_knows_the_subgroup_is_shown_once(pipeline: Callable[..., Pipeline]) -> None:
+    shown = _shown(_by_size(pipeline, ["large", "", "small", "large", "", "large"]), "size")
+    assert sorted(shown) == [0, 1, 2, 2, 2, 3, 4, 5]
+    assert sorted(_shown(_by_size(pipeline, ["", "", ""]), "size")) == [0, 1, 2]
+
+
+def test_balanced_by_a_subgroup_of_the_judge_shows_small_heads_as_often_as_large(tmp_path: Path) -> None:
+    frames = [64, 64, 64, 64, 20]  # millimetres around, of squares of 16 and 5 pixels; the last is the only small one
+    samples = []
+    for n, around in enumerate(frames):
+        mask = np.zeros((32, 32), np.uint8)
+        mask[4 : 4 + around // 4, 4 : 4 + around // 4] = 255
+        Image.fromarray(mask).save(tmp_path / f"{n}.png")
+        frame = pictures.frame_of(np.full((32, 32), n, np.uint8), name=f"s{n}", spacing_mm=(1.0, 1.0))
+        samples.append(
+            Sample(id=f"s{n}", group=f"s{n}", frame=lambda f=frame: f, truth=TablePicture(tmp_path / f"{n}.png"))  # type: ignore[misc]
+        )
+    task = TaskUse(name="segment", options={"labels": ["head"], "ellipse": True, "sizes": [40]})
+    output = _output(32, 32, 1, layout="NHWC")
+    source = TensorSpec(name="image", dtype="float32", shape=(1, 32, 32, 1), layout="NHWC")
+    transforms = Registry.of(["transforms"]).transforms
+    prepared = prepare(
+        samples, Pipeline((UNIT,), transforms, source), input=source, judge=_judge(task, output), targets=True
+    )
+    assert sorted(_shown(prepared, "size")) == [0, 1, 2, 3, 4, 4, 4, 4]
+    with pytest.raises(ConfigError, match=r"balanced is 'sise', .*; did you mean \"size\"\?") as refused:
+        batches(prepared, balanced="sise")
+    assert refused.value.code == "build.balanced"
+    assert "the samples have size;" in str(refused.value.remedy)
+
+
+def test_balanced_by_what_no_sample_has_is_refused(twelve: Prepared) -> None:
+    with pytest.raises(ConfigError, match=r"no training sample has such a subgroup$") as refused:
+        batches(twelve, balanced="true")
+    assert "the samples have none; name a column" in str(refused.value.remedy)
 
 
 def test_taking_a_few_spreads_them_evenly(twelve: Prepared) -> None:

@@ -18,6 +18,7 @@ from edgeai.api.errors import ConfigError
 from edgeai.api.tensors import DTYPES
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
 from edgeai.config.words import not_toml
+from edgeai_workbench.balance import Balanced
 from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As
 from edgeai_workbench.card_words import mistakes
 from edgeai_workbench.choice_keys import VALIDATION, Choice
@@ -121,8 +122,10 @@ class Training(Table):
     augment: dict[str, Any] = Field(
         default_factory=dict, description="augmentation while fine-tuning, as the plugin `keras` names it"
     )
-    balanced: bool = Field(
-        False, description="each epoch shows every label equally often: samples of the rarer ones more than once"
+    balanced: Balanced = Field(
+        False,
+        description="`true`: each epoch shows every label equally often, samples of the rarer ones more than once; or "
+        "a subgroup whose values it so shows: one of the judge's (for segment `size`), or a column in `subgroups`",
     )
 
 

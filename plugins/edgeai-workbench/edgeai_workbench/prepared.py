@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from edgeai.api import (
 )
 from edgeai.bundle.manifest import Eligibility
 from edgeai.pipeline import Pipeline
+from edgeai_workbench.balance import Balance, Balanced
 from edgeai_workbench.dataset import Sample
 from edgeai_workbench.splits import Split
 
@@ -182,49 +183,35 @@ def case_of(sample: Sample, context: FrameContext, judge: Judge) -> Case:
     return Case(id=sample.id, truth=sample.truth, context=context, image=lambda: sample.load()[0].pixels)
 
 
+def untransformed(sample: Sample, judge: Judge) -> Case:
+    """One sample as its judge sees it before any transform: for what its truth alone says. Raises as ``case_of``."""
+    frame, instance = sample.load()
+    return case_of(sample, FrameContext(frame=frame, instance=instance), judge)
+
+
 def batches(
-    prepared: Prepared, size: int = 16, *, seed: int = 0, shuffle: bool = True, balanced: bool = False
+    prepared: Prepared, size: int = 16, *, seed: int = 0, shuffle: bool = True, balanced: Balanced = False
 ) -> Callable[[], Iterable[Batch]]:
     """What training asks for once an epoch: another order each time, the same orders for the same seed.
 
-    ``balanced`` shows what the judge calls a stratum (a label) as often as the most frequent one is there.
+    ``balanced`` shows what the judge calls a stratum (a label), or each value of the subgroup that it names, as often
+    as the most frequent one is there.
 
     Raises:
+        ConfigError: ``build.balanced``: no sample has such a subgroup.
         DataRejected: ``data.target-missing``: samples without targets.
     """
     if prepared.targets is None:
         raise DataRejected("the samples have no targets", code="data.target-missing")
     random = np.random.default_rng([seed, 0xDA7A])
-    strata = _strata(prepared) if balanced else []
+    evened = Balance(balanced, prepared.samples, prepared.cases(), prepared.judge) if balanced else None
 
     def epoch() -> _Epoch:
-        places = _evened(strata, random) if strata else np.arange(len(prepared))
+        places = evened.epoch(random) if evened else np.arange(len(prepared))
         order = random.permutation(places) if shuffle else places
         return _Epoch(prepared, order, size)
 
     return epoch
-
-
-def _strata(prepared: Prepared) -> list[Array]:
-    """Places of the samples of each stratum."""
-    places: dict[Hashable, list[int]] = {}
-    for place, case in enumerate(prepared.cases()):
-        places.setdefault(prepared.judge.stratum(case), []).append(place)
-    return [np.array(members) for members in places.values()]
-
-
-def _evened(strata: Sequence[Array], random: np.random.Generator) -> Array:
-    """Places with every stratum as often as the largest: whole times, and the rest drawn anew each epoch."""
-    most = max(map(len, strata))
-    parts = [
-        part
-        for members in strata
-        for part in (
-            np.repeat(members, most // len(members)),
-            random.choice(members, most % len(members), replace=False),
-        )
-    ]
-    return np.concatenate(parts)
 
 
 class _Epoch:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.process import for_a_child
+from edgeai_workbench.balance import check_balanced
 from edgeai_workbench.card import CARD_NAME, PARENT, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.choosing import Chooser
@@ -31,6 +32,7 @@ from edgeai_workbench.folds import OUT_OF_FOLD
 from edgeai_workbench.golden import Golden, read_golden
 from edgeai_workbench.judges import judge_by_plugins
 from edgeai_workbench.libraries import needed
+from edgeai_workbench.prepared import untransformed
 from edgeai_workbench.repetition import Recorded, processor, repetition
 from edgeai_workbench.resumption import STATE, begin_state
 
@@ -279,6 +281,8 @@ def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], N
     outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
     judge = judge_by_plugins(card.plugins, card.task, outputs)
     splits = read_splits(card.dataset, data, judge)
+    pairs = ((sample, untransformed(sample, judge)) for sample in splits["train"])
+    check_balanced(card.training.balanced, pairs, judge)
     groups = len({sample.group for sample in splits["train"]})
     if folds > groups:
         raise _folds(

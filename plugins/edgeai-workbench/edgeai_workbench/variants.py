@@ -44,7 +44,7 @@ class VariantNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     steps: list[dict[str, Any]]
     seed: int
     augment: dict[str, Any]
-    balanced: bool = False
+    balanced: bool | str = False
     keras: str
     notes: tuple[str, ...] = ()
     facts: dict[str, float] = msgspec.field(default_factory=dict)

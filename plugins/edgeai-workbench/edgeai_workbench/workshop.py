@@ -12,6 +12,7 @@ import numpy as np
 from edgeai.api import HIGHER, ConfigError, Infer, Judge, Objective, Task, TaskRequest, Tensors, TensorSpec
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
+from edgeai_workbench.balance import check_balanced
 from edgeai_workbench.card import Card
 from edgeai_workbench.convert import Samples, loaded
 from edgeai_workbench.dataset import Sample, read_folder, read_splits
@@ -68,6 +69,8 @@ class Workshop:
         if self.train.targets is None:
             return None
         prepared, training = self.train, self.card.training
+        if self.card.variants:  # said before the first is tuned
+            check_balanced(training.balanced, zip(prepared.samples, prepared.cases(), strict=True), self.judge)
         return FineTuning(
             objective=objective_of(self.card, self.judge),
             train=lambda: batches(prepared, _BATCH, seed=training.seed, shuffle=True, balanced=training.balanced),
