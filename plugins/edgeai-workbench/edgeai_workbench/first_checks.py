@@ -12,6 +12,7 @@ from typing import Final
 from edgeai.api import Described, TensorSpec
 from edgeai.bundle.manifest import TransformStep
 from edgeai_workbench.dataset import Sample, read_folder
+from edgeai_workbench.extents import fixed, of_pictures
 from edgeai_workbench.guessing import Refusal, check_values, steps_of
 from edgeai_workbench.tries import Asked, Reading, Told, reading_of
 
@@ -19,9 +20,6 @@ refused: Final = Refusal("build.first-try")
 PICTURES: Final = ("quantisation looks at images", "say where some are: --calibration DIR")
 _EACH: Final = 3
 """Pictures of a label from which on every third is judged on."""
-_LARGEST: Final = 512
-_MULTIPLE: Final = 32
-"""Networks that take any extent halve it about five times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +86,8 @@ def planned(model: str, described: Described, wish: Wish) -> Plan:
     if wish.images is None:
         raise refused(*PICTURES)
     samples, more = _pictures(wish.images, reading, target, wish)
-    source, sized = _sized(source, samples, wish)
+    middle = samples[len(samples) // 2]
+    source, sized = fixed(source, wish.size, lambda: of_pictures(middle.load()[0]), refused)
     rows, columns, channels = (int(extent or 0) for extent in source.shape[1:])
     steps, ends = steps_of(rows=rows, columns=columns, colour=channels == 3, dtype=source.dtype, values=ends)
     return Plan(
@@ -119,8 +118,6 @@ def _tensors(model: str, described: Described, wish: Wish) -> tuple[TensorSpec, 
             f"input {source.name} is {shown}: it takes {source.shape[0]} images at a time, a device gives one",
             "save it with an open batch: keras.Input(shape) in place of keras.Input(batch_shape=...)",
         )
-    if wish.size is not None and None not in source.shape[1:3]:
-        raise refused(f"--size: input {source.name} is {shown} and takes no other", "leave --size out")
     return (
         TensorSpec(name=source.name, dtype=source.dtype, shape=(1, *source.shape[1:]), layout="NHWC"),
         TensorSpec(name=target.name, dtype=target.dtype, shape=(1, *target.shape[1:])),
@@ -175,29 +172,6 @@ def _pictures(
             "add pictures, or put all of them into one folder: then artifacts are only compared with the model",
         )
     return labelled, ()
-
-
-def _sized(source: TensorSpec, samples: Sequence[Sample], wish: Wish) -> tuple[TensorSpec, tuple[str, ...]]:
-    """A fixed extent for an input that takes any: the one asked for, or about that of the pictures."""
-    rows, columns, channels = source.shape[1:]
-    if rows is not None and columns is not None:
-        return source, ()
-    notes: tuple[str, ...] = ()
-    if wish.size is not None:
-        if min(wish.size) < 1:
-            raise refused(f"--size {wish.size[0]} {wish.size[1]} is no extent", "rows and columns, e.g. --size 224 224")
-        size = wish.size
-    else:
-        frame = samples[len(samples) // 2].load()[0]
-        shrink = min(1.0, _LARGEST / max(frame.rows, frame.columns))
-        size = (_multiple(frame.rows * shrink), _multiple(frame.columns * shrink))
-        notes = (f"input {source.name} takes any extent; {size[0]} x {size[1]} is taken: --size says otherwise",)
-    shape = (1, rows or size[0], columns or size[1], channels)
-    return TensorSpec(name=source.name, dtype=source.dtype, shape=shape, layout=source.layout), notes
-
-
-def _multiple(extent: float) -> int:
-    return max(_MULTIPLE, round(extent / _MULTIPLE) * _MULTIPLE)
 
 
 def _near(name: str, words: Sequence[str]) -> str:

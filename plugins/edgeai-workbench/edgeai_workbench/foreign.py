@@ -7,7 +7,7 @@ whether that is right, they do not say: samples with known truth do (``edgeai ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from edgeai.api import (
     Array,
     BackendSpec,
     Described,
+    InferenceFailed,
+    ModelRejected,
     OpenRequest,
     TaskRequest,
     TensorMismatch,
@@ -34,6 +36,7 @@ from edgeai_workbench.card_drafts import CASES, Draft, answered, as_the_model_se
 from edgeai_workbench.convert import backend_of, loaded
 from edgeai_workbench.dataset import read_folder
 from edgeai_workbench.deviation import device_of
+from edgeai_workbench.extents import USUAL, Size, as_answered, fixed, of_pictures
 from edgeai_workbench.foreign_known import Foreign, arrays_in, check_known, refused
 from edgeai_workbench.golden import Golden, write_golden
 from edgeai_workbench.guessing import PICTURES, UNIT, lines_of, steps_of
@@ -73,17 +76,20 @@ def foreign_card(
     with opened_apart(backend_of(registry, kind), plugin_for(kind), files_of(model)) as (backend, how):
         progress(f"reading the model, {how}")
         found = _described(backend, model)
-        inputs = _inputs(found, pictures=known.images is not None)
+        taken = _inputs(found, pictures=known.images is not None)
+        inputs, sized = _sized(taken, known)
         outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
         steps, ends = _steps(inputs, known.values, found.scales.get(inputs[0].name), found.ranges.get(inputs[0].name))
         cases = _cases(known, inputs, steps, registry)
         progress("asking the model")
         device = device_of(backend)
         request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
-        golden, engine = answered(backend, request, cases), f"{backend.engine()} on {device}"
+        golden, engine = _answered(backend, request, cases, sized), f"{backend.engine()} on {device}"
+        if inputs != taken:
+            outputs = as_answered(outputs, {name: array.shape for name, array in golden[0].outputs.items()})
     reading, notes = _read(known, found, outputs, golden)
     reading.spec.build(TaskRequest(options=reading.guess.options, outputs=outputs))
-    notes = (*found.notes, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
+    notes = (*found.notes, *sized, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
     folder.mkdir(parents=True, exist_ok=True)
     path = copied(model, folder, name)
     digest = file_digest(path)
@@ -136,14 +142,44 @@ def _inputs(found: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
 
 
 def _layout(shape: Sequence[int | None], *, pictures: bool) -> str:
-    """Rows and columns of a fixed extent; without channels only where pictures are said to go in."""
-    if None in shape[1:] or shape[0] != 1:
+    """Rows and columns, of any extent or of one; without channels only where pictures are said to go in."""
+    if shape[0] != 1:
         return ""
     if len(shape) == 4 and shape[3] in (1, 3):
         return "NHWC"
     if len(shape) == 4 and shape[1] in (1, 3):
         return "NCHW"
     return "NHW" if len(shape) == 3 and pictures else ""
+
+
+def _sized(inputs: tuple[TensorSpec, ...], known: Foreign) -> tuple[tuple[TensorSpec, ...], tuple[str, ...]]:
+    """Its inputs, an only picture of any extent at one that a cart brings pictures to; and what was taken."""
+
+    def otherwise() -> Size:
+        if known.inputs is not None:
+            shape = _of_input(arrays_in(known.inputs), spec, known.inputs).shape
+            return shape[spec.layout.index("H")], shape[spec.layout.index("W")]
+        if known.images is not None:
+            samples = read_folder(known.images)
+            return of_pictures(samples[len(samples) // 2].load()[0])
+        return USUAL
+
+    spec = inputs[0]
+    one, notes = fixed(spec, known.size, otherwise, refused)
+    return (one, *inputs[1:]), notes
+
+
+def _answered(
+    backend: BackendSpec, request: OpenRequest, cases: Sequence[Tensors], sized: tuple[str, ...]
+) -> list[Golden]:
+    """As ``answered``; where nobody but us took the extent, what a model cannot do with it is no fault of its file."""
+    try:
+        return answered(backend, request, cases)
+    except (ModelRejected, InferenceFailed) as error:
+        if not sized or error.code not in (ModelRejected.default_code, InferenceFailed.default_code):
+            raise
+        why = f"{sized[0].partition(':')[0]}, and it does not answer: {error}"
+        raise refused(why, "say rows and columns that it takes: --size 256 256") from error
 
 
 def _batch_of_one(spec: TensorSpec) -> TensorSpec:
@@ -199,9 +235,8 @@ def _cases(
 
 def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
     given = arrays_in(path)
-    if len(inputs) == 1 and inputs[0].name not in given:
-        only = "input" if "input" in given else next(iter(given)) if len(given) == 1 else ""
-        given |= {inputs[0].name: given[only]} if only else {}
+    if len(inputs) == 1:
+        given[inputs[0].name] = _of_input(given, inputs[0], path)
     missing = [spec.name for spec in inputs if spec.name not in given]
     if missing:
         raise refused(f"{path} has no {', '.join(missing)}; it has {', '.join(given)}", "one array an input, by name")
@@ -215,6 +250,18 @@ def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:
     if not cases:
         raise refused(f"{path} holds no case", "the first axis counts cases")
     return cases  # type: ignore[return-value]
+
+
+def _of_input(given: Mapping[str, Array], spec: TensorSpec, path: Path) -> Array:
+    """The array of an only input: by its name, by the word ``input``, or the only one that there is."""
+    names = [spec.name, "input", *(given if len(given) == 1 else ())]
+    name = next((name for name in names if name in given), "")
+    if not name:
+        raise refused(f"{path} has no {spec.name}; it has {', '.join(given)}", "one array an input, by name")
+    if given[name].ndim != len(spec.shape):
+        why = f"{path}: {name} has {given[name].ndim} axes, not the {len(spec.shape)} of the input"
+        raise refused(why, "the first axis counts cases, the others are the input's")
+    return given[name]
 
 
 def _random(spec: TensorSpec, random: np.random.Generator, values: tuple[float, float]) -> Array:

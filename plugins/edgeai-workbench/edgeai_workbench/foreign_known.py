@@ -32,6 +32,8 @@ class Foreign:
         mode: how labels go together; empty where the model shows it.
         values: what black and white are to the input, as real numbers; ``None``: 0 and 1, or what an input of whole
             numbers says by its own scale.
+        size: rows and columns, of a model that takes any; by default those of golden inputs, or about those of the
+            images.
     """
 
     task: str = ""
@@ -41,6 +43,7 @@ class Foreign:
     inputs: Path | None = None
     mode: str = ""
     values: tuple[float, float] | None = None
+    size: tuple[int, int] | None = None
 
     @property
     def told(self) -> Told:

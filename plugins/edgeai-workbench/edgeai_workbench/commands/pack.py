@@ -43,6 +43,10 @@ Values = Annotated[
     tuple[float, float] | None,
     typer.Option("--values", help="Foreign: what black and white are to its input, as real numbers: -1 1."),
 ]
+Size = Annotated[
+    tuple[int, int] | None,
+    typer.Option("--size", help="Foreign: rows and columns, of a model that takes any: 224 224."),
+]
 Mode = Annotated[str, typer.Option("--mode", help="Foreign: how labels go together, in the words of its task.")]
 
 
@@ -57,6 +61,7 @@ def command(
     images: Images = None,
     inputs: Inputs = None,
     values: Values = None,
+    size: Size = None,
     mode: Mode = "",
 ) -> None:
     """Make what a card asks for, hold it against the Keras parent, and pack it into OUT/NAME-VERSION.edgeai.
@@ -79,7 +84,7 @@ def command(
     from edgeai_workbench.pack import pack_card
 
     known: dict[str, Any] = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs}
-    known |= {"values": values, "mode": mode}
+    known |= {"values": values, "mode": mode, "size": size}
     if _is_card(target):
         refuse_unused(ctx, known, "it is for a model that someone else made; the card says it")
     with progress_line() as progress:
