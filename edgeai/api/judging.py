@@ -153,6 +153,14 @@ class Area:
     scores: Reals
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AveragePrecision:
+    """The area under a precision-recall curve, without interpolation: ``truth`` and ``scores`` as of an ``Area``."""
+
+    truth: Flags
+    scores: Reals
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
     """One figure of merit of one model on some samples.
@@ -163,8 +171,8 @@ class Figure:
         over: weights (resamples, n) -> values (resamples,), NaN where a resample does not determine it.
         better: ``higher`` or ``lower``.
         unit: ``mm`` or ``px``; empty for a share.
-        parts: what it is the plain mean of, where that is known: shares of counted samples, or areas under ROC curves.
-            The host has sharper intervals and tests for these than resampling.
+        parts: what it is the plain mean of, where that is known: shares of counted samples, areas under ROC curves, or
+            average precisions. The host has sharper intervals and tests for these than resampling.
     """
 
     name: str
@@ -172,7 +180,7 @@ class Figure:
     over: Callable[[Weights], Values]
     better: str = HIGHER
     unit: str = ""
-    parts: tuple[Share, ...] | tuple[Area, ...] = ()
+    parts: tuple[Share, ...] | tuple[Area, ...] | tuple[AveragePrecision, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeai.api import HIGHER, LOWER, Area, CrossTable, Figure, FigureUndefined, Judged, Share
+from edgeai.api import HIGHER, LOWER, Area, AveragePrecision, CrossTable, Figure, FigureUndefined, Judged, Share
 from edgeai.api.judging import Values, Weights
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call
 
@@ -69,7 +69,7 @@ def _check_part(info: PluginInfo, where: str, part: object) -> None:
     if isinstance(part, Share):
         hits, among = np.asarray(part.hits), np.asarray(part.among)
         sound = hits.ndim == 1 and hits.shape == among.shape and bool(((hits >= 0) & (hits <= among + _NEAR)).all())
-    elif isinstance(part, Area):
+    elif isinstance(part, Area | AveragePrecision):
         truth, scores = np.asarray(part.truth), np.asarray(part.scores)
         sound = truth.ndim == 1 and truth.shape == scores.shape and truth.dtype == np.bool_
     else:

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from edgeai_tasks.classify.figures import Classified, auc_roc_over
+from edgeai_tasks.classify.figures import Classified, auc_pr_over, auc_roc_over
 from edgeai_workbench.statistics import Design, Figure, difference_of, interval, interval_of
 from edgeai_workbench.statistics.areas import Area
-from edgeai_workbench.statistics.shares import Share
+from edgeai_workbench.statistics.precision import AveragePrecision
+from edgeai_workbench.statistics.shares import Share, wilson
 
 pytestmark = pytest.mark.slow
 
@@ -125,6 +126,71 @@ def test_the_difference_of_areas(
             yield _ends(difference_of(*(_figure(lambda w: w[:, 0], area) for area in pair), design))
 
     _holds(_coverage(one - other, limits()), most=most)
+
+
+# --- average precision ---------------------------------------------------------------------------
+
+
+def _true_precision(apart: float, share: float) -> float:
+    """Average precision of two normal classes so far apart, of which the upper has this share of all."""
+    edge = np.linspace(apart - 9, apart + 9, 100_001)
+    hits, alarms = share * stats.norm.sf(edge - apart), (1 - share) * stats.norm.sf(edge)
+    return float(np.trapezoid(hits / (hits + alarms) * stats.norm.pdf(edge - apart), edge))
+
+
+def _precisions(
+    area: float, positive: int, negative: int, each: int = 1, alike: float = 0.0
+) -> tuple[float, Iterator[AveragePrecision]]:
+    """The true value, and what is drawn."""
+    apart = float(stats.norm.ppf(area)) * math.sqrt(2)
+    drawn = (AveragePrecision(one.truth, one.scores) for one in _areas(area, positive, negative, each, alike, seed=7))
+    return _true_precision(apart, positive / (positive + negative)), drawn
+
+
+@pytest.mark.parametrize(
+    ("area", "positive", "negative", "each", "alike", "most"),
+    [
+        (0.8, 6, 54, 1, 0.0, MOST),
+        (0.95, 6, 194, 1, 0.0, MOST),
+        (0.9, 10, 990, 1, 0.0, MOST),
+        (0.9, 15, 135, 1, 0.0, MOST),
+        (0.8, 20, 20, 1, 0.0, MOST),
+        (0.95, 20, 20, 1, 0.0, MOST),
+        (0.99, 20, 280, 1, 0.0, MOST),
+        (0.7, 30, 70, 1, 0.0, MOST),
+        (0.8, 60, 240, 1, 0.0, MOST),
+        (0.97, 100, 100, 1, 0.0, MOST),
+        (0.99, 10, 90, 1, 0.0, 0.99),
+        (0.8, 10, 30, 3, 0.5, MOST),
+        (0.95, 20, 40, 2, 0.5, MOST),
+    ],
+)
+def test_the_average_precision(area: float, positive: int, negative: int, each: int, alike: float, most: float) -> None:
+    true, drawn = _precisions(area, positive, negative, each, alike)
+
+    def limits() -> Iterator[Limits]:
+        design = None
+        for part in drawn:
+            design = design or _grouped(part.truth, positive + negative, each)
+            yield _ends(interval_of(_figure(lambda w: w[:, 0], part), design))
+
+    _holds(_coverage(true, limits()), most=most)
+
+
+def test_neither_percentiles_nor_a_share_of_the_positives_hold_an_average_precision() -> None:
+    """The one too seldom, the other, Wilson's and its logit's alike, too often."""
+    true, drawn = _precisions(0.95, 20, 20)
+    held, shares = [], []
+    for number, part in enumerate(drawn):
+        low, high = wilson(part.value(), 20, 1.96)
+        shares.append(low <= true <= high)
+        if number < 300:
+            over = functools.partial(auc_pr_over, part.truth, part.scores)
+            ends = interval(over, Design.of(list(part.truth)), resamples=RESAMPLES, method="percentile", seed=number)
+            held.append(ends.low <= true <= ends.high)
+    assert np.mean(shares) > 0.98
+    with pytest.raises(AssertionError):
+        _holds(float(np.mean(held)))
 
 
 # --- shares --------------------------------------------------------------------------------------
@@ -261,6 +327,13 @@ def test_a_perfect_area_of_few_is_no_certainty() -> None:
     low, high = Area(truth, -truth.astype(float)).limits(Design.of(list(truth)), 0.95)
     assert (low, high) == (0.0, pytest.approx(high))
     assert 0.1 < high < 0.4
+    assert AveragePrecision(truth, truth.astype(float)).limits(Design.of(list(truth)), 0.95) == pytest.approx(
+        (0.61, 1.0), abs=0.005
+    )
+    low, high = AveragePrecision(truth, np.zeros(60)).limits(Design.of(list(truth)), 0.95)  # one score for all
+    assert low < 0.05 < 0.3 < high
+    low, high = AveragePrecision(truth[5:], np.arange(55.0)).limits(Design.of(list(truth[5:])), 0.95)  # one positive
+    assert low < 0.01 < 0.2 < high
     many = np.arange(600) < 60
     assert Area(many, many.astype(float)).limits(Design.of(list(many)), 0.95)[0] > 0.95
     grouped = _grouped(many, 60, 10)
@@ -293,4 +366,6 @@ def test_two_models_right_of_all_may_differ() -> None:
 def test_what_no_sample_determines_has_no_interval() -> None:
     design = Design.of([0] * 5)
     assert all(map(math.isnan, Share(np.zeros(5), np.zeros(5)).limits(design, 0.95)))
-    assert all(map(math.isnan, Area(np.ones(5, bool), np.arange(5.0)).limits(design, 0.95)))
+    for curve in (Area, AveragePrecision):
+        for truth in (np.ones(5, bool), np.zeros(5, bool)):
+            assert all(map(math.isnan, curve(truth, np.arange(5.0)).limits(design, 0.95)))

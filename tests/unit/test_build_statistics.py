@@ -20,6 +20,7 @@ from edgeai_workbench.statistics import Design, Undefined, interval
 from edgeai_workbench.statistics.areas import Area, spread_of
 from edgeai_workbench.statistics.bootstrap import two_sided_p
 from edgeai_workbench.statistics.paired import mcnemar
+from edgeai_workbench.statistics.precision import AveragePrecision
 
 RNG = np.random.default_rng(7)
 
@@ -305,6 +306,23 @@ def test_delongs_variance_is_what_its_definition_gives() -> None:
     assert [area.value() for area in areas] == pytest.approx([parts[0][0], parts[1][0]])
     assert areas[0].value() == pytest.approx(sk.roc_auc_score(truth, one))
     assert got.variance == pytest.approx(s[0, 0] + s[1, 1] - 2 * s[0, 1])
+
+
+@pytest.mark.parametrize("digits", [1, 6], ids=["ties", "none"])
+def test_what_a_sample_adds_to_an_average_precision_is_what_a_little_more_of_it_changes(digits: int) -> None:
+    truth = RNG.random(60) < 0.3
+    part = AveragePrecision(truth, np.round(RNG.normal(size=60) + truth, digits))
+    assert part.value() == pytest.approx(sk.average_precision_score(truth, part.scores))
+    assert [part.influence()[side].sum() for side in (truth, ~truth)] == pytest.approx([0, 0])
+    step = 1e-6
+    for sample, added in enumerate(part.influence()):
+        # As much more of this sample as all of its class are made less, so that the class weighs what it did.
+        weights = np.ones((1, 60))
+        alike = truth == truth[sample]
+        weights[0, alike] -= step / alike.sum()
+        weights[0, sample] += step
+        changed = cls.auc_pr_over(truth, part.scores, weights)[0] - part.value()
+        assert changed / step == pytest.approx(added, abs=1e-5)
 
 
 # --- masks ---------------------------------------------------------------------------------------

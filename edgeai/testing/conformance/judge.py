@@ -16,6 +16,7 @@ from edgeai.api import (
     Area,
     Array,
     Assessed,
+    AveragePrecision,
     Case,
     ConfigError,
     Curve,
@@ -228,10 +229,10 @@ class JudgeConformance(Suite):
 
     @since(1, 2)
     def test_parts_make_up_their_figure(self, judge: Judge) -> None:
-        """The mean of a figure's parts, shares or areas, is the figure."""
+        """The mean of a figure's parts (shares, areas, average precisions) is the figure."""
         for figure in self.judged(judge).figures:
             if figure.parts:
-                values = [_area(part) if isinstance(part, Area) else _share(part) for part in figure.parts]
+                values = [_of_part(part) for part in figure.parts]
                 _assert_same(f"mean of the parts of {figure.name}", float(np.mean(values)), figure)
 
     @since(1, 2)
@@ -363,13 +364,14 @@ def _assert_same(what: str, value: float, figure: Figure) -> None:
     np.testing.assert_allclose(value, wanted, rtol=1e-6, atol=1e-9, err_msg=what)
 
 
-def _share(part: Any) -> float:
+def _of_part(part: Any) -> float:
+    if isinstance(part, Area):
+        pairs = part.scores[part.truth][:, np.newaxis] - part.scores[~part.truth]
+        return float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    if isinstance(part, AveragePrecision):
+        above = part.scores >= part.scores[part.truth][:, np.newaxis]
+        return float(((above & part.truth).sum(axis=1) / above.sum(axis=1)).mean())
     return float(part.hits.sum() / part.among.sum()) if part.among.sum() else float("nan")
-
-
-def _area(part: Area) -> float:
-    pairs = part.scores[part.truth][:, np.newaxis] - part.scores[~part.truth]
-    return float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
 
 
 def _assert_drawable(mark: Any) -> None:

@@ -18,6 +18,7 @@ from edgeai.api import (
     HIGHER,
     LOWER,
     Area,
+    AveragePrecision,
     EvaluationFailed,
     Figure,
     FigureUndefined,
@@ -67,8 +68,8 @@ class Classified:
     def figures(self) -> tuple[Figure, ...]:
         """All of ``NAMES``."""
         return (
-            self._curve("auc_roc", auc_roc, auc_roc_over, self._areas()),
-            self._curve("auc_pr", auc_pr, auc_pr_over),
+            self._curve("auc_roc", auc_roc, auc_roc_over, tuple(Area(*sides) for sides in self._sides())),
+            self._curve("auc_pr", auc_pr, auc_pr_over, tuple(AveragePrecision(*sides) for sides in self._sides())),
             *(self._counted(name) for name in _OF_COUNTS),
             Figure(name="brier", value=self._brier, over=self._brier_over, better=LOWER),
             Figure(name="ece", value=self._ece, over=self._ece_over, better=LOWER),
@@ -105,7 +106,7 @@ class Classified:
         name: str,
         once: Callable[[Flags, Reals], float],
         over: Callable[[Flags, Reals, Weights], Values],
-        parts: tuple[Area, ...] = (),
+        parts: tuple[Area, ...] | tuple[AveragePrecision, ...],
     ) -> Figure:
         return Figure(
             name=name,
@@ -114,9 +115,10 @@ class Classified:
             parts=parts,
         )
 
-    def _areas(self) -> tuple[Area, ...]:
-        sides = zip(self.truth.T, self.probabilities.T, strict=True)
-        return tuple(Area(truth, probability) for truth, probability in sides if truth.any() and not truth.all())
+    def _sides(self) -> list[tuple[Flags, Reals]]:
+        """Truth and probability of each column that has samples on both sides."""
+        columns = zip(self.truth.T, self.probabilities.T, strict=True)
+        return [(truth, probability) for truth, probability in columns if truth.any() and not truth.all()]
 
     def _shares(self, name: str) -> tuple[Share, ...]:
         """What a figure of counts is the mean of; nothing where it is no mean of shares."""

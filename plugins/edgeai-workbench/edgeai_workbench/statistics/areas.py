@@ -91,7 +91,7 @@ class Area(api.Area):
             return math.nan, math.nan
         value, influence = self.value(), self.influence()
         spread = spread_of(influence, self.truth, design)
-        counts = [_counted(influence, side, design) for side in (self.truth, ~self.truth)]
+        counts = [counted(influence, side, design) for side in (self.truth, ~self.truth)]
         areas, shape = _normal()
         variance = (areas * (1 - areas) + (sum(counts) - 2) * shape) / (counts[0] * counts[1])
         expected = float(np.interp(value, areas, variance))
@@ -125,7 +125,7 @@ def spread_of(influence: Reals, positive: Flags, design: Design) -> Spread:
     return Spread(max(0.0, sum(sides) + shared), sum(sides) ** 2 / below)
 
 
-def _counted(influence: Reals, side: Flags, design: Design) -> float:
+def counted(influence: Reals, side: Flags, design: Design) -> float:
     """As many independent samples of a class as say as much as it has; at least as if a unit's samples were one."""
     total = float(side.sum())
     sizes = np.bincount(design.unit_of[side])

@@ -1,9 +1,9 @@
 """The interval of a figure, by the method that is right for it.
 
-A share has Wilson's interval, an area under a ROC curve a score interval with DeLong's variance, and a mean of several
-(over labels) is put together from theirs (MOVER: Zou and Donner, Statistics in Medicine 2008). Everything else is
-drawn: the bootstrap with BCa. Whichever it is, samples of one patient count together, and the method is said beside the
-figure.
+A share has Wilson's interval, an area under a ROC curve a score interval with DeLong's variance, an average precision
+one on the logit's scale, and a mean of several (over labels) is put together from theirs (MOVER: Zou and Donner,
+Statistics in Medicine 2008). Everything else is drawn: the bootstrap with BCa. Whichever it is, samples of one patient
+count together, and the method is said beside the figure.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ from edgeai import api
 from edgeai.api import Figure
 from edgeai_workbench.statistics.areas import Area
 from edgeai_workbench.statistics.bootstrap import LEVEL, RESAMPLES, Design, Interval, interval
+from edgeai_workbench.statistics.precision import AveragePrecision
 from edgeai_workbench.statistics.shares import Share
 
 Reals: TypeAlias = npt.NDArray[np.float64]
+Part: TypeAlias = Share | Area | AveragePrecision
 
 
 def interval_of(
@@ -40,9 +42,15 @@ def interval_of(
     return interval(figure.over, design, resamples=resamples, level=level, seed=seed)
 
 
-def parts_of(figure: Figure) -> list[Share | Area]:
+def parts_of(figure: Figure) -> list[Part]:
     """What a figure is the plain mean of, ready to say how sure it is."""
-    return [Share.of(part) if isinstance(part, api.Share) else Area.of(part) for part in figure.parts]
+    return [_part(part) for part in figure.parts]
+
+
+def _part(part: api.Share | api.Area | api.AveragePrecision) -> Part:
+    if isinstance(part, api.Share):
+        return Share.of(part)
+    return Area.of(part) if isinstance(part, api.Area) else AveragePrecision.of(part)
 
 
 def alike(influences: Sequence[Reals], design: Design) -> Reals:
@@ -59,7 +67,7 @@ def together(errors: Reals, shared: Reals) -> float:
     return math.sqrt(max(0.0, float(errors @ shared @ errors))) / len(errors)
 
 
-def _mean(parts: Sequence[Share | Area], design: Design, level: float) -> tuple[float, float]:
+def _mean(parts: Sequence[Part], design: Design, level: float) -> tuple[float, float]:
     """Of the plain mean: each part's distance to its limit, put together as the parts vary together."""
     values = np.array([part.value() for part in parts])
     ends = np.array([part.limits(design, level) for part in parts])
