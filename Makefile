@@ -22,11 +22,11 @@ DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino 
 # What a cart is given, in the guide, the container and the wheelhouse alike; a test holds them to what ships.
 CART_PLUGINS := ./plugins/edgeai-tflite[litert] ./plugins/edgeai-openvino ./plugins/edgeai-transforms ./plugins/edgeai-tasks[segment]
 WHEELHOUSE ?= var/wheelhouse
-BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment,build]" -e plugins/edgeai-gpu -e plugins/edgeai-keras -e plugins/edgeai-workbench -e plugins/edgeai-fleet tf_keras
+BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment,build]" -e plugins/edgeai-gpu -e plugins/edgeai-keras -e plugins/edgeai-workbench -e plugins/edgeai-fleet -e plugins/edgeai-update tf_keras
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt
-PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks edgeai_workbench edgeai_fleet
+PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks edgeai_workbench edgeai_fleet edgeai_update
 
 .DEFAULT_GOAL := help
 .PHONY: demo test mutants torture check quick unit cart-tests lint bench wheelhouse clean help

@@ -47,6 +47,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "data": "bundle",
     "evaluate": "bundle",
     "fleet": "device",
+    "update": "device",
     "demo": "device",
     "scu": "device",
     "support": "device",

@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD_HOST = {
     "edgeai_workbench",
     "edgeai_fleet",
+    "edgeai_update",
     "tuf",
     "edgeai.api.building",
     "edgeai.hosting.building",

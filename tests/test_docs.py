@@ -18,7 +18,7 @@ import jsonschema
 import pytest
 
 from edgeai.bundle.bounds import read_bounds
-from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN
+from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN, UPDATE_CLIENT
 from edgeai.cli.main import app
 from edgeai.config import DeviceConfig, load_config
 from edgeai.testing.require import require
@@ -79,7 +79,7 @@ def test_one_page_leads_to_every_other() -> None:
     assert "(adr/README.md)" in index
 
 
-@pytest.mark.parametrize("name", [*OWN, *BUILD_HOST, *OPS_HOST])
+@pytest.mark.parametrize("name", [*OWN, *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT])
 def test_the_reference_has_every_option_of_a_command_and_no_other(name: str) -> None:
     from typer.main import get_command
 
@@ -90,7 +90,7 @@ def test_the_reference_has_every_option_of_a_command_and_no_other(name: str) -> 
     assert set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", section)) == has
 
 
-@pytest.mark.parametrize("name", [*OWN, *BUILD_HOST, *OPS_HOST])
+@pytest.mark.parametrize("name", [*OWN, *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT])
 def test_the_reference_says_how_each_command_ends(name: str) -> None:
     section = _text("reference/cli.md").split(f"## `edgeai {name}`")[1].split("\n## ")[0]
     assert re.search(r"exit status", section, re.IGNORECASE)

@@ -325,10 +325,10 @@ def test_every_hook_is_in_the_plugin_authors_guide() -> None:
 
 
 def test_every_command_is_in_the_reference() -> None:
-    from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN
+    from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN, UPDATE_CLIENT
 
     text = (ROOT / "docs/reference/cli.md").read_text()
-    assert [name for name in (*OWN, *BUILD_HOST, *OPS_HOST) if f"## `edgeai {name}" not in text] == []
+    assert [name for name in (*OWN, *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT) if f"## `edgeai {name}" not in text] == []
 
 
 def test_every_metric_is_in_the_reference() -> None:

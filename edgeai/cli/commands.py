@@ -56,12 +56,16 @@ FLEET = "edgeai-fleet"
 OPS_HOST = ("fleet",)
 """The same of the ops host."""
 
+UPDATE = "edgeai-update"
+UPDATE_CLIENT = ("update",)
+"""The same of a cart's update client, which a cart without updates does without."""
+
 
 def offered() -> Offered:
     """What other distributions offer, by name, our hosts' first; the core's own names are not theirs to give."""
     from edgeai.plugins import find
 
-    by_name: dict[str, tuple[PluginInfo, ...]] = dict.fromkeys((*BUILD_HOST, *OPS_HOST), ())
+    by_name: dict[str, tuple[PluginInfo, ...]] = dict.fromkeys((*BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT), ())
     for info in find(GROUP):
         if info.name not in OWN:
             by_name[info.name] = (*by_name.get(info.name, ()), info)
@@ -69,8 +73,12 @@ def offered() -> Offered:
 
 
 def absent(here: Offered) -> str:
-    """Where the commands of the build host and of the ops host are, where they are not here; else empty."""
-    hosts = (("build host", WORKBENCH, BUILD_HOST), ("ops host", FLEET, OPS_HOST))
+    """Where the commands of the build host, the ops host and the update client are, where they are not here."""
+    hosts = (
+        ("build host", WORKBENCH, BUILD_HOST),
+        ("ops host", FLEET, OPS_HOST),
+        ("update client", UPDATE, UPDATE_CLIENT),
+    )
     return "\n\n".join(filter(None, (_absent(here, *host) for host in hosts)))
 
 
@@ -97,7 +105,8 @@ def _foreign(name: str, infos: tuple[PluginInfo, ...]) -> Any:
     """One of another distribution, or ``None``.
 
     Raises:
-        ConfigError: ``build.workbench-missing``, ``fleet.not-installed``, ``config.command-unusable``.
+        ConfigError: ``build.workbench-missing``, ``fleet.not-installed``, ``update.not-installed``,
+            ``config.command-unusable``.
     """
     if not infos:
         _refuse_absent(name)
@@ -125,7 +134,7 @@ def _refuse_absent(name: str) -> None:
     """A command of ours that is not installed says where it is.
 
     Raises:
-        ConfigError: ``build.workbench-missing``, ``fleet.not-installed``.
+        ConfigError: ``build.workbench-missing``, ``fleet.not-installed``, ``update.not-installed``.
     """
     if name in BUILD_HOST:
         raise ConfigError(
@@ -138,6 +147,12 @@ def _refuse_absent(name: str) -> None:
             f"edgeai {name} is a command of the ops host, which is not installed here",
             code="fleet.not-installed",
             remedy=f"pip install {FLEET}, on the machine that publishes models; a cart needs none of it",
+        )
+    if name in UPDATE_CLIENT:
+        raise ConfigError(
+            f"edgeai {name} is a command of the update client, which is not installed here",
+            code="update.not-installed",
+            remedy=f"pip install {UPDATE}, on a cart that takes updates; one that does not needs none of it",
         )
 
 

@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 import edgeai
 from edgeai.api.errors import ConfigError, DataRejected, EdgeaiError, GateFailed
 from edgeai.cli import output
-from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN, absent, command_of, offered
+from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN, UPDATE_CLIENT, absent, command_of, offered
 from edgeai.cli.plain import read_plainly
 
 read_plainly()
@@ -43,7 +43,7 @@ class LazyGroup(TyperGroup):
         """
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
-            known = list(dict.fromkeys((*self.list_commands(ctx), *BUILD_HOST, *OPS_HOST)))
+            known = list(dict.fromkeys((*self.list_commands(ctx), *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT)))
             near = difflib.get_close_matches(name, known, n=2) or [word for word in known if word.startswith(name)]
             hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"There are: {', '.join(known)}."
             ctx.fail(f"No such command {name!r}. {hint}")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from edgeai.config.files import carried_away
 from edgeai.config.tables import DeviceConfig, Tls
@@ -24,6 +25,7 @@ def contradictions(config: DeviceConfig) -> Found:
     yield from _ports(config)
     yield from _hosts(config)
     yield from _tls(config)
+    yield from _addresses(config)
     yield from _texts(config)
     yield from _folders(config)
     yield from carried_away(config)
@@ -105,7 +107,9 @@ def _why_no_host(host: str) -> str:
 
 
 def _tls(config: DeviceConfig) -> Found:
+    repository = config.repository
     tables: tuple[tuple[Where, Tls | None], ...] = (
+        (("repository", "tls"), repository.tls if repository is not None else None),
         (("mqtt", "tls"), config.mqtt.tls),
         (("ingest", "scp", "tls"), config.ingest.scp.tls),
     )
@@ -117,6 +121,33 @@ def _tls(config: DeviceConfig) -> Found:
             yield (*where, there), f"certificate and key go together: {missing} is missing"
         elif tls.certificate is None and where[0] == "ingest" and config.ingest.scp.enabled:
             yield where, "who listens with TLS needs certificate and key"
+
+
+def _addresses(config: DeviceConfig) -> Found:
+    repository = config.repository
+    if repository is None:
+        return
+    if repository.url is not None and (why := _why_no_address(repository.url, ("https", "http"))):
+        yield ("repository", "url"), why
+    if repository.proxy is not None and (why := _why_no_address(repository.proxy, ("http",))):
+        yield ("repository", "proxy"), why
+
+
+def _why_no_address(text: str, schemes: tuple[str, ...]) -> str:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return f'its host or port is none (here: "{text}")'
+    if parts.scheme not in schemes:
+        return f'it begins with {" or ".join(f"{scheme}://" for scheme in schemes)} (here: "{text}")'
+    if not parts.hostname or port == 0:
+        return f'its host or port is none (here: "{text}")'
+    if parts.username is not None:
+        return "name no user here: whoever reads the profile would have the password"
+    if parts.query or parts.fragment or re.search(r"[^!-~]", text):
+        return f'an address of a folder, without ?, # and spaces (here: "{text}")'
+    return ""
 
 
 def _texts(config: DeviceConfig) -> Found:
@@ -142,7 +173,7 @@ def _texts(config: DeviceConfig) -> Found:
 
 def _folders(config: DeviceConfig) -> Found:
     data = config.device.data_dir
-    own = [data / name for name in ("spool", "bundles", "trials", "folders")]
+    own = [data / name for name in ("spool", "bundles", "trials", "folders", "slots", "update")]
     folders = config.ingest.folders
     for index, folder in enumerate(folders):
         where: Where = ("ingest", "folders", index)

@@ -208,6 +208,26 @@ class Deployment(Table):
     )
 
 
+class Repository(Table):
+    """Where new models come from: a repository as `edgeai fleet` makes it; `edgeai-update` fetches from it."""
+
+    url: str | None = Field(
+        None,
+        description="`https://...`, where its folder `public` is served; only sticks without (`edgeai update --from`)",
+    )
+    root: FilePath = Field(
+        Path("trust/root.json"),
+        description="its root metadata, as its owner handed it out once; every later root is reached from it",
+        validate_default=True,
+    )
+    proxy: str | None = Field(
+        None, description="`http://host:port`; what `https_proxy` and `no_proxy` of the environment say when absent"
+    )
+    tls: Tls | None = Field(None, description="`ca` in place of the system's authorities; a client certificate")
+    timeout_s: Seconds = Field(30.0, description="silence of the server after which a connection is given up")
+    max_bytes_per_s: Bytes = Field(0, description="how much of the link is taken; 0 for no bound")
+
+
 class Mqtt(Table):
     """The broker that results go to."""
 
@@ -313,6 +333,7 @@ class DeviceConfig(Table):
     spool: Spool = Spool()
     ingest: Ingest = Ingest()
     deployments: tuple[Deployment, ...] = Field((), strict=False)
+    repository: Repository | None = None
     mqtt: Mqtt = Mqtt()
     jsonl: Jsonl | None = None
     sinks: dict[str, Sink] = Field(default_factory=dict)

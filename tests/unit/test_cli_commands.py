@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from edgeai.cli.commands import BUILD_HOST, FLEET, GROUP, OPS_HOST, OWN, WORKBENCH
+from edgeai.cli.commands import BUILD_HOST, FLEET, GROUP, OPS_HOST, OWN, UPDATE, UPDATE_CLIENT, WORKBENCH
 from edgeai.testing.distributions import write_fake_distribution
 
 ROOT = Path(__file__).parents[2]
@@ -25,14 +25,14 @@ BARE = """
 import importlib.metadata as m, sys
 class Gone:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in ("edgeai_workbench", "edgeai_fleet", "tuf"):
+        if name.partition(".")[0] in ("edgeai_workbench", "edgeai_fleet", "edgeai_update", "tuf"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Gone())
 every = m.distributions
-hosts = ("edgeai-workbench", "edgeai-fleet")
+hosts = ("edgeai-workbench", "edgeai-fleet", "edgeai-update")
 m.distributions = lambda **more: (d for d in every(**more) if d.metadata["Name"] not in hosts)
 """
-"""As a cart has it: of the build host and the ops host there is neither a module nor metadata."""
+"""As a cart has it: of the build host, the ops host and the update client there is neither a module nor metadata."""
 
 
 @pytest.fixture
@@ -69,6 +69,13 @@ def test_a_cart_is_told_where_the_ops_hosts_command_is(bare: Edgeai) -> None:
     assert "fleet is a command of the ops host, which is not installed here" in bare("--help").stdout
 
 
+def test_a_cart_is_told_where_the_update_clients_command_is(bare: Edgeai) -> None:
+    done = bare("update", "cart.toml", "--once")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error[update.not-installed]: edgeai update is a command of the update client" in done.stderr
+    assert f"pip install {UPDATE}" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_cart_is_told_so_by_help_too(bare: Edgeai) -> None:
     assert "build.workbench-missing" in bare("train", "--help").stderr
@@ -85,7 +92,7 @@ def test_where_the_build_host_is_its_commands_are_listed_under_its_name(edgeai: 
     text = edgeai("--help").stdout
     assert f"Commands of {WORKBENCH}" in text
     assert "not installed" not in text
-    assert all(f"│ {name} " in text for name in (*OWN, *BUILD_HOST, *OPS_HOST))
+    assert all(f"│ {name} " in text for name in (*OWN, *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT))
 
 
 @pytest.mark.slow
@@ -140,6 +147,7 @@ def test_a_name_that_two_offer_is_used_by_none(edgeai: Edgeai, tmp_path: Path) -
 NO_CARTS = {
     WORKBENCH,
     FLEET,
+    UPDATE,
     "tuf",
     "scikit-learn",
     "scipy",
@@ -189,7 +197,7 @@ def test_a_cart_installs_nothing_of_the_build_host() -> None:
 
 
 def test_the_extra_build_brings_the_build_host_with_its_libraries_and_commands() -> None:
-    assert NO_CARTS - {"tensorflow", "keras", FLEET, "tuf"} <= _needed(["edgeai[build]"])
+    assert NO_CARTS - {"tensorflow", "keras", FLEET, UPDATE, "tuf"} <= _needed(["edgeai[build]"])
     project = tomllib.loads((ROOT / "plugins/edgeai-workbench/pyproject.toml").read_text())["project"]
     assert project["entry-points"][GROUP] == {name: f"edgeai_workbench.commands.{name}" for name in BUILD_HOST}
 
@@ -199,3 +207,10 @@ def test_the_extra_fleet_brings_the_ops_host_and_nothing_of_the_build_host() -> 
     assert needed & NO_CARTS == {FLEET, "tuf"}
     project = tomllib.loads((ROOT / "plugins/edgeai-fleet/pyproject.toml").read_text())["project"]
     assert project["entry-points"][GROUP] == {name: f"edgeai_fleet.commands.{name}" for name in OPS_HOST}
+
+
+def test_the_extra_update_brings_the_update_client_and_no_other_host() -> None:
+    needed = _needed(["edgeai[update]"])
+    assert needed & NO_CARTS == {UPDATE, "tuf"}
+    project = tomllib.loads((ROOT / "plugins/edgeai-update/pyproject.toml").read_text())["project"]
+    assert project["entry-points"][GROUP] == {name: f"edgeai_update.commands.{name}" for name in UPDATE_CLIENT}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN
+from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN, UPDATE_CLIENT
 from edgeai.cli.main import app, run
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def flags_of_json() -> list[tuple[str, ...]]:
     """Every command with a flag ``--json``, out of the tree itself."""
     root = get_command(app)
     names = []
-    for name in (*OWN, *BUILD_HOST, *OPS_HOST):
+    for name in (*OWN, *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT):
         command = root.get_command(None, name)
         for path, leaf in {
             (name,): command,
@@ -91,6 +91,7 @@ def test_every_flag_of_json_keeps_standard_output():
             "edgeai/cli",
             "plugins/edgeai-workbench/edgeai_workbench/commands",
             "plugins/edgeai-fleet/edgeai_fleet/commands",
+            "plugins/edgeai-update/edgeai_update/commands",
         )
         for path in (ROOT / package).glob("*.py")
     ),
