@@ -145,6 +145,7 @@ class Trial(Record, frozen=True, kw_only=True):
     says what was chosen by it. ``units`` are what resamples draw: samples, or the fewer groups that they belong to.
     ``data`` is the digest of pixels and truth. ``part_samples`` counts the samples of each subgroup. ``reference`` is
     the model that times are held against; ``fronts`` names, by cost, the models that no other beats in both.
+    ``near`` counts its images that are one of train's, but for how they are stored.
     """
 
     split: str
@@ -159,6 +160,7 @@ class Trial(Record, frozen=True, kw_only=True):
     part_samples: dict[str, int] = {}
     reference: str = ""
     fronts: dict[str, tuple[str, ...]] = {}
+    near: int = 0
 
 
 class Look(Record, frozen=True, kw_only=True):

@@ -459,6 +459,25 @@ def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(
     assert not list((tmp_path / "dist").glob("*.edgeai"))
 
 
+def test_what_training_saw_is_counted_in_validation(
+    made: Path, folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(made / "pictures", tmp_path / "pictures")
+    lying = tmp_path / "pictures" / "lying"
+    with Image.open(lying / "01.png") as image:  # of three, the third is for validation
+        image.resize((2 * SIDE, 2 * SIDE), Image.Resampling.NEAREST).save(lying / "02.png")
+    _recipes(folder)
+    assert build(folder, "--data", str(tmp_path / "pictures")) == 0
+    printed = capfd.readouterr().out
+    assert "nearly images of train are 1 of the 16 samples of validation, and figures are better for it: " in printed
+    assert "lying/01.png is lying/02.png" in printed
+    assert "1 of the 16 samples of validation is an image of train" in (folder / "REPORT.md").read_text()
+    bundle = open_bundle(next((tmp_path / "dist").glob("*.edgeai")), cache_dir=tmp_path / "cache")
+    assert decode_evidence((bundle.root / "evidence.json").read_bytes()).trials[0].near == 1
+    own = (made / "dist" / "stripes" / "evidence.json").read_bytes()
+    assert decode_evidence(own).trials[0].near == 0
+
+
 def test_what_validation_refuses_never_opens_the_test(made: Path, folder: Path, tmp_path: Path) -> None:
     assert run(_split(made, folder, tmp_path / "data", gates="[gates]\nfloors = { auc_roc = 1.01 }\n")) == 3
     assert not (folder / "openings.json").exists()

@@ -18,7 +18,7 @@ from edgeai_workbench.card import Card, read_card
 from edgeai_workbench.cells import TablePicture
 from edgeai_workbench.dataset import digest, read_folder, read_split, read_splits
 from edgeai_workbench.judges import judge_by_plugins
-from edgeai_workbench.separate import check_apart
+from edgeai_workbench.separate import check_apart, nearly_in
 from edgeai_workbench.splits import Dataset, Split
 
 CLASSIFY = TaskUse(name="classify", options={"labels": ["normal", {"label": "pneumonia"}]})
@@ -281,6 +281,25 @@ def test_the_test_shares_nothing_with_any_other_split(kit: Path, other: str, row
     with pytest.raises(DataRejected, match=rf"{other} and test .*test\.csv:2") as caught:
         read_splits(dataset.model_copy(update={"test": tested}), kit, LABELS)
     assert caught.value.code == code
+
+
+def test_images_of_validation_that_are_nearly_of_train_are_named(kit: Path) -> None:
+    folder = kit / "chest" / "images"
+    smooth = [Image.fromarray(_picture(number)).resize((70, 90), Image.Resampling.BICUBIC) for number in range(3)]
+    for number, picture in enumerate(smooth):
+        picture.save(folder / f"{number}.png")
+    smooth[0].save(folder / "again.jpg", quality=85)
+    smooth[0].save(folder / "worse.jpg", quality=70)
+    smooth[1].resize((140, 180), Image.Resampling.BICUBIC).save(folder / "larger.png")
+    train = HEADER + "images/0.png,0,p0,f\nimages/1.png,1,p1,m\nimages/again.jpg,0,p0,f\n"
+    rows = ["images/larger.png,1,p7,f", "images/2.png,0,p8,f", "images/worse.jpg,0,p9,f"]
+    splits = read_splits(_both(kit, train, HEADER + "\n".join(rows) + "\n"), kit, LABELS)
+    assert nearly_in(splits["train"], splits["validation"]) == (
+        "chest/images/1.png is chest/images/larger.png (chest/train.csv:3 and chest/val.csv:2)",
+        "chest/images/0.png is chest/images/worse.jpg (chest/train.csv:2 and chest/val.csv:4)",
+    )
+    assert nearly_in(splits["train"], splits["validation"][1:2]) == ()
+    assert nearly_in(splits["train"], splits["train"]) == ()  # without labels, both are the same samples
 
 
 def test_a_test_of_its_own_images_is_read(kit: Path) -> None:

@@ -135,6 +135,21 @@ def test_the_method_of_each_interval_is_said(card: Card) -> None:
     assert "the card has no [dataset.test] that was opened. 95 %" in text
 
 
+@pytest.mark.parametrize(("count", "are"), [(1, "is an image"), (3, "are images")])
+def test_images_of_train_in_validation_are_counted_in_both_forms_of_the_report(
+    card: Card, tmp_path: Path, count: int, are: str
+) -> None:
+    comparison = _comparison(_row("parent"))
+    assert "of train" not in _text(card, comparison)
+    near = msgspec.structs.replace(comparison, near=("a.png is b.jpg",) * count)
+    sentence = f"{count} of the 42 samples of validation {are} of train, but for how they are stored: figures on "
+    page = _written(tmp_path, card, near)
+    for text in (_text(card, near), page):
+        assert sentence in text
+        assert "a.png" not in text  # a bundle carries no names of samples
+    assert (_evidence(card, comparison).trials[0].near, _evidence(card, near).trials[0].near) == (0, count)
+
+
 def test_parts_stand_with_the_parent_beside_what_ships(card: Card) -> None:
     figure, bare = Figure(value=0.9, low=0.8, high=0.95), Figure(value=0.7, low=float("nan"), high=float("nan"))
     parts = {"sex=f": {"accuracy": bare, "auc_roc": figure}, "label a": {"f1": bare}}

@@ -20,6 +20,7 @@ from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, writ
 from edgeai_workbench.report import PAGE
 from edgeai_workbench.robustness import Robustness
 from edgeai_workbench.robustness.building import of_build, with_verdicts
+from edgeai_workbench.separate import nearly_in
 from edgeai_workbench.telling import Telling, forget
 from edgeai_workbench.variants import ModelFile, ModelFiles
 from edgeai_workbench.workshop import Workshop, open_workshop
@@ -77,6 +78,7 @@ def build_card(
         card = shop.card
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
     found = compare(shop, _wanted(card, models), made, progress=progress)
+    found = replace(found, comparison=msgspec.structs.replace(found.comparison, near=_near(shop, progress)))
     left = failed | (_left_out(found.comparison.verdicts()) if first else {})
     told = Telling(
         shop=shop, found=found, comparison=_without(found.comparison, left), made=made, left=left, choice=choice
@@ -159,6 +161,14 @@ def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[W
     if not by_build:
         hold_choice_of(shop)
     return shop, choice
+
+
+def _near(shop: Workshop, progress: Progress) -> tuple[str, ...]:
+    """Images of validation that training saw, but for how they are stored."""
+    progress("looking for images of train in validation")
+    assert shop.train is not None
+    assert shop.validation is not None
+    return nearly_in(shop.train.samples, shop.validation.samples)
 
 
 def _shortly(error: ConversionFailed, most: int = 200) -> str:

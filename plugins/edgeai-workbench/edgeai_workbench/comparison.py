@@ -115,7 +115,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """All rows, the parent's first. ``reference`` is the row that times are held against.
 
     ``constant``: the parent gave all samples the same answer. ``units`` are what resamples draw, 0 where they are the
-    samples. ``load``: of the machine while times were taken. ``split``: of which the samples are.
+    samples. ``load``: of the machine while times were taken. ``split``: of which the samples are. ``near``: a line for
+    each of them that is nearly an image of train.
     """
 
     rows: tuple[Row, ...]
@@ -126,6 +127,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     units: int = 0
     load: Load | None = None
     split: str = "validation"
+    near: tuple[str, ...] = ()
 
     def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
         """Of the artifacts that ship."""

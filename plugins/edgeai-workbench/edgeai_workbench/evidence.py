@@ -113,6 +113,7 @@ def trial_of(comparison: Comparison, *, split: str, role: str, data: str, chosen
         part_samples=dict(comparison.rows[0].members),
         reference=comparison.reference,
         fronts=fronts(models, comparison.main),
+        near=len(comparison.near),
     )
 
 

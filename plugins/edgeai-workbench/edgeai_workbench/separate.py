@@ -73,13 +73,23 @@ def check_all_apart(splits: Mapping[str, Sequence[Sample]], near: str = "test") 
     for name, samples in splits.items():
         if name == near:
             continue
-        pairs = [(samples[a], splits[near][b]) for a, b in _near(_thumbnails(samples), judged)]
-        if pairs:
+        if pairs := [(samples[a], splits[near][b]) for a, b in _near(_thumbnails(samples), judged)]:
             raise DataRejected(
                 f"{name} and {near} share images, but for how they are stored: {_pairs(pairs)}",
                 code="data.split-near",
                 remedy="take them out of one of the tables",
             )
+
+
+def nearly_in(train: Sequence[Sample], validation: Sequence[Sample]) -> tuple[str, ...]:
+    """A line for each image of validation that is nearly one of train: what a test may not have, a build notes.
+
+    Nothing where both are the same samples, as without labels.
+    """
+    if {sample.id for sample in train} & {sample.id for sample in validation}:
+        return ()
+    first = {b: a for a, b in reversed(_near(_thumbnails(train), _thumbnails(validation)))}
+    return tuple(_pairs([(train[a], validation[b])]) for b, a in sorted(first.items()))
 
 
 def pixel_digest(sample: Sample) -> bytes:

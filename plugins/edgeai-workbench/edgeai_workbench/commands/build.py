@@ -156,6 +156,10 @@ def _print(comparison: Comparison) -> None:
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     what = f"figures and agreement on {comparison.samples} samples of {comparison.split}"
+    if near := comparison.near:
+        named = "; ".join(near[:3]) + (f"; and {len(near) - 3} more" if len(near) > 3 else "")
+        count = f"{len(near)} of the {comparison.samples} samples of {comparison.split}"
+        typer.echo(f"nearly images of train are {count}, and figures are better for it: {named}")
     typer.echo(f"{what}; sizes against the parent's .keras file, times against {comparison.reference}; * ships")
 
 

@@ -103,6 +103,17 @@ def judged_on(evidence: Evidence) -> str:
     return f"{said}, {worth}: the card has no [dataset.test] that was opened"
 
 
+def near(trial: Trial) -> str:
+    """How many images training saw too, but for how they are stored; empty where there are none."""
+    if not trial.near:
+        return ""
+    are = "is an image" if trial.near == 1 else "are images"
+    return (
+        f"{trial.near} of the {samples_of(trial)} {are} of train, but for how they are stored: "
+        f"figures on {trial.split} are better for it than new data will be"
+    )
+
+
 def loaded(load: Load | None) -> str:
     """How busy the machine was while times were taken, and whether that matters; empty where nobody watched."""
     if load is None or (load.share is None and load.others is None):
