@@ -83,6 +83,10 @@ _DEVICE: Final = (
 _BUNDLE: Final = (
     "slots.bad",
     "slots.other-bundle",
+    "slots.rehearsal-died",
+    "slots.failures",
+    "slots.slow",
+    "slots.withheld",
     "transform.options",
     "backend.model-rejected",
     "backend.artifact-missing",

@@ -44,13 +44,13 @@ def read_admitted(config: DeviceConfig, deployment: Deployment) -> tuple[Manifes
 
 
 def admit(config: DeviceConfig, deployment: Deployment, manifest: Manifest, digest: str) -> Verdict:
-    """Hold a bundle to the release floor of this device: ``runs``, or ``exception`` where the profile names it.
+    """Hold a bundle to the release floor of this device: ``runs``, or ``exception`` where it may run all the same.
 
     Raises:
         BundleRejected: ``bundle.rolled-back``, ``bundle.release-reused``, ``bundle.floors-unreadable``.
     """
-    allowed = (deployment.allow_release,) if deployment.allow_release else ()
-    return hold_to_floor(Numbered.of(manifest, digest), Floors.of_device(config).of(manifest.name), allowed)
+    floor = Floors.of_device(config).of(manifest.name)
+    return hold_to_floor(Numbered.of(manifest, digest), floor, deployment.exceptions)
 
 
 def deciding_files(config: DeviceConfig, *deployments: Deployment) -> tuple[Path, ...]:

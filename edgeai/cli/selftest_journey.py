@@ -20,6 +20,7 @@ from edgeai.health import read_health
 from edgeai.owners import owner_of
 from edgeai.privacy import UidMask
 from edgeai.selftest import UID_ROOT
+from edgeai.slots import standing
 from edgeai.spool import Spool
 from edgeai.spool.tracing import ASIDE, jobs_of, unfinished_below, unsent_on
 
@@ -111,7 +112,8 @@ class Journey:
         return _at("analyse", self._read_rules)
 
     def _read_rules(self) -> dict[str, Eligibility]:
-        return {item.name: read_admitted(self.config, item)[0].eligibility for item in self.config.deployments}
+        standing_now = [standing(self.config, item) for item in self.config.deployments]
+        return {item.name: read_admitted(self.config, item)[0].eligibility for item in standing_now}
 
     def _check_the_road(self) -> None:
         """A road that is known to be blocked gets no further phantom: they would only queue up."""

@@ -34,6 +34,7 @@ from edgeai.config.tables import (
     Table,
     Tls,
     Trust,
+    Updates,
     json_schema,
 )
 
@@ -62,6 +63,7 @@ __all__ = [
     "Table",
     "Tls",
     "Trust",
+    "Updates",
     "allowing",
     "doubts",
     "json_schema",

@@ -206,6 +206,41 @@ class Deployment(Table):
     allow_release: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
         None, description="digest of the one bundle that may run here though a later release of its model already has"
     )
+    updates: bool = Field(
+        False,
+        description="take updates: `bundle` is copied into a slot at the first start and not looked at again, and what"
+        " follows it is rehearsed, switched to between studies, watched ([updates]) and undone by itself",
+    )
+    _standing: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def exceptions(self) -> frozenset[str]:
+        """Digests that may run whatever the release floor says: the profile's own, and those that stand in slots."""
+        return self._standing | ({self.allow_release} if self.allow_release else frozenset())
+
+    def standing_at(self, bundle: Path, standing: frozenset[str]) -> Deployment:
+        """The same, with a bundle of a slot, where these digests stand."""
+        other = self.model_copy(update={"bundle": bundle})
+        other._standing = standing
+        return other
+
+
+class Updates(Table):
+    """How a deployment that takes updates switches to a new bundle, and what that must show before it stays."""
+
+    quiet_s: Seconds = Field(10.0, description="switched so long after an image, and not while one of its series waits")
+    switch_within_s: Seconds = Field(
+        3600.0, description="so long a study may keep it waiting; then it is switched between two images"
+    )
+    probation_results: int = Field(
+        20, ge=1, le=100_000, description="completed results that a new bundle must give before its probation is over"
+    )
+    probation_failures: int = Field(
+        1, ge=0, description="failed results (not by the image's fault) and deaths in probation; one more: it goes back"
+    )
+    probation_slowdown: Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)] = Field(
+        3.0, ge=1, le=1000, description="an image may take so many times as long as before, by the median"
+    )
 
 
 class Repository(Table):
@@ -334,6 +369,7 @@ class DeviceConfig(Table):
     ingest: Ingest = Ingest()
     deployments: tuple[Deployment, ...] = Field((), strict=False)
     repository: Repository | None = None
+    updates: Updates = Updates()
     mqtt: Mqtt = Mqtt()
     jsonl: Jsonl | None = None
     sinks: dict[str, Sink] = Field(default_factory=dict)

@@ -132,8 +132,14 @@ def _backend(name: str, answer: Mapping[str, Any], *, is_needed: bool) -> Check:
 def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
     """Signatures, manifest, release; read in this process, since nothing of it is run."""
     from edgeai.bundle.admission import read_admitted
+    from edgeai.slots import standing
 
     what = f"bundle of {deployment.name}"
+    try:
+        deployment = standing(config, deployment)
+    except EdgeaiError as error:
+        check = Check(what=what, verdict="fail", found=f"{error} [{error.code}]", remedy=error.remedy or "")
+        return BundleFound(deployment=deployment, check=check)
     if not deployment.bundle.exists():
         near = _near_file(deployment)
         state = f"{deployment.bundle} is missing{near}"

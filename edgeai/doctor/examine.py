@@ -27,6 +27,7 @@ from edgeai.plugins import Plugin, Registry, load
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.roles.publish import sink_requests
 from edgeai.selection import FASTEST
+from edgeai.slots import standing
 from edgeai.spool import Station
 
 
@@ -106,6 +107,7 @@ def _deployment(config: DeviceConfig, name: str, station: Station, folder: Path)
     deployment = next(item for item in config.deployments if item.name == name)
     limit_s = deployment.open_deadline_s
     try:
+        deployment = standing(config, deployment)
         with station.step("verify", deadline_s=limit_s):
             bundle = open_bundle(
                 deployment.bundle,

@@ -23,6 +23,7 @@ ROLES = {
     "publish": (),
     "supervise": (),
     "trial": ("--deployment", "--plugin"),
+    "rehearse": ("--deployment", "--digest", "--verdict"),
 }
 """Role -> what it is given beside the profile."""
 _PR_SET_PDEATHSIG = 1

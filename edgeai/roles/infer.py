@@ -19,7 +19,6 @@ import edgeai
 from edgeai import selftest
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
-from edgeai.bundle.admission import open_admitted
 from edgeai.bundle.stamps import Stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
@@ -34,7 +33,8 @@ from edgeai.roles import native
 from edgeai.roles.claims import Claims
 from edgeai.roles.engine import Noter, not_tried, open_deployment
 from edgeai.roles.identities import Identities
-from edgeai.roles.on_disk import OnDisk, reopened
+from edgeai.roles.in_slots import InSlots
+from edgeai.roles.on_disk import OnDisk
 from edgeai.roles.release import Release
 from edgeai.roles.shared import Shared
 from edgeai.roles.strikes import Strikes
@@ -111,12 +111,14 @@ class Worker:
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
         self._trouble: EdgeaiError | None = None
-        self._release = Release(config, deployment, self._event)
+        self._release = Release(config, self._event)
         self._strikes = Strikes(spool, deployment.name, config.supervise.quarantine_after)
         self._reopen_at = 0.0
         self._reopen_pause_s = REOPEN_MIN_S
         self._files: Stamps = ()
-        self._disk = OnDisk(config, deployment, self._event)
+        self._disk: OnDisk | InSlots = OnDisk(config, deployment, self._event)
+        if deployment.updates:
+            self._disk = InSlots(config, deployment, spool, self._event)
         self._running = ""
         """Digest of what was open last, and is to be opened again, whatever came on disk meanwhile."""
         self._ready: dict[str, object] = {}
@@ -132,7 +134,7 @@ class Worker:
         self._spool.release(self._deployment.name)  # this process is the only one: whoever held them is gone
         while not self._stopping:
             try:
-                if self._strikes.is_lifted():
+                if self._strikes.is_lifted() or self._disk.is_due(self._model is not None):
                     self._close_model()
                 if self._is_opening_due():
                     self._open()
@@ -156,12 +158,11 @@ class Worker:
         """Open the model, or know why not."""
         self._station.beat("starting", model=None)
         self._files = self._disk.stamps()
-        deployment = reopened(self._config, self._deployment, self._running if self._disk.differs(self._files) else "")
         quarantined = self._strikes.quarantined()
         try:
             # Verifying a large bundle takes a while: noted, so that it does not pass for silence.
             with self._station.step("verify", deadline_s=self._deployment.open_deadline_s):
-                bundle = open_admitted(self._config, deployment)
+                deployment, bundle = self._disk.open_bundle(self._files, self._running)
             self._reference = ref_of(bundle)
             with native.told_as_one(deployment=self._deployment.name):
                 self._model = open_deployment(bundle, self._config, self._deployment, self._note, quarantined)
@@ -169,11 +170,12 @@ class Worker:
                 with self._station.step("warm-up", deadline_s=self._deployment.open_deadline_s):
                     self._model.warm_up()
             self._shared.opened(self._model)
-            self._release.opened(bundle)
+            self._release.opened(deployment, bundle, is_on_probation=self._disk.is_on_probation)
             self._running = self._reference.digest
         except EdgeaiError as error:
             self._close_model()
-            self._not_opened(error)
+            if not self._disk.gave_up(error):
+                self._not_opened(error)
             return
         self._disk.opened(self._running, self._files)
         self._trouble = None
@@ -286,7 +288,7 @@ class Worker:
             return False  # memory, or a device of the engine's that is gone: opening anew tells
         self._finish(job, result)
         self._claims.timed(result)
-        return not self._strikes.judge(job, model, result, self._note.last_run)
+        return not self._strikes.judge(job, model, result, self._note.last_run) and not self._disk.is_due(True)
 
     def _run(self, model: Model, job: Job) -> Result:
         step = self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id)
@@ -338,8 +340,10 @@ class Worker:
         code = final.reason.code if final.reason else None
         times = {stage: round(ms, 1) for stage, ms in final.timings_ms.items()}
         log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=times)
-        if final.outcome is Outcome.COMPLETED and not selftest.is_selftest(job.instance):
-            self._release.completed(final.model.digest)
+        if not selftest.is_selftest(job.instance):
+            if final.outcome is Outcome.COMPLETED:
+                self._release.completed(final.model.digest)
+            self._disk.ended(final)
 
     def _message(self, job: Job, final: Result) -> tuple[str, bytes]:
         """Channel and body of the result as it leaves; a self-test's phantom has a channel of its own."""

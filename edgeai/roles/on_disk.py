@@ -7,18 +7,21 @@ by one and run by another; what came on disk meanwhile is said, and waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.bundle.admission import deciding_files, read_admitted
+from edgeai.api.results import Result
+from edgeai.bundle.admission import deciding_files, open_admitted, read_admitted
 from edgeai.bundle.manifest import MANIFEST_NAME, Eligibility, decode_manifest, digest_of
+from edgeai.bundle.reader import Bundle
 from edgeai.bundle.stamps import Stamps, stamps
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.remedies import remedy_for
+from edgeai.slots import SlotFolder, standing
 from edgeai.spool import Spool, is_held
 
 LOOK_EVERY_S: Final = 1.0
@@ -73,6 +76,28 @@ class OnDisk:
         """This is open now; ``seen`` are the stamps from before it was read."""
         if digest != self._digest:  # opened anew it is as it was, and what came on disk meanwhile is still to be seen
             self._digest, self._judged, self._seen, self.detail = digest, seen, seen, {}
+
+    def open_bundle(self, seen: Stamps, running: str) -> tuple[Deployment, Bundle]:
+        """The deployment and its bundle, verified: the one that had been open, whatever came on disk meanwhile.
+
+        Raises:
+            EdgeaiError: as ``open_admitted``.
+        """
+        deployment = reopened(self._config, self._deployment, running if self.differs(seen) else "")
+        return deployment, open_admitted(self._config, deployment)
+
+    is_on_probation = False
+
+    def gave_up(self, error: EdgeaiError) -> bool:
+        """Whether something else is to be opened at once in the place of what did not open; never here."""
+        return False
+
+    def is_due(self, is_open: bool) -> bool:
+        """Whether something else is to be opened in the place of what is open; never here."""
+        return False
+
+    def ended(self, result: Result) -> None:
+        """An image came to its end; nobody counts them here."""
 
     def is_news(self) -> bool:
         """Look now and then; whether ``detail`` has changed. Files that are just being written are left to settle."""
@@ -140,7 +165,10 @@ class Eligible:
         self._files: dict[str, Stamps] = {}
 
     def __call__(self) -> Rules:
-        """The rules as they were last read."""
+        """The rules as they were last read; of deployments in slots, as they are."""
+        for deployment in self._config.deployments:
+            if deployment.updates:
+                self._look_at_file(deployment)
         return {deployment.name: self._of(deployment.name).rule for deployment in self._config.deployments}
 
     def _of(self, name: str) -> _Known:
@@ -151,7 +179,7 @@ class Eligible:
         running = running_digests(self._spool)
         for deployment in self._config.deployments:
             name = deployment.name
-            digest = running.get(name, "")
+            digest = running.get(name, "") if not deployment.updates else ""
             if digest and (self._of(name).digest == digest or self._take_running(name, digest)):
                 self._files.pop(name, None)  # once it does not run any more, the file counts again
             else:
@@ -170,7 +198,7 @@ class Eligible:
 
     def _look_at_file(self, deployment: Deployment) -> None:
         name = deployment.name
-        stamp = stamps(*deciding_files(self._config, deployment))
+        stamp = stamps(*_deciding(self._config, deployment))
         if self._files.get(name) == stamp:
             return
         self._files[name] = stamp
@@ -180,9 +208,16 @@ class Eligible:
             self._say(name, error)
 
 
+def _deciding(config: DeviceConfig, deployment: Deployment) -> Iterator[Path]:
+    """What decides whom a deployment is for; the active slot of one that takes updates is named in their state."""
+    yield from deciding_files(config, deployment)
+    if deployment.updates:
+        yield SlotFolder.of_device(config, deployment).state
+
+
 def _read(config: DeviceConfig, deployment: Deployment) -> _Known:
     try:
-        manifest, digest = read_admitted(config, deployment)
+        manifest, digest = read_admitted(config, standing(config, deployment))
     except EdgeaiError as error:
         return _Known(error=error)
     return _Known(digest, manifest.eligibility)
@@ -204,8 +239,8 @@ def reopened(config: DeviceConfig, deployment: Deployment, digest: str) -> Deplo
 def would_run(config: DeviceConfig, deployment: Deployment, spool: Spool) -> Deployment:
     """The deployment with the bundle that infer would open now: what it has open, else what lies on disk."""
     digest = running_digests(spool).get(deployment.name, "")
-    if not digest:
-        return deployment
+    if deployment.updates or not digest:
+        return standing(config, deployment)
     try:
         is_there = read_admitted(config, deployment)[1] == digest
     except EdgeaiError:

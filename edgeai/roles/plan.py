@@ -52,6 +52,8 @@ class Plan:
     trial_after_s: float
     max_memory_bytes: Mapping[str, int] = field(default_factory=dict)
     """Deployment -> what its role may hold; those without a bound are left out."""
+    updates: tuple[str, ...] = ()
+    """Deployments that take updates."""
 
 
 def read_plan(config_path: Path) -> Plan:
@@ -76,6 +78,7 @@ def read_plan(config_path: Path) -> Plan:
         config_path=config_path,
         data_dir=Path(body.pop("data_dir")),
         roles=tuple(body.pop("roles")),
+        updates=tuple(body.pop("updates")),
         **body,
     )
 
@@ -107,6 +110,7 @@ def _summary(config_path: Path) -> dict[str, Any]:
         "site": config.device.site,
         "device_id": config.device.id,
         "roles": ["publish", *infer, *(["ingest"] if arriving else [])],
+        "updates": [deployment.name for deployment in config.deployments if deployment.updates],
         "log_level": config.log.level,
         "log_format": config.log.format,
         "max_memory_bytes": {name: budget for name, budget in budgets.items() if budget},

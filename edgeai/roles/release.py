@@ -21,24 +21,25 @@ log = Log("edgeai.roles.infer")
 class Release:
     """Of one deployment: what it runs now, and whether that has been noted as the floor."""
 
-    def __init__(self, config: DeviceConfig, deployment: Deployment, event: Event) -> None:
+    def __init__(self, config: DeviceConfig, event: Event) -> None:
         self._config = config
-        self._deployment = deployment
         self._event = event
         self._floors = Floors.of_device(config)
         self._due: Numbered | None = None
         self._has_told = False
 
-    def opened(self, bundle: Bundle) -> None:
+    def opened(self, deployment: Deployment, bundle: Bundle, *, is_on_probation: bool = False) -> None:
         """This bundle serves from now on. Where only the profile's exception lets it, that is an event.
+
+        On probation no result raises the floor: its end does (``SlotFolder.prove``).
 
         Raises:
             BundleRejected: as ``admit``: the floor rose while the bundle was being opened.
         """
         number = Numbered.of(bundle.manifest, bundle.digest)
-        verdict = admit(self._config, self._deployment, bundle.manifest, bundle.digest)
-        self._due = number if verdict == "runs" and number.release else None
-        if verdict == "exception":
+        verdict = admit(self._config, deployment, bundle.manifest, bundle.digest)
+        self._due = number if verdict == "runs" and number.release and not is_on_probation else None
+        if verdict == "exception" and number.digest == deployment.allow_release:
             floor = self._floors.of(number.name)
             lowest = floor.release if floor else 0
             message = f"{number} runs by the profile's exception: release {lowest} has given results here"

@@ -20,6 +20,7 @@ from edgeai.roles import STOPPING, SUPERVISOR
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
+from edgeai.roles.rehearsals import Rehearsals
 from edgeai.roles.trials import Trials
 from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Note, Spool, Station, check_access, read_note
 from edgeai.spool.wal import reason_to_doubt
@@ -122,6 +123,7 @@ class Supervisor:
             for role in plan.roles
         ]
         self._trials = Trials(plan, spool)
+        self._rehearsals = Rehearsals(plan, spool)
         self._unaccounted: dict[str, Death] = {}
         self._instances = 0
         self._stops = 0
@@ -163,7 +165,8 @@ class Supervisor:
                 self._account(child)
             if child.process is None and child.role not in self._unaccounted and now >= child.start_at:
                 self._start(child)
-        self._trials.look(now, awake_since=self._awake_since)
+        for apart in (self._trials, self._rehearsals):
+            apart.look(now, awake_since=self._awake_since)
         self._tell()
         self._sweep(now)
 
@@ -246,7 +249,7 @@ class Supervisor:
         """Sleep until the pause is over, a role ends, or a signal comes."""
         poll = select.poll()
         poll.register(self._signals, select.POLLIN)
-        for child in (*self._children, self._trials.child):
+        for child in (*self._children, self._trials.child, self._rehearsals.child):
             if child is not None and child.pidfd >= 0:
                 poll.register(child.pidfd, select.POLLIN)
         poll.poll(pause_s * 1000.0)
@@ -260,9 +263,10 @@ class Supervisor:
         systemd.notify("STOPPING=1")
         log.info("run.stopping")
         self._station.beat(STOPPING)  # before any role ends: publish tells a planned stop from trouble by it
-        if self._trials.child is not None:
-            self._trials.child.signal_group(signal.SIGKILL)
-            self._trials.child.bury()
+        for child in (self._trials.child, self._rehearsals.child):
+            if child is not None:
+                child.signal_group(signal.SIGKILL)
+                child.bury()
         last = [child for child in self._children if child.role == "publish"]
         self._stop_all([child for child in self._children if child.role != "publish"], STOP_ROLES_S)
         self._stop_all(last, STOP_PUBLISH_S)

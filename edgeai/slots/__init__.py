@@ -10,6 +10,7 @@ from __future__ import annotations
 from edgeai.slots.folder import SLOTS_NAME, SlotFolder
 from edgeai.slots.moves import Order
 from edgeai.slots.record import Failed, Move, Name, Probation, Slot, Slots, SlotsError, Stage
+from edgeai.slots.standing import standing
 
 __all__ = [
     "SLOTS_NAME",
@@ -23,4 +24,5 @@ __all__ = [
     "Slots",
     "SlotsError",
     "Stage",
+    "standing",
 ]

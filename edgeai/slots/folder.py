@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
@@ -72,6 +72,11 @@ class SlotFolder:
         )
 
     # --- what is ----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> Path:
+        """The file of the state, which changes with every move."""
+        return self.folder / _STATE
 
     def read(self) -> Slots:
         """The state as it was last written; an empty one where nothing was ever installed.
@@ -163,20 +168,25 @@ class SlotFolder:
                 self._remove(self._partial(name))
             return slots
 
-    def rehearsed(self) -> Slots:
-        """The spare slot answered its golden cases."""
-        return self._move(moves.rehearsed)
+    def rehearsed(self, digest: str = "") -> Slots:
+        """The spare slot answered its golden cases; ``digest``, here and below: where it still holds that."""
+        return self._move(lambda slots, at: moves.rehearsed(slots, at, digest))
 
-    def abandon(self, why: str) -> Slots:
+    def abandon(self, why: str, digest: str = "") -> Slots:
         """The spare slot is not wanted any more, for no fault of its bundle."""
-        return self._move(lambda slots, at: moves.abandon(slots, why, at))
+        return self._move(lambda slots, at: moves.abandon(slots, why, at, digest))
 
-    def fail(self, code: str, why: str) -> Slots:
+    def fail(self, code: str, why: str, digest: str = "") -> Slots:
         """The spare slot failed before it was active."""
-        return self._move(lambda slots, at: moves.fail(slots, code, why, at))
+        return self._move(lambda slots, at: moves.fail(slots, code, why, at, digest))
 
-    def activate(self, needed: int) -> Slots:
+    def activate(self, needed: int, digest: str = "", **before: float) -> Slots:
         """The spare slot runs from now on, if the floor still lets it.
+
+        Args:
+            needed: completed results until its probation is over.
+            digest: only where the slot still holds that.
+            before: what is known of the time before (``Probation``).
 
         Raises:
             SlotsError: ``slots.out-of-turn``.
@@ -184,17 +194,18 @@ class SlotFolder:
         """
 
         def change(slots: Slots, at: str) -> Slots:
-            changed = moves.activate(slots, needed, at)
+            changed = moves.activate(slots, needed, at, digest, **before)
             self.admit(slots, _running(changed).number)
             return changed
 
         return self._move(change)
 
-    def counted(self, *, completed: int = 0, failed: int = 0, withheld: int = 0) -> Slots:
-        """So many more results of the active slot on probation."""
-        return self._move(
-            lambda slots, at: moves.counted(slots, at, completed=completed, failed=failed, withheld=withheld)
-        )
+    def counted(
+        self, *, completed: int = 0, failed: int = 0, withheld: int = 0, spent_ms: Sequence[float] = ()
+    ) -> Slots:
+        """So many more results of the active slot on probation, and what the completed ones took."""
+        numbers = {"completed": completed, "failed": failed, "withheld": withheld}
+        return self._move(lambda slots, at: moves.counted(slots, at, **numbers, spent_ms=spent_ms))
 
     def prove(self) -> Slots:
         """Probation ended well: first the floor rises, then the state says so. Both may be done again after a crash.

@@ -7,6 +7,7 @@ update. Time is for people to read: nothing is decided by it, since a clock may 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import msgspec
 from edgeai.bundle.releases import Numbered
 from edgeai.slots.record import (
     MAX_HISTORY,
+    MAX_SPENT,
     MAX_WHY,
     OTHER,
     Failed,
@@ -56,21 +58,21 @@ def filled(slots: Slots, at: str) -> Slots:
     return _moved(slots, at, "installed", name, _at_stage(slot, "installed", at))
 
 
-def abandon(slots: Slots, why: str, at: str) -> Slots:
+def abandon(slots: Slots, why: str, at: str, digest: str = "") -> Slots:
     """It did not get there, for no fault of its own: a full disk, a power cut, other bytes than were asked for."""
-    name, slot = _spare(slots, "pending", "installed")
+    name, slot = _spare(slots, "pending", "installed", digest=digest)
     return _moved(slots, at, "abandoned", name, None, digest=slot.digest, why=why)
 
 
-def rehearsed(slots: Slots, at: str) -> Slots:
-    """It answered its golden cases on this device."""
-    name, slot = _spare(slots, "installed")
+def rehearsed(slots: Slots, at: str, digest: str = "") -> Slots:
+    """It answered its golden cases on this device. ``digest``: whose rehearsal that was, here and below."""
+    name, slot = _spare(slots, "installed", digest=digest)
     return _moved(slots, at, "rehearsed", name, _at_stage(slot, "good", at))
 
 
-def fail(slots: Slots, code: str, why: str, at: str) -> Slots:
+def fail(slots: Slots, code: str, why: str, at: str, digest: str = "") -> Slots:
     """It failed before it was active: in rehearsal, on trial, as a shadow."""
-    name, slot = _spare(slots, "installed", "good")
+    name, slot = _spare(slots, "installed", "good", digest=digest)
     if slot.stood:
         raise _out_of_turn("what lies in the other slot has run here before, and is there to go back to")
     return _ended(slots, at, "failed", name, code, why)
@@ -84,20 +86,22 @@ def adopt(slots: Slots, at: str) -> Slots:
     return _moved(slots, at, "adopted", name, _standing(slot, at), active=name)
 
 
-def activate(slots: Slots, needed: int, at: str) -> Slots:
-    """The spare slot runs from now on, on probation until it has given so many results."""
+def activate(slots: Slots, needed: int, at: str, digest: str = "", **before: Any) -> Slots:
+    """The spare slot runs from now on, on probation until it has given so many results; see ``Probation``."""
     if slots.active is None:
         raise _out_of_turn("nothing is active yet: what runs now is adopted first, to go back to")
     if slots.probation is not None:
         raise _out_of_turn("a bundle is on probation already")
-    name, slot = _spare(slots, "good")
+    name, slot = _spare(slots, "good", digest=digest)
     if slot.stood:
         raise _out_of_turn("what lies in the other slot has run here before: going back takes an order")
-    probation = Probation(since=at, needed=needed)
+    probation = Probation(since=at, needed=needed, **before)
     return _moved(slots, at, "activated", name, _standing(slot, at), active=name, probation=probation)
 
 
-def counted(slots: Slots, at: str, *, completed: int = 0, failed: int = 0, withheld: int = 0) -> Slots:
+def counted(
+    slots: Slots, at: str, *, completed: int = 0, failed: int = 0, withheld: int = 0, spent_ms: Sequence[float] = ()
+) -> Slots:
     """So many more results of the active slot while it is on probation; no move that a history tells."""
     probation = _probation(slots)
     changed = msgspec.structs.replace(
@@ -105,6 +109,7 @@ def counted(slots: Slots, at: str, *, completed: int = 0, failed: int = 0, withh
         completed=probation.completed + completed,
         failed=probation.failed + failed,
         withheld=probation.withheld + withheld,
+        spent_ms=(*probation.spent_ms, *(round(each, 3) for each in spent_ms))[-MAX_SPENT:],
     )
     return msgspec.structs.replace(slots, sequence=slots.sequence + 1, probation=changed)
 
@@ -190,10 +195,12 @@ def _hold_to_memory(slots: Slots, digest: str) -> None:
         )
 
 
-def _spare(slots: Slots, *stages: Stage) -> tuple[Name, Slot]:
-    """What is not active, where it came so far."""
+def _spare(slots: Slots, *stages: Stage, digest: str = "") -> tuple[Name, Slot]:
+    """What is not active, where it came so far; another bundle may have come to lie there meanwhile."""
     name = slots.spare
     slot = slots.of(name)
+    if slot is not None and digest not in ("", slot.digest):
+        raise _out_of_turn(f"slot {name} holds {slot.digest[:19]}... now, and this is about {digest[:19]}...")
     if slot is None or slot.stage not in stages:
         stage = slot.stage if slot else "empty"
         raise _out_of_turn(f"slot {name} is {stage}, and would have to be {' or '.join(stages)}")

@@ -17,6 +17,7 @@ SCHEMA: Final = 1
 MAX_BYTES: Final = 4 << 20
 MAX_HISTORY: Final = 100
 MAX_WHY: Final = 500
+MAX_SPENT: Final = 100
 
 Name: TypeAlias = Literal["a", "b"]
 Stage: TypeAlias = Literal["pending", "installed", "good", "bad"]
@@ -50,13 +51,23 @@ class Slot(Record, frozen=True, kw_only=True):
 
 
 class Probation(Record, frozen=True, kw_only=True):
-    """What the active slot has shown since it was activated; it is over with ``needed`` completed results."""
+    """What the active slot has shown since it was activated; it is over with ``needed`` completed results.
+
+    ``spent_ms``: what its last images took. ``before_ms``: what an image took before, by the median; 0 where nobody
+    knows. ``before_withheld``: on which part of the images no statement was made before; 1 where nobody knows.
+    ``deaths``, ``faults``: what the spool had counted of the deployment when it was activated.
+    """
 
     since: Word
     needed: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     completed: Count = 0
     failed: Count = 0
     withheld: Count = 0
+    spent_ms: Annotated[tuple[float, ...], msgspec.Meta(max_length=MAX_SPENT)] = ()
+    before_ms: float = 0.0
+    before_withheld: float = 1.0
+    deaths: Count = 0
+    faults: Count = 0
 
 
 class Failed(Record, frozen=True, kw_only=True):
@@ -117,6 +128,12 @@ class Slots(Record, frozen=True, kw_only=True):
         """What stood before what runs, where it still lies in the other slot: what a roll-back goes to."""
         slot = self.of(self.spare) if self.active else None
         return slot if slot is not None and slot.stage == "good" and slot.stood else None
+
+    @property
+    def candidate(self) -> Slot | None:
+        """What is in the spare slot and has never run: what waits for its rehearsal, or for its turn."""
+        slot = self.of(self.spare)
+        return slot if slot is not None and not slot.stood else None
 
     @property
     def standing(self) -> frozenset[str]:

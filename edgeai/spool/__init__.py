@@ -13,6 +13,7 @@ What each part promises stands in its own module:
 `Metrics`  ``histograms`` ``counters`` ``count``                               publish, ``edgeai status``
 `Faults`   ``fault`` ``faults`` ``quarantined`` ``pardon``                     supervise, infer
 `Trials`   ``trial_due`` ``trial_failed`` ``release_plugin``                   supervise, trial
+`Updating` ``is_mid_series`` ``own_deaths`` ``forgive_since`` ``say_moves``   infer
 `Upkeep`   ``recover`` ``sweep``                                               supervise
 `History`  ``recent``                                                          ``edgeai status``
 `Spool`    all of them, and ``station`` / ``beat`` / ``notes``, ``bells``      every role
@@ -39,6 +40,7 @@ from edgeai.spool.refusing import Refusing
 from edgeai.spool.station import FAILED, Note, Station, Underway, is_held, read_note
 from edgeai.spool.store import DefaultLimits, Limits, Store
 from edgeai.spool.trials import Trials
+from edgeai.spool.updating import Saying, Updating
 from edgeai.spool.upkeep import SWEEP_ROWS, Upkeep
 from edgeai.spool.work import Cause, Job, Work
 
@@ -63,6 +65,7 @@ __all__ = [
     "Limits",
     "Note",
     "Quarantine",
+    "Saying",
     "Selection",
     "Spool",
     "Station",
@@ -76,7 +79,7 @@ __all__ = [
 ]
 
 
-class Spool(Refusing, Work, Holding, Again, Outbox, Metrics, Faults, Trials, Upkeep, History):
+class Spool(Refusing, Work, Holding, Again, Outbox, Updating, Metrics, Faults, Trials, Upkeep, History):
     """The store of one device. Safe in several threads and processes at once.
 
     Args:

@@ -1,0 +1,325 @@
+"""A deployment that takes updates, as infer sees it: what runs is what stands in its slots, and it may have to go back.
+
+The state of the slots is read whenever its file changed: others move them too. What happened to them is told by events
+made of their own history, so that none is lost with the process that moved them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from edgeai.api.errors import BundleRejected, EdgeaiError
+from edgeai.api.results import Outcome, Result
+from edgeai.bundle.admission import deciding_files, open_admitted
+from edgeai.bundle.archive import Archive
+from edgeai.bundle.reader import Bundle
+from edgeai.bundle.releases import Numbered
+from edgeai.bundle.stamps import Stamps, stamps
+from edgeai.bundle.trust import TrustPolicy
+from edgeai.config import Deployment, DeviceConfig
+from edgeai.logs import Log
+from edgeai.owners import owner_of
+from edgeai.roles.moves_told import sayings
+from edgeai.roles.probation import ENOUGH, judge
+from edgeai.slots import SlotFolder, Slots, SlotsError, moves
+from edgeai.spool import Spool
+
+LOOK_EVERY_S: Final = 0.5
+"""Between two looks whether it can be switched."""
+
+ADOPT_EVERY_S: Final = 60.0
+"""Between two attempts to copy what runs into a slot, where the disk does not let it."""
+
+DAMAGE: Final = frozenset(
+    f"bundle.{what}"
+    for what in (
+        *("missing", "missing-file", "extra-file", "wrong-size", "wrong-hash", "not-a-bundle", "link"),
+        *("bad-held-file", "invalid-manifest", "bad-signatures-file"),
+    )
+)
+"""Codes that say of a bundle that was sound here once that the disk has changed it."""
+
+_WORK: Final = ("header", "decode", "transform", "run", "interpret")
+_LATELY: Final = 100
+
+log = Log("edgeai.roles.infer")
+
+
+class InSlots:
+    """Of one deployment; in the place of ``OnDisk``."""
+
+    def __init__(self, config: DeviceConfig, deployment: Deployment, spool: Spool, event: Callable[..., None]) -> None:
+        self.detail: dict[str, str] = {}
+        self._config = config
+        self._deployment = deployment
+        self._rules = config.updates
+        self._spool = spool
+        self._event = event
+        self._folder = SlotFolder.of_device(config, deployment)
+        self._slots = Slots()
+        self._seen: Stamps | None = None
+        self._told = -1
+        self._open_now = ("", "")
+        self._spent_ms: deque[float] = deque(maxlen=_LATELY)
+        self._ended_at = -self._rules.quiet_s
+        self._cannot_run = False
+        self._opened_at = 0.0
+        self._candidate = ("", 0.0)
+        """Digest of what waits to be switched to, and since when."""
+        self._looked_at = 0.0
+        self._owed: list[Result] = []
+        self._last_failure = ""
+        self._refused = ""
+        self._unwritten: tuple[str, str] | None = None
+        """A roll-back that the disk has not taken yet."""
+
+    # --- what is to be opened -----------------------------------------------------------------------
+
+    def stamps(self) -> Stamps:
+        """Of everything that decides what runs."""
+        return stamps(self._folder.state, *deciding_files(self._config, self._deployment))
+
+    def is_news(self) -> bool:
+        """What lies at the profile's path is not looked at again."""
+        return False
+
+    def opened(self, digest: str, seen: Stamps) -> None:
+        """This is open now."""
+        self._open_now = (self._slots.active or "", digest)
+        self._cannot_run = False
+        self._opened_at = time.monotonic()
+
+    @property
+    def is_on_probation(self) -> bool:
+        """Whether what is open has yet to show that it may stay."""
+        return self._slots.probation is not None
+
+    def open_bundle(self, seen: Stamps, running: str) -> tuple[Deployment, Bundle]:
+        """The bundle that stands, verified; the profile's own is copied into a slot first, where there is none.
+
+        Raises:
+            EdgeaiError: as ``open_admitted``; ``slots.unreadable``.
+        """
+        if self._unwritten is None:
+            self._look()
+        if self._slots.active is None:
+            self._adopt()
+        else:
+            self._judge_deaths()
+        slots, deployment = self._slots, self._deployment
+        if slots.active is not None:
+            deployment = deployment.standing_at(self._folder.content(slots.active), slots.standing)
+        return deployment, open_admitted(self._config, deployment)
+
+    def _judge_deaths(self) -> None:
+        """This process may have died of what it is about to open, again and again."""
+        try:
+            self._judge()
+        except EdgeaiError as error:
+            log.error("slots.trouble", code=error.code, message=str(error))
+
+    def _adopt(self) -> None:
+        """Where the disk does not let it, the profile's path runs meanwhile."""
+        path = self._deployment.bundle
+        bundle = open_admitted(self._config, self._deployment)
+        trust = TrustPolicy.of(self._config.trust)
+
+        def fill(folder: Path) -> None:
+            if path.is_dir():
+                shutil.copytree(path, folder, symlinks=True)
+                return
+            folder.mkdir()
+            with Archive(path, trust=trust) as archive:
+                archive.unpack(folder)
+
+        try:
+            self._folder.recover()
+            self._slots = self._folder.adopt(Numbered.of(bundle.manifest, bundle.digest), fill)
+        except SlotsError as error:
+            if error.code != "slots.unwritable":
+                raise
+            log.error("slots.not-adopted", code=error.code, message=str(error))
+            self._event("update.not-adopted", f"what runs takes no updates yet: {error}", code=error.code)
+
+    def gave_up(self, error: EdgeaiError) -> bool:
+        """What stands did not open; whether something else stands now instead, to be opened at once."""
+        self._cannot_run = True
+        if error.code.startswith("slots.") or self._slots.active is None:
+            return False
+        try:
+            if error.code in DAMAGE:
+                if self._slots.before is None:
+                    return False
+                self._slots = self._folder.damaged(self._slots.active, str(error))
+                return True
+            if self.is_on_probation:
+                self._go_back(error.code, f"it did not open: {error}")
+                return True
+        except EdgeaiError as trouble:
+            log.error("slots.trouble", code=trouble.code, message=str(trouble))
+        return False
+
+    # --- when another takes its place ---------------------------------------------------------------
+
+    def is_due(self, is_open: bool) -> bool:
+        """Whether something else stands than what is open; it is switched here when its time has come."""
+        try:
+            self._look()
+            if is_open and self._owes():
+                self._count()
+            self._switch()
+        except EdgeaiError as error:
+            log.error("slots.trouble", code=error.code, message=str(error))
+        if is_open and self._slots.active is None:
+            return time.monotonic() - self._opened_at > ADOPT_EVERY_S
+        return is_open and self._open_now != self._stands
+
+    @property
+    def _stands(self) -> tuple[str, str]:
+        running = self._slots.running
+        return (self._slots.active or "", running.digest if running else "")
+
+    def _owes(self) -> bool:
+        """Whether something is still to be written that a full disk, say, did not take."""
+        probation = self._slots.probation
+        return bool(self._owed) or (probation is not None and probation.completed >= probation.needed)
+
+    def _look(self) -> None:
+        """Read the state where its file changed, and tell what happened."""
+        if self._unwritten is not None:
+            self._folder.roll_back(*self._unwritten)
+            self._unwritten = None
+        seen = stamps(self._folder.state)
+        if seen == self._seen:
+            return
+        self._slots = self._folder.read()
+        self._seen = seen
+        last = self._slots.history[-1].sequence if self._slots.history else 0
+        if last != self._told:
+            self._spool.say_moves(self._deployment.name, last, sayings(self._slots, self._deployment.name))
+            self._told = last
+
+    def _switch(self) -> None:
+        """Activate what was rehearsed, between studies; a study that never ends may not keep it waiting for ever.
+
+        Whoever is asked to show a new model beside the old one first (a shadow) does so before this.
+        """
+        slots, now = self._slots, time.monotonic()
+        waiting = slots.candidate
+        if waiting is None or waiting.stage != "good" or slots.active is None or slots.probation is not None:
+            self._candidate = ("", 0.0)
+            return
+        if self._candidate[0] != waiting.digest:
+            self._candidate = (waiting.digest, now)
+        if now - self._looked_at < LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        is_late = now - self._candidate[1] > self._rules.switch_within_s
+        if not (self._cannot_run or is_late or self._is_between_studies(now)):
+            return
+        try:
+            self._slots = self._folder.activate(self._rules.probation_results, waiting.digest, **self._figures_before())
+            self._last_failure = ""
+        except BundleRejected as error:  # the floor rose meanwhile; or it waits for the order that brought it
+            if self._refused != waiting.digest:
+                self._refused = waiting.digest
+                message = f"what was rehearsed for {self._deployment.name} is not switched to: {error}"
+                self._event("update.refused", message, digest=waiting.digest, code=error.code, remedy=error.remedy)
+
+    def _is_between_studies(self, now: float) -> bool:
+        if now - self._ended_at < self._rules.quiet_s:
+            return False
+        return not self._spool.is_mid_series(self._deployment.name, self._rules.switch_within_s)
+
+    def _figures_before(self) -> dict[str, float]:
+        name = self._deployment.name
+        share, of = self._spool.share_withheld(name)
+        usual_ms = median(self._spent_ms) if len(self._spent_ms) >= ENOUGH else self._spool.usual_ms(name)
+        return {
+            "before_ms": round(usual_ms, 3),
+            "before_withheld": round(share, 4) if of >= 2 * ENOUGH else 1.0,
+            "deaths": self._spool.own_deaths(name),
+            "faults": self._spool.last_fault(name)[0],
+        }
+
+    # --- what it shows --------------------------------------------------------------------------------
+
+    def ended(self, result: Result) -> None:
+        """An image of a patient came to its end."""
+        self._ended_at = time.monotonic()
+        spent_ms = sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
+        if not self.is_on_probation:
+            if result.outcome is Outcome.COMPLETED:
+                self._spent_ms.append(spent_ms)
+            return
+        self._owed.append(result)
+        try:
+            self._count()
+        except EdgeaiError as error:  # it is tried again before anything else is done
+            log.error("slots.trouble", code=error.code, message=str(error))
+
+    def _count(self) -> None:
+        """What ended since it was counted last; then whether that is enough, or too much."""
+        active = self._slots.running
+        digest = active.digest if active else ""
+        mine = [result for result in self._owed if result.model.digest == digest]
+        if mine and self.is_on_probation:
+            kinds = [_kind(result) for result in mine]
+            failures = [result.reason for result in mine if _kind(result) == "failed" and result.reason]
+            if failures:
+                self._last_failure = f"{failures[-1].code}, {failures[-1].message}"
+            self._slots = self._folder.counted(
+                completed=kinds.count("completed"),
+                failed=kinds.count("failed"),
+                withheld=kinds.count("withheld"),
+                spent_ms=[
+                    sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
+                    for result in mine
+                    if _kind(result) == "completed"
+                ],
+            )
+        self._owed.clear()
+        self._judge()
+
+    def _judge(self) -> None:
+        probation = self._slots.probation
+        if probation is None:
+            return
+        name = self._deployment.name
+        deaths = max(0, self._spool.own_deaths(name) - probation.deaths)
+        fault, misdeed = self._spool.last_fault(name)
+        last = self._last_failure or (misdeed if fault > probation.faults else "")
+        end, code, why = judge(probation, self._rules, deaths=deaths, last=last)
+        if end == "ends badly":
+            self._go_back(code, why)
+        elif end == "ends well":
+            self._slots = self._folder.prove()
+            self._spent_ms.clear()
+            self._spent_ms.extend(probation.spent_ms)
+
+    def _go_back(self, code: str, why: str) -> None:
+        """What it did is its own: the engines that it died on are not to blame for it."""
+        probation = self._slots.probation
+        try:
+            self._slots = self._folder.roll_back(code, why)
+        except SlotsError as error:
+            if error.code != "slots.unwritable":
+                raise
+            # A full disk, say: what stood before runs all the same, and it is written later.
+            log.error("slots.unwritten", code=error.code, message=str(error))
+            self._slots, self._unwritten = moves.roll_back(self._slots, code, why, ""), (code, why)
+        self._spool.forgive_since(self._deployment.name, probation.faults if probation else 0)
+
+
+def _kind(result: Result) -> str:
+    """``failed``: by nothing that the image can do for. Where it can, or nothing was to be said, it is ``withheld``."""
+    if result.outcome is Outcome.COMPLETED:
+        return "completed"
+    is_images_own = result.reason is not None and owner_of(result.reason.code) == "image"
+    return "failed" if result.outcome is Outcome.FAILED and not is_images_own else "withheld"
