@@ -13,6 +13,7 @@ import numpy as np
 from edgeai.api.errors import DicomRejected, PixelsRejected
 from edgeai.api.tensors import Array
 from edgeai.dicom.layout import PixelLayout
+from edgeai.dicom.looking import within
 from edgeai.dicom.prefix import Inflater
 
 _SKIP_BYTES: Final = 1024 * 1024
@@ -162,7 +163,7 @@ def significant(values: Array, layout: PixelLayout) -> Array:
         return values
     if layout.high_bit == layout.bits_stored - 1:
         low, high = layout.stored_range
-        if values.max() <= high and (not layout.signed or values.min() >= low):
+        if within(values, low if layout.signed else None, high):
             return values
     return (values << above) >> (layout.bits_allocated - layout.bits_stored)
 

@@ -81,12 +81,19 @@ class Outline:
     starts: npt.NDArray[np.intp]
     _steps: Ring = field(init=False)
     """From each point to the next of its ring; 0 from a ring's last, which repeats its first."""
+    _areas: npt.NDArray[np.float64] = field(init=False)
+    """Signed, of each ring."""
 
     def __post_init__(self) -> None:
         steps = np.zeros_like(self.points)
         np.subtract(self.points[1:], self.points[:-1], out=steps[:-1])
         steps[self.starts[1:] - 1] = 0.0
         object.__setattr__(self, "_steps", steps)
+        areas = np.zeros(0)
+        if len(self.starts):
+            (x, y), (dx, dy) = self.points.T, steps.T
+            areas = np.add.reduceat(x * dy - y * dx, self.starts) / 2
+        object.__setattr__(self, "_areas", areas)
 
     @classmethod
     def around(cls, mask: Mask, margin: Field, plane: Plane) -> Outline:
@@ -129,7 +136,7 @@ class Outline:
 
     def enclosed(self) -> float:
         """Area inside, in square pixels; holes run the other way round and count against it."""
-        return abs(float(self._areas().sum()))
+        return abs(float(self._areas.sum()))
 
     def length(self, scale: tuple[float, float] = (1.0, 1.0)) -> float:
         """Of all rings together; ``scale`` is the size of a pixel along x and y."""
@@ -160,19 +167,10 @@ class Outline:
             tolerance *= _COARSER
 
     def _largest(self, most: int) -> list[Ring]:
-        areas = np.abs(self._areas())
+        areas = np.abs(self._areas)
         ends = np.append(self.starts[1:], len(self.points))
         order = np.argsort(-areas, kind="stable")[:most]
         return [self.points[self.starts[i] : ends[i] - 1] for i in order]  # the last point repeats the first
-
-    def _areas(self) -> npt.NDArray[np.float64]:
-        """Signed, of each ring."""
-        if not len(self.starts):
-            return np.zeros(0)
-        x, y = self.points.T
-        dx, dy = self._steps.T
-        areas: npt.NDArray[np.float64] = np.add.reduceat(x * dy - y * dx, self.starts) / 2
-        return areas
 
 
 def _blurred(sigma: float) -> int:

@@ -198,21 +198,24 @@ class Segment:
     def _measured(self, shape: _Shape) -> tuple[Measurement, ...]:
         """Of its ellipse, in millimetres where there are any."""
         cells = shape.plane.cells
-        spacing = self._spacing(shape)
+        _, centroid, box = cells.measured(shape.mask)
+        spacing = self._spacing(shape.plane, centroid, box)
         scale = (spacing.between_columns_mm, spacing.between_rows_mm) if spacing else (1.0, 1.0)
         edges = cells.x.astype(np.float64), cells.y.astype(np.float64)
         return Ellipse.of(shape.mask, *edges, scale=scale).measurements("mm" if spacing else PIXELS)
 
-    def _spacing(self, shape: _Shape) -> Spacing | None:
-        """That of all the shape; ``None`` where its ends are of other scales."""
-        _, centroid, (x0, y0, x1, y1) = shape.plane.cells.measured(shape.mask)
+    def _spacing(
+        self, plane: Plane, centroid: tuple[float, float], box: tuple[float, float, float, float]
+    ) -> Spacing | None:
+        """That of all of a shape; ``None`` where its ends are of other scales."""
+        x0, y0, x1, y1 = box
         last = (max(x0, x1 - 1), max(y0, y1 - 1))
         ends = [(x0, y0), (last[0], y0), (x0, last[1]), last]
-        return common_spacing(shape.plane.geometry, [centroid, *ends], self._options.millimetres_from)
+        return common_spacing(plane.geometry, [centroid, *ends], self._options.millimetres_from)
 
     def _region(self, shape: _Shape, number: int) -> Region:
-        area, centroid, (x0, y0, x1, y1) = shape.plane.cells.measured(shape.mask)
-        spacing = self._spacing(shape)
+        area, centroid, box = shape.plane.cells.measured(shape.mask)
+        spacing = self._spacing(shape.plane, centroid, box)
         down, across = (spacing.between_rows_mm, spacing.between_columns_mm) if spacing else (0.0, 0.0)
         outline = Outline.around(shape.mask, shape.margin, shape.plane)
         rings = outline.simplified(self._options.max_points, finest=shape.plane.finest)
@@ -221,7 +224,7 @@ class Segment:
             area_mm2=round(area * down * across, 4) if spacing else None,
             perimeter_px=round(outline.length(), 3),
             perimeter_mm=round(outline.length((across, down)), 4) if spacing else None,
-            box=(x0, y0, x1, y1),
+            box=box,
             centroid=(round(centroid[0], 2), round(centroid[1], 2)),
             parts=shape.parts,
             contours=tuple(tuple((x, y) for x, y in np.round(ring, 1).tolist()) for ring in rings),
