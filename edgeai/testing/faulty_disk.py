@@ -22,6 +22,8 @@ Fault = Literal["kill", "cut", "full"]
 _Entries = dict[str, tuple[int, bool]]
 """Name -> inode, and whether it is a folder."""
 _UNLINK: Final = Path.unlink
+_GROWS: Final = ("mkdir", "hardlink_to")
+"""Changes of names that may want room."""
 
 
 class Killed(BaseException):
@@ -74,7 +76,9 @@ class FaultyDisk:
         """
         self.points, self._fault, self._at, self._is_dead = 0, fault, at, False
         write, opened, fsync = os.write, os.open, os.fsync
-        names: list[tuple[Any, str]] = [(Path, name) for name in ("replace", "rename", "mkdir", "unlink")]
+        names: list[tuple[Any, str]] = [
+            (Path, name) for name in ("replace", "rename", "mkdir", "unlink", "hardlink_to")
+        ]
         with patch.multiple(
             os,
             write=lambda file, data: self._write(write, file, data),
@@ -140,7 +144,7 @@ class FaultyDisk:
 
     def _named(self, change: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Path, *more: Any, **named: Any) -> Any:
-            if self._is_here(path) and self._point(needs_room=change.__name__ == "mkdir"):
+            if self._is_here(path) and self._point(needs_room=change.__name__ in _GROWS):
                 raise Killed
             return change(path, *more, **named)
 

@@ -10,6 +10,7 @@ from edgeai.bundle.archive import Archive
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Numbered
 from edgeai.bundle.trust import TrustPolicy
+from edgeai.slots import SlotsError
 
 if TYPE_CHECKING:
     from edgeai.config import Deployment, DeviceConfig
@@ -34,4 +35,10 @@ def adopted(config: DeviceConfig, deployment: Deployment, folder: SlotFolder) ->
         with Archive(path, trust=trust) as archive:
             archive.unpack(target)
 
-    return folder.adopt(number, fill)
+    try:
+        return folder.adopt(number, fill)
+    except SlotsError:
+        slots = folder.read()
+        if slots.active is None:
+            raise
+        return slots  # infer was first

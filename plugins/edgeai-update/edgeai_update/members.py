@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -120,11 +119,14 @@ class Lent:
         if self.folder.is_dir():
             yield from self.folder.iterdir()
 
-    def give_back(self) -> None:
-        """Keep none of it."""
+    def keep_only(self, wanted: Collection[str]) -> None:
+        """Remove what nobody waits for, by the SHA-256 of contents."""
         with told_of_disk(self.folder):
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
+            for path in list(self.here()):
+                if path.name not in wanted:
+                    path.unlink(missing_ok=True)
+            if not wanted and self.folder.is_dir():
+                self.folder.rmdir()
 
 
 def lying_here(offer: Offer, names: Sequence[str], slots: Iterable[SlotFolder], lent: Lent) -> dict[str, Path]:

@@ -163,7 +163,7 @@ class Repository:
         if listed.target.length > MAX_OFFER_BYTES:
             raise oversize(path, MAX_OFFER_BYTES)
         fetched = self._work / "offer"
-        with self._told(), told_of_disk(self._work):
+        with self._told():
             try:
                 self._updater.download_target(listed.target, str(fetched))
             except tuf.LengthOrHashMismatchError as error:
@@ -188,7 +188,8 @@ class Repository:
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
-            yield
+            with told_of_disk(self._work):
+                yield
         except _TUF as error:
             raise of_tuf(error, self._fetcher.asked, is_mixed=self._fetcher.is_mixed()) from error
 

@@ -84,7 +84,7 @@ class Updating:
             with Repository(self._source, self._folder / "metadata", self._root).refreshed() as repository:
                 outcomes = [self._answer(repository, each, install=install) for each in taking(self._config)]
             if install:
-                self._blobs.keep_only([packed for each in self._waiting for packed in each.to_fetch.values()])
+                self._tidy_after()
         return Look(outcomes=tuple(outcomes))
 
     def _answer(self, repository: Repository, deployment: Deployment, *, install: bool) -> Outcome:
@@ -192,7 +192,6 @@ class Updating:
             kept = Wanted(offer=offer, held=wanted.held, here=self._lent.take(wanted.here, spare))
             number = Numbered.of(offer.manifest, offer.digest)
             folder.install(number, lambda target: assemble(kept, self._blobs, target))
-        self._lent.give_back()
         for packed in wanted.to_fetch.values():
             self._blobs.drop(packed)
 
@@ -234,6 +233,12 @@ class Updating:
         finally:
             os.close(file)
 
+    def _tidy_after(self) -> None:
+        """Nothing is kept that no deployment waits for: a release may be followed by another before it came."""
+        self._blobs.keep_only([packed for each in self._waiting for packed in each.to_fetch.values()])
+        files = [each.offer.manifest.files for each in self._waiting]
+        self._lent.keep_only({declared.sha256 for each in files for declared in each.values()})
+
     def _tidy(self) -> None:
         """What a kill left of a look."""
         with told_of_disk(self._folder):
@@ -243,7 +248,7 @@ class Updating:
 
 def taking(config: DeviceConfig) -> tuple[Deployment, ...]:
     """The deployments that take updates."""
-    return tuple(each for each in config.deployments if getattr(each, "updates", True))
+    return tuple(each for each in config.deployments if each.updates)
 
 
 def _own_bytes(folder: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgeai.cli.main import run
-from edgeai.config import Deployment, DeviceConfig, load_config
+from edgeai.config import DeviceConfig, load_config
 from edgeai.slots import SlotFolder
 from edgeai.testing.distributions import write_fakes
 from edgeai.testing.repository import OpsTeam
@@ -38,12 +38,11 @@ class Cart:
         self.rewrite()
 
     def rewrite(self) -> None:
-        updates = "updates = true\n" if "updates" in Deployment.model_fields else ""
         backends = ", ".join(f'"{each}"' for each in self.backends)
         self.profile.write_text(
             'schema = 1\n[device]\nid = "cart-1"\nsite = "ward"\ndata_dir = "var"\n'
             '[plugins]\nallow = ["fakes"]\n[mqtt]\nenabled = false\n[spool]\nreserve_bytes = 1000\n'
-            f'[[deployments]]\nname = "guard"\nbundle = "first.edgeai"\nbackends = [{backends}]\n{updates}'
+            f'[[deployments]]\nname = "guard"\nbundle = "first.edgeai"\nbackends = [{backends}]\nupdates = true\n'
             f"{self.more}\n[repository]\n{self.repository}"
         )
 
