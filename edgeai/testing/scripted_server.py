@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -46,14 +47,14 @@ class Asked:
 
 
 class ScriptedServer:
-    """Serves a folder on a port of its own, until it is closed.
+    """Serves a folder on a port of its own, until it is closed; by TLS where there is a context for it.
 
     Attributes:
         ways: what it does wrong; empty for nothing. May be changed at any time.
         asked: every request, in order.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, context: ssl.SSLContext | None = None) -> None:
         self.folder = folder
         self.ways: list[Way] = []
         self.asked: list[Asked] = []
@@ -65,6 +66,8 @@ class ScriptedServer:
 
         self._server = _Listener(("127.0.0.1", 0), Answers)
         self._server.daemon_threads = True
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 
@@ -76,7 +79,8 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         """Of the folder."""
-        return f"http://127.0.0.1:{self.port}"
+        scheme = "https" if isinstance(self._server.socket, ssl.SSLSocket) else "http"
+        return f"{scheme}://127.0.0.1:{self.port}"
 
     def way(self, path: str, *, ranged: bool) -> str:
         """How the next answer to this path is wrong; empty for right."""

@@ -192,6 +192,9 @@ class WebSource:
             raise
         finally:
             timer.cancel()
+        if is_over:  # a head that ends with the connection passes for a whole one
+            self.close()
+            raise self._slow(path)
 
     # --- judging ----------------------------------------------------------------------------------
 

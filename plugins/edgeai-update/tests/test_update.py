@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edgeai.bundle.partial import read_held
 from edgeai.bundle.reader import read_manifest, verify_folder
+from edgeai.testing.distributions import write_fake_distribution
 from edgeai.testing.repository import OpsTeam
 from edgeai.testing.scripted_server import ScriptedServer
 
 pytestmark = pytest.mark.slow
+STRANGE = """
+from edgeai.api import hookimpl
+from edgeai.testing import fakes
+from dataclasses import replace
+EDGEAI_API = (1, 0)
+@hookimpl
+def edgeai_backends():
+    return (replace(fakes.backend("strange"), artifact_format="strange"),)
+"""
 
 
 def test_a_release_comes_from_a_server_and_is_installed_beside_what_runs(
@@ -123,3 +134,71 @@ def test_another_backend_in_the_profile_fetches_what_it_needs(cart: Any, ops: Op
     answer = cart.update()
     assert (answer["outcome"], answer["code"]) == ("refused", "backend.no-candidate")
     assert not [each for each in server.asked if each.path.startswith("blobs/")]
+
+
+def test_a_cart_that_slept_through_new_keys_comes_along_through_all_roots(
+    cart: Any, ops: OpsTeam, server: ScriptedServer
+) -> None:
+    cart.serve(server.url)
+    for number in range(3):
+        old, new = ("targets" if not number else f"targets-{number}"), f"targets-{number + 1}"
+        ops.do("rotate-key", ops.repo, "targets", "--out", old, "--in", ops.pub(new))
+        ops.sign("root", old, new)
+        ops.publish()
+    ops.offer(ops.bundle("tiny", 2), by="targets-3")
+    assert cart.update()["outcome"] == "installed"
+    assert (cart.kept / "metadata/root_history/4.root.json").exists()
+
+
+def test_a_vendors_model_comes_from_the_vendors_own_role(cart: Any, ops: OpsTeam, server: ScriptedServer) -> None:
+    shutil.copyfile(ops.bundle("lung", 1), cart.at / "first.edgeai")
+    cart.serve(server.url)
+    ops.do("delegate", ops.repo, "acme", "--to", ops.pub("acme"), "--model", "lung")
+    ops.sign("targets", "acme")
+    ops.publish()
+    assert cart.update()["outcome"] == "none"
+    ops.offer(ops.bundle("lung", 2), by="acme")
+    answer = cart.update()
+    assert (answer["outcome"], answer["model"], answer["release"]) == ("installed", "lung", 2)
+
+
+def test_two_deployments_of_one_model_fetch_it_once(cart: Any, ops: OpsTeam, server: ScriptedServer) -> None:
+    cart.more = '[[deployments]]\nname = "second"\nbundle = "first.edgeai"\nbackends = ["fake-works"]\nupdates = true\n'
+    cart.serve(server.url)
+    ops.offer(ops.bundle("tiny", 2))
+    first, second = cart.told("--once")["deployments"]
+    assert (first["outcome"], second["outcome"]) == ("installed", "installed")
+    sent = [each.path for each in server.asked if each.path.startswith("blobs/")]
+    assert len(sent) == len(set(sent))
+
+
+def test_a_deployment_that_takes_no_updates_is_left_alone(cart: Any, ops: OpsTeam, server: ScriptedServer) -> None:
+    cart.serve(server.url)
+    text = cart.profile.read_text()
+    cart.profile.write_text(text.replace("updates = true\n", ""))
+    status, _, err = cart.call("--once")
+    assert status == 2
+    assert "error[update.not-configured]: no deployment of this profile takes updates" in err
+    assert server.asked == []
+
+
+def test_a_profile_that_opens_more_fetches_what_is_not_held(
+    cart: Any, ops: OpsTeam, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """The same bundle comes again, with one artifact more, and only that is fetched."""
+    cart.serve(server.url)
+    ops.offer(ops.bundle("tiny", 2))
+    cart.update()
+    cart.slots.rehearsed()
+    cart.slots.activate(1)
+    cart.slots.counted(completed=1)
+    cart.slots.prove()
+    assert cart.update()["outcome"] == "current"
+    write_fake_distribution(tmp_path / "plugins", name="strange", module_source=STRANGE)
+    cart.backends = ["fake-works", "strange"]
+    cart.rewrite()
+    cart.profile.write_text(cart.profile.read_text().replace('allow = ["fakes"]', 'allow = ["fakes", "strange"]'))
+    seen = len(server.asked)
+    assert cart.update()["outcome"] == "installed"
+    assert len([each for each in server.asked[seen:] if each.path.startswith("blobs/")]) == 1
+    assert (cart.slots.content("a") / "artifacts/strange-fp32/model.strange").exists()
