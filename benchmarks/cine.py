@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -27,10 +28,11 @@ ENOUGH = 5
 
 
 def cine(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
-    """Frames a second of a 60-frame cine as configured by default, against two limits from the same rounds.
+    """Frames a second of a 60-frame cine as configured by default, against three limits from the same rounds.
 
-    One shares out the cores: libjpeg-turbo (scaled to 1/2 in its DCT) has one, the engine's own stream the others. The
-    other is all that processor time allows: C cores, and the time that decoding and engine take when alone.
+    One shares out the cores: libjpeg-turbo (scaled to 1/2 in its DCT) has one, the engine's own stream the others. One
+    is all that processor time allows: C cores, and the time that decoding and engine take when alone. The last is what
+    those two reach on all cores at once, with nothing else to do: they share memory and caches there.
     """
     path = write_cine(folder / "cine.dcm")
     before = cv2.getNumThreads()
@@ -52,18 +54,20 @@ class _Cine:
         self._name = f"cine, {bundle.manifest.name}, {backend}"
         self._tensors = model_input(bundle)
         self._streams = [np.frombuffer(stream, np.uint8) for stream in cine_frames()]
-        some, single = bare_session(bundle, backend, max(1, CORES - 1)), bare_session(bundle, backend, 1)
+        some, *abreast = (bare_session(bundle, backend, threads) for threads in (max(1, CORES - 1), *[1] * CORES))
+        single = abreast[0]
         with open_model(bundle, backends=[backend]) as model:
             turns: dict[str, Callable[[], object]] = {
                 "decode": self._decode,
                 "some": lambda: self._engine(some),
                 "single": lambda: self._engine(single),
+                "abreast": lambda: self._abreast(abreast),
                 "edgeai": lambda: completed(model, path),
             }
             for action in turns.values():
                 action()
             all_rounds = [{name: timed(action) for name, action in turns.items()} for _ in range(rounds)]
-        for session in (some, single):
+        for session in (some, *abreast):
             session.close()
         quiet = [each for each in all_rounds if max(one.others for one in each.values()) <= QUIET]
         self._rounds = quiet if len(quiet) >= ENOUGH else all_rounds
@@ -88,6 +92,14 @@ class _Cine:
             f"{CORES} cores / processor time of libjpeg-turbo and engine",
             OF_PROCESSOR_TIME if self._is_usual else None,
             suffix=", limit of processor time",
+        )
+        taken = f"processor time a frame: {self._a_frame('abreast')}, when each is alone"
+        yield self._row(
+            [each["abreast"].ms for each in self._rounds],
+            f"{CORES} at a time: libjpeg-turbo, bare engine",
+            None,
+            suffix=f", {CORES} at a time",
+            notes=(f"{taken} {self._a_frame('decode')} and {self._a_frame('single')}",),
         )
 
     def _row(
@@ -115,6 +127,17 @@ class _Cine:
     def _decode(self) -> None:
         for stream in self._streams:
             cv2.imdecode(stream, cv2.IMREAD_REDUCED_GRAYSCALE_2)  # 400x300: not under the model's 224
+
+    def _abreast(self, sessions: list[Session]) -> None:
+        """Every frame decoded and run, shared out among as many threads as there are sessions."""
+
+        def share(number: int) -> None:
+            for stream in self._streams[number :: len(sessions)]:
+                cv2.imdecode(stream, cv2.IMREAD_REDUCED_GRAYSCALE_2)
+                sessions[number].run(self._tensors)
+
+        with ThreadPoolExecutor(len(sessions)) as pool:
+            list(pool.map(share, range(len(sessions))))
 
     def _engine(self, session: Session) -> None:
         for _ in session.stream(self._tensors for _ in self._streams):
