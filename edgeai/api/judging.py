@@ -297,6 +297,8 @@ class Judge(Protocol):
     def choose(self, cases: Sequence[Case], outputs: Sequence[Tensors], wish: Mapping[str, Any]) -> Mapping[str, Any]:
         """Options of the task that these samples choose (a temperature, thresholds); nothing by default. Since 1.3.
 
+        The host asks once without cases, before anything is trained: look at the wish first.
+
         Args:
             cases: whose truth is known, and which chose no weight of the model that answered for them.
             outputs: what it gave for each, as ``answer`` is given them.

@@ -75,6 +75,9 @@ group = "patient"
 command = "edgeai train tiny --data DIR"
 seed = 4
 """
+VARIANT = """\
+recipes = [{ converter = "tflite", precision = "fp32", variant = "small" }]
+variants = [{ name = "small", steps = [{ compressor = "prune-channels", options = { parameters = 0.5 } }] }]"""
 SCRIPT = """\
 import os, sys
 from pathlib import Path
@@ -285,6 +288,21 @@ def test_what_cannot_be_chosen_is_refused_before_the_long_training(
     _change(card, '{ temperature = true, threshold = "sensitivity@specificity=0.9" }', wish)
     _refused(lambda: train(card, data), code)
     assert not (card / "tiny.keras").exists()
+    assert code == "data.fold-few" or _ran(card) == []  # what no samples could choose is said before the folds
+
+
+@pytest.mark.parametrize("ships", [True, False])
+def test_a_word_that_is_nearly_one_is_answered_with_it_before_anything_is_trained(
+    card: Path, data: Path, ships: bool
+) -> None:
+    """Whether train chooses itself, or a variant is to choose when it is built."""
+    _change(card, "temperature = true, ", "temprature = true, ")
+    if not ships:
+        _change(card, "folds = 3", 'on = "validation"')
+        _change(card, 'recipes = [{ converter = "tflite", precision = "fp32" }]', VARIANT)
+    refusal = _refused(lambda: train(card, data), "config.card-choice", 'temprature; did you mean "temperature"?')
+    assert "choose temperature, threshold or both" in str(refusal.remedy)
+    assert _ran(card) == []
 
 
 @pytest.mark.slow

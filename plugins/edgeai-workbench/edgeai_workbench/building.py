@@ -10,7 +10,7 @@ import msgspec
 
 from edgeai.api import ConfigError, ConversionFailed, EdgeaiError, GateFailed
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
-from edgeai_workbench.choosing import choose_by_variant, hold_choice_of
+from edgeai_workbench.choosing import check_wish, choose_by_variant, hold_choice_of
 from edgeai_workbench.chosen import Chosen, hold_choice
 from edgeai_workbench.comparison import Comparison, compare
 from edgeai_workbench.confirming import confirm
@@ -158,7 +158,9 @@ def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[W
     choice = None if by_build else hold_choice(card, folder)
     golden_of(card, folder)
     shop = open_workshop(card, folder, data, progress=progress)
-    if not by_build:
+    if by_build:
+        check_wish(card, shop.judge)  # before the variant is made that chooses
+    else:
         hold_choice_of(shop)
     return shop, choice
 

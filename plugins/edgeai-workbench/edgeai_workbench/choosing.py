@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from edgeai.api import ConfigError, OpenRequest, TaskRequest, Tensors
+from edgeai.api import ConfigError, EdgeaiError, Judge, OpenRequest, TaskRequest, Tensors
 from edgeai_workbench.card import CARD_NAME, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.chosen import CHOICE, Chosen, hold_choice, stale_choice, wanted_of
@@ -88,6 +88,24 @@ def choose_by_variant(shop: Workshop, model: ModelFile) -> tuple[Workshop, Chose
     """
     chosen = _chosen(shop, model.path, _answers(shop, model.path))
     return shop.with_card(read_card(shop.folder)), chosen
+
+
+def check_wish(card: Card, judge: Judge) -> None:
+    """Nothing, where the card's task can choose what ``[choice]`` asks for: asked before anything is trained.
+
+    The judge is asked without a sample. What else it then says is of no use: that none is too few, or nothing.
+
+    Raises:
+        ConfigError: ``config.card-choice``.
+    """
+    if card.choice is None:
+        return
+    try:
+        judge.choose((), (), card.choice.options)
+    except ConfigError:
+        raise
+    except EdgeaiError:
+        return
 
 
 def _choosing(shop: Workshop) -> Prepared:

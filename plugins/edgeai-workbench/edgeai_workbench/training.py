@@ -25,7 +25,7 @@ from edgeai.process import for_a_child
 from edgeai_workbench.balance import check_balanced
 from edgeai_workbench.card import CARD_NAME, PARENT, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
-from edgeai_workbench.choosing import Chooser
+from edgeai_workbench.choosing import Chooser, check_wish
 from edgeai_workbench.chosen import wanted_of
 from edgeai_workbench.dataset import digest, read_splits
 from edgeai_workbench.folds import OUT_OF_FOLD
@@ -281,6 +281,7 @@ def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], N
     outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
     judge = judge_by_plugins(card.plugins, card.task, outputs)
     splits = read_splits(card.dataset, data, judge)
+    check_wish(card, judge)
     pairs = ((sample, untransformed(sample, judge)) for sample in splits["train"])
     check_balanced(card.training.balanced, pairs, judge)
     groups = len({sample.group for sample in splits["train"]})

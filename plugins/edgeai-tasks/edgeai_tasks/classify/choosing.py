@@ -17,12 +17,27 @@ from edgeai.api import ConfigError, DataRejected, Flags, Reals
 from edgeai_tasks.classify.options import ClassifyOptions
 from edgeai_tasks.classify.probabilities import logits_of
 from edgeai_tasks.libraries import needed
+from edgeai_tasks.wishes import refused_wish
 
 FEWEST: Final = 10
 """Samples of either kind without which nothing is chosen."""
 _LOWEST, _HIGHEST = 0.05, 20.0
 _FIGURES = ("sensitivity", "specificity")
 _ROUNDING = 1e-12
+
+
+def check_wish(options: ClassifyOptions, wish: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The operating point that is wished for, if any; nothing, where classify can choose that.
+
+    Raises:
+        ConfigError: ``config.card-choice``.
+    """
+    if strange := sorted(set(wish) - {"temperature", "threshold"}):
+        remedy = "choose temperature, threshold or both"
+        raise refused_wish("classify", strange[0], ["temperature", "threshold"], remedy=remedy)
+    if wish.get("temperature", True) is not True:
+        raise _wish("temperature is asked for with true", "temperature = true, or leave it out")
+    return _point(wish["threshold"], options) if "threshold" in wish else None
 
 
 def chosen(truth: Flags, values: Reals, options: ClassifyOptions, wish: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,11 +53,7 @@ def chosen(truth: Flags, values: Reals, options: ClassifyOptions, wish: Mapping[
         ConfigError: ``config.card-choice``.
         DataRejected: ``data.fold-few``.
     """
-    if strange := sorted(set(wish) - {"temperature", "threshold"}):
-        raise _wish(f"classify does not choose {strange[0]}", "choose temperature, threshold or both")
-    point = _point(wish["threshold"], options) if "threshold" in wish else None
-    if wish.get("temperature", True) is not True:
-        raise _wish("temperature is asked for with true", "temperature = true, or leave it out")
+    point = check_wish(options, wish)
     names = options.names[-1:] if options.mode == "binary" else options.names
     made: dict[str, Any] = {}
     logits = logits_of(values, options)

@@ -29,7 +29,7 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
-from edgeai_tasks.classify.choosing import chosen
+from edgeai_tasks.classify.choosing import check_wish, chosen
 from edgeai_tasks.classify.figures import Classified, operating_point
 from edgeai_tasks.classify.options import ClassifyOptions
 from edgeai_tasks.classify.pictures import Named, drawings, worst_cases
@@ -179,6 +179,9 @@ class ClassifyJudge(Judge):
 
     def choose(self, cases: Sequence[Case], outputs: Sequence[Tensors], wish: Mapping[str, Any]) -> Mapping[str, Any]:
         """``temperature`` and ``thresholds``; see the README."""
+        check_wish(self._options, wish)
+        if not cases:
+            raise DataRejected("no sample chooses", code="data.fold-few", remedy="see [dataset] of the card")
         asked = self.labels[-1:] if self._mode == "binary" else self.labels
         truth = np.array([[label in case.truth.names for label in asked] for case in cases], bool)
         given = np.stack([np.asarray(each[self._output.name], np.float64).reshape(-1) for each in outputs])

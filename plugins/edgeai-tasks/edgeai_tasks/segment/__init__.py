@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgeai.api import Judge, MaskTask, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
+from edgeai.api import Judge, TaskFailed, TaskRequest, TaskSpec, TensorSpec, hookimpl
 from edgeai_tasks.segment.options import OPTIONS, SegmentOptions, refused
 
 if TYPE_CHECKING:
     from edgeai.api import Guess, GuessRequest
+    from edgeai_tasks.segment.task import Segment
 
 EDGEAI_API = (1, 3)
 
@@ -17,7 +18,7 @@ _LAYOUTS = {4: "NHWC", 3: "NHW"}
 """What a rank stands for where the manifest gives no layout."""
 
 
-def _build(request: TaskRequest) -> MaskTask:
+def _build(request: TaskRequest) -> Segment:
     options = SegmentOptions.read(request.options)
     output = _output(options, request.outputs)
     layout = output.layout or _LAYOUTS.get(len(output.shape), "")

@@ -40,7 +40,7 @@ class Circumferences:
     def _of(self, name: str) -> Reals:
         if not self._values:
             pairs = np.array(
-                [(_around(source_mask(case), size), _around(mask(), size)) for case, mask, size in self._given]
+                [(around(source_mask(case), size), around(mask(), size)) for case, mask, size in self._given]
             )
             error = np.abs(pairs[:, 1] - pairs[:, 0])
             self._values = {ERROR: error, PERCENT: 100.0 * error / np.maximum(pairs.max(axis=1), 1e-9)}
@@ -59,6 +59,14 @@ def weighted_median(values: Reals, weights: Weights) -> Values:
     return medians
 
 
-def _around(mask: Flags, spacing: tuple[float, float]) -> float:
+def measures(cases: Sequence[Case]) -> tuple[list[tuple[float, float]], str]:
+    """How large each image's pixels are, and in what: in ``mm`` where every image says it, else ``px``, each 1."""
+    spacings = [case.context.frame.geometry.spacing_mm() for case in cases]
+    known = [spacing for spacing in spacings if spacing is not None]
+    return (known, "mm") if len(known) == len(spacings) else ([(1.0, 1.0)] * len(spacings), "px")
+
+
+def around(mask: Flags, spacing: tuple[float, float]) -> float:
+    """The circumference of its ellipse; 0 of nothing."""
     ellipse = of_source(mask, spacing)
     return ellipse.circumference if ellipse else 0.0

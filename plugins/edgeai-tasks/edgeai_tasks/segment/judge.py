@@ -6,6 +6,7 @@ import hashlib
 import zlib
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +28,6 @@ from edgeai.api import (
     Geometry,
     Judge,
     Judged,
-    MaskTask,
     Objective,
     PictureFile,
     Reals,
@@ -36,12 +36,16 @@ from edgeai.api import (
     Values,
     Weights,
 )
-from edgeai_tasks.segment.circumferences import Circumferences
+from edgeai_tasks.segment.choosing import check_wish, chosen
+from edgeai_tasks.segment.circumferences import Circumferences, measures
 from edgeai_tasks.segment.ellipse import of_source, size_of
 from edgeai_tasks.segment.figures import DISTANCES, NAMES, OVERLAPS, figures_of, overlap
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.pictures import Outlined, worst_cases
 from edgeai_tasks.segment.truth import MovedMask, flags_of, sampled, source_mask
+
+if TYPE_CHECKING:
+    from edgeai_tasks.segment.task import Segment
 
 SAME_MASK = 0.95
 """Dice from which two masks count as the same decision."""
@@ -92,7 +96,7 @@ class SegmentJudge(Judge):
     )
     main = ("dice",)
 
-    def __init__(self, options: SegmentOptions, output: TensorSpec, task: MaskTask) -> None:
+    def __init__(self, options: SegmentOptions, output: TensorSpec, task: Segment) -> None:
         self._output = output
         self._task = task
         self._ellipse, self._sizes = options.ellipse, options.sizes
@@ -121,8 +125,9 @@ class SegmentJudge(Judge):
         return {self._output.name: np.ascontiguousarray(turned)}
 
     def stratum(self, case: Case) -> Hashable:
-        """Whether there is anything to find."""
-        return bool(source_mask(case).any())
+        """Whether there is anything to find: a flag a label, of the one that masks are of and of its background."""
+        there = bool(source_mask(case).any())
+        return tuple((label == self._wanted[0]) == there for label in self.labels)
 
     def subgroups(self, case: Case) -> Mapping[str, str]:
         """By how large it is: the true ellipse's circumference, in mm, between the options' bounds."""
@@ -140,6 +145,11 @@ class SegmentJudge(Judge):
         masks = self._task.masks(outputs, context)
         probabilities = {f.label: f.probability for f in findings if f.kind == "segment"}
         return Masks(present, {label: PackedMask.of(mask) for label, mask in masks.items()}, probabilities)
+
+    def choose(self, cases: Sequence[Case], outputs: Sequence[Tensors], wish: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``thresholds``; see the README."""
+        check_wish(wish, ellipse=self._ellipse)
+        return chosen(self._task, self._only(()), cases, outputs, wish)
 
     def assessed(self, case: Case, answer: Masks) -> Assessed:
         """Right where the mask overlaps what is true by ``RIGHT_MASK`` Dice; where nothing is true, if it is empty."""
@@ -219,10 +229,7 @@ class _Measured:
         self._cases = cases
         self._answers = answers
         self._label = label
-        spacings = [case.context.frame.geometry.spacing_mm() for case in cases]
-        known = [spacing for spacing in spacings if spacing is not None]
-        self._unit = "mm" if len(known) == len(spacings) else "px"
-        self._spacings = known if self._unit == "mm" else [(1.0, 1.0)] * len(spacings)
+        self._spacings, self._unit = measures(cases)
         self._values: dict[str, Reals] = {}
 
     def figure(self, name: str) -> Figure:

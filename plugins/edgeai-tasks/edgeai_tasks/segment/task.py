@@ -33,6 +33,14 @@ RANGE_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Spread:
+    """What a model gave of one frame, before anything is decided: on ``plane`` a probability a channel."""
+
+    plane: Plane
+    probabilities: Sequence[Field]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Shape:
     """One label in one frame: on ``plane`` its probability, by how much it is decided, and the cleaned mask."""
 
@@ -74,12 +82,29 @@ class Segment:
                 image has no pixel spacing, and the options ask for it.
         """
         number = context.frame.number
-        return tuple(self._finding(index, shape, number) for index, shape in self._shapes(outputs, context))
+        shapes = self._shapes(self.spread(outputs, context))
+        return tuple(self._finding(index, shape, number) for index, shape in shapes)
 
     def masks(self, outputs: Tensors, context: FrameContext) -> Mapping[str, Array]:
         """Label -> bool array of the source image: what ``interpret`` measures. Raises as ``interpret``."""
+        return self.masks_of(self.spread(outputs, context))
+
+    def spread(self, outputs: Tensors, context: FrameContext) -> Spread:
+        """All that does not depend on a threshold. Raises as ``interpret``."""
+        maps = self._probabilities(outputs)
+        plane = Plane.of(context.frame, *maps.shape[1:])
+        return Spread(plane=plane, probabilities=[plane.resample(values) for values in maps])
+
+    def masks_of(self, spread: Spread) -> Mapping[str, Array]:
+        """As ``masks``, of what another threshold of the same task may have been asked of before."""
         labels = self._options.labels
-        return {labels[i].label: shape.plane.full(shape.mask) for i, shape in self._shapes(outputs, context)}
+        return {labels[index].label: spread.plane.full(shape.mask) for index, shape in self._shapes(spread)}
+
+    def at(self, threshold: float) -> Segment:
+        """The same task, but that every label has this threshold."""
+        labels = tuple(replace(label, threshold=threshold) for label in self._options.labels)
+        options = replace(self._options, labels=labels)
+        return Segment(options, self._outputs, output=self._output, layout=self._layout)
 
     def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
         """One statement a label about the instance, from the frame where it is largest; then those of each frame.
@@ -102,12 +127,9 @@ class Segment:
             raise TaskFailed("segment: a frame's findings do not speak of every label", code="task.no-frames")
         return by_label
 
-    def _shapes(self, outputs: Tensors, context: FrameContext) -> Iterator[tuple[int, _Shape]]:
-        maps = self._probabilities(outputs)
-        plane = Plane.of(context.frame, *maps.shape[1:])
-        inside = plane.cells.inside
-        spread = [plane.resample(values) for values in maps]
-        decided = self._decided(spread, inside)
+    def _shapes(self, spread: Spread) -> Iterator[tuple[int, _Shape]]:
+        plane, inside = spread.plane, spread.plane.cells.inside
+        decided = self._decided(spread.probabilities, inside)
         for index, (margin, mask) in decided.items():
             if self._options.fill_holes:
                 # What another label has is no hole.
@@ -115,7 +137,7 @@ class Segment:
                 free = ~np.logical_or.reduce(others) if others and self._options.exclusive else inside
                 mask = mask | (filled(mask) & free)
             mask, parts = pieces(mask, plane.cells, least=self._least(plane), largest=self._options.largest_component)
-            shape = _Shape(plane=plane, probability=spread[index], margin=margin, mask=mask, parts=parts)
+            shape = _Shape(plane=plane, probability=spread.probabilities[index], margin=margin, mask=mask, parts=parts)
             yield index, shape.rounded() if self._options.shape == "ellipse" else shape
 
     def _probabilities(self, outputs: Tensors) -> Field:
