@@ -15,6 +15,7 @@ STARTS = {
     "infer": "import edgeai.roles.__main__, edgeai.roles.infer",
     "publish": "import edgeai.roles.__main__, edgeai.roles.publish; from edgeai.plugins import Registry;"
     " assert not Registry.of(('mqtt', 'jsonl')).faults",
+    "update": "import edgeai.roles.__main__, edgeai.roles.update",
     "edgeai infer": "import edgeai.cli.main, edgeai.cli.infer, edgeai.model",
 }
 """Process -> what it imports before it sees an image. ``infer`` imports plugins later, by its profile."""

@@ -33,6 +33,7 @@ WITHOUT = {
     "ingest": {*OF_NO_CART, *IMAGES, *COMMANDS, "pluggy", "paho", "http", "edgeai.plugins", "edgeai.model"},
     "infer": {*OF_NO_CART, *IMAGES, *COMMANDS, "paho", "http", "edgeai.sinks", "edgeai.hosting.sinks"},
     "publish": {*OF_NO_CART, *IMAGES, *COMMANDS, "numpy", "msgspec", "edgeai.dicom", "edgeai.model"},
+    "update": {*OF_NO_CART, *IMAGES, *COMMANDS, "numpy", "pluggy", "paho", "http", "edgeai.plugins", "edgeai.model"},
     "edgeai infer": {*OF_NO_CART, *IMAGES, "rich", "pydantic", "paho", "edgeai.roles", "edgeai.spool", "edgeai.config"},
 }
 """Process (``benchmarks.closure``, which counts all of it) -> what it must not have imported."""

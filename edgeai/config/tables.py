@@ -261,6 +261,15 @@ class Repository(Table):
     tls: Tls | None = Field(None, description="`ca` in place of the system's authorities; a client certificate")
     timeout_s: Seconds = Field(30.0, description="silence of the server after which a connection is given up")
     max_bytes_per_s: Bytes = Field(0, description="how much of the link is taken; 0 for no bound")
+    every_s: Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)] = Field(
+        21_600.0,
+        ge=0,
+        le=2_592_000,
+        description="how often `edgeai run` looks for what is offered, give or take a tenth; 0 for never by itself",
+    )
+    window: Annotated[str, Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$")] | None = Field(
+        None, description="`22:00-05:30`: looks begin at these times of day alone, by the device's own time zone"
+    )
 
 
 class Mqtt(Table):

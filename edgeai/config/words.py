@@ -216,6 +216,8 @@ def _pattern(key: str, value: str) -> str:
         return f"use a-z, 0-9 and -, beginning with a letter or digit, at most 63 characters, e.g. {example}"
     if key == "ae_title":
         return "use letters, digits, spaces and signs of ASCII, no backslash, e.g. CART-1"
+    if key == "window":
+        return "give two times of day, as 22:00-05:30"
     if key == "allow_release":
         return "give the bundle's whole digest as `edgeai inspect` prints it: sha256: and 64 digits of 0-9 and a-f"
     return ""

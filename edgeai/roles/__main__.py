@@ -22,6 +22,7 @@ ROLES = {
     "infer": ("--deployment",),
     "publish": (),
     "supervise": (),
+    "update": (),
     "trial": ("--deployment", "--plugin"),
     "rehearse": ("--deployment", "--digest", "--verdict"),
 }

@@ -1,0 +1,71 @@
+"""A device that runs and looks by itself: real processes, a real server, a real repository."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from edgeai.testing.repository import OpsTeam
+from edgeai.testing.scripted_server import ScriptedServer, Way
+
+pytestmark = [pytest.mark.slow, pytest.mark.system]
+
+
+def until(condition: Callable[[], Any], what: str, limit_s: float = 400.0) -> Any:
+    end = time.monotonic() + limit_s
+    while True:
+        if value := condition():
+            return value
+        assert time.monotonic() < end, f"{what} did not happen in time"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def running(cart: Any, server: ScriptedServer) -> Iterator[Any]:
+    """The device under its supervisor, which looks again at once."""
+    cart.serve(server.url, "every_s = 1")
+    text = cart.profile.read_text()
+    head, _, tail = text.partition("[mqtt]")
+    more = (
+        '[jsonl]\npath = "results.jsonl"\n[health]\nenabled = false\n[ingest.scp]\nenabled = false\n'
+        "[supervise]\nheartbeat_s = 0.2\n[updates]\nquiet_s = 0.1\n"
+    )
+    cart.profile.write_text(f"{head}{more}[mqtt]{tail}")
+    with (cart.at / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "edgeai.roles", "supervise", "--config", str(cart.profile)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=log,
+        )
+    yield cart
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0
+
+
+def events(cart: Any, kind: str) -> list[dict[str, Any]]:
+    path = cart.at / "results.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    bodies = [json.loads(line) for line in lines]
+    return [body for body in (each.get("body", each) for each in bodies) if body.get("kind") == kind]
+
+
+def test_a_device_takes_what_is_offered_by_itself_and_says_when_nothing_comes(
+    running: Any, ops: OpsTeam, server: ScriptedServer
+) -> None:
+    until(lambda: running.slots.read().running, "adopting")
+    server.ways = [Way("broken")]
+    [trouble] = until(lambda: events(running, "update.trouble"), "trouble being told")
+    assert trouble["facts"]["code"] == "update.unreachable"
+    ops.offer(ops.bundle("tiny", 2))
+    server.ways = []
+    until(lambda: events(running, "update.recovered"), "recovery being told")
+    until(lambda: running.slots.read().running.release == 2, "release 2 running")
+    assert len(events(running, "update.trouble")) == 1
