@@ -122,6 +122,21 @@ def _deployments(health: Health) -> Iterator[Metric]:
     degraded = [((item.name,), float(item.degraded)) for item in health.deployments]
     yield _gauge("edgeai_deployment_ready", "1 while it can run", ("deployment", "backend"), ready)
     yield _gauge("edgeai_deployment_degraded", "1 on its second choice", ("deployment",), degraded)
+    in_slots = [(item.name, item.slots) for item in health.deployments if item.slots]
+    there = [
+        ((name, slot, told[slot]["stage"], told[slot]["digest"]), float(told["active"] == slot))
+        for name, told in in_slots
+        for slot in ("a", "b")
+        if told[slot]
+    ]
+    labels = ("deployment", "slot", "stage", "digest")
+    yield _gauge("edgeai_slot", "What a slot holds; 1 for the one that runs", labels, there)
+    kinds = ("needed", "completed", "failed", "withheld")
+    counted = [
+        ((name, kind), float(told["probation"][kind])) for name, told in in_slots if told["probation"] for kind in kinds
+    ]
+    what = "Results of a bundle on probation, and how many are needed"
+    yield _gauge("edgeai_probation_results", what, ("deployment", "kind"), counted)
 
 
 def _ledger_jobs(health: Health) -> Iterator[Metric]:

@@ -29,6 +29,7 @@ OWN: Mapping[str, str] = MappingProxyType(
         "run": "edgeai.cli.run",
         "status": "edgeai.cli.status",
         "selftest": "edgeai.cli.selftest",
+        "history": "edgeai.cli.history",
         "rerun": "edgeai.cli.rerun",
         "messages": "edgeai.cli.messages",
         "spool": "edgeai.cli.spool",

@@ -183,7 +183,11 @@ def _reasons(health: Health) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
+    from edgeai.slots import sentences
+
     for item in health.deployments:
+        for line in sentences(item.slots) if item.slots else ():
+            yield Padding(Text(f"{item.name}: {line}"), (0, 0, 0, 2))
         for why in item.others or ((item.why,) if item.why else ()):
             yield Padding(Text(f"{item.name}: {why}", style="dim"), (0, 0, 0, 2))
 

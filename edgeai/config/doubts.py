@@ -69,6 +69,9 @@ def _without_effect(config: DeviceConfig) -> Found:
         yield ("privacy", "hmac_key_file"), 'it has no effect: UIDs leave plainly; write uids = "hmac" to use the key'
     if config.mqtt.password_file is not None and config.mqtt.username is None:
         yield ("mqtt", "password_file"), "a password needs a username"
+    if config.updates.model_fields_set and not any(item.updates for item in config.deployments):
+        what = "it has no effect: no deployment takes updates; write updates = true under those that are to"
+        yield ("updates", min(config.updates.model_fields_set)), what
     for index, folder in enumerate(config.ingest.folders):
         where: Where = ("ingest", "folders", index)
         if folder.done_dir is not None and folder.after != "move":

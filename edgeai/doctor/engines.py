@@ -157,7 +157,7 @@ def look_at_bundle(deployment: Deployment, config: DeviceConfig) -> BundleFound:
         check = Check(what=what, verdict="fail", found=state, remedy=allowing(config, missing))
         return BundleFound(deployment=deployment, check=check)
     release = f"release {manifest.release}" if manifest.release else "not numbered"
-    state = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...){absent}"
+    state = f"{manifest.name} {manifest.version} ({release}, {digest[:19]}...){absent}{_in_slots(deployment, config)}"
     return BundleFound(deployment=deployment, check=Check(what=what, verdict="ok", found=state), manifest=manifest)
 
 
@@ -168,6 +168,16 @@ def _absent(deployment: Deployment, manifest: Manifest, digest: str) -> str:
     held = read_held(deployment.bundle, manifest, digest) if deployment.bundle.is_dir() else None
     ids = [item.id for item in manifest.artifacts if held is not None and item.id not in held.artifacts]
     return f"; not fetched: {', '.join(ids)}" if ids else ""
+
+
+def _in_slots(deployment: Deployment, config: DeviceConfig) -> str:
+    """How it stands with the slots of one that takes updates."""
+    from edgeai.slots import SlotFolder, sentences, summary
+
+    if not deployment.updates:
+        return ""
+    lines = sentences(summary(SlotFolder.of_device(config, deployment).read()))
+    return "; " + "; ".join(lines or ["it is copied into a slot at the first start"])
 
 
 def _near_file(deployment: Deployment) -> str:

@@ -35,6 +35,7 @@ class DeploymentHealth:
         threads: on how many single frames run, as measured here; 0 is the engine's own number. None where the profile
             gives it, or nothing is measured.
         others: every other backend, device and artifact, each with why it is not taken.
+        slots: of one that takes updates: what is in each, how probation stands, the last that did not stay.
     """
 
     name: str
@@ -50,6 +51,7 @@ class DeploymentHealth:
     code: str | None = None
     why: str | None = None
     others: tuple[str, ...] = ()
+    slots: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,6 +70,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deployment.bundle-changed": Kind(
         "", "warning", "restart the service to run what is there now, or put the old file back"
     ),
+    "deployment.update-failed": Kind(
+        "", "warning", "offer a repaired build: what failed here does not come again, and what stood before runs"
+    ),
     "certificate.expiring": Kind("", "warning", "renew it before it ends: the new file is taken at once"),
     "certificate.not-renewed": Kind("", "warning", "install files that belong together; they are then taken at once"),
     "key.expiring": Kind("", "warning", "have the bundles signed by another key, or move the end in trust.toml"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.config import DeviceConfig
+from edgeai.config import Deployment, DeviceConfig
 from edgeai.health.account import DeploymentHealth, Disk, RoleHealth, SinkHealth
+from edgeai.slots import SlotFolder, summary
 from edgeai.spool import FAILED, Hold, Note, Quarantine, Spool, is_held
 from edgeai.spool.ledger import Ledger, has_finished_since, read_ledger
 
@@ -98,7 +100,11 @@ def gather(spool: Spool, config: DeviceConfig) -> Facts:
         known_roles=frozenset(notes),
         roles=roles,
         deployments=tuple(
-            _deployment(item.name, living.get(f"infer:{item.name}"), held.get(item.name)) for item in config.deployments
+            replace(
+                _deployment(item.name, living.get(f"infer:{item.name}"), held.get(item.name)),
+                slots=_slots(config, item),
+            )
+            for item in config.deployments
         ),
         sinks=tuple(_sink(name, living.get("publish"), books.ledger, now) for name in expected_sinks(config)),
         books=books,
@@ -130,6 +136,15 @@ def _role(spool: Spool, role: str, note: Note | None) -> RoleHealth:
     if note is None or not alive:
         return RoleHealth(role=role, alive=False, pid=None, state="not running", silent_s=0.0)
     return RoleHealth(role=role, alive=True, pid=note.pid, state=note.state, silent_s=note.age_s())
+
+
+def _slots(config: DeviceConfig, deployment: Deployment) -> dict[str, Any] | None:
+    """As they are on the disk, whether anything runs or not; what cannot be read is said by infer, which holds."""
+    if not deployment.updates:
+        return None
+    with suppress(EdgeaiError):
+        return summary(SlotFolder.of_device(config, deployment).read())
+    return None
 
 
 _OF_ITS_NOTE = ("model", "digest", "backend", "device", "artifact", "threads", "code", "why")

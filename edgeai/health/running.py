@@ -10,6 +10,7 @@ from edgeai.health.account import DeploymentHealth, age_s
 from edgeai.health.catalogue import Problem, Stops, problem
 from edgeai.health.facts import Facts
 from edgeai.remedies import remedy_for
+from edgeai.slots.telling import ENDS
 
 OVERDUE_S: Final = 10.0
 """How long after a deadline the supervisor may take to end who overran it."""
@@ -67,6 +68,8 @@ def deployment_problems(facts: Facts) -> Iterator[Problem]:
             yield problem("deployment.starting", f"deployment {deployment.name} is being opened", about=deployment.name)
         else:
             yield _cannot_run(facts, deployment)
+    for deployment in facts.deployments:
+        yield from _update(deployment)
     for item in facts.books.quarantined:
         message = f"{item.plugin} {item.version} is quarantined on {item.deployment}: {item.cause} at {item.step}"
         yield problem("plugin.quarantined", message, about=item.plugin, cause=item.cause, since=item.since)
@@ -85,6 +88,14 @@ def _ready(facts: Facts, deployment: DeploymentHealth) -> Iterator[Problem]:
         jobs, oldest = (entry.waiting, age_s(entry.oldest_waiting_at, facts.now)) if entry else (0, None)
         message = f"deployment {name} is not getting on: {stalled}"
         yield problem("infer.stalled", message, about=name, jobs=jobs, oldest_s=oldest or 0.0)
+
+
+def _update(deployment: DeploymentHealth) -> Iterator[Problem]:
+    """The last update did not stay, and nothing has come since."""
+    ended = (deployment.slots or {}).get("last_end")
+    if ended and ended["stands"] and ended["move"] in ("rolled-back", "failed", "damaged"):
+        message = f"the last update of {deployment.name} {ENDS[ended['move']]}: {ended['why']}"
+        yield problem("deployment.update-failed", message, about=deployment.name, cause=ended["code"] or "")
 
 
 def _changed(facts: Facts, name: str) -> Iterator[Problem]:

@@ -28,6 +28,7 @@ from edgeai.owners import owner_of
 from edgeai.roles.moves_told import sayings
 from edgeai.roles.probation import ENOUGH, judge
 from edgeai.slots import SlotFolder, Slots, SlotsError, moves
+from edgeai.slots.answered import Answer, append_answer, read_answers
 from edgeai.spool import Spool
 
 LOOK_EVERY_S: Final = 0.5
@@ -44,6 +45,9 @@ DAMAGE: Final = frozenset(
     )
 )
 """Codes that say of a bundle that was sound here once that the disk has changed it."""
+
+_TAKES_PLACE: Final = ("adopted", "activated", "rolled-back", "ordered-back", "damaged")
+"""Moves by which another bundle runs than before."""
 
 _WORK: Final = ("header", "decode", "transform", "run", "interpret")
 _LATELY: Final = 100
@@ -75,7 +79,8 @@ class InSlots:
         self._looked_at = 0.0
         self._owed: list[Result] = []
         self._last_failure = ""
-        self._refused = ""
+        self._refused = self._said = ""
+        self._answered: tuple[Answer, ...] = ()
         self._unwritten: tuple[str, str] | None = None
         """A roll-back that the disk has not taken yet."""
 
@@ -92,6 +97,7 @@ class InSlots:
     def opened(self, digest: str, seen: Stamps) -> None:
         """This is open now."""
         self._open_now = (self._slots.active or "", digest)
+        self._answered = read_answers(self._folder.folder)
         self._cannot_run = False
         self._opened_at = time.monotonic()
 
@@ -120,9 +126,9 @@ class InSlots:
     def _judge_deaths(self) -> None:
         """This process may have died of what it is about to open, again and again."""
         try:
-            self._judge()
+            self._judge(self._slots)
         except EdgeaiError as error:
-            log.error("slots.trouble", code=error.code, message=str(error))
+            self._trouble(error)
 
     def _adopt(self) -> None:
         """Where the disk does not let it, the profile's path runs meanwhile."""
@@ -142,6 +148,9 @@ class InSlots:
             self._folder.recover()
             self._slots = self._folder.adopt(Numbered.of(bundle.manifest, bundle.digest), fill)
         except SlotsError as error:
+            self._slots = self._folder.read()
+            if self._slots.active is not None:
+                return  # the update client was quicker
             if error.code != "slots.unwritable":
                 raise
             log.error("slots.not-adopted", code=error.code, message=str(error))
@@ -162,7 +171,7 @@ class InSlots:
                 self._go_back(error.code, f"it did not open: {error}")
                 return True
         except EdgeaiError as trouble:
-            log.error("slots.trouble", code=trouble.code, message=str(trouble))
+            self._trouble(trouble)
         return False
 
     # --- when another takes its place ---------------------------------------------------------------
@@ -175,7 +184,7 @@ class InSlots:
                 self._count()
             self._switch()
         except EdgeaiError as error:
-            log.error("slots.trouble", code=error.code, message=str(error))
+            self._trouble(error)
         if is_open and self._slots.active is None:
             return time.monotonic() - self._opened_at > ADOPT_EVERY_S
         return is_open and self._open_now != self._stands
@@ -193,8 +202,7 @@ class InSlots:
     def _look(self) -> None:
         """Read the state where its file changed, and tell what happened."""
         if self._unwritten is not None:
-            self._folder.roll_back(*self._unwritten)
-            self._unwritten = None
+            self._write_later(*self._unwritten)
         seen = stamps(self._folder.state)
         if seen == self._seen:
             return
@@ -204,6 +212,15 @@ class InSlots:
         if last != self._told:
             self._spool.say_moves(self._deployment.name, last, sayings(self._slots, self._deployment.name))
             self._told = last
+
+    def _write_later(self, code: str, why: str) -> None:
+        """What ran back in memory alone; whoever moved the slots meanwhile is right."""
+        try:
+            self._folder.roll_back(code, why)
+        except SlotsError as error:
+            if error.code == "slots.unwritable":
+                raise
+        self._unwritten = None
 
     def _switch(self) -> None:
         """Activate what was rehearsed, between studies; a study that never ends may not keep it waiting for ever.
@@ -248,21 +265,54 @@ class InSlots:
             "faults": self._spool.last_fault(name)[0],
         }
 
+    def _trouble(self, error: EdgeaiError) -> None:
+        """What goes on for a while is logged once."""
+        if str(error) != self._said:
+            self._said = str(error)
+            log.error("slots.trouble", code=error.code, message=str(error))
+
     # --- what it shows --------------------------------------------------------------------------------
 
     def ended(self, result: Result) -> None:
         """An image of a patient came to its end."""
         self._ended_at = time.monotonic()
-        spent_ms = sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
+        if result.outcome is Outcome.COMPLETED and result.model.digest == self._open_now[1]:
+            self._remember(result)
         if not self.is_on_probation:
             if result.outcome is Outcome.COMPLETED:
-                self._spent_ms.append(spent_ms)
+                self._spent_ms.append(_spent_ms(result))
             return
         self._owed.append(result)
         try:
             self._count()
         except EdgeaiError as error:  # it is tried again before anything else is done
-            log.error("slots.trouble", code=error.code, message=str(error))
+            self._trouble(error)
+
+    def _remember(self, result: Result) -> None:
+        """The first answer of what is open, for `edgeai history`; nothing is decided by it."""
+        model, before = result.model, self._answered[-1] if self._answered else None
+        running = self._slots.running
+        if running is None or (before is not None and before.digest == model.digest):
+            return
+        moved = next((move for move in reversed(self._slots.history) if move.move in _TAKES_PLACE), None)
+        left = moved.digest if moved is not None and moved.digest != model.digest else None
+        answer = Answer(
+            since=result.created_at,
+            digest=model.digest,
+            model=model.name,
+            version=model.version,
+            release=running.release,
+            signers=tuple(f"{signer.name} {signer.key_id}" for signer in model.signers),
+            by=moved.move if moved is not None else "",
+            left=left or (before.digest if before is not None else ""),
+            why=moved.why if moved is not None and left else "",
+        )
+        try:
+            append_answer(self._folder.folder, answer)
+        except OSError as error:
+            log.error("slots.not-remembered", message=str(error))
+            return
+        self._answered = (*self._answered, answer)
 
     def _count(self) -> None:
         """What ended since it was counted last; then whether that is enough, or too much."""
@@ -274,21 +324,19 @@ class InSlots:
             failures = [result.reason for result in mine if _kind(result) == "failed" and result.reason]
             if failures:
                 self._last_failure = f"{failures[-1].code}, {failures[-1].message}"
-            self._slots = self._folder.counted(
-                completed=kinds.count("completed"),
-                failed=kinds.count("failed"),
-                withheld=kinds.count("withheld"),
-                spent_ms=[
-                    sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
-                    for result in mine
-                    if _kind(result) == "completed"
-                ],
-            )
+            counts = {name: kinds.count(name) for name in ("completed", "failed", "withheld")}
+            spent_ms = [_spent_ms(result) for result in mine if _kind(result) == "completed"]
+            try:
+                self._slots = self._folder.counted(**counts, spent_ms=spent_ms)
+            except SlotsError:
+                # On a full disk it may be too much all the same, though it cannot be noted.
+                self._judge(moves.counted(self._slots, "", **counts, spent_ms=spent_ms), goes_well=False)
+                raise
         self._owed.clear()
-        self._judge()
+        self._judge(self._slots)
 
-    def _judge(self) -> None:
-        probation = self._slots.probation
+    def _judge(self, slots: Slots, *, goes_well: bool = True) -> None:
+        probation = slots.probation
         if probation is None:
             return
         name = self._deployment.name
@@ -298,7 +346,7 @@ class InSlots:
         end, code, why = judge(probation, self._rules, deaths=deaths, last=last)
         if end == "ends badly":
             self._go_back(code, why)
-        elif end == "ends well":
+        elif end == "ends well" and goes_well:
             self._slots = self._folder.prove()
             self._spent_ms.clear()
             self._spent_ms.extend(probation.spent_ms)
@@ -306,6 +354,7 @@ class InSlots:
     def _go_back(self, code: str, why: str) -> None:
         """What it did is its own: the engines that it died on are not to blame for it."""
         probation = self._slots.probation
+        self._owed.clear()
         try:
             self._slots = self._folder.roll_back(code, why)
         except SlotsError as error:
@@ -317,9 +366,17 @@ class InSlots:
         self._spool.forgive_since(self._deployment.name, probation.faults if probation else 0)
 
 
+def _spent_ms(result: Result) -> float:
+    return sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
+
+
 def _kind(result: Result) -> str:
-    """``failed``: by nothing that the image can do for. Where it can, or nothing was to be said, it is ``withheld``."""
-    if result.outcome is Outcome.COMPLETED:
-        return "completed"
-    is_images_own = result.reason is not None and owner_of(result.reason.code) == "image"
-    return "failed" if result.outcome is Outcome.FAILED and not is_images_own else "withheld"
+    """``completed``; ``withheld``: nothing was to be said, or the image could not be used; ``failed``: it should have
+    answered; nothing of these where somebody stopped it or took its file away.
+    """
+    code = result.reason.code if result.reason is not None else ""
+    if result.outcome is not Outcome.FAILED:
+        return "completed" if result.outcome is Outcome.COMPLETED else "withheld"
+    if code == "job.interrupted" or code.startswith("spool."):
+        return ""
+    return "withheld" if owner_of(code) == "image" else "failed"

@@ -11,6 +11,7 @@ from edgeai.slots.folder import SLOTS_NAME, SlotFolder
 from edgeai.slots.moves import Order
 from edgeai.slots.record import Failed, Move, Name, Probation, Slot, Slots, SlotsError, Stage
 from edgeai.slots.standing import standing
+from edgeai.slots.telling import sentences, summary
 
 __all__ = [
     "SLOTS_NAME",
@@ -24,5 +25,7 @@ __all__ = [
     "Slots",
     "SlotsError",
     "Stage",
+    "sentences",
     "standing",
+    "summary",
 ]

@@ -10,18 +10,26 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from edgeai.bundle.archive import Archive, pack
+from edgeai.bundle.floors import FLOORS_NAME
+from edgeai.bundle.manifest import Eligibility, GoldenCase
+from edgeai.bundle.reader import read_manifest
+from edgeai.bundle.releases import Numbered
 from edgeai.config import load_config
 from edgeai.dicom.content import ContentDigest
+from edgeai.slots import SlotFolder, Slots
 from edgeai.spool import Spool
 from edgeai.testing.bundles import pack_fake_bundle
 from edgeai.testing.distributions import write_fake_backend, write_fakes
-from edgeai.testing.fakes import Misbehaviour
+from edgeai.testing.fakes import Misbehaviour, answer_of
 from edgeai.testing.phantoms import Phantom, write_instance
 
 DULL, BRIGHT = 60, 250
@@ -130,6 +138,12 @@ class Cart:
         """Wait until the model is open."""
         until(lambda: (note := self.spool.notes().get("infer:guard")) and note.state == "ready")
 
+    def command(self, *words: str) -> str:
+        """What ``edgeai`` prints."""
+        call = [sys.executable, "-m", "edgeai", *words]
+        environment = {**self.environment, "COLUMNS": "400", "NO_COLOR": "1"}
+        return subprocess.run(call, env=environment, capture_output=True, text=True, timeout=300, check=False).stdout
+
     # --- working ----------------------------------------------------------------------------------
 
     def admit(self, level: int = DULL, deployments: Sequence[str] = ("guard",), **facts: Any) -> Phantom:
@@ -200,3 +214,117 @@ def cart(tmp_path: Path) -> Iterator[Cart]:
 @pytest.fixture(name="until")
 def _until() -> Callable[..., Any]:
     return until
+
+
+QUICK = "[supervise]\nheartbeat_s = 0.1\nrestart_min_s = 0.05\nrestart_max_s = 0.5\n"
+CASE = GoldenCase(id="grey", inputs={"image": "golden/in.npy"}, outputs={"scores": "golden/out.npy"})
+
+
+@dataclass
+class Updated:
+    """A cart with slots, and bundles that come into them as the update role brings them."""
+
+    cart: Cart
+    until: Callable[..., Any]
+
+    def configure(
+        self,
+        rules: str = "quiet_s = 0.1\nprobation_results = 3\n",
+        deployment: str = "",
+        more: str = "",
+        mqtt: str = "",
+        first: dict[str, Any] | None = None,
+    ) -> str:
+        """Profile and first bundle, release 1; its digest.
+
+        Args:
+            rules: of ``[updates]``.
+            deployment, more: further lines, of the deployment and at the end.
+            mqtt: in the place of ``[mqtt]``.
+            first: of the first bundle, as ``make`` takes it.
+        """
+        rules = f"[updates]\n{rules}\n"
+        self.cart.configure(deployment=f"updates = true\n{deployment}", more=f"{more}\n{rules}\n{QUICK}")
+        if mqtt:
+            profile = self.cart.profile
+            profile.write_text(profile.read_text().replace("[mqtt]\nenabled = false\n", mqtt))
+        return self.make(1, self.cart.folder / "guard.edgeai", **(first or {}))
+
+    def make(
+        self,
+        release: int,
+        out: Path,
+        *,
+        misbehave: Misbehaviour | None = None,
+        golden: float | None = None,
+        modality: tuple[str, ...] = (),
+    ) -> str:
+        """Pack a bundle; ``golden``: by how much its golden case is off. Its digest."""
+        folder = self.cart.folder / f"content-{out.stem}"
+        (folder / "golden").mkdir(parents=True, exist_ok=True)
+        pack_fake_bundle(folder, out, name="guard-model", release=release, misbehave=misbehave)
+        manifest = read_manifest(out)[0]
+        image = np.full((1, 8, 8, 1), 0.25, np.float32)
+        scores = answer_of(folder / "model.fake", 0.25, manifest.output_specs()[0]) + np.float32(golden or 0.0)
+        np.save(folder / "golden/in.npy", image)
+        np.save(folder / "golden/out.npy", scores)
+        changed = msgspec.structs.replace(
+            manifest, files={}, golden=(CASE,), eligibility=Eligibility(modality=modality)
+        )
+        return pack(folder, changed, out)
+
+    @property
+    def folder(self) -> SlotFolder:
+        config = load_config(self.cart.profile)
+        return SlotFolder.of_device(config, config.deployments[0])
+
+    @property
+    def state(self) -> Slots:
+        return self.folder.read()
+
+    def bring(self, release: int, **facts: Any) -> str:
+        """A new bundle into the spare slot; its digest."""
+        out = self.cart.folder / f"new-{release}.edgeai"
+        digest = self.make(release, out, **facts)
+        manifest = read_manifest(out)[0]
+
+        def fill(folder: Path) -> None:
+            folder.mkdir()
+            with Archive(out) as archive:
+                archive.unpack(folder)
+
+        self.folder.install(Numbered.of(manifest, digest), fill)
+        return digest
+
+    def start(self) -> None:
+        self.cart.start()
+        self.cart.ready()
+
+    def running(self) -> str:
+        slot = self.state.running
+        return slot.digest if slot else ""
+
+    def runs(self, digest: str) -> None:
+        """Wait until infer has this open."""
+        note = lambda: self.cart.spool.notes()["infer:guard"]  # noqa: E731
+        self.until(lambda: note().state == "ready" and note().detail.get("digest") == digest)
+
+    def digest_of(self, phantom: Any) -> str:
+        return str(self.cart.result_of(phantom)["model"]["digest"])
+
+    def event(self, kind: str) -> dict[str, Any]:
+        """The first of a kind, once it is there."""
+        found: dict[str, Any] = self.until(lambda: self.cart.events(kind))[0]
+        return found
+
+    def floors(self) -> dict[str, Any]:
+        path: Path = self.cart.folder / "data" / FLOORS_NAME
+        return json.loads(path.read_text())["floors"] if path.exists() else {}  # type: ignore[no-any-return]
+
+    def codes(self, digest: str) -> str:
+        return self.state.bad[digest].code
+
+
+@pytest.fixture
+def updated(cart: Cart) -> Updated:
+    return Updated(cart, until)

@@ -50,7 +50,10 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ("deadline_s = 10s", "not TOML", "no unit"),
     ],
     ("dev", 'ae_title = "EDGEAI"'): [("keepalive_s = 30", "ingest.scp.keepalive_s", "belongs in [mqtt]")],
-    ("dev", "[[deployments]]"): [("[deployments]", "deployments", "[[deployments]] with two brackets")],
+    ("dev", "[[deployments]]"): [
+        ("[deployments]", "deployments", "[[deployments]] with two brackets"),
+        ("[updates]\nquiet_s = 5\n[[deployments]]", "updates.quiet_s", "no deployment takes updates"),
+    ],
     ("dev", "port = 1883"): [
         ("protocol = 5", "mqtt.protocol", 'write it in quotes: "5"'),
         ('port = "1883"', "mqtt.port", "write it without quotes: 1883"),

@@ -1,0 +1,158 @@
+"""``kill -9`` at every write of an update, in real processes: always one good slot, the right one, and images all end.
+
+Each process that moves the slots dies at each of the points of a story once, just before what it writes is there and
+just after. What a write itself leaves when it is cut is gone through in ``tests/unit/test_slots_crashes.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeai.testing.fakes import Misbehaviour
+
+DULL, BRIGHT = 60, 250
+
+pytestmark = pytest.mark.slow
+
+DIES = """
+import json, os, signal
+from pathlib import Path
+if b"edgeai.roles\\0infer" in Path("/proc/self/cmdline").read_bytes() or (
+    b"edgeai.roles\\0rehearse" in Path("/proc/self/cmdline").read_bytes()
+):
+    import edgeai.bundle.floors as floors, edgeai.slots.folder as folder
+    points, write = Path({points!r}), folder.replace_file
+    def die(point):
+        if (points / point).exists():
+            (points / point).rename(points / f".{{point}}")
+            os.kill(os.getpid(), signal.SIGKILL)
+    def move(data):
+        state = json.loads(data)
+        last = state.get("history", [{{}}])[-1]
+        return last["move"] if last.get("sequence") == state.get("sequence") else "counted"
+    def dying(path, data):
+        name = move(data) if path.name == "slots.json" else "floor"
+        die(f"{{name}}-before")
+        write(path, data)
+        die(f"{{name}}-after")
+    folder.replace_file = floors.replace_file = dying
+"""
+"""Imported by each process; one that has slots to move dies where a file says so, once for each."""
+
+
+@pytest.fixture
+def points(updated: Any, tmp_path: Path) -> Path:
+    """A file in there is a point to die at; one whose name has a dot is a point that was died at."""
+    folder = tmp_path / "points"
+    folder.mkdir()
+    (updated.cart.plugins / "sitecustomize.py").write_text(DIES.format(points=str(folder)))
+    return folder
+
+
+def ask_for(points: Path, *names: str) -> None:
+    for name in names:
+        for when in ("before", "after"):
+            (points / f"{name}-{when}").touch()
+
+
+def deaths(points: Path) -> int:
+    return len([path for path in points.iterdir() if path.name.startswith(".")])
+
+
+def keep_sending(updated: Any, until: Any, ended: Any, level: int = DULL) -> list[Any]:
+    """An image now and then, each once the one before has its result, until something is so."""
+    phantoms = [updated.cart.admit(level)]
+
+    def is_over() -> bool:
+        if len(updated.cart.results()) >= len(phantoms):
+            phantoms.append(updated.cart.admit(level))
+        return bool(ended())
+
+    until(is_over, 1200.0)
+    return phantoms
+
+
+def all_ended(updated: Any, phantoms: list[Any], *digests: str) -> None:
+    """Each image has one result, completed, by one of these."""
+    for phantom in phantoms:
+        result = updated.cart.result_of(phantom)
+        assert (result["outcome"], result["model"]["digest"] in digests) == ("completed", True)
+    ids = [result["result_id"] for result in updated.cart.results()]
+    assert len(ids) == len(set(ids)) == len(phantoms)
+
+
+def test_an_update_that_goes_well(updated: Any, until: Any, points: Path) -> None:
+    ask_for(points, "begun", "installed", "adopted", "rehearsed", "activated", "counted", "floor", "proven")
+    old = updated.configure()
+    updated.cart.start()
+    until(lambda: updated.running() == old)
+    new = updated.bring(2)
+    phantoms = keep_sending(updated, until, lambda: updated.cart.events("update.proven"))
+    assert deaths(points) >= 15, "the floor had risen already where its second point was"
+    assert updated.running() == new
+    assert updated.state.probation is None
+    assert updated.floors()["guard-model"]["digest"] == new
+    all_ended(updated, phantoms, old, new)
+    told = [item["kind"] for item in updated.cart.messages() if str(item.get("kind", "")).startswith("update.")]
+    happened = [f"update.{move.move}" for move in updated.state.history if move.move != "begun"]
+    assert told == happened, "each move is told, and once"
+    assert happened.count("update.adopted") == 1
+    assert happened[-3:] == ["update.rehearsed", "update.activated", "update.proven"]
+    assert updated.cart.spool.quarantined() == []
+    assert updated.cart.stop() == 0
+
+
+def test_an_update_that_is_rolled_back(updated: Any, until: Any, points: Path) -> None:
+    old = updated.configure()
+    updated.start()
+    updated.runs(old)
+    new = updated.bring(2, misbehave=Misbehaviour(how="abort", mean_above=0.8))
+    updated.runs(new)
+    ask_for(points, "rolled-back")
+    phantoms = keep_sending(updated, until, lambda: deaths(points) == 2 and updated.running() == old, BRIGHT)
+    updated.runs(old)
+    all_ended(updated, phantoms, old)
+    assert updated.codes(new) == "slots.failures"
+    assert len(updated.cart.events("update.rolled-back")) == 1
+    assert updated.cart.spool.quarantined() == []
+
+
+def test_a_bundle_that_kills_its_rehearsal(updated: Any, until: Any, points: Path) -> None:
+    ask_for(points, "failed")
+    old = updated.configure()
+    updated.start()
+    updated.runs(old)
+    new = updated.bring(2, misbehave=Misbehaviour(how="abort"))
+    phantoms = keep_sending(updated, until, lambda: updated.cart.events("update.failed"))
+    until(lambda: deaths(points) == 2)
+    assert updated.codes(new) == "slots.rehearsal-died"
+    assert len(updated.cart.events("update.failed")) == 1
+    all_ended(updated, phantoms, old)
+
+
+@pytest.mark.parametrize("when", ["installed", "good", "on probation"])
+def test_the_whole_service_killed_goes_on_where_it_was(updated: Any, until: Any, when: str) -> None:
+    rules = "quiet_s = 0.1\nprobation_results = 3\n" if when != "good" else "quiet_s = 3600\n"
+    old = updated.configure(rules=rules)
+    updated.start()
+    updated.runs(old)
+    phantoms = [updated.cart.admit()]
+    assert updated.digest_of(phantoms[0]) == old
+    new = updated.bring(2)
+    wanted = {"installed": "installed", "good": "good", "on probation": "good"}[when]
+    until(lambda: updated.state.b.stage == wanted)
+    if when == "on probation":
+        until(lambda: updated.state.active == "b")
+    phantoms.append(updated.cart.admit())
+    updated.cart.process.kill()
+    updated.cart.process.wait(120)
+    profile = updated.cart.profile
+    profile.write_text(profile.read_text().replace("quiet_s = 3600", "quiet_s = 0.1\nprobation_results = 3"))
+    updated.cart.start()
+    phantoms += keep_sending(updated, until, lambda: updated.cart.events("update.proven"))
+    assert updated.running() == new
+    for phantom in phantoms:
+        assert updated.digest_of(phantom) in (old, new)
