@@ -194,12 +194,14 @@ class Installed:
         return "".join(f"; plugin {name!r} does not load: {error}" for name, error in self.faults.items())
 
 
-def words_for_backends(infos: Sequence[PluginInfo]) -> tuple[dict[str, str], dict[str, str]]:
-    """(backend -> its plugin, what else people write for a backend -> the backend), from metadata alone.
+def words_for_backends(infos: Sequence[PluginInfo]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """(backend -> the plugins that declare it, what else people write for one -> the backend), from metadata alone.
 
     What they write is the name of the distribution, or of one of its extras, which are called after engines.
     """
-    plugins = {name: info.name for info in infos for name in info.backends}
+    plugins: dict[str, tuple[str, ...]] = {}
+    for info in infos:
+        plugins |= {name: (*plugins.get(name, ()), info.name) for name in info.backends}
     also: dict[str, str] = {}
     for info in infos:
         if len(info.backends) == 1:
@@ -221,11 +223,17 @@ def did_you_mean(word: str, words: Mapping[str, str] | Iterable[str]) -> str:
         word: as it was written; upper case and _ for - make no difference.
         words: what is known; or word -> what to write for it.
     """
+    near = near_word(word, words)
+    return f"; did you mean {near!r}?" if near else ""
+
+
+def near_word(word: str, words: Mapping[str, str] | Iterable[str]) -> str:
+    """As ``did_you_mean``: what to write, or nothing."""
     known = words if isinstance(words, Mapping) else {one: one for one in words}
     plain = {_plain(one): meant for one, meant in known.items()}
     near = difflib.get_close_matches(_plain(word), list(plain), n=1, cutoff=_CLOSE)
     near = near or [one for one in plain if _plain(word) and one.startswith(_plain(word))][:1]
-    return f"; did you mean {plain[near[0]]!r}?" if near else ""
+    return plain[near[0]] if near else ""
 
 
 def _plain(word: str) -> str:
@@ -236,4 +244,4 @@ def _same(distribution: str, word: str) -> bool:
     return _plain(distribution) == _plain(word)
 
 
-__all__ = ["Installed", "did_you_mean", "rank_of", "words_for_backends"]
+__all__ = ["Installed", "did_you_mean", "near_word", "rank_of", "words_for_backends"]

@@ -30,13 +30,16 @@ def check(profile: Profile) -> None:
     """
     from edgeai.api.errors import ConfigError
     from edgeai.config import InstalledBackends, doubts, read_profile
-    from edgeai.plugins import find
+    from edgeai.plugins import conflicts, find
     from edgeai.resolving import words_for_backends
 
     read = read_profile(profile)
     wrong = [where for where, _ in read.mistakes]
-    plugins, also = words_for_backends(find())
-    here = InstalledBackends(plugins=plugins, also=also)
+    infos = find()
+    allowed = [info for info in infos if info.name in read.config.plugins.allow]
+    twice = conflicts("backend", ((name, info) for info in allowed for name in info.backends)).values()
+    plugins, also = words_for_backends(infos)
+    here = InstalledBackends(plugins=plugins, also=also, twice=tuple(f"{error}: {error.remedy}" for error in twice))
     remarks = [item for item in doubts(read.config, here) if not any(item.where[: len(bad)] == bad for bad in wrong)]
     if not wrong:
         from edgeai.doctor.profile import sink_remarks

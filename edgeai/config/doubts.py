@@ -40,12 +40,14 @@ class InstalledBackends:
     """The backends that are installed, as metadata has them.
 
     Attributes:
-        plugins: backend -> its plugin.
+        plugins: backend -> the plugins that provide it.
         also: what else people write for a backend -> the backend.
+        twice: sentences, of each backend that several of the allowed plugins provide.
     """
 
-    plugins: Mapping[str, str] = field(default_factory=dict)
+    plugins: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     also: Mapping[str, str] = field(default_factory=dict)
+    twice: tuple[str, ...] = ()
 
 
 def doubts(config: DeviceConfig, installed: InstalledBackends | None = None) -> Iterator[Remark]:
@@ -140,14 +142,18 @@ def _twice_allowed(config: DeviceConfig) -> Found:
 def _backends(config: DeviceConfig, installed: InstalledBackends) -> Iterator[Remark]:
     """Of one that is unknown no more than a note: an allowed plugin may provide a backend of another name."""
     allowed = config.plugins.allow
+    yield from (Remark(where=("plugins", "allow"), what=what) for what in installed.twice)
     for index, deployment in enumerate(config.deployments):
         where: Where = ("deployments", index, "backends")
         for name in deployment.backends:
-            plugin = installed.plugins.get(name)
-            if name in (*allowed, "auto", "fastest") or plugin in allowed:
+            plugins = installed.plugins.get(name, ())
+            if name in (*allowed, "auto", "fastest") or set(plugins) & set(allowed):
                 continue
-            if plugin is not None:
-                what = f'the plugin "{plugin}" is not allowed: add it to plugins.allow, or do not wish for it'
+            if plugins:
+                one = f'the plugin "{plugins[0]}"'
+                several = f"none of the plugins {', '.join(plugins)}"
+                that, it = (f"{one} is not", "it") if len(plugins) == 1 else (f"{several} is", "one of them")
+                what = f"{that} allowed: add {it} to plugins.allow, or do not wish for it"
                 yield Remark(where=where, what=what)
                 continue
             words = {**installed.also, **{known: known for known in (*installed.plugins, *allowed)}}

@@ -14,7 +14,7 @@ from edgeai.doctor.apart import Apart
 from edgeai.doctor.checks import Check, Verdict
 from edgeai.plugins import conflicts, find
 from edgeai.remedies import remedy_for
-from edgeai.resolving import did_you_mean
+from edgeai.resolving import did_you_mean, near_word, words_for_backends
 
 if TYPE_CHECKING:
     from edgeai.bundle.manifest import Manifest
@@ -231,11 +231,14 @@ def _opened(what: str, opened: Mapping[str, Any], unknown: str) -> Check:
 
 def _unknown_backends(deployment: Deployment, plugins: Plugins) -> str:
     """Wishes that no allowed plugin provides, and what they are near to."""
+    also = words_for_backends(find())[1]
+    words = {word: name for word, name in also.items() if name in plugins.backends}
+    words |= {name: name for name in plugins.backends}
     sentences = []
     for name in deployment.backends:
         if name in plugins.backends or name in ("auto", "fastest"):
             continue
-        near = difflib.get_close_matches(name, list(plugins.backends), n=1)
-        hint = f'; did you mean "{near[0]}"?' if near else ""
+        near = near_word(name, words)
+        hint = f'; did you mean "{near}"?' if near else ""
         sentences.append(f'. No allowed plugin has a backend "{name}"{hint}')
     return "".join(sentences)

@@ -75,7 +75,7 @@ def open_model(
     if FASTEST in backends:
         from edgeai.model.ranking import fastest_first  # it starts processes; a cold run has no use for it
 
-        wishes, use = fastest_first(
+        wishes, use, excluded = fastest_first(
             opened, backends, device, needed, more, use, trials, excluded=excluded, breadcrumb=breadcrumb
         )
     formats = tuple(artifact.format for artifact in opened.artifacts)

@@ -28,8 +28,8 @@ def fastest_first(
     *,
     excluded: Mapping[str, str],
     breadcrumb: Breadcrumb,
-) -> tuple[tuple[Wish, ...], EngineUse]:
-    """The wishes, fastest first, and the threads that each was fastest with.
+) -> tuple[tuple[Wish, ...], EngineUse, Mapping[str, str]]:
+    """The wishes, fastest first; the threads that each was fastest with; and what is passed over, with why.
 
     Args:
         bundle: verified.
@@ -52,17 +52,21 @@ def fastest_first(
             code="config.fastest-alone",
             remedy=f'write backends = ["{FASTEST}"], or name backends in order',
         )
+    formats = {artifact.format for artifact in bundle.artifacts}
     providers = {name: registry.provider(spec).name for name, spec in registry.backends.items()}
     if loader is not None:
-        formats = {artifact.format for artifact in bundle.artifacts}
         others = [item for item in loader.installed.every("backend") if _opens(item[0], formats)]
         providers = {spec.name: info.name for spec, info in others} | providers
+        twice = {spec.name: error for spec, error in loader.installed.contested("backend") if _opens(spec, formats)}
+        # Perhaps it is the fastest: like one in quarantine it is passed over aloud.
+        excluded = {**{name: str(error) for name, error in twice.items() if name not in providers}, **excluded}
+        providers |= dict.fromkeys(twice.keys() - providers.keys(), "")
     tried = sorted((name, plugin) for name, plugin in providers.items() if name not in excluded)
     with breadcrumb(RiskyStep("measure")):
         ranked = try_all(bundle, tried, keep=keep, threads=use.threads, device=device, settings=use.settings).best()
     measured = {(trial.backend, trial.device, trial.artifact): trial.threads for trial in ranked}
     barred = tuple(Wish(backend=name) for name in sorted(providers.keys() & excluded.keys()))
-    return (*barred, *(trial.wish for trial in ranked)), replace(use, measured=measured)
+    return (*barred, *(trial.wish for trial in ranked)), replace(use, measured=measured), excluded
 
 
 def _opens(spec: Spec, formats: Set[str]) -> bool:

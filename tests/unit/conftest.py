@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,6 +30,7 @@ from edgeai.hosting import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
 from edgeai.spool import Spool
+from edgeai.testing.distributions import write_fake_distribution
 from edgeai.testing.fakes import answer_of, write_fake_artifact
 
 if TYPE_CHECKING:
@@ -37,6 +39,64 @@ if TYPE_CHECKING:
 INPUT = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 OUTPUT = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
 FAKES = PluginInfo(name="fakes", module="edgeai.testing.fakes_plugin", distribution="edgeai", version="0")
+
+
+BACKENDS = """
+from edgeai.api import hookimpl
+from edgeai.testing import fakes
+from dataclasses import replace
+EDGEAI_API = (1, 3)
+@hookimpl
+def edgeai_backends():
+    return tuple(
+        replace(fakes.backend(name), rank=rank, artifact_format={form!r}) for name, rank in {backends!r}.items()
+    )
+"""
+PARTS = """
+from edgeai.api import hookimpl
+from edgeai.testing import fake_parts
+EDGEAI_API = (1, 3)
+@hookimpl
+def edgeai_transforms():
+    return (fake_parts.transform("fake-subsample"),)
+@hookimpl
+def edgeai_tasks():
+    return (fake_parts.task("fake-classify"),)
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of distributions that are installed for one test: ``acme-parts``, for a fake bundle, and more."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    write_fake_distribution(folder, name="acme-parts", module_source=PARTS)
+    yield folder
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(f"{folder}/"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def install(site: Path) -> Callable[..., None]:
+    """Install a plugin with backends: ``install("acme", {"acme-npu": 5})``, name -> rank."""
+
+    def install(
+        name: str, backends: dict[str, int], *, form: str = "fake", declared: bool = False, plugin: str | None = None
+    ) -> None:
+        module = name.replace("-", "_")
+        write_fake_distribution(
+            site,
+            name=name,
+            module=module,
+            module_source=BACKENDS.format(backends=backends, form=form),
+            entry_points={plugin or name: module},
+            backends=dict.fromkeys(backends, module) if declared else None,
+        )
+
+    return install
 
 
 @pytest.fixture(scope="session")

@@ -5,80 +5,31 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from edgeai.api import PluginConflict, PluginNotFound
+from edgeai.cli.main import run
 from edgeai.doctor.engines import Plugins, plugin_checks
 from edgeai.model import open_model
 from edgeai.plugins import Registry
 from edgeai.resolving import Installed
-from edgeai.testing.distributions import write_fake_distribution
 from edgeai_workbench.as_is import plugin_for
 from edgeai_workbench.convert import loaded
 
 Make = Callable[..., Path]
-BACKENDS = """
-from edgeai.api import hookimpl
-from edgeai.testing import fakes
-from dataclasses import replace
-EDGEAI_API = (1, 3)
-@hookimpl
-def edgeai_backends():
-    return (replace(fakes.backend({backend!r}), rank={rank}, artifact_format={form!r}),)
-"""
-PARTS = """
-from edgeai.api import hookimpl
-from edgeai.testing import fake_parts
-EDGEAI_API = (1, 3)
-@hookimpl
-def edgeai_transforms():
-    return (fake_parts.transform("fake-subsample"),)
-@hookimpl
-def edgeai_tasks():
-    return (fake_parts.task("fake-classify"),)
-"""
 SAID = "backend 'twin' is provided by plugin 'twin' (twin 1.0) and by plugin 'twin-b' (twin-b 1.0)"
 REMEDY = "uninstall all of these distributions but one"
 Install = Callable[..., None]
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of distributions, whose modules are forgotten afterwards."""
-    before = set(sys.modules)
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    write_fake_distribution(folder, name="acme-parts", module_source=PARTS)
-    yield folder
-    for module in {name for name in sys.modules if name.startswith(("acme", "twin"))} - before:
-        del sys.modules[module]
-
-
-@pytest.fixture
-def install(site: Path) -> Install:
-    """Install a plugin with one backend."""
-
-    def install(name: str, backend: str, *, rank: int = 1, form: str = "fake", declared: bool = False) -> None:
-        module = name.replace("-", "_")
-        source = BACKENDS.format(backend=backend, rank=rank, form=form)
-        info = write_fake_distribution(site, name=name, module=module, module_source=source)
-        if declared:
-            with (info / "entry_points.txt").open("a") as file:
-                file.write(f"\n[edgeai.backends]\n{backend} = {module}\n")
-
-    return install
-
-
 @pytest.fixture(params=["declared", "undeclared", "one-declared"])
 def twins(request: pytest.FixtureRequest, install: Install) -> None:
     """One backend of two plugins, of which one is called as it."""
-    install("twin", "twin", declared=request.param != "undeclared")
-    install("twin-b", "twin", declared=request.param == "declared")
+    install("twin", {"twin": 1}, declared=request.param != "undeclared")
+    install("twin-b", {"twin": 1}, declared=request.param == "declared")
 
 
 def _told(*words: str) -> tuple[int, str, str]:
@@ -100,7 +51,7 @@ def test_the_plugin_of_that_name_has_no_precedence() -> None:
 
 @pytest.mark.usefixtures("twins")
 def test_it_is_among_the_conflicts_and_not_among_what_there_is(install: Install) -> None:
-    install("twin-sound", "twin-sound", rank=7)
+    install("twin-sound", {"twin-sound": 7})
     installed = Installed()
     names = [spec.name for spec, _ in installed.every("backend")]
     assert "twin-sound" in names
@@ -125,14 +76,14 @@ def test_the_name_of_one_of_the_two_plugins_is_no_way_round(word: str) -> None:
 
 def test_three_are_all_named(install: Install) -> None:
     for name in ("twin-a", "twin-b", "twin-c"):
-        install(name, "twin")
+        install(name, {"twin": 1})
     with pytest.raises(PluginConflict, match=r"twin-a 1\.0.*twin-b 1\.0.*twin-c 1\.0"):
         Installed().resolve("backend", "twin")
 
 
 def test_names_that_only_resemble_are_two(install: Install) -> None:
-    install("twin", "twin")
-    install("twin-b", "twin-b")
+    install("twin", {"twin": 1})
+    install("twin-b", {"twin-b": 1})
     assert Installed().resolve("backend", "twin")[1].name == "twin"
     assert Installed().resolve("backend", "twin-b")[1].name == "twin-b"
 
@@ -151,11 +102,32 @@ def test_infer_refuses_the_name(make_bundle: Make, tmp_path: Path) -> None:
 def test_infer_serves_on_another_where_nobody_names_it(
     install: Install, make_bundle: Make, tmp_path: Path, declared: bool
 ) -> None:
-    install("twin", "twin", declared=declared)
-    install("twin-b", "twin", declared=declared)
-    install("twin-sound", "twin-sound", rank=7)
+    install("twin", {"twin": 1}, declared=declared)
+    install("twin-b", {"twin": 1}, declared=declared)
+    install("twin-sound", {"twin-sound": 7})
     with open_model(make_bundle(plugins=("acme-parts",)), cache_dir=tmp_path / "cache") as model:
         assert model.engine.backend == "twin-sound"
+
+
+@pytest.mark.usefixtures("twins")
+@pytest.mark.slow
+def test_fastest_passes_it_over_aloud(install: Install, make_bundle: Make, tmp_path: Path) -> None:
+    install("twin-sound", {"twin-sound": 7})
+    bundle = make_bundle(plugins=("acme-parts",))
+    with open_model(bundle, backends=("fastest",), cache_dir=tmp_path / "cache") as model:
+        assert model.engine.backend == "twin-sound"
+        assert model.degraded is not None
+        assert SAID in str(model.degraded)
+
+
+@pytest.mark.usefixtures("twins")
+@pytest.mark.slow
+def test_fastest_minds_none_that_opens_no_artifact_of_it(install: Install, make_bundle: Make, tmp_path: Path) -> None:
+    install("twin-sound", {"twin-sound": 7})
+    for name in ("acme-a", "acme-b"):
+        install(name, {"acme-other": 1}, form="other")
+    with open_model(make_bundle(plugins=("acme-parts",)), backends=("fastest",), cache_dir=tmp_path / "c") as model:
+        assert "acme-other" not in str(model.degraded)
 
 
 @pytest.mark.usefixtures("twins")
@@ -166,7 +138,7 @@ def test_bench_says_it_of_the_name_and_without(install: Install, make_bundle: Ma
     assert code == 1
     assert SAID in err
     assert "plugin.conflict" in err
-    install("twin-sound", "twin-sound", rank=7)
+    install("twin-sound", {"twin-sound": 7})
     code, out, err = _told("bench", bundle, "--json", "--threads", "1")
     assert code == 0, err
     assert {trial["backend"] for trial in json.loads(out)["trials"]} == {"twin-sound"}
@@ -193,6 +165,42 @@ def test_a_service_that_allows_both_serves_neither_and_one_alone_is_no_conflict(
     assert str(caught.value) == SAID
     assert "plugins.allow" in (caught.value.remedy or "")
     assert list(Registry.of(["twin"]).backends) == ["twin"], "the operator has said which"
+
+
+@pytest.mark.parametrize("wished", ["", 'backends = ["twin"]', 'backends = ["auto"]'])
+def test_config_check_says_it_of_those_that_are_allowed(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str], wished: str
+) -> None:
+    for name in ("twin", "twin-b"):
+        install(name, {"twin": 1}, declared=True)
+    profile = tmp_path / "profile.toml"
+
+    def check(*allow: str) -> tuple[int, str]:
+        deployment = f'[[deployments]]\nname = "a"\nbundle = "{tmp_path}"\n{wished}\n'
+        text = f'[device]\nsite = "s"\nid = "d"\n[plugins]\nallow = {json.dumps(allow)}\n{deployment}'
+        profile.write_text(text)
+        return run(["config", "check", str(profile)]), " ".join(capsys.readouterr().err.split())
+
+    (tmp_path / "manifest.json").write_text("{}")
+    code, err = check("twin", "twin-b")
+    assert code == 2
+    assert f"plugins.allow: {SAID}" in err
+    assert REMEDY in err
+    for one in ("twin", "twin-b"):
+        assert SAID not in check(one)[1], "the operator has said which"
+        assert "not allowed" not in check(one)[1]
+
+
+def test_config_check_names_all_that_could_be_allowed(
+    install: Install, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("acme-a", "acme-b"):
+        install(name, {"twin": 1}, declared=True)
+    profile = tmp_path / "profile.toml"
+    deployment = f'[[deployments]]\nname = "a"\nbundle = "{tmp_path}"\nbackends = ["twin"]\n'
+    profile.write_text(f'[device]\nsite = "s"\nid = "d"\n[plugins]\nallow = ["classify"]\n{deployment}')
+    assert run(["config", "check", str(profile)]) == 2
+    assert "none of the plugins acme-a, acme-b is allowed: add one of them" in capsys.readouterr().err
 
 
 def test_doctor_says_it_of_the_allowed_plugins() -> None:

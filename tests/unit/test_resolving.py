@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,66 +18,14 @@ from edgeai.plugins import Registry, find, load
 from edgeai.resolving import Installed, did_you_mean, words_for_backends
 from edgeai.selection import AUTO, FASTEST
 from edgeai.testing.distributions import write_fake_backend, write_fake_distribution
+from edgeai_workbench.card import Recipe
+from edgeai_workbench.convert import artifact_of, loaded, plugin_of
+from edgeai_workbench.variants import ModelFile
 
 Make = Callable[..., Path]
-BACKENDS = """
-from edgeai.api import hookimpl
-from edgeai.testing import fakes
-from dataclasses import replace
-EDGEAI_API = (1, 3)
-@hookimpl
-def edgeai_backends():
-    return tuple(replace(fakes.backend(name), rank=rank) for name, rank in {names!r}.items())
-"""
-PARTS = """
-from edgeai.api import hookimpl
-from edgeai.testing import fake_parts
-EDGEAI_API = (1, 3)
-@hookimpl
-def edgeai_transforms():
-    return (fake_parts.transform("fake-subsample"),)
-@hookimpl
-def edgeai_tasks():
-    return (fake_parts.task("fake-classify"),)
-"""
+Install = Callable[..., None]
 INFER = "import sys; from edgeai.cli.main import run; status = run(sys.argv[1:]);"
 INFER += "print(*sys.modules, file=sys.stderr); sys.exit(status)"
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of distributions, whose modules are forgotten afterwards."""
-    before = set(sys.modules)
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    write_fake_distribution(folder, name="acme-parts", module_source=PARTS)
-    yield folder
-    ours = ("acme", "crossed", "twin", "edgeai_acme")
-    for module in {name for name in sys.modules if name.startswith(ours)} - before:
-        del sys.modules[module]
-
-
-@pytest.fixture
-def plugin(site: Path) -> Callable[..., None]:
-    """Install a plugin with backends: name -> rank."""
-
-    def install(name: str, names: dict[str, int], *, declared: bool = False, plugin: str | None = None) -> None:
-        module = name.replace("-", "_")
-        info = write_fake_distribution(
-            site,
-            name=name,
-            module=module,
-            module_source=BACKENDS.format(names=names),
-            entry_points={plugin or name: module},
-        )
-        if declared:
-            lines = "".join(f"{backend} = {module}\n" for backend in names)
-            with (info / "entry_points.txt").open("a") as file:
-                file.write(f"\n[edgeai.backends]\n{lines}")
-
-    return install
 
 
 # --- what a word means --------------------------------------------------------------------------
@@ -85,21 +33,23 @@ def plugin(site: Path) -> Callable[..., None]:
 
 @pytest.mark.parametrize("declared", [True, False])
 @pytest.mark.parametrize("word", ["acme-npu", "acme", "edgeai-acme-engine", "EDGEAI_ACME_ENGINE"])
-def test_a_backend_goes_by_its_name_its_plugins_or_its_distributions(plugin: Any, word: str, declared: bool) -> None:
-    plugin("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme", declared=declared)
+def test_a_backend_goes_by_its_name_its_plugins_or_its_distributions(
+    install: Install, word: str, declared: bool
+) -> None:
+    install("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme", declared=declared)
     spec, info = Installed().resolve("backend", word)
     assert (spec.name, info.name) == ("acme-npu", "acme")
 
 
-def test_the_name_of_a_backend_comes_before_that_of_a_plugin(plugin: Any) -> None:
-    plugin("crossed-a", {"crossed-b": 1})
-    plugin("crossed-b", {"crossed-c": 1})
+def test_the_name_of_a_backend_comes_before_that_of_a_plugin(install: Install) -> None:
+    install("crossed-a", {"crossed-b": 1})
+    install("crossed-b", {"crossed-c": 1})
     assert Installed().resolve("backend", "crossed-b")[1].name == "crossed-a"
     assert Installed().resolve("backend", "crossed-a")[0].name == "crossed-b"
 
 
-def test_a_plugin_of_several_backends_means_none_of_them(plugin: Any) -> None:
-    plugin("acme-two", {"acme-fast": 1, "acme-small": 2})
+def test_a_plugin_of_several_backends_means_none_of_them(install: Install) -> None:
+    install("acme-two", {"acme-fast": 1, "acme-small": 2})
     with pytest.raises(PluginNotFound, match="acme-two provides several backends") as caught:
         Installed().resolve("backend", "acme-two")
     assert "acme-fast, acme-small" in (caught.value.remedy or "")
@@ -110,8 +60,8 @@ def test_a_plugin_of_several_backends_means_none_of_them(plugin: Any) -> None:
     ("word", "near"),
     [("acme-np", "acme-npu"), ("ACME_NPU", "acme-npu"), ("acme", "acme-npu"), ("edgeai-acmee", "acme")],
 )
-def test_an_abbreviation_and_a_slip_are_refused_with_what_is_meant(plugin: Any, word: str, near: str) -> None:
-    plugin("edgeai-acme", {"acme-npu": 5, "other": 6}, plugin="whatever")
+def test_an_abbreviation_and_a_slip_are_refused_with_what_is_meant(install: Install, word: str, near: str) -> None:
+    install("edgeai-acme", {"acme-npu": 5, "other": 6}, plugin="whatever")
     with pytest.raises(PluginNotFound, match="did you mean") as caught:
         Installed().resolve("backend", word)
     assert near in str(caught.value)
@@ -126,19 +76,19 @@ def test_of_what_is_like_nothing_nothing_is_guessed() -> None:
         Installed().resolve("backend", "classify")  # a plugin that provides no backend
 
 
-def test_two_that_provide_one_name_are_both_named_though_one_is_called_so(plugin: Any) -> None:
-    plugin("twin-a", {"twin": 1})
-    plugin("twin-b", {"twin": 1})
+def test_two_that_provide_one_name_are_both_named_though_one_is_called_so(install: Install) -> None:
+    install("twin-a", {"twin": 1})
+    install("twin-b", {"twin": 1})
     with pytest.raises(PluginConflict, match=r"twin-a.*twin-b"):
         Installed().resolve("backend", "twin")
-    plugin("twin", {"twin": 1})
+    install("twin", {"twin": 1})
     with pytest.raises(PluginConflict, match=r"'twin' \(.*twin-a.*twin-b"):
         Installed().resolve("backend", "twin")
 
 
-def test_one_that_does_not_load_is_named_and_stops_no_other(site: Path, plugin: Any) -> None:
+def test_one_that_does_not_load_is_named_and_stops_no_other(site: Path, install: Install) -> None:
     write_fake_distribution(site, name="acme-broken", module_source="raise OSError('libacme.so.2')")
-    plugin("acme-sound", {"acme-npu": 1})
+    install("acme-sound", {"acme-npu": 1})
     with pytest.raises(PluginFault, match=r"libacme\.so\.2"):
         Installed().resolve("backend", "acme-broken")
     installed = Installed()
@@ -156,8 +106,8 @@ def test_tasks_and_converters_are_found_the_same_way(word: str) -> None:
         Installed().resolve("task", f"{word}x")
 
 
-def test_a_plugin_goes_by_its_distribution_where_that_has_one(plugin: Any) -> None:
-    plugin("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme")
+def test_a_plugin_goes_by_its_distribution_where_that_has_one(install: Install) -> None:
+    install("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme")
     assert Installed().plugin_called("acme") == Installed().plugin_called("edgeai_acme_engine") == "acme"
     with pytest.raises(PluginNotFound, match="several") as caught:
         Installed().plugin_called("edgeai-tasks")
@@ -166,9 +116,48 @@ def test_a_plugin_goes_by_its_distribution_where_that_has_one(plugin: Any) -> No
         Installed().plugin_called("edgeai-acme-engin")
 
 
+CONVERTER = """
+from edgeai.api import hookimpl
+from edgeai.testing import fake_parts
+EDGEAI_API = (1, 3)
+@hookimpl
+def edgeai_converters():
+    return (fake_parts.converter({name!r}),)
+"""
+
+
+@pytest.mark.parametrize("word", ["acme-pack", "acme", "edgeai-acme-tools", "EDGEAI_ACME_TOOLS"])
+def test_a_recipes_converter_goes_by_its_name_its_plugins_or_its_distributions(
+    site: Path, tmp_path: Path, word: str
+) -> None:
+    entry_points, source = {"acme": "edgeai_acme_tools"}, CONVERTER.format(name="acme-pack")
+    write_fake_distribution(site, name="edgeai-acme-tools", module_source=source, entry_points=entry_points)
+    with zipfile.ZipFile(tmp_path / "parent.keras", "w") as archive:
+        archive.writestr("model.json", json.dumps({"inputs": [], "outputs": []}))
+    model = ModelFile(variant="parent", path=tmp_path / "parent.keras", digest="sha256:0", golden=())
+    recipe = Recipe(converter="acme-pack", precision="fp32").model_copy(update={"converter": word})
+    assert plugin_of(recipe, Installed()) == "acme"
+    registry = loaded([plugin_of(recipe, Installed())])
+    artifact, made = artifact_of(recipe, model, folder=tmp_path, registry=registry, inputs=(), outputs=())
+    assert made
+    assert artifact.converter == "edgeai-acme-tools 1.0"
+    named = recipe.model_copy(update={"plugin": "edgeai-acme-tools"})
+    assert plugin_of(named, Installed()) == "acme"
+
+
+def test_a_recipes_converter_that_nothing_has_or_two_have_is_said(site: Path) -> None:
+    recipe = Recipe(converter="acme-pack", precision="fp32")
+    with pytest.raises(PluginNotFound, match="no installed plugin provides a converter called 'acme-pack'"):
+        plugin_of(recipe, Installed())
+    for name in ("acme-a", "acme-b"):
+        write_fake_distribution(site, name=name, module_source=CONVERTER.format(name="acme-pack"))
+    with pytest.raises(PluginConflict, match="converter 'acme-pack' is provided by plugin 'acme-a'"):
+        plugin_of(recipe, Installed())
+
+
 def test_what_people_call_an_engine_is_known_from_its_distribution() -> None:
     plugins, also = words_for_backends(find())
-    assert plugins["tflite"] == "tflite"
+    assert plugins["tflite"] == ("tflite",)
     assert also["litert"] == "tflite", "an extra of the distribution"
     assert also["edgeai-openvino"] == "openvino"
     assert "build" not in also
@@ -185,20 +174,20 @@ def test_what_is_near_does_not_mind_how_it_is_written() -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_where_nobody_says_which_engine_an_own_one_and_a_foreign_one_go_by_rank(
-    plugin: Any, make_bundle: Make, declared: bool, tmp_path: Path
+    install: Install, make_bundle: Make, declared: bool, tmp_path: Path
 ) -> None:
-    plugin("acme-late", {"acme-late": 50}, declared=declared)
-    plugin("acme-early", {"acme-early": 3}, declared=declared)
+    install("acme-late", {"acme-late": 50}, declared=declared)
+    install("acme-early", {"acme-early": 3}, declared=declared)
     with open_model(make_bundle(plugins=("acme-parts",)), cache_dir=tmp_path / "cache") as model:
         assert model.engine.backend == "acme-early"
 
 
 @pytest.mark.slow
 def test_what_declares_nothing_is_imported_only_where_nothing_else_opens(
-    plugin: Any, make_bundle: Make, make_dicom: Make, tmp_path: Path
+    install: Install, make_bundle: Make, make_dicom: Make, tmp_path: Path
 ) -> None:
-    plugin("acme-silent", {"acme-silent": 1})
-    plugin("acme-said", {"acme-said": 50}, declared=True)
+    install("acme-silent", {"acme-silent": 1})
+    install("acme-said", {"acme-said": 50}, declared=True)
     words = ["infer", str(make_bundle(plugins=("acme-parts",))), str(make_dicom())]
     done = subprocess.run([sys.executable, "-c", INFER, *words], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -210,9 +199,9 @@ def test_what_declares_nothing_is_imported_only_where_nothing_else_opens(
 @pytest.mark.slow
 @pytest.mark.parametrize("words", [["--backend", "edgeai-acme-engine"], ["--backend", "acme"], []])
 def test_bench_and_infer_take_a_foreign_engine_by_any_of_its_names_and_by_none(
-    plugin: Any, make_bundle: Make, make_dicom: Make, words: list[str]
+    install: Install, make_bundle: Make, make_dicom: Make, words: list[str]
 ) -> None:
-    plugin("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme")
+    install("edgeai-acme-engine", {"acme-npu": 5}, plugin="acme")
     bundle = make_bundle(plugins=("acme-parts",))
     bench = [sys.executable, "-m", "edgeai", "bench", str(bundle), "--json", "--threads", "1", *words]
     done = subprocess.run(bench, capture_output=True, text=True, timeout=600)

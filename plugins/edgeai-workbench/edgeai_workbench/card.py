@@ -65,9 +65,12 @@ class Recipe(Table):
     """``[[recipes]]``: one artifact to make."""
 
     converter: Slug = Field(
-        description="name of a ConverterSpec; `as-is` where `model` is an artifact that someone else made"
+        description="a converter, by its name or that of the plugin or distribution that has it alone; "
+        "`as-is` where `model` is an artifact that someone else made"
     )
-    plugin: Slug | None = Field(None, description="the plugin that provides it; by default the converter's own name")
+    plugin: Slug | None = Field(
+        None, description="the plugin that provides it; by default the one that has such a converter"
+    )
     precision: Slug = Field(description="one that the converter offers")
     variant: Slug = Field(PARENT, description="the model that is converted: `parent` or a name of `[[variants]]`")
     ship: bool = Field(True, description="whether it goes into the bundle; all that ship are of one variant")

@@ -77,8 +77,30 @@ def registry_of(card: Card) -> Registry:
     Raises:
         EdgeaiError: the first that does not load; half a build is none.
     """
+    return loaded(plugins_of(card))
+
+
+def plugins_of(card: Card) -> list[str]:
+    """The plugins of the recipes and of the variants' steps.
+
+    Raises:
+        PluginNotFound, PluginConflict: as ``plugin_of``.
+    """
+    installed = Installed()
     steps = [step.plugin for variant in card.variants for step in variant.steps]
-    return loaded([*(recipe.plugin or recipe.converter for recipe in card.recipes), *steps])
+    return [*(plugin_of(recipe, installed) for recipe in card.recipes), *steps]
+
+
+def plugin_of(recipe: Recipe, installed: Installed) -> str:
+    """The plugin that a recipe names, or else the one that provides its converter.
+
+    Raises:
+        PluginNotFound: none is called so; says which are near.
+        PluginConflict: several provide it.
+    """
+    if recipe.plugin or recipe.converter == AS_IS:
+        return installed.plugin_called(recipe.plugin or recipe.converter)
+    return installed.resolve("converter", recipe.converter)[1].name
 
 
 def loaded(names: Iterable[str]) -> Registry:
@@ -98,6 +120,11 @@ def loaded(names: Iterable[str]) -> Registry:
             if spec.name in getattr(registry, f"{kind}s"):
                 raise conflict
     return registry
+
+
+def _converter_meant(word: str) -> str:
+    """The converter that a plugin or a distribution of that name has alone."""
+    return Installed().resolve("converter", word)[0].name
 
 
 def backend_of(registry: Registry, artifact_format: str) -> BackendSpec:
@@ -134,7 +161,8 @@ def artifact_of(
     """
     if recipe.converter == AS_IS:
         return _as_it_is(recipe, model, folder, rebuild=rebuild)
-    spec = registry.spec("converter", recipe.converter)
+    word = recipe.converter
+    spec = registry.spec("converter", word if word in registry.converters else _converter_meant(word))
     assert isinstance(spec, ConverterSpec)
     if recipe.precision not in spec.precisions:
         raise ConversionFailed(

@@ -23,7 +23,7 @@ from edgeai.resolving import Installed
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import files_of, plugin_for
 from edgeai_workbench.card import AS_IS, Card, Recipe
-from edgeai_workbench.convert import backend_of, loaded
+from edgeai_workbench.convert import backend_of, loaded, plugin_of
 
 NO_PICTURE = "its input is no picture, so that no device can run it on images; its golden cases were asked alone"
 _SIDE = 96
@@ -49,8 +49,7 @@ def prove(card: Card, path: Path) -> tuple[str, ...]:
 def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> None:
     artifact = bundle.manifest.artifacts[0]
     as_is = recipe.converter == AS_IS
-    word = recipe.plugin or (plugin_for(artifact.format) if as_is else recipe.converter)
-    plugin = Installed().plugin_called(word)
+    plugin = plugin_for(artifact.format) if as_is and not recipe.plugin else plugin_of(recipe, Installed())
     registry = loaded([*card.plugins, plugin])
     backend = backend_of(registry, artifact.format)
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_workbench.balance import check_balanced
 from edgeai_workbench.card import Card
-from edgeai_workbench.convert import Samples, loaded
+from edgeai_workbench.convert import Samples, loaded, plugins_of
 from edgeai_workbench.dataset import Sample, read_folder, read_splits
 from edgeai_workbench.evaluation import Answers, answer, score
 from edgeai_workbench.judges import judge_of
@@ -124,10 +124,8 @@ def open_workshop(
         ConfigError, DataRejected: as ``samples_of``.
         EdgeaiError: a plugin that does not load.
     """
-    steps = [step.plugin for variant in card.variants for step in variant.steps]
-    recipes = [recipe.plugin or recipe.converter for recipe in card.recipes]
     progress("loading plugins")
-    registry = loaded([*card.plugins, *recipes, *steps, "keras"])
+    registry = loaded([*card.plugins, *plugins_of(card), "keras"])
     shared = card.for_manifest()
     inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
     registry.spec("task", card.task.name)  # says which plugins did not load, when it is missing
