@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +53,12 @@ LONGEST_FIRST = (
     "tests/unit/test_cli_evaluate.py",
 )
 """Files that take half a minute or more: with several workers they begin, so that none is left alone with one."""
+
+
+def pytest_configure() -> None:
+    """Take SIGINT: a shell that begins the tests in its background ignores it, and so would all that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -226,6 +226,11 @@ def test_another_keras_file_than_the_cards_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         check_model(card, folder)
     assert caught.value.code == "config.card-model-missing"
+    assert (caught.value.remedy or "").endswith(f"as [training] of the card says: {card.training.command}")
+    (folder / "train.py").write_text("")
+    with pytest.raises(ConfigError) as caught:
+        check_model(card, folder)
+    assert caught.value.remedy == f"train it first: edgeai train {folder} --data DIR"
 
 
 def test_the_reference_holds_every_table_and_key(repo_root: Path) -> None:

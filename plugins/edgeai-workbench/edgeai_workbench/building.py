@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgeai.api import ConfigError, ConversionFailed, EdgeaiError, GateFailed
-from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, read_card
+from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, check_model, read_card
 from edgeai_workbench.choosing import check_wish, choose_by_variant, hold_choice_of
 from edgeai_workbench.chosen import Chosen, hold_choice
 from edgeai_workbench.comparison import Comparison, compare
@@ -155,6 +155,7 @@ def _add_robustness(told: Telling, models: ModelFiles, progress: Progress, *, as
 def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[Workshop, Chosen | None]:
     """The card with its samples, and what chose its options; what it lacks is said before these are read."""
     by_build = card.chooser != PARENT
+    check_model(card, folder)  # one that was never trained has chosen nothing either
     choice = None if by_build else hold_choice(card, folder)
     golden_of(card, folder)
     shop = open_workshop(card, folder, data, progress=progress)

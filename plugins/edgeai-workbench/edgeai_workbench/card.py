@@ -28,6 +28,7 @@ from edgeai_workbench.splits import Dataset
 from edgeai_workbench.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
 
 CARD_NAME = "model.toml"
+SCRIPT = "train.py"
 PARENT = "parent"
 """The variant that the card's `.keras` file is."""
 AS_IS = "as-is"
@@ -276,7 +277,7 @@ def check_model(card: Card, folder: Path) -> Path:
     """
     path = folder / card.model
     if not path.exists():
-        raise ConfigError(f"{path}: no such file", code="config.card-model-missing", remedy=card.training.command)
+        raise ConfigError(f"{path}: no such file", code="config.card-model-missing", remedy=_training(card, folder))
     found = file_digest(path)
     if found != card.model_digest:
         raise ConfigError(
@@ -285,6 +286,13 @@ def check_model(card: Card, folder: Path) -> Path:
             remedy="evaluate the new weights, then write their digest into the card as model_digest",
         )
     return path
+
+
+def _training(card: Card, folder: Path) -> str:
+    """What makes the model of a card."""
+    if (folder / SCRIPT).is_file():
+        return f"train it first: edgeai train {folder} --data DIR"
+    return f"make it first, as [training] of the card says: {card.training.command}"
 
 
 def _tensor(tensor: Tensor) -> TensorDecl:

@@ -94,6 +94,7 @@ def pack_card(
         BundleRejected: contents that no bundle may have.
     """
     card = read_card(folder)
+    check_model(card, folder)
     hold_choice(card, folder)
     registry = registry_of(card)
     models = models_of(card, folder, registry, progress=progress)

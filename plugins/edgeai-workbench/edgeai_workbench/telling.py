@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgeai.api import EdgeaiError
 from edgeai.bundle.evidence import EVIDENCE_NAME, Evidence
+from edgeai_workbench.card import SCRIPT
 from edgeai_workbench.chosen import Chosen
 from edgeai_workbench.comparison import Compared, Comparison, judged_digests
 from edgeai_workbench.confirming import Confirmed
@@ -20,7 +21,6 @@ from edgeai_workbench.report import PAGE, write_report
 from edgeai_workbench.report.pictures import pictures_of
 from edgeai_workbench.report.words import failed
 from edgeai_workbench.robustness import Robustness
-from edgeai_workbench.training import SCRIPT
 from edgeai_workbench.workshop import Workshop
 
 TOLD = (EVIDENCE_NAME, REPORT, PAGE, BUNDLED_REPORT, BUNDLED_EVIDENCE)

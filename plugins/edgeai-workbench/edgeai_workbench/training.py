@@ -23,7 +23,7 @@ from pathlib import Path
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.process import for_a_child
 from edgeai_workbench.balance import check_balanced
-from edgeai_workbench.card import CARD_NAME, PARENT, Card, check_model, file_digest, read_card
+from edgeai_workbench.card import CARD_NAME, PARENT, SCRIPT, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.choosing import Chooser, check_wish
 from edgeai_workbench.chosen import wanted_of
@@ -36,7 +36,6 @@ from edgeai_workbench.prepared import untransformed
 from edgeai_workbench.repetition import Recorded, processor, repetition
 from edgeai_workbench.resumption import STATE, begin_state
 
-SCRIPT = "train.py"
 RESULT = "result: "
 """Begins a line of a script that is more than progress."""
 DISTRIBUTIONS = ("edgeai", "edgeai-keras", "keras", "tensorflow", "numpy")
