@@ -82,10 +82,10 @@ def data_kit() -> Path:
 
 
 def _program(name: str, peer: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    require(peer, found is not None, f"{name} is not installed; apt-get install {peer}")
-    assert found is not None
-    return found
+    program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
+    require(peer, program is not None, f"{name} is not installed; apt-get install {peer}")
+    assert program is not None
+    return program
 
 
 @pytest.fixture(scope="session")

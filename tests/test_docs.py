@@ -54,9 +54,9 @@ def _called() -> Iterator[tuple[Path, list[str]]]:
     for page in PAGES:
         for block in re.findall(r"```(?:console|sh)?\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
             for line in block.splitlines():
-                found = re.match(r"(?:\$ )?(?:sudo (?:-u \w+ )?)?(?:\S*/bin/)?edgeai ([a-z].*)", line)
-                if found and "|" not in found[1].split("#")[0].replace("FILES|FOLDERS", ""):
-                    yield page, shlex.split(found[1], comments=True)
+                match = re.match(r"(?:\$ )?(?:sudo (?:-u \w+ )?)?(?:\S*/bin/)?edgeai ([a-z].*)", line)
+                if match and "|" not in match[1].split("#")[0].replace("FILES|FOLDERS", ""):
+                    yield page, shlex.split(match[1], comments=True)
 
 
 def test_every_command_line_in_the_documents_is_one_that_edgeai_takes() -> None:
@@ -181,8 +181,8 @@ def test_the_bundles_page_has_every_refusal_and_every_bound_and_every_field() ->
     assert set(re.findall(r"^\| `(bundle\.[a-z-]+)` \|", page, re.MULTILINE)) == codes - {"bundle.rejected"}
     assert [name for name in Manifest.__struct_fields__ if f"`{name}`" not in page] == []
     assert (LIMITS.max_bytes, MAX_MANIFEST_BYTES) == (2 * 1024**3 - 1, 4 * 1024**2)
-    for said in (f"{LIMITS.max_files:,}", f"| {MAX_SIGNATURES} |", f"{MAX_PATH_CHARS}, {MAX_DEPTH}", PAYLOAD_TYPE):
-        assert said in page, said
+    for bound in (f"{LIMITS.max_files:,}", f"| {MAX_SIGNATURES} |", f"{MAX_PATH_CHARS}, {MAX_DEPTH}", PAYLOAD_TYPE):
+        assert bound in page, bound
 
 
 def test_every_decision_is_in_the_index_and_has_a_number_of_its_own() -> None:

@@ -68,13 +68,13 @@ def test_no_registry_no_machine_path_and_no_private_key_is_in_the_repository() -
         + r" KEY|"
         r"(?<![\w.])/(?:root|home/[a-z]+)/[\w.]"
     )
-    found = [
+    places = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in _tracked()
         for number, line in enumerate(_text(path).splitlines(), start=1)
         if forbidden.search(line)
     ]
-    assert found == []
+    assert places == []
 
 
 @pytest.mark.parametrize("module", ["edgeai", "edgeai.dicom.values", "edgeai_tflite.convert"])
@@ -90,13 +90,13 @@ def test_a_warning_of_anybody_else_is_only_shown() -> None:
 
 def test_names_that_say_nothing_are_not_used() -> None:
     vague = re.compile(r"(Manager|Handler|Helper|Utils|Util|Base)$")
-    found = [
+    places = [
         f"{path.relative_to(ROOT)}: {node.name}"
         for path in SOURCES
         for node in _nodes(path)
         if isinstance(node, ast.ClassDef) and vague.search(node.name)
     ]
-    assert found == []
+    assert places == []
 
 
 VAGUE_MODULES = frozenset({"common", "extra", "first", "helpers", "metrics", "misc", "seen", "utils"})
@@ -266,7 +266,7 @@ def test_constraints_are_exact_pins_without_addresses() -> None:
 
 def _codes_raised() -> set[str]:
     code = re.compile(r"""(?:code|default_code(?:: ClassVar\[str\])?)\s*=\s*["']([a-z]+(?:\.[a-z0-9-]+)+)["']""")
-    return {found for path in SOURCES if "testing" not in path.parts for found in code.findall(path.read_text())}
+    return {raised for path in SOURCES if "testing" not in path.parts for raised in code.findall(path.read_text())}
 
 
 def _rows(name: str) -> dict[str, str]:

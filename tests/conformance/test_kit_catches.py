@@ -115,14 +115,14 @@ def others(tmp_path_factory):
 @pytest.mark.parametrize("how", BACKENDS)
 def test_a_backend_that_misbehaves_is_caught(backends, how):
     rule, outcome = BACKENDS[how]
-    found = backends["backend", f"fake-{how}"]
-    assert (found.test, found.outcome) == (rule, outcome), found
+    caught = backends["backend", f"fake-{how}"]
+    assert (caught.test, caught.outcome) == (rule, outcome), caught
 
 
 @pytest.mark.parametrize(("kind", "how"), OTHERS)
 def test_other_kinds_that_misbehave_are_caught(others, kind, how):
-    found = others[kind, f"fake-{how}"]
-    assert (found.test, found.outcome) == (OTHERS[kind, how], "fail"), found
+    caught = others[kind, f"fake-{how}"]
+    assert (caught.test, caught.outcome) == (OTHERS[kind, how], "fail"), caught
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,7 @@ def test_every_engine_answers_as_keras_does(
     seed = seeds(name)
     spread = float(np.std(seed.answers.astype(np.float64)))
     assert spread > 0
-    for device, found in _run(registry, seed, engine, tmp_path):
-        assert found.shape == seed.answers.shape
-        error = float(np.sqrt(np.mean((found - seed.answers).astype(np.float64) ** 2)))
+    for device, answers in _run(registry, seed, engine, tmp_path):
+        assert answers.shape == seed.answers.shape
+        error = float(np.sqrt(np.mean((answers - seed.answers).astype(np.float64) ** 2)))
         assert error <= allowed * max(spread, 1e-2), f"{device}: {error:.2g} against a spread of {spread:.2g}"

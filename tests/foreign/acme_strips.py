@@ -121,9 +121,9 @@ def convert(request: ConvertRequest) -> Converted:
 
     plan, weights = [], {}
     for layer in keras.models.load_model(request.model, compile=False).layers:
-        said, arrays = _translated(layer)
+        fields, arrays = _translated(layer)
         weights |= {f"{len(plan)}.{name}": array for name, array in arrays.items()}
-        plan.append(said)
+        plan.append(fields)
     notes: tuple[str, ...] = ()
     if request.precision == "q8":
         assert request.calibration is not None
@@ -147,8 +147,8 @@ def _translated(layer: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ConversionFailed(f"layer {layer.name}: an abacus has no {kind} of this kind")
     arrays = dict(zip(("kernel", "bias"), map(np.float32, layer.get_weights()), strict=True))
     more = {"units": config["units"]} if kind == "Dense" else {"stride": config["strides"][0]}
-    said = {"kind": "dense" if kind == "Dense" else "conv", "relu": config["activation"] == "relu", **more}
-    return said, arrays
+    fields = {"kind": "dense" if kind == "Dense" else "conv", "relu": config["activation"] == "relu", **more}
+    return fields, arrays
 
 
 def _rounded(weights: dict[str, Any]) -> dict[str, Any]:

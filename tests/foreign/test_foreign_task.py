@@ -153,9 +153,9 @@ def test_evaluate_judges_it_with_intervals_and_by_the_subgroups_that_its_judge_t
     assert mae["low"] < mae["value"] < mae["high"] < 2.0
     assert (mae["unit"], mae["better"]) == ("px", "lower")
     assert set(body["subgroups"]) == {"size=small", "size=large", "side=left", "side=right"}
-    said = capfd.readouterr().out
-    assert "mae *" in said
-    assert "size=small" in said
+    printed = capfd.readouterr().out
+    assert "mae *" in printed
+    assert "size=small" in printed
 
 
 def test_compare_says_which_of_two_is_closer(
@@ -165,9 +165,9 @@ def test_compare_says_which_of_two_is_closer(
     spoilt = tmp_path / "spoilt.keras"
     _spoil(parent, spoilt)
     assert run(["compare", f"{bundle}#small-tflite-int8", str(spoilt), "--data", str(data)]) == 0
-    said = capfd.readouterr().out
-    assert re.search(r"^mae \*.* A is better$", said, re.MULTILINE)
-    assert "decided alike: 0.0% of the samples" in said
+    printed = capfd.readouterr().out
+    assert re.search(r"^mae \*.* A is better$", printed, re.MULTILINE)
+    assert "decided alike: 0.0% of the samples" in printed
     assert run(["compare", f"{bundle}#small-tflite-fp32", str(bundle), "--data", str(data)]) == 0
     assert "decided alike: 100.0%" in capfd.readouterr().out
 
@@ -192,9 +192,9 @@ def test_a_bound_of_what_is_better_low_is_held_from_above(
     _changed(folder, "ceilings = { mae = 0.0001 }", "")
     _changed(folder, '"within@2.5" = 0.6', "mae = 0.0001")
     assert run(["build", str(folder), "--data", str(data), "--out", str(tmp_path / "dist")]) == 2
-    said = capfd.readouterr().err
-    assert "error[config.card-gate-direction]" in said
-    assert "bound it in ceilings" in said
+    printed = capfd.readouterr().err
+    assert "error[config.card-gate-direction]" in printed
+    assert "bound it in ceilings" in printed
 
 
 @pytest.mark.parametrize(

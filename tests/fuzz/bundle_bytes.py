@@ -46,10 +46,10 @@ def outcome(data: bytes, wanted: dict[str, bytes], trust: TrustPolicy | None = T
         try:
             bundle = open_bundle(path, cache_dir=folder / "cache" / "bundles", trust=trust)
         except BundleRejected as error:
-            said = error.code
+            ending = error.code
             assert not list((folder / "cache").glob("bundles/[0-9a-f]*")), "what is refused is not kept"
         else:
-            said = "ok"
+            ending = "ok"
             if trust is not None:
                 assert bundle.signers
                 assert contents(bundle.root) == wanted
@@ -58,7 +58,7 @@ def outcome(data: bytes, wanted: dict[str, bytes], trust: TrustPolicy | None = T
         there = {item.relative_to(folder).parts[0] for item in folder.iterdir()}
         assert there <= {"x.edgeai", "cache"}, "nothing is written elsewhere"
         assert path.read_bytes() == data
-        return said
+        return ending
 
 
 def _one_input(data: bytes) -> None:

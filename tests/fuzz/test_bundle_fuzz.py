@@ -67,8 +67,8 @@ PLACE = st.floats(0, 1, exclude_max=True)
 
 def check(target: ModuleType, data: bytes, wanted: dict[str, bytes]) -> str:
     for trust in (target.TRUST, None):
-        said = target.outcome(data, wanted, trust)
-        assert said == "ok" or said.startswith("bundle."), said
+        ending = target.outcome(data, wanted, trust)
+        assert ending == "ok" or ending.startswith("bundle."), ending
     return str(target.outcome(data, wanted))
 
 
@@ -103,8 +103,8 @@ def test_stretches_cut_dropped_repeated_and_inserted(
         "swap": good[:first] + good[middle:second] + good[first:middle] + good[second:],
         "insert": good[:first] + more + good[first:],
     }[kind]
-    said = check(target, data, wanted)
-    assert said != "ok" or data == good
+    ending = check(target, data, wanted)
+    assert ending != "ok" or data == good
 
 
 @FUZZ
@@ -171,5 +171,5 @@ def test_a_forged_manifest_is_never_trusted(target: ModuleType, wanted: dict[str
 @FUZZ
 @given(st.binary(max_size=300))
 def test_any_bytes_as_signatures(target: ModuleType, wanted: dict[str, bytes], data: bytes) -> None:
-    said = check(target, packed([(n, data if n == "signatures.json" else d) for n, d in MEMBERS]), wanted)
-    assert said == "bundle.bad-signatures-file"
+    ending = check(target, packed([(n, data if n == "signatures.json" else d) for n, d in MEMBERS]), wanted)
+    assert ending == "bundle.bad-signatures-file"

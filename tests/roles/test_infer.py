@@ -286,11 +286,11 @@ def test_the_threads_that_measured_best_run_and_are_said_and_a_number_in_the_pro
     cart.start()
     until(lambda: cart.spool.notes()["infer:guard"].detail["threads"] == cores())
     command = [sys.executable, "-m", "edgeai", "status", str(cart.profile)]
-    said = subprocess.run([*command, "--json"], env=cart.environment, capture_output=True, text=True, timeout=600)
-    assert json.loads(said.stdout)["deployments"][0]["threads"] == cores()
+    printed = subprocess.run([*command, "--json"], env=cart.environment, capture_output=True, text=True, timeout=600)
+    assert json.loads(printed.stdout)["deployments"][0]["threads"] == cores()
     wide = {**cart.environment, "COLUMNS": "300"}
-    said = subprocess.run(command, env=wide, capture_output=True, text=True, timeout=600)
-    assert f"CPU, {cores()} threads" in said.stdout
+    printed = subprocess.run(command, env=wide, capture_output=True, text=True, timeout=600)
+    assert f"CPU, {cores()} threads" in printed.stdout
     assert cart.stop() == 0
     cart.configure(deployment="threads = 1")
     cart.start()

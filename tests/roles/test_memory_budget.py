@@ -56,8 +56,8 @@ def test_an_image_on_which_the_engine_takes_all_memory_fails_alone(cart: Any, pr
     assert (failed["outcome"], failed["reason"]["code"], failed["findings"]) == ("failed", "job.memory", [])
     for phantom in others:
         assert cart.result_of(phantom)["outcome"] == "completed"
-    said = until(lambda: (found := cart.events("role.memory"))[2:] and found)
-    assert (said[0]["facts"]["how"], said[0]["facts"]["max_memory_bytes"]) == ("memory", 400_000_000)
+    memory = until(lambda: (reports := cart.events("role.memory"))[2:] and reports)
+    assert (memory[0]["facts"]["how"], memory[0]["facts"]["max_memory_bytes"]) == ("memory", 400_000_000)
     assert {(each["facts"]["step"], each["facts"]["cause"]) for each in cart.events("plugin.fault")} == {
         ("run", "memory")
     }

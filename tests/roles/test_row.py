@@ -183,11 +183,11 @@ def admit(cart: Any, level: int) -> str:
 
 def rows_of(cart: Any) -> dict[str, tuple[str, int, int]]:
     """UID -> state, deaths and interruptions of its job."""
-    found = cart.spool.db.connection().execute(
+    row = cart.spool.db.connection().execute(
         "SELECT i.sop_instance_uid, j.state, j.deaths, j.interruptions FROM jobs AS j"
         " JOIN instances AS i ON i.id = j.instance"
     )
-    return {uid: tuple(rest) for uid, *rest in found}
+    return {uid: tuple(rest) for uid, *rest in row}
 
 
 def outcomes_of(cart: Any) -> dict[str, str]:

@@ -207,7 +207,7 @@ def test_a_role_that_only_fails_is_restarted_with_longer_and_longer_pauses(cart:
     files = f'certificate = "{place}/cart.pem"\nkey = "{place}/cart.key"\n'  # which are not there yet
     cart.configure(more=f"\n[ingest.scp]\nport = {free_port()}\n[ingest.scp.tls]\n{files}")
     cart.start()
-    died = until(lambda: (found := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and found)
+    died = until(lambda: (deaths := [d for d in cart.logged("role.died") if d["of"] == "ingest"])[3:] and deaths)
     pauses = [item["restart_in_s"] for item in died]
     assert pauses[:4] == [0.05, 0.1, 0.2, 0.4]
     assert all(item["cause"] == "crashed" for item in died)
@@ -257,9 +257,9 @@ def test_a_profile_with_mistakes_is_refused(cart: Any) -> None:
     cart.configure()
     cart.profile.write_text(cart.profile.read_text() + "\n[mqqt]\n")
     assert cart.start().wait(600) == 78
-    said = cart.logged("role.failed")[0]
-    assert said["code"] == "config.invalid"
-    assert "mqqt" in said["message"]
+    failure = cart.logged("role.failed")[0]
+    assert failure["code"] == "config.invalid"
+    assert "mqqt" in failure["message"]
 
 
 def test_stopping_finishes_what_is_held_and_sends_it(cart: Any, until: Any) -> None:

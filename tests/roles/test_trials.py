@@ -69,7 +69,7 @@ def test_the_first_wish_comes_back_by_itself_and_its_trials_disturb_nobody(
         "deadly",
         len(cart.events("plugin.trial-failed")),
     )
-    result = until(lambda: (found := cart.result_of(cart.admit()))["degraded"] is None and found)
+    result = until(lambda: (answer := cart.result_of(cart.admit()))["degraded"] is None and answer)
     assert (result["outcome"], result["engine"]["backend"]) == ("completed", "deadly")
     assert cart.spool.quarantined() == []
     assert cart.pid("infer:guard") == pid, "nor does one that passes"
@@ -149,7 +149,7 @@ def test_a_trial_judges_what_would_run_whatever_lies_on_disk(cart: Any, flag: Pa
     until(lambda: cart.events("deployment.bundle-changed"))
     flag.unlink()
     until(lambda: cart.events("plugin.released"))
-    result = until(lambda: (found := cart.result_of(cart.admit()))["degraded"] is None and found)
+    result = until(lambda: (answer := cart.result_of(cart.admit()))["degraded"] is None and answer)
     assert (result["engine"]["backend"], result["model"]["digest"]) == ("deadly", before)
 
 

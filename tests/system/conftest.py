@@ -48,8 +48,8 @@ def until(true: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "i
     end = time.monotonic() + timeout_s
     while True:
         with suppress(KeyError, IndexError):
-            if found := true():
-                return found
+            if value := true():
+                return value
         assert time.monotonic() < end, f"{what} did not happen within {timeout_s:g} s"
         time.sleep(0.03)
 
@@ -209,7 +209,7 @@ class Cart:
     def processes(self) -> dict[str, int]:
         """Role -> pid of what runs this moment, started or still starting."""
         supervisor = self.process.pid if self.process and self.process.poll() is None else 0
-        found = {"supervise": supervisor} if supervisor else {}
+        running = {"supervise": supervisor} if supervisor else {}
         with suppress(OSError):
             for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
                 words = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
@@ -217,8 +217,8 @@ class Cart:
                     role, *rest = words[words.index("edgeai.roles") + 1 :]
                     name = rest[rest.index("--deployment") + 1] if "--deployment" in rest else ""
                     if role != "supervise":
-                        found[f"{role}:{name}" if name else role] = int(child)
-        return found
+                        running[f"{role}:{name}" if name else role] = int(child)
+        return running
 
     def kill(self, role: str) -> bool:
         """``kill -9``, until it is dead: no answer of it is heard afterwards; whether there was such a process."""
@@ -236,14 +236,14 @@ class Cart:
 
     def leftovers(self) -> list[int]:
         """Processes that have this cart's profile on their command line."""
-        found = []
+        left = []
         for folder in Path("/proc").iterdir():
             if folder.name.isdigit() and int(folder.name) != os.getpid():
                 with suppress(OSError):
                     words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
                     if str(self.path) in words and "-m" in words:
-                        found.append(int(folder.name))
-        return found
+                        left.append(int(folder.name))
+        return left
 
     def command(self, *arguments: str, timeout_s: float = 600.0) -> subprocess.CompletedProcess[str]:
         """Run ``edgeai ARGUMENTS``."""
@@ -309,8 +309,8 @@ class Cart:
         for line in (done.stdout + done.stderr).splitlines():
             if "Sending file: " in line:
                 sending = by_path[line.partition("Sending file: ")[2].strip()]
-            elif found := re.search(r"Received Store Response \((.*)\)", line):
-                answers[sending] = found[1]
+            elif match := re.search(r"Received Store Response \((.*)\)", line):
+                answers[sending] = match[1]
         return answers
 
     def send(self, level: int = DULL, count: int = 1, **facts: Any) -> list[Phantom]:
@@ -332,8 +332,8 @@ class Cart:
             assert len(mine) <= 1, mine
             return mine[0] if mine else None
 
-        found: dict[str, Any] = until(find, timeout_s, f"the result of {phantom.path.name}")
-        return found
+        result: dict[str, Any] = until(find, timeout_s, f"the result of {phantom.path.name}")
+        return result
 
     def close(self) -> None:
         """End everything, whatever state it is in."""

@@ -25,10 +25,10 @@ shutil.which = lambda name, *more, **options: None if name == "mosquitto" else w
 @pytest.mark.parametrize(("broker", "columns"), [("Mosquitto", "80"), ("amqtt", "120")])
 def test_the_demo_shows_a_result_for_every_instance(broker: str, columns: str, mosquitto: str, tmp_path: Path) -> None:
     try:
-        import ai_edge_litert.interpreter as found
+        import ai_edge_litert.interpreter as result
     except ImportError:
-        found = None  # type: ignore[assignment]
-    require("tflite", found is not None, "ai-edge-litert is not installed")
+        result = None  # type: ignore[assignment]
+    require("tflite", result is not None, "ai-edge-litert is not installed")
     environment: dict[str, Any] = {**os.environ, "COLUMNS": columns, "OMP_NUM_THREADS": "1"}
     if broker == "amqtt":
         (tmp_path / "sitecustomize.py").write_text(_NO_MOSQUITTO)

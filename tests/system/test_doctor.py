@@ -95,8 +95,8 @@ def test_an_engine_that_cannot_serve_its_deployment_is_found(
     cart.listen()
     status, lines = doctor(cart)
     assert (status, failed(lines)) == (1, {"deployment guard"}), lines
-    found = lines["deployment guard"]["found"]
-    assert all(word in found for word in words), found
+    finding = lines["deployment guard"]["found"]
+    assert all(word in finding for word in words), finding
 
 
 def test_a_misspelt_backend_a_missing_device_and_a_setting_that_is_none_are_said(cart: Any) -> None:
@@ -302,9 +302,9 @@ def test_beside_a_running_cart_the_status_is_said_again_as_it_is_and_nobody_is_t
     status, lines = doctor(cart)
     assert status == 0, lines
     until(lambda: len(heard.received) > before)
-    said = heard.received[before:]
-    assert {item.topic for item in said} == {"edgeai/1/lab/cart/status"}
-    assert all(item.body["state"] == "online" for item in said)
+    messages = heard.received[before:]
+    assert {item.topic for item in messages} == {"edgeai/1/lab/cart/status"}
+    assert all(item.body["state"] == "online" for item in messages)
     assert cart.processes() == processes
     assert not any("taken-over" in line for line in cart.log.read_text().splitlines())
     assert [body["state"] for body in _retained(cart)] == ["online"]

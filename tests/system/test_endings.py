@@ -164,11 +164,11 @@ def test_rerun_says_of_which_deployment_jobs_are_that_it_cannot_do(cart: Any, un
     cart.stop()
     cart.profile["deployments"].pop()
     cart.write()
-    said = cart.command("rerun", str(cart.path), "--dry-run")
-    assert said.returncode == 0, said.stderr
-    [line] = [line for line in said.stdout.splitlines() if line.startswith("gone ")]
+    printed = cart.command("rerun", str(cart.path), "--dry-run")
+    assert printed.returncode == 0, printed.stderr
+    [line] = [line for line in printed.stdout.splitlines() if line.startswith("gone ")]
     assert "1 failed: the profile no longer has it" in line
-    assert "1 can be done again" in said.stdout
+    assert "1 can be done again" in printed.stdout
     other = cart.command("rerun", str(cart.path), "--no-wait")
     assert "1 put back" in other.stdout
     only = cart.command("rerun", str(cart.path))

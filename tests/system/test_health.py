@@ -38,8 +38,8 @@ def answers(cart: Any) -> dict[str, Any]:
         before, done, (status, health) = cart.health(), cart.command("status", str(cart.path), "--json"), cart.health()
         if (before[0], codes(before[1])) == (status, codes(health)):
             break
-    said = json.loads(done.stdout)
-    assert (said["serving"], said["delivering"]) == (health["serving"], health["delivering"]), (said, health)
+    printed = json.loads(done.stdout)
+    assert (printed["serving"], printed["delivering"]) == (health["serving"], health["delivering"]), (printed, health)
     assert (status == 200) == (health["serving"] and health["delivering"]) == (done.returncode == 0)
     return {"exit": done.returncode, "codes": codes(health), **health}
 
@@ -78,14 +78,14 @@ def test_a_cart_that_is_well_says_so_everywhere_and_its_ledger_adds_up(cart: Any
     until(lambda: cart.health()[0] == 200)
     until(lambda: cart.health()[1]["messages_waiting"] == 0)
     until(lambda: cart.health()[1]["problems"] == [] and cart.health()[1]["state"] == "online")
-    said = answers(cart)
-    assert (said["exit"], said["problems"], said["state"]) == (0, [], "online")
+    page = answers(cart)
+    assert (page["exit"], page["problems"], page["state"]) == (0, [], "online")
     assert "serving" in first_line(cart)
     assert "not " not in first_line(cart)
-    [jobs] = said["ledger"]["jobs"]
+    [jobs] = page["ledger"]["jobs"]
     counted = [jobs[name] for name in ("acknowledged", "waiting", "held", "finished", "missing")]
     assert counted == [5, 0, 0, 5, 0]
-    results = next(entry for entry in said["ledger"]["messages"] if entry["lane"] == "result")
+    results = next(entry for entry in page["ledger"]["messages"] if entry["lane"] == "result")
     assert (results["queued"], results["delivered"], results["missing"]) == (5, 5, 0)
     until(lambda: heard.on("status")[-1]["state"] == "online")
     status = heard.on("status")[-1]
@@ -99,8 +99,8 @@ def test_a_cart_that_refuses_every_image_does_not_serve(cart: Any, until: Any) -
     cart.start(ready=False)
     until(lambda: "intake.refusing" in cart.problems() and len(cart.problems()) == 1)
     assert list(cart.store(cart.phantom()).values()) == ["Refused: OutOfResources"]
-    said = answers(cart)
-    assert (said["exit"], said["serving"], said["delivering"]) == (NOT_SERVING, False, True)
+    page = answers(cart)
+    assert (page["exit"], page["serving"], page["delivering"]) == (NOT_SERVING, False, True)
     assert cart.problems()["intake.refusing"]["cause"] == "spool.disk-reserve"
     assert "not serving" in first_line(cart)
     until(lambda: heard.on("status") and heard.on("status")[-1]["serving"] is False)
@@ -116,8 +116,8 @@ def test_a_broker_that_goes_away_while_nothing_happens_is_noticed(cart: Any, unt
     until(lambda: cart.health()[0] == 200)
     cart.end_broker(kill=True)
     until(lambda: "sink.down" in cart.problems())
-    said = answers(cart)
-    assert (said["exit"], said["serving"], said["delivering"]) == (NOT_DELIVERING, True, False)
+    page = answers(cart)
+    assert (page["exit"], page["serving"], page["delivering"]) == (NOT_DELIVERING, True, False)
     problem = cart.problems()["sink.down"]
     assert (problem["about"], problem["cause"].partition(".")[0]) == ("mqtt", "mqtt")
     assert problem["since"] is not None
@@ -246,8 +246,8 @@ def test_the_certificate_of_the_dicom_port_is_watched(
         until(lambda: not gone & {item["code"] for item in cart.health()[1]["warnings"]})
         return
     until(lambda: set(cart.problems()) == {code})
-    said = answers(cart)
-    assert (said["exit"], said["serving"], said["delivering"]) == (NOT_SERVING, False, True)
+    page = answers(cart)
+    assert (page["exit"], page["serving"], page["delivering"]) == (NOT_SERVING, False, True)
     assert cart.problems()[code]["about"] == "ingest.scp.tls.certificate"
     expiry = next(line for line in cart.get("/metrics")[1].splitlines() if line.startswith("edgeai_certificate_exp"))
     assert float(expiry.split()[1]) < 0
@@ -304,8 +304,8 @@ def test_another_cart_with_the_same_identity_is_noticed(cart: Any, until: Any) -
         return "identity.taken" in cart.problems()
 
     until(is_noticed, 600)
-    said = answers(cart)
-    assert (said["exit"], said["serving"], said["delivering"]) == (NOT_DELIVERING, True, False)
+    page = answers(cart)
+    assert (page["exit"], page["serving"], page["delivering"]) == (NOT_DELIVERING, True, False)
     assert "device.id" in cart.problems()["identity.taken"]["remedy"]
     # The cause is said while this cart is thrown out; in between it is back.
     until(lambda: is_noticed() and "mqtt.session-taken-over" in cart.problems()["identity.taken"]["cause"])
@@ -320,9 +320,9 @@ def test_a_deployment_that_cannot_run_is_named_with_what_it_holds(cart: Any, unt
     until(lambda: "deployment.held" in cart.problems())
     until(lambda: set(cart.store(cart.phantom()).values()) == {"Success"})
     until(lambda: cart.problems()["deployment.held"]["facts"]["jobs"] == 1)
-    said = answers(cart)
-    assert (said["exit"], said["serving"]) == (NOT_SERVING, False)
-    assert said["ledger"]["jobs"][0]["held"] == 1
+    page = answers(cart)
+    assert (page["exit"], page["serving"]) == (NOT_SERVING, False)
+    assert page["ledger"]["jobs"][0]["held"] == 1
     until(lambda: "edgeai_jobs_held" in cart.get("/metrics")[1])
     until(lambda: heard.on("status")[-1]["deployments"][0]["state"] == "held")
 

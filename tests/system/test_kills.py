@@ -125,10 +125,10 @@ def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any
     assert min(kills.count(role) for role in roles) >= 10
 
     def results_by_uid() -> dict[str, set[str]]:
-        found: dict[str, set[str]] = {}
+        by_instance: dict[str, set[str]] = {}
         for result in heard.results().values():
-            found.setdefault(result["instance"]["sop_instance_uid"], set()).add(result["result_id"])
-        return found
+            by_instance.setdefault(result["instance"]["sop_instance_uid"], set()).add(result["result_id"])
+        return by_instance
 
     phantoms.append(cart.phantom())
     last = Sender(cart, phantoms[-1:], kills)  # its result comes last: whatever is doubled has come before it

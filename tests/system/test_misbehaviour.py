@@ -67,7 +67,11 @@ def test_an_engine_that_misbehaves_fails_its_jobs_aloud_and_the_next_takes_over(
     [event] = until(lambda: heard.events("plugin.quarantined"))
     assert (event["facts"]["plugin"], event["facts"]["deployment"]) == ("bad-engine", "bad")
     assert until(lambda: heard.events("deployment.degraded"))
-    until(lambda: any("bad-engine 1.0 is quarantined on bad" in said for said in problems(cart, "plugin.quarantined")))
+    until(
+        lambda: any(
+            "bad-engine 1.0 is quarantined on bad" in problem for problem in problems(cart, "plugin.quarantined")
+        )
+    )
     until(lambda: cart.health()[0] == 200)  # every deployment can run
     until(lambda: heard.on("status")[-1]["state"] == "degraded")
     assert {result["instance"]["sop_instance_uid"] for result in results} == {
@@ -82,7 +86,7 @@ def test_with_no_engine_left_health_says_so_and_jobs_are_held_until_there_is_one
     sent = cart.send(count=5)
     [failed] = until(lambda: list(heard.results().values()))
     assert is_failed(failed, "job.crashed")
-    until(lambda: any("guard cannot run" in said for said in problems(cart, "deployment.held")))
+    until(lambda: any("guard cannot run" in problem for problem in problems(cart, "deployment.held")))
     until(lambda: (now := cart.health())[0] == 503 and now[1]["deployments"][0]["state"] == "held")
     until(lambda: heard.on("status")[-1]["deployments"][0]["state"] == "held")
     [event] = until(lambda: heard.events("deployment.held"))
@@ -127,7 +131,7 @@ def test_one_image_that_kills_its_engine_fails_alone_and_the_engine_stays(cart: 
     for phantom in before + after:
         assert cart.result_of(phantom)["outcome"] == "completed"
     assert heard.events("plugin.quarantined") == []
-    assert len(until(lambda: (found := heard.events("plugin.fault"))[2:] and found)) == 3
+    assert len(until(lambda: (faults := heard.events("plugin.fault"))[2:] and faults)) == 3
     # Hours later, another of its kind.
     [second] = cart.send(cart.BRIGHT)
     [last] = cart.send()
@@ -146,7 +150,7 @@ def test_an_image_that_kills_the_decoder_fails_alone_and_blames_no_plugin(cart: 
     assert is_failed(cart.result_of(poison), "job.crashed")
     for phantom in rest:
         assert cart.result_of(phantom)["outcome"] == "completed"
-    assert len(until(lambda: (found := heard.events("role.crashed"))[2:] and found)) == 3
+    assert len(until(lambda: (crashes := heard.events("role.crashed"))[2:] and crashes)) == 3
     assert heard.events("plugin.fault") == []
     assert heard.events("plugin.quarantined") == []
 

@@ -37,11 +37,11 @@ def test_status_says_what_runs_what_waits_and_what_came_last(cart: Any, until: A
     until(lambda: (now := cart.health())[0] == 200 and now[1]["state"] == "online")
     done = cart.command("status", str(cart.path), "--json")
     assert done.returncode == 0
-    said = json.loads(done.stdout)
-    assert (said["serving"], said["state"], said["problems"]) == (True, "online", [])
-    assert {role["role"]: role["pid"] for role in said["roles"]} == cart.processes()
-    until(lambda: said["deployments"][0] == heard.on("status")[-1]["deployments"][0])
-    assert (said["last"][0]["outcome"], said["last"][0]["modality"]) == ("completed", "US")
+    printed = json.loads(done.stdout)
+    assert (printed["serving"], printed["state"], printed["problems"]) == (True, "online", [])
+    assert {role["role"]: role["pid"] for role in printed["roles"]} == cart.processes()
+    until(lambda: printed["deployments"][0] == heard.on("status")[-1]["deployments"][0])
+    assert (printed["last"][0]["outcome"], printed["last"][0]["modality"]) == ("completed", "US")
     page = cart.command("status", str(cart.path))
     assert page.returncode == 0
     assert all(word in page.stdout for word in ("lab/cart", "guard-model 1.0.0", "fake-works", "ingest", "completed"))

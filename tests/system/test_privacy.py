@@ -15,11 +15,11 @@ pytestmark = pytest.mark.system
 
 
 def secrets(phantoms: list[Any]) -> list[str]:
-    found = [PATIENT_NAME, PATIENT_NAME.partition("^")[2], PATIENT_ID, "19010203", "ACC-NEVER-SHOWN", "20240229"]
+    identifiers = [PATIENT_NAME, PATIENT_NAME.partition("^")[2], PATIENT_ID, "19010203", "ACC-NEVER-SHOWN", "20240229"]
     for phantom in phantoms:
         instance = phantom.instance
-        found += [instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid]
-    return found
+        identifiers += [instance.sop_instance_uid, instance.series_instance_uid, instance.study_instance_uid]
+    return identifiers
 
 
 def test_no_uid_and_no_patient_attribute_is_anywhere(cart: Any, until: Any) -> None:
@@ -49,15 +49,15 @@ def test_no_uid_and_no_patient_attribute_is_anywhere(cart: Any, until: Any) -> N
     metrics, health = cart.get("/metrics")[1], cart.get("/health")[1]
     assert "edgeai_results_total" in metrics
     assert cart.stop() == 0
-    said = {
+    places = {
         "messages": "\n".join(f"{item.topic} {item.payload.decode()}" for item in heard.received),
         "log": cart.log.read_text(errors="replace"),
         "metrics": metrics,
         "health": health,
         "jsonl": Path(cart.profile["jsonl"]["path"]).read_text(),
     }
-    assert all(said.values())
-    told = [(where, secret) for where, text in said.items() for secret in secrets(cart.sent) if secret in text]
+    assert all(places.values())
+    told = [(where, secret) for where, text in places.items() for secret in secrets(cart.sent) if secret in text]
     assert told == []
     instances = [result["instance"] for result in heard.results().values()]
     assert all(instance["hashed"] for instance in instances)

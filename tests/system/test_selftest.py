@@ -28,9 +28,9 @@ def test_a_phantom_travels_the_whole_way_and_no_reader_of_results_sees_it(cart: 
     cart.deploy("other")
     heard = cart.listen()
     cart.start()
-    status, said = selftest(cart)
-    assert (status, said["passed"], said["in"], said["out"]) == (0, True, "C-STORE", "broker")
-    assert {(end["deployment"], end["ended"]) for end in said["ends"]} == {
+    status, printed = selftest(cart)
+    assert (status, printed["passed"], printed["in"], printed["out"]) == (0, True, "C-STORE", "broker")
+    assert {(end["deployment"], end["ended"]) for end in printed["ends"]} == {
         ("guard", "completed"),
         ("other", "completed"),
     }
@@ -87,8 +87,8 @@ def test_without_port_and_broker_it_takes_the_folder_and_the_lines(cart: Any, tm
     cart.profile["mqtt"] = {"enabled": False}
     cart.profile["jsonl"] = {"path": str(lines)}
     cart.start()
-    status, said = selftest(cart)
-    assert (status, said["passed"], said["in"], said["out"]) == (0, True, "watched folder", "JSON lines")
+    status, printed = selftest(cart)
+    assert (status, printed["passed"], printed["in"], printed["out"]) == (0, True, "watched folder", "JSON lines")
     assert [path for path in folder.rglob("*") if path.is_file()] == [], "it takes its files away again"
     assert all("findings" not in json.loads(line) for line in lines.read_text().splitlines())
 
@@ -99,13 +99,13 @@ def test_it_says_where_the_phantom_got_stuck(cart: Any, until: Any) -> None:
     cart.listen()
     cart.start(ready=False)
     until(lambda: set(cart.problems()) == {"intake.refusing"})
-    status, said = selftest(cart)
-    assert (status, said["stage"], said["code"]) == (1, "send", "selftest.refused")
-    assert "0xA700" in said["message"]
+    status, printed = selftest(cart)
+    assert (status, printed["stage"], printed["code"]) == (1, "send", "selftest.refused")
+    assert "0xA700" in printed["message"]
     cart.stop()
-    status, said = selftest(cart)
-    assert (status, said["stage"], said["code"]) == (1, "send", "scu.rejected")
-    assert said["remedy"]
+    status, printed = selftest(cart)
+    assert (status, printed["stage"], printed["code"]) == (1, "send", "scu.rejected")
+    assert printed["remedy"]
 
 
 def test_an_engine_that_fails_and_a_deployment_that_is_held(cart: Any, until: Any) -> None:
@@ -113,17 +113,17 @@ def test_an_engine_that_fails_and_a_deployment_that_is_held(cart: Any, until: An
     cart.deploy(backends=["bad-engine"], when_unavailable="fail")
     cart.listen()
     cart.start()
-    status, said = selftest(cart)
-    assert (status, said["stage"]) == (1, "analyse")
-    assert said["code"].partition(".")[0] in ("backend", "plugin")
+    status, printed = selftest(cart)
+    assert (status, printed["stage"]) == (1, "analyse")
+    assert printed["code"].partition(".")[0] in ("backend", "plugin")
     cart.stop()
     cart.profile["deployments"][0] |= {"bundle": str(cart.folder / "missing.edgeai"), "when_unavailable": "hold"}
     cart.write()
     cart.start(ready=False)
     until(lambda: "deployment.held" in cart.problems())
-    status, said = selftest(cart)
-    assert (status, said["stage"]) == (1, "analyse")
-    assert said["code"].startswith("bundle.")
+    status, printed = selftest(cart)
+    assert (status, printed["stage"]) == (1, "analyse")
+    assert printed["code"].startswith("bundle.")
 
 
 def test_a_phantom_that_is_still_on_its_way_is_not_followed_by_another(cart: Any, until: Any) -> None:
@@ -132,11 +132,11 @@ def test_a_phantom_that_is_still_on_its_way_is_not_followed_by_another(cart: Any
     cart.deploy(misbehave=Misbehaviour(how="hang", flag=str(flag)), deadline_s=600)
     cart.listen()
     cart.start()
-    status, said = selftest(cart, "--timeout", "2")
-    assert (status, said["stage"], said["code"]) == (1, "analyse", "selftest.unfinished")
+    status, printed = selftest(cart, "--timeout", "2")
+    assert (status, printed["stage"], printed["code"]) == (1, "analyse", "selftest.unfinished")
     for _ in range(2):
-        status, said = selftest(cart)
-        assert (status, said["code"]) == (1, "selftest.unfinished")
+        status, printed = selftest(cart)
+        assert (status, printed["code"]) == (1, "selftest.unfinished")
     assert cart.health()[1]["jobs_waiting"] == 1
     flag.unlink()
     cart.kill("infer:guard")
@@ -147,20 +147,20 @@ def test_a_phantom_that_is_still_on_its_way_is_not_followed_by_another(cart: Any
 def test_a_broker_that_is_away_or_lets_nobody_read_it(cart: Any, until: Any, mosquitto: str, tmp_path: Path) -> None:
     cart.deploy()
     cart.start()
-    status, said = selftest(cart)
-    assert (status, said["stage"]) == (1, "deliver")
-    assert said["code"].startswith("mqtt.")
+    status, printed = selftest(cart)
+    assert (status, printed["stage"]) == (1, "deliver")
+    assert printed["code"].startswith("mqtt.")
     (tmp_path / "acl").write_text("topic write edgeai/1/lab/cart/#\n")
     (tmp_path / "strict").mkdir()
     strict = Mosquitto(tmp_path / "strict", port=cart.broker.port, extra=f"acl_file {tmp_path / 'acl'}")
     with strict:
         until(lambda: cart.health()[0] == 200)
-        status, said = selftest(cart, "--timeout", "3")
-    assert (status, said["stage"], said["code"]) in (
+        status, printed = selftest(cart, "--timeout", "3")
+    assert (status, printed["stage"], printed["code"]) in (
         (1, "deliver", "selftest.undelivered"),
         (1, "deliver", "mqtt.not-authorised"),
     )
-    assert "self-test topic" in said["remedy"] or said["code"] == "mqtt.not-authorised"
+    assert "self-test topic" in printed["remedy"] or printed["code"] == "mqtt.not-authorised"
 
 
 def test_on_a_timer_a_failure_is_a_problem_until_one_passes(cart: Any, until: Any) -> None:

@@ -17,17 +17,17 @@ pytestmark = pytest.mark.system
 
 
 def at_once(*calls: Any) -> list[Any]:
-    found: list[Any] = [None] * len(calls)
+    answers: list[Any] = [None] * len(calls)
 
     def call(number: int) -> None:
-        found[number] = calls[number]()
+        answers[number] = calls[number]()
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(len(calls))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(600)
-    return found
+    return answers
 
 
 def held_by(pid: int) -> tuple[int, int]:

@@ -95,8 +95,8 @@ def test_what_is_installed_is_whole(offline: Path, repo_root: Path) -> None:
 
 def test_both_engines_are_found(offline: Path) -> None:
     done = _edgeai(offline, "doctor", "--json")
-    found = {row["what"]: row for row in json.loads(done.stdout)}
-    assert (found["backend tflite"]["verdict"], found["backend openvino"]["verdict"]) == ("ok", "ok"), done.stdout
+    printed = {row["what"]: row for row in json.loads(done.stdout)}
+    assert (printed["backend tflite"]["verdict"], printed["backend openvino"]["verdict"]) == ("ok", "ok"), done.stdout
 
 
 @pytest.mark.parametrize("backend", ["tflite", "openvino"])

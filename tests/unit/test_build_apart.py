@@ -133,8 +133,8 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 def confined(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each way that there is."""
     monkeypatch.setattr(confinement, "WAYS", (request.param,))
-    found = find_confinement()
-    require(request.param, bool(found.way), found.why)
+    there = find_confinement()
+    require(request.param, bool(there.way), there.why)
     return str(request.param)
 
 
@@ -196,9 +196,9 @@ def test_a_confined_child_can_do_nothing_that_stays(
     confined: str, model: Callable[..., Path], world: dict[str, Any], tmp_path: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    found = trespasses(model, world, EVERYTHING)
+    trespassed = trespasses(model, world, EVERYTHING)
     # Beside the model there is the child's own file system in memory.
-    assert found == {"read the model", "write what does not stay", "write beside the model"}
+    assert trespassed == {"read the model", "write what does not stay", "write beside the model"}
     after = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.name != "__pycache__"}
     assert set(after) - set(before) <= {tmp_path / "model.t"}
     assert not Path(world["scratch"]).exists()
@@ -210,13 +210,13 @@ def test_without_a_way_it_works_and_is_said(
     tried = ["read a secret", "connect", "connect to a socket of the file system", "connect to an abstract socket"]
     tried += ["signal who loads it", "write into the home"]
     assert trespasses(model, world, [*tried, "read its environment"]) == set(tried), "so the others were kept from it"
-    with apart(model()) as (_, said):
-        assert "NOT confined" in said
+    with apart(model()) as (_, how):
+        assert "NOT confined" in how
 
 
 def test_what_is_said_names_the_way(confined: str, model: Callable[..., Path]) -> None:
-    with apart(model()) as (_, said):
-        assert said.startswith("loaded in a process without network, home and write access")
+    with apart(model()) as (_, how):
+        assert how.startswith("loaded in a process without network, home and write access")
 
 
 def test_answers_come_back(confined: str, model: Callable[..., Path]) -> None:
@@ -253,8 +253,8 @@ def test_a_death_is_the_models_and_is_named(
 ) -> None:
     monkeypatch.setattr(confinement, "WAYS", (way,) if way else ())
     if way:
-        found = find_confinement()
-        require(way, bool(found.way), found.why)
+        there = find_confinement()
+        require(way, bool(there.way), there.why)
     with pytest.raises(ModelRejected) as caught:
         run(model(run=how))
     assert caught.value.code == "backend.opening-died"

@@ -108,9 +108,9 @@ def test_what_answers_the_same_to_everything_never_ships(
 ) -> None:
     command = ["build", str(_constant(made / "stripes.keras")), "--calibration", str(made / "pictures")]
     assert run([*command, "--out", str(tmp_path)]) == 3
-    said = capfd.readouterr().err
-    assert "error[gate.constant]" in said
-    assert "--values" in said
+    printed = capfd.readouterr().err
+    assert "error[gate.constant]" in printed
+    assert "--values" in printed
     assert not list(tmp_path.glob("*.edgeai"))
     assert run(["pack", str(tmp_path / "constant"), "--out", str(tmp_path)]) == 3
     assert not list(tmp_path.glob("*.edgeai"))
@@ -179,9 +179,9 @@ def test_a_model_that_is_missing_or_damaged_is_said_before_what_else_is_missing(
     if content is not None:
         path.write_bytes(content)
     assert run(["build", str(path), "--out", str(tmp_path / "dist")]) in (1, 2)
-    said = capfd.readouterr().err
-    assert ("error[build.no-model]" in said) == (content is None)
-    assert ("error[" in said, "--calibration" in said) == (True, False)
+    printed = capfd.readouterr().err
+    assert ("error[build.no-model]" in printed) == (content is None)
+    assert ("error[" in printed, "--calibration" in printed) == (True, False)
 
 
 def test_a_first_try_after_the_card_was_changed_does_not_overwrite_it(
@@ -249,10 +249,10 @@ def test_a_gate_that_fails_leaves_a_report_and_no_bundle(
 ) -> None:
     _recipes(folder, gates="\n[gates]\nfloors = { auc_roc = 1.01 }\n")
     assert build(folder) == 3
-    said = capfd.readouterr()
-    assert "error[gate.failed]" in said.err
-    assert "small-tflite-int8: floors.auc_roc" in said.err
-    assert "FAIL floors.auc_roc" in said.out
+    printed = capfd.readouterr()
+    assert "error[gate.failed]" in printed.err
+    assert "small-tflite-int8: floors.auc_roc" in printed.err
+    assert "FAIL floors.auc_roc" in printed.out
     assert "There is no bundle" in (folder / "REPORT.md").read_text()
     assert not list((tmp_path / "dist").glob("*.edgeai"))
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3
@@ -391,9 +391,9 @@ def test_a_decision_that_five_samples_cannot_show_says_how_many_could(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(_split(made, folder, tmp_path / "data", gates=DECIDING.replace("MARGIN", "0.02"))) == 3
-    said = " ".join(capfd.readouterr().err.split())
-    assert "decision.sensitivity" in said
-    assert "of 5 samples: even where both decide all of them alike, at least 189 are needed" in said
+    printed = " ".join(capfd.readouterr().err.split())
+    assert "decision.sensitivity" in printed
+    assert "of 5 samples: even where both decide all of them alike, at least 189 are needed" in printed
     assert not (folder / "openings.json").exists()
     assert not list((tmp_path / "dist").glob("*.edgeai"))
 
@@ -548,9 +548,9 @@ def test_a_test_of_one_class_is_said_before_it_is_opened(
     table = tmp_path / "data" / "test.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if "lying" not in line) + "\n")
     assert run(command) == 3
-    said = " ".join(capfd.readouterr().err.split())
-    assert "error[gate.test-undetermined]" in said
-    assert says in said
+    printed = " ".join(capfd.readouterr().err.split())
+    assert "error[gate.test-undetermined]" in printed
+    assert says in printed
     assert not (folder / "openings.json").exists()
     assert "There is no bundle: the test was not opened" in (folder / "REPORT.md").read_text()
 
@@ -589,11 +589,11 @@ def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3  # nobody judged by this bound
     assert "gate.not-judged" in capfd.readouterr().err
     assert run(command) == 0
-    said = capfd.readouterr().out
-    assert "Odd images: 8 of 10 images of the test" in said
-    rows = [line.split() for line in said.splitlines() if line.startswith(("rotated-90 ", "inverted "))]
+    printed = capfd.readouterr().out
+    assert "Odd images: 8 of 10 images of the test" in printed
+    rows = [line.split() for line in printed.splitlines() if line.startswith(("rotated-90 ", "inverted "))]
     assert [row[1] for row in rows] == ["parent", "small-tflite-int8"] * 2
-    assert "How far other data may differ" in said
+    assert "How far other data may differ" in printed
     report = (folder / "REPORT.md").read_text()
     assert "## Odd images" in report
     assert "## How far other data may differ" in report

@@ -34,16 +34,16 @@ def _figure(over: Callable[[Any], Any], *parts: Any) -> Figure:
     return Figure(name="x", value=lambda: float(over(np.ones((1, 1)))[0]), over=over, parts=parts)
 
 
-def _coverage(true: float, found: Iterator[Limits]) -> float:
-    return float(np.mean([low <= true <= high for low, high in found]))
+def _coverage(true: float, limits: Iterator[Limits]) -> float:
+    return float(np.mean([low <= true <= high for low, high in limits]))
 
 
 def _holds(coverage: float, *, most: float = MOST) -> None:
     assert LEAST <= coverage <= most, coverage
 
 
-def _ends(found: Any) -> Limits:
-    return found.low, found.high
+def _ends(estimate: Any) -> Limits:
+    return estimate.low, estimate.high
 
 
 def _normal(rng: np.random.Generator, units: int, each: int, alike: float) -> Any:
@@ -95,10 +95,10 @@ def test_the_percentile_bootstrap_of_an_area_does_not() -> None:
     held = []
     for area in [area for _, area in zip(range(300), _areas(true, 6, 54, 1, 0.0), strict=False)]:
         over = functools.partial(auc_roc_over, area.truth, area.scores)
-        found = interval(
+        limits = interval(
             over, Design.of(list(area.truth)), resamples=RESAMPLES, method="percentile", seed=int(rng.integers(99))
         )
-        held.append(found.low <= true <= found.high)
+        held.append(limits.low <= true <= limits.high)
     with pytest.raises(AssertionError):
         _holds(float(np.mean(held)))
 
@@ -214,8 +214,8 @@ def test_the_percentile_bootstrap_of_a_share_does_not() -> None:
     design, rng, held = Design.of([0] * 20), np.random.default_rng(0), []
     for _ in range(300):
         hits = (rng.random(20) < 0.95).astype(float)
-        found = interval(lambda w, h=hits: w @ h / w.sum(axis=1), design, resamples=RESAMPLES, method="percentile")
-        held.append(found.low <= 0.95 <= found.high)
+        limits = interval(lambda w, h=hits: w @ h / w.sum(axis=1), design, resamples=RESAMPLES, method="percentile")
+        held.append(limits.low <= 0.95 <= limits.high)
     with pytest.raises(AssertionError):
         _holds(float(np.mean(held)))
 

@@ -77,10 +77,10 @@ def test_samples_of_one_patient_count_as_what_they_say() -> None:
     ones = np.ones(60)
     figure = _figure(Share(ones, ones))
     patients = Design.of([0] * 60, list(np.repeat(range(6), 10)))
-    found = decided_of(figure, figure, patients)
-    assert found.counted == 6
-    assert found.method == "Tango, by group"
-    assert found.high > decided_of(figure, figure, Design.of([0] * 60)).high + 0.3
+    interval = decided_of(figure, figure, patients)
+    assert interval.counted == 6
+    assert interval.method == "Tango, by group"
+    assert interval.high > decided_of(figure, figure, Design.of([0] * 60)).high + 0.3
 
 
 def test_only_samples_that_the_share_is_of_count() -> None:
@@ -92,11 +92,11 @@ def test_only_samples_that_the_share_is_of_count() -> None:
 def test_a_mean_of_several_shares_is_put_together() -> None:
     first = np.repeat([1.0, 0.0], (30, 30))
     parts = [Share(first, first), Share(1 - first, 1 - first)]
-    found = decided_of(_figure(*parts), _figure(*parts), Design.of([0] * 60))
+    interval = decided_of(_figure(*parts), _figure(*parts), Design.of([0] * 60))
     alone = decided_of(_figure(parts[0]), _figure(parts[0]), Design.of([0] * 60))
-    assert found.method == "Tango, mean of 2"
-    assert 0 < found.high < alone.high
-    assert found.counted == 0  # no one number says what is lacking
+    assert interval.method == "Tango, mean of 2"
+    assert 0 < interval.high < alone.high
+    assert interval.counted == 0  # no one number says what is lacking
 
 
 def test_what_is_no_share_has_the_interval_of_its_difference() -> None:

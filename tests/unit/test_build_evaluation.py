@@ -124,9 +124,9 @@ def test_a_binary_classifier(noisy: Any) -> None:
     assert (scores.main, scores.n, scores.drawn) == ("auc_roc", 200, 200)
     assert scores["accuracy"].value == pytest.approx(((p >= 0.5) == truth).mean())
     assert scores["sensitivity"].value == pytest.approx((p[truth] >= 0.5).mean())
-    for name, found in scores.items():
-        assert found.low <= found.value <= found.high or name == "ece", name  # ECE is biased upwards over resamples
-        assert 0 < found.high - found.low < 0.4
+    for name, scored in scores.items():
+        assert scored.low <= scored.value <= scored.high or name == "ece", name  # ECE is biased upwards over resamples
+        assert 0 < scored.high - scored.low < 0.4
     assert scores["brier"].better == "lower"
     grid = scores.confusion
     assert grid is not None
@@ -144,9 +144,9 @@ def test_the_same_twice_and_another_seed() -> None:
 
 def test_values_alone_for_whoever_asks_often(noisy: Any) -> None:
     prepared, answers = _asked(*noisy(50))
-    found = score(prepared, answers, metrics=(), resamples=0)
-    assert list(found) == ["auc_roc", "accuracy"]
-    assert math.isnan(found["auc_roc"].low)
+    scores = score(prepared, answers, metrics=(), resamples=0)
+    assert list(scores) == ["auc_roc", "accuracy"]
+    assert math.isnan(scores["auc_roc"].low)
 
 
 def test_several_labels_by_label_and_undecided() -> None:
@@ -214,14 +214,14 @@ def test_images_of_one_patient_are_drawn_together(noisy: Any) -> None:
     together = score(*_asked(truth, p, groups=[f"p{n // 4}" for n in range(80)]))
     assert (alone.drawn, together.drawn) == (80, 20)
     assert alone["auc_roc"].value == together["auc_roc"].value
-    width = [found["accuracy"].high - found["accuracy"].low for found in (alone, together)]
+    width = [scores["accuracy"].high - scores["accuracy"].low for scores in (alone, together)]
     assert width[1] > 1.5 * width[0]
 
 
 # --- masks ------------------------------------------------------------------------------------
 
 
-def _masks(tmp_path: Path, truths: Sequence[Any], found: Sequence[Any], **more: Any) -> tuple[Prepared, Answers]:
+def _masks(tmp_path: Path, truths: Sequence[Any], answered: Sequence[Any], **more: Any) -> tuple[Prepared, Answers]:
     targets = []
     for n, mask in enumerate(truths):
         path = tmp_path / f"{n}.png"
@@ -230,7 +230,7 @@ def _masks(tmp_path: Path, truths: Sequence[Any], found: Sequence[Any], **more: 
     output = TensorSpec(name="out", dtype="float32", shape=(1, SIDE, SIDE, 1), layout="NHWC")
     request = TaskRequest(options=SEGMENT.options, outputs=(output,))
     assert MASKS.judge is not None
-    prepared = _prepared(targets, np.stack(found)[..., None], MASKS.judge(request), **more)
+    prepared = _prepared(targets, np.stack(answered)[..., None], MASKS.judge(request), **more)
     return prepared, answer(prepared, _echo, MASKS.build(request))
 
 
@@ -245,9 +245,9 @@ def _square(y: int, x: int, side: int = 8) -> Any:
 
 def test_masks_are_scored_in_the_source_image(tmp_path: Path) -> None:
     truths = [_square(4, 4), _square(4, 4), np.zeros((SIDE, SIDE), bool)]
-    found = [_square(4, 4), _square(4, 8), np.zeros((SIDE, SIDE), bool)]
-    prepared, answers = _masks(tmp_path, truths, found, spacing=(0.5, 0.5))
-    assert (answers.each[1].mask("head") == found[1]).all()
+    answered = [_square(4, 4), _square(4, 8), np.zeros((SIDE, SIDE), bool)]
+    prepared, answers = _masks(tmp_path, truths, answered, spacing=(0.5, 0.5))
+    assert (answers.each[1].mask("head") == answered[1]).all()
     scores = score(prepared, answers)
     assert scores.main == "dice"
     assert scores["dice"].value == pytest.approx((1 + 0.5 + 1) / 3)
@@ -298,10 +298,10 @@ def test_a_drop_is_paired(noisy: Any) -> None:
     truth, p = noisy(300)
     prepared, parent = _asked(truth, p)
     _, child = _asked(truth, np.clip(p + np.random.default_rng(1).normal(0, 0.01, 300), 0, 1))
-    found = drop(prepared, parent, child, "auc_roc")
+    comparison = drop(prepared, parent, child, "auc_roc")
     alone = score(prepared, parent)["auc_roc"]
-    assert found.low <= found.value <= found.high
-    assert found.high - found.low < 0.2 * (alone.high - alone.low)
+    assert comparison.low <= comparison.value <= comparison.high
+    assert comparison.high - comparison.low < 0.2 * (alone.high - alone.low)
     zero = drop(prepared, parent, parent, "auc_roc")
     assert (zero.value, zero.low, zero.high) == (0.0, 0.0, 0.0)
 
@@ -322,27 +322,30 @@ def test_compare_tests_what_it_can(noisy: Any) -> None:
     truth, p = noisy(200)
     prepared, one = _asked(truth, p)
     _, other = _asked(truth, np.random.default_rng(4).random(200))
-    found = compare(prepared, one, other)
-    assert (found.main, found.n) == ("auc_roc", 200)
-    assert (found.differences["auc_roc"].test, found.differences["accuracy"].test) == ("DeLong", "McNemar, exact")
-    assert found.differences["f1"].test == "paired bootstrap"
-    auc = found.differences["auc_roc"]
+    comparison = compare(prepared, one, other)
+    assert (comparison.main, comparison.n) == ("auc_roc", 200)
+    assert (comparison.differences["auc_roc"].test, comparison.differences["accuracy"].test) == (
+        "DeLong",
+        "McNemar, exact",
+    )
+    assert comparison.differences["f1"].test == "paired bootstrap"
+    auc = comparison.differences["auc_roc"]
     assert auc.difference.value == pytest.approx(auc.other - auc.one)
     assert auc.difference.high < 0
     assert auc.says == "A is better"
-    assert found.differences["brier"].says == "A is better"
+    assert comparison.differences["brier"].says == "A is better"
     turned = compare(prepared, other, one)
     assert turned.differences["auc_roc"].says == "B is better"
     assert turned.differences["auc_roc"].p == pytest.approx(auc.p)
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(comparison.as_dict(), allow_nan=False)
 
 
 def test_no_difference_is_said_so(noisy: Any) -> None:
     prepared, one = _asked(*noisy(200))
-    found = compare(prepared, one, one)
-    assert found.agreement == 1.0
-    assert {difference.says for difference in found.differences.values()} == {"no difference shown"}
-    assert {difference.p for difference in found.differences.values()} == {1.0}
+    comparison = compare(prepared, one, one)
+    assert comparison.agreement == 1.0
+    assert {difference.says for difference in comparison.differences.values()} == {"no difference shown"}
+    assert {difference.p for difference in comparison.differences.values()} == {1.0}
 
 
 def test_samples_of_one_patient_are_no_independent_evidence(noisy: Any) -> None:
@@ -350,13 +353,13 @@ def test_samples_of_one_patient_are_no_independent_evidence(noisy: Any) -> None:
     groups = [f"p{n // 8}" for n in range(80)]
     prepared, one = _asked(truth, p, groups=groups)
     _, other = _asked(truth, np.random.default_rng(4).random(80), groups=groups)
-    found = compare(prepared, one, other)
-    assert {difference.test for difference in found.differences.values()} == {
+    comparison = compare(prepared, one, other)
+    assert {difference.test for difference in comparison.differences.values()} == {
         "DeLong, by group",
         "Bonett-Price, by group",
         "paired bootstrap, by group",
     }
-    assert found.drawn == 10
+    assert comparison.drawn == 10
 
 
 def test_labels_in_another_order_are_the_same_model(noisy: Any) -> None:

@@ -207,9 +207,9 @@ def _section(text: str, title: str) -> str:
 
 
 def test_what_was_chosen_by_validation_is_said_and_nothing_else(card: Card) -> None:
-    said = markdown(card, _full(card))
-    assert "40 validation samples (of 20 groups), by which was chosen when the fine-tuning of small stopped; " in said
-    assert "confirmed below on 10 samples of a test, opened for the first time" in said
+    full = markdown(card, _full(card))
+    assert "40 validation samples (of 20 groups), by which was chosen when the fine-tuning of small stopped; " in full
+    assert "confirmed below on 10 samples of a test, opened for the first time" in full
     bare = markdown(card, evidence_of(card, _comparison(_row("parent"), _row("small")), command=""))
     assert "by which this build chose nothing" in bare
     recipe = card.recipes[0].model_copy(update={"max_drop": 0.01})
@@ -239,7 +239,7 @@ def test_all_that_validation_chose_is_said(card: Card) -> None:
         _row(recipe.id, notes=("kept in float: conv_1, dense",)),
     )
     more: dict[str, Any] = {"choice": chosen, "script": "train.py", "left_out": ("b",)}
-    said = markdown(searched, evidence_of(searched, _comparison(*rows), command="", **more))
+    text = markdown(searched, evidence_of(searched, _comparison(*rows), command="", **more))
     for words in (
         "what train.py took from it for the parent",
         "temperature (1.5), threshold (0.3)",
@@ -250,7 +250,7 @@ def test_all_that_validation_chose_is_said(card: Card) -> None:
         "so new data will say no better",
         "Chosen on validation (40 samples of 20 groups): temperature 1.5, threshold 0.3.",
     ):
-        assert words in said
+        assert words in text
     folds = msgspec.structs.replace(chosen, on="folds", folds=5)
     elsewhere = markdown(card, evidence_of(card, _comparison(_row("parent")), command="", choice=folds))
     assert "by which this build chose nothing" in elsewhere
@@ -417,10 +417,10 @@ def test_work_of_ones_own_is_no_load_of_others(tmp_path: Path) -> None:
 
 
 def test_inspect_tells_the_split_that_counts_most_and_the_looks_at_it(card: Card) -> None:
-    said = measured(encode_evidence(still(_full(card))))
-    assert said[0] == "test, which confirmed: 10 samples"
-    assert "a: auc_roc 0.9000 (0.8500 to 0.9500); 1 of 2 gates hold" in said
-    assert said[-1] == "opened 2026-01-02T03:04:05, 0 times before"
+    lines = measured(encode_evidence(still(_full(card))))
+    assert lines[0] == "test, which confirmed: 10 samples"
+    assert "a: auc_roc 0.9000 (0.8500 to 0.9500); 1 of 2 gates hold" in lines
+    assert lines[-1] == "opened 2026-01-02T03:04:05, 0 times before"
     once = evidence_of(card, _comparison(_row("parent")), command="")
     assert measured(encode_evidence(once)) == [
         "validation, which chose too: 40 samples",

@@ -103,9 +103,9 @@ def test_the_range_is_what_the_first_layers_take(
 ) -> None:
     model = _saved(keras, tmp_path / "m.keras", keras.layers.Dense(2, activation="softmax"), first=layers(keras))
     first, card = attempt(model)
-    said = next(note for note in first.notes if "black is" in note)
-    assert f"black is {black}, white is {white}" in said
-    assert ("assumed" in said) == (not layers(keras))
+    text = next(note for note in first.notes if "black is" in note)
+    assert f"black is {black}, white is {white}" in text
+    assert ("assumed" in text) == (not layers(keras))
     registry = Registry.of(["transforms"])
     spec = card.for_manifest()["inputs"][0].spec()
     from edgeai_workbench.pictures import load

@@ -67,10 +67,10 @@ def mobilenet(kit: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def test_a_model_of_bytes_answers_as_the_reference_and_names_the_orange(mobilenet: Bundle, kit: Path) -> None:
     with np.load(kit / "ref_mobilenet_v2_orange.npz") as reference:
         wanted = reference["output"]
-    found = _golden(mobilenet, "outputs", "output")
-    assert found.dtype == np.uint8
-    assert np.abs(found.astype(int) - wanted.astype(int)).max() <= 3
-    assert found.argmax() == json.loads((kit / "reference.json").read_text())["mobilenet_v2_1.0_224_quant"]["top1"]
+    answers = _golden(mobilenet, "outputs", "output")
+    assert answers.dtype == np.uint8
+    assert np.abs(answers.astype(int) - wanted.astype(int)).max() <= 3
+    assert answers.argmax() == json.loads((kit / "reference.json").read_text())["mobilenet_v2_1.0_224_quant"]["top1"]
     manifest = mobilenet.manifest
     assert [(spec.name, spec.dtype, spec.layout) for spec in manifest.inputs] == [("input", "uint8", "NHWC")]
     assert manifest.task.options["dequantise"] == [pytest.approx(0.0988925), 58]
@@ -131,10 +131,10 @@ def test_the_command_says_where_the_card_is_and_a_corrected_card_packs_again(
 ) -> None:
     model = str(kit / "mnist_trained_lstm.tflite")
     assert run(["pack", model, "--out", str(tmp_path), "--name", "digits", "--values", "-1", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "tflite-fp32" in said
+    printed = capsys.readouterr().out
+    assert "tflite-fp32" in printed
     card = tmp_path / "digits" / "model.toml"
-    assert f"card: {card}" in said
+    assert f"card: {card}" in printed
     assert np.load(card.parent / "golden" / "case-1" / "inputs" / "fixed_input.npy").min() < -0.9
     first = (tmp_path / "digits-0.1.0.edgeai").read_bytes()
     assert run(["pack", str(card.parent), "--out", str(tmp_path)]) == 0

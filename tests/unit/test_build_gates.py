@@ -117,7 +117,7 @@ IN_PARTS = Measured(
 
 
 @pytest.mark.parametrize(
-    ("bounds", "gate", "found", "holds"),
+    ("bounds", "gate", "value", "holds"),
     [
         ({"max_drop_own": {"dice": 0.005}}, "max_drop_own.dice", 0.004, True),
         ({"max_drop_own": {"dice": 0.003}}, "max_drop_own.dice", 0.004, False),
@@ -129,10 +129,10 @@ IN_PARTS = Measured(
     ],
 )
 def test_conversion_and_the_worst_part_have_bounds_of_their_own(
-    bounds: dict[str, object], gate: str, found: float, holds: bool
+    bounds: dict[str, object], gate: str, value: float, holds: bool
 ) -> None:
     (verdict,) = judge(Gates.model_validate(bounds), IN_PARTS)
-    assert (verdict.gate, verdict.found, verdict.holds) == (gate, found, holds)
+    assert (verdict.gate, verdict.found, verdict.holds) == (gate, value, holds)
     assert ("at least" in str(verdict)) == ("floors" in gate)
 
 
@@ -210,13 +210,13 @@ def test_every_failure_of_every_artifact_is_named() -> None:
     assert "min_agreement" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("most", "found", "fails"), [(None, 10, False), (10, 10, False), (10, 11, True)])
-def test_a_file_that_is_too_large_is_refused(most: int | None, found: int, fails: bool) -> None:
+@pytest.mark.parametrize(("most", "value", "fails"), [(None, 10, False), (10, 10, False), (10, 11, True)])
+def test_a_file_that_is_too_large_is_refused(most: int | None, value: int, fails: bool) -> None:
     if not fails:
-        hold_size(most, found, "x")
+        hold_size(most, value, "x")
         return
     with pytest.raises(GateFailed, match="x has 11 bytes, the card allows 10") as caught:
-        hold_size(most, found, "x")
+        hold_size(most, value, "x")
     assert caught.value.code == "gate.too-large"
 
 
@@ -356,7 +356,7 @@ def test_a_margin_on_a_metric_that_the_task_lacks_is_a_mistake_of_the_card() -> 
 
 
 @pytest.mark.parametrize(
-    ("bounds", "found", "holds", "says"),
+    ("bounds", "value", "holds", "says"),
     [
         ({"shown_floors": {"sensitivity": 0.9}}, 0.9, True, ""),
         ({"shown_floors": {"sensitivity": 0.91}}, 0.9, False, ""),
@@ -366,11 +366,11 @@ def test_a_margin_on_a_metric_that_the_task_lacks_is_a_mistake_of_the_card() -> 
     ],
 )
 def test_what_is_shown_is_the_end_of_the_interval(
-    bounds: dict[str, object], found: float | None, holds: bool, says: str
+    bounds: dict[str, object], value: float | None, holds: bool, says: str
 ) -> None:
     (verdict,) = judge(Gates.model_validate(bounds), DECIDED)
     assert verdict.holds is holds
-    assert found is None or verdict.found == found
+    assert value is None or verdict.found == value
     assert says in verdict.says
     assert ("at least" in str(verdict)) == ("shown_floors" in bounds)
 

@@ -231,16 +231,16 @@ def test_what_is_missing_or_stale_is_made_again(folder: Path, engine: Engine, tm
 
 
 @pytest.mark.parametrize(
-    ("gate", "said"),
+    ("gate", "says"),
     [
         ("max_bundle_bytes = 1000", "the card allows 1000"),
         ("max_bundle_ratio = 0.125", r"of its Keras parent's \d+; .* 0.125"),
     ],
 )
-def test_a_gate_that_fails_leaves_no_bundle(folder: Path, engine: Engine, tmp_path: Path, gate: str, said: str) -> None:
+def test_a_gate_that_fails_leaves_no_bundle(folder: Path, engine: Engine, tmp_path: Path, gate: str, says: str) -> None:
     path = folder / "model.toml"
     path.write_text(CARD.replace("max_bundle_bytes = 100000", gate), encoding="utf-8")
-    with pytest.raises(GateFailed, match=said) as caught:
+    with pytest.raises(GateFailed, match=says) as caught:
         pack_card(folder, out=tmp_path / "dist")
     assert caught.value.code == "gate.too-large"
     assert not list((tmp_path / "dist").glob("*.edgeai"))
@@ -347,7 +347,7 @@ def test_relative_tolerance_counts_for_large_values_alone(engine: Engine, tmp_pa
     x = np.array([[1e-3, 1.0, 1e4]], np.float32)
 
     def share(tolerance: Tolerance) -> float:
-        found = measure(
+        measured = measure(
             tmp_path / "a",
             artifact_id="a",
             options={},
@@ -356,7 +356,7 @@ def test_relative_tolerance_counts_for_large_values_alone(engine: Engine, tmp_pa
             tolerance=tolerance,
             **SPECS,
         )
-        return found.share
+        return measured.share
 
     assert share(Tolerance(absolute=0.0, relative=1e-3)) == pytest.approx(0.1, rel=0.05)
     assert share(Tolerance(absolute=1e-3, relative=0.0)) > 1000
@@ -366,9 +366,9 @@ def test_the_command_says_how_far_each_artifact_is_and_where_the_bundle_lies(
     folder: Path, engine: Engine, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
-    said = capfd.readouterr().out
-    assert "scale-fp16  made  scale CPU, 1 golden cases  2.00e-02" in said
-    assert f"{tmp_path / 'dist' / 'double-2.1.0.edgeai'}: " in said
+    printed = capfd.readouterr().out
+    assert "scale-fp16  made  scale CPU, 1 golden cases  2.00e-02" in printed
+    assert f"{tmp_path / 'dist' / 'double-2.1.0.edgeai'}: " in printed
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
     assert "scale-fp16  kept" in capfd.readouterr().out
 

@@ -68,10 +68,10 @@ def _prepared(pipeline: Callable[..., Pipeline], samples: list[Sample], task: Ta
 def test_labels_become_what_the_output_should_be(
     pipeline: Callable[..., Pipeline], mode: str, labels: list[str], names: tuple[str, ...], expected: list[int]
 ) -> None:
-    found = _prepared(pipeline, [_sample(Labels(names))], _classify(mode, labels), _output(len(expected)))
-    assert found.targets is not None
-    assert found.targets["out"].dtype == np.float32
-    assert found.targets["out"].tolist() == [expected]
+    prepared = _prepared(pipeline, [_sample(Labels(names))], _classify(mode, labels), _output(len(expected)))
+    assert prepared.targets is not None
+    assert prepared.targets["out"].dtype == np.float32
+    assert prepared.targets["out"].tolist() == [expected]
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_a_sample_without_exactly_one_class_is_refused(pipeline: Callable[..., P
 
 
 def test_without_targets_there_are_inputs_alone(pipeline: Callable[..., Pipeline]) -> None:
-    found = _prepared(pipeline, [_sample(None, 51), _sample(None, 255)], _classify("binary", ["yes"]), _output(1))
-    assert found.targets is None
-    np.testing.assert_allclose(found.inputs["image"].mean(axis=(1, 2, 3)), [0.2, 1.0], atol=1e-6)
+    prepared = _prepared(pipeline, [_sample(None, 51), _sample(None, 255)], _classify("binary", ["yes"]), _output(1))
+    assert prepared.targets is None
+    np.testing.assert_allclose(prepared.inputs["image"].mean(axis=(1, 2, 3)), [0.2, 1.0], atol=1e-6)
     with pytest.raises(DataRejected):
-        batches(found)
+        batches(prepared)
 
 
 def _mask_file(folder: Path, mask: Array) -> TablePicture:
@@ -120,11 +120,11 @@ def test_a_mask_goes_where_the_transforms_took_the_image(pipeline: Callable[...,
     steps = pipeline(TransformStep(transform="letterbox", options={"rows": 8, "columns": 8}))
     sample = _sample(_mask_file(tmp_path, mask), pixels=mask.astype(np.uint8) * 255)
     task = TaskUse(name="segment", options={"labels": ["head"]})
-    found = prepare([sample], steps, input=IMAGE, judge=_judge(task, _output(8, 8, 1, layout="NHWC")), targets=True)
-    assert found.targets is not None
-    np.testing.assert_array_equal(found.targets["out"], found.inputs["image"] > 0.5)
-    assert found.targets["out"].sum() == 2 * 3
-    (case,) = found.cases()
+    prepared = prepare([sample], steps, input=IMAGE, judge=_judge(task, _output(8, 8, 1, layout="NHWC")), targets=True)
+    assert prepared.targets is not None
+    np.testing.assert_array_equal(prepared.targets["out"], prepared.inputs["image"] > 0.5)
+    assert prepared.targets["out"].sum() == 2 * 3
+    (case,) = prepared.cases()
     np.testing.assert_array_equal(source_mask(case), mask)
 
 
@@ -134,10 +134,10 @@ def test_the_outputs_own_grid_layout_and_background(pipeline: Callable[..., Pipe
     options = {"labels": ["nothing", "head"], "mode": "multi-class", "background": "nothing"}
     task = TaskUse(name="segment", options=options)
     output = _output(2, 4, 4, layout="NCHW")
-    found = _prepared(pipeline, [_sample(_mask_file(tmp_path, mask))], task, output)
-    assert found.targets is not None
+    prepared = _prepared(pipeline, [_sample(_mask_file(tmp_path, mask))], task, output)
+    assert prepared.targets is not None
     head = np.array([[0, 0, 1, 1]] * 4, np.float32)
-    np.testing.assert_array_equal(found.targets["out"][0], np.stack([1 - head, head]))
+    np.testing.assert_array_equal(prepared.targets["out"][0], np.stack([1 - head, head]))
 
 
 def test_a_mask_of_another_extent_is_refused(pipeline: Callable[..., Pipeline], tmp_path: Path) -> None:

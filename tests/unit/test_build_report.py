@@ -129,8 +129,10 @@ def test_the_method_of_each_interval_is_said(card: Card) -> None:
     figures = {"accuracy": wilson, "brier": drawn, "recall": wilson}
     row = msgspec.structs.replace(_row("parent"), figures=figures, drops={"brier": drawn})
     text = _text(card, _comparison(row))
-    said = "95 % intervals: accuracy and recall by Wilson; brier by BCa bootstrap; the drop of brier by BCa bootstrap."
-    assert said in text
+    methods = (
+        "95 % intervals: accuracy and recall by Wilson; brier by BCa bootstrap; the drop of brier by BCa bootstrap."
+    )
+    assert methods in text
     assert "by which this build chose nothing, and how training used them is not known" in text
     assert "the card has no [dataset.test] that was opened. 95 %" in text
 

@@ -92,21 +92,21 @@ def body(card: Card, *artifacts: Artifact) -> dict[str, Any]:
 
 
 def test_it_names_model_data_artifact_and_tools(card: Card) -> None:
-    found = body(card, ARTIFACT)
-    model = found["metadata"]["component"]
+    listed = body(card, ARTIFACT)
+    model = listed["metadata"]["component"]
     assert (model["type"], model["name"], model["version"]) == (
         "machine-learning-model",
         card.name,
         card.version,
     )
     assert model["hashes"] == [{"alg": "SHA-256", "content": card.model_digest.removeprefix("sha256:")}]
-    parts = {part["bom-ref"]: part for part in found["components"]}
+    parts = {part["bom-ref"]: part for part in listed["components"]}
     assert {f"data:{item.name}" for item in card.data} == {ref for ref in parts if ref.startswith("data:")}
     assert parts["pkg:pypi/tensorflow@2.21.0"]["licenses"] == [{"license": {"id": "Apache-2.0"}}]
     assert parts["pkg:pypi/tensorflow@2.21.0"]["scope"] == "excluded"
     artifact = {item["name"]: item["value"] for item in parts["artifact:tflite-int8"]["properties"]}
     assert artifact["edgeai:precision"] == "int8"
-    needs = {item["ref"]: item.get("dependsOn", []) for item in found["dependencies"]}
+    needs = {item["ref"]: item.get("dependsOn", []) for item in listed["dependencies"]}
     assert set(needs["artifact:tflite-int8"]) == {
         model["bom-ref"],
         *(f"pkg:pypi/{t}" for t in ("numpy@2.0", "tensorflow@2.21.0")),
@@ -138,7 +138,7 @@ def test_other_processes_write_the_same_bytes(card: Card, folder: Path) -> None:
         "sys.stdout.buffer.write(sbom_of(read_card(Path(sys.argv[1])), [artifact]))"
     )
     arguments = [str(folder), msgspec.json.encode(ARTIFACT).decode()]
-    said = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", code, *arguments],
             env={**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
@@ -147,7 +147,7 @@ def test_other_processes_write_the_same_bytes(card: Card, folder: Path) -> None:
         ).stdout
         for seed, locale, zone in (("1", "C", "UTC"), ("2", "de_DE.UTF-8", "Asia/Tokyo"))
     }
-    assert said == {sbom_of(card, [ARTIFACT])}
+    assert digests == {sbom_of(card, [ARTIFACT])}
 
 
 def test_the_serial_number_follows_the_content(card: Card) -> None:
@@ -157,11 +157,11 @@ def test_the_serial_number_follows_the_content(card: Card) -> None:
 
 
 def test_tools_are_the_closure_of_what_is_installed() -> None:
-    found = tools_of(["edgeai", "no-such-distribution"], extras=())
-    assert {"edgeai", "msgspec", "pydicom", "pydantic-core"} <= set(found)  # the last is pydantic's own
-    assert "no-such-distribution" not in found
-    assert found["edgeai"].licence == "Apache-2.0"
-    assert "scikit-learn" not in found
+    listed = tools_of(["edgeai", "no-such-distribution"], extras=())
+    assert {"edgeai", "msgspec", "pydicom", "pydantic-core"} <= set(listed)  # the last is pydantic's own
+    assert "no-such-distribution" not in listed
+    assert listed["edgeai"].licence == "Apache-2.0"
+    assert "scikit-learn" not in listed
     assert "scikit-learn" in tools_of(["edgeai"], extras=("build",))
 
 

@@ -68,15 +68,15 @@ def model(tf: Any, tmp_path: Path) -> Callable[[str, str], Path]:
 
 def first_finding(bundle: Path, files: list[Path]) -> list[float]:
     """The probability of the first label in each file, one after the other on one open model."""
-    found = []
+    collected = []
     with open_model(bundle) as opened:
         for file in files:
             result = opened.run_file(file)
             assert result.outcome is Outcome.COMPLETED, result.failure
             (first,) = (one for one in result.findings if one.label == "label-0")
-            found.append(round(float(first.probability or 0.0), 3))
+            collected.append(round(float(first.probability or 0.0), 3))
         assert len(opened.rehearse()) == 4
-    return found
+    return collected
 
 
 def test_a_model_that_adds_up_answers_each_image_as_it_would_alone(

@@ -90,10 +90,10 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_training_is_recorded_in_the_card_and_nothing_else_of_it_changes(card: Path, data: Path) -> None:
-    said: list[str] = []
-    trained = train(card, data, progress=said.append)
+    steps: list[str] = []
+    trained = train(card, data, progress=steps.append)
     assert trained.results == ("worth --data",)
-    assert said[-2:] == ["epoch 1", "worth --data"]
+    assert steps[-2:] == ["epoch 1", "worth --data"]
     after = read_card(card)
     assert after.model_digest == trained.digest == file_digest(card / "tiny.keras")
     assert after.training.environment["python"] == platform.python_version()
@@ -206,10 +206,10 @@ To enable the following instructions: AVX2 FMA, in other operations, rebuild Ten
 
 
 def test_what_tensorflow_says_of_itself_is_no_progress(card: Path, data: Path) -> None:
-    said: list[str] = []
+    steps: list[str] = []
     (card / "train.py").write_text(f"import sys\nsys.stderr.write({GREETINGS!r})\n{SCRIPT}")
-    train(card, data, progress=said.append)
-    assert said == ["reading the samples", "epoch 1", "worth --data"]
+    train(card, data, progress=steps.append)
+    assert steps == ["reading the samples", "epoch 1", "worth --data"]
     (card / "train.py").write_text(f"import sys\nsys.stderr.write({GREETINGS!r})\nraise SystemExit('WARNING: no luck')")
     with pytest.raises(EdgeaiError) as caught:
         train(card, data)
@@ -262,11 +262,11 @@ def test_a_training_that_was_interrupted_goes_on_and_says_so(
     card: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _interrupted(card, data)
-    said: list[str] = []
-    trained = train(card, data, progress=said.append)
-    assert [line for line in said if line.startswith("epoch")] == ["epoch 3", "epoch 4"]
+    steps: list[str] = []
+    trained = train(card, data, progress=steps.append)
+    assert [line for line in steps if line.startswith("epoch")] == ["epoch 3", "epoch 4"]
     assert trained.resumed.startswith("Goes on")
-    assert trained.resumed in said
+    assert trained.resumed in steps
     assert not (card / ".training").exists()
 
 
@@ -280,14 +280,14 @@ def test_one_of_another_card_script_or_samples_begins_anew_and_says_why(card: Pa
     else:
         (data / "train.csv").write_text("place,label\n0,yes\n1,yes\n")
         (card / "train.py").write_text(INTERRUPTED)
-    said: list[str] = []
+    steps: list[str] = []
     if what == "script":
-        assert f"the {what} changed" in train(card, data, progress=said.append).resumed
+        assert f"the {what} changed" in train(card, data, progress=steps.append).resumed
     else:
         with pytest.raises(EdgeaiError, match="killed"):  # it is interrupted at its second epoch, as at first
-            train(card, data, progress=said.append)
-    assert any(line == f"Begins anew: a training was interrupted, and the {what} changed since." for line in said)
-    assert "epoch 1" in said
+            train(card, data, progress=steps.append)
+    assert any(line == f"Begins anew: a training was interrupted, and the {what} changed since." for line in steps)
+    assert "epoch 1" in steps
 
 
 def test_a_cross_validation_leaves_what_was_interrupted_as_it_is(card: Path, data: Path) -> None:

@@ -396,7 +396,7 @@ def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_pat
         "from edgeai.bundle.manifest import Manifest; os.umask(int(sys.argv[4], 8));"
         "pack(Path(sys.argv[1]), msgspec.json.decode(sys.argv[3], type=Manifest), Path(sys.argv[2]))"
     )
-    said = set()
+    digests = set()
     for number, (umask, seed, locale, zone) in enumerate(
         [
             ("077", "1", "C", "UTC"),
@@ -416,5 +416,5 @@ def test_other_processes_pack_the_same_bytes(folder: Path, packed: Path, tmp_pat
             env={**os.environ, "PYTHONHASHSEED": seed, "LC_ALL": locale, "TZ": zone},
             check=True,
         )
-        said.add(out.read_bytes())
-    assert said == {packed.read_bytes()}
+        digests.add(out.read_bytes())
+    assert digests == {packed.read_bytes()}

@@ -225,14 +225,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), WRONG, ids=range(len(WRONG)))
-def test_a_mistake_is_refused_with_its_line(key: Any, bound: Any, tmp_path: Path, text: str, said: str) -> None:
+@pytest.mark.parametrize(("text", "says"), WRONG, ids=range(len(WRONG)))
+def test_a_mistake_is_refused_with_its_line(key: Any, bound: Any, tmp_path: Path, text: str, says: str) -> None:
     key("one")
     bound(text)
     with pytest.raises(ConfigError) as caught:
         read_keys([tmp_path / "trust"])
     assert caught.value.code == "keys.bounds"
-    assert said in str(caught.value), str(caught.value)
+    assert says in str(caught.value), str(caught.value)
 
 
 def test_all_mistakes_are_said_at_once_and_nothing_is_trusted_meanwhile(
@@ -285,8 +285,8 @@ def test_a_file_that_binds_nothing(bundle: Path, key: Any, bound: Any, tmp_path:
 def call(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def calling(*words: object) -> tuple[int, str, str]:
         status = run([str(word) for word in words])
-        said = capfd.readouterr()
-        return status, " ".join(said.out.split()), said.err
+        printed = capfd.readouterr()
+        return status, " ".join(printed.out.split()), printed.err
 
     return calling
 
@@ -295,28 +295,28 @@ def test_the_commands_say_what_a_key_is_bound_to(call: Any, bundle: Path, key: A
     sign(bundle, key("old"), key("new"), key("other"))
     new = f'[keys.new]\nends = {FUTURE}\nmodels = ["tiny"]\n'
     trust = bound(f'[keys.old]\nends = {PAST}\n{new}[keys.other]\nmodels = ["b"]\n')
-    status, said, _ = call("verify", bundle, "--trust", trust)
+    status, printed, _ = call("verify", bundle, "--trust", trust)
     assert status == 0
     for words in (f"ended on {PAST}", f"until {FUTURE}", "not of this model", "1 of 1 needed"):
-        assert words in said, said
-    status, said, error = call("verify", bundle, "--trust", trust, "--threshold", 2)
+        assert words in printed, printed
+    status, printed, error = call("verify", bundle, "--trust", trust, "--threshold", 2)
     assert (status, "bundle.signer-elsewhere" in error) == (1, True)
     assert "bundle.signer-expired" in call("verify", bundle, "--trust", trust, "--threshold", 3)[2]
     body = json.loads(call("verify", bundle, "--trust", trust, "--json")[1])
-    found = {item["name"]: (item["verdict"], item["models"], item["ends"]) for item in body["signatures"]}
-    assert found == {
+    verdicts = {item["name"]: (item["verdict"], item["models"], item["ends"]) for item in body["signatures"]}
+    assert verdicts == {
         "old": ("expired", [], PAST),
         "new": ("good", ["tiny"], FUTURE),
         "other": ("elsewhere", ["b"], None),
     }
     assert body["trusted"] is True
-    status, said, _ = call("inspect", bundle, "--trust", trust)
+    status, printed, _ = call("inspect", bundle, "--trust", trust)
     for words in (
         f"old: good, but its trust ended on {PAST}",
         f"new: good, for tiny, until {FUTURE}",
         "other: good, but",
     ):
-        assert words in said, said
+        assert words in printed, printed
     assert "not checked here" in call("inspect", bundle)[1]
 
 
@@ -325,10 +325,10 @@ def test_keys_list(call: Any, key: Any, bound: Any, tmp_path: Path) -> None:
         key(name)
     soon = (datetime.now(UTC) + timedelta(days=5)).date()
     trust = bound(f'[keys.old]\nends = {PAST}\n[keys.new]\nends = {soon}\nmodels = ["a", "b"]\n')
-    status, said, _ = call("keys", "list", trust)
+    status, printed, _ = call("keys", "list", trust)
     assert status == 0
     for words in ("free", "any model", f"ended on {PAST}", "a, b", f"until {soon}", key_id(tmp_path, "new")):
-        assert words in said, said
+        assert words in printed, printed
     body = json.loads(call("keys", "list", trust, "--json")[1])
     assert [(item["name"], item["models"], item["ends"], item["counts"]) for item in body] == [
         ("free", [], None, True),

@@ -135,5 +135,5 @@ def test_processes_open_one_bundle_at_once(packed: Path, cache: Path) -> None:
         subprocess.Popen([sys.executable, "-c", code, str(packed), str(cache)], stdout=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    said = {process.communicate(timeout=600)[0].strip() for process in running}
-    assert said == {open_bundle(packed, cache_dir=cache).digest}
+    digests = {process.communicate(timeout=600)[0].strip() for process in running}
+    assert digests == {open_bundle(packed, cache_dir=cache).digest}

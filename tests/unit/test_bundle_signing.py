@@ -223,10 +223,10 @@ def test_unsigned_is_refused_unless_it_is_accepted(bundle: Path, key: Any, trust
 def test_untrusted_says_how_many_of_how_many_and_which_keys(bundle: Path, key: Any, trust: Any, tmp_path: Path) -> None:
     known, stranger = key("known"), key("stranger", trusted=False)
     sign(bundle, known, stranger)
-    said = str(refusal(bundle, trust(2), tmp_path / "cache"))
+    message = str(refusal(bundle, trust(2), tmp_path / "cache"))
     for word in ("1 of 2", f"known ({known.public.key_id[:16]})", f"{stranger.public.key_id[:16]} (not trusted)"):
-        assert word in said, said
-    assert "stranger" not in said, "a stranger's file is nowhere here, so nobody knows its name"
+        assert word in message, message
+    assert "stranger" not in message, "a stranger's file is nowhere here, so nobody knows its name"
 
 
 @pytest.mark.parametrize("there", [True, False])
@@ -438,9 +438,9 @@ def test_cryptography_is_imported_only_to_hold_a_signature_to_a_key(
 def test_verdicts_of_single_signatures(bundle: Path, key: Any) -> None:
     one, two = key("one"), key("two", trusted=False)
     sign(bundle, one, two)
-    found = verify_bundle(bundle)
-    assert found.envelope is not None
-    seen = check_signatures(found.envelope, found.manifest_bytes, [one.public])
+    verdicts = verify_bundle(bundle)
+    assert verdicts.envelope is not None
+    seen = check_signatures(verdicts.envelope, verdicts.manifest_bytes, [one.public])
     assert {item.key_id: item.verdict for item in seen} == {
         one.public.key_id: "good",
         two.public.key_id: "unknown",

@@ -133,8 +133,8 @@ def test_where_nobody_says_how_many_one_signature_is_enough(pair: Pair, tmp_path
 
 def test_strangers_are_told_last_and_by_sixteen_digits(pair: Pair, tmp_path: Path) -> None:
     known, stranger = pair("known"), pair("stranger")
-    said = str(refusal(signed(stranger, known), trusted(tmp_path / "trust", known), threshold=2))
-    assert f"signed by known ({known.public.key_id[:16]}), {stranger.public.key_id[:16]} (not trusted)" in said
+    message = str(refusal(signed(stranger, known), trusted(tmp_path / "trust", known), threshold=2))
+    assert f"signed by known ({known.public.key_id[:16]}), {stranger.public.key_id[:16]} (not trusted)" in message
 
 
 def test_one_bad_signature_spoils_good_ones_whatever_is_accepted(pair: Pair, tmp_path: Path) -> None:

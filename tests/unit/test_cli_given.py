@@ -48,18 +48,22 @@ def test_a_bundle_comes_before_the_option(
     def words(path: Path) -> list[object]:
         return [command[0], *([path] * len(command))]
 
-    status, said = call(*words(tmp_path / "none.edgeai"))
+    status, printed = call(*words(tmp_path / "none.edgeai"))
     missing = "evaluate.no-file" if command[0] == "compare" else "bundle.missing"
-    assert (status > 0, f"error[{missing}]" in said, "--data" in said or "--key" in said) == (True, True, False)
+    assert (status > 0, f"error[{missing}]" in printed, "--data" in printed or "--key" in printed) == (
+        True,
+        True,
+        False,
+    )
     for damaged in (cut, flipped):
-        status, said = call(*words(damaged))
-        assert (status, "error[bundle." in said, "bundle.missing" in said) == (1, True, False)
-        assert "--data" not in said
-        assert "--key" not in said
-        assert "PATHS" not in said
-    status, said = call(*words(make_bundle()))
-    assert (status, "it is missing" in said) == (2, True)
-    assert {"sign": "--key", "infer": "PATHS"}.get(command[0], "--data") in said
+        status, printed = call(*words(damaged))
+        assert (status, "error[bundle." in printed, "bundle.missing" in printed) == (1, True, False)
+        assert "--data" not in printed
+        assert "--key" not in printed
+        assert "PATHS" not in printed
+    status, printed = call(*words(make_bundle()))
+    assert (status, "it is missing" in printed) == (2, True)
+    assert {"sign": "--key", "infer": "PATHS"}.get(command[0], "--data") in printed
 
 
 @pytest.mark.parametrize("command", [("bench",), ("evaluate",), ("compare", "same")])
@@ -67,18 +71,18 @@ def test_a_backend_that_nobody_provides_is_a_mistake_of_the_command(
     call: Any, command: tuple[str, ...], tmp_path: Path, make_bundle: Make
 ) -> None:
     data = [] if command[0] == "bench" else ["--data", tmp_path]
-    status, said = call(command[0], *([make_bundle()] * len(command)), *data, "--backend", "tflight")
+    status, printed = call(command[0], *([make_bundle()] * len(command)), *data, "--backend", "tflight")
     told = "error[config.backend-missing]: no installed plugin provides a backend called 'tflight'"
-    assert (status, told in said) == (2, True)
-    assert "did you mean 'tflite'" in said
-    assert "openvino" in said, "what there is"
+    assert (status, told in printed) == (2, True)
+    assert "did you mean 'tflite'" in printed
+    assert "openvino" in printed, "what there is"
 
 
 def test_a_bundle_comes_before_the_key_and_its_passphrase(call: Any, tmp_path: Path, cut: Path) -> None:
     for path, code in ((tmp_path / "none.edgeai", "bundle.missing"), (cut, "bundle.")):
-        status, said = call("sign", path, "--key", tmp_path / "none.key")
-        assert (status, f"error[{code}" in said) == (1, True)
-        assert "keys." not in said
+        status, printed = call("sign", path, "--key", tmp_path / "none.key")
+        assert (status, f"error[{code}" in printed) == (1, True)
+        assert "keys." not in printed
 
 
 @pytest.mark.parametrize("command", ["train", "build"])
@@ -93,12 +97,12 @@ def test_a_card_comes_before_the_option(call: Any, command: str, tmp_path: Path)
         if text is not None:
             folder.mkdir(exist_ok=True)
             (folder / "model.toml").write_text(text)
-        status, said = call(command, folder)
-        assert (status, f"error[{code}]" in said, "--data" in said) == (2, True, False)
+        status, printed = call(command, folder)
+        assert (status, f"error[{code}]" in printed, "--data" in printed) == (2, True, False)
     (folder / "model.toml").write_text(CARD.read_text())
     if command == "train":
-        status, said = call(command, folder)
-        assert (status, "error[build.no-script]" in said) == (2, True)
+        status, printed = call(command, folder)
+        assert (status, "error[build.no-script]" in printed) == (2, True)
         (folder / "train.py").write_text("")
-    status, said = call(command, folder)
-    assert (status, "--data" in said, "it is missing" in said) == (2, True, True)
+    status, printed = call(command, folder)
+    assert (status, "--data" in printed, "it is missing" in printed) == (2, True, True)

@@ -58,7 +58,7 @@ def _is(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:  # typ
 
 
 @pytest.mark.parametrize(
-    ("finding", "said"),
+    ("finding", "says"),
     [
         (_segment(), "head 80 px"),
         (_segment(area_mm2=12.345, spacing_from="imager-pixel-spacing"), "head 12.3 mm2 on the detector"),
@@ -66,14 +66,14 @@ def _is(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:  # typ
         (Finding(kind="segment", label="head", present=False, region=Region(area_px=0.0)), "none found (head)"),
     ],
 )
-def test_the_table_says_how_large(finding: Finding, said: str) -> None:
-    assert finding_says(_result(finding)) == said
+def test_the_table_says_how_large(finding: Finding, says: str) -> None:
+    assert finding_says(_result(finding)) == says
     assert probability_says(_result(finding)) == ("87.0 %" if finding.present else "")
 
 
 def test_several_labels_are_each_said_with_size_and_score() -> None:
-    said = finding_says(_result(_segment(), _segment("hand", area_mm2=2.0)))
-    assert said == "head 80 px (87.0 %), hand 2.0 mm2 (87.0 %)"
+    text = finding_says(_result(_segment(), _segment("hand", area_mm2=2.0)))
+    assert text == "head 80 px (87.0 %), hand 2.0 mm2 (87.0 %)"
 
 
 def test_the_outline_is_where_the_contour_is(make_dicom: Make, tmp_path: Path) -> None:

@@ -85,20 +85,20 @@ SAID = [
 ]
 
 
-@pytest.mark.parametrize("said", SAID)
-def test_values_and_refusals_are_those_of_typer(said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", SAID)
+def test_values_and_refusals_are_those_of_typer(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert PLAIN is not coercion.build_runtime_param, "typer is asked first, and nobody noticed"
     (tmp_path / "file").touch()
-    arguments = said.format(file=tmp_path / "file", folder=tmp_path, name=tmp_path.name)
+    arguments = words.format(file=tmp_path / "file", folder=tmp_path, name=tmp_path.name)
     ours = CliRunner().invoke(app, arguments)
     monkeypatch.setattr(typer.core, "build_runtime_param", coercion.build_runtime_param)
     theirs = CliRunner().invoke(app, arguments)
     assert (ours.exit_code, ours.output) == (theirs.exit_code, theirs.output)
 
 
-@pytest.mark.parametrize("said", ["verify nonesuch.edgeai", "inspect nonesuch.edgeai", "keys public nonesuch.key"])
-def test_no_command_pays_for_pydantic_to_read_its_own_words(said: str) -> None:
+@pytest.mark.parametrize("words", ["verify nonesuch.edgeai", "inspect nonesuch.edgeai", "keys public nonesuch.key"])
+def test_no_command_pays_for_pydantic_to_read_its_own_words(words: str) -> None:
     code = "import sys; from edgeai.cli.main import run; run(sys.argv[1:]); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code, *said.split()], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, timeout=600)
     assert "nonesuch" in done.stderr
     assert "pydantic" not in done.stdout.split()

@@ -151,8 +151,8 @@ def test_list_names_what_does_not_load_and_goes_on(tmp_path):
     write_fake_backend(tmp_path, name="zacme")
     rows = json.loads(edgeai(tmp_path, "list", "--json", path=(tmp_path,)).stdout)
     problems = {row["name"]: row["problem"] for row in rows}
-    for number, said in enumerate(DEADLY.values()):
-        assert said in problems[f"acme-{number}"], said
+    for number, problem in enumerate(DEADLY.values()):
+        assert problem in problems[f"acme-{number}"], problem
     assert f"{tmp_path / 'acme_0.py'}, line 2" in problems["acme-0"]
     assert problems["zacme"] is None
     assert {row["name"]: row["provides"] for row in rows}["zacme"] == {"backend": ["zacme"]}
@@ -244,9 +244,9 @@ def test_a_judge_whose_author_gives_no_example_needs_one_and_is_not_left_out(tmp
     unasked = rules["judge", "test_a_figure_is_a_function_of_weights"]
     assert (unasked["outcome"], unasked["needs_example"], unasked["spec"]) == ("skip", True, "acme")
     assert body["summary"]["need_examples"] >= 10
-    said = edgeai(tmp_path, "check", "acme", path=(distribution,)).stdout
-    assert re.search(r"^acme: \d+ of \d+ rules held, \d+ need examples", said, re.MULTILINE)
-    assert "judge acme: needs an example: rows of a table, and outputs" in said.partition("to be given:")[2]
+    printed = edgeai(tmp_path, "check", "acme", path=(distribution,)).stdout
+    assert re.search(r"^acme: \d+ of \d+ rules held, \d+ need examples", printed, re.MULTILINE)
+    assert "judge acme: needs an example: rows of a table, and outputs" in printed.partition("to be given:")[2]
 
 
 def test_a_judge_that_breaks_a_rule_fails_the_check(tmp_path):

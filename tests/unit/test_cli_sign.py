@@ -27,8 +27,8 @@ def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 
     def calling(*words: object) -> tuple[int, str, str]:
         status = run([str(word) for word in words])
-        said = capfd.readouterr()
-        return status, said.out, said.err
+        printed = capfd.readouterr()
+        return status, printed.out, printed.err
 
     return calling
 
@@ -45,26 +45,26 @@ def keys(tmp_path: Path, call: Any) -> Path:
 
 def test_the_whole_way_from_keys_to_a_trusted_bundle(call: Any, keys: Path, make_bundle: Make) -> None:
     bundle, trust = make_bundle(), keys / "trust"
-    status, said, error = call("verify", bundle, "--trust", trust)
-    assert (status, "bundle.unsigned" in error, "it is not signed" in said) == (1, True, True)
-    status, said, _ = call("sign", bundle, "--key", keys / "made/build.key")
-    assert (status, "signed: key id" in said, "1 signature" in said) == (0, True, True)
+    status, printed, error = call("verify", bundle, "--trust", trust)
+    assert (status, "bundle.unsigned" in error, "it is not signed" in printed) == (1, True, True)
+    status, printed, _ = call("sign", bundle, "--key", keys / "made/build.key")
+    assert (status, "signed: key id" in printed, "1 signature" in printed) == (0, True, True)
     assert "had signed already" in call("sign", bundle, "--key", keys / "made/build.key")[1]
-    status, said, error = call("verify", bundle, "--trust", trust, "--threshold", 2)
-    assert (status, "bundle.untrusted" in error, "1 of 2 needed" in said) == (1, True, True)
+    status, printed, error = call("verify", bundle, "--trust", trust, "--threshold", 2)
+    assert (status, "bundle.untrusted" in error, "1 of 2 needed" in printed) == (1, True, True)
     assert call("sign", bundle, "--key", keys / "made/build.key", "--key", keys / "made/clinic.key")[0] == 0
-    status, said, error = call("verify", bundle, "--trust", trust, "--threshold", 2)
+    status, printed, error = call("verify", bundle, "--trust", trust, "--threshold", 2)
     assert (status, error) == (0, "")
     for word in ("tiny 1.0.0", "sha256:", "signed by build", '"The build\'s key"', str(trust / "clinic.pub"), "2 of 2"):
-        assert word in said
+        assert word in printed
     assert call("verify", bundle, "--trust", trust / "build.pub", "--trust", trust / "clinic.pub")[0] == 0
 
 
 def test_verify_without_trust_trusts_nobody(call: Any, keys: Path, make_bundle: Make) -> None:
     bundle = make_bundle()
     call("sign", bundle, "--key", keys / "made/build.key")
-    status, said, error = call("verify", bundle)
-    assert (status, "unknown" in said, "bundle.untrusted" in error) == (1, True, True)
+    status, printed, error = call("verify", bundle)
+    assert (status, "unknown" in printed, "bundle.untrusted" in error) == (1, True, True)
 
 
 def test_verify_says_what_is_bad(call: Any, keys: Path, make_bundle: Make) -> None:
@@ -84,18 +84,18 @@ def test_verify_says_what_is_bad(call: Any, keys: Path, make_bundle: Make) -> No
     first = body["signatures"][0]["sig"]
     body["signatures"][0]["sig"] = ("B" if first[0] == "A" else "A") + first[1:]
     path.write_text(json.dumps(body))
-    status, said, error = call("verify", root, "--trust", keys / "trust")
-    assert (status, "BAD" in said, "bundle.bad-signature" in error) == (1, True, True)
-    status, said, _ = call("verify", root, "--trust", keys / "trust", "--json")
+    status, printed, error = call("verify", root, "--trust", keys / "trust")
+    assert (status, "BAD" in printed, "bundle.bad-signature" in error) == (1, True, True)
+    status, printed, _ = call("verify", root, "--trust", keys / "trust", "--json")
     assert status == 1
-    assert json.loads(said)["trusted"] is False
+    assert json.loads(printed)["trusted"] is False
 
 
 def test_verify_for_programs(call: Any, keys: Path, make_bundle: Make) -> None:
     bundle = make_bundle()
     call("sign", bundle, "--key", keys / "made/build.key")
-    status, said, _ = call("verify", bundle, "--trust", keys / "trust", "--json")
-    body = json.loads(said)
+    status, printed, _ = call("verify", bundle, "--trust", keys / "trust", "--json")
+    body = json.loads(printed)
     assert (status, body["trusted"], body["threshold"]) == (0, True, 1)
     [signature] = body["signatures"]
     assert (signature["verdict"], signature["name"], signature["comment"]) == ("good", "build", "The build's key")
@@ -123,7 +123,7 @@ def test_passphrases(call: Any, keys: Path, make_bundle: Make, monkeypatch: pyte
     bundle, words = make_bundle(), keys / "words"
     words.write_text("correct horse\nand more\n")
     assert call("keys", "new", "safe", "--out", keys / "made", "--passphrase-file", words)[0] == 0
-    status, said, error = call("keys", "new", "other", "--out", keys / "made", "--encrypt")
+    status, printed, error = call("keys", "new", "other", "--out", keys / "made", "--encrypt")
     assert (status, "keys.passphrase" in error) == (2, True), "nobody is here to type one"
     safe = keys / "made/safe.key"
     assert "keys.passphrase" in call("sign", bundle, "--key", safe)[2]
@@ -132,8 +132,8 @@ def test_passphrases(call: Any, keys: Path, make_bundle: Make, monkeypatch: pyte
     status, _, error = call("keys", "public", safe)
     assert (status, "keys.unreadable" in error) == (2, True)
     monkeypatch.setenv("EDGEAI_KEY_PASSPHRASE", "correct horse")
-    status, said, _ = call("keys", "public", safe, "--comment", "safe")
-    assert (status, said) == (0, (keys / "made/safe.pub").read_text())
+    status, printed, _ = call("keys", "public", safe, "--comment", "safe")
+    assert (status, printed) == (0, (keys / "made/safe.pub").read_text())
     words.write_text("")
     assert call("keys", "new", "empty", "--out", keys / "made", "--passphrase-file", words)[0] == 2
     assert not (keys / "made/empty.key").exists()
@@ -154,13 +154,13 @@ def test_infer_with_trust_refuses_or_names_the_signer(
     monkeypatch.setattr(model, "open_model", lambda *given, **more: opening(*given, **more, registry=fakes))
     bundle, image = make_bundle(), make_dicom()
     words = ["infer", bundle, image, "--json", "--backend", "fake-works"]
-    status, said, _ = call(*words)
-    assert (status, json.loads(said)["model"]["signers"]) == (0, [])
+    status, printed, _ = call(*words)
+    assert (status, json.loads(printed)["model"]["signers"]) == (0, [])
     status, _, error = call(*words, "--trust", keys / "trust")
     assert (status, "bundle.unsigned" in error) == (1, True)
     call("sign", bundle, "--key", keys / "made/clinic.key")
-    status, said, _ = call(*words, "--trust", keys / "trust")
-    [signer] = json.loads(said)["model"]["signers"]
+    status, printed, _ = call(*words, "--trust", keys / "trust")
+    [signer] = json.loads(printed)["model"]["signers"]
     assert (status, signer["name"], len(signer["key_id"])) == (0, "clinic", 64)
     assert call(*words, "--trust", keys / "trust", "--threshold", 2)[0] == 1
 
@@ -180,8 +180,8 @@ def test_config_check_notes_that_there_is_no_key(call: Any, tmp_path: Path, made
     profile.write_text(PROFILE)
     if made:
         (tmp_path / "trust").mkdir()
-    status, said, error = call("config", "check", profile)
-    assert (status, "no mistakes" in said, state in error) == (0, True, True)
+    status, printed, error = call("config", "check", profile)
+    assert (status, "no mistakes" in printed, state in error) == (0, True, True)
     profile.write_text(PROFILE + '[trust]\nunsigned = "accept"\n')
     assert "trust" not in call("config", "check", profile)[2]
 

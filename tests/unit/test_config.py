@@ -50,10 +50,10 @@ def test_a_minimal_profile_has_sane_defaults(tmp_path: Path) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_who_reads_no_profile_uses_what_one_says_by_default(used: object, tables: tuple[Table, ...]) -> None:
-    said = {name: getattr(table, name) for table in tables for name in type(table).model_fields}
-    shared = [name for name in said if hasattr(used, name) and name not in ("client_id", "tls")]
+    defaults = {name: getattr(table, name) for table in tables for name in type(table).model_fields}
+    shared = [name for name in defaults if hasattr(used, name) and name not in ("client_id", "tls")]
     assert len(shared) > 3
-    assert {name: getattr(used, name) for name in shared} == {name: said[name] for name in shared}
+    assert {name: getattr(used, name) for name in shared} == {name: defaults[name] for name in shared}
 
 
 @pytest.mark.parametrize(("sink", "table"), [("mqtt", Mqtt), ("jsonl", Jsonl)])

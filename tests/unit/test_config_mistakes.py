@@ -191,8 +191,8 @@ def check(capsys: Any) -> Check:
 
     def call(path: Path) -> tuple[int, str, str]:
         status = run(["config", "check", str(path)])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
 
     return call
 

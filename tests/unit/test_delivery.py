@@ -336,8 +336,8 @@ def test_a_status_that_is_refused_is_said_once_and_delays_nothing(spool: Spool) 
         until(lambda: thread.state()["refusing"] == {"status": "x.no"})
         time.sleep(0.3)
     assert sink.offered.count(["status"]) == 3, "once for each state"
-    said = [facts for facts in events(spool, "message.set-aside", sink) if facts["lane"] == "status"]
-    assert [facts["code"] for facts in said] == ["x.no"]
+    rows = [facts for facts in events(spool, "message.set-aside", sink) if facts["lane"] == "status"]
+    assert [facts["code"] for facts in rows] == ["x.no"]
 
 
 def test_of_statuses_the_latest_counts(spool: Spool) -> None:

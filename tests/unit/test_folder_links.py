@@ -56,10 +56,10 @@ class Watch:
 
     def names(self) -> list[str]:
         """Regular files, links not followed."""
-        found = []
+        paths = []
         for folder, _, files in os.walk(self.path):
-            found += [os.path.relpath(os.path.join(folder, name), self.path) for name in files]
-        return sorted(name for name in found if not (self.path / name).is_symlink())
+            paths += [os.path.relpath(os.path.join(folder, name), self.path) for name in files]
+        return sorted(name for name in paths if not (self.path / name).is_symlink())
 
 
 # --- links that stand in the way ------------------------------------------------------------------

@@ -252,8 +252,8 @@ def test_asking_disturbs_no_writer_and_ends_nobody(tmp_path: Path) -> None:
                 out.write(b"x")
             if number % 100 == 0:
                 assert asking.poll() is None
-        said, _ = asking.communicate(timeout=600)
-    assert (said, asking.returncode, target.stat().st_size) == ("alive\n", 0, 2000)
+        printed, _ = asking.communicate(timeout=600)
+    assert (printed, asking.returncode, target.stat().st_size) == ("alive\n", 0, 2000)
 
 
 def test_where_nobody_can_tell_nothing_is_held_up(tmp_path: Path) -> None:

@@ -347,12 +347,12 @@ def test_what_left_a_sink_and_what_stands_still(spool: Spool) -> None:
 # --- the timer ----------------------------------------------------------------------------------
 
 
-def timer(tmp_path: Path, script: str, every_s: float, said: list[str]) -> SelftestTimer:
+def timer(tmp_path: Path, script: str, every_s: float, lines: list[str]) -> SelftestTimer:
     (tmp_path / "timer.toml").write_text(
         f'[device]\nid = "cart"\nsite = "lab"\n[health]\nselftest_every_s = {every_s}\n'
     )
     made = SelftestTimer(
-        load_config(tmp_path / "timer.toml"), tmp_path / "timer.toml", lambda kind, *_: said.append(kind)
+        load_config(tmp_path / "timer.toml"), tmp_path / "timer.toml", lambda kind, *_: lines.append(kind)
     )
     made._command = [sys.executable, "-c", script]
     made._due_at = 0.0
@@ -372,16 +372,16 @@ FAILED = 'print(\'{"passed": false, "code": "selftest.refused", "stage": "send",
 
 
 def test_the_timer_says_when_a_test_fails_and_when_one_passes_again(tmp_path: Path) -> None:
-    said: list[str] = []
-    made = timer(tmp_path, FAILED, 0.01, said)
+    lines: list[str] = []
+    made = timer(tmp_path, FAILED, 0.01, lines)
     look_until(made, lambda: made.detail().get("passed") is False)
     assert made.detail()["code"] == "selftest.refused"
     since = made.detail()["since"]
     look_until(made, lambda: made.detail()["ended_at"] > since + 0.2)
-    assert (said, made.detail()["since"]) == (["selftest.failed"], since), "said once, since the first"
+    assert (lines, made.detail()["since"]) == (["selftest.failed"], since), "said once, since the first"
     made._command = [sys.executable, "-c", PASSED]
     look_until(made, lambda: made.detail()["passed"])
-    assert said == ["selftest.failed", "selftest.passed"]
+    assert lines == ["selftest.failed", "selftest.passed"]
     made.close()
 
 

@@ -31,9 +31,14 @@ def test_a_line_is_one_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     log = logs.Log("edgeai.test")
     log.debug("not.said")
     log.info("job.finished", job=7, path=Path("x"), text='two\nlines "quoted"')
-    said = json.loads(capsys.readouterr().err)
-    assert (said["level"], said["role"], said["event"], said["job"]) == ("info", "infer:guard", "job.finished", 7)
-    assert said["text"] == 'two\nlines "quoted"'
+    printed = json.loads(capsys.readouterr().err)
+    assert (printed["level"], printed["role"], printed["event"], printed["job"]) == (
+        "info",
+        "infer:guard",
+        "job.finished",
+        7,
+    )
+    assert printed["text"] == 'two\nlines "quoted"'
 
 
 def test_a_trace_is_part_of_its_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,18 +44,18 @@ def scrape(spool: Spool, config: DeviceConfig) -> dict[str, dict[tuple[tuple[str
     """Sample name -> labels -> value."""
     registry = CollectorRegistry()
     registry.register(SpoolCollector(spool, config))
-    found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
+    samples: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for family in text_string_to_metric_families(generate_latest(registry).decode()):
         for sample in family.samples:
             labels = tuple(sorted(sample.labels.items()))
-            values = found.setdefault(sample.name, {})
+            values = samples.setdefault(sample.name, {})
             assert labels not in values, f"{sample.name}{labels} twice"
             values[labels] = sample.value
-    return found
+    return samples
 
 
-def one(found: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str, **labels: str) -> float:
-    return found[name][tuple(sorted(labels.items()))]
+def one(samples: dict[str, dict[tuple[tuple[str, str], ...], float]], name: str, **labels: str) -> float:
+    return samples[name][tuple(sorted(labels.items()))]
 
 
 def fill(spool: Spool) -> None:
@@ -73,25 +73,25 @@ def fill(spool: Spool) -> None:
 
 def test_everything_that_the_account_knows_is_a_metric(spool: Spool, config: DeviceConfig) -> None:
     fill(spool)
-    found = scrape(spool, config)
-    [labels] = found["edgeai_build_info"]
+    samples = scrape(spool, config)
+    [labels] = samples["edgeai_build_info"]
     assert dict(labels)["version"] == edgeai.__version__
     assert (dict(labels)["site"], dict(labels)["device"]) == ("lab", "cart")
-    assert one(found, "edgeai_serving") == one(found, "edgeai_delivering") == 0
-    assert one(found, "edgeai_sink_up", sink="mqtt") == 0
-    assert one(found, "edgeai_sink_oldest_seconds", sink="mqtt", lane="event") >= 0
-    assert one(found, "edgeai_instances_total", outcome="received", code="") == 3
-    assert one(found, "edgeai_instances_total", outcome="refused", code="spool.backlog") == 1
-    assert one(found, "edgeai_associations_rejected_total", reason="too-many") == 2
-    assert one(found, "edgeai_jobs_held", deployment="guard") == 2
-    assert one(found, "edgeai_jobs_waiting") == 1
-    assert one(found, "edgeai_ledger_jobs", deployment="guard", place="acknowledged") == 2
-    assert one(found, "edgeai_ledger_jobs_missing", deployment="guard") == 0
-    assert one(found, "edgeai_ledger_messages", sink="mqtt", lane="event", place="waiting") >= 1
-    assert one(found, "edgeai_certificate_expiry_seconds", certificate="mqtt.tls.ca") > 0
-    assert one(found, "edgeai_connections") == 3
-    assert one(found, "edgeai_selftest_passed") == 1
-    codes = {dict(labels)["code"] for labels in found["edgeai_problem"]}
+    assert one(samples, "edgeai_serving") == one(samples, "edgeai_delivering") == 0
+    assert one(samples, "edgeai_sink_up", sink="mqtt") == 0
+    assert one(samples, "edgeai_sink_oldest_seconds", sink="mqtt", lane="event") >= 0
+    assert one(samples, "edgeai_instances_total", outcome="received", code="") == 3
+    assert one(samples, "edgeai_instances_total", outcome="refused", code="spool.backlog") == 1
+    assert one(samples, "edgeai_associations_rejected_total", reason="too-many") == 2
+    assert one(samples, "edgeai_jobs_held", deployment="guard") == 2
+    assert one(samples, "edgeai_jobs_waiting") == 1
+    assert one(samples, "edgeai_ledger_jobs", deployment="guard", place="acknowledged") == 2
+    assert one(samples, "edgeai_ledger_jobs_missing", deployment="guard") == 0
+    assert one(samples, "edgeai_ledger_messages", sink="mqtt", lane="event", place="waiting") >= 1
+    assert one(samples, "edgeai_certificate_expiry_seconds", certificate="mqtt.tls.ca") > 0
+    assert one(samples, "edgeai_connections") == 3
+    assert one(samples, "edgeai_selftest_passed") == 1
+    codes = {dict(labels)["code"] for labels in samples["edgeai_problem"]}
     assert {"sink.down", "jobs.orphaned", "role.not-running"} <= codes
 
 
@@ -99,9 +99,9 @@ def test_a_counter_of_an_older_version_with_fewer_labels_does_no_harm(spool: Spo
     spool.count("restarts", role="ingest")
     spool.count("restarts", role="ingest", cause="crashed")
     spool.count("something.else", x="y")
-    found = scrape(spool, config)
-    assert one(found, "edgeai_restarts_total", role="ingest", cause="") == 1
-    assert one(found, "edgeai_restarts_total", role="ingest", cause="crashed") == 1
+    samples = scrape(spool, config)
+    assert one(samples, "edgeai_restarts_total", role="ingest", cause="") == 1
+    assert one(samples, "edgeai_restarts_total", role="ingest", cause="crashed") == 1
 
 
 def test_every_metric_has_the_labels_that_the_reference_lists(
@@ -115,7 +115,7 @@ def test_every_metric_has_the_labels_that_the_reference_lists(
     page = (repo_root / "docs/reference/metrics.md").read_text()
     rows = re.findall(r"^\| `(edgeai_\w+)`[^|]*\| (\w+) \|([^|]*)\|", page, re.MULTILINE)
     listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows if kind != "histogram"}
-    found = scrape(spool, config)
-    samples = {name: {key for labels in values for key, _ in labels} for name, values in found.items()}
+    scraped = scrape(spool, config)
+    samples = {name: {key for labels in values for key, _ in labels} for name, values in scraped.items()}
     seen = {name: labels for name, labels in samples.items() if not name.startswith("edgeai_stage")}
     assert {name: listed.get(name) for name in seen} == seen

@@ -35,9 +35,9 @@ def test_the_next_wish_is_taken_aloud(opened: Any, make_dicom: Make) -> None:
     result = model.run_file(make_dicom())
     assert result.degraded is not None
     assert result.degraded.wished.startswith("fake-absent")
-    said = " ".join(result.degraded.because)
-    assert "fake-absent" in said
-    assert "fake-raise-open" in said
+    message = " ".join(result.degraded.because)
+    assert "fake-absent" in message
+    assert "fake-raise-open" in message
 
 
 def test_a_device_can_be_wished_for(opened: Any) -> None:

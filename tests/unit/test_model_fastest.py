@@ -38,39 +38,39 @@ def _fake(name: str) -> tuple[str, str]:
 
 
 def test_every_device_and_number_of_threads_is_tried(make_bundle: Make, tmp_path: Path) -> None:
-    found = try_all(_bundle(make_bundle(), tmp_path), [_fake("fake-works")], threads=1)
-    assert {(trial.device, trial.threads) for trial in found.admissible} == {("CPU", 1), ("FAKE.1", 1)}
-    for trial in found.admissible:
+    trials = try_all(_bundle(make_bundle(), tmp_path), [_fake("fake-works")], threads=1)
+    assert {(trial.device, trial.threads) for trial in trials.admissible} == {("CPU", 1), ("FAKE.1", 1)}
+    for trial in trials.admissible:
         assert 0 < trial.median_ms < trial.cold_ms
         assert trial.throughput > 0
         assert trial.engine
 
 
 def test_one_that_kills_its_process_is_left_out_and_named(make_bundle: Make, tmp_path: Path) -> None:
-    found = try_all(_bundle(make_bundle(), tmp_path), [_fake("fake-abort-open"), _fake("fake-works")], threads=1)
-    (dead,) = (trial for trial in found.trials if trial.why_not)
+    trials = try_all(_bundle(make_bundle(), tmp_path), [_fake("fake-abort-open"), _fake("fake-works")], threads=1)
+    (dead,) = (trial for trial in trials.trials if trial.why_not)
     assert dead.backend == "fake-abort-open"
     assert dead.device == "CPU"
     assert "signal 6" in dead.why_not
-    assert {trial.backend for trial in found.admissible} == {"fake-works"}
+    assert {trial.backend for trial in trials.admissible} == {"fake-works"}
 
 
 def test_one_that_answers_otherwise_is_left_out(make_bundle: Make, tmp_path: Path) -> None:
-    found = try_all(_bundle(make_bundle(golden_bias=0.5), tmp_path), [_fake("fake-works")], threads=1)
-    assert not found.admissible
-    assert all("backend.golden-mismatch" in trial.why_not for trial in found.trials)
+    trials = try_all(_bundle(make_bundle(golden_bias=0.5), tmp_path), [_fake("fake-works")], threads=1)
+    assert not trials.admissible
+    assert all("backend.golden-mismatch" in trial.why_not for trial in trials.trials)
     with pytest.raises(BackendUnavailable, match="golden-mismatch"):
-        found.best()
+        trials.best()
 
 
 def test_one_that_is_not_installed_says_so(make_bundle: Make, tmp_path: Path) -> None:
-    found = try_all(_bundle(make_bundle(), tmp_path), [("nothing", "nothing")])
-    assert [(trial.backend, "plugin.not-found" in trial.why_not) for trial in found.trials] == [("nothing", True)]
+    trials = try_all(_bundle(make_bundle(), tmp_path), [("nothing", "nothing")])
+    assert [(trial.backend, "plugin.not-found" in trial.why_not) for trial in trials.trials] == [("nothing", True)]
 
 
 def test_without_golden_cases_nothing_can_be_measured(make_bundle: Make, tmp_path: Path) -> None:
-    found = try_all(_bundle(make_bundle(golden=False), tmp_path), [_fake("fake-works")], threads=1)
-    assert all("bundle.invalid-golden" in trial.why_not for trial in found.trials)
+    trials = try_all(_bundle(make_bundle(golden=False), tmp_path), [_fake("fake-works")], threads=1)
+    assert all("bundle.invalid-golden" in trial.why_not for trial in trials.trials)
 
 
 def test_what_was_measured_is_kept_until_something_changes(

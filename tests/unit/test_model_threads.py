@@ -283,15 +283,15 @@ def test_another_machine_is_measured_anew(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     ['{"count": 100000}', '{"count": -1}', '{"count": "4"}', '{"count": true}', '{"count": 4, "more": 1}', "4", "null"],
 )
-def test_a_record_that_says_nonsense_is_none(tmp_path: Path, said: str) -> None:
+def test_a_record_that_says_nonsense_is_none(tmp_path: Path, text: str) -> None:
     kept = record(tmp_path)
     kept.keep(Threads(count=4))
     (path,) = tmp_path.glob("*.json")
     body = json.loads(path.read_text())
-    path.write_text(json.dumps({**body, "threads": json.loads(said)}))
+    path.write_text(json.dumps({**body, "threads": json.loads(text)}))
     assert kept.read() is None
     path.write_text("{")
     assert kept.read() is None

@@ -17,13 +17,13 @@ PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/mqtt.md").read_tex
 def table(first: str) -> dict[int, tuple[str, str, str]]:
     """Code -> (name, meaning, our code), of the table whose first column is called so."""
     rows = PAGE.split(f"| {first} |")[1].split("\n\n")[0]
-    found = re.findall(r"^\| 0x([0-9A-F]{2}) \| ([^|]+) \| (\w+) \| (?:`([a-z.-]+)`)? ?\|$", rows, re.MULTILINE)
-    return {int(code, 16): (name, meaning, ours) for code, name, meaning, ours in found}
+    matches = re.findall(r"^\| 0x([0-9A-F]{2}) \| ([^|]+) \| (\w+) \| (?:`([a-z.-]+)`)? ?\|$", rows, re.MULTILINE)
+    return {int(code, 16): (name, meaning, ours) for code, name, meaning, ours in matches}
 
 
 def test_the_page_says_what_each_code_of_a_puback_means() -> None:
-    said = {code: (meaning, ours) for code, (_, meaning, ours) in table("PUBACK").items()}
-    assert said == {code: (answer.meaning, answer.code) for code, answer in PUBACK.items()}
+    page = {code: (meaning, ours) for code, (_, meaning, ours) in table("PUBACK").items()}
+    assert page == {code: (answer.meaning, answer.code) for code, answer in PUBACK.items()}
 
 
 def test_every_code_that_a_puback_may_have_is_there_under_its_name() -> None:
@@ -35,8 +35,8 @@ def test_every_code_that_a_puback_may_have_is_there_under_its_name() -> None:
 
 
 def test_the_page_says_what_each_reason_to_hang_up_means() -> None:
-    said = {code: (meaning, ours) for code, (_, meaning, ours) in table("DISCONNECT").items()}
-    assert said == {
+    page = {code: (meaning, ours) for code, (_, meaning, ours) in table("DISCONNECT").items()}
+    assert page == {
         **{code: ("refused", ours) for code, ours in BLAMED.items()},
         **{code: ("later", ours) for code, ours in PATIENCE.items()},
         TAKEN_OVER: ("later", "mqtt.session-taken-over"),

@@ -51,9 +51,9 @@ def refuse(spool: Spool, sink: str, *sequences: int, code: str = "mqtt.too-large
 
 
 def entry(spool: Spool, sink: str, lane: str) -> MessagesEntry:
-    [found] = [e for e in read_ledger(spool.db).messages if (e.sink, e.lane) == (sink, lane)]
-    assert found.missing == 0, found
-    return found
+    [entries] = [e for e in read_ledger(spool.db).messages if (e.sink, e.lane) == (sink, lane)]
+    assert entries.missing == 0, entries
+    return entries
 
 
 def events(spool: Spool, sink: str, kind: str) -> list[dict[str, Any]]:
@@ -179,8 +179,8 @@ def test_the_end_of_a_self_test_is_marked_and_hides_no_event(spool: Spool) -> No
         ("event", "selftest/guard", True),
         ("event", "event", False),
     ]
-    said = [body["message"] for body in events(spool, "b", "message.set-aside")]
-    assert ["self-test" in message for message in said] == [True, False]
+    messages = [body["message"] for body in events(spool, "b", "message.set-aside")]
+    assert ["self-test" in message for message in messages] == [True, False]
 
 
 def test_of_one_code_a_result_an_event_and_a_self_test_are_each_said(spool: Spool) -> None:
@@ -225,8 +225,8 @@ def test_what_was_set_aside_is_listed_with_its_size_its_times_and_its_attempt(sp
 def test_it_is_said_once_with_what_was_held_back(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = queue(spool, "result/guard", *range(6))
     refuse(spool, "a", *numbers[:4])
-    [said] = events(spool, "b", "message.set-aside")
-    assert said["facts"] == {
+    [event] = events(spool, "b", "message.set-aside")
+    assert event["facts"] == {
         "sink": "a",
         "lane": "result",
         "code": "mqtt.too-large",
@@ -267,12 +267,12 @@ def test_how_long_results_took_to_each_sink_is_counted_by_deployment(
     monkeypatch.setattr("edgeai.spool.outbox.time", SimpleNamespace(time=lambda: 10_000.0))
     spool.published("a", numbers[:2])
     spool.published("a", numbers)
-    found = {(each.deployment, each.stage): each for each in spool.histograms()}
-    assert set(found) == {("guard", "publish-a"), ("pa", "publish-a")}, "an event is nobody's work"
-    counts = dict(zip((*BUCKETS_MS, None), found["guard", "publish-a"].counts, strict=True))
+    durations = {(each.deployment, each.stage): each for each in spool.histograms()}
+    assert set(durations) == {("guard", "publish-a"), ("pa", "publish-a")}, "an event is nobody's work"
+    counts = dict(zip((*BUCKETS_MS, None), durations["guard", "publish-a"].counts, strict=True))
     assert {bound: count for bound, count in counts.items() if count} == {0.5: 1, 5000.0: 1, 10_000.0: 2}
-    assert found["guard", "publish-a"].sum_ms == pytest.approx(17_000.0)
-    assert found["pa", "publish-a"].sum_ms == pytest.approx(20.0)
+    assert durations["guard", "publish-a"].sum_ms == pytest.approx(17_000.0)
+    assert durations["pa", "publish-a"].sum_ms == pytest.approx(20.0)
 
 
 # --- retry and drop -------------------------------------------------------------------------------
@@ -313,8 +313,8 @@ def test_what_is_meant_is_chosen_by_all_that_was_said(spool: Spool, choice: Choi
 def test_dropping_says_so(spool: Spool) -> None:
     refuse(spool, "a", *queue(spool, "result/guard", 1, 2))
     assert spool.drop(Choice()) == 2
-    [said] = events(spool, "b", "message.dropped")
-    assert said["facts"] == {"sink": "a", "lane": "result", "messages": 2}
+    [event] = events(spool, "b", "message.dropped")
+    assert event["facts"] == {"sink": "a", "lane": "result", "messages": 2}
 
 
 # --- sinks that come and go -----------------------------------------------------------------------

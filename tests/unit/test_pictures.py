@@ -502,7 +502,7 @@ def test_a_result_of_every_outcome_is_in_the_gallery() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"),
+    ("source", "says"),
     [
         ("pixel-spacing", "87.4 mm²"),
         ("region", "87.4 mm²"),
@@ -510,5 +510,5 @@ def test_a_result_of_every_outcome_is_in_the_gallery() -> None:
         ("nominal-scanned-pixel-spacing", "87.4 mm² on the film"),
     ],
 )
-def test_an_area_that_is_not_the_anatomys_says_so(source: str, said: str) -> None:
-    assert area_says(Region(area_px=10.0, area_mm2=87.4, spacing_from=source)) == said
+def test_an_area_that_is_not_the_anatomys_says_so(source: str, says: str) -> None:
+    assert area_says(Region(area_px=10.0, area_mm2=87.4, spacing_from=source)) == says

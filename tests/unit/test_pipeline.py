@@ -123,11 +123,11 @@ def test_a_wrong_extent_names_what_each_step_made() -> None:
     pipeline = Pipeline([Step("halve"), Step("float")], SPECS, _input((1, 6, 8, 1), "NHWC"))
     with pytest.raises(TensorMismatch) as caught:
         pipeline.prepare(_frame(GREY))
-    said = str(caught.value)
+    message = str(caught.value)
     assert caught.value.code == "tensor.shape"
-    assert "takes 1x6x8x1 (NHWC), the frame became 1x3x4x1" in said
-    assert "frame: 6x8 uint8 MONOCHROME2; transforms[0] halve: 3x4 uint8" in said
-    assert "transforms[1] float: 3x4 float32" in said
+    assert "takes 1x6x8x1 (NHWC), the frame became 1x3x4x1" in message
+    assert "frame: 6x8 uint8 MONOCHROME2; transforms[0] halve: 3x4 uint8" in message
+    assert "transforms[1] float: 3x4 float32" in message
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_a_fixed_batch_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "error", "code", "said"),
+    ("name", "error", "code", "says"),
     [
         ("refuse", TransformFailed, "transform.not-applicable", "transforms[1] refuse: too dark"),
         ("crash", PluginFault, "plugin.fault", "transforms[1] crash: ZeroDivisionError: division by zero"),
@@ -197,12 +197,12 @@ def test_a_fixed_batch_is_refused() -> None:
         ("lie", PluginFault, "plugin.contract", "transforms[1] lie: apply returned ndarray"),
     ],
 )
-def test_a_fault_names_the_step(name: str, error: type[Exception], code: str, said: str) -> None:
+def test_a_fault_names_the_step(name: str, error: type[Exception], code: str, says: str) -> None:
     pipeline = Pipeline([Step("halve"), Step(name)], SPECS, _input((1, 3, 4, 1), "NHWC"))
     with pytest.raises(error) as caught:
         pipeline.prepare(_frame(GREY))
     assert caught.value.code == code  # type: ignore[attr-defined]
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(says)
 
 
 def test_a_step_that_cannot_be_built_is_named() -> None:

@@ -130,7 +130,7 @@ def test_one_name_of_two_distributions_names_both(installed):
 
 
 @pytest.mark.parametrize(
-    ("declared", "said"),
+    ("declared", "says"),
     [
         ("", "states no EDGEAI_API"),
         ("EDGEAI_API = (2, 0)", r"\(2, 0\)"),
@@ -140,10 +140,10 @@ def test_one_name_of_two_distributions_names_both(installed):
         ("EDGEAI_API = None", "states no EDGEAI_API"),
     ],
 )
-def test_an_api_that_does_not_fit_is_refused_before_any_hook_is_called(installed, declared, said):
+def test_an_api_that_does_not_fit_is_refused_before_any_hook_is_called(installed, declared, says):
     hook = "from edgeai.api import hookimpl\n@hookimpl\ndef edgeai_tasks(): raise AssertionError('called')\n"
     installed("other", f"{hook}{declared}\n")
-    with pytest.raises(PluginIncompatible, match=said) as caught:
+    with pytest.raises(PluginIncompatible, match=says) as caught:
         plugins.load("other")
     assert "other 1.0" in str(caught.value)
 
@@ -182,9 +182,9 @@ HOOKS = {
 
 @pytest.mark.parametrize("what", IMPORTING)
 def test_a_plugin_that_does_not_import_is_a_fault_with_its_name(installed, what):
-    source, said = IMPORTING[what]
+    source, says = IMPORTING[what]
     installed("acme", source)
-    with pytest.raises(PluginFault, match=said) as caught:
+    with pytest.raises(PluginFault, match=says) as caught:
         plugins.load("acme")
     assert "plugin 'acme' (acme 1.0), import" in str(caught.value)
     assert caught.value.code == "plugin.import-failed"
@@ -217,9 +217,9 @@ def test_a_module_that_is_not_there_has_no_place(installed):
 
 @pytest.mark.parametrize("what", HOOKS)
 def test_a_hook_that_breaks_the_contract_is_a_fault_with_its_name(installed, what):
-    source, said = HOOKS[what]
+    source, says = HOOKS[what]
     installed("acme", f"{HEAD}@hookimpl\n{source}\n")
-    with pytest.raises(PluginFault, match=said) as caught:
+    with pytest.raises(PluginFault, match=says) as caught:
         plugins.load("acme")
     assert "plugin 'acme' (acme 1.0)" in str(caught.value)
     assert caught.value.code == "plugin.registration-failed"

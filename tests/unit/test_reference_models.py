@@ -67,9 +67,9 @@ def test_the_parent_answers_its_golden_cases_as_recorded(folder: Path) -> None:
     session = Registry.of(["keras"]).backends["keras"].open(request)
     try:
         for case in _golden(card, folder):
-            found = session.run(case.inputs)
+            answers = session.run(case.inputs)
             for name, answer in case.outputs.items():
-                np.testing.assert_allclose(found[name], answer, atol=1e-3, rtol=1e-3)
+                np.testing.assert_allclose(answers[name], answer, atol=1e-3, rtol=1e-3)
     finally:
         session.close()
 
@@ -96,8 +96,8 @@ def test_the_card_names_the_very_samples_of_the_data_kit(folder: Path, data_kit:
     outputs = tuple(tensor.spec() for tensor in card.for_manifest()["outputs"])
     judge = judge_by_plugins(card.plugins, card.task, outputs)
     splits = read_splits(card.dataset, data_kit, judge)
-    found = digest([*splits["train"], *splits["validation"]], judge)  # what it learnt from; the test has openings.json
-    assert [source.digest for source in card.data] == [found]
+    summed = digest([*splits["train"], *splits["validation"]], judge)  # what it learnt from; the test has openings.json
+    assert [source.digest for source in card.data] == [summed]
 
 
 @pytest.mark.parametrize("draw", [chest, head])

@@ -121,14 +121,14 @@ def _measured(asker: Asker, *rows: str, **more: Any) -> Robustness:
     return measure(asker, use, split="validation", seed=3)
 
 
-def _rows(found: Robustness, model: str = "parent") -> dict[str, Row]:
-    return {row.kind: row for row in found.rows if row.model == model}
+def _rows(robust: Robustness, model: str = "parent") -> dict[str, Row]:
+    return {row.kind: row for row in robust.rows if row.model == model}
 
 
 @pytest.mark.slow
 def test_a_model_that_looks_only_at_brightness_is_found_out() -> None:
-    found = _measured(_classifier(_by_brightness))
-    rows = _rows(found)
+    measured = _measured(_classifier(_by_brightness))
+    rows = _rows(measured)
     assert list(rows) == [PLAIN, *KINDS]
     assert rows[PLAIN].right.value == 1.0
     for kind in ("inverted", "saturated"):
@@ -147,9 +147,9 @@ def test_a_model_that_looks_only_at_brightness_is_found_out() -> None:
 
 @pytest.mark.slow
 def test_each_model_has_rows_of_its_own() -> None:
-    found = _measured(_classifier(_by_brightness, _by_contrast), "saturated", "inverted")
-    assert [(row.kind, row.model) for row in found.rows][:2] == [(PLAIN, "parent"), (PLAIN, "tflite-int8")]
-    one, other = (_rows(found, model)["inverted"] for model in ("parent", "tflite-int8"))
+    measured = _measured(_classifier(_by_brightness, _by_contrast), "saturated", "inverted")
+    assert [(row.kind, row.model) for row in measured.rows][:2] == [(PLAIN, "parent"), (PLAIN, "tflite-int8")]
+    one, other = (_rows(measured, model)["inverted"] for model in ("parent", "tflite-int8"))
     assert one.right.value < 0.5 < other.right.value == 1.0
 
 
@@ -167,9 +167,9 @@ def test_the_same_twice_and_another_seed() -> None:
 def test_a_sample_of_the_images_is_said_and_told() -> None:
     told: list[str] = []
     use = RobustnessUse(rows=("inverted",), samples=10, hospitals=0)
-    found = measure(_classifier(_by_brightness), use, split="test", seed=0, progress=told.append)
-    assert (found.samples, found.of, found.groups, found.split) == (10, EACH, 10, "test")
-    assert {row.samples for row in found.rows} == {10}
+    measured = measure(_classifier(_by_brightness), use, split="test", seed=0, progress=told.append)
+    assert (measured.samples, measured.of, measured.groups, measured.split) == (10, EACH, 10, "test")
+    assert {row.samples for row in measured.rows} == {10}
     assert told[-1] == "robustness: 100 %"
     assert len(told) == 20
 
@@ -421,9 +421,9 @@ def _foreign() -> Asker:
 
 
 def test_a_foreign_judge_that_says_no_more_has_rows_all_the_same() -> None:
-    found = _measured(_foreign(), "inverted", "noise", "mirrored", hospitals=4)
-    rows = _rows(found)
-    assert found.main == "mae"
+    measured = _measured(_foreign(), "inverted", "noise", "mirrored", hospitals=4)
+    rows = _rows(measured)
+    assert measured.main == "mae"
     assert (rows["noise"].alike.value, rows["inverted"].alike.value) == (1.0, 0.0)
     assert rows["inverted"].main.value > 20 > rows["noise"].main.value
     assert rows["inverted"].main.unit == "px"
@@ -432,7 +432,7 @@ def test_a_foreign_judge_that_says_no_more_has_rows_all_the_same() -> None:
     assert "Judge.moved" in rows["mirrored"].why
     assert rows["mirrored"].main is None
     assert rows["mirrored"].withheld.value == 0.0
-    shift = found.shift
+    shift = measured.shift
     assert shift is not None
     assert "positions are not shifted" in shift.why
     assert "angle" not in shift.method
@@ -444,13 +444,13 @@ def test_a_foreign_judge_that_says_no_more_has_rows_all_the_same() -> None:
 def test_images_of_which_nobody_knows_more_are_held_against_the_plain_ones() -> None:
     asker = _classifier(_by_brightness)
     unknown = replace(asker, samples=tuple(replace(sample, truth=None) for sample in asker.samples))
-    found = _measured(unknown, "inverted", "noise", hospitals=5)
-    rows = _rows(found)
+    measured = _measured(unknown, "inverted", "noise", hospitals=5)
+    rows = _rows(measured)
     assert (rows["noise"].alike.value, rows["inverted"].alike.value) == (1.0, 0.0)
     assert rows["noise"].right is None
     assert "nobody says what is true" in rows["noise"].why
-    assert found.shift is None
-    assert found.main == ""
+    assert measured.shift is None
+    assert measured.main == ""
 
 
 # --- other data ----------------------------------------------------------------------------------
@@ -468,12 +468,12 @@ def test_other_hospitals_widen_the_interval_of_who_relies_on_brightness() -> Non
         plane = np.clip(random.normal(110 + 25 * ill, 20) + random.normal(0, 10, (SIDE, SIDE)), 0, 255)
         samples.append(_sample(n, plane.astype(np.uint8), Labels((("well", "ill")[ill],))))
     asker = _asker(samples, CLASSIFY, CLASSES, PROBABILITY, _by_brightness, soft)
-    found = _measured(asker, "noise", hospitals=12)
-    assert found.shift is not None
-    assert (found.shift.figure, found.shift.hospitals) == ("auc_roc", 12)
-    assert found.shift.method.startswith("12 simulated hospitals, each of which shifts all of the 60 images")
-    assert "angle" in found.shift.method
-    for model in found.shift.models:
+    measured = _measured(asker, "noise", hospitals=12)
+    assert measured.shift is not None
+    assert (measured.shift.figure, measured.shift.hospitals) == ("auc_roc", 12)
+    assert measured.shift.method.startswith("12 simulated hospitals, each of which shifts all of the 60 images")
+    assert "angle" in measured.shift.method
+    for model in measured.shift.models:
         assert model.shifted.low <= model.plain.low
         assert model.shifted.high >= model.plain.high
         assert model.worst <= model.shifted.value
@@ -519,12 +519,12 @@ def test_a_coarser_matrix_loses_detail_and_no_extent() -> None:
 
 
 def test_bounds_hold_the_interval() -> None:
-    found = _measured(_classifier(_by_brightness), "inverted", "mirrored")
+    measured = _measured(_classifier(_by_brightness), "inverted", "mirrored")
     use = RobustnessUse(
         min_right={"mirrored": 0.8, "inverted": 0.5, "plain": 0.99},
         max_confidently_wrong={"inverted": 0.2, "mirrored": 0.2},
     )
-    verdicts = {verdict.gate: verdict for verdict in verdicts_of(use, found, "parent")}
+    verdicts = {verdict.gate: verdict for verdict in verdicts_of(use, measured, "parent")}
     assert verdicts["min_right.mirrored"].holds
     assert not verdicts["min_right.inverted"].holds
     assert not verdicts["min_right.plain"].holds  # 30 of 30 do not show 99 %
@@ -535,10 +535,10 @@ def test_bounds_hold_the_interval() -> None:
 
 
 def test_a_bound_on_what_cannot_be_asked_is_a_mistake_of_the_card() -> None:
-    found = _measured(_foreign(), "mirrored")
+    measured = _measured(_foreign(), "mirrored")
     use = RobustnessUse(min_right={"mirrored": 0.5})
     with pytest.raises(ConfigError, match=r"Judge\.moved") as caught:
-        verdicts_of(use, found, "parent")
+        verdicts_of(use, measured, "parent")
     assert caught.value.code == "config.card-robustness"
 
 
@@ -598,17 +598,17 @@ def test_a_judge_that_says_nonsense_of_an_answer_is_named(says: Any, why: str) -
 
 @pytest.mark.slow
 def test_evidence_holds_all_of_it_and_the_report_shows_it() -> None:
-    found = _measured(_classifier(_by_brightness, _by_contrast), "saturated", "half-size", hospitals=3)
-    body = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert from_plain(body) == found
+    measured = _measured(_classifier(_by_brightness, _by_contrast), "saturated", "half-size", hospitals=3)
+    body = json.loads(json.dumps(measured.as_dict(), allow_nan=False))
+    assert from_plain(body) == measured
     evidence = Evidence(model="m", version="1.0.0", task="t", digest="d", trials=(), robustness=body)
     assert decode_evidence(encode_evidence(evidence)) == evidence
     odd, elsewhere = _robustness(evidence)
     (table,) = odd.tables
     assert table.head[:3] == ("images", "model", "right")
     assert [row[:3] for row in table.rows][2:4] == [
-        ("saturated", "parent", share(found.rows[2].right)),
-        ("saturated", "tflite-int8", share(found.rows[3].right)),
+        ("saturated", "parent", share(measured.rows[2].right)),
+        ("saturated", "tflite-int8", share(measured.rows[3].right)),
     ]
     assert any("2 times as bright" in line for line in odd.lines)
     assert any("another hospital" in line for line in elsewhere.lines)

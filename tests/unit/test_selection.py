@@ -95,7 +95,7 @@ def test_a_named_wish_that_is_passed_over_degrades() -> None:
 def test_what_was_refused_behind_the_choice_does_not_degrade() -> None:
     choice = choose(OFFERS, ARTIFACTS, [Wish(backend="tflite"), Wish(backend="gpu")])
     assert choice.degraded is None
-    assert any(said.startswith("gpu:") for said in choice.why_not())
+    assert any(reason.startswith("gpu:") for reason in choice.why_not())
 
 
 def test_a_backend_that_nobody_wished_for_is_never_taken() -> None:
@@ -147,7 +147,7 @@ def test_when_all_have_failed_the_message_lists_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offers", "artifacts", "wishes", "excluded", "said"),
+    ("offers", "artifacts", "wishes", "excluded", "says"),
     [
         ((), ARTIFACTS, (), {}, "no backend is loaded"),
         (OFFERS, ARTIFACTS, [Wish(backend="tensorrt")], {}, "tensorrt: no loaded plugin provides this backend"),
@@ -160,11 +160,11 @@ def test_when_all_have_failed_the_message_lists_all() -> None:
         (OFFERS, ARTIFACTS, [Wish(backend="tflite")], {"tflite": "quarantined"}, "tflite: excluded: quarantined"),
     ],
 )
-def test_no_candidate_says_why(offers, artifacts, wishes, excluded, said) -> None:  # type: ignore[no-untyped-def]
+def test_no_candidate_says_why(offers, artifacts, wishes, excluded, says) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(BackendUnavailable) as caught:
         choose(offers, artifacts, wishes, excluded)
     assert caught.value.code == "backend.no-candidate"
-    assert said in str(caught.value)
+    assert says in str(caught.value)
     assert caught.value.remedy
 
 

@@ -317,8 +317,8 @@ def test_durations_and_counts_survive_a_restart(spool: Spool, open_spool: Callab
     assert stages["run"].counts[BUCKETS_MS.index(5.0)] == 2
     assert stages["total"].counts[-1] == 2
     results = [item for item in again.counters() if item.name == "results"]
-    found = {(item.labels["outcome"], item.labels["code"]): item.value for item in results}
-    assert found == {("completed", ""): 1, ("failed", "pixels.short"): 1}
+    counts = {(item.labels["outcome"], item.labels["code"]): item.value for item in results}
+    assert counts == {("completed", ""): 1, ("failed", "pixels.short"): 1}
 
 
 FAULT = {"plugin": "acme", "version": "1.0", "deployment": "guard", "cause": "signal-SIGABRT", "quarantine_after": 3}

@@ -69,12 +69,12 @@ def test_a_completed_image_in_between_clears_the_engine(spool: Spool, tmp_path: 
 
 
 def test_images_that_run_through_at_the_second_try_convict_the_engine(spool: Spool, tmp_path: Path) -> None:
-    found = []
+    collected = []
     for _ in range(3):
         image = job(spool, tmp_path)
-        found.append(die(spool, image))
+        collected.append(die(spool, image))
         end(spool, image, "completed")
-    assert found == [False, False, True]
+    assert collected == [False, False, True]
 
 
 def test_one_death_is_enough_where_the_profile_says_so(spool: Spool, tmp_path: Path) -> None:
@@ -103,29 +103,29 @@ def test_three_images_in_a_row_that_fail_in_the_engine_convict_it(spool: Spool, 
 
 
 def test_a_completed_image_starts_the_count_anew(spool: Spool, tmp_path: Path) -> None:
-    found = []
+    collected = []
     for _ in range(4):
-        found += [strike(spool, job(spool, tmp_path)) for _ in range(2)]
+        collected += [strike(spool, job(spool, tmp_path)) for _ in range(2)]
         end(spool, job(spool, tmp_path), "completed")
-    assert found == [False] * 8
+    assert collected == [False] * 8
     assert [strike(spool, job(spool, tmp_path)) for _ in range(3)] == [False, False, True]
 
 
 def test_an_image_that_is_not_applicable_starts_nothing_anew(spool: Spool, tmp_path: Path) -> None:
-    found = []
+    collected = []
     for _ in range(3):
-        found.append(strike(spool, job(spool, tmp_path)))
+        collected.append(strike(spool, job(spool, tmp_path)))
         end(spool, job(spool, tmp_path), "not-applicable")
-    assert found == [False, False, True]
+    assert collected == [False, False, True]
 
 
 def test_strikes_outlive_the_process(tmp_path: Path) -> None:
-    found = []
+    collected = []
     for _ in range(3):
         spool = Spool(tmp_path / "spool")
-        found.append(strike(spool, job(spool, tmp_path)))
+        collected.append(strike(spool, job(spool, tmp_path)))
         spool.close()
-    assert found == [False, False, True]
+    assert collected == [False, False, True]
 
 
 def test_deaths_and_failures_are_counted_together(spool: Spool, tmp_path: Path) -> None:
@@ -158,12 +158,12 @@ def test_old_failures_that_are_done_again_do_not_speak_against_the_engine(spool:
 
 
 def test_failures_that_went_by_themselves_when_done_again_do(spool: Spool, tmp_path: Path) -> None:
-    found = []
+    collected = []
     for _ in range(3):
         image = job(spool, tmp_path)
-        found.append(strike(spool, image))
+        collected.append(strike(spool, image))
         end(spool, image, "completed")  # as its next attempt
-    assert found == [False] * 3
+    assert collected == [False] * 3
     assert strike(spool, job(spool, tmp_path))
 
 

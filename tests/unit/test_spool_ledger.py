@@ -24,9 +24,11 @@ def spool(open_spool: Callable[..., Spool]) -> Spool:
 
 
 def ledger(spool: Spool) -> Ledger:
-    found = read_ledger(spool.db)
-    assert [entry.missing for entry in (*found.jobs, *found.messages)] == [0] * (len(found.jobs) + len(found.messages))
-    return found
+    entries = read_ledger(spool.db)
+    assert [entry.missing for entry in (*entries.jobs, *entries.messages)] == [0] * (
+        len(entries.jobs) + len(entries.messages)
+    )
+    return entries
 
 
 def jobs(spool: Spool, deployment: str = "guard") -> JobsEntry:
@@ -118,9 +120,9 @@ def test_a_sum_that_does_not_add_up_says_by_how_much(spool: Spool) -> None:
     with spool.db.write() as db:
         db.execute("DELETE FROM jobs WHERE state = 'waiting' AND id = (SELECT MAX(id) FROM jobs)")
         db.execute("DELETE FROM pending")
-    found = read_ledger(spool.db)
-    assert [entry.missing for entry in found.jobs] == [1]
-    assert [entry.missing for entry in found.messages] == [1]
+    entries = read_ledger(spool.db)
+    assert [entry.missing for entry in entries.jobs] == [1]
+    assert [entry.missing for entry in entries.messages] == [1]
 
 
 def test_the_oldest_of_each_state_is_the_oldest(spool: Spool) -> None:

@@ -131,7 +131,7 @@ def watch(spool: Spool) -> None:
     spool.trial_due(60.0)
     read_ledger(spool.db)
     has_finished_since(spool.db, "guard", 0.0)
-    spool.do_again([group for found in spool.failed(Selection(codes=("pixels.short",))) for group in found.numbers])
+    spool.do_again([group for each in spool.failed(Selection(codes=("pixels.short",))) for group in each.numbers])
 
 
 @pytest.mark.parametrize("role", [ingest, infer, publish, watch], ids=lambda role: role.__name__)

@@ -92,14 +92,14 @@ def changed(folder, change):
 
 def refused(open_artifact, folder, *words, code="backend.artifact-unsafe"):
     """When packed and when opened, in the same words."""
-    said = set()
+    codes = set()
     for call in (lambda: BACKEND.describe(folder), lambda: open_artifact(folder, X, Y, settings={"xla": False})):
         with pytest.raises(ModelRejected) as caught:
             call()
         assert caught.value.code == code, caught.value
         assert caught.value.remedy
-        said.add(str(caught.value))
-    (only,) = said
+        codes.add(str(caught.value))
+    (only,) = codes
     for word in words:
         assert word in only
 

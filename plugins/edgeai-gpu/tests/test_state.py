@@ -102,9 +102,9 @@ def refused(*calls):
 )
 def test_state_is_refused_when_packed_and_when_opened(open_artifact, theirs, name, operation):
     path = theirs(name)
-    code, said = refused(lambda: BACKEND.describe(path), lambda: open_artifact(path, X, Y))
+    code, message = refused(lambda: BACKEND.describe(path), lambda: open_artifact(path, X, Y))
     assert code == "backend.stateful"
-    assert operation in said
+    assert operation in message
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_state_is_refused_when_packed_and_when_opened(open_artifact, theirs, nam
 )
 def test_random_numbers_are_refused_when_packed_and_when_opened(open_artifact, theirs, name, operation):
     path = theirs(name)
-    code, said = refused(lambda: BACKEND.describe(path), lambda: open_artifact(path, X, Y))
+    code, message = refused(lambda: BACKEND.describe(path), lambda: open_artifact(path, X, Y))
     assert code == "backend.random"
-    assert operation in said
+    assert operation in message
 
 
 @pytest.mark.parametrize("name", ["read", "gathered", "looked up", "asserted", "seeded"])
@@ -151,9 +151,9 @@ def test_variables_of_tensorflow_1(tf, tmp_path, assigned):
     if not assigned:
         assert [spec.name for spec in BACKEND.describe(tmp_path / "theirs").outputs] == ["y"]
         return
-    code, said = refused(lambda: BACKEND.describe(tmp_path / "theirs"))
+    code, message = refused(lambda: BACKEND.describe(tmp_path / "theirs"))
     assert code == "backend.stateful"
-    assert "AssignAdd" in said
+    assert "AssignAdd" in message
 
 
 @pytest.mark.parametrize(("kind", "code"), [("GRU", "backend.stateful"), ("LSTM", "backend.stateful")])

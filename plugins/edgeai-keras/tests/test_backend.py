@@ -116,9 +116,9 @@ def test_random_numbers_are_refused(keras, tmp_path):
 
 
 def test_a_file_says_its_own_tensors(trained, tmp_path):
-    found = BACKEND.describe(trained("classifier"))
-    assert found.inputs == (IMAGES,)
-    assert found.outputs == (SCORES,)
+    kernels = BACKEND.describe(trained("classifier"))
+    assert kernels.inputs == (IMAGES,)
+    assert kernels.outputs == (SCORES,)
     (tmp_path / "odd.keras").write_bytes(b"no model")
     for name, code in (("odd.keras", "backend.artifact-damaged"), ("none.keras", "backend.artifact-missing")):
         with pytest.raises(ModelRejected) as refused:

@@ -51,8 +51,8 @@ def test_fewer_values_than_clusters_are_kept_exactly():
 @pytest.mark.parametrize("count", [2, 8])
 def test_a_kernel_has_at_most_so_many_values(keras, request_for, clustered, data, count):
     made = clustered(request_for(data=data), clusters=count, epochs=2)
-    found = {name: len(np.unique(value)) for name, value in _kernels(keras, made.model).items()}
-    assert max(found.values()) == count
+    kernels = {name: len(np.unique(value)) for name, value in _kernels(keras, made.model).items()}
+    assert max(kernels.values()) == count
     assert made.facts["distinct_weights"] == count
     assert made.facts["distinct_weights_before"] > 100
     assert made.facts["gzip_bytes"] < 0.5 * made.facts["gzip_bytes_before"]

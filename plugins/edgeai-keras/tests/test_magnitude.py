@@ -41,15 +41,15 @@ def test_global_pruning_takes_the_smallest_of_all_and_layer_pruning_the_same_of_
     for scope in ("global", "layer"):
         request = request_for(data=False)
         made = pruned(request, sparsity=0.6, scope=scope)
-        found = _kernels(keras, made.model)
-        shares[scope] = {name: (value == 0).mean() for name, value in found.items()}
-        zeros, total = sum((v == 0).sum() for v in found.values()), sum(v.size for v in found.values())
-        assert abs(zeros - 0.6 * total) <= len(found)
+        kernels = _kernels(keras, made.model)
+        shares[scope] = {name: (value == 0).mean() for name, value in kernels.items()}
+        zeros, total = sum((v == 0).sum() for v in kernels.values()), sum(v.size for v in kernels.values())
+        assert abs(zeros - 0.6 * total) <= len(kernels)
         assert made.facts["sparsity"] == pytest.approx(zeros / total)
         assert made.facts["sparsity_before"] == 0
     assert max(abs(share - 0.6) for share in shares["layer"].values()) < 0.02
     assert np.ptp(list(shares["global"].values())) > 0.05
-    before, after = _kernels(keras, request.model), found
+    before, after = _kernels(keras, request.model), kernels
     for name, kernel in before.items():
         kept = after[name] != 0
         np.testing.assert_array_equal(after[name][kept], kernel[kept])

@@ -59,9 +59,9 @@ def test_a_loss_by_formula_is_what_numpy_makes_of_it_and_what_a_model_learns_by(
         return ops.mean(ops.where(off < 1.0, 0.5 * off * off, off - 0.5), axis=-1)
 
     truth, answer = np.array([[1.0], [0.0], [2.0]]), np.array([[0.5], [3.0], [2.0]], "float32")
-    found = np.asarray(loss_of(Objective(loss="my-huber", formula=formula))(truth, answer))
-    np.testing.assert_allclose(found, formula(np, truth, answer), rtol=1e-6)
-    np.testing.assert_allclose(found, [0.125, 2.5, 0.0])
+    result = np.asarray(loss_of(Objective(loss="my-huber", formula=formula))(truth, answer))
+    np.testing.assert_allclose(result, formula(np, truth, answer), rtol=1e-6)
+    np.testing.assert_allclose(result, [0.125, 2.5, 0.0])
 
 
 def test_the_mask_loss_is_the_mean_of_dice_and_crossentropy_and_the_same_for_logits():

@@ -89,16 +89,16 @@ def test_two_inputs_keep_their_names_and_order(request_for, keras_models, specs,
     converted = CONVERTER.convert(
         request_for(model=keras_models / "two_heads.keras", inputs=inputs, outputs=outputs, calibration=lambda: samples)
     )
-    found = open_artifact(converted.artifact, inputs, outputs).run(samples[1])
-    np.testing.assert_allclose(found["probabilities"], known["probabilities"][1:2], atol=0.05)
-    np.testing.assert_allclose(found["value"], known["value"][1:2], atol=0.1)
+    answers = open_artifact(converted.artifact, inputs, outputs).run(samples[1])
+    np.testing.assert_allclose(answers["probabilities"], known["probabilities"][1:2], atol=0.05)
+    np.testing.assert_allclose(answers["value"], known["value"][1:2], atol=0.1)
 
 
 def test_an_open_batch_stays_open(request_for, specs, open_artifact, golden):
     converted = CONVERTER.convert(request_for(inputs=(specs.images,), outputs=(specs.many,)))
     known = golden("classifier")
-    found = open_artifact(converted.artifact, (specs.images,), (specs.many,)).run({"image": known["image"]})
-    np.testing.assert_allclose(found["probabilities"], known["probabilities"], atol=0.03)
+    answers = open_artifact(converted.artifact, (specs.images,), (specs.many,)).run({"image": known["image"]})
+    np.testing.assert_allclose(answers["probabilities"], known["probabilities"], atol=0.03)
 
 
 def test_a_recurrent_layer_stays_in_float_and_the_report_says_so(keras, request_for, tmp_path):
@@ -160,8 +160,8 @@ def test_a_bright_image_among_many_is_not_cut_off(keras, request_for, tmp_path, 
             options={"ranges": ranges},
         )
         request.output.mkdir()
-        found = open_artifact(CONVERTER.convert(request).artifact, (specs.image,), (VALUES,)).run(bright)["values"]
-        off[ranges] = np.abs(found - np.asarray(model(bright["image"], training=False))).max()
+        answers = open_artifact(CONVERTER.convert(request).artifact, (specs.image,), (VALUES,)).run(bright)["values"]
+        off[ranges] = np.abs(answers - np.asarray(model(bright["image"], training=False))).max()
     assert off["min-max"] < 0.1 * off["mean"]
 
 
@@ -209,6 +209,6 @@ def test_dense_layers_in_a_row_are_right_with_any_number_of_threads(
         model=tmp_path / "row.keras", output=output, outputs=(VALUES,), calibration=lambda: iter(samples)
     )
     session = open_artifact(CONVERTER.convert(request).artifact, (specs.image,), (VALUES,), threads=threads)
-    found = np.concatenate([session.run(sample)["values"] for sample in samples])
+    answers = np.concatenate([session.run(sample)["values"] for sample in samples])
     wanted = np.concatenate([np.asarray(model(sample["image"], training=False)) for sample in samples])
-    assert np.abs(found - wanted).max() < 0.1 * np.abs(wanted).max()
+    assert np.abs(answers - wanted).max() < 0.1 * np.abs(wanted).max()

@@ -40,11 +40,11 @@ def _classified(mode: str, columns: int) -> Classified:
 
 @pytest.mark.parametrize(("mode", "columns"), [("binary", 1), ("multi-class", 3)])
 def test_bins_hold_every_answer_and_give_the_error(mode: str, columns: int) -> None:
-    (found,) = reliability(_classified(mode, columns), 1.0)
-    assert found.name == "as stated"
-    assert sum(each.samples for each in found.bins) == 200
-    error = sum(each.samples * abs(each.said - each.happened) for each in found.bins) / 200
-    assert found.error == pytest.approx(error)
+    (curve,) = reliability(_classified(mode, columns), 1.0)
+    assert curve.name == "as stated"
+    assert sum(each.samples for each in curve.bins) == 200
+    error = sum(each.samples * abs(each.said - each.happened) for each in curve.bins) / 200
+    assert curve.error == pytest.approx(error)
 
 
 def test_before_and_after_stand_side_by_side() -> None:
@@ -56,5 +56,5 @@ def test_before_and_after_stand_side_by_side() -> None:
 
 
 def test_several_labels_count_each_answer() -> None:
-    (found,) = reliability(_classified("multi-label", 3), 1.0)
-    assert sum(each.samples for each in found.bins) == 600
+    (curve,) = reliability(_classified("multi-label", 3), 1.0)
+    assert sum(each.samples for each in curve.bins) == 600

@@ -280,8 +280,8 @@ def test_a_hole_that_another_label_fills_is_none() -> None:
     inner = _box(30, 30, 40, 40, 0.8, 0.1)
     rest = 1 - outer - inner
     task = _task(3, labels=["x", "wall", "room"], mode="multi-class", background="x", fill_holes=True)
-    found = task.interpret(_out(rest, outer, inner), _context())
-    assert [_region(found, i).area_px for i in (0, 1)] == [1500.0, 100.0]
+    answers = task.interpret(_out(rest, outer, inner), _context())
+    assert [_region(answers, i).area_px for i in (0, 1)] == [1500.0, 100.0]
 
 
 def test_thresholds_and_activations() -> None:
@@ -290,8 +290,8 @@ def test_thresholds_and_activations() -> None:
     logits = np.log(values / (1 - values))
     assert _one(_task(activation="sigmoid"), _out(logits))[1].area_px == 1700.0
     exclusive = _task(2, labels=["a", "b"], mode="multi-class", thresholds={"a": 0.7})
-    found = exclusive.interpret(_out(values, 1 - values), _context())
-    assert _region(found, 0).area_px == 100.0
+    answers = exclusive.interpret(_out(values, 1 - values), _context())
+    assert _region(answers, 0).area_px == 100.0
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHW"])
@@ -313,9 +313,9 @@ def test_an_instance_is_the_frame_where_it_is_largest() -> None:
         for n in (1, 2, 3)
     ]
     summary = task.summarise(frames, instance_ref())
-    said = [(f.label, f.frame_number, _region(summary, i).frame_number) for i, f in enumerate(summary)]
-    assert said[:2] == [("a", None, 3), ("b", None, 1)]
-    assert [frame for _, frame, _ in said[2:]] == [1, 1, 2, 2, 3, 3]
+    placed = [(f.label, f.frame_number, _region(summary, i).frame_number) for i, f in enumerate(summary)]
+    assert placed[:2] == [("a", None, 3), ("b", None, 1)]
+    assert [frame for _, frame, _ in placed[2:]] == [1, 1, 2, 2, 3, 3]
     assert [_region(summary, i).area_px for i in (0, 1)] == [300.0, 300.0]
 
 

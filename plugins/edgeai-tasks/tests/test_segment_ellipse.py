@@ -230,8 +230,8 @@ def _judged(truths: list[Mask], answers: list[Mask], *, sizes: list[float] | Non
         SimpleNamespace(id=str(n), context=context, truth=SimpleNamespace(load=lambda m=mask: m.astype(np.uint8)))
         for n, mask in enumerate(truths)
     ]
-    said = [Masks({"head": bool(mask.any())}, {"head": PackedMask.of(mask)}) for mask in answers]
-    return {f.name: f for f in judge.judged(cases, said).figures}, [judge.subgroups(case) for case in cases]
+    masks = [Masks({"head": bool(mask.any())}, {"head": PackedMask.of(mask)}) for mask in answers]
+    return {f.name: f for f in judge.judged(cases, masks).figures}, [judge.subgroups(case) for case in cases]
 
 
 def test_the_median_error_is_of_circumferences_and_what_is_missed_is_off_by_all_of_it() -> None:

@@ -119,9 +119,9 @@ def test_two_inputs_keep_their_names_and_order(request_for, keras_models, specs,
     converted = CONVERTER.convert(
         request_for(model=keras_models / "two_heads.keras", inputs=inputs, outputs=outputs, calibration=lambda: samples)
     )
-    found = open_artifact(converted.artifact, inputs, outputs).run(samples[1])
-    np.testing.assert_allclose(found["probabilities"], known["probabilities"][1:2], atol=0.05)
-    np.testing.assert_allclose(found["value"], known["value"][1:2], atol=0.1)
+    answers = open_artifact(converted.artifact, inputs, outputs).run(samples[1])
+    np.testing.assert_allclose(answers["probabilities"], known["probabilities"][1:2], atol=0.05)
+    np.testing.assert_allclose(answers["value"], known["value"][1:2], atol=0.1)
     assert any("few" in note for note in converted.notes)
 
 
@@ -129,8 +129,8 @@ def test_an_open_batch_stays_open(request_for, specs, open_artifact, golden):
     converted = CONVERTER.convert(request_for(inputs=(specs.images,), outputs=(specs.many,)))
     session = open_artifact(converted.artifact, (specs.images,), (specs.many,))
     known = golden("classifier")
-    found = session.run({"image": known["image"]})["probabilities"]
-    np.testing.assert_allclose(found, known["probabilities"], atol=0.03)
+    answers = session.run({"image": known["image"]})["probabilities"]
+    np.testing.assert_allclose(answers, known["probabilities"], atol=0.03)
 
 
 def test_depthwise_convolutions_stay_in_float_where_int8_weights_would_slow_them(keras, request_for, tmp_path):
@@ -176,9 +176,9 @@ def test_an_unrolled_recurrent_layer_can_be_integers(keras, request_for, tmp_pat
     converted = CONVERTER.convert(
         request_for(model=tmp_path / "gru.keras", inputs=(spec,), calibration=lambda: samples)
     )
-    found = open_artifact(converted.artifact, (spec,), (replace(VALUES, name="probabilities"),)).run(samples[3])
+    answers = open_artifact(converted.artifact, (spec,), (replace(VALUES, name="probabilities"),)).run(samples[3])
     wanted = np.asarray(model(samples[3]["rows"], training=False))
-    np.testing.assert_allclose(found["probabilities"], wanted, atol=0.1)
+    np.testing.assert_allclose(answers["probabilities"], wanted, atol=0.1)
 
 
 # --- layers in float ------------------------------------------------------------------------------
@@ -191,8 +191,8 @@ def wild(keras, request_for, tmp_path_factory):
 
 
 def test_layers_stay_in_float_until_the_score_holds_and_are_named(wild, open_artifact, specs):
-    said = []
-    request = wild(max_drop=0.05, progress=said.append)
+    lines = []
+    request = wild(max_drop=0.05, progress=lines.append)
     plain = CONVERTER.convert(wild())
     held = CONVERTER.convert(request)
     scores = {
@@ -203,7 +203,7 @@ def test_layers_stay_in_float_until_the_score_holds_and_are_named(wild, open_art
     assert scores["held"] >= -0.05
     assert "kept in float: wild, after" in held.notes
     assert held.layers["after"] < 0.1 < plain.layers["after"]
-    assert any("wild" in step for step in said)
+    assert any("wild" in step for step in lines)
 
 
 def test_a_score_that_does_hold_keeps_nothing_in_float(wild):

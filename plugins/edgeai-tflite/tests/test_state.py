@@ -109,11 +109,11 @@ def test_any_size_and_what_was_refused_leave_nothing_either(open_artifact, their
     session = open_artifact(theirs("adds_in_a_loop", batch=None), (rows,), (answer,))
     for count in (1, 3, 1, 2):
         try:
-            found = session.run({"rows": np.full((count, 4), 0.25, np.float32)})["answer"]
+            answers = session.run({"rows": np.full((count, 4), 0.25, np.float32)})["answer"]
         except InferenceFailed:  # the variable has one row, and keeps it
             assert count > 1
         else:
-            np.testing.assert_array_equal(found, np.full((count, 4), WANTED["adds_in_a_loop"][0], np.float32))
+            np.testing.assert_array_equal(answers, np.full((count, 4), WANTED["adds_in_a_loop"][0], np.float32))
 
 
 def test_a_run_that_would_begin_anew_after_close_opens_no_other_file(open_artifact, theirs):

@@ -223,13 +223,13 @@ def test_closing_lets_go_of_the_file(open_artifact, specs, golden, artifacts, tm
 
 
 def _open_files(path):
-    found = []
+    numbers = []
     for number in os.listdir("/proc/self/fd"):
         try:
-            found += [number] if os.readlink(f"/proc/self/fd/{number}") == str(path) else []
+            numbers += [number] if os.readlink(f"/proc/self/fd/{number}") == str(path) else []
         except OSError:  # the listing's own
             continue
-    return found
+    return numbers
 
 
 class TestStreamsOverSeveral(BackendConformance):

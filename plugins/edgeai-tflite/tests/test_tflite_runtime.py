@@ -50,11 +50,11 @@ def test_the_backend_tests_pass_on_tflite_runtime(other_python, environment, tmp
     command = [other_python, "-m", "pytest", "-q", "-rs", "-c", str(settings), "--import-mode=importlib"]
     command += ["-p", "no:cacheprovider", str(HERE / "test_backend.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600, check=False)
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said[-6000:]
-    passed = re.search(r"(\d+) passed", said)
-    assert passed, said
-    assert int(passed[1]) >= 40, said[-2000:]
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-6000:]
+    passed = re.search(r"(\d+) passed", printed)
+    assert passed, printed
+    assert int(passed[1]) >= 40, printed[-2000:]
 
 
 def test_auto_takes_what_is_installed(other_python, environment):

@@ -73,8 +73,8 @@ def test_without_a_region_the_manifest_decides(step, frame_of):  # type: ignore[
     assert step("crop_ultrasound").apply(frame) is frame
     with pytest.raises(TransformFailed, match="no 2D tissue region"):
         step("crop_ultrasound", on_missing="fail").apply(frame)
-    found = step("crop_ultrasound", on_missing="content").apply(frame)
-    np.testing.assert_array_equal(found.pixels, pixels[50:150, 80:220])
+    cropped = step("crop_ultrasound", on_missing="content").apply(frame)
+    np.testing.assert_array_equal(cropped.pixels, pixels[50:150, 80:220])
     with pytest.raises(TransformFailed, match="no content"):
         step("crop_ultrasound", on_missing="content").apply(frame_of(np.zeros((200, 300), np.uint8)))
 

@@ -121,10 +121,10 @@ def raw(tmp_path: Path) -> Callable[..., Path]:
 
 
 def _of_dcmtk(name: str) -> str:
-    found = shutil.which(name)
-    require("dcmtk", found is not None, f"{name} is not installed; apt-get install dcmtk")
-    assert found is not None
-    return found
+    program = shutil.which(name)
+    require("dcmtk", program is not None, f"{name} is not installed; apt-get install dcmtk")
+    assert program is not None
+    return program
 
 
 @pytest.fixture(scope="session")

@@ -137,7 +137,7 @@ def test_functional_groups_are_held_to_it_too(build: Build) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "millimetres", "said"),
+    ("changes", "millimetres", "is_noted"),
     [
         ({}, (0.3, 0.2), False),
         ({"deltas_cm": (-0.02, -0.03)}, (0.3, 0.2), False),
@@ -161,7 +161,7 @@ def test_functional_groups_are_held_to_it_too(build: Build) -> None:
     ],
 )
 def test_a_region_calibrates_as_2d_tissue_in_centimetres(
-    build: Build, changes: dict[str, Any], millimetres: Any, said: bool
+    build: Build, changes: dict[str, Any], millimetres: Any, is_noted: bool
 ) -> None:
     header = read_header(build(GREY, SequenceOfUltrasoundRegions=[region(**changes)]))
     expected = None if millimetres is None else pytest.approx(millimetres)
@@ -169,7 +169,7 @@ def test_a_region_calibrates_as_2d_tissue_in_centimetres(
     assert header.geometry.spacing_mm(40, 30) == expected
     (only,) = header.geometry.regions
     assert only.calibrates == (millimetres is not None)
-    assert codes(header) == (["dicom.ignored-value"] if said else [])
+    assert codes(header) == (["dicom.ignored-value"] if is_noted else [])
     known = header.geometry.spacing()
     assert (known is not None and known.source == "region") == (millimetres is not None)
 

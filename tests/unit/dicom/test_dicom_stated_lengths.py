@@ -104,8 +104,8 @@ def test_what_is_in_such_a_sequence_counts(raw: Raw, length: int) -> None:
     """Its look-up table is not lost with its length."""
     lut = item(element(0x00283002, "US", pack("<HHH", 2, 0, 8)) + element(0x00283006, "OW", pack("<HH", 0, 255)))
     header = read_header(raw(sequence(length if length == 0 else len(lut) + length, lut, 0x00283010)))
-    (found,) = header.grayscale.voi_luts
-    assert found.data.tolist() == [0, 255]
+    (table,) = header.grayscale.voi_luts
+    assert table.data.tolist() == [0, 255]
     assert {note.code for note in header.notes} == {"dicom.repaired"}
 
 

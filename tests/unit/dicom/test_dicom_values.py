@@ -362,16 +362,16 @@ def test_a_sequence_whose_value_representation_is_unknown(raw: Raw, vr: str, exp
 
 
 def _values(explicit_item: bytes) -> list[tuple[int, bytes]]:
-    found, position = [], 8
+    values, position = [], 8
     while position < len(explicit_item):
         group, number = (
             int.from_bytes(explicit_item[position : position + 2], "little"),
             int.from_bytes(explicit_item[position + 2 : position + 4], "little"),
         )
         length = int.from_bytes(explicit_item[position + 6 : position + 8], "little")
-        found.append((group << 16 | number, explicit_item[position + 8 : position + 8 + length]))
+        values.append((group << 16 | number, explicit_item[position + 8 : position + 8 + length]))
         position += 8 + length
-    return found
+    return values
 
 
 @pytest.mark.parametrize(

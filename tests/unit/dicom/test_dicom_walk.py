@@ -106,8 +106,8 @@ def test_a_value_that_ends_with_its_item_is_sound() -> None:
     data = sq(item(value(2, b"A ")) + item(CODE)) + ROWS + PIXELS
     one, kept, stopped = walked(data, REGIONS)
     assert (one.oddities, stopped is not None) == ([], True)
-    found = one.items(kept[REGIONS], (0x00080100, 0x00080102))
-    assert [list(each) for each in found] == [[0x00080102], [0x00080100]]
+    items = one.items(kept[REGIONS], (0x00080100, 0x00080102))
+    assert [list(each) for each in items] == [[0x00080102], [0x00080100]]
 
 
 def test_an_empty_value_may_be_the_last_of_its_item() -> None:
