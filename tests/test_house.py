@@ -124,19 +124,31 @@ def test_mutants_are_made_of_modules_that_are_there() -> None:
 
 MUTE = frozenset({"found", "said"})
 """As names of locals: of what, and by whom? A field may have them, where its class says it."""
-SPEAKING = [path for path in SOURCES if not path.is_relative_to(ROOT / "plugins/edgeai-workbench")]
+STILL_MUTE = {
+    ROOT / "plugins/edgeai-workbench/edgeai_workbench/training.py",
+    ROOT / "tests/roles/conftest.py",
+    ROOT / "tests/roles/test_slots.py",
+}
+"""Files whose locals are still to be named; one that is clean is taken off, and none is added."""
+SPEAKING = [*SOURCES, *ROOT.glob("tests/**/*.py"), *ROOT.glob("plugins/*/tests/**/*.py")]
 
 
 def test_locals_say_what_they_are() -> None:
-    mute = [
-        f"{path.relative_to(ROOT)}:{name.lineno} {spelt}"
-        for path in SPEAKING
+    mute = {path: names for path in SPEAKING if (names := _mute(path))}
+    unsaid = mute.keys() - STILL_MUTE
+    assert sorted(f"{path.relative_to(ROOT)}:{name}" for path in unsaid for name in mute[path]) == []
+    assert [str(path) for path in STILL_MUTE if path not in mute] == [], "they are clean now: take them off the list"
+
+
+def _mute(path: Path) -> set[str]:
+    """Line and name of each local of a file that does not say what it is."""
+    return {
+        f"{name.lineno} {spelt}"
         for scope in _nodes(path)
         if isinstance(scope, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
         for name in ast.walk(scope)
         if (spelt := _given_name(name)) in MUTE
-    ]
-    assert sorted(set(mute)) == []
+    }
 
 
 def _given_name(node: ast.AST) -> str:

@@ -41,8 +41,8 @@ def until(condition: Callable[[], Any], timeout_s: float = 240.0) -> Any:
     end = time.monotonic() + timeout_s
     while True:
         with suppress(KeyError):
-            if value := condition():
-                return value
+            if found := condition():
+                return found
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
 

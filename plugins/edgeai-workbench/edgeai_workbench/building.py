@@ -77,11 +77,11 @@ def build_card(
         shop, choice = choose_by_variant(shop, models.get(card.chooser))
         card = shop.card
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
-    found = compare(shop, _wanted(card, models), made, progress=progress)
-    found = replace(found, comparison=msgspec.structs.replace(found.comparison, near=_near(shop, progress)))
-    left = failed | (_left_out(found.comparison.verdicts()) if first else {})
+    measured = compare(shop, _wanted(card, models), made, progress=progress)
+    measured = replace(measured, comparison=msgspec.structs.replace(measured.comparison, near=_near(shop, progress)))
+    left = failed | (_left_out(measured.comparison.verdicts()) if first else {})
     told = Telling(
-        shop=shop, found=found, comparison=_without(found.comparison, left), made=made, left=left, choice=choice
+        shop=shop, found=measured, comparison=_without(measured.comparison, left), made=made, left=left, choice=choice
     )
     compared(told.comparison)
     try:

@@ -278,10 +278,10 @@ def check_model(card: Card, folder: Path) -> Path:
     path = folder / card.model
     if not path.exists():
         raise ConfigError(f"{path}: no such file", code="config.card-model-missing", remedy=_training(card, folder))
-    found = file_digest(path)
-    if found != card.model_digest:
+    digest = file_digest(path)
+    if digest != card.model_digest:
         raise ConfigError(
-            f"{path} has digest {found}, the card describes {card.model_digest}",
+            f"{path} has digest {digest}, the card describes {card.model_digest}",
             code="config.card-model-changed",
             remedy="evaluate the new weights, then write their digest into the card as model_digest",
         )

@@ -56,9 +56,9 @@ def written(text: str) -> str:
 
 
 def _section(title: str, table: type[Table]) -> str:
-    said = " ".join((table.__doc__ or "").split()).partition(": ")[2]
-    said = said[:1].upper() + said[1:] if said else " ".join((table.__doc__ or "").split())
-    return "\n".join((f"## {title}", "", said, "", "| key | what | default |", "|---|---|---|", *_rows(table), ""))
+    sentence = " ".join((table.__doc__ or "").split()).partition(": ")[2]
+    sentence = sentence[:1].upper() + sentence[1:] if sentence else " ".join((table.__doc__ or "").split())
+    return "\n".join((f"## {title}", "", sentence, "", "| key | what | default |", "|---|---|---|", *_rows(table), ""))
 
 
 def _rows(table: type[Table]) -> Iterator[str]:

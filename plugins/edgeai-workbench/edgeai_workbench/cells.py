@@ -80,7 +80,7 @@ def truth_columns(split: Split, judge: Judge) -> list[str]:
         ConfigError: ``config.card-column-unknown``: a key that the judge does not know, or of another kind.
     """
     known = {column.name: column for column in judge.columns}
-    found: list[str] = []
+    columns: list[str] = []
     for name, value in split.given().items():
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
@@ -92,8 +92,8 @@ def truth_columns(split: Split, judge: Judge) -> list[str]:
         if kind == "columns" and not _words(value):
             raise _unknown(f"{name} is {value!r}, not a list of columns", judge)
         if kind != "setting":
-            found += [value] if isinstance(value, str) else value
-    return found
+            columns += [value] if isinstance(value, str) else value
+    return columns
 
 
 def _words(value: Any) -> bool:

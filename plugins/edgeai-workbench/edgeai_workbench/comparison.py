@@ -283,12 +283,12 @@ class _Table:
             "id": name,
             "bytes": size,
             "size_ratio": self._parent.bytes / size,
-            "figures": {metric: _figure(found) for metric, found in scores.items()} if scores else {},
+            "figures": {metric: _figure(scored) for metric, scored in scores.items()} if scores else {},
             "drops": drops,
             "own_drops": self._drops(variant, name, gates.max_drop_own) if scores else {},
             "decisions": self._drops(PARENT, name, margins_of(gates), decided_of) if scores else {},
             "parts": _parts(scores) if scores else {},
-            "members": {part: found.n for part, found in scores.subgroups.items()} if scores else {},
+            "members": {part: scored.n for part, scored in scores.subgroups.items()} if scores else {},
             "agreement": agreement(parent, own, validation.judge),
             "undefined": dict(scores.undefined) if scores else {},
             "reliability": tuple(reliability_of(each) for each in scores.reliability) if scores else (),
@@ -312,7 +312,7 @@ def judged_digests(shop: Workshop, made: Iterable[Made]) -> dict[str, str]:
 
 def _parts(scores: Scores) -> dict[str, dict[str, Figure]]:
     """Subgroups, each with its intervals, and labels, each against the rest."""
-    parts = {name: {m: _figure(found) for m, found in part.items()} for name, part in scores.subgroups.items()}
+    parts = {name: {m: _figure(scored) for m, scored in part.items()} for name, part in scores.subgroups.items()}
     for label, values in scores.by_label.items():
         parts[f"label {label}"] = {m: Figure(value=value, low=math.nan, high=math.nan) for m, value in values.items()}
     return parts
@@ -373,22 +373,22 @@ def _scores(shop: Workshop, answers: Answers) -> Scores:
     return score(shop.validation, answers, points=metrics_of(shop.card.gates))
 
 
-def _figure(found: Score) -> Figure:
+def _figure(scored: Score) -> Figure:
     return Figure(
-        value=found.value,
-        low=found.low,
-        high=found.high,
-        unit=found.unit,
-        better=found.better,
-        method=found.method,
-        counted=found.counted,
+        value=scored.value,
+        low=scored.low,
+        high=scored.high,
+        unit=scored.unit,
+        better=scored.better,
+        method=scored.method,
+        counted=scored.counted,
     )
 
 
-def reliability_of(found: api.Reliability) -> Reliability:
+def reliability_of(reliability: api.Reliability) -> Reliability:
     """What a judge says of probabilities, as evidence has it."""
-    bins = tuple(Bin(said=each.said, happened=each.happened, samples=each.samples) for each in found.bins)
-    return Reliability(name=found.name, error=found.error, bins=bins)
+    bins = tuple(Bin(said=each.said, happened=each.happened, samples=each.samples) for each in reliability.bins)
+    return Reliability(name=reliability.name, error=reliability.error, bins=bins)
 
 
 def _count(shop: Workshop) -> int:

@@ -60,19 +60,19 @@ def confirm(
     assert judged.validation is not None
     hold_foreseen(judged.validation, answers, shop.card.gates)
     progress("test: opening")
-    digests = {name: found for name, found in judged_digests(shop, made).items() if name in shipped}
+    digests = {name: measured for name, measured in judged_digests(shop, made).items() if name in shipped}
     opening = open_test(
         shop.folder, data=digest(shop.tested, shop.judge), model=shop.card.model_digest, artifacts=digests
     )
     used = {PARENT, *(one.model.variant for one in kept)}
-    found = compare(
+    measured = compare(
         judged,
         [model for model in models if model.variant in used],
         kept,
-        progress=lambda said: progress(f"test: {said}"),
+        progress=lambda step: progress(f"test: {step}"),
     )
-    rows = [_with(row, shipped) for row in found.comparison.rows]
-    comparison = msgspec.structs.replace(found.comparison, rows=tuple(rows), split="test")
+    rows = [_with(row, shipped) for row in measured.comparison.rows]
+    comparison = msgspec.structs.replace(measured.comparison, rows=tuple(rows), split="test")
     return Confirmed(comparison=comparison, opening=opening)
 
 

@@ -135,9 +135,9 @@ def open_keras(path: Path, beside: Contender) -> Iterator[Contender]:
     )
 
     def infer(inputs: Tensors) -> Tensors:
-        found = session.run(inputs)
-        check_tensors(outputs, found, what="output")
-        return found
+        given = session.run(inputs)
+        check_tensors(outputs, given, what="output")
+        return given
 
     try:
         yield Contender(
@@ -209,13 +209,13 @@ def _judge(manifest: Manifest) -> Judge:
 
 def _only(bundle: Bundle, artifact: str) -> Bundle:
     """The bundle as if it had this artifact alone."""
-    found = tuple(item for item in bundle.manifest.artifacts if item.id == artifact)
-    if not found:
+    named = tuple(item for item in bundle.manifest.artifacts if item.id == artifact)
+    if not named:
         known = ", ".join(item.id for item in bundle.manifest.artifacts)
         raise ConfigError(
             f"the bundle has no artifact {artifact!r}", code="evaluate.no-artifact", remedy=f"has: {known}"
         )
-    manifest = msgspec.structs.replace(bundle.manifest, artifacts=found)
+    manifest = msgspec.structs.replace(bundle.manifest, artifacts=named)
     return Bundle(manifest=manifest, digest=bundle.digest, root=bundle.root)
 
 

@@ -62,14 +62,14 @@ def read_splits(dataset: Dataset, root: Path, judge: Judge) -> dict[str, tuple[S
         DataRejected: as ``read_split`` and ``check_all_apart``.
     """
     splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    found = {name: read_split(split, root, judge) for name, split in splits.items() if split is not None}
+    samples = {name: read_split(split, root, judge) for name, split in splits.items() if split is not None}
     try:
-        check_all_apart(found)
+        check_all_apart(samples)
     except DataRejected as error:
         given = {name: split for name, split in splits.items() if split is not None}
         error.remedy = dealt_otherwise(given) or error.remedy
         raise
-    return found
+    return samples
 
 
 def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
@@ -138,13 +138,13 @@ def read_folder(root: Path, folders: Mapping[str, Truth] = _NO_FOLDERS, *, modal
 
 def digest(samples: Sequence[Sample], judge: Judge) -> str:
     """``sha256:<hex>`` of the decoded pixels and of what is true, in order: not of how a file packs them."""
-    found = hashlib.sha256()
+    sha = hashlib.sha256()
     for sample in samples:
-        found.update(pixel_digest(sample))
-        found.update(b"\n")
+        sha.update(pixel_digest(sample))
+        sha.update(b"\n")
         if sample.truth is not None:
-            found.update(judge.digest(sample.truth))
-    return f"sha256:{found.hexdigest()}"
+            sha.update(judge.digest(sample.truth))
+    return f"sha256:{sha.hexdigest()}"
 
 
 def _columns(split: Split, truth: Sequence[str]) -> list[str]:
@@ -207,8 +207,8 @@ def _group(split: Split, row: Row, name: str) -> str:
 def _spacing(split: Split, row: Row) -> tuple[float, float] | None:
     if not split.spacing_mm:
         return None
-    found = [row.measure(column) for column in split.spacing_mm]
-    return (found[0], found[-1])
+    sizes = [row.measure(column) for column in split.spacing_mm]
+    return (sizes[0], sizes[-1])
 
 
 def _in_folder(root: Path, folders: Mapping[str, Truth], modality: str) -> Iterator[Sample]:

@@ -74,11 +74,11 @@ def default_verdicts(
     verdicts = [_least("min_spread", MIN_SPREAD, _share(own.spread, model.spread))] if model.asked else []
     if of_parent:
         if main in measured.drops:
-            found = measured.drops[main]
+            drop = measured.drops[main]
             # Without an interval there is nothing to say; the decisions below say it.
-            if np.isfinite(found):
+            if np.isfinite(drop):
                 verdicts.append(
-                    Verdict(gate=f"max_drop.{main}", bound=MAX_DROP, found=found, holds=bool(found <= MAX_DROP))
+                    Verdict(gate=f"max_drop.{main}", bound=MAX_DROP, found=drop, holds=bool(drop <= MAX_DROP))
                 )
         verdicts.append(_least("min_agreement", MIN_AGREEMENT, measured.agreement))
     return tuple(verdicts)
@@ -90,8 +90,8 @@ def _share(own: Mapping[str, float], model: Mapping[str, float]) -> float:
     return min(shares, default=0.0)
 
 
-def _least(gate: str, bound: float, found: float) -> Verdict:
-    return Verdict(gate=gate, bound=bound, found=found, holds=bool(found >= bound))
+def _least(gate: str, bound: float, value: float) -> Verdict:
+    return Verdict(gate=gate, bound=bound, found=value, holds=bool(value >= bound))
 
 
 def _widen(ends: dict[str, tuple[Array, Array]], tensors: Tensors) -> None:

@@ -71,10 +71,10 @@ def measure(
     try:
         answers = {case.id: session.run(case.inputs) for case in golden}
         for case in golden:
-            found = answers[case.id]
-            check_tensors(outputs, found, what="output")
+            given = answers[case.id]
+            check_tensors(outputs, given, what="output")
             for name, wanted in case.outputs.items():
-                away, used = _distance(found[name], wanted, tolerance)
+                away, used = _distance(given[name], wanted, tolerance)
                 worst = max(worst, away)
                 if used > share or not where:
                     share, where = used, f"{case.id}/{name}"
@@ -93,10 +93,10 @@ def measure(
 
 
 def _distance(
-    found: np.typing.NDArray[np.generic], wanted: np.typing.NDArray[np.generic], tolerance: Tolerance
+    given: np.typing.NDArray[np.generic], wanted: np.typing.NDArray[np.generic], tolerance: Tolerance
 ) -> tuple[float, float]:
     """(greatest absolute difference, greatest share of the tolerance); a value that is not finite is infinitely off."""
-    got, want = found.astype(np.float64), wanted.astype(np.float64)
+    got, want = given.astype(np.float64), wanted.astype(np.float64)
     away = np.where(np.isfinite(got), np.abs(got - want), np.inf)
     allowed = tolerance.absolute + tolerance.relative * np.abs(want)
     with np.errstate(divide="ignore", invalid="ignore"):

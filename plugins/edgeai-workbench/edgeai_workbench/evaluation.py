@@ -93,11 +93,11 @@ class Scores(Mapping[str, Score]):
             "samples": self.n,
             "drawn": self.drawn,
             "main": self.main,
-            "metrics": {name: plain(found) for name, found in self.items()},
+            "metrics": {name: plain(part) for name, part in self.items()},
             "undefined": dict(self.undefined),
-            "by_label": {label: dict(found) for label, found in self.by_label.items()},
+            "by_label": {label: dict(part) for label, part in self.by_label.items()},
             "confusion": grid and {"true": grid.true, "stated": grid.stated, "counts": grid.counts},
-            "subgroups": {name: found.as_dict() for name, found in self.subgroups.items()},
+            "subgroups": {name: part.as_dict() for name, part in self.subgroups.items()},
         }
 
 
@@ -149,14 +149,14 @@ class Comparison:
             "agreement": self.agreement,
             "metrics": {
                 name: {
-                    "a": found.one,
-                    "b": found.other,
-                    "difference": plain(found.difference),
-                    "p": found.p if np.isfinite(found.p) else None,
-                    "test": found.test,
-                    "says": found.says,
+                    "a": part.one,
+                    "b": part.other,
+                    "difference": plain(part.difference),
+                    "p": part.p if np.isfinite(part.p) else None,
+                    "test": part.test,
+                    "says": part.says,
                 }
-                for name, found in self.differences.items()
+                for name, part in self.differences.items()
             },
         }
 
@@ -246,13 +246,11 @@ def drop(
     check_same(parent, child)
     cases, judged = _judged(prepared, parent)
     one, other = _figure(judged, metric), _figure(_judged(prepared, child)[1], metric)
-    found = _paired(one, other, _design(prepared, cases), by=by, seed=seed, resamples=resamples)
-    value, low, high = one.value() - other.value(), found.low, found.high
+    gap = _paired(one, other, _design(prepared, cases), by=by, seed=seed, resamples=resamples)
+    value, low, high = one.value() - other.value(), gap.low, gap.high
     if one.better == LOWER:
         value, low, high = -value, -high, -low
-    return Score(
-        value=value, low=low, high=high, unit=one.unit, better=LOWER, method=found.method, counted=found.counted
-    )
+    return Score(value=value, low=low, high=high, unit=one.unit, better=LOWER, method=gap.method, counted=gap.counted)
 
 
 def compare(
@@ -279,16 +277,16 @@ def compare(
     differences = {}
     for name in (name for name in mine if name in theirs):
         (figure, value), (rival, reached) = mine[name], theirs[name]
-        found = _paired(rival, figure, design, seed=seed, resamples=resamples)
+        difference = _paired(rival, figure, design, seed=seed, resamples=resamples)
         gap = Score(
             value=reached - value,
-            low=found.low,
-            high=found.high,
+            low=difference.low,
+            high=difference.high,
             unit=figure.unit,
             better=figure.better,
-            method=found.method,
+            method=difference.method,
         )
-        differences[name] = Difference(one=value, other=reached, difference=gap, p=found.p, test=found.test)
+        differences[name] = Difference(one=value, other=reached, difference=gap, p=difference.p, test=difference.test)
     if not differences:
         raise Undefined("these samples determine no metric of both")
     return Comparison(
@@ -300,10 +298,10 @@ def compare(
     )
 
 
-def plain(found: Score) -> dict[str, Any]:
+def plain(scored: Score) -> dict[str, Any]:
     """A score for JSON."""
-    ends = {name: end if np.isfinite(end) else None for name, end in (("low", found.low), ("high", found.high))}
-    return {"value": found.value, **ends, "unit": found.unit, "better": found.better, "method": found.method}
+    ends = {name: end if np.isfinite(end) else None for name, end in (("low", scored.low), ("high", scored.high))}
+    return {"value": scored.value, **ends, "unit": scored.unit, "better": scored.better, "method": scored.method}
 
 
 def _judged(prepared: Prepared, answers: Answers) -> tuple[Sequence[Case], Judged]:
@@ -360,9 +358,14 @@ def _design(prepared: Prepared, cases: Sequence[Case]) -> Design | None:
 def _with_interval(figure: Figure, value: float, design: Design | None, *, seed: int, resamples: int) -> Score:
     if design is None:
         return Score(value=value, unit=figure.unit, better=figure.better)
-    found = interval_of(figure, design, seed=seed, resamples=resamples)
+    interval = interval_of(figure, design, seed=seed, resamples=resamples)
     return Score(
-        value=value, low=found.low, high=found.high, unit=figure.unit, better=figure.better, method=found.method
+        value=value,
+        low=interval.low,
+        high=interval.high,
+        unit=figure.unit,
+        better=figure.better,
+        method=interval.method,
     )
 
 

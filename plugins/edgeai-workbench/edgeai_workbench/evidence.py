@@ -132,7 +132,7 @@ def chosen_by(
     return (
         *([f"what {script} took from it for the parent (the epoch, where it stops early)"] if script else []),
         *(f"{name} ({value})" for name, value in options.items()),
-        *(said for row in rows if row.id == row.variant != PARENT for said in _tuned(row)),
+        *(tuned for row in rows if row.id == row.variant != PARENT for tuned in _tuned(row)),
         *(f"which layers of {name} stay in float{_named_layers(notes.get(name, ()))}" for name in searched),
         *(f"that {name} does not ship" for name in left_out),
     )

@@ -49,9 +49,11 @@ def evidence_of_scores(contender: Contender, scores: Scores, prepared: Prepared,
     return _evidence(contender, trial, command="edgeai evaluate")
 
 
-def evidence_of_two(one: Contender, other: Contender, found: Comparison, prepared: Prepared, *, split: str) -> Evidence:
+def evidence_of_two(
+    one: Contender, other: Contender, comparison: Comparison, prepared: Prepared, *, split: str
+) -> Evidence:
     """Two models side by side: the first stands where a build has the parent, and drops are from it."""
-    values = found.differences.items()
+    values = comparison.differences.items()
     first = msgspec.structs.replace(
         _candidate(one), figures={name: _value(each.one, each.difference) for name, each in values}
     )
@@ -59,14 +61,14 @@ def evidence_of_two(one: Contender, other: Contender, found: Comparison, prepare
         _candidate(other),
         figures={name: _value(each.other, each.difference) for name, each in values},
         drops={name: _drop(each.difference) for name, each in values},
-        agreement=found.agreement,
+        agreement=comparison.agreement,
     )
     trial = Trial(
         split=split,
         role="judged",
-        samples=found.n,
-        units=found.drawn,
-        main=found.main,
+        samples=comparison.n,
+        units=comparison.drawn,
+        main=comparison.main,
         models=(first, second),
         data=digest(prepared.samples, one.judge),
     )

@@ -176,8 +176,8 @@ def _pictures(
 
 def _near(name: str, words: Sequence[str]) -> str:
     lower = {word.casefold(): word for word in words}
-    found = difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.75)
-    return lower[found[0]] if found else ""
+    close = difflib.get_close_matches(name.casefold(), lower, n=1, cutoff=0.75)
+    return lower[close[0]] if close else ""
 
 
 def _some(names: Sequence[str], most: int = 3) -> str:

@@ -75,11 +75,13 @@ def foreign_card(
     registry = loaded(("transforms", plugin_for(kind)))
     with opened_apart(backend_of(registry, kind), plugin_for(kind), files_of(model)) as (backend, how):
         progress(f"reading the model, {how}")
-        found = _described(backend, model)
-        taken = _inputs(found, pictures=known.images is not None)
+        described = _described(backend, model)
+        taken = _inputs(described, pictures=known.images is not None)
         inputs, sized = _sized(taken, known)
-        outputs = tuple(_batch_of_one(spec) for spec in found.outputs)
-        steps, ends = _steps(inputs, known.values, found.scales.get(inputs[0].name), found.ranges.get(inputs[0].name))
+        outputs = tuple(_batch_of_one(spec) for spec in described.outputs)
+        steps, ends = _steps(
+            inputs, known.values, described.scales.get(inputs[0].name), described.ranges.get(inputs[0].name)
+        )
         cases = _cases(known, inputs, steps, registry)
         progress("asking the model")
         device = device_of(backend)
@@ -87,9 +89,9 @@ def foreign_card(
         golden, engine = _answered(backend, request, cases, sized), f"{backend.engine()} on {device}"
         if inputs != taken:
             outputs = as_answered(outputs, {name: array.shape for name, array in golden[0].outputs.items()})
-    reading, notes = _read(known, found, outputs, golden)
+    reading, notes = _read(known, described, outputs, golden)
     reading.spec.build(TaskRequest(options=reading.guess.options, outputs=outputs))
-    notes = (*found.notes, *sized, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
+    notes = (*described.notes, *sized, *notes, *([_ends_note(inputs[0], ends, known)] if steps else []))
     folder.mkdir(parents=True, exist_ok=True)
     path = copied(model, folder, name)
     digest = file_digest(path)
@@ -119,15 +121,15 @@ def foreign_card(
 def _described(backend: BackendSpec, model: Path) -> Described:
     if backend.describe is None:
         raise refused(f"backend {backend.name} cannot say what {model.name} takes", "write a card for it")
-    found = backend.describe(model)
-    if not found.inputs or not found.outputs:
+    described = backend.describe(model)
+    if not described.inputs or not described.outputs:
         raise refused(f"{model.name} has no inputs or no outputs", "export it with a serving signature")
-    return found
+    return described
 
 
-def _inputs(found: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
+def _inputs(described: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
     """Its inputs for a batch of one; an only one that can be a picture has the layout of one."""
-    specs = [_batch_of_one(spec) for spec in found.inputs]
+    specs = [_batch_of_one(spec) for spec in described.inputs]
     if len(specs) == 1:
         spec = specs[0]
         layout = _layout(spec.shape, pictures=pictures)
@@ -279,15 +281,15 @@ def _random(spec: TensorSpec, random: np.random.Generator, values: tuple[float, 
 
 
 def _read(
-    known: Foreign, found: Described, outputs: Sequence[TensorSpec], golden: Sequence[Golden]
+    known: Foreign, described: Described, outputs: Sequence[TensorSpec], golden: Sequence[Golden]
 ) -> tuple[Reading, tuple[str, ...]]:
     """Which task reads an output, with which options; and what was seen and assumed for that."""
     output = _output(known, outputs)
-    scale = found.scales.get(output.name) if np.dtype(output.dtype).kind in "iu" else None
+    scale = described.scales.get(output.name) if np.dtype(output.dtype).kind in "iu" else None
     factor, zero = scale or (1.0, 0)
     asked = Asked(
         output=output,
-        activation=found.activations.get(output.name, ""),
+        activation=described.activations.get(output.name, ""),
         scale=scale,
         several=len(outputs) > 1,
         answers=[factor * (case.outputs[output.name].astype(np.float64) - zero) for case in golden],

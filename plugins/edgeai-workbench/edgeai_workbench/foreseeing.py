@@ -85,7 +85,7 @@ def _of_parts(scores: Scores, metric: str) -> bool:
 def _without_interval(test: Prepared, paired: Answers, scores: Scores, gates: Gates) -> dict[str, str]:
     """Gates on an interval that these samples do not give."""
     no = "these samples give it no interval"
-    found = {
+    lacking = {
         f"{gate}.{metric}": no
         for gate in ("shown_floors", "shown_ceilings")
         for metric in getattr(gates, gate)
@@ -99,12 +99,12 @@ def _without_interval(test: Prepared, paired: Answers, scores: Scores, gates: Ga
     for gate, metric, by in asked:
         if metric not in scores:
             if metric in scores.undefined:
-                found[f"{gate}.{metric}"] = scores.undefined[metric]
+                lacking[f"{gate}.{metric}"] = scores.undefined[metric]
             continue
         gap = drop(test, paired, paired, metric, by=by, resamples=_RESAMPLES)
         if math.isnan(gap.high):
-            found[f"{gate}.{metric}"] = no
-    return found
+            lacking[f"{gate}.{metric}"] = no
+    return lacking
 
 
 def _of_few(scores: Scores, gates: Gates) -> dict[str, str]:

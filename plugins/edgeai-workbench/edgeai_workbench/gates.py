@@ -138,14 +138,14 @@ def hold(verdicts: Mapping[str, Sequence[Verdict]]) -> None:
         )
 
 
-def hold_size(most: int | None, found: int, what: str) -> None:
+def hold_size(most: int | None, size: int, what: str) -> None:
     """Nothing, when ``found`` bytes are allowed.
 
     Raises:
         GateFailed: ``gate.too-large``.
     """
-    if most is not None and found > most:
-        raise GateFailed(f"{what} has {found} bytes, the card allows {most}", code="gate.too-large")
+    if most is not None and size > most:
+        raise GateFailed(f"{what} has {size} bytes, the card allows {most}", code="gate.too-large")
 
 
 def hold_bundle(gates: Gates, bundle: Path, parent_bytes: int) -> None:
@@ -154,11 +154,11 @@ def hold_bundle(gates: Gates, bundle: Path, parent_bytes: int) -> None:
     Raises:
         GateFailed: ``gate.too-large``.
     """
-    found = bundle.stat().st_size
-    hold_size(gates.max_bundle_bytes, found, bundle.name)
-    if gates.max_bundle_ratio is not None and found > gates.max_bundle_ratio * parent_bytes:
+    size = bundle.stat().st_size
+    hold_size(gates.max_bundle_bytes, size, bundle.name)
+    if gates.max_bundle_ratio is not None and size > gates.max_bundle_ratio * parent_bytes:
         raise GateFailed(
-            f"{bundle.name} has {found} bytes, {found / parent_bytes:.3g} of its Keras parent's {parent_bytes}; "
+            f"{bundle.name} has {size} bytes, {size / parent_bytes:.3g} of its Keras parent's {parent_bytes}; "
             f"the card allows {gates.max_bundle_ratio:g}",
             code="gate.too-large",
         )
@@ -293,9 +293,9 @@ def _shown(gate: str, metric: str, bound: float, measured: Measured) -> Verdict:
     """By the end of the interval: the value alone may be luck."""
     _value(measured, measured.values, metric, gate)
     floor = gate in FLOORS
-    found = measured.ends.get(metric, (math.nan, math.nan))[0 if floor else 1]
-    verdict = (_least if floor else _most)(f"{gate}.{metric}", bound, found)
-    return msgspec.structs.replace(verdict, says="these samples give it no interval") if math.isnan(found) else verdict
+    value = measured.ends.get(metric, (math.nan, math.nan))[0 if floor else 1]
+    verdict = (_least if floor else _most)(f"{gate}.{metric}", bound, value)
+    return msgspec.structs.replace(verdict, says="these samples give it no interval") if math.isnan(value) else verdict
 
 
 def _decided(metric: str, margin: float, measured: Measured) -> Verdict:
@@ -323,20 +323,20 @@ def _in_worst(gate: str, metric: str, bound: float, measured: Measured, gates: G
     its value, and so the gate does not hold.
     """
     everywhere = {"all": measured.values, **measured.parts}
-    found = {part: values[metric] for part, values in everywhere.items() if metric in values}
-    if not found:
+    by_part = {part: values[metric] for part, values in everywhere.items() if metric in values}
+    if not by_part:
         return _shown_by_none(gate, metric, bound, measured)
     lowest = gate == "worst_floors"
     sign = 1.0 if lowest else -1.0
-    few = {part: count for part in found if (count := measured.members.get(part, math.inf)) < gates.min_members}
+    few = {part: count for part in by_part if (count := measured.members.get(part, math.inf)) < gates.min_members}
 
     def rank(name: str) -> tuple[bool, bool, float]:
-        good = found[name] >= bound if lowest else found[name] <= bound
-        return good and name not in few, not math.isnan(found[name]), sign * found[name]
+        good = by_part[name] >= bound if lowest else by_part[name] <= bound
+        return good and name not in few, not math.isnan(by_part[name]), sign * by_part[name]
 
-    part = min(found, key=rank)
+    part = min(by_part, key=rank)
     named = f"{gate}.{metric} ({part})"
-    verdict = _least(named, bound, found[part]) if lowest else _most(named, bound, found[part])
+    verdict = _least(named, bound, by_part[part]) if lowest else _most(named, bound, by_part[part])
     if part not in few:
         return verdict
     told = f"of {few[part]} samples, fewer than min_members, which is {gates.min_members}"
@@ -360,9 +360,9 @@ def _hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mappin
             )
 
 
-def _least(gate: str, bound: float, found: float) -> Verdict:
-    return Verdict(gate=gate, bound=bound, found=found, holds=found >= bound)
+def _least(gate: str, bound: float, value: float) -> Verdict:
+    return Verdict(gate=gate, bound=bound, found=value, holds=value >= bound)
 
 
-def _most(gate: str, bound: float, found: float) -> Verdict:
-    return Verdict(gate=gate, bound=bound, found=found, holds=found <= bound)
+def _most(gate: str, bound: float, value: float) -> Verdict:
+    return Verdict(gate=gate, bound=bound, found=value, holds=value <= bound)

@@ -155,7 +155,7 @@ def make(
         outputs=outputs,
         samples=samples,
         rebuild=rebuild,
-        progress=lambda said: progress(f"{recipe.id}: {said}"),
+        progress=lambda words: progress(f"{recipe.id}: {words}"),
     )
     progress(f"{recipe.id}: deviation")
     path = folder / ARTIFACTS / artifact.id / artifact.path

@@ -154,7 +154,7 @@ def say(line: str) -> None:
 
 
 def _line(scores: Scores) -> str:
-    return ", ".join(f"{name} {found.value:.4f}" for name, found in scores.items())
+    return ", ".join(f"{name} {scored.value:.4f}" for name, scored in scores.items())
 
 
 def _read_out(outputs: Tensors, places: Iterable[int]) -> Callable[[Tensors], Tensors]:

@@ -95,9 +95,9 @@ def nearly_in(train: Sequence[Sample], validation: Sequence[Sample]) -> tuple[st
 def pixel_digest(sample: Sample) -> bytes:
     """Of shape, kind and values of a sample's pixels."""
     array = sample.frame().pixels
-    found = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
-    found.update(np.ascontiguousarray(array).tobytes())
-    return found.digest()
+    summed = hashlib.sha256(f"{array.shape}{array.dtype.str}".encode())
+    summed.update(np.ascontiguousarray(array).tobytes())
+    return summed.digest()
 
 
 def _thumbnails(samples: Sequence[Sample]) -> Thumbnails:

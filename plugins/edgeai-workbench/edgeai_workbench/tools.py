@@ -32,7 +32,7 @@ def tools_of(roots: Iterable[str], *, extras: Iterable[str] = ("build",)) -> dic
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    found: dict[str, Tool] = {}
+    tools: dict[str, Tool] = {}
     waiting: list[tuple[str, tuple[str, ...]]] = [(root, tuple(extras)) for root in roots]
     seen: set[tuple[str, tuple[str, ...]]] = set()
     while waiting:
@@ -45,9 +45,9 @@ def tools_of(roots: Iterable[str], *, extras: Iterable[str] = ("build",)) -> dic
             installed = distribution(name)
         except PackageNotFoundError:
             continue
-        found[key[0]] = Tool(version=installed.version, licence=licence_of(installed))
+        tools[key[0]] = Tool(version=installed.version, licence=licence_of(installed))
         waiting += _required(installed, wanted)
-    return dict(sorted(found.items()))
+    return dict(sorted(tools.items()))
 
 
 def licence_of(installed: Distribution) -> str:

@@ -180,10 +180,10 @@ class ModelFiles:
                     augment=self._card.training.augment,
                     seed=self._card.training.seed,
                     options=step.options,
-                    progress=lambda said, step=step: self._progress(f"{variant.name}: {step.compressor}: {said}"),  # type: ignore[misc]
+                    progress=lambda words, step=step: self._progress(f"{variant.name}: {step.compressor}: {words}"),  # type: ignore[misc]
                 )
             )
-            notes += [f"{step.compressor}: {said}" for said in made.notes]
+            notes += [f"{step.compressor}: {words}" for words in made.notes]
             facts = {**made.facts, **{k: v for k, v in facts.items() if k.endswith("_before")}}
             steps.append(step_of(step.compressor, output, self._registry.backends["keras"]))
             if model.parent == folder:
@@ -238,12 +238,12 @@ class ModelFiles:
 
 def step_of(name: str, model: Path, keras: BackendSpec) -> Step:
     """What a ``.keras`` file is after a step: its size, and what one inference costs where the backend counts it."""
-    said = keras.describe(model) if keras.describe is not None else None
+    described = keras.describe(model) if keras.describe is not None else None
     return Step(
         name=name,
         bytes=model.stat().st_size,
-        parameters=None if said is None else said.parameters,
-        operations=None if said is None else said.operations,
+        parameters=None if described is None else described.parameters,
+        operations=None if described is None else described.operations,
     )
 
 

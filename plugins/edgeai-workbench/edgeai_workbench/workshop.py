@@ -164,7 +164,7 @@ def _prepared(
             input=source,
             judge=judge,
             targets=True,
-            progress=lambda said, name=name: progress(f"{name}: {said}"),  # type: ignore[misc]
+            progress=lambda words, name=name: progress(f"{name}: {words}"),  # type: ignore[misc]
         )
         for name, samples in splits.items()
     }

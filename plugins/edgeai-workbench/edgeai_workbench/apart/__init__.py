@@ -207,13 +207,13 @@ class _Session:
                 child.ask("close")
 
 
-def _error_of(said: dict[str, Any]) -> EdgeaiError:
+def _error_of(row: dict[str, Any]) -> EdgeaiError:
     """The error of the other side, of the same class where it is one of the header's."""
-    kind = getattr(errors, str(said.get("kind")), None)
+    kind = getattr(errors, str(row.get("kind")), None)
     known = isinstance(kind, type) and issubclass(kind, EdgeaiError)
-    remedy = said.get("remedy")
+    remedy = row.get("remedy")
     make = cast("type[EdgeaiError]", kind) if known else EdgeaiError
-    return make(str(said.get("message")), code=str(said.get("code")), remedy=str(remedy) if remedy else None)
+    return make(str(row.get("message")), code=str(row.get("code")), remedy=str(remedy) if remedy else None)
 
 
 def _ended(status: int) -> str:

@@ -45,14 +45,14 @@ class Served:
         return {}, {}
 
 
-def _described(found: Described) -> dict[str, Any]:
+def _described(described: Described) -> dict[str, Any]:
     return {
-        "inputs": request_json.spec_dicts(found.inputs),
-        "outputs": request_json.spec_dicts(found.outputs),
-        "scales": {name: list(pair) for name, pair in found.scales.items()},
-        "ranges": {name: pair and list(pair) for name, pair in found.ranges.items()},
-        "activations": dict(found.activations),
-        "notes": list(found.notes),
+        "inputs": request_json.spec_dicts(described.inputs),
+        "outputs": request_json.spec_dicts(described.outputs),
+        "scales": {name: list(pair) for name, pair in described.scales.items()},
+        "ranges": {name: pair and list(pair) for name, pair in described.ranges.items()},
+        "activations": dict(described.activations),
+        "notes": list(described.notes),
     }
 
 
@@ -67,8 +67,8 @@ def serve(backend: BackendSpec, asking: BinaryIO, answering: BinaryIO) -> None:
         try:
             facts, tensors = served.answer(asked, arrays)
         except EdgeaiError as error:
-            said = {"kind": type(error).__name__, "message": str(error), "code": error.code, "remedy": error.remedy}
-            facts, tensors = {"error": said}, {}
+            refusal = {"kind": type(error).__name__, "message": str(error), "code": error.code, "remedy": error.remedy}
+            facts, tensors = {"error": refusal}, {}
         wire.write(answering, facts, tensors)
 
 

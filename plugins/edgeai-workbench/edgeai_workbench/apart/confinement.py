@@ -85,8 +85,8 @@ def needed(readable: Sequence[Path]) -> list[Path]:
     own = [sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).parent), *filter(None, sys.path)]
     libraries = [path.absolute() for path in map(Path, own) if path.exists()]
     wanted = [*(path for path in libraries if path not in above and path.resolve() not in above), *readable]
-    found = dict.fromkeys(other for path in wanted for other in (path, path.resolve()))
-    return [path for path in found if any(path.is_relative_to(home) for home in homes)]
+    paths = dict.fromkeys(other for path in wanted for other in (path, path.resolve()))
+    return [path for path in paths if any(path.is_relative_to(home) for home in homes)]
 
 
 def _bubblewrap(readable: Sequence[Path]) -> list[str]:
@@ -122,5 +122,5 @@ def _why_not(way: Way) -> str:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{way}: {error}"
-    said = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "")
-    return "" if done.returncode == 0 else f"{way}: {said or f'status {done.returncode}'}"
+    last = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+    return "" if done.returncode == 0 else f"{way}: {last or f'status {done.returncode}'}"

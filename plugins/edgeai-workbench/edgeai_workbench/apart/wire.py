@@ -52,7 +52,7 @@ def read(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Array]]:
 
 def _arrays(layout: Any, body: bytes) -> dict[str, Array]:
     """Arrays out of their bytes, which must be exactly theirs."""
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     at = 0
     for name, dtype, shape in layout:
         if dtype not in DTYPES or not all(type(extent) is int and extent >= 0 for extent in shape):
@@ -60,11 +60,11 @@ def _arrays(layout: Any, body: bytes) -> dict[str, Array]:
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if at + size > len(body):
             raise ValueError(f"array {name!r} has more than is there")
-        found[str(name)] = np.frombuffer(body[at : at + size], dtype).reshape(shape).copy()
+        arrays[str(name)] = np.frombuffer(body[at : at + size], dtype).reshape(shape).copy()
         at += size
     if at != len(body):
         raise ValueError("bytes that are of no array")
-    return found
+    return arrays
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:

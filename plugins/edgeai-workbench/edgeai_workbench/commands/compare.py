@@ -133,17 +133,17 @@ def _compared(
             again = prepared if one.same_transforms(other) else other.prepared(prepared.samples, progress)
             theirs = other.answers(again, progress)
             progress("computing the differences")
-            found = compare(prepared, mine, theirs, resamples=resamples)
+            comparison = compare(prepared, mine, theirs, resamples=resamples)
     openings = [look.record() for look in looks]
     return _Compared(
         one=one,
         other=other,
-        found=found,
+        found=comparison,
         source=source,
         refused=sieve.refused,
         looks=[told(look, opening) for look, opening in zip(looks, openings, strict=True)],
         evidence=msgspec.structs.replace(
-            evidence_of_two(one, other, found, prepared, split=read), openings=tuple(map(look_of, openings))
+            evidence_of_two(one, other, comparison, prepared, split=read), openings=tuple(map(look_of, openings))
         ),
     )
 
@@ -171,15 +171,15 @@ def _opened(sides: list[Side], wish: EngineWish) -> Iterator[tuple[Contender, Co
     """Both, bundles first: a ``.keras`` file borrows transforms and task of the bundle beside it."""
     from edgeai_workbench.contenders import open_contender, open_keras
 
-    found: dict[int, Contender] = {}
+    contenders: dict[int, Contender] = {}
     with ExitStack() as stack:
         for place, (path, artifact) in enumerate(sides):
             if not _is_keras(path):
-                found[place] = stack.enter_context(open_contender(path, wish, artifact=artifact))
+                contenders[place] = stack.enter_context(open_contender(path, wish, artifact=artifact))
         for place, (path, _) in enumerate(sides):
-            if place not in found:
-                found[place] = stack.enter_context(open_keras(path, found[1 - place]))
-        yield found[0], found[1]
+            if place not in contenders:
+                contenders[place] = stack.enter_context(open_keras(path, contenders[1 - place]))
+        yield contenders[0], contenders[1]
 
 
 def _parsed(side: str) -> Side:
@@ -195,31 +195,33 @@ def _is_keras(path: Path) -> bool:
 
 
 def _print(compared: _Compared) -> None:
-    found = compared.found
-    counts = counted(found.n, found.drawn, compared.source, compared.refused)
+    comparison = compared.found
+    counts = counted(comparison.n, comparison.drawn, compared.source, compared.refused)
     for line in (f"A: {ran_on(compared.one)}", f"B: {ran_on(compared.other)}", *counts, *compared.looks, ""):
         typer.echo(line)
     head = ("metric", "A", "B", "B - A", "95 % interval", "p", "test", "")
-    main = found.main
-    rows = [_row(name + (" *" if name == main else ""), difference) for name, difference in found.differences.items()]
+    main = comparison.main
+    rows = [
+        _row(name + (" *" if name == main else ""), difference) for name, difference in comparison.differences.items()
+    ]
     print_table([head, *rows])
-    typer.echo(f"\ndecided alike: {found.agreement:.1%} of the samples")
-    typer.echo(_sentence(main, found.differences[main]))
+    typer.echo(f"\ndecided alike: {comparison.agreement:.1%} of the samples")
+    typer.echo(_sentence(main, comparison.differences[main]))
 
 
-def _row(name: str, found: Difference) -> tuple[str, ...]:
+def _row(name: str, difference: Difference) -> tuple[str, ...]:
     from edgeai_workbench.spread import in_words
 
-    gap = found.difference
+    gap = difference.difference
     return (
         name,
-        in_unit(found.one, gap.unit),
-        in_unit(found.other, gap.unit),
+        in_unit(difference.one, gap.unit),
+        in_unit(difference.other, gap.unit),
         _signed(gap.value, gap.unit),
         in_words(gap.low, gap.high, lambda end: _signed(end, gap.unit)),
-        _p(found.p),
-        found.test,
-        found.says,
+        _p(difference.p),
+        difference.test,
+        difference.says,
     )
 
 
@@ -234,12 +236,12 @@ def _p(p: float) -> str:
     return f"< {_LEAST_P}" if p < _LEAST_P else f"{p:.4f}"
 
 
-def _sentence(main: str, found: Difference) -> str:
+def _sentence(main: str, difference: Difference) -> str:
     from edgeai_workbench.spread import NO_SPREAD, flat
 
-    gap = found.difference
-    if found.shown:
-        return f"{main}: {found.says}, by {in_unit(abs(gap.value), gap.unit)}."
+    gap = difference.difference
+    if difference.shown:
+        return f"{main}: {difference.says}, by {in_unit(abs(gap.value), gap.unit)}."
     reach = ""
     if flat(gap.low, gap.high):
         reach = f"; {NO_SPREAD}"

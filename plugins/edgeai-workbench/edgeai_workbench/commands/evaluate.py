@@ -263,11 +263,11 @@ def in_unit(value: float, unit: str) -> str:
     return f"{value:.3f} {unit}" if unit else f"{value:.4f}"
 
 
-def interval_says(found: Score) -> str:
+def interval_says(score: Score) -> str:
     """The interval; in words where it would look like certainty that these samples cannot give."""
     from edgeai_workbench.spread import in_words
 
-    return in_words(found.low, found.high, lambda end: in_unit(end, found.unit))
+    return in_words(score.low, score.high, lambda end: in_unit(end, score.unit))
 
 
 def _print(judged: _Judged, *, intervals: bool) -> None:
@@ -290,8 +290,8 @@ def _print(judged: _Judged, *, intervals: bool) -> None:
         typer.echo("\nBy label, against the rest")
         names = in_order(scores.by_label.values(), [*scores, *scores.undefined])
         rows = [
-            (label, *(in_unit(found.get(name, float("nan")), "") for name in names))
-            for label, found in scores.by_label.items()
+            (label, *(in_unit(of_label.get(name, float("nan")), "") for name in names))
+            for label, of_label in scores.by_label.items()
         ]
         print_table([("label", *names), *rows])
     if scores.subgroups:
@@ -310,5 +310,5 @@ def _subgroup_rows(scores: Scores) -> list[tuple[str, ...]]:
 
 
 def _cells(scores: Scores, name: str) -> tuple[str, str, str]:
-    found = scores[name]
-    return in_unit(found.value, found.unit), interval_says(found), found.method
+    score = scores[name]
+    return in_unit(score.value, score.unit), interval_says(score), score.method

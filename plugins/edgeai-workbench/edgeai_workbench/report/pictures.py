@@ -179,10 +179,10 @@ def _reliability_of(row: Candidate, trial: Trial) -> Picture:
         axes.plot((0, 1), (0, 1), ":", color="#888")
         for each in row.reliability:
             error = "" if each.error is None else f", ECE {each.error:.3f}"
-            said, happened = ([getattr(one, what) for one in each.bins] for what in ("said", "happened"))
-            axes.plot(said, happened, "-", lw=1, label=f"{each.name}{error}")
+            stated, happened = ([getattr(one, what) for one in each.bins] for what in ("said", "happened"))
+            axes.plot(stated, happened, "-", lw=1, label=f"{each.name}{error}")
             most = max(one.samples for one in each.bins)
-            axes.scatter(said, happened, s=[8 + 60 * one.samples / most for one in each.bins])
+            axes.scatter(stated, happened, s=[8 + 60 * one.samples / most for one in each.bins])
         axes.set_xlabel("probability that the model gives")
         axes.set_ylabel("how often it is so")
         axes.legend(fontsize=7, frameon=False)

@@ -40,7 +40,7 @@ class Section:
 
 def sections(evidence: Evidence) -> list[Section]:
     """All that have something to say, in the order of the report."""
-    found = [
+    every = [
         *(section for trial in evidence.trials for section in _parts(trial)),
         *_calibration(evidence.trials[-1]),
         *_steps(evidence.trials[0]),
@@ -49,7 +49,7 @@ def sections(evidence: Evidence) -> list[Section]:
         *_openings(evidence),
         *_otherwise(evidence.trials[-1]),
     ]
-    return [section for section in found if section.tables or section.lines]
+    return [section for section in every if section.tables or section.lines]
 
 
 # --- subgroups and labels -------------------------------------------------------------------------

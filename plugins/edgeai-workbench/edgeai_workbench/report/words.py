@@ -90,17 +90,17 @@ def judged_on(evidence: Evidence) -> str:
     """Which samples judged, what else they were used for, and so what their figures are worth."""
     first, test = evidence.trials[0], evidence.of("test")
     chose = f"by which was chosen {listed(first.chosen)}" if first.chosen else "by which this build chose nothing"
-    said = f"{first.samples} {first.split} samples{_grouped(first)}, {chose}"
+    text = f"{first.samples} {first.split} samples{_grouped(first)}, {chose}"
     if test is not None:
         look = next((one for one in reversed(evidence.openings) if one.data == test.data), None)
         looks = f", opened {_looks(look)}" if look is not None else ""
-        return f"{said}; what ships is confirmed below on {test.samples} samples of a test{_grouped(test)}{looks}"
+        return f"{text}; what ships is confirmed below on {test.samples} samples of a test{_grouped(test)}{looks}"
     worth = (
         "so new data will say no better of it, and rather worse"
         if first.chosen
         else "and how training used them is not known"
     )
-    return f"{said}, {worth}: the card has no [dataset.test] that was opened"
+    return f"{text}, {worth}: the card has no [dataset.test] that was opened"
 
 
 def near(trial: Trial) -> str:
@@ -123,10 +123,10 @@ def loaded(load: Load | None) -> str:
         parts.append(f"other programmes kept {load.others:.1f} of {load.processors} processors busy")
     if load.share is not None:
         parts.append(f"this process had {min(load.share, 1.0) * 100:.0f} % of one")
-    said = f"While they were taken, {' and '.join(parts)}."
+    text = f"While they were taken, {' and '.join(parts)}."
     if not disturbed(load):
-        return said
-    return f"{said} WARNING: that is a busy machine; take them again on a quiet one before you rely on them."
+        return text
+    return f"{text} WARNING: that is a busy machine; take them again on a quiet one before you rely on them."
 
 
 def methods(trials: Iterable[Trial]) -> str:
@@ -150,9 +150,9 @@ def held_on(trials: Sequence[Trial]) -> str:
         return ""
     splits = dict.fromkeys(trial.split for trial, _ in rows)
     drops = any(verdict.gate.startswith("max_drop") for _, row in rows for verdict in row.verdicts)
-    said = f"They are held on {', and again on the '.join(splits)}."
-    said += " Of a drop the upper end of its interval counts." if drops else ""
-    return f"{said} Figures are of the {samples_of(trials[-1])}."
+    text = f"They are held on {', and again on the '.join(splits)}."
+    text += " Of a drop the upper end of its interval counts." if drops else ""
+    return f"{text} Figures are of the {samples_of(trials[-1])}."
 
 
 def opened(look: Look) -> str:

@@ -144,7 +144,7 @@ def interval(
 
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # degenerate distributions are dealt with below
-        found: Any = needed("scipy.stats").bootstrap(
+        estimate: Any = needed("scipy.stats").bootstrap(
             drawn,
             of_drawn,
             paired=False,
@@ -156,8 +156,8 @@ def interval(
             method="percentile" if method == "percentile" else "BCa",
             rng=np.random.default_rng(seed),
         )
-    distribution = np.asarray(found.bootstrap_distribution, dtype=np.float64)
-    low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
+    distribution = np.asarray(estimate.bootstrap_distribution, dtype=np.float64)
+    low, high = float(estimate.confidence_interval.low), float(estimate.confidence_interval.high)
     if not (np.isfinite(low) and np.isfinite(high)):
         low, high = _of_determined(distribution, level)
         method = "percentile"

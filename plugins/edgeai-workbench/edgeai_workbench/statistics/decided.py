@@ -71,9 +71,11 @@ def _rarer(area: Area, design: Design) -> int:
 def tango(only: Discordant, z: float) -> tuple[float, float]:
     """Both ends of the difference of two shares of the same samples."""
     root = needed("scipy.optimize").brentq
-    found = (only.lost - only.won) / only.count
-    low = -1.0 if _score(only, -1.0 + _EXACT) < z else root(lambda gap: _score(only, gap) - z, -1.0 + _EXACT, found)
-    high = 1.0 if _score(only, 1.0 - _EXACT) > -z else root(lambda gap: _score(only, gap) + z, found, 1.0 - _EXACT)
+    difference = (only.lost - only.won) / only.count
+    low = (
+        -1.0 if _score(only, -1.0 + _EXACT) < z else root(lambda gap: _score(only, gap) - z, -1.0 + _EXACT, difference)
+    )
+    high = 1.0 if _score(only, 1.0 - _EXACT) > -z else root(lambda gap: _score(only, gap) + z, difference, 1.0 - _EXACT)
     return float(low), float(high)
 
 
