@@ -60,7 +60,7 @@ def confirm(
     assert judged.validation is not None
     hold_foreseen(judged.validation, answers, shop.card.gates)
     progress("test: opening")
-    digests = {name: measured for name, measured in judged_digests(shop, made).items() if name in shipped}
+    digests = {name: each for name, each in judged_digests(shop, made).items() if name in shipped}
     opening = open_test(
         shop.folder, data=digest(shop.tested, shop.judge), model=shop.card.model_digest, artifacts=digests
     )
