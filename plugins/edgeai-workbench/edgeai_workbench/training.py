@@ -112,14 +112,14 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
     """
     card = check_recipe(folder)
     script = folder / SCRIPT
-    found = _data_digest(card, data, folds, progress)
+    data_digest = _data_digest(card, data, folds, progress)
     needed("tomlkit")
     told: list[str] = []
     chooser = _chooser(card, folder, data, progress, told) if _choice_now(card) and not folds else None
     options = ["--data", str(data.resolve()), *(["--cross-validate", str(folds)] if folds else [])]
     model = folder / card.model
     old = _recorded(card, folder) if card.training.environment and not folds else None  # by hand: nothing to repeat
-    state, resumed = begin_state(folder, _facts(card, folder, data, found), folds=folds)
+    state, resumed = begin_state(folder, _facts(card, folder, data, data_digest), folds=folds)
     if resumed:
         progress(resumed)
     results = (*told, *_run(script, options, progress, state))
@@ -129,7 +129,9 @@ def train(folder: Path, data: Path, *, folds: int = 0, progress: Callable[[str],
         return Trained(model=model, digest=digest_now, results=results, resumed=resumed)
     if not model.is_file():
         raise EdgeaiError(f"{SCRIPT} ended well, and wrote no {card.model}", code="build.training-failed")
-    record(folder / CARD_NAME, model=file_digest(model), data=found, environment=environment(), processor=processor())
+    record(
+        folder / CARD_NAME, model=file_digest(model), data=data_digest, environment=environment(), processor=processor()
+    )
     repeated = repetition(old, _recorded(read_card(folder), folder)) if old else ""
     chosen = str(chooser.finish()) if chooser else ""
     if card.chooser != PARENT and card.choice is not None:
@@ -175,8 +177,8 @@ def _chooser(card: Card, folder: Path, data: Path, progress: Callable[[str], Non
     """What its folds' script says of their worth goes into ``told``: progress, being thinned out, shows one."""
 
     def cross_validate(folds: int, file: Path) -> None:
-        found = _data_digest(card, data, folds, progress)
-        state, resumed = begin_state(folder, _facts(card, folder, data, found), folds=folds)
+        data_digest = _data_digest(card, data, folds, progress)
+        state, resumed = begin_state(folder, _facts(card, folder, data, data_digest), folds=folds)
         if resumed:
             progress(resumed)
         options = ["--data", str(data.resolve()), "--cross-validate", str(folds)]
@@ -226,13 +228,13 @@ def _recorded(card: Card, folder: Path) -> Recorded:
 
 def environment() -> dict[str, str]:
     """Versions that decide the weights: of Python, and of the distributions that are installed."""
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def record(
