@@ -31,6 +31,8 @@ FIRST_WITHIN_S: Final = 600.0
 """The first look comes within so long: a ward that gets its power back does not come all at once."""
 AGAIN_S: Final = 300.0
 """After a look that failed; doubles, up to the usual pause."""
+HINT_LEAST_S: Final = 60.0
+"""Between two looks that hints ask for: who sends many makes no more of them."""
 STOP_S: Final = 5.0
 LIMIT_S: Final = 6 * 3600.0
 """A look that takes longer is ended; what came of it stays, and the next goes on there."""
@@ -122,6 +124,8 @@ class Updates:
         self._window = repository.window
         self._pauses = Pauses(repository.every_s)
         self._due = time.monotonic() + self._pauses.first()
+        self._is_hinted = False
+        self._hinted_at = time.monotonic() - HINT_LEAST_S
         self._look: Look | None = None
         self._told: dict[str, str] = {}
         self._last: dict[str, Any] = {}
@@ -130,10 +134,10 @@ class Updates:
         """Until ``stopping`` is set."""
         beat_s = self._config.supervise.heartbeat_s
         while not stopping.is_set():
-            if self._spool.wait(ROLE, beat_s):
-                self._due = min(self._due, time.monotonic())  # somebody asks for a look: whether there is news it says
+            self._spool.wait(ROLE, beat_s)
             if stopping.is_set():
                 break
+            self._heed()
             self._step()
             state = "looking" if self._look is not None else "ready"
             self._spool.beat(
@@ -141,6 +145,17 @@ class Updates:
             )
         if self._look is not None:
             self._look.end()
+
+    def hint(self) -> None:
+        """Somebody says that there is news: it is looked for soon, once a minute at most. From any thread."""
+        self._is_hinted = True
+        self._spool.ring(ROLE)
+
+    def _heed(self) -> None:
+        now = time.monotonic()
+        if self._is_hinted and self._look is None and now >= self._hinted_at + HINT_LEAST_S:
+            self._is_hinted, self._hinted_at = False, now
+            self._due = min(self._due, now)
 
     def _step(self) -> None:
         look = self._look
@@ -203,8 +218,17 @@ def main(config: DeviceConfig) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    updates = Updates(config, config.repository, spool)
+    hints = None
+    if config.mqtt.enabled:
+        from edgeai.roles.hints import Hints  # a device without a broker does without its library
+
+        hints = Hints(config, updates.hint)
+        hints.start()
     try:
-        Updates(config, config.repository, spool).run(stopping)
+        updates.run(stopping)
     finally:
+        if hints is not None:
+            hints.close()
         spool.close()
     return 0

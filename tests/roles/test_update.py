@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from edgeai.roles.update import Look, Pauses, is_open
+from edgeai.config import DeviceConfig, Repository, load_config
+from edgeai.mqtt import Broker, Outgoing, connect
+from edgeai.roles.hints import MAX_INCOMING_BYTES, Hints
+from edgeai.roles.update import Look, Pauses, Updates, is_open
+from edgeai.testing.broker import Mosquitto, find_mosquitto, free_port
+from edgeai.testing.require import require
 
 
 def least(low: float, high: float) -> float:
@@ -109,3 +118,101 @@ def test_a_look_that_hangs_can_be_ended() -> None:
     look.end()
     assert look.is_over()
     assert look.troubles()[""]["code"] == "update.look-died"
+
+
+# --- hints ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    require("mosquitto", find_mosquitto() is not None, "hints need a real broker")
+    with Mosquitto(tmp_path) as broker:
+        yield broker
+
+
+def until(condition: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 240
+    while not (value := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    return value
+
+
+def device(tmp_path: Path, port: int) -> DeviceConfig:
+    profile = tmp_path / "cart.toml"
+    profile.write_text(f'schema = 1\n[device]\nid = "cart-1"\nsite = "ward"\n[mqtt]\nport = {port}\n')
+    return load_config(profile)
+
+
+def say(port: int, topic: str, body: bytes) -> None:
+    link = connect(Broker(host="127.0.0.1", port=port, client_id="ops"))
+    link.publish([Outgoing(topic=topic, body=body)])
+    link.close()
+
+
+@pytest.mark.slow
+def test_a_hint_is_heard_whatever_it_says_and_from_its_own_topic_alone(tmp_path: Path, broker: Mosquitto) -> None:
+    heard: list[bool] = []
+    hints = Hints(device(tmp_path, broker.port), lambda: heard.append(True), pause_s=0.1)
+    hints.start()
+    topic = "edgeai/1/ward/cart-1/update/request"
+
+    def said_until_heard(body: bytes) -> bool:
+        say(broker.port, topic, body)
+        return bool(heard)
+
+    try:
+        until(lambda: said_until_heard(b'{"url": "http://evil.example", "install": true}'))
+        for body in (b"", b"\xff\x00" * 100, b"[" * 10_000):
+            heard.clear()
+            until(partial(said_until_heard, body))
+        heard.clear()
+        say(broker.port, "edgeai/1/ward/cart-2/update/request", b"for another")
+        say(broker.port, topic, b"x" * (MAX_INCOMING_BYTES + 1000))  # the connection ends of it, and is made anew
+        until(lambda: said_until_heard(b"again"))
+    finally:
+        hints.close()
+
+
+@pytest.mark.slow
+def test_a_broker_that_comes_late_is_found(tmp_path: Path) -> None:
+    require("mosquitto", find_mosquitto() is not None, "hints need a real broker")
+    port, heard = free_port(), list[bool]()
+    hints = Hints(device(tmp_path, port), lambda: heard.append(True), pause_s=0.05)
+    hints.start()
+    try:
+        time.sleep(0.2)
+        with Mosquitto(tmp_path, port=port):
+
+            def said_until_heard() -> bool:
+                say(port, "edgeai/1/ward/cart-1/update/request", b"")
+                return bool(heard)
+
+            until(said_until_heard)
+    finally:
+        hints.close()
+
+
+def test_hints_bring_a_look_forward_once_a_minute_and_never_put_one_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("edgeai.roles.update.time.monotonic", lambda: now[0])
+    config = device(tmp_path, 1883)
+    spool = SimpleNamespace(ring=lambda role: None)
+    updates = Updates(config, Repository(url="https://models.example"), spool)  # type: ignore[arg-type]
+    updates._due = 9000.0
+    updates._heed()
+    assert updates._due == 9000.0
+    for _ in range(100):
+        updates.hint()
+    updates._heed()
+    assert updates._due == 1000.0
+    updates._due = 9000.0  # it has looked
+    updates.hint()
+    now[0] = 1030.0
+    updates._heed()
+    assert updates._due == 9000.0
+    now[0] = 1061.0
+    updates._heed()
+    assert updates._due == 1061.0
