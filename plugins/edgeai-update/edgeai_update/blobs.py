@@ -23,6 +23,8 @@ _SYNC_EVERY: Final = 8 << 20
 _PAUSES: Final = (1.0, 2.0, 4.0, 8.0)
 """Before it is tried again; a try that brought ``_SOMETHING`` counts for none."""
 _SOMETHING: Final = 1 << 14
+_ANEW: Final = 2
+"""So often a blob is begun anew in one look, since what was here of it, or a range, was wrong."""
 _PASSING: Final = ("update.unreachable", "update.too-slow")
 """Reasons that may be gone in a moment."""
 
@@ -66,14 +68,15 @@ class Blobs:
             return
         with told_of_disk(self.folder):
             make_folder(self.folder)
-        path, pauses = blob_path(sha256), list(_PAUSES)
+        path, pauses, anew = blob_path(sha256), list(_PAUSES), _ANEW
         while True:
             before = _size(self._part(packed))
             resumed = before > 0
             try:
                 self._come(source, path, packed, came)
             except UpdateError as error:
-                if error.code == "update.wrong-range" and resumed:
+                if error.code == "update.wrong-range" and resumed and anew:
+                    anew -= 1
                     self._drop(packed)
                     continue
                 if _size(self._part(packed)) >= before + _SOMETHING:
@@ -84,8 +87,9 @@ class Blobs:
                 continue
             if self._named(packed):
                 return
-            if not resumed:  # what was half here may be what a power cut left; what came at one go is what was sent
+            if not (resumed and anew):  # a half may be what a power cut left; what came at one go is what was sent
                 raise altered(path, "it has another digest")
+            anew -= 1
 
     def keep_only(self, wanted: Collection[PackedDecl]) -> None:
         """Remove what nobody waits for."""

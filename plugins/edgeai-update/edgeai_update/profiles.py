@@ -28,7 +28,7 @@ def source_of(config: DeviceConfig, folder: Path | None = None) -> Source:
     """A folder, or the repository's server.
 
     Raises:
-        ConfigError: ``update.not-configured``, ``update.tls``.
+        ConfigError: ``update.not-configured``, ``update.tls``, ``update.proxy``.
         UpdateError: ``update.missing``: there is no repository in the folder.
     """
     if folder is not None:

@@ -199,7 +199,10 @@ class Repository:
         for path in self._work.glob("*.json"):
             if path.name in ("root.json", "timestamp.json", "snapshot.json"):
                 continue
-            signed: Any = Metadata.from_file(str(path)).signed
+            try:
+                signed: Any = Metadata.from_file(str(path)).signed
+            except _TUF:
+                continue  # of a role that is no more: the client has replaced those that are
             matches = (_OFFER.fullmatch(each) for each in getattr(signed, "targets", {}))
             releases.update(int(match[2]) for match in matches if match is not None and match[1] == model)
         return [f"models/{model}/{release}.json" for release in sorted(releases, reverse=True)]

@@ -6,6 +6,7 @@ Content-Encoding), nor in how long we wait. What it sends is held to what was si
 
 from __future__ import annotations
 
+import base64
 import http.client
 import re
 import socket
@@ -16,10 +17,11 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Timer
 from typing import TYPE_CHECKING, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import edgeai
+from edgeai.api.errors import ConfigError
 from edgeai_update.errors import AGAIN, UpdateError, wrong_range
 from edgeai_update.sources import PIECE, Reply, missing
 
@@ -59,6 +61,9 @@ class WebSource:
         proxy: ``http://host:port``; what the environment says without (``https_proxy``, ``no_proxy``).
         context: for TLS; the system's authorities without.
         sleep: between two pieces, where the link is not to be filled.
+
+    Raises:
+        ConfigError: ``update.proxy``.
     """
 
     def __init__(
@@ -125,6 +130,7 @@ class WebSource:
             headers = {"Accept-Encoding": "identity", "User-Agent": f"edgeai/{edgeai.__version__}"}
             if self._proxy and self._scheme == "http":
                 target = f"http://{self._authority()}{target}"
+                headers |= self._proxy.headers
             if offset:
                 headers["Range"] = f"bytes={offset}-"
             self._connection.request("GET", target, headers=headers)
@@ -132,7 +138,7 @@ class WebSource:
 
     def _connected(self) -> http.client.HTTPConnection:
         timeout = self._manners.timeout_s
-        peer = self._proxy or (self._host, self._port)
+        peer = (self._proxy.host, self._proxy.port) if self._proxy else (self._host, self._port)
         sock = socket.create_connection(peer, timeout)
         try:
             # Another name of the same connection: shutting it down ends whatever waits for it, TLS or not.
@@ -151,7 +157,9 @@ class WebSource:
         """Past the proxy, where there is one."""
         if self._proxy is None:
             return sock
-        sock.sendall(f"CONNECT {self._authority()} HTTP/1.1\r\nHost: {self._authority()}\r\n\r\n".encode("ascii"))
+        head = {"Host": self._authority(), **self._proxy.headers}
+        lines = [f"CONNECT {self._authority()} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
+        sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode("ascii"))
         response = http.client.HTTPResponse(sock, method="CONNECT")
         response.begin()
         if response.status != HTTPStatus.OK:
@@ -286,7 +294,7 @@ class WebSource:
         return UpdateError(f"{path} comes too slowly, or not at all", code="update.too-slow", remedy=AGAIN)
 
     def _unreachable(self, path: str, error: Exception) -> UpdateError:
-        via = f" through the proxy {self._proxy[0]}:{self._proxy[1]}" if self._proxy else ""
+        via = f" through the proxy {self._proxy.host}:{self._proxy.port}" if self._proxy else ""
         why, remedy = getattr(error, "strerror", None) or str(error) or type(error).__name__, AGAIN
         if self._scheme == "https" and (cause := _tls_cause(error)) is not None:
             why, remedy = cause
@@ -308,13 +316,42 @@ def _tls_cause(error: Exception) -> tuple[str, str] | None:
     return cause.text, cause.remedy
 
 
-def _proxy(wished: str | None, scheme: str, host: str) -> tuple[str, int] | None:
-    """The proxy for a host: the profile's, or the environment's."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proxy:
+    """Where it is, and what it is told of who we are."""
+
+    host: str
+    port: int
+    headers: dict[str, str]
+
+
+def _proxy(wished: str | None, scheme: str, host: str) -> _Proxy | None:
+    """The proxy for a host: the profile's, or the environment's, which may name user and password."""
     named = wished
     if named is None:
         proxies = getproxies()
         named = None if proxy_bypass(host) else proxies.get(scheme) or proxies.get("all")
     if not named:
         return None
-    parts = urlsplit(named if "://" in named else f"http://{named}")
-    return (parts.hostname or "", parts.port or 80)
+    parts, port = _parts(named)
+    headers = {}
+    if parts.username is not None:
+        told = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+        headers["Proxy-Authorization"] = f"Basic {base64.b64encode(told).decode('ascii')}"
+    return _Proxy(host=parts.hostname or "", port=port, headers=headers)
+
+
+def _parts(named: str) -> tuple[SplitResult, int]:
+    """The parts of a proxy's address, of which none is shown: there may be a password among them."""
+    try:
+        parts = urlsplit(named if "://" in named else f"http://{named}")
+        port = parts.port or _PORTS["http"]
+    except ValueError:
+        parts, port = urlsplit(""), 0
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConfigError(
+            "the proxy that the environment (or repository.proxy) names is no http://host:port",
+            code="update.proxy",
+            remedy="correct https_proxy, http_proxy or all_proxy of the service, or name one as repository.proxy",
+        )
+    return parts, port

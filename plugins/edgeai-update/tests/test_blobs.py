@@ -217,6 +217,21 @@ def test_a_server_that_sends_a_part_each_time_is_followed_to_the_end(
     assert len(calls) == pieces
 
 
+@pytest.mark.parametrize("how", ["another-range", "range-of-other-bytes", "multipart"])
+def test_a_server_that_breaks_off_and_lies_about_the_rest_is_given_up(
+    blobs: Blobs, packed: PackedDecl, server: ScriptedServer, how: str
+) -> None:
+    """Each whole fetch brings half, each rest is wrong: that could go on for ever."""
+    server.ways = [Way("half", ranged=False), Way(how, ranged=True)]
+    with pytest.raises(UpdateError) as caught:
+        fetch(blobs, WebSource(server.url), packed)
+    assert caught.value.code in ("update.wrong-range", "update.altered")
+    assert len(server.asked) < 20
+    server.ways = []
+    fetch(blobs, WebSource(server.url), packed)
+    assert is_whole(blobs, packed)
+
+
 def test_what_a_power_cut_made_of_a_half_is_fetched_anew_once(
     blobs: Blobs, packed: PackedDecl, server: ScriptedServer, public: Path
 ) -> None:

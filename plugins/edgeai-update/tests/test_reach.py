@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import select
 import socket
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from edgeai.api import ConfigError
 from edgeai.testing.certificates import Authority
 from edgeai.testing.scripted_server import ScriptedServer, Way
 from edgeai_update.errors import UpdateError
@@ -28,6 +30,7 @@ class Proxy(socketserver.ThreadingTCPServer):
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.heads: list[bytes] = []
         self.refuses = False
         super().__init__(("127.0.0.1", 0), _Passing)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -47,6 +50,7 @@ class _Passing(socketserver.StreamRequestHandler):
         head = b""
         while (each := self.rfile.readline()) not in (b"\r\n", b""):
             head += each
+        proxy.heads.append(head)
         if proxy.refuses:
             self.wfile.write(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
             return
@@ -195,3 +199,37 @@ def test_a_proxy_that_refuses_is_said_so(secure: ScriptedServer, proxy: Proxy) -
 def test_a_proxy_that_is_not_there_is_said_so(public: Path) -> None:
     with ScriptedServer(public) as server, pytest.raises(UpdateError, match=r"through the proxy 127.0.0.1:9: "):
         read(WebSource(server.url, proxy="http://127.0.0.1:9"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_is_told_who_we_are_where_the_environment_says_it_and_the_server_is_not(
+    public: Path,
+    secure: ScriptedServer,
+    authority: Authority,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+) -> None:
+    monkeypatch.setenv(f"{scheme}_proxy", proxy.url.replace("http://", "http://ward:p%40ss@"))
+    with ScriptedServer(public) as plain:
+        server = secure if scheme == "https" else plain
+        source = WebSource(server.url, context=ssl.create_default_context(cafile=str(authority.ca)))
+        assert read(source) == b"the newest"
+        source.close()
+    told = base64.b64encode(b"ward:p@ss").decode()
+    assert f"Proxy-Authorization: Basic {told}".encode() in proxy.heads[0]
+    if scheme == "https":
+        assert "Proxy-Authorization" not in server.asked[0].headers
+
+
+@pytest.mark.parametrize(
+    "named", ["socks5://ward:secret@proxy:1080", "http://ward:secret@proxy:abc", "https://proxy:3128"]
+)
+def test_a_proxy_of_another_kind_is_said_so_without_its_password(
+    public: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("all_proxy", named)
+    with pytest.raises(ConfigError) as caught:
+        WebSource("https://models.example/edgeai")
+    assert caught.value.code == "update.proxy"
+    assert "secret" not in str(caught.value)

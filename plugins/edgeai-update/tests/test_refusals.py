@@ -465,6 +465,14 @@ def test_what_was_kept_may_be_lost_or_damaged_and_the_next_look_mends_it(
     assert served.update()["outcome"] == "installed"
 
 
+def test_metadata_of_a_role_that_is_no_more_are_in_nobodys_way(
+    served: Any, ops: OpsTeam, server: ScriptedServer
+) -> None:
+    (served.kept / "metadata/vendor-of-old.json").write_bytes(b"\0" * 100)
+    ops.offer(ops.bundle("tiny", 2))
+    assert served.update()["outcome"] == "installed"
+
+
 # --- of the profile -------------------------------------------------------------------------------
 
 
