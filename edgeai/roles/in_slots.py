@@ -6,18 +6,15 @@ made of their own history, so that none is lost with the process that moved them
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Final
 
 from edgeai.api.errors import BundleRejected, EdgeaiError
 from edgeai.api.results import Outcome, Result
 from edgeai.bundle.admission import deciding_files, open_admitted
-from edgeai.bundle.archive import Archive
 from edgeai.bundle.reader import Bundle
 from edgeai.bundle.releases import Numbered
 from edgeai.bundle.stamps import Stamps, stamps
@@ -28,6 +25,7 @@ from edgeai.owners import owner_of
 from edgeai.roles.moves_told import sayings
 from edgeai.roles.probation import ENOUGH, judge
 from edgeai.slots import SlotFolder, Slots, SlotsError, moves
+from edgeai.slots.adopting import copy_of
 from edgeai.slots.answered import Answer, append_answer, read_answers
 from edgeai.spool import Spool
 
@@ -132,18 +130,8 @@ class InSlots:
 
     def _adopt(self) -> None:
         """Where the disk does not let it, the profile's path runs meanwhile."""
-        path = self._deployment.bundle
         bundle = open_admitted(self._config, self._deployment)
-        trust = TrustPolicy.of(self._config.trust)
-
-        def fill(folder: Path) -> None:
-            if path.is_dir():
-                shutil.copytree(path, folder, symlinks=True)
-                return
-            folder.mkdir()
-            with Archive(path, trust=trust) as archive:
-                archive.unpack(folder)
-
+        fill = copy_of(self._deployment.bundle, TrustPolicy.of(self._config.trust))
         try:
             self._folder.recover()
             self._slots = self._folder.adopt(Numbered.of(bundle.manifest, bundle.digest), fill)

@@ -89,6 +89,23 @@ def test_it_is_not_switched_inside_a_series_that_has_begun(updated: Any, until: 
     updated.runs(new)
 
 
+def test_a_start_in_the_middle_of_a_series_finishes_it_with_what_began_it(updated: Any, until: Any) -> None:
+    old = updated.configure(rules="quiet_s = 3600\n")
+    updated.start()
+    updated.runs(old)
+    series = {"SeriesInstanceUID": "1.2.826.0.1.2"}
+    assert updated.digest_of(updated.cart.admit(attributes=series)) == old
+    new = updated.bring(2)
+    updated.event("update.rehearsed")
+    assert updated.cart.stop() == 0
+    profile = updated.cart.profile
+    profile.write_text(profile.read_text().replace("quiet_s = 3600", "quiet_s = 0.1"))
+    rest = [updated.cart.admit(attributes=series) for _ in range(3)]
+    updated.start()
+    assert {updated.digest_of(phantom) for phantom in rest} == {old}
+    updated.runs(new)
+
+
 def test_a_study_that_never_ends_does_not_keep_it_waiting(updated: Any, until: Any) -> None:
     old = updated.configure(rules="quiet_s = 3600\nswitch_within_s = 0.5\n")
     updated.start()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeai.bundle.archive import Archive
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Numbered
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.slots import SlotsError
+from edgeai.slots.adopting import copy_of
 
 if TYPE_CHECKING:
     from edgeai.config import Deployment, DeviceConfig
@@ -26,17 +24,8 @@ def adopted(config: DeviceConfig, deployment: Deployment, folder: SlotFolder) ->
     """
     path, trust = deployment.bundle, TrustPolicy.of(config.trust)
     number = Numbered.of(*read_manifest(path, trust=trust))
-
-    def fill(target: Path) -> None:
-        if path.is_dir():
-            shutil.copytree(path, target, symlinks=True)
-            return
-        target.mkdir(mode=0o700)
-        with Archive(path, trust=trust) as archive:
-            archive.unpack(target)
-
     try:
-        return folder.adopt(number, fill)
+        return folder.adopt(number, copy_of(path, trust))
     except SlotsError:
         slots = folder.read()
         if slots.active is None:
