@@ -21,9 +21,8 @@ from edgeai.bundle.stamps import Stamps, stamps
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
-from edgeai.owners import owner_of
 from edgeai.roles.moves_told import sayings
-from edgeai.roles.probation import ENOUGH, judge
+from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, stands_since
 from edgeai.slots import SlotFolder, Slots, SlotsError, moves
 from edgeai.slots.adopting import copy_of
 from edgeai.slots.answered import Answer, append_answer, read_answers
@@ -43,9 +42,6 @@ DAMAGE: Final = frozenset(
     )
 )
 """Codes that say of a bundle that was sound here once that the disk has changed it."""
-
-_TAKES_PLACE: Final = ("adopted", "activated", "rolled-back", "ordered-back", "damaged")
-"""Moves by which another bundle runs than before."""
 
 _WORK: Final = ("header", "decode", "transform", "run", "interpret")
 _LATELY: Final = 100
@@ -76,7 +72,8 @@ class InSlots:
         """Digest of what waits to be switched to, and since when."""
         self._looked_at = 0.0
         self._owed: list[Result] = []
-        self._last_failure = ""
+        self._last: dict[str, str] = {}
+        """Kind of result on probation -> why the last of that kind came to be."""
         self._refused = self._said = ""
         self._answered: tuple[Answer, ...] = ()
         self._unwritten: tuple[str, str] | None = None
@@ -230,7 +227,7 @@ class InSlots:
             return
         try:
             self._slots = self._folder.activate(self._rules.probation_results, waiting.digest, **self._figures_before())
-            self._last_failure = ""
+            self._last.clear()
         except BundleRejected as error:  # the floor rose meanwhile; or it waits for the order that brought it
             if self._refused != waiting.digest:
                 self._refused = waiting.digest
@@ -244,11 +241,11 @@ class InSlots:
 
     def _figures_before(self) -> dict[str, float]:
         name = self._deployment.name
-        share, of = self._spool.share_withheld(name)
+        share, of = self._spool.share_withheld(name, since=stands_since(self._slots))
         usual_ms = median(self._spent_ms) if len(self._spent_ms) >= ENOUGH else self._spool.usual_ms(name)
         return {
             "before_ms": round(usual_ms, 3),
-            "before_withheld": round(share, 4) if of >= 2 * ENOUGH else 1.0,
+            "before_withheld": round(min(share, MOST_KNOWN), 4) if of >= 2 * ENOUGH else 1.0,
             "deaths": self._spool.own_deaths(name),
             "faults": self._spool.last_fault(name)[0],
         }
@@ -282,7 +279,7 @@ class InSlots:
         running = self._slots.running
         if running is None or (before is not None and before.digest == model.digest):
             return
-        moved = next((move for move in reversed(self._slots.history) if move.move in _TAKES_PLACE), None)
+        moved = next((move for move in reversed(self._slots.history) if move.move in TAKES_PLACE), None)
         left = moved.digest if moved is not None and moved.digest != model.digest else None
         answer = Answer(
             since=result.created_at,
@@ -308,12 +305,12 @@ class InSlots:
         digest = active.digest if active else ""
         mine = [result for result in self._owed if result.model.digest == digest]
         if mine and self.is_on_probation:
-            kinds = [_kind(result) for result in mine]
-            failures = [result.reason for result in mine if _kind(result) == "failed" and result.reason]
-            if failures:
-                self._last_failure = f"{failures[-1].code}, {failures[-1].message}"
+            kinds = [kind_of(result, self._is_usual) for result in mine]
+            for kind, reason in zip(kinds, (result.reason for result in mine), strict=True):
+                if reason is not None:
+                    self._last[kind] = f"{reason.code}, {reason.message}"
             counts = {name: kinds.count(name) for name in ("completed", "failed", "withheld")}
-            spent_ms = [_spent_ms(result) for result in mine if _kind(result) == "completed"]
+            spent_ms = [_spent_ms(result) for kind, result in zip(kinds, mine, strict=True) if kind == "completed"]
             try:
                 self._slots = self._folder.counted(**counts, spent_ms=spent_ms)
             except SlotsError:
@@ -323,6 +320,11 @@ class InSlots:
         self._owed.clear()
         self._judge(self._slots)
 
+    def _is_usual(self, code: str) -> bool:
+        """Whether what stood before failed with that too."""
+        since, until = stands_since(self._slots, back=2), stands_since(self._slots)
+        return self._spool.has_failed_with(self._deployment.name, code, since=since, until=until)
+
     def _judge(self, slots: Slots, *, goes_well: bool = True) -> None:
         probation = slots.probation
         if probation is None:
@@ -330,8 +332,8 @@ class InSlots:
         name = self._deployment.name
         deaths = max(0, self._spool.own_deaths(name) - probation.deaths)
         fault, misdeed = self._spool.last_fault(name)
-        last = self._last_failure or (misdeed if fault > probation.faults else "")
-        end, code, why = judge(probation, self._rules, deaths=deaths, last=last)
+        last = self._last.get("failed") or (misdeed if fault > probation.faults else "")
+        end, code, why = judge(probation, self._rules, deaths=deaths, last=last, silent=self._last.get("withheld", ""))
         if end == "ends badly":
             self._go_back(code, why)
         elif end == "ends well" and goes_well:
@@ -356,15 +358,3 @@ class InSlots:
 
 def _spent_ms(result: Result) -> float:
     return sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
-
-
-def _kind(result: Result) -> str:
-    """``completed``; ``withheld``: nothing was to be said, or the image could not be used; ``failed``: it should have
-    answered; nothing of these where somebody stopped it or took its file away.
-    """
-    code = result.reason.code if result.reason is not None else ""
-    if result.outcome is not Outcome.FAILED:
-        return "completed" if result.outcome is Outcome.COMPLETED else "withheld"
-    if code == "job.interrupted" or code.startswith("spool."):
-        return ""
-    return "withheld" if owner_of(code) == "image" else "failed"

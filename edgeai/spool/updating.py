@@ -46,16 +46,31 @@ class Updating(Metrics):
             ).fetchone()
         return row is not None
 
-    def share_withheld(self, deployment: str) -> tuple[float, int]:
-        """Which part of the last results made no statement, failures by the image included; and of how many."""
+    def share_withheld(self, deployment: str, *, since: float = 0.0) -> tuple[float, int]:
+        """Which part of the last results made no statement, failures included; and of how many.
+
+        Args:
+            deployment: whose.
+            since: whole second of the clock in which what runs took its place: what ran before is not asked.
+        """
         with self.db.read() as db:
             rows = db.execute(
-                "SELECT outcome FROM jobs WHERE state = 'done' AND finished_at > 0 AND deployment = ?"
+                "SELECT outcome FROM jobs WHERE state = 'done' AND finished_at > ? AND deployment = ?"
                 " ORDER BY finished_at DESC LIMIT ?",
-                (deployment, _LATELY),
+                (since + 1 if since else 0.0, deployment, _LATELY),
             ).fetchall()
         without = sum(1 for (outcome,) in rows if outcome != "completed")
         return (without / len(rows) if rows else 0.0), len(rows)
+
+    def has_failed_with(self, deployment: str, code: str, *, since: float, until: float) -> bool:
+        """Whether a result failed with that code between two whole seconds of the clock, neither included."""
+        with self.db.read() as db:
+            row = db.execute(
+                "SELECT 1 FROM jobs WHERE state = 'done' AND outcome = 'failed' AND deployment = ? AND code = ?"
+                " AND finished_at > ? AND finished_at < ? LIMIT 1",
+                (deployment, code, since + 1 if since else 0.0, until),
+            ).fetchone()
+        return row is not None
 
     def usual_ms(self, deployment: str) -> float:
         """What an image has taken on the average since the spool was made; 0 where there was none."""

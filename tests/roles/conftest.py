@@ -20,7 +20,7 @@ import pytest
 
 from edgeai.bundle.archive import Archive, pack
 from edgeai.bundle.floors import FLOORS_NAME
-from edgeai.bundle.manifest import Eligibility, GoldenCase
+from edgeai.bundle.manifest import Eligibility, GoldenCase, TransformStep
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Numbered
 from edgeai.config import load_config
@@ -258,8 +258,9 @@ class Updated:
         misbehave: Misbehaviour | None = None,
         golden: float | None = None,
         modality: tuple[str, ...] = (),
+        first: tuple[TransformStep, ...] = (),
     ) -> str:
-        """Pack a bundle; ``golden``: by how much its golden case is off. Its digest."""
+        """Pack a bundle; ``golden``: how far its golden case is off; ``first``: steps before its own; its digest."""
         folder = self.cart.folder / f"content-{out.stem}"
         (folder / "golden").mkdir(parents=True, exist_ok=True)
         pack_fake_bundle(folder, out, name="guard-model", release=release, misbehave=misbehave)
@@ -269,7 +270,11 @@ class Updated:
         np.save(folder / "golden/in.npy", image)
         np.save(folder / "golden/out.npy", scores)
         changed = msgspec.structs.replace(
-            manifest, files={}, golden=(CASE,), eligibility=Eligibility(modality=modality)
+            manifest,
+            files={},
+            golden=(CASE,),
+            eligibility=Eligibility(modality=modality),
+            transforms=(*first, *manifest.transforms),
         )
         return pack(folder, changed, out)
 

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 
+from edgeai.bundle.manifest import TransformStep
 from edgeai.config import load_config
 from edgeai.health import read_health, status_body
 from edgeai.metrics import metrics_text
@@ -19,6 +21,7 @@ from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.mqtt_peers import Subscriber
 
 DULL, BRIGHT = 60, 250
+COLOUR = np.full((16, 16, 3), DULL, np.uint8)
 
 pytestmark = pytest.mark.slow
 
@@ -156,6 +159,45 @@ def test_a_model_that_says_nothing_of_any_image_is_left_again(updated: Any) -> N
         assert updated.cart.result_of(updated.cart.admit())["outcome"] == "not-applicable"
     updated.runs(old)
     assert updated.event("update.rolled-back")["facts"]["code"] == "slots.withheld"
+
+
+@pytest.mark.parametrize("before", [0, 10], ids=["on a fresh cart", "on one with a history"])
+def test_a_model_whose_steps_can_do_no_image_is_left_again_and_the_code_is_named(updated: Any, before: int) -> None:
+    """Its golden cases feed tensors, and pass."""
+    updated.cart.allow.append("transforms")
+    old = updated.configure(rules="quiet_s = 0.1\nprobation_results = 5\n")
+    updated.start()
+    updated.runs(old)
+    for _ in range(before):
+        assert updated.digest_of(updated.cart.admit(pixels=COLOUR)) == old
+    new = updated.bring(2, first=(TransformStep(transform="window"),))
+    updated.runs(new)
+    for _ in range(2):
+        ended = updated.cart.result_of(updated.cart.admit(pixels=COLOUR))
+        assert (ended["outcome"], ended["reason"]["code"]) == ("failed", "transform.not-applicable")
+    updated.runs(old)
+    event = updated.event("update.rolled-back")
+    assert event["facts"]["code"] == "slots.failures" == updated.codes(new)
+    assert (
+        "2 failed results, and 1 may be (the last: transform.not-applicable, transforms[0] window: " in event["message"]
+    )
+    assert updated.digest_of(updated.cart.admit(pixels=COLOUR)) == old
+    updated.runs(updated.bring(3))
+    assert updated.state.probation.before_withheld == 1.0, "what the one that was left withheld is not what is usual"
+
+
+def test_a_model_that_can_use_no_image_is_left_again_where_nobody_knows_what_is_usual(updated: Any) -> None:
+    old = updated.configure(rules="quiet_s = 0.1\nprobation_results = 5\n")
+    updated.start()
+    updated.runs(old)
+    new = updated.bring(2, modality=("XA",))
+    updated.runs(new)
+    for _ in range(5):
+        assert updated.cart.result_of(updated.cart.admit())["outcome"] == "not-applicable"
+    updated.runs(old)
+    event = updated.event("update.rolled-back")
+    assert event["facts"]["code"] == "slots.withheld" == updated.codes(new)
+    assert "of 5 images it completed none (the last: input.not-eligible, " in event["message"]
 
 
 @pytest.mark.parametrize("after", ["on probation", "at the next start"])

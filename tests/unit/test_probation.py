@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgeai.api.results import Failure, Outcome
 from edgeai.config import Updates
 from edgeai.dicom.content import ContentDigest
 from edgeai.roles.deaths import Death
 from edgeai.roles.moves_told import sayings
-from edgeai.roles.probation import judge
+from edgeai.roles.probation import judge, kind_of, stands_since
 from edgeai.roles.rehearsals import is_its_own, waiting
 from edgeai.slots import Probation
 from edgeai.slots.record import Failed, Move, Slot, Slots
@@ -25,8 +27,8 @@ RULES = Updates(probation_results=20, probation_failures=1, probation_slowdown=3
 OLD, NEW = f"sha256:{1:064x}", f"sha256:{2:064x}"
 
 
-def verdict(*, deaths: int = 0, last: str = "", **figures: Any) -> tuple[str, str, str]:
-    return judge(Probation(since="now", needed=20, **figures), RULES, deaths=deaths, last=last)
+def verdict(*, deaths: int = 0, last: str = "", silent: str = "", **figures: Any) -> tuple[str, str, str]:
+    return judge(Probation(since="now", needed=20, **figures), RULES, deaths=deaths, last=last, silent=silent)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,10 @@ def verdict(*, deaths: int = 0, last: str = "", **figures: Any) -> tuple[str, st
         {"completed": 5, "withheld": 200, "before_withheld": 1.0},
         {"completed": 2, "withheld": 17, "before_withheld": 0.0},
         {"completed": 12, "withheld": 8, "before_withheld": 0.0},
+        {"withheld": 19},
+        {"completed": 1, "withheld": 19},
+        {"withheld": 40, "before_withheld": 0.95},
+        {"withheld": 60, "before_withheld": 0.99},
         {"completed": 6, "spent_ms": (299.0,) * 6, "before_ms": 100.0},
         {"completed": 4, "spent_ms": (900.0,) * 4, "before_ms": 100.0},
         {"completed": 6, "spent_ms": (900.0,) * 6},
@@ -87,10 +93,58 @@ def test_it_ends_well(figures: dict[str, Any]) -> None:
             "slots.withheld",
             "it made no statement on 20 of 20 images, and before on 10%",
         ),
+        (
+            {"withheld": 20, "before_withheld": 0.1, "silent": "dicom.bad-value, no window"},
+            "slots.withheld",
+            "it made no statement on 20 of 20 images (the last: dicom.bad-value, no window), and before on 10%",
+        ),
+        (
+            {"withheld": 19, "failed": 1, "silent": "dicom.bad-value, no window"},
+            "slots.withheld",
+            "of 20 images it completed none (the last: dicom.bad-value, no window)",
+        ),
+        ({"withheld": 20}, "slots.withheld", "of 20 images it completed none"),
+        ({"withheld": 20, "before_withheld": 0.7}, "slots.withheld", "of 20 images it completed none"),
     ],
 )
 def test_it_ends_badly_and_says_by_which_figure(figures: dict[str, Any], code: str, why: str) -> None:
     assert verdict(**figures) == ("ends badly", code, why)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_usual", "kind"),
+    [
+        ("transform.not-applicable", False, "failed"),
+        ("transform.failed", False, "failed"),
+        ("task.no-spacing", False, "failed"),
+        ("transform.not-applicable", True, "withheld"),
+        ("tensor.not-finite", True, "failed"),
+        ("task.output", False, "failed"),
+        ("dicom.bad-value", False, "withheld"),
+        ("pixels.short", False, "withheld"),
+        ("input.no-frames", False, "withheld"),
+        ("job.interrupted", False, ""),
+        ("spool.gone", False, ""),
+    ],
+)
+def test_whose_a_failed_result_is(code: str, is_usual: bool, kind: str) -> None:
+    result = SimpleNamespace(outcome=Outcome.FAILED, reason=Failure(code=code, message="so it is"))
+    assert kind_of(result, lambda asked: is_usual and asked == code) == kind  # type: ignore[arg-type]
+
+
+def test_what_made_no_statement_or_one() -> None:
+    for outcome in Outcome:
+        kind = kind_of(SimpleNamespace(outcome=outcome, reason=None), lambda code: False)  # type: ignore[arg-type]
+        wanted = {Outcome.COMPLETED: "completed", Outcome.FAILED: "failed"}.get(outcome, "withheld")
+        assert kind == wanted
+
+
+def test_since_when_what_runs_stands_and_what_ran_before_it() -> None:
+    kinds = ("adopted", "installed", "activated", "rolled-back", "abandoned")
+    history = tuple(Move(sequence=n, at=f"2026-01-01T00:00:0{n}Z", move=kind) for n, kind in enumerate(kinds))
+    slots = Slots(history=history)
+    assert (stands_since(slots) - stands_since(slots, back=2), stands_since(slots, back=4)) == (1.0, 0.0)
+    assert stands_since(Slots()) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -193,6 +247,27 @@ def test_how_much_was_withheld_lately(spool: Spool, admit: Admit) -> None:
     for number, outcome in enumerate(("completed", "failed", "not-applicable", "completed")):
         end(spool, admit(f"1.2.{number}"), outcome)
     assert spool.share_withheld("guard") == (0.5, 4)
+    end(spool, admit("1.2.9"), "failed", at="1000.5")
+    end(spool, admit("1.2.10"), "completed", at="1002")
+    assert spool.share_withheld("guard", since=1000) == (0.4, 5), (
+        "what ended in the second of the switch may be either's"
+    )
+
+
+def test_what_stood_before_may_have_failed_with_the_same_code(spool: Spool, admit: Admit) -> None:
+    job = admit("1.2.1")
+    end(spool, job, "failed", at="1500")
+    with spool.db.write() as db:
+        db.execute("UPDATE jobs SET code = 'transform.not-applicable' WHERE id = ?", (job,))
+
+    def asked(code: str = "transform.not-applicable", since: float = 1000.0, until: float = 2000.0) -> bool:
+        return spool.has_failed_with("guard", code, since=since, until=until)
+
+    assert asked()
+    assert not asked(code="transform.failed")
+    assert not asked(until=1500.0)
+    assert not asked(since=1500.0)
+    assert not spool.has_failed_with("other", "transform.not-applicable", since=0.0, until=2000.0)
 
 
 def test_deaths_are_those_of_its_own_doing(spool: Spool) -> None:
