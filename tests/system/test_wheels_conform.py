@@ -51,7 +51,8 @@ def check(folder: Path, plugin: str, *, hide: str = "") -> dict:
         timeout=900,
     )
     body = json.loads(done.stdout)
-    assert done.returncode == 0, [rule for rule in body["rules"] if rule["outcome"] not in ("pass", "skip")]
+    broken = [rule for rule in body["rules"] if rule["outcome"] not in ("pass", "skip")]
+    assert done.returncode == 0, "\n\n".join(f"{rule['test']}: {rule['detail'][-3000:]}" for rule in broken)
     return body
 
 

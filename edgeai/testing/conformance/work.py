@@ -22,8 +22,9 @@ from edgeai.testing.conformance.suite import child_environment
 from edgeai.testing.examples import ArtifactExample
 
 _LIMIT_S = 300.0
-_CPU_S = 0.3
-_MOST_RUNS = 4000
+_CPU_S = 0.2
+_MOST_RUNS = 3000
+_TIMES = 3
 _SHARE = 0.1
 
 
@@ -34,6 +35,9 @@ class Work:
     Attributes:
         workers: threads that did a tenth of the work or more.
         cores: processor time by time on the clock: how many cores were at work at once, on average.
+
+    Both are the least of several measurements: an engine that takes too many threads takes them each time, and a
+    clock that was set or a thread that was just ending does not.
     """
 
     workers: int
@@ -101,6 +105,12 @@ def _cpu_by_thread() -> dict[int, float]:
 
 
 def _measured(step: Callable[[], object]) -> dict[str, Any]:
+    """What it takes to repeat a step, the least of several times."""
+    times = [_once(step) for _ in range(_TIMES)]
+    return {what: min(one[what] for one in times) for what in times[0]}
+
+
+def _once(step: Callable[[], object]) -> dict[str, Any]:
     """Repeat a step until it has had some processor time."""
     before, cpu, clock = _cpu_by_thread(), time.process_time(), time.perf_counter()
     for _ in range(_MOST_RUNS):
