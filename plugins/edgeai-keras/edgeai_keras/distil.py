@@ -50,12 +50,15 @@ def compress(request: CompressRequest) -> Compressed:
     _check(student, teacher, current, request.objective)
     before = pristine(current)
     callbacks = (Zeros(kernels(student)),) if zeros and not name else ()
-    distiller = _distiller(teacher, student, request.objective, temperature, alpha, tuning.learning_rate)
+    distiller = None  # a teacher of no weight is not asked: its answers are most of the work
+    if alpha > 0.0:
+        distiller = _distiller(teacher, student, request.objective, temperature, alpha, tuning.learning_rate)
     history = tuning.run(student, request, callbacks, trainer=distiller)
     save(student, request.output)
     after = facts(student, request.output)
     who = f"{name} of {after['parameters']:,.0f} parameters" if name else "the model of the step before"
-    notes = (f"taught {who} by {request.teacher.name} of {teacher.count_params():,} parameters", tuned_note(history))
+    by = f"by {request.teacher.name} of {teacher.count_params():,} parameters" if alpha else "by the labels alone"
+    notes = (f"taught {who} {by}", tuned_note(history))
     return Compressed(model=request.output, notes=notes, facts={**compared(before, after), **tuned(history)})
 
 

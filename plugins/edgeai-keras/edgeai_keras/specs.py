@@ -34,7 +34,10 @@ DISTIL_OPTIONS = (
     ),
     OptionSpec(name="student_options", help="a table: that network's options, as { size = 224 }", default={}),
     OptionSpec(name="temperature", help="softens both answers before they are compared; 1 leaves them", default=3.0),
-    OptionSpec(name="alpha", help="weight of the teacher's answers, 0 to 1; the labels have the rest", default=0.5),
+    OptionSpec(
+        name="alpha", help="weight of the teacher's answers, 0 to 1; the labels have the rest; 0: it is not asked",
+        default=0.5,
+    ),
     OptionSpec(
         name="preserve_sparsity", help="weights that are zero stay zero (not for a new student)", default=True,
         choices=(True, False),

@@ -117,6 +117,20 @@ def test_the_teacher_is_left_as_it_was_and_the_student_is_no_part_of_it(keras, r
     assert all(layer.trainable for layer in model.layers)
 
 
+def test_a_teacher_of_no_weight_is_not_asked(keras, request_for, distilled, tmp_path):
+    usual = {"student": "cnn", "student_options": STUDENT, "epochs": 2}
+    own = distilled(request_for(output=tmp_path / "own.keras"), alpha=0.0, **usual)
+    other = keras.saving.load_model(request_for().teacher)
+    other.set_weights([np.zeros_like(weights) for weights in other.get_weights()])
+    other.save(tmp_path / "zeros.keras")
+    request = replace(request_for(output=tmp_path / "other.keras"), teacher=tmp_path / "zeros.keras")
+    made = distilled(request, alpha=0.0, **usual)
+    assert made.model.read_bytes() == own.model.read_bytes()
+    assert "by the labels alone" in made.notes[0]
+    asked = distilled(request, alpha=0.5, **usual)
+    assert asked.model.read_bytes() != own.model.read_bytes()
+
+
 def test_the_same_request_gives_the_same_bytes(request_for, distilled, tmp_path):
     made = [
         distilled(request_for(output=tmp_path / f"{n}.keras"), student="cnn", student_options=STUDENT, epochs=2).model
