@@ -285,7 +285,7 @@ def test_the_guides_install_lines_bring_what_each_profile_and_each_model_needs(r
     for path in (repo_root / "models").glob("*/*.edgeai"):
         manifest = verify_bundle(path).manifest
         needed[path.name] = {*manifest.plugins, *(artifact.format for artifact in manifest.artifacts)}
-    assert "segment" in needed["us-head-1.1.0.edgeai"]
+    assert [name for name, wants in needed.items() if name.startswith("us-head-") and "segment" in wants]
     for page, requirements in _install_lines(repo_root).items():
         there = _plugins_of(repo_root, requirements)
         assert {name: sorted(wants - there) for name, wants in needed.items() if wants - there} == {}, page
