@@ -18,6 +18,7 @@ _BY = {
     "adopted": "another was adopted",
     "activated": "an update took its place",
     "rolled-back": "rolled back",
+    "superseded": "gave way to a newer one",
     "ordered-back": "left by an order",
     "damaged": "damaged on disk",
 }

@@ -35,7 +35,11 @@ def command(
     watch: Annotated[bool, typer.Option("--watch", help="redraw each second until Ctrl-C")] = False,
     last: Annotated[int, typer.Option(help="how many of the last results to list", min=0)] = 10,
     pardon: Annotated[
-        str | None, typer.Option(metavar="PLUGIN", help="lift a plugin's quarantine, then show the status")
+        str | None,
+        typer.Option(
+            metavar="PLUGIN|DIGEST",
+            help="lift a plugin's quarantine, or let a bundle come again that failed here; then show the status",
+        ),
     ] = None,
 ) -> None:
     """Show what a device is doing, from its spool: the service need not be running.
@@ -50,7 +54,7 @@ def command(
     config = load_config(profile)
     with closing(existing_spool(config)) as spool:
         if pardon is not None:
-            typer.echo(f"{spool.pardon(_held(spool, pardon))} quarantine(s) lifted", err=True)
+            typer.echo(_pardoned(config, spool, pardon), err=True)
         if as_json:
             health = read_health(spool, config)
             recent = [_finished(item) for item in _recent(spool, last)]
@@ -63,6 +67,15 @@ def command(
             health = read_health(spool, config)
             Console().print(_page(config, health, _recent(spool, last)))
     raise typer.Exit(exit_status(health))
+
+
+def _pardoned(config: DeviceConfig, spool: Spool, word: str) -> str:
+    """Lift what a word means: a digest, or its beginning, begins with ``sha256:``, as no plugin's name does."""
+    if word.startswith("sha256:"):
+        from edgeai.slots.pardons import pardon
+
+        return pardon(config, word)
+    return f"{spool.pardon(_held(spool, word))} quarantine(s) lifted"
 
 
 def _held(spool: Spool, word: str) -> str:

@@ -18,6 +18,7 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "activated": ("update.activated", "runs from now on, on probation"),
     "proven": ("update.proven", "has ended its probation well, and stays"),
     "rolled-back": ("update.rolled-back", "was left again, and is remembered as bad; what stood before runs"),
+    "superseded": ("update.superseded", "has completed no image and gives way to a newer one; what stood before runs"),
     "ordered-back": ("update.ordered-back", "was left by an order; what stood before runs"),
     "damaged": ("update.damaged", "is not what was written to its slot"),
     "pardoned": ("update.pardoned", "may come again"),
@@ -54,7 +55,7 @@ def sayings(slots: Slots, deployment: str) -> Iterator[Saying]:
 
 def _goes_on(slots: Slots, move: Move) -> dict[str, object]:
     """What runs after the last move, where that is another."""
-    if move.move not in ("rolled-back", "ordered-back", "damaged") or move != slots.history[-1]:
+    if move.move not in ("rolled-back", "superseded", "ordered-back", "damaged") or move != slots.history[-1]:
         return {}
     return {"runs": slots.running.digest if slots.running else None}
 

@@ -146,7 +146,7 @@ class SlotFolder:
         Raises: as ``install``.
         """
         if self.read().active is not None:  # asked before a copy is made
-            raise SlotsError("there is an active slot already", code="slots.out-of-turn")
+            raise moves.out_of_turn("there is an active slot already")
         self.install(bundle, fill)
         return self._move(moves.adopt)
 
@@ -221,6 +221,13 @@ class SlotFolder:
             return changed
 
         return self._move(change)
+
+    def supersede(self, bundle: Numbered) -> Slots:
+        """What is on probation gives way to a newer release where it has completed no image; else nothing happens."""
+        with self._held():
+            slots = self.read()
+            changed = moves.supersede(slots, bundle, self._now())
+            return slots if changed is slots else self._write(changed)
 
     def roll_back(self, code: str, why: str) -> Slots:
         """Probation ended badly: what stood before runs again."""

@@ -47,7 +47,10 @@ def begin(slots: Slots, bundle: Numbered, at: str) -> Slots:
     """
     _hold_to_memory(slots, bundle.digest)
     if slots.probation is not None:
-        raise _out_of_turn("a bundle is on probation, and what it may have to go back to lies in the other slot")
+        raise out_of_turn(
+            "a bundle is on probation, and what it may have to go back to lies in the other slot",
+            remedy="nothing: the next is taken when probation is over, or at once where no image was completed in it",
+        )
     slot = Slot(digest=bundle.digest, model=bundle.name, release=bundle.release, stage="pending", since=at)
     return _moved(slots, at, "begun", slots.spare, slot)
 
@@ -74,14 +77,14 @@ def fail(slots: Slots, code: str, why: str, at: str, digest: str = "") -> Slots:
     """It failed before it was active: in rehearsal, on trial, as a shadow."""
     name, slot = _spare(slots, "installed", "good", digest=digest)
     if slot.stood:
-        raise _out_of_turn("what lies in the other slot has run here before, and is there to go back to")
+        raise out_of_turn("what lies in the other slot has run here before, and is there to go back to")
     return _ended(slots, at, "failed", name, code, why)
 
 
 def adopt(slots: Slots, at: str) -> Slots:
     """What the profile's path holds has been copied: it runs from its slot now, and is there to go back to."""
     if slots.active is not None:
-        raise _out_of_turn("there is an active slot already")
+        raise out_of_turn("there is an active slot already")
     name, slot = _spare(slots, "installed", "good")
     return _moved(slots, at, "adopted", name, _standing(slot, at), active=name)
 
@@ -89,12 +92,12 @@ def adopt(slots: Slots, at: str) -> Slots:
 def activate(slots: Slots, needed: int, at: str, digest: str = "", **before: Any) -> Slots:
     """The spare slot runs from now on, on probation until it has given so many results; see ``Probation``."""
     if slots.active is None:
-        raise _out_of_turn("nothing is active yet: what runs now is adopted first, to go back to")
+        raise out_of_turn("nothing is active yet: what runs now is adopted first, to go back to")
     if slots.probation is not None:
-        raise _out_of_turn("a bundle is on probation already")
+        raise out_of_turn("a bundle is on probation already")
     name, slot = _spare(slots, "good", digest=digest)
     if slot.stood:
-        raise _out_of_turn("what lies in the other slot has run here before: going back takes an order")
+        raise out_of_turn("what lies in the other slot has run here before: going back takes an order")
     probation = Probation(since=at, needed=needed, **before)
     return _moved(slots, at, "activated", name, _standing(slot, at), active=name, probation=probation)
 
@@ -118,7 +121,7 @@ def proven(slots: Slots, at: str) -> Slots:
     """Probation ended well; the floor has risen before (``SlotFolder.prove``)."""
     probation = _probation(slots)
     if probation.completed < probation.needed:
-        raise _out_of_turn(f"{probation.completed} of {probation.needed} results are there")
+        raise out_of_turn(f"{probation.completed} of {probation.needed} results are there")
     why = f"{probation.completed} results completed, {probation.failed} failed, {probation.withheld} withheld"
     return _moved(slots, at, "proven", slots.active, slots.running, why=why, probation=None)
 
@@ -129,12 +132,28 @@ def roll_back(slots: Slots, code: str, why: str, at: str) -> Slots:
     return _left(slots, at, "rolled-back", code, why)
 
 
+def supersede(slots: Slots, bundle: Numbered, at: str) -> Slots:
+    """A newer release is about to come, and what is on probation has completed nothing: what stood before runs again.
+
+    What gives way is not blamed. In any other case nothing changes.
+    """
+    running, probation = slots.running, slots.probation
+    if running is None or probation is None or probation.completed or slots.before is None:
+        return slots
+    if bundle.name != running.model or bundle.release <= running.release or bundle.digest in slots.bad:
+        return slots
+    name = slots.spare
+    why = f"it had completed no image when {bundle} came"
+    left, there = slots.active, msgspec.structs.replace(slots, active=name, probation=None)
+    return _moved(there, at, "superseded", left, None, digest=running.digest, why=why)
+
+
 def go_back(slots: Slots, order: Order, at: str) -> Slots:
     """An order, where what it wants to run lies in the other slot and is good: it runs, and stands."""
     hold_to_order(slots, order)
     name, slot = _spare(slots, "good")
     if slot.digest != order.to:
-        raise _out_of_turn(f"the other slot holds {slot.digest[:19]}..., the order wants {order.to[:19]}...")
+        raise out_of_turn(f"the other slot holds {slot.digest[:19]}..., the order wants {order.to[:19]}...")
     ready = _put(slots, name, _standing(slot, at))
     return msgspec.structs.replace(_left(ready, at, "ordered-back", "ordered", order.why), order=order.number)
 
@@ -146,18 +165,19 @@ def damaged(slots: Slots, name: Name, why: str, at: str) -> Slots:
     """
     slot = slots.of(name)
     if slot is None:
-        raise _out_of_turn(f"slot {name} is empty")
+        raise out_of_turn(f"slot {name} is empty")
     if name != slots.active:
         return _moved(slots, at, "damaged", name, None, digest=slot.digest, why=why)
     if slots.before is None:
-        raise _out_of_turn("nothing lies in the other slot that could run instead")
+        raise out_of_turn("nothing lies in the other slot that could run instead")
     return _moved(slots, at, "damaged", name, None, digest=slot.digest, why=why, active=OTHER[name], probation=None)
 
 
 def pardon(slots: Slots, digest: str, at: str) -> Slots:
     """A person says that a digest may come again: its engine was at fault, and is another now."""
     if digest not in slots.bad:
-        raise SlotsError(f"{digest} has not failed here", code="slots.out-of-turn", remedy="check the digest")
+        here = ", ".join(f"{each[:19]}..." for each in slots.bad) or "none"
+        raise out_of_turn(f"{digest} has not failed here", remedy=f"check the digest; remembered as bad: {here}")
     bad = {key: failed for key, failed in slots.bad.items() if key != digest}
     held: dict[str, Any] = {name: None for name in OTHER if (slot := slots.of(name)) and slot.digest == digest}
     changed = msgspec.structs.replace(slots, bad=bad, **held)
@@ -191,7 +211,8 @@ def _hold_to_memory(slots: Slots, digest: str) -> None:
         raise SlotsError(
             f"{name} ({digest[:19]}...) failed on this device at {failed.since}: {failed.why}",
             code="slots.bad",
-            remedy="offer a repaired build; pardon this one only where what made it fail was not its own",
+            remedy="offer a repaired build; only where what made it fail was not its own, let it come again: "
+            f"`edgeai status PROFILE --pardon {digest[:19]}`",
         )
 
 
@@ -200,16 +221,16 @@ def _spare(slots: Slots, *stages: Stage, digest: str = "") -> tuple[Name, Slot]:
     name = slots.spare
     slot = slots.of(name)
     if slot is not None and digest not in ("", slot.digest):
-        raise _out_of_turn(f"slot {name} holds {slot.digest[:19]}... now, and this is about {digest[:19]}...")
+        raise out_of_turn(f"slot {name} holds {slot.digest[:19]}... now, and this is about {digest[:19]}...")
     if slot is None or slot.stage not in stages:
         stage = slot.stage if slot else "empty"
-        raise _out_of_turn(f"slot {name} is {stage}, and would have to be {' or '.join(stages)}")
+        raise out_of_turn(f"slot {name} is {stage}, and would have to be {' or '.join(stages)}")
     return name, slot
 
 
 def _probation(slots: Slots) -> Probation:
     if slots.probation is None:
-        raise _out_of_turn("nothing is on probation")
+        raise out_of_turn("nothing is on probation")
     return slots.probation
 
 
@@ -225,7 +246,7 @@ def _left(slots: Slots, at: str, move: str, code: str, why: str) -> Slots:
     """What stood before runs, and the slot that was active ends."""
     name = slots.active
     if name is None or slots.before is None:
-        raise _out_of_turn("nothing lies in the other slot that could run instead")
+        raise out_of_turn("nothing lies in the other slot that could run instead")
     there = msgspec.structs.replace(slots, active=OTHER[name], probation=None)
     return _ended(there, at, move, name, code, why)
 
@@ -277,5 +298,7 @@ def _clipped(why: str) -> str:
     return plain[:MAX_WHY]
 
 
-def _out_of_turn(why: str) -> SlotsError:
-    return SlotsError(f"this cannot happen to the slots now: {why}", code="slots.out-of-turn")
+def out_of_turn(why: str, remedy: str = "") -> SlotsError:
+    """``slots.out-of-turn``: nothing is wrong with what is there, it is only not its turn."""
+    usual = "nothing: the next look at the slots finds what can be done"
+    return SlotsError(f"this cannot happen to the slots now: {why}", code="slots.out-of-turn", remedy=remedy or usual)

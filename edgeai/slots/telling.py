@@ -10,6 +10,7 @@ from edgeai.slots.record import Name, Slot, Slots
 ENDS: Final[Mapping[str, str]] = {
     "rolled-back": "was rolled back",
     "failed": "failed before it ran",
+    "superseded": "gave way to a newer one",
     "damaged": "was damaged on disk",
     "abandoned": "was given up",
     "ordered-back": "was left by an order",

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from edgeai.bundle.manifest import TransformStep
+from edgeai.bundle.reader import read_manifest
+from edgeai.bundle.releases import Numbered
 from edgeai.config import load_config
 from edgeai.health import read_health, status_body
 from edgeai.metrics import metrics_text
@@ -198,6 +200,22 @@ def test_a_model_that_can_use_no_image_is_left_again_where_nobody_knows_what_is_
     event = updated.event("update.rolled-back")
     assert event["facts"]["code"] == "slots.withheld" == updated.codes(new)
     assert "of 5 images it completed none (the last: input.not-eligible, " in event["message"]
+
+
+def test_one_that_completes_nothing_gives_way_to_a_newer_one(updated: Any) -> None:
+    old = updated.configure()
+    updated.start()
+    updated.runs(old)
+    silent = updated.bring(2, modality=("XA",))
+    updated.runs(silent)
+    assert updated.cart.result_of(updated.cart.admit())["outcome"] == "not-applicable"
+    out = updated.cart.folder / "newer.edgeai"
+    digest = updated.make(3, out)
+    updated.folder.supersede(Numbered.of(read_manifest(out)[0], digest))
+    updated.runs(old)
+    updated.runs(updated.bring(3))
+    told = updated.event("update.superseded")["facts"]
+    assert (told["digest"], told["code"], updated.state.bad) == (silent, None, {})
 
 
 @pytest.mark.parametrize("after", ["on probation", "at the next start"])

@@ -180,6 +180,14 @@ STEPS: dict[str, list[Callable[[SlotFolder], Slots]]] = {
         lambda slots: slots.rehearsed(),
         lambda slots: slots.go_back(ORDER),
     ],
+    "gives way": [
+        lambda slots: slots.adopt(BUNDLES[0], fill(0)),
+        lambda slots: slots.install(BUNDLES[1], fill(1)),
+        lambda slots: slots.rehearsed(),
+        lambda slots: slots.activate(1),
+        lambda slots: slots.supersede(BUNDLES[2]),
+        lambda slots: slots.install(BUNDLES[2], fill(2)),
+    ],
     "is damaged": [
         lambda slots: slots.adopt(BUNDLES[0], fill(0)),
         lambda slots: slots.install(BUNDLES[1], fill(1)),
@@ -193,6 +201,7 @@ NEW = {
     "goes well": (0, 1, 2, 3, 4, 5, 7),
     "goes back by itself": (4, 5, 7, 8),
     "is ordered back": (1, 3),
+    "gives way": (4, 5),
     "is damaged": (4,),
 }
 """Steps that no story before them has."""

@@ -139,7 +139,8 @@ class Updating:
             raise altered(listed.target.path, "it offers another bundle than the list says")
         hold_to_honoured(offer.manifest)
         number = Numbered.of(offer.manifest, offer.digest)
-        moves.begin(slots, number, _now())  # would it be let in? What failed here, or is not its turn, is not fetched
+        # Would it be let in? What failed here, or is not its turn, is not fetched.
+        moves.begin(moves.supersede(slots, number, _now()), number, _now())
         if runs.release:
             floor = Floor(release=runs.release, digest=runs.digest, since=_since(slots))
             hold_to_floor(number, floor, (deployment.allow_release,) if deployment.allow_release else ())
@@ -174,7 +175,8 @@ class Updating:
 
     def _install(self, wanted: Wanted, folder: SlotFolder, slots: Slots, deployment: Deployment) -> None:
         offer = wanted.offer
-        spare = folder.content(slots.spare)
+        number = Numbered.of(offer.manifest, offer.digest)
+        spare = folder.content(moves.supersede(slots, number, _now()).spare)
         self._hold_to_room(wanted, spare)
         lacking = sum(self._blobs.lacking(packed) for packed in wanted.to_fetch.values())
         came = 0
@@ -190,7 +192,7 @@ class Updating:
         self._tell(f"{deployment.name}: installing {offer.manifest.name} {offer.manifest.version}")
         with told_of_disk(self._folder):
             kept = Wanted(offer=offer, held=wanted.held, here=self._lent.take(wanted.here, spare))
-            number = Numbered.of(offer.manifest, offer.digest)
+            folder.supersede(number)
             folder.install(number, lambda target: assemble(kept, self._blobs, target))
         for packed in wanted.to_fetch.values():
             self._blobs.drop(packed)

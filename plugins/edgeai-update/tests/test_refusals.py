@@ -363,8 +363,24 @@ def test_while_one_is_on_probation_no_other_comes(served: Any, ops: OpsTeam, ser
     served.update()
     served.slots.rehearsed()
     served.slots.activate(3)
+    served.slots.counted(completed=1)
     ops.offer(ops.bundle("tiny", 3))
     assert refused(served, server) == "slots.out-of-turn"
+
+
+def test_a_repair_does_not_wait_for_one_on_probation_that_has_completed_nothing(served: Any, ops: OpsTeam) -> None:
+    ops.offer(ops.bundle("tiny", 2))
+    served.update()
+    served.slots.rehearsed()
+    served.slots.activate(3)
+    served.slots.counted(withheld=12)
+    ops.offer(ops.bundle("tiny", 3))
+    status, *_ = served.call()
+    assert (status, served.slots.read().running.release) == (0, 2), "only said: nothing gives way"
+    assert served.update()["outcome"] == "installed"
+    state = served.slots.read()
+    assert (state.running.release, state.of("b").release, state.probation, state.bad) == (1, 3, None, {})
+    assert "superseded" in [move.move for move in state.history]
 
 
 def test_a_bundle_that_needs_a_plugin_which_is_not_allowed_is_refused(
