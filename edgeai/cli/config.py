@@ -11,6 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgeai.config import DeviceConfig
+    from edgeai.config.words import Where
 
 app = typer.Typer(no_args_is_help=True, help="Check a profile, show what it amounts to, print its JSON Schema.")
 
@@ -24,9 +25,9 @@ Profile = Annotated[Path, typer.Argument(help="a TOML file as in firmware-config
 def check(profile: Profile) -> None:
     """Say every mistake of a profile at once, each with its line and what to write instead.
 
-    Exit status 0 when there is none, 2 otherwise. Nothing is started and no file is opened but the trust folder's:
-    files are only looked for. What may be right on another machine is a note. Settings of plugins' sinks are held to
-    what the plugins take, which are asked in a process of their own. `edgeai doctor` opens it all.
+    Exit status 0 when there is none, 2 otherwise. Nothing is started and no file is opened but the trust folder's and
+    the slots' state: files are only looked for. What may be right on another machine is a note. Settings of plugins'
+    sinks are held to what the plugins take, which are asked in a process of their own. `edgeai doctor` opens it all.
     """
     from edgeai.api.errors import ConfigError
     from edgeai.config import InstalledBackends, doubts, read_profile
@@ -40,12 +41,14 @@ def check(profile: Profile) -> None:
     twice = conflicts("backend", ((name, info) for info in allowed for name in info.backends)).values()
     plugins, also = words_for_backends(infos)
     here = InstalledBackends(plugins=plugins, also=also, twice=tuple(f"{error}: {error.remedy}" for error in twice))
-    remarks = [item for item in doubts(read.config, here) if not any(item.where[: len(bad)] == bad for bad in wrong)]
-    if not wrong:
+    stands, gone = _standing(read.config)
+    wrong += [where for where, _ in gone]
+    remarks = [item for item in doubts(stands, here) if not any(item.where[: len(bad)] == bad for bad in wrong)]
+    if not read.mistakes:
         from edgeai.doctor.profile import sink_remarks
 
         remarks += sink_remarks(read.config, _LIMIT_S)
-    mistakes = [*read.mistakes, *((item.where, item.what) for item in remarks if item.weight == "mistake")]
+    mistakes = [*read.mistakes, *gone, *((item.where, item.what) for item in remarks if item.weight == "mistake")]
     notes = [(item.where, item.what) for item in remarks if item.weight == "note"]
     for line in (*read.told(notes), *_trust_notes(read.config)):
         typer.echo(f"note: {line}", err=True)
@@ -54,6 +57,32 @@ def check(profile: Profile) -> None:
     config = read.config
     names = ", ".join(deployment.name for deployment in config.deployments) or "no deployment"
     typer.echo(f"{profile}: no mistakes ({config.device.site}/{config.device.id}: {names})")
+
+
+def _standing(config: DeviceConfig) -> tuple[DeviceConfig, list[tuple[Where, str]]]:
+    """The profile with the bundles that stand, as a path is not looked at again once it was adopted; and what does not.
+
+    Only a slot's folder is looked for here: `edgeai doctor` opens what lies in it.
+    """
+    if not any(item.updates for item in config.deployments):
+        return config, []
+    from edgeai.slots import SlotsError, standing
+
+    deployments, gone = [], []
+    for index, item in enumerate(config.deployments):
+        try:
+            stands = standing(config, item)
+        except SlotsError as error:
+            stands = item
+            gone.append((("deployments", index, "bundle"), f"{error}; {error.remedy}"))
+        if stands is not item and not (stands.bundle / "manifest.json").is_file():
+            what = f"what runs of {item.name} stands in its slot, and {stands.bundle} holds no bundle"
+            cure = (
+                f"put it back from a backup; or remove {stands.bundle.parent}, and the bundle of the profile runs again"
+            )
+            gone.append((("deployments", index, "bundle"), f"{what}: {cure}"))
+        deployments.append(stands)
+    return config.model_copy(update={"deployments": tuple(deployments)}), gone
 
 
 def _trust_notes(config: DeviceConfig) -> Iterator[str]:
