@@ -10,7 +10,7 @@ the bundle. Relative paths are relative to the file they stand in. ``firmware-co
 from __future__ import annotations
 
 from edgeai.config.doubts import InstalledBackends, Remark, doubts
-from edgeai.config.files import allowing
+from edgeai.config.files import allowing, looks_for_updates
 from edgeai.config.reading import Profile, load_config, read_profile
 from edgeai.config.tables import (
     Deployment,
@@ -68,5 +68,6 @@ __all__ = [
     "doubts",
     "json_schema",
     "load_config",
+    "looks_for_updates",
     "read_profile",
 ]

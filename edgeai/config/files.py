@@ -41,6 +41,12 @@ def named_folders(config: DeviceConfig) -> Iterator[tuple[Where, Path, bool]]:
                 yield (*where, key), place, True
 
 
+def looks_for_updates(config: DeviceConfig) -> bool:
+    """Whether the device asks a repository by itself for what is offered: whether it has the role ``update``."""
+    repository, takes = config.repository, any(item.updates for item in config.deployments)
+    return takes and repository is not None and repository.url is not None and bool(repository.every_s)
+
+
 def allowing(config: DeviceConfig, missing: Sequence[str]) -> str:
     """What to do where plugins are not allowed: the whole line, since ``allow`` is the whole list."""
     return f"under [plugins] write: allow = {json.dumps([*config.plugins.allow, *missing])}"

@@ -56,6 +56,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "selftest.failed": Kind("serving", "problem", "run `edgeai selftest PROFILE`: it says where the image got stuck"),
     # it works, and not as it should
     "deployment.degraded": Kind("", "problem", "see why its first wish was not taken: `edgeai status PROFILE`"),
+    "deployment.probation-silent": Kind(
+        "", "problem", "see why in the last results; a newer release is taken at once, and what stood before runs again"
+    ),
     "plugin.quarantined": Kind("", "problem", "install another version, or `edgeai status PROFILE --pardon PLUGIN`"),
     "messages.set-aside": Kind("", "problem", "`edgeai messages list` says why; then retry or drop them"),
     "status.refused": Kind(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from edgeai.api.errors import EdgeaiError
-from edgeai.config import Deployment, DeviceConfig
+from edgeai.config import Deployment, DeviceConfig, looks_for_updates
 from edgeai.health.account import DeploymentHealth, Disk, RoleHealth, SinkHealth
 from edgeai.slots import SlotFolder, summary
 from edgeai.spool import FAILED, Hold, Note, Quarantine, Spool, is_held
@@ -75,7 +75,8 @@ def expected_roles(config: DeviceConfig) -> tuple[str, ...]:
     """The processes that this profile asks for, in the order in which they start."""
     arriving = config.ingest.scp.enabled or config.ingest.folders
     infer = tuple(f"infer:{deployment.name}" for deployment in config.deployments)
-    return ("supervise", "publish", *infer, *(("ingest",) if arriving else ()))
+    update = ("update",) if looks_for_updates(config) else ()
+    return ("supervise", "publish", *infer, *(("ingest",) if arriving else ()), *update)
 
 
 def expected_sinks(config: DeviceConfig) -> tuple[str, ...]:

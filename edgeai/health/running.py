@@ -17,6 +17,9 @@ OVERDUE_S: Final = 10.0
 WRITING_S: Final = 30.0
 """How long the end of a job may take to be written."""
 
+_SILENT_IMAGES: Final = 5
+"""So many images on probation of which none was completed are worth a word."""
+
 _SUPERVISOR_SILENT: Final = "restart the service, as systemd's watchdog does by itself; if that goes on, read the log"
 """Nobody in the service watches over the supervisor."""
 
@@ -24,7 +27,7 @@ _SUPERVISOR_SILENT: Final = "restart the service, as systemd's watchdog does by 
 def role_problems(facts: Facts) -> Iterator[Problem]:
     """Processes that are gone or say nothing."""
     for role in facts.roles:
-        stops: Stops = "delivering" if role.role == "publish" else "serving"
+        stops: Stops = {"publish": "delivering", "update": ""}.get(role.role, "serving")
         if not role.alive:
             yield _not_running(facts, role.role, stops)
         elif role.role in ("ingest", "publish") and role.state == "starting":
@@ -91,7 +94,14 @@ def _ready(facts: Facts, deployment: DeploymentHealth) -> Iterator[Problem]:
 
 
 def _update(deployment: DeploymentHealth) -> Iterator[Problem]:
-    """The last update did not stay, and nothing has come since."""
+    """The last update did not stay, and nothing has come since; or what is on probation completes nothing."""
+    probation = (deployment.slots or {}).get("probation")
+    if probation and not probation["completed"]:
+        counts = {kind: probation[kind] for kind in ("failed", "withheld")}
+        if sum(counts.values()) >= min(_SILENT_IMAGES, probation["needed"]):
+            told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+            message = f"what {deployment.name} runs on probation has completed no image yet: {told}"
+            yield problem("deployment.probation-silent", message, about=deployment.name)
     ended = (deployment.slots or {}).get("last_end")
     if ended and ended["stands"] and ended["move"] in ("rolled-back", "failed", "damaged"):
         message = f"the last update of {deployment.name} {ENDS[ended['move']]}: {ended['why']}"

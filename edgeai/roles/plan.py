@@ -97,13 +97,11 @@ def _tell(config_path: Path, writer: int) -> None:
 
 
 def _summary(config_path: Path) -> dict[str, Any]:
-    from edgeai.config import load_config
+    from edgeai.config import load_config, looks_for_updates
 
     config = load_config(config_path)
     arriving = config.ingest.scp.enabled or config.ingest.folders
     infer = [f"infer:{deployment.name}" for deployment in config.deployments]
-    repository, updated = config.repository, any(deployment.updates for deployment in config.deployments)
-    looks = updated and repository is not None and repository.url is not None and repository.every_s
     supervise = config.supervise.model_dump(include=set(_SUPERVISE))
     budgets = {deployment.name: deployment.max_memory_bytes for deployment in config.deployments}
     spool = config.spool.model_dump(exclude={"max_instance_bytes", "max_shared_bytes"})
@@ -111,7 +109,12 @@ def _summary(config_path: Path) -> dict[str, Any]:
         "data_dir": str(config.device.data_dir),
         "site": config.device.site,
         "device_id": config.device.id,
-        "roles": ["publish", *infer, *(["ingest"] if arriving else []), *(["update"] if looks else [])],
+        "roles": [
+            "publish",
+            *infer,
+            *(["ingest"] if arriving else []),
+            *(["update"] if looks_for_updates(config) else []),
+        ],
         "updates": [deployment.name for deployment in config.deployments if deployment.updates],
         "log_level": config.log.level,
         "log_format": config.log.format,

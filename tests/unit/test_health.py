@@ -20,6 +20,9 @@ from edgeai.config import DeviceConfig, load_config
 from edgeai.health import KINDS, Health, read_health, status_body
 from edgeai.health.facts import gather
 from edgeai.health.running import role_problems
+from edgeai.roles.plan import read_plan
+from edgeai.slots import Probation, SlotFolder, Slots
+from edgeai.slots.record import Slot, encode
 from edgeai.spool import Spool
 from edgeai.spool.counters import add_count
 from edgeai.spool.outbox import queue_message
@@ -123,6 +126,56 @@ def test_a_process_that_says_nothing_is_a_problem_and_who_ends_it_is_said(
     assert (problem.code, problem.about, problem.stops) == ("role.silent", role, "serving")
     assert helper in problem.remedy
     assert ("the supervisor ends" in problem.remedy) == (role != "supervise")
+
+
+REPOSITORY = '[repository]\nurl = "https://ops.example/models"\n'
+
+
+def test_an_update_role_is_listed_and_gone_it_stops_nothing(tmp_path: Path) -> None:
+    device = Device(tmp_path, f"updates = true\n{REPOSITORY}")
+    with closing(device.spool):
+        (lacking,) = device.health().problems
+        assert (lacking.code, lacking.about, lacking.stops) == ("role.not-running", "update", "")
+        device.spool.beat("update", "ready")
+        health = device.health()
+        assert (health.problems, health.roles[-1].role, health.roles[-1].alive) == ((), "update", True)
+        assert read_plan(device.profile).roles[-1] == "update"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [REPOSITORY, "updates = true\n", "updates = true\n[repository]\n", f"updates = true\n{REPOSITORY}every_s = 0"],
+)
+def test_nobody_misses_an_update_role_that_the_profile_does_not_ask_for(tmp_path: Path, more: str) -> None:
+    device = Device(tmp_path, more)
+    with closing(device.spool):
+        assert "update" not in [role.role for role in device.health().roles]
+        assert "update" not in read_plan(device.profile).roles
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"withheld": 12}, "12 withheld"),
+        ({"failed": 1, "withheld": 4}, "1 failed, 4 withheld"),
+        ({"withheld": 4}, ""),
+        ({"completed": 1, "withheld": 12}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_probation_in_which_nothing_was_completed_is_named(tmp_path: Path, counts: dict[str, int], told: str) -> None:
+    device = Device(tmp_path, "updates = true\n")
+    state = SlotFolder.of_device(device.config, device.config.deployments[0]).state
+    state.parent.mkdir(parents=True)
+    slot = Slot(digest=f"sha256:{1:064x}", model="tiny", release=1, stage="good", since="now", stood=True)
+    probation = Probation(since="now", needed=20, **counts)
+    state.write_bytes(encode(Slots(a=slot, active="a", probation=probation)))
+    with closing(device.spool):
+        health = device.health()
+    assert health.is_serving
+    assert [(item.code, item.about, told in item.message) for item in health.problems] == (
+        [("deployment.probation-silent", "guard", True)] if told else []
+    )
 
 
 def test_ingest_that_has_not_opened_its_port_yet_does_not_serve(device: Device) -> None:

@@ -59,7 +59,7 @@ def of_tuf(error: Exception, asked: str, *, is_mixed: bool) -> EdgeaiError:
         return UpdateError(
             f"{asked} is not signed by enough keys that this device trusts for it",
             code="update.untrusted",
-            remedy=f"look whether update.root is of this repository; if it is, {_DISTRUST}",
+            remedy=f"look whether repository.root is of this repository; if it is, {_DISTRUST}",
         )
     if isinstance(error, tuf.DownloadLengthMismatchError):
         return UpdateError(f"{asked} is longer than it may be", code="update.oversize", remedy=_DISTRUST)

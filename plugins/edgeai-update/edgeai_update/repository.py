@@ -246,7 +246,7 @@ def _read_root(path: Path) -> bytes:
     except (OSError, *_TUF) as error:
         why = error.strerror if isinstance(error, OSError) else "it is no TUF metadata"
         raise ConfigError(
-            f"update.root: {path} cannot be used as the repository's root: {why}",
+            f"repository.root: {path} cannot be used as the repository's root: {why}",
             code="update.root-unusable",
             remedy="put there what the repository's owner handed out (`public/metadata/1.root.json` of it)",
         ) from error

@@ -84,6 +84,7 @@ class WebSource:
         self._sleep = sleep
         self._connection: http.client.HTTPConnection | None = None
         self._handle: socket.socket | None = None
+        self._has_answered = False
 
     def open(self, path: str, offset: int = 0) -> Reply:
         """A file of the server; with an offset the rest of it, or the whole where the server knows no ranges.
@@ -134,7 +135,9 @@ class WebSource:
             if offset:
                 headers["Range"] = f"bytes={offset}-"
             self._connection.request("GET", target, headers=headers)
-            return self._connection.getresponse()
+            response = self._connection.getresponse()
+            self._has_answered = True
+            return response
 
     def _connected(self) -> http.client.HTTPConnection:
         timeout = self._manners.timeout_s
@@ -216,7 +219,7 @@ class WebSource:
             raise UpdateError(
                 f"the server sends us elsewhere for {path}: to {where[:200]!r}",
                 code="update.redirected",
-                remedy="name in update.url where the files are: no redirect is followed",
+                remedy="name in repository.url where the files are: no redirect is followed",
             )
         if status >= 500 or status in _BUSY:
             raise UpdateError(f"the server answers {status} to {path}", code="update.unreachable", remedy=AGAIN)
@@ -226,7 +229,7 @@ class WebSource:
             raise UpdateError(
                 f"the server answers {status} to {path}",
                 code="update.refused",
-                remedy="look at update.url, and at what the server asks of its clients",
+                remedy="look at repository.url, and at what the server asks of its clients",
             )
         encoding = response.getheader("Content-Encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
@@ -298,11 +301,23 @@ class WebSource:
         why, remedy = getattr(error, "strerror", None) or str(error) or type(error).__name__, AGAIN
         if self._scheme == "https" and (cause := _tls_cause(error)) is not None:
             why, remedy = cause
+        elif isinstance(error, socket.gaierror | ConnectionRefusedError):
+            names = "repository.proxy (or the environment's)" if self._proxy else "repository.url"
+            remedy = f"look at {names}: name and port; where they are right, {AGAIN.removeprefix('nothing; ')}"
+        elif self._scheme == "http" and not self._has_answered and _wants_tls(error):
+            why = f"the server hung up without an answer, as one does that speaks TLS here ({why})"
+            remedy = "where it speaks TLS, write https:// in repository.url; else look at the server's log"
         return UpdateError(
             f"{path} cannot be fetched from {self._host}:{self._port}{via}: {why}",
             code="update.unreachable",
             remedy=remedy,
         )
+
+
+def _wants_tls(error: Exception) -> bool:
+    """Whether it may be: it hung up at our first words, or answered them by a record of TLS (an alert)."""
+    told = str(error).lstrip("'\"")
+    return isinstance(error, ConnectionResetError | BrokenPipeError) or told.startswith(("\\x15\\x03", "\x15\x03"))
 
 
 def _tls_cause(error: Exception) -> tuple[str, str] | None:

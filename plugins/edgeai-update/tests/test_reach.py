@@ -10,6 +10,7 @@ import socketserver
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -129,6 +130,61 @@ def test_a_server_of_an_unknown_authority_is_not_read(secure: ScriptedServer) ->
 def test_a_server_without_tls_is_not_read_where_tls_was_said(public: Path) -> None:
     with ScriptedServer(public) as plain, pytest.raises(UpdateError, match="does not speak TLS here"):
         read(WebSource(plain.url.replace("http://", "https://")))
+
+
+def test_a_server_that_speaks_tls_is_said_so_where_tls_was_not_said(secure: ScriptedServer) -> None:
+    with pytest.raises(UpdateError, match="hung up without an answer, as one does that speaks TLS here") as caught:
+        read(WebSource(secure.url.replace("https://", "http://")))
+    assert "write https:// in repository.url" in str(caught.value.remedy)
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[str]:
+    """A server that gives each connection its answer, whatever was asked, and hangs up; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for answer in answers:
+                peer, _ = server.accept()
+                with peer:
+                    peer.recv(4096)
+                    peer.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join()
+
+
+def test_an_alert_of_tls_in_the_place_of_an_answer_is_known() -> None:
+    with (
+        answering(b"\x15\x03\x01\x00\x02\x02\x46") as url,
+        pytest.raises(UpdateError, match="as one does that speaks TLS here"),
+    ):
+        read(WebSource(url))
+
+
+@pytest.mark.parametrize("answer", [b"", b"no http\r\n\r\n"])
+def test_a_server_that_has_answered_or_says_something_else_is_not_said_to_speak_tls(answer: bytes) -> None:
+    with answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", answer) as url:
+        source = WebSource(url)
+        assert read(source) == b"ok"
+        source.close()
+        with pytest.raises(UpdateError) as caught:
+            read(source)
+    assert caught.value.code == "update.unreachable"
+    assert "TLS" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://nowhere.invalid/models", "http://127.0.0.1:9", "https://127.0.0.1:9/m"])
+def test_where_nobody_is_the_remedy_says_which_key_to_look_at(url: str) -> None:
+    with pytest.raises(UpdateError) as caught:
+        read(WebSource(url))
+    assert caught.value.code == "update.unreachable"
+    assert "look at repository.url" in str(caught.value.remedy)
+    with pytest.raises(UpdateError) as caught:
+        read(WebSource(url, proxy="http://127.0.0.1:9"))
+    assert "look at repository.proxy" in str(caught.value.remedy)
 
 
 def test_a_connection_that_the_server_closed_is_made_anew_by_tls_and_by_nothing_else(
