@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from edgeai.config import DeviceConfig
+    from edgeai.config import Deployment, DeviceConfig
     from edgeai.config.words import Where
 
 app = typer.Typer(no_args_is_help=True, help="Check a profile, show what it amounts to, print its JSON Schema.")
@@ -68,7 +68,8 @@ def _standing(config: DeviceConfig) -> tuple[DeviceConfig, list[tuple[Where, str
         return config, []
     from edgeai.slots import SlotsError, standing
 
-    deployments, gone = [], []
+    deployments: list[Deployment] = []
+    gone: list[tuple[Where, str]] = []
     for index, item in enumerate(config.deployments):
         try:
             stands = standing(config, item)

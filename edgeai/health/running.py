@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from edgeai.health.account import DeploymentHealth, age_s
@@ -17,6 +17,8 @@ OVERDUE_S: Final = 10.0
 WRITING_S: Final = 30.0
 """How long the end of a job may take to be written."""
 
+_STOPS: Final[Mapping[str, Stops]] = {"publish": "delivering", "update": ""}
+"""What a role stops that is gone, where that is not serving."""
 _SILENT_IMAGES: Final = 5
 """So many images on probation of which none was completed are worth a word."""
 
@@ -27,7 +29,7 @@ _SUPERVISOR_SILENT: Final = "restart the service, as systemd's watchdog does by 
 def role_problems(facts: Facts) -> Iterator[Problem]:
     """Processes that are gone or say nothing."""
     for role in facts.roles:
-        stops: Stops = {"publish": "delivering", "update": ""}.get(role.role, "serving")
+        stops = _STOPS.get(role.role, "serving")
         if not role.alive:
             yield _not_running(facts, role.role, stops)
         elif role.role in ("ingest", "publish") and role.state == "starting":
