@@ -263,6 +263,9 @@ class Judge(Protocol):
     def judged(self, cases: Sequence[Case], answers: Sequence[Answer]) -> Judged:
         """Put cases and answers side by side; costly figures are computed when their value is asked for.
 
+        The host asks without cases, before anything is trained, what the figures are called that a card's gates bound:
+        give all of them then too, or raise (since 1.3).
+
         Raises:
             EvaluationFailed: ``evaluate.other-labels`` and others: the answers are not of this question.
             DataRejected: a truth that cannot be used.

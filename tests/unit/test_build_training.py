@@ -180,6 +180,25 @@ def test_samples_are_checked_before_anything_is_trained(card: Path, data: Path) 
     assert (card / "model.toml").read_text() == CARD
 
 
+@pytest.mark.parametrize(
+    ("gates", "says"),
+    [
+        ("worst_floors = { auc = 0.1 }", "did you mean 'auc_"),
+        ('floors = { "sensitivity@specificity=1.5" = 0.5 }', "1.5 is no value of specificity"),
+    ],
+)
+def test_a_gate_on_what_the_task_lacks_is_refused_before_the_script_begins(
+    card: Path, data: Path, gates: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (card / "train.py").write_text("raise SystemExit('it was begun')")
+    (card / "model.toml").write_text(f"{CARD}\n[gates]\n{gates}\n")
+    assert run(["train", str(card), "--data", str(data)]) == 2
+    err = capsys.readouterr().err
+    assert "error[config.card-metric-unknown]" in err
+    assert says in err
+    assert "it was begun" not in err
+
+
 def test_a_script_that_fails_leaves_the_card_and_shows_its_last_words(card: Path, data: Path) -> None:
     (card / "train.py").write_text("print('epoch 1')\nraise SystemExit('out of luck')")
     with pytest.raises(EdgeaiError, match="out of luck") as caught:

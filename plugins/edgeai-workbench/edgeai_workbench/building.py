@@ -15,6 +15,7 @@ from edgeai_workbench.chosen import Chosen, hold_choice
 from edgeai_workbench.comparison import Comparison, compare
 from edgeai_workbench.confirming import confirm
 from edgeai_workbench.first_card import leave_out
+from edgeai_workbench.gate_names import check_metrics
 from edgeai_workbench.gates import Verdict, hold
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
 from edgeai_workbench.report import PAGE
@@ -71,6 +72,7 @@ def build_card(
     _refuse_foreign(card, folder)
     shop, choice = _opened(card, folder, data, progress)
     forget(folder)
+    check_metrics(card.gates, shop.judge)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     if card.chooser != PARENT:
         progress(f"choosing by {card.chooser}")

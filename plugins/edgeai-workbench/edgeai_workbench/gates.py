@@ -100,7 +100,7 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
             ``config.card-gate-direction``: a floor of what is better low, or a ceiling of what is better high.
     """
     for what, wrong in (*((name, LOWER) for name in FLOORS), *((name, HIGHER) for name in CEILINGS)):
-        _hold_direction(what, getattr(gates, what), wrong, measured.better)
+        hold_direction(what, getattr(gates, what), wrong, measured.better)
     values, drops, own, known = measured.values, measured.drops, measured.own_drops, partial(_value, measured)
     verdicts = [
         *(_least(f"floors.{m}", bound, known(values, m, "floors")) for m, bound in gates.floors.items()),
@@ -349,7 +349,8 @@ def _shown_by_none(gate: str, metric: str, bound: float, measured: Measured) -> 
     return verdict(f"{gate}.{metric}", bound, _value(measured, {}, metric, gate))
 
 
-def _hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mapping[str, str]) -> None:
+def hold_direction(what: str, bounds: Iterable[str], wrong: str, better: Mapping[str, str]) -> None:
+    """Nothing, where none is better the wrong way. Raises ``ConfigError`` (``config.card-gate-direction``)."""
     for metric in bounds:
         if better.get(metric) == wrong:
             right = what.replace("floors", "ceilings") if "floors" in what else what.replace("ceilings", "floors")

@@ -29,6 +29,7 @@ from edgeai_workbench.choosing import Chooser, check_wish
 from edgeai_workbench.chosen import wanted_of
 from edgeai_workbench.dataset import digest, read_splits
 from edgeai_workbench.folds import OUT_OF_FOLD
+from edgeai_workbench.gate_names import check_metrics
 from edgeai_workbench.golden import Golden, read_golden
 from edgeai_workbench.judges import judge_by_plugins
 from edgeai_workbench.libraries import needed
@@ -283,6 +284,7 @@ def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], N
     judge = judge_by_plugins(card.plugins, card.task, outputs)
     splits = read_splits(card.dataset, data, judge)
     check_wish(card, judge)
+    check_metrics(card.gates, judge)
     pairs = ((sample, untransformed(sample, judge)) for sample in splits["train"])
     check_balanced(card.training.balanced, pairs, judge)
     groups = len({sample.group for sample in splits["train"]})

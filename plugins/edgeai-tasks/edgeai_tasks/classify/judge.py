@@ -167,7 +167,9 @@ class ClassifyJudge(Judge):
     def judged(self, cases: Sequence[Case], answers: Sequence[Stated]) -> Judged:
         """All figures; by label and as a table of confusion where there are several labels."""
         labels = self.labels
-        classified = self._classified(cases, [self._ordered(answer) for answer in answers])
+        classified = (
+            self._classified(cases, [self._ordered(answer) for answer in answers]) if cases else self._unasked()
+        )
         several = classified.mode != "binary"
         return Judged(
             figures=classified.figures(),
@@ -209,6 +211,13 @@ class ClassifyJudge(Judge):
         return Stated(
             self.labels, tuple(answer.present[n] for n in order), tuple(answer.probabilities[n] for n in order)
         )
+
+    def _unasked(self) -> Classified:
+        """One sample of each label, answered right: no figure of it counts, but what the figures are called."""
+        each = np.eye(len(self.labels), dtype=bool)
+        mode = self._mode if self._mode == "multi-label" or len(self.labels) not in (1, 2) else "binary"
+        each = each[:, -1:] if mode == "binary" else each
+        return Classified(mode=mode, truth=each, probabilities=each.astype(np.float64), stated=each)
 
     def _classified(self, cases: Sequence[Case], answers: Sequence[Stated]) -> Classified:
         truth = np.array([[label in case.truth.names for label in self.labels] for case in cases], bool)
