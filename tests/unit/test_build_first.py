@@ -125,6 +125,18 @@ def test_a_range_that_is_none_of_the_usual_ones_is_asked_for(
     assert card.transforms[-1].options == {"mode": "scale", "scale": 3000.0, "offset": -1000.0}
 
 
+def test_values_that_the_first_layers_hardly_take_are_said_to_be_doubtful(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path
+) -> None:
+    end = keras.layers.Dense(2, activation="softmax")
+    model = _saved(keras, tmp_path / "d.keras", end, first=[keras.layers.Rescaling(2.0, offset=-1)])
+    first, card = attempt(model, values=(-1.0, 1.0))
+    doubt = "input image: --values says -1 to 1, and its first layers look as if they take 0 to 1: one is wrong"
+    assert doubt in first.notes
+    assert doubt in card.limits
+    assert not [note for note in attempt(model, values=(0.0, 1.0))[0].notes if "is wrong" in note]
+
+
 def test_colour_is_brought_into_the_range(keras: Any, attempt: Callable[..., Any], tmp_path: Path) -> None:
     end = keras.layers.Dense(2, activation="softmax")
     shape = (SIDE, SIDE, 3)
@@ -199,7 +211,13 @@ def _two(keras: Any, path: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "wish", "says"),
     [
-        (_two, {}, "1 inputs and 2 outputs (image, kind, grade)"),
+        (_two, {}, "1 input and 2 outputs (image, kind, grade)"),
+        (lambda k, p: _saved(k, p, k.layers.Dense(1, "relu", name="age")), {}, "output age ends in relu"),
+        (lambda k, p: _saved(k, p, k.layers.Dense(1, "tanh", name="age")), {"task": "classify"}, "age ends in tanh"),
+        (lambda k, p: _saved(k, p, lambda x: k.layers.ReLU(name="age")(k.layers.Dense(1)(x))), {}, "age ends in relu"),
+        (lambda k, p: _saved(k, p, lambda x: k.ops.exp(k.layers.Dense(1)(x))), {}, "ends in exponential"),
+        (lambda k, p: _saved(k, p, k.layers.Conv2D(1, 1, activation="softplus"), pool=False), {}, "ends in softplus"),
+        (lambda k, p: _saved(k, p, k.layers.Dense(2, "softmax")), {"mode": "multi-label"}, "a softmax, so that"),
         (lambda k, p: _saved(k, p, k.layers.Dense(2), batch=4), {}, "4 images at a time"),
         (lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(SIDE, SIDE, 2)), {}, "no grey or RGB image"),
         (None, {"task": "detect"}, "--task detect: no installed plugin provides a task called 'detect'"),
@@ -209,10 +227,38 @@ def _two(keras: Any, path: Path) -> Path:
         (None, {"labels": "\n\n"}, "has no label"),
         (None, {"labels": None}, "No such file"),
         (None, {"labels": b"\xff\xfea\x00\n\x00"}, "no text in UTF-8"),
+        (
+            None,
+            {"labels": "normal\nmalignant\n"},
+            "sub-folders are bright, dark, and none is called as a label (normal",
+        ),
+        (lambda k, p: _saved(k, p, k.layers.Dense(1, "sigmoid")), {"labels": "ill\n"}, "first line is the negative"),
         (None, {"labels": "dark\nbrigth\n"}, "folder bright is no label"),
         (None, {"labels": "Dark\nBright\n"}, "nearly"),
         (None, {"values": (1.0, 1.0)}, "white is not more than black"),
+        (None, {"values": (0.0, float("nan"))}, "nan is no number"),
+        (None, {"values": (float("-inf"), 1.0)}, "-inf is no number"),
         (None, {"size": (8, 8)}, "takes no other"),
+        (
+            lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(None, 64, 1)),
+            {"size": (40, 40)},
+            "any x 64 x 1, and its columns are 64 always",
+        ),
+        (
+            lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.layers.Rescaling(1 / 255)]),
+            {"values": (0.0, 1.0)},
+            "take 0 to 255, and make what is 0 to 1 about 255 times too small",
+        ),
+        (
+            lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.Sequential([k.layers.Rescaling(1 / 127.5, -1)])]),
+            {"values": (-1.0, 1.0)},
+            "--values 0 255",
+        ),
+        (
+            lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.layers.Normalization(mean=0.4, variance=0.05)]),
+            {"values": (0.0, 255.0)},
+            "255 times too large",
+        ),
         (None, {"images": None}, "--calibration"),
     ],
 )
@@ -229,6 +275,7 @@ def test_what_does_not_fit_is_said_before_tensorflow_is_there_and_nothing_is_wri
     script = (
         "import sys; from pathlib import Path; from edgeai_workbench.first_card import first_card\n"
         "from edgeai_workbench.first_checks import Wish; from edgeai.api import EdgeaiError\n"
+        "nan, inf = float('nan'), float('inf')\n"
         f"wish = { ({'images': pictures} | wish)!r}\n"
         "try: first_card(Path(sys.argv[1]), out=Path(sys.argv[2]), wish=Wish(**wish))\n"
         "except EdgeaiError as error: print(error.code, error, error.remedy)\n"
@@ -288,6 +335,24 @@ def test_a_model_of_any_extent_is_tried_at_one_that_it_takes(
     _, card = attempt(model, size=(96, 48))
     assert card.inputs[0].shape == (1, 96, 48, 1)
     assert card.transforms[1].options == {"rows": 96, "columns": 48}
+
+
+@pytest.mark.parametrize(("size", "taken"), [((41, 41), "--size 42 42"), ((40, 43), "--size 40 44")])
+def test_an_extent_that_the_model_cannot_take_is_said_in_a_sentence_with_one_that_it_can(
+    keras: Any, attempt: Callable[..., Any], tmp_path: Path, size: tuple[int, int], taken: str
+) -> None:
+    image = keras.Input((None, None, 1), name="image")
+    x = keras.layers.UpSampling2D()(keras.layers.MaxPooling2D()(image))
+    x = keras.layers.Concatenate(name="skip")([x, image])
+    keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid", name="mask")(x)).save(tmp_path / "u.keras")
+    error = _refused(
+        lambda: attempt(tmp_path / "u.keras", size=size),
+        f"u.keras does not take {size[0]} x {size[1]} (layer skip: ",
+        taken,
+    )
+    assert not [part for part in ("\x1b", "\n", "{{", "Arguments received") if part in str(error)]
+    assert not (tmp_path / "out" / "u").exists()
+    assert attempt(tmp_path / "u.keras", size=(40, 44))[1].inputs[0].shape == (1, 40, 44, 1)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16"])

@@ -46,9 +46,25 @@ def test_what_is_open_takes_the_extent_and_what_is_fixed_stays(
     taken, notes = fixed(spec, None, lambda: (64, 96), refused)
     assert (taken.shape, taken.layout) == (wanted, layout)
     rows, columns = wanted[layout.index("H")], wanted[layout.index("W")]
-    assert notes == (f"input image takes any extent; {rows} x {columns} is taken: --size says otherwise",)
-    asked, notes = fixed(spec, (64, 96), lambda: pytest.fail("it was said"), refused)
+    open_axes = {(64, 96): "extent", (64, 32): "number of rows", (32, 96): "number of columns"}[rows, columns]
+    assert notes == (f"input image takes any {open_axes}; {rows} x {columns} is taken: --size says otherwise",)
+    asked, notes = fixed(spec, (rows, columns), lambda: pytest.fail("it was said"), refused)
     assert (asked.shape, notes) == (wanted, ())
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout", "says", "remedy"),
+    [
+        ((1, None, 64, 1), "NHWC", "1 x any x 64 x 1, and its columns are 64 always", "--size 40 64"),
+        ((1, 3, 48, None), "NCHW", "1 x 3 x 48 x any, and its rows are 48 always", "--size 48 50"),
+    ],
+)
+def test_a_size_of_which_one_axis_is_fixed_to_another_is_refused(
+    shape: tuple[int | None, ...], layout: str, says: str, remedy: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"--size 40 50: input image is {says}") as caught:
+        fixed(_spec(shape, layout), (40, 50), lambda: (8, 8), refused)
+    assert caught.value.remedy == remedy
 
 
 @pytest.mark.parametrize("spec", [_spec((1, 8, 8, 1), "NHWC"), _spec((1, None), ""), _spec((1, 5), "NC")])

@@ -14,6 +14,7 @@ _SAME: Final = frozenset(
         *("Activation", "Softmax", "Sigmoid", "ReLU", "LeakyReLU", "PReLU", "ELU", "Dropout", "SpatialDropout2D"),
         *("BatchNormalization", "LayerNormalization", "GroupNormalization", "UnitNormalization", "Rescaling"),
         *("Normalization", "Identity", "Cast", "GaussianNoise", "GaussianDropout", "Relu", "Silu", "Gelu", "Tanh"),
+        *("Relu6", "Elu", "Selu", "Celu", "LeakyRelu", "Softplus", "Softsign", "Exp", "Abs", "Absolute", "Square"),
         *("RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast", "RandomBrightness"),
     }
 )

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgeai.api import ConversionFailed, ConvertRequest, TensorSpec
 from edgeai_keras.bounds import check_values
+from edgeai_keras.complaints import words
 from edgeai_keras.outline import description
 from edgeai_keras.precision import as_float32, precision_note
 from edgeai_keras.unusable import never_built, not_loaded, refuse_not_a_number
@@ -236,7 +237,8 @@ def _traced(keras: Any, tf: Any, model: Any, request: ConvertRequest, inputs: li
     try:
         concrete = function.get_concrete_function()
     except Exception as error:  # tracing runs the model's own code
-        raise ConversionFailed(f"{request.model.name}: it cannot be traced: {error}") from error
+        why = words(error, {layer.name for layer in model._flatten_layers()})
+        raise ConversionFailed(f"{request.model.name}: it cannot be traced: {why}") from error
     module = tf.Module()
     # The bare tf.Variables: a module that holds only the Keras model saves no values, and the converted
     # model would read uninitialised weights without a word (TensorFlow 2.21 with Keras 3.15).

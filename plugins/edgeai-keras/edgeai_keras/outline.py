@@ -21,6 +21,14 @@ _UNSAFE: Final = ("Lambda", "__lambda__")
 _SAME: Final = ("Flatten", "Reshape", "Dropout", "Identity", "Permute", "Cast", "UpSampling2D", "Resizing", "Squeeze")
 """Layers behind an activation that leave each value what it was."""
 _NAMES: Final = {"linear": "none", "": "none"}
+_OTHERS: Final = {
+    **{"ReLU": "relu", "Relu": "relu", "Relu6": "relu6", "PReLU": "prelu", "ELU": "elu", "Elu": "elu"},
+    **{"LeakyReLU": "leaky_relu", "LeakyRelu": "leaky_relu", "Selu": "selu", "Celu": "celu", "Gelu": "gelu"},
+    **{"Softplus": "softplus", "Softsign": "softsign", "Tanh": "tanh", "Exp": "exponential", "Silu": "silu"},
+    **{"HardTanh": "hard_tanh", "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_silu", "Mish": "mish"},
+    **{"LogSoftmax": "log_softmax", "LogSigmoid": "log_sigmoid", "Abs": "abs", "Absolute": "abs", "Square": "square"},
+}
+"""Layers and operations of ``keras.ops`` that are an activation -> as Keras calls it."""
 
 
 def description(path: Path) -> Any:
@@ -104,6 +112,8 @@ def _end(graph: Graph, name: str) -> str:
     if node.kind in ("Softmax", "Sigmoid"):
         axis = node.config.get("axis", -1)
         return node.kind.lower() if node.kind == "Sigmoid" or axis in (-1, len(shape_of(graph, name)) - 1) else ""
+    if node.kind in _OTHERS:
+        return _OTHERS[node.kind]
     applied = node.config.get("activation")
     if isinstance(applied, dict):
         applied = applied.get("config") if isinstance(applied.get("config"), str) else applied.get("class_name")

@@ -7,12 +7,15 @@ from typing import Final
 
 import numpy as np
 
-from edgeai.api import Guess, GuessRequest, TaskFailed
+from edgeai.api import Guess, GuessRequest, TaskFailed, TaskMisfit
 
 EXCLUSIVE: Final = "multi-class"
 ANY: Final = "multi-label"
-_KNOWN: Final = ("softmax", "sigmoid", "none")
+_SIGMOIDS: Final = ("sigmoid", "hard_sigmoid")
+_KNOWN: Final = ("softmax", *_SIGMOIDS, "none")
 _SUM: Final = 0.03
+_EXACT: Final = 1e-4
+"""As far as the sum of a softmax in float32 is from 1."""
 _OVER: Final = 0.005
 """As far as probabilities may be from the sum of 1 and from the unit: what the tasks allow."""
 
@@ -30,11 +33,18 @@ class Reading:
         """(mode, activation, whether the model's answers have no more to show).
 
         Raises:
+            TaskMisfit: what is applied last gives neither probabilities nor sums that become some: a regression's.
             TaskFailed: ``task.guess``: a mode that does not go with the output, or one that has to be asked for.
         """
+        last = self.request.activation
+        if last and last not in _KNOWN:
+            raise TaskMisfit(
+                f"output {self.request.output.name} ends in {last}, which gives neither probabilities (softmax, "
+                "sigmoid) nor logits (linear)"
+            )
         self._check_mode()
-        if self.request.activation in _KNOWN:
-            return (*self._by_activation(self.request.activation), True)
+        if last:
+            return (*self._by_activation("sigmoid" if last in _SIGMOIDS else last), True)
         if self.request.answers:
             return (*self._by_answers(), True)
         return self.request.mode or self._default(), "none", False
@@ -48,6 +58,8 @@ class Reading:
 
     def _by_activation(self, last: str) -> tuple[str, str]:
         name, mode, several = self.request.output.name, self.request.mode, self.width > 1
+        if several and last == "softmax" and mode == ANY:
+            raise self._exclusive("a softmax")
         if several and last == "sigmoid":
             if mode == EXCLUSIVE or not (mode or self.places):
                 raise asked(
@@ -76,10 +88,19 @@ class Reading:
                 "softmax: is it multi-label?",
                 "--mode multi-label where several labels may apply at once; --mode multi-class where exactly one does",
             )
+        if self.width > 1 and self.request.mode == ANY and unit and (np.abs(values.sum(axis=1) - 1) <= _EXACT).all():
+            raise self._exclusive("answers that always sum to 1")
         chosen = self.request.mode or self._default(exclusive=whole or not unit)
         if chosen == EXCLUSIVE:
             return chosen, "none" if whole else "softmax"
         return chosen, "none" if unit else "sigmoid"
+
+    def _exclusive(self, what: str) -> TaskFailed:
+        return asked(
+            f"--mode {ANY}: output {self.request.output.name} gives {what}, so that its {self.width} labels exclude "
+            "one another",
+            f"leave --mode out: it is {EXCLUSIVE}; or end the model in sigmoids",
+        )
 
     def _default(self, *, exclusive: bool = True) -> str:
         if self.width == 1:
@@ -102,7 +123,7 @@ def asked(why: str, remedy: str) -> TaskFailed:
 
 def shown(shape: tuple[int | None, ...]) -> str:
     """An output's extents behind the batch."""
-    return "x".join(str(extent or "any") for extent in shape[1:]) or "a number"
+    return " x ".join(str(extent or "any") for extent in shape[1:]) or "a number"
 
 
 def is_map(shape: tuple[int | None, ...]) -> bool:

@@ -83,6 +83,13 @@ def test_each_leaves_the_others_outputs_alone() -> None:
         (of_frame, _request(1, mode="multi-class"), "gives one answer"),
         (of_frame, _request(2, mode="binary"), "gives 2 answers"),
         (of_frame, _request(2, answers=[np.array([[0.9, 0.9]])]), "do not sum to 1"),
+        (of_frame, _request(2, activation="softmax", mode="multi-label"), "softmax, so that its 2 labels exclude"),
+        (
+            of_frame,
+            _request(3, mode="multi-label", answers=[np.array([[0.1, 0.2, 0.7]]), np.array([[0.5, 0.2, 0.3]])]),
+            "always sum to 1",
+        ),
+        (of_places, _request(8, 8, 3, activation="softmax", mode="multi-label"), "softmax, so that"),
         (of_places, _request(8, 8, 3, activation="none"), "exclude one another"),
         (of_places, _request(8, 8, 3, activation="sigmoid", mode="multi-class"), "3 sigmoids"),
     ],
@@ -92,6 +99,23 @@ def test_what_has_to_be_said_is_asked_for(reads: Any, request_: GuessRequest, sa
         reads(request_)
     assert caught.value.code == "task.guess"
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize("last", ["relu", "softplus", "exponential", "elu", "tanh", "log_softmax", "somebody>own"])
+@pytest.mark.parametrize(("reads", "shape"), [(of_frame, (1,)), (of_frame, (3,)), (of_places, (8, 8, 1))])
+def test_what_ends_in_neither_probabilities_nor_logits_is_another_tasks(
+    reads: Any, shape: tuple[int, ...], last: str
+) -> None:
+    known = {"activation": last, "answers": [np.full((1, *shape), 0.5)]}
+    for mode in ("", "multi-label"):
+        with pytest.raises(TaskMisfit, match=f"output y ends in {last}, which gives neither probabilities"):
+            reads(_request(*shape, mode=mode, **known))
+
+
+def test_a_hard_sigmoid_is_read_as_a_sigmoid() -> None:
+    assert of_frame(_request(1, activation="hard_sigmoid")).options["activation"] == "none"
+    with pytest.raises(TaskFailed, match="5 sigmoids"):
+        of_frame(_request(5, activation="hard_sigmoid"))
 
 
 def test_answers_show_what_no_layer_does() -> None:

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Final
 
 from edgeai.api import Frame, TensorSpec
-from edgeai_workbench.guessing import Refusal
+from edgeai_workbench.guessing import Refusal, shown
 
 USUAL: Final = (224, 224)
 """Where no picture says how large they are."""
 _LARGEST: Final = 512
 _MULTIPLE: Final = 32
 """Models halve their input several times, and some of them want that to come out even."""
+
+_AXES: Final = {"H": "rows", "W": "columns"}
 
 Size = tuple[int, int]
 
@@ -46,15 +48,24 @@ def fixed(
         raise refused(f"--size {asked[0]} {asked[1]} is no extent", "rows and columns, e.g. --size 224 224")
     if not is_open(spec):
         if asked is not None:
-            shown = "x".join(str(extent or "any") for extent in spec.shape)
-            raise refused(f"--size: input {spec.name} is {shown} and takes no other", "leave --size out")
+            raise refused(f"--size: input {spec.name} is {shown(spec.shape)} and takes no other", "leave --size out")
         return spec, ()
+    own = {axis: spec.shape[spec.layout.index(axis)] for axis in "HW"}
+    firm = next((axis for axis in "HW" if own[axis] is not None), "")
+    if asked is not None and firm and own[firm] != asked["HW".index(firm)]:
+        size = asked[0] if firm == "W" else own["H"], asked[1] if firm == "H" else own["W"]
+        raise refused(
+            f"--size {asked[0]} {asked[1]}: input {spec.name} is {shown(spec.shape)}, and its {_AXES[firm]} are "
+            f"{own[firm]} always",
+            f"--size {size[0]} {size[1]}",
+        )
     size = asked or otherwise()
     taken = dict(zip("HW", size, strict=True))
     extents = zip(spec.layout, spec.shape, strict=True)
     shape = tuple(taken.get(axis) if extent is None else extent for axis, extent in extents)
     rows, columns = (shape[spec.layout.index(axis)] for axis in "HW")
-    note = f"input {spec.name} takes any extent; {rows} x {columns} is taken: --size says otherwise"
+    open_axes = "extent" if not firm else f"number of {_AXES['W' if firm == 'H' else 'H']}"
+    note = f"input {spec.name} takes any {open_axes}; {rows} x {columns} is taken: --size says otherwise"
     return replace(spec, shape=shape), (() if asked else (note,))
 
 

@@ -11,8 +11,18 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from edgeai.api import BackendSpec, ConfigError, ConverterSpec, OpenRequest
+from edgeai.api import (
+    BackendSpec,
+    ConfigError,
+    ConverterSpec,
+    EdgeaiError,
+    InferenceFailed,
+    ModelRejected,
+    OpenRequest,
+    TensorSpec,
+)
 from edgeai.plugins import Registry
 from edgeai.resolving import Installed, rank_of
 from edgeai_workbench.card import CARD_NAME, file_digest
@@ -28,6 +38,8 @@ _HEAD = """# Written for a first try: check the transforms, the task and the lab
 """
 _ALLOWED = {"fp16": {"absolute": 0.01, "relative": 0.01}}
 """Eleven bits of each weight are left, and nobody knows yet what an answer's last digits are worth; gates hold it."""
+_STEPS: Final = (2, 4, 8, 16, 32)
+"""Models halve their input several times, and some want that to come out even."""
 Progress = Callable[[str], None]
 
 
@@ -78,7 +90,8 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
     refuse_changed(
         folder, f"edgeai build {folder} --data {wish.images} goes on with it; or give another --out", refused
     )
-    plan = planned(model.name, keras.describe(model), wish)
+    described = keras.describe(model)
+    plan = planned(model.name, described, wish)
     registry = loaded(("transforms", "keras"))
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".first-", dir=out) as partial:  # there is a whole folder, or none
@@ -87,7 +100,10 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
         shutil.copyfile(model, fresh / f"{name}.keras")
         digest = file_digest(fresh / f"{name}.keras")
         progress("asking the model")
-        golden = _golden(fresh / f"{name}.keras", plan, registry)
+        try:
+            golden = _golden(fresh / f"{name}.keras", plan, registry)
+        except (ModelRejected, InferenceFailed) as error:
+            raise _about_extent(error, fresh / f"{name}.keras", described.inputs[0], plan, keras, progress) from error
         write_golden(fresh, golden, parent=digest)
         answers = [case.outputs[plan.target.name] for case in golden]
         reading = settled(plan.reading, replace(plan.asked, answers=answers), wish.told, refused)
@@ -95,6 +111,38 @@ def first_card(model: Path, *, out: Path, wish: Wish, progress: Progress = lambd
         (fresh / CARD_NAME).write_text(_text(name, digest, plan, reading, notes), encoding="utf-8")
         _put(fresh, folder)
     return First(folder=folder, images=plan.images, notes=notes)
+
+
+def _about_extent(
+    error: EdgeaiError, model: Path, own: TensorSpec, plan: Plan, keras: BackendSpec, progress: Progress
+) -> EdgeaiError:
+    """The error of a model that does not answer: of its extent where it takes several, with one that it takes."""
+    open_axes = [axis for axis in (1, 2) if own.shape[axis] is None]
+    if not open_axes or error.code not in (ModelRejected.default_code, InferenceFailed.default_code):
+        return error
+    rows, columns = (int(extent or 0) for extent in plan.source.shape[1:3])
+    why = str(error).removeprefix(f"{model.name}: ").removeprefix("it cannot be traced: ")
+    progress("looking for an extent that it takes")
+    for step in _STEPS:
+        size = [
+            -(-extent // step) * step if axis in open_axes else extent for axis, extent in ((1, rows), (2, columns))
+        ]
+        shape = (1, *size, *plan.source.shape[3:])
+        if size != [rows, columns] and _takes(keras, model, replace(plan.source, shape=shape), plan.target):
+            remedy = f"--size {size[0]} {size[1]}, which it takes: try multiples of {step}"
+            break
+    else:
+        remedy = "give another --size ROWS COLUMNS"
+    return refused(f"{model.name} does not take {rows} x {columns} ({why})", remedy)
+
+
+def _takes(keras: BackendSpec, model: Path, source: TensorSpec, target: TensorSpec) -> bool:
+    request = OpenRequest(artifact=model, device="CPU", inputs=(source,), outputs=(target,))
+    try:
+        keras.open(request).close()
+    except EdgeaiError:
+        return False
+    return True
 
 
 def _golden(model: Path, plan: Plan, registry: Registry) -> list[Golden]:

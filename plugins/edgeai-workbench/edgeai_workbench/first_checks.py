@@ -13,7 +13,7 @@ from edgeai.api import Described, TensorSpec
 from edgeai.bundle.manifest import TransformStep
 from edgeai_workbench.dataset import Sample, read_folder
 from edgeai_workbench.extents import fixed, of_pictures
-from edgeai_workbench.guessing import Refusal, check_values, steps_of
+from edgeai_workbench.guessing import Refusal, check_taken, check_values, counted, shown, steps_of
 from edgeai_workbench.tries import Asked, Reading, Told, reading_of
 
 refused: Final = Refusal("build.first-try")
@@ -82,7 +82,7 @@ def planned(model: str, described: Described, wish: Wish) -> Plan:
     source, target = _tensors(model, described, wish)
     asked = Asked(output=target, activation=described.activations.get(target.name, ""))
     reading = reading_of(asked, wish.told, refused)
-    ends = _values(described, source, wish)
+    ends, doubts = _values(described, source, wish)
     if wish.images is None:
         raise refused(*PICTURES)
     samples, more = _pictures(wish.images, reading, target, wish)
@@ -98,7 +98,7 @@ def planned(model: str, described: Described, wish: Wish) -> Plan:
         steps=tuple(steps),
         samples=samples,
         images=wish.images,
-        notes=(*described.notes, *sized, _range_note(described, source, wish, ends), *reading.notes, *more),
+        notes=(*described.notes, *sized, _range_note(described, source, wish, ends), *doubts, *reading.notes, *more),
     )
 
 
@@ -106,16 +106,16 @@ def _tensors(model: str, described: Described, wish: Wish) -> tuple[TensorSpec, 
     write = "write a card for it: docs/reference/card.md"
     if len(described.inputs) != 1 or len(described.outputs) != 1:
         names = ", ".join(spec.name for spec in (*described.inputs, *described.outputs))
-        counts = f"{len(described.inputs)} inputs and {len(described.outputs)} outputs"
+        counts = f"{counted(len(described.inputs), 'input')} and {counted(len(described.outputs), 'output')}"
         raise refused(f"{model} has {counts} ({names}); a first try takes one of each", write)
     source, target = described.inputs[0], described.outputs[0]
-    shown = "x".join(str(extent or "any") for extent in source.shape)
+    extents = shown(source.shape)
     if len(source.shape) != 4 or source.shape[3] not in (1, 3):
         kind = "channels come first" if len(source.shape) == 4 and source.shape[1] in (1, 3) else "no grey or RGB image"
-        raise refused(f"input {source.name} is {shown}: {kind}", f"rows x columns x 1 or 3 is taken; else {write}")
+        raise refused(f"input {source.name} is {extents}: {kind}", f"rows x columns x 1 or 3 is taken; else {write}")
     if source.shape[0] not in (None, 1):
         raise refused(
-            f"input {source.name} is {shown}: it takes {source.shape[0]} images at a time, a device gives one",
+            f"input {source.name} is {extents}: it takes {source.shape[0]} images at a time, a device gives one",
             "save it with an open batch: keras.Input(shape) in place of keras.Input(batch_shape=...)",
         )
     return (
@@ -124,16 +124,18 @@ def _tensors(model: str, described: Described, wish: Wish) -> tuple[TensorSpec, 
     )
 
 
-def _values(described: Described, source: TensorSpec, wish: Wish) -> tuple[float, float] | None:
+def _values(described: Described, source: TensorSpec, wish: Wish) -> tuple[tuple[float, float] | None, tuple[str, ...]]:
+    """What black and white are to the input, and what speaks against it; ``None`` where nobody says."""
+    taken = described.ranges.get(source.name)
     if wish.values is not None:
         check_values(wish.values, refused)
-        return wish.values
-    if source.name in described.ranges and described.ranges[source.name] is None:
+        return wish.values, check_taken(wish.values, taken, source.name, refused)
+    if source.name in described.ranges and taken is None:
         raise refused(
             f"the first layers behind input {source.name} rescale it from a range that is none of the usual ones",
             "say what black and white are to it: --values 0 1, --values -1 1, --values 0 255, ...",
         )
-    return described.ranges.get(source.name)
+    return taken, ()
 
 
 def _range_note(described: Described, source: TensorSpec, wish: Wish, ends: tuple[float, float]) -> str:
@@ -163,7 +165,10 @@ def _pictures(
                 f"{images}: no sub-folder is called as a label; {near[0][0]} is nearly {near[0][1]}",
                 "name sub-folders exactly as the labels, or put the pictures into no sub-folder",
             )
-        return samples, (f"sub-folders {_some(below)} are none of the labels: nothing is judged, only compared",)
+        raise refused(
+            f"{images}: its sub-folders are {_some(below)}, and none is called as a label ({_some(words)})",
+            "name sub-folders exactly as the labels, to be judged by; or put the pictures into no sub-folder",
+        )
     labelled = read_folder(images, dict.fromkeys(words, True))
     count = Counter(sample.id.partition("/")[0] for sample in labelled)
     if few := [word for word in words if count[word] < _EACH]:

@@ -39,7 +39,7 @@ from edgeai_workbench.deviation import device_of
 from edgeai_workbench.extents import USUAL, Size, as_answered, fixed, of_pictures
 from edgeai_workbench.foreign_known import Foreign, arrays_in, check_known, refused
 from edgeai_workbench.golden import Golden, write_golden
-from edgeai_workbench.guessing import PICTURES, UNIT, lines_of, steps_of
+from edgeai_workbench.guessing import PICTURES, UNIT, check_taken, lines_of, shown, steps_of
 from edgeai_workbench.tries import Asked, Reading, reading_of
 
 _MOST_CASES = 16
@@ -135,7 +135,7 @@ def _inputs(described: Described, *, pictures: bool) -> tuple[TensorSpec, ...]:
         layout = _layout(spec.shape, pictures=pictures)
         specs = [TensorSpec(name=spec.name, dtype=spec.dtype, shape=spec.shape, layout=layout)]
     if pictures and not specs[0].layout:
-        shape = "x".join(str(extent or "any") for extent in specs[0].shape)
+        shape = shown(specs[0].shape)
         if len(specs) == 1 and len(specs[0].shape) == 4 and specs[0].shape[0] != 1:
             why = f"input {specs[0].name!r} is {shape}: {specs[0].shape[0]} pictures at a time, a device gives one"
             raise refused(why, "export it for a batch of one")
@@ -200,6 +200,8 @@ def _steps(
     spec = inputs[0]
     if not spec.layout or spec.dtype not in PICTURES:
         return [], UNIT
+    if values is not None:
+        check_taken(values, taken, spec.name, refused)
     extent = dict(zip(spec.layout, spec.shape, strict=True))
     return steps_of(
         rows=int(extent["H"] or 0),

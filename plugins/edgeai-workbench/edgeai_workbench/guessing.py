@@ -7,7 +7,7 @@ installed task says (``tries``).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +19,12 @@ from edgeai.bundle.manifest import TransformStep
 
 UNIT: Final = (0.0, 1.0)
 BYTE: Final = (0.0, 255.0)
+_SURELY: Final = 4
+"""So many times wider or narrower than what first layers take, and it is surely another range."""
 _WHOLE: Final = ("int8", "uint8", "int16", "uint16")
 PICTURES: Final = (*_WHOLE, "float16", "float32", "float64")
 """What an input may take a picture as."""
+_TWO: Final = 2
 _LABELS: Final = "a text file with one label a line"
 
 
@@ -34,6 +37,11 @@ class Refusal:
     def __call__(self, why: str, remedy: str) -> ConfigError:
         """The error."""
         return ConfigError(why, code=self.code, remedy=remedy)
+
+
+def shown(shape: Sequence[int | None]) -> str:
+    """Extents as a sentence has them: ``any x 48 x 48``."""
+    return " x ".join(str(extent or "any") for extent in shape) or "a number"
 
 
 # --- labels ---------------------------------------------------------------------------------------
@@ -85,8 +93,10 @@ def labels_in(path: Path, wanted: int, output: str, refused: Refusal) -> tuple[l
     kept = [(number, line) for number, line in enumerate(lines, 1) if line]
     if len(kept) != wanted:
         holes = f" (line {', '.join(map(str, empty))} is empty)" if empty else ""
+        both = "; a single answer is between two: the first line is the negative, the second the positive"
         raise refused(
-            f"{path} has {_counted(len(kept), 'label')}{holes}, the output {output} wants {wanted}", "one label a line"
+            f"{path} has {counted(len(kept), 'label')}{holes}, the output {output} wants {wanted}",
+            "one label a line" + (both if wanted == _TWO else ""),
         )
     seen: dict[str, int] = {}
     words, notes = [], []
@@ -105,8 +115,34 @@ def labels_in(path: Path, wanted: int, output: str, refused: Refusal) -> tuple[l
 def check_values(values: tuple[float, float], refused: Refusal) -> None:
     """Refuse black and white that are none."""
     black, white = values
-    if not (math.isfinite(black) and math.isfinite(white) and black < white):
+    if strange := [value for value in values if not math.isfinite(value)]:
+        raise refused(f"--values {black:g} {white:g}: {strange[0]:g} is no number", "e.g. --values -1 1")
+    if black >= white:
         raise refused(f"--values {black:g} {white:g}: white is not more than black", "e.g. --values -1 1")
+
+
+def check_taken(
+    values: tuple[float, float], taken: tuple[float, float] | None, name: str, refused: Refusal
+) -> tuple[str, ...]:
+    """Refuse black and white that the model's first layers surely do not take; a note where they look for others.
+
+    Args:
+        values: as ``--values`` says.
+        taken: what the first layers take; ``None`` where they say nothing, or nothing that is understood.
+        name: of the input.
+        refused: makes the error.
+    """
+    if taken is None or values == taken:
+        return ()
+    told, seen = (f"{ends[0]:g} to {ends[1]:g}" for ends in (values, taken))
+    wide = (values[1] - values[0]) / (taken[1] - taken[0])
+    if not 1 / _SURELY < wide < _SURELY:
+        raise refused(
+            f"--values {values[0]:g} {values[1]:g}: the first layers behind input {name} take {seen}, and make what "
+            f"is {told} about {max(wide, 1 / wide):.0f} times too {'large' if wide > 1 else 'small'}",
+            f"leave --values out, or say --values {taken[0]:g} {taken[1]:g}",
+        )
+    return (f"input {name}: --values says {told}, and its first layers look as if they take {seen}: one is wrong",)
 
 
 def steps_of(
@@ -179,5 +215,6 @@ def tensor_of(spec: TensorSpec) -> Mapping[str, Any]:
     }
 
 
-def _counted(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
+    """``1 label``, ``2 labels``."""
     return f"{count} {what}{'' if count == 1 else 's'}"

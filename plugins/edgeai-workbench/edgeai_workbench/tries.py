@@ -22,7 +22,7 @@ from edgeai.api import (
 )
 from edgeai.hosting import PluginInfo
 from edgeai.resolving import Installed, did_you_mean
-from edgeai_workbench.guessing import Refusal, words_of
+from edgeai_workbench.guessing import Refusal, shown, words_of
 
 _MODE: Final = "mode"
 """The option of a task of which ``--mode`` is one of the choices."""
@@ -121,7 +121,7 @@ def reading_of(asked: Asked, told: Told, refused: Refusal) -> Reading:
     for spec, plugin in tasks:
         trial.ask(spec, plugin)
     names = list(dict.fromkeys(spec.name for spec, _, _ in trial.fitting))
-    shape = "x".join(str(extent or "any") for extent in asked.output.shape[1:]) or "a number"
+    shape = shown(asked.output.shape[1:])
     if len(names) > 1:
         raise refused(
             f"output {asked.output.name} ({shape}) can be read by {' and by '.join(names)}",

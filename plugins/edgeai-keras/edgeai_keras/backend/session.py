@@ -9,6 +9,7 @@ import numpy as np
 
 from edgeai.api import Array, InferenceFailed, SessionClosed, TensorMismatch, Tensors, TensorSpec, check_tensors
 from edgeai_keras.backend import CPU
+from edgeai_keras.complaints import words
 from edgeai_keras.model_file import Source
 
 _ANY: Final = (64, 128, 224, 256, 320, 512, 32, 3, 1)
@@ -55,7 +56,7 @@ class KerasSession:
             with self._tf.device(f"/{CPU}:0"):
                 results = self._source.function(*(self._tf.constant(inputs[spec.name]) for spec in self._inputs))
         except self._tf.errors.OpError as error:
-            raise InferenceFailed(f"{self.engine}: {' '.join(str(error).split())[:1500]}") from error
+            raise InferenceFailed(f"{self.engine}: {words(error)}") from error
         outputs: dict[str, Array] = {spec.name: np.array(results[spec.name].numpy()) for spec in self._outputs}
         try:
             check_tensors(self._outputs, outputs, what="output")
