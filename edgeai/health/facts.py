@@ -12,7 +12,6 @@ from typing import Any, Final
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import Deployment, DeviceConfig, looks_for_updates
 from edgeai.health.account import DeploymentHealth, Disk, RoleHealth, SinkHealth
-from edgeai.slots import SlotFolder, summary
 from edgeai.spool import FAILED, Hold, Note, Quarantine, Spool, is_held
 from edgeai.spool.ledger import Ledger, has_finished_since, read_ledger
 
@@ -143,6 +142,8 @@ def _slots(config: DeviceConfig, deployment: Deployment) -> dict[str, Any] | Non
     """As they are on the disk, whether anything runs or not; what cannot be read is said by infer, which holds."""
     if not deployment.updates:
         return None
+    from edgeai.slots import SlotFolder, summary  # with numpy: of no use to a plain cart
+
     with suppress(EdgeaiError):
         return summary(SlotFolder.of_device(config, deployment).read())
     return None

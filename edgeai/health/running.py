@@ -10,7 +10,6 @@ from edgeai.health.account import DeploymentHealth, age_s
 from edgeai.health.catalogue import Problem, Stops, problem
 from edgeai.health.facts import Facts
 from edgeai.remedies import remedy_for
-from edgeai.slots.telling import ENDS
 
 OVERDUE_S: Final = 10.0
 """How long after a deadline the supervisor may take to end who overran it."""
@@ -106,6 +105,8 @@ def _update(deployment: DeploymentHealth) -> Iterator[Problem]:
             yield problem("deployment.probation-silent", message, about=deployment.name)
     ended = (deployment.slots or {}).get("last_end")
     if ended and ended["stands"] and ended["move"] in ("rolled-back", "failed", "damaged"):
+        from edgeai.slots.telling import ENDS  # of no use without slots, and not small
+
         message = f"the last update of {deployment.name} {ENDS[ended['move']]}: {ended['why']}"
         yield problem("deployment.update-failed", message, about=deployment.name, cause=ended["code"] or "")
 
