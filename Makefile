@@ -12,7 +12,7 @@ PIP := $(PY) -m pip --disable-pip-version-check -q
 # one worker more than two cores. WORKERS=8 for a machine that has more.
 WORKERS ?= 3
 # Where all of them are: to look for them everywhere takes each worker half a minute.
-SYSTEM_TESTS := tests/system tests/torture
+SYSTEM_TESTS := tests/system tests/torture plugins/edgeai-update/tests
 PARALLEL := $(PY) -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart=0
 PINS := -c .ci/constraints.txt
 # As pip does with what it copies; an editable install it leaves as sources, which each start would read anew.
