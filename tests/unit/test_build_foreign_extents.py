@@ -123,10 +123,11 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             model.export(folder / "theirs", format="tf_saved_model", verbose=False)
             return folder / "theirs"
         import openvino as ov
+        from openvino.tools.ovc import convert_model  # ``openvino`` lacks it where an engine was opened before
 
         model.export(folder / "saved", format="tf_saved_model", verbose=False)
         path = folder / "theirs.xml"
-        ov.save_model(ov.convert_model(folder / "saved"), path)
+        ov.save_model(convert_model(folder / "saved"), path)
         return path
 
     return made
