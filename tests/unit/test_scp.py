@@ -225,11 +225,15 @@ def test_who_may_not_associate_is_told_why(
     station.start(rules)
     ae = AE(ae_title="SENDER")
     ae.add_requested_context(CR, EXPLICIT)
-    association = ae.associate("127.0.0.1", station.port, ae_title="EDGEAI")
+    for _ in range(5):
+        association = ae.associate("127.0.0.1", station.port, ae_title="EDGEAI")
+        assert not association.is_established
+        if association.is_rejected:
+            break  # on a busy machine pynetdicom may see the end of the connection before the answer that came first
     assert association.is_rejected
     answer = association.acceptor.primitive
     assert (answer.result, answer.result_source, answer.diagnostic) == why
-    wait_until(lambda: [kind for kind, _ in station.events] == ["association.rejected"])
+    wait_until(lambda: {kind for kind, _ in station.events} == {"association.rejected"})
 
 
 def test_a_peer_that_is_listed_may(station: Receiving) -> None:
