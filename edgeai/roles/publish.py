@@ -7,7 +7,6 @@ holds up nothing but itself. The role also serves ``/health`` and ``/metrics``, 
 from __future__ import annotations
 
 import json
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -23,6 +22,7 @@ from edgeai.logs import Log
 from edgeai.plugins import Registry
 from edgeai.roles import STOPPING, SUPERVISOR
 from edgeai.roles.delivery import Delivery
+from edgeai.roles.stopping import stop_by_signal
 from edgeai.spool import Spool, is_held
 
 ROLE = "publish"
@@ -144,16 +144,9 @@ class Publisher:
 
 def main(config: DeviceConfig) -> int:
     """Run the role until SIGTERM."""
-    stopping = threading.Event()
     spool = Spool.of(config)
     spool.beat(ROLE, "starting")
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        spool.ring(ROLE)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = stop_by_signal(spool, ROLE)
     server = HealthServer(spool, config) if config.health.enabled else None
     watch = Watch(config, spool, config.source)
     watch.start()

@@ -11,14 +11,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-from edgeai.api.errors import SpoolError
 from edgeai.logs import Log
+from edgeai.roles.aside import Aside
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan
 from edgeai.spool import Spool
 
-_LOOK_EVERY_S: Final = 1.0
 _PAUSE_MIN_S: Final = 1.0
 _PAUSE_MAX_S: Final = 60.0
 MOST_TRIES: Final = 20
@@ -30,62 +29,39 @@ _NOT_ITS_OWN: Final = ("exit-70", "exit-78")
 log = Log("edgeai.roles.supervise")
 
 
-class Rehearsals:
-    """At most one at a time."""
+class Rehearsals(Aside):
+    """Of bundles that are installed."""
+
+    not_started = "rehearsal.not-started"
 
     def __init__(self, plan: Plan, spool: Spool) -> None:
-        self.child: Child | None = None
-        """The process of the rehearsal that is under way."""
-        self._plan = plan
-        self._spool = spool
+        super().__init__(plan, spool)
         self._digest = ""
         self._verdicts: dict[str, str] = {}
         """Digest -> what is to be written of it: ``failed`` or ``given-up``, a colon, and why."""
         self._tries: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
-        self._looked_at = 0.0
 
-    def look(self, now: float, *, awake_since: float) -> None:
-        """End one that hangs, take note of one that has ended, start one that is due."""
-        if self.child is not None:
-            self.child.check(now, awake_since=awake_since, silent_s=self._plan.silent_s)
-            if self.child.has_ended():
-                self._bury(self.child)
-        elif self._plan.updates and now - self._looked_at >= _LOOK_EVERY_S:
-            self._looked_at = now
-            try:
-                self._start_due(now)
-            except (SpoolError, OSError) as error:
-                log.error("rehearsal.not-started", message=str(error))
+    def _is_wanted(self) -> bool:
+        return bool(self._plan.updates)
 
     def _start_due(self, now: float) -> None:
         for name in self._plan.updates:
             digest = waiting(self._plan.data_dir / "slots" / name / "slots.json")
             if digest and now >= self._not_before.get(digest, 0.0):
-                self._start(name, digest)
+                self._rehearse(name, digest)
                 return
 
-    def _start(self, name: str, digest: str) -> None:
-        child = Child(
-            f"rehearse:{name}",
-            self._plan.config_path,
-            self._spool.roles,
-            pause_min_s=self._plan.restart_min_s,
-            pause_max_s=self._plan.restart_max_s,
-            max_memory_bytes=self._plan.max_memory_bytes.get(name, 0) or _half_of_what_is_free(),
-            arguments=("--digest", digest, "--verdict", self._verdicts.get(digest, "")),
-        )
-        child.start()
-        assert child.process is not None
-        self.child, self._digest = child, digest
-        log.info("rehearsal.started", of=name, digest=digest, pid=child.process.pid)
+    def _rehearse(self, name: str, digest: str) -> None:
+        memory = self._plan.max_memory_bytes.get(name, 0) or _half_of_what_is_free()
+        verdict = self._verdicts.get(digest, "")
+        pid = self._start(f"rehearse:{name}", memory, "--digest", digest, "--verdict", verdict)
+        self._digest = digest
+        log.info("rehearsal.started", of=name, digest=digest, pid=pid)
 
-    def _bury(self, child: Child) -> None:
+    def _ended(self, child: Child, death: Death) -> None:
         """What it did not write itself, the next process writes; what is not its bundle's doing is tried again."""
-        death = child.bury()
-        digest, self.child = self._digest, None
-        for name in ("note", "crash"):
-            (self._spool.roles / f"{child.role}.{name}").unlink(missing_ok=True)
+        digest = self._digest
         tries = self._tries[digest] = self._tries.get(digest, 0) + 1
         pause_s = min(_PAUSE_MIN_S * 2.0 ** min(tries - 1, 30), _PAUSE_MAX_S)
         if death.cause != "ended":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import random
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from typing import IO, Any, Final
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import DeviceConfig, Repository
 from edgeai.logs import Log
+from edgeai.roles.stopping import stop_by_signal
 from edgeai.spool import Spool
 
 ROLE: Final = "update"
@@ -208,16 +208,9 @@ def main(config: DeviceConfig) -> int:
     """Run the role until SIGTERM."""
     if config.repository is None or config.repository.url is None or not config.repository.every_s:
         return 0
-    stopping = threading.Event()
     spool = Spool.of(config)
     spool.beat(ROLE, "starting")
-
-    def stop(*_: object) -> None:
-        stopping.set()
-        spool.ring(ROLE)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    stopping = stop_by_signal(spool, ROLE)
     updates = Updates(config, config.repository, spool)
     hints = None
     if config.mqtt.enabled:
