@@ -204,7 +204,7 @@ def test_thresholds_are_explained() -> None:
     assert "Stated from 50 % on, where the mark is." in _text(_drawn("completed"), "explained")
     assert "The highest of 3 is stated." in _text(_drawn("highest of three"), "explained")
     assert "stated from 10 % on stated from 15 % on" in _text(_drawn("many labels"), "explained")
-    assert "edge where probability crosses" in _text(_drawn("segment"), "explained")
+    assert "a pixel counts from probability" in _text(_drawn("segment"), "explained")
 
 
 def test_a_header_that_agrees_and_one_that_has_nothing_to_say() -> None:

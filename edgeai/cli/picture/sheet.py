@@ -185,7 +185,7 @@ def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, s
         column.pair("mean probability inside", percent(finding.probability), SMALL, (DIM, colour), "size", indent=26)
     if finding.threshold is not None:
         edge = percent_short(finding.threshold)
-        column.pair("edge where probability crosses", edge, SMALL, (DIM, SOFT), "explained", indent=26)
+        column.pair("a pixel counts from probability", edge, SMALL, (DIM, SOFT), "explained", indent=26)
     if finding.present and region.frame_number not in (None, shown.number):
         column.text(f"in frame {region.frame_number}, not shown", SMALL, AMBER, "elsewhere", indent=26)
     _measured(column, finding.measurements)
