@@ -48,6 +48,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "evaluate": "bundle",
     "fleet": "device",
     "update": "device",
+    "rollout": "device",
     "demo": "device",
     "scu": "device",
     "support": "device",

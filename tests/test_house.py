@@ -159,7 +159,7 @@ OWNERS = {
     "pydicom": {"dicom", "testing", "cli/demo_files.py"},
     "sqlite3": {"spool"},
     "pydantic": {"config/"},
-    "msgspec": {"bundle", "slots"},
+    "msgspec": {"bundle", "slots", "rollouts"},
     "prometheus_client": {"metrics.py", "health_server.py"},
     "pluggy": {"api", "plugins.py"},
     "typer": {"cli"},

@@ -278,7 +278,7 @@ def _check_age(body: dict[str, Any]) -> None:
             remedy="update edgeai on this device, or pack the bundle again",
         )
     least = body.get("min_edgeai")
-    if isinstance(least, str) and _numbers(least) > _numbers(edgeai.__version__):
+    if isinstance(least, str) and version_numbers(least) > version_numbers(edgeai.__version__):
         raise BundleRejected(
             f"the bundle wants edgeai {least} or newer; this is {edgeai.__version__}",
             code="bundle.needs-newer-edgeai",
@@ -286,7 +286,8 @@ def _check_age(body: dict[str, Any]) -> None:
         )
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The first three numbers of a version, to be compared."""
     numbers = re.findall(r"[0-9]{1,6}", version)
     return tuple(int(number) for number in (*numbers, "0", "0", "0")[:3])
 
