@@ -36,6 +36,7 @@ class DeploymentHealth:
             gives it, or nothing is measured.
         others: every other backend, device and artifact, each with why it is not taken.
         slots: of one that takes updates: what is in each, how probation stands, the last that did not stay.
+        update: what its last look at the repository came to, where the update role runs and has looked.
     """
 
     name: str
@@ -52,6 +53,7 @@ class DeploymentHealth:
     why: str | None = None
     others: tuple[str, ...] = ()
     slots: Mapping[str, Any] | None = None
+    update: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

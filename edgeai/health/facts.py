@@ -103,6 +103,7 @@ def gather(spool: Spool, config: DeviceConfig) -> Facts:
             replace(
                 _deployment(item.name, living.get(f"infer:{item.name}"), held.get(item.name)),
                 slots=_slots(config, item),
+                update=_update(item, living.get("update")),
             )
             for item in config.deployments
         ),
@@ -147,6 +148,15 @@ def _slots(config: DeviceConfig, deployment: Deployment) -> dict[str, Any] | Non
     with suppress(EdgeaiError):
         return summary(SlotFolder.of_device(config, deployment).read())
     return None
+
+
+def _update(deployment: Deployment, note: Note | None) -> Mapping[str, Any] | None:
+    """What the last look came to for a deployment; what it says of none in particular, it says of each."""
+    looked = note.detail.get("looked") if note is not None and deployment.updates else None
+    if not isinstance(looked, Mapping):
+        return None
+    told = looked.get(deployment.name) or looked.get("")
+    return told if isinstance(told, Mapping) else None
 
 
 _OF_ITS_NOTE = ("model", "digest", "backend", "device", "artifact", "threads", "code", "why")

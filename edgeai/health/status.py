@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from edgeai import __version__
@@ -16,7 +18,11 @@ STATUS_SCHEMA: Final = 2
 FIGURES_EVERY_S: Final = 60.0
 """How often figures alone (counts, ages) are worth a message."""
 
+ALIVE_EVERY_S: Final = 900.0
+"""So often it is said again although nothing changed: a fleet that goes by it must tell idle from dead."""
+
 _FIGURES: Final = ("ledger", "figures")
+_TIME: Final = "at"
 _OWN_SINK: Final = "mqtt"
 
 
@@ -39,7 +45,9 @@ def status_body(config: DeviceConfig, health: Health, since: str) -> dict[str, A
         "serving": not stops & {"serving", "both"},
         "delivering": not stops & {"delivering", "both"},
         "edgeai_version": __version__,
+        "machine": os.uname().machine,
         "since": since,
+        "at": datetime.fromtimestamp(health.read_at, UTC).isoformat(timespec="seconds"),
         "problems": [_stable(item) for item in problems],
         "warnings": [_stable(item) for item in health.warnings],
         "deployments": [_deployment(deployment) for deployment in health.deployments],
@@ -63,7 +71,7 @@ def _deployment(deployment: DeploymentHealth) -> dict[str, Any]:
 
 
 class StatusNews:
-    """Whether a status should be said: at once when anything but figures changed, now and then for those."""
+    """Whether a status is to be said: at once when more than figures changed, now and then for those, and for life."""
 
     def __init__(self) -> None:
         self._said: dict[str, Any] = {}
@@ -71,9 +79,10 @@ class StatusNews:
 
     def is_news(self, body: dict[str, Any]) -> bool:
         """Call with each status; True means that it is to be sent, and counts as sent."""
-        now = time.monotonic()
+        now, body = time.monotonic(), {name: value for name, value in body.items() if name != _TIME}
         changed = _without_figures(body) != _without_figures(self._said)
-        if not changed and (body == self._said or now - self._said_at < FIGURES_EVERY_S):
+        pause_s = FIGURES_EVERY_S if body != self._said else ALIVE_EVERY_S
+        if not changed and now - self._said_at < pause_s:
             return False
         self._said, self._said_at = body, now
         return True

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import IO, Any, Final
 
 from edgeai.api.errors import EdgeaiError
@@ -40,6 +40,8 @@ _ERROR: Final = re.compile(r"^error\[([a-z]+\.[a-z-]+)\]: (.*)", re.MULTILINE)
 _NOT_NOW: Final = ("slots.out-of-turn", "update.busy")
 """Refusals that are none: its turn comes."""
 _MOST_BYTES: Final = 1 << 20
+_TOLD: Final = ("outcome", "release", "digest", "code", "rollout")
+_MOST_WORDS: Final = 200
 
 log = Log("edgeai.update")
 
@@ -83,7 +85,7 @@ class Look:
     """One look, under way."""
 
     def __init__(self, command: list[str]) -> None:
-        self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by troubles
+        self._out: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # closed by outcomes
         self._err: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
         self.began = time.monotonic()
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err)
@@ -101,18 +103,18 @@ class Look:
             self._process.kill()
             self._process.wait()
 
-    def troubles(self) -> dict[str, Mapping[str, str]]:
-        """Deployment (empty: all of them) -> why it was not taken; none where all is well."""
+    def outcomes(self) -> dict[str, Mapping[str, Any]]:
+        """Deployment (empty: all of them) -> what came of it, as `edgeai update --json` says it."""
         out, err = _read(self._out), _read(self._err)
         try:
             body: dict[str, Any] = json.loads(out)
         except ValueError:
             told = _ERROR.search(err)
             code, message = (told[1], told[2]) if told else ("update.look-died", _last_line(err))
-            return {"": {"code": code, "message": message, "remedy": ""}}
+            return {"": {"outcome": "refused", "code": code, "message": message, "remedy": ""}}
         if body["refused"] is not None:
-            return {"": body["refused"]}
-        return {each["deployment"]: each for each in body["deployments"] if each["outcome"] == "refused"}
+            return {"": {"outcome": "refused", **body["refused"]}}
+        return {each["deployment"]: each for each in body["deployments"]}
 
 
 class Updates:
@@ -169,10 +171,13 @@ class Updates:
                 return
             look.end()
         self._look = None
-        troubles = {name: why for name, why in look.troubles().items() if why["code"] not in _NOT_NOW}
+        outcomes = look.outcomes()
+        troubles = {name: each for name, each in outcomes.items() if _is_trouble(each)}
         self._due = time.monotonic() + self._pauses.after(well=not troubles)
-        self._last = {"codes": sorted({why["code"] for why in troubles.values()})}
-        log.info("update.looked", codes=self._last["codes"], next_s=round(self._due - time.monotonic()))
+        codes = sorted({why["code"] for why in troubles.values()})
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        self._last = {"codes": codes, "looked": {name: _kept(each, at) for name, each in outcomes.items()}}
+        log.info("update.looked", codes=codes, next_s=round(self._due - time.monotonic()))
         with suppress(EdgeaiError):  # a full disk: it is told after the next look
             for name in self._changed(troubles):
                 self._tell_of(name, troubles.get(name))
@@ -191,6 +196,16 @@ class Updates:
         facts = {"deployment": name, "code": why["code"], "remedy": why["remedy"]}
         self._spool.event("update.trouble", f"no update comes: {why['message']}", **facts)
         self._told[name] = why["code"]
+
+
+def _is_trouble(outcome: Mapping[str, Any]) -> bool:
+    return outcome["outcome"] == "refused" and outcome["code"] not in _NOT_NOW
+
+
+def _kept(outcome: Mapping[str, Any], at: str) -> dict[str, Any]:
+    """Of an outcome what the fleet is told, in the retained status (``edgeai/schemas/status-2.json``)."""
+    told = {name: outcome[name] for name in _TOLD if outcome.get(name)}
+    return {"at": at, **told, "message": str(outcome.get("message", ""))[:_MOST_WORDS]}
 
 
 def _read(file: IO[bytes]) -> str:

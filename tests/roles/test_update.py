@@ -81,7 +81,7 @@ def looked(out: str, err: str = "", status: int = 0) -> Any:
     while not look.is_over():
         assert time.monotonic() < end
         time.sleep(0.01)
-    return look.troubles()
+    return {name: each for name, each in look.outcomes().items() if each["outcome"] == "refused"}
 
 
 def answer(refused: Any = None, **outcomes: str) -> str:
@@ -97,7 +97,7 @@ def test_what_came_of_a_look_is_read_from_its_answer() -> None:
     troubles = looked(answer(guard="", head="bundle.untrusted"), status=1)
     assert {name: why["code"] for name, why in troubles.items()} == {"head": "bundle.untrusted"}
     why = {"code": "update.frozen", "message": "it is stuck", "remedy": "publish"}
-    assert looked(answer(why), status=1) == {"": why}
+    assert looked(answer(why), status=1) == {"": {"outcome": "refused", **why}}
 
 
 def test_a_look_that_was_refused_as_a_command_says_its_code() -> None:
@@ -117,7 +117,7 @@ def test_a_look_that_hangs_can_be_ended() -> None:
     assert not look.is_over()
     look.end()
     assert look.is_over()
-    assert look.troubles()[""]["code"] == "update.look-died"
+    assert look.outcomes()[""]["code"] == "update.look-died"
 
 
 # --- hints ------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from edgeai.api import BundleRejected, SpoolError
 from edgeai.bundle.keys import make_keys
@@ -20,6 +21,7 @@ from edgeai.config import DeviceConfig, load_config
 from edgeai.health import KINDS, Health, read_health, status_body
 from edgeai.health.facts import gather
 from edgeai.health.running import role_problems
+from edgeai.health.status import ALIVE_EVERY_S, FIGURES_EVERY_S, StatusNews
 from edgeai.roles.plan import read_plan
 from edgeai.slots import Probation, SlotFolder, Slots
 from edgeai.slots.record import Slot, encode
@@ -504,3 +506,54 @@ def test_every_kind_of_problem_says_what_to_do(repo_root: Path) -> None:
     page = (repo_root / "docs/reference/health.md").read_text()
     rows = {line.split("`")[1] for line in page.splitlines() if line.startswith("| `") and "." in line.split("`")[1]}
     assert rows == set(KINDS)
+
+
+# --- what the fleet is told of updates ------------------------------------------------------------------
+
+
+def updating(tmp_path: Path, **looked: Any) -> dict[str, Any]:
+    """The status of a device whose update role says this of its last look; it obeys the schema."""
+    device = Device(tmp_path, f"updates = true\n{REPOSITORY}")
+    with closing(device.spool):
+        device.spool.beat("update", "ready", looks="ready", due_s=5, **looked)
+        status = status_body(device.config, device.health(), "2026-01-01T00:00:00+00:00")
+    body: dict[str, Any] = json.loads(json.dumps(status))
+    schema = json.loads((Path(__file__).parents[2] / "edgeai/schemas/status-2.json").read_text())
+    Draft202012Validator(schema).validate(body)
+    return body
+
+
+def test_the_status_says_what_the_last_look_came_to_and_when_all_of_it_was_so(tmp_path: Path) -> None:
+    told = {"at": "2026-01-01T00:00:00+00:00", "outcome": "refused", "code": "slots.bad", "message": "it failed here"}
+    body = updating(tmp_path, looked={"guard": told, "other": {}})
+    assert body["deployments"][0]["update"] == told
+    assert body["machine"]
+    assert abs(datetime.fromisoformat(body["at"]).timestamp() - time.time()) < 3600
+
+
+def test_what_a_look_says_of_no_deployment_it_says_of_each(tmp_path: Path) -> None:
+    told = {"at": "2026-01-01T00:00:00+00:00", "outcome": "refused", "code": "update.unreachable", "message": "gone"}
+    assert updating(tmp_path, looked={"": told})["deployments"][0]["update"] == told
+
+
+@pytest.mark.parametrize("looked", [{}, {"looked": "nonsense"}, {"looked": {"other": {"outcome": "none"}}}])
+def test_before_a_look_the_status_says_nothing_of_one(tmp_path: Path, looked: dict[str, Any]) -> None:
+    assert updating(tmp_path, **looked)["deployments"][0]["update"] is None
+
+
+def test_an_idle_device_says_its_status_now_and_then_and_its_clock_alone_is_no_news(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("edgeai.health.status.time.monotonic", lambda: clock[0])
+    news, idle = StatusNews(), {"state": "online", "ledger": {"jobs": 1}}
+    assert news.is_news({**idle, "at": "10:00"})
+    assert not news.is_news({**idle, "at": "10:01"})
+    clock[0] += FIGURES_EVERY_S
+    assert not news.is_news({**idle, "at": "10:02"})
+    assert news.is_news({**idle, "ledger": {"jobs": 2}, "at": "10:03"}), "figures now and then"
+    clock[0] += ALIVE_EVERY_S - 1.0
+    assert not news.is_news({**idle, "ledger": {"jobs": 2}, "at": "10:18"})
+    clock[0] += 1.0
+    assert news.is_news({**idle, "ledger": {"jobs": 2}, "at": "10:19"}), "it lives"
+    assert news.is_news({**idle, "state": "degraded", "at": "10:19"}), "at once"
