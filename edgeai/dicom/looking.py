@@ -2,13 +2,15 @@
 
 It takes as long as to fetch the plane from memory, and whoever waits for the one image that there is has the other
 core idle meanwhile. Nobody waits for the second thread: each takes the next strip until there is none, and a second one
-that comes too late finds nothing to do. So it costs next to nothing where all cores are busy.
+that comes too late finds nothing to do. Where each core has an image of its own, one thread looks (``among_others``).
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from queue import SimpleQueue
 from typing import Final
@@ -18,11 +20,23 @@ from edgeai.api.tensors import Array
 _LARGE: Final = 4 * 2**20
 _STRIP: Final = 2**20
 """Bytes: a plane that is worth a second thread, and what one takes at a time."""
+_this_thread: Final = threading.local()
+
+
+@contextmanager
+def among_others() -> Iterator[None]:
+    """This thread is one of several that decode: the other cores have work, and a second thread would only disturb."""
+    _this_thread.is_among_others = True
+    try:
+        yield
+    finally:
+        _this_thread.is_among_others = False
 
 
 def within(values: Array, low: int | None, high: int) -> bool:
     """Whether all values are from ``low`` to ``high``; without ``low`` only that none is above."""
-    helper = _helper() if values.nbytes >= _LARGE and values.ndim > 1 else None
+    is_shared = values.nbytes >= _LARGE and values.ndim > 1 and not getattr(_this_thread, "is_among_others", False)
+    helper = _helper() if is_shared else None
     if helper is None:
         return _within(values, low, high)
     look = _Look(values, low, high)

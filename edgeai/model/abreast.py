@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
+from edgeai.dicom.looking import among_others
 from edgeai.hosting.faults import Feed
 from edgeai.model.golden import drift
 from edgeai.model.streams import ended, lanes, miscounted
@@ -139,7 +140,8 @@ class Row(Generic[K]):
             if supplied is None:
                 return
             key, prepare = supplied
-            self._ahead.append((key, self._pool.submit(prepare)))
+            work = partial(_among_others, prepare) if len(self) else prepare  # the first of a row may be the only one
+            self._ahead.append((key, self._pool.submit(work)))
 
     def _next(self, linger_s: float | None = None) -> _Turn[K] | None:
         """The next one, when it is prepared; within ``linger_s`` only one that can go along with others."""
@@ -227,6 +229,11 @@ class Row(Generic[K]):
             fed += 1
             goes_on = not self._is_stopping() and fed < most
             turn = self._next(_LINGER_S) if goes_on else None
+
+
+def _among_others(prepare: Callable[[], Prepared]) -> Prepared:
+    with among_others():
+        return prepare()
 
 
 def run_files(

@@ -18,6 +18,7 @@ from edgeai.api.specs import FrameContext, Session, Task
 from edgeai.api.tensors import Array, Tensors, check_tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
+from edgeai.dicom.looking import among_others
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, blank, load_inputs, rehearse
@@ -353,7 +354,7 @@ class Model:
     def _prepared(self, frames: Iterable[Frame], run: Run, watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
         """A thread's share of the frames, decoded and transformed."""
         each = iter(frames)
-        with run.crumb(_DECODE):
+        with run.crumb(_DECODE), among_others():
             while (ready := self._next(each, run, watch)) is not None:
                 yield ready
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from edgeai.dicom import looking
-from edgeai.dicom.looking import within
+from edgeai.dicom.looking import among_others, within
 from edgeai.dicom.pixels import read_frames
 
 PATIENT_S = 120.0
@@ -69,6 +69,19 @@ class Held:
 
     def put(self, look: looking._Look) -> None:
         self.looks.append(look)
+
+
+def test_one_of_several_that_decode_looks_alone_and_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    held = Held()
+    monkeypatch.setattr(looking, "_helper", lambda: held)
+    pixels = plane()
+    with among_others():
+        assert within(pixels, None, 4095)
+        pixels[-1, -1] = 4096
+        assert not within(pixels, None, 4095)
+    assert not held.looks
+    assert not within(pixels, None, 4095)
+    assert len(held.looks) == 1, "afterwards a second thread may look along again"
 
 
 def test_nobody_waits_for_a_second_thread_that_comes_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
