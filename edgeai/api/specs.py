@@ -258,6 +258,18 @@ class MaskTask(Task, Protocol):
         ...
 
 
+@runtime_checkable
+class ComparingTask(Task, Protocol):
+    """A task that says itself when two models agree on an image (since 1.3).
+
+    Of any other they agree where they state the same (``present``) of the same labels in the same frames.
+    """
+
+    def difference(self, before: Findings, now: Findings) -> str:
+        """How two models' findings on one image differ, in a few words without patient data; empty: they agree."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
     """Build a task from the manifest's options and output tensors."""

@@ -9,6 +9,7 @@ the bundle. Relative paths are relative to the file they stand in. ``firmware-co
 
 from __future__ import annotations
 
+from edgeai.config.base import Table
 from edgeai.config.doubts import InstalledBackends, Remark, doubts
 from edgeai.config.files import allowing, looks_for_updates
 from edgeai.config.reading import Profile, load_config, read_profile
@@ -31,12 +32,11 @@ from edgeai.config.tables import (
     Sink,
     Spool,
     Supervise,
-    Table,
     Tls,
     Trust,
-    Updates,
     json_schema,
 )
+from edgeai.config.updates import Updates
 
 __all__ = [
     "Deployment",

@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
-    ValidationInfo,
 )
 
 from edgeai import defaults
-
-
-def _resolved(path: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("base", Path())
-    return (base / path.expanduser()).resolve()
-
-
-def _absolute(path: Path, info: ValidationInfo) -> Path:
-    base: Path = (info.context or {}).get("base", Path())
-    return Path(os.path.normpath((base / path.expanduser()).absolute()))
-
-
-FilePath = Annotated[Path, Field(strict=False), AfterValidator(_resolved)]
-PlainPath = Annotated[Path, Field(strict=False), AfterValidator(_absolute)]
-"""Whoever uses it decides about links in it."""
-Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="lower case, digits, hyphens")]
-AeTitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[ -\[\]-~]+$")]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[float, Field(gt=0, le=86400), BeforeValidator(lambda v: float(v) if type(v) is int else v)]
-Bytes = Annotated[int, Field(ge=0)]
-
-
-class Table(BaseModel):
-    """A strict, frozen TOML table: an unknown key is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+from edgeai.config.base import AeTitle, Bytes, FilePath, Number, PlainPath, Port, Seconds, Slug, Table
+from edgeai.config.updates import Updates
 
 
 class Device(Table):
@@ -225,24 +195,6 @@ class Deployment(Table):
         return other
 
 
-class Updates(Table):
-    """How a deployment that takes updates switches to a new bundle, and what that must show before it stays."""
-
-    quiet_s: Seconds = Field(10.0, description="switched so long after an image, and not while one of its series waits")
-    switch_within_s: Seconds = Field(
-        3600.0, description="so long a study may keep it waiting; then it is switched between two images"
-    )
-    probation_results: int = Field(
-        20, ge=1, le=100_000, description="completed results that a new bundle must give before its probation is over"
-    )
-    probation_failures: int = Field(
-        1, ge=0, description="failed results (not by the image's fault) and deaths in probation; one more: it goes back"
-    )
-    probation_slowdown: Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)] = Field(
-        3.0, ge=1, le=1000, description="an image may take so many times as long as before, by the median"
-    )
-
-
 class Repository(Table):
     """Where new models come from: a repository as `edgeai fleet` makes it; `edgeai-update` fetches from it."""
 
@@ -261,7 +213,7 @@ class Repository(Table):
     tls: Tls | None = Field(None, description="`ca` in place of the system's authorities; a client certificate")
     timeout_s: Seconds = Field(30.0, description="silence of the server after which a connection is given up")
     max_bytes_per_s: Bytes = Field(0, description="how much of the link is taken; 0 for no bound")
-    every_s: Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)] = Field(
+    every_s: Number = Field(
         21_600.0,
         ge=0,
         le=2_592_000,
@@ -334,7 +286,7 @@ class Health(Table):
     allow_hosts: tuple[str, ...] = Field(
         (), strict=False, description="names that requests may use, beside localhost, `host` and this machine's address"
     )
-    selftest_every_s: Annotated[float, BeforeValidator(lambda v: float(v) if type(v) is int else v)] = Field(
+    selftest_every_s: Number = Field(
         0.0, ge=0, le=604_800, description="how often a phantom travels the whole way (`edgeai selftest`); 0 for never"
     )
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from edgeai.api.errors import TaskFailed, TransformFailed
 from edgeai.api.imaging import Frame
 from edgeai.api.options import Options
-from edgeai.api.results import Finding
-from edgeai.api.specs import MaskTask, Source, SourceRequest, Task, TaskRequest, Transform
+from edgeai.api.results import Finding, Findings
+from edgeai.api.specs import ComparingTask, MaskTask, Source, SourceRequest, Task, TaskRequest, Transform
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
+from edgeai.hosting.statements import difference_of_statements
 
 if TYPE_CHECKING:
     from edgeai.api.guessing import Guess, GuessRequest
@@ -38,9 +39,13 @@ class HostedTransform:
 class HostedTask:
     """See ``Task``."""
 
-    __slots__ = ("interpret", "summarise")
+    __slots__ = ("difference", "interpret", "summarise")
 
     def __init__(self, info: PluginInfo, step: str, task: Task) -> None:
+        self.difference: Callable[[Findings, Findings], str] = difference_of_statements
+        """See ``ComparingTask``; of a task that says none, whether both state the same."""
+        if isinstance(task, ComparingTask):
+            self.difference = hosted_call(info, f"{step}: difference", task.difference)
         self.interpret = _findings(info, f"{step}: interpret", task.interpret)
         self.summarise = _findings(info, f"{step}: summarise", task.summarise)
 

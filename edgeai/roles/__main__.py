@@ -25,6 +25,7 @@ ROLES = {
     "update": (),
     "trial": ("--deployment", "--plugin"),
     "rehearse": ("--deployment", "--digest", "--verdict"),
+    "shadow": ("--deployment", "--digest", "--verdict"),
 }
 """Role -> what it is given beside the profile."""
 _PR_SET_PDEATHSIG = 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from datetime import datetime
 from statistics import median
 from typing import Final
 
@@ -23,10 +24,12 @@ from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles.moves_told import sayings
 from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, stands_since
-from edgeai.slots import SlotFolder, Slots, SlotsError, moves
+from edgeai.roles.tray import Tray
+from edgeai.slots import Slot, SlotFolder, Slots, SlotsError, moves
 from edgeai.slots.adopting import copy_of
 from edgeai.slots.answered import Answer, append_answer, read_answers
-from edgeai.spool import Spool
+from edgeai.spool import Job, Spool
+from edgeai.windows import is_open
 
 LOOK_EVERY_S: Final = 0.5
 """Between two looks whether it can be switched."""
@@ -76,6 +79,10 @@ class InSlots:
         """Kind of result on probation -> why the last of that kind came to be."""
         self._refused = self._said = ""
         self._answered: tuple[Answer, ...] = ()
+        self._tray = Tray(spool.folder, deployment.name)
+        self._tray.clear()
+        self._shown = ""
+        """Digest of what images are lent to."""
         self._unwritten: tuple[str, str] | None = None
         """A roll-back that the disk has not taken yet."""
 
@@ -193,6 +200,10 @@ class InSlots:
             return
         self._slots = self._folder.read()
         self._seen = seen
+        shadow = self._slots.in_shadow
+        if self._shown and (shadow is None or shadow.digest != self._shown):
+            self._tray.clear()
+        self._shown = shadow.digest if shadow is not None else ""
         last = self._slots.history[-1].sequence if self._slots.history else 0
         if last != self._told:
             self._spool.say_moves(self._deployment.name, last, sayings(self._slots, self._deployment.name))
@@ -208,22 +219,24 @@ class InSlots:
         self._unwritten = None
 
     def _switch(self) -> None:
-        """Activate what was rehearsed, between studies; a study that never ends may not keep it waiting for ever.
-
-        Whoever is asked to show a new model beside the old one first (a shadow) does so before this.
+        """Activate what was rehearsed, and shown beside what runs where that is asked, between studies and in its
+        windows; a study that never ends may not keep it waiting for ever.
         """
         slots, now = self._slots, time.monotonic()
         waiting = slots.candidate
         if waiting is None or waiting.stage != "good" or slots.active is None or slots.probation is not None:
             self._candidate = ("", 0.0)
             return
-        if self._candidate[0] != waiting.digest:
-            self._candidate = (waiting.digest, now)
+        digest = waiting.digest
+        if self._candidate[0] != digest or slots.in_shadow is not None:
+            self._candidate = (digest, now)
         if now - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = now
-        is_late = now - self._candidate[1] > self._rules.switch_within_s
-        if not (self._cannot_run or is_late or self._is_between_studies(now)):
+        if self._cannot_run:
+            if slots.in_shadow is not None:
+                self._slots = self._folder.shown("what stands cannot run, so that there is nothing to compare", digest)
+        elif slots.in_shadow is not None or not self._may_be_now(waiting, now):
             return
         try:
             self._slots = self._folder.activate(self._rules.probation_results, waiting.digest, **self._figures_before())
@@ -233,6 +246,12 @@ class InSlots:
                 self._refused = waiting.digest
                 message = f"what was rehearsed for {self._deployment.name} is not switched to: {error}"
                 self._event("update.refused", message, digest=waiting.digest, code=error.code, remedy=error.remedy)
+
+    def _may_be_now(self, waiting: Slot, now: float) -> bool:
+        local = datetime.now().astimezone()
+        if not all(is_open(windows, local) for windows in (self._rules.windows, waiting.asked.windows)):
+            return False
+        return now - self._candidate[1] > self._rules.switch_within_s or self._is_between_studies(now)
 
     def _is_between_studies(self, now: float) -> bool:
         if now - self._ended_at < self._rules.quiet_s:
@@ -255,6 +274,18 @@ class InSlots:
         if str(error) != self._said:
             self._said = str(error)
             log.error("slots.trouble", code=error.code, message=str(error))
+
+    # --- what is shown to another beside it -------------------------------------------------------
+
+    def lends(self, job: Job, result: Result) -> bool:
+        """Whether what waits in the other slot is shown this image too; asked before the image may be gone."""
+        if not self._shown or result.outcome is Outcome.FAILED or result.model.digest != self._open_now[1]:
+            return False
+        return self._tray.lend(job.path, str(job.id), job.instance.series_instance_uid)
+
+    def lent(self, job: Job, result: Result) -> None:
+        """The answer to such an image is kept."""
+        self._tray.answer(str(job.id), job.instance.series_instance_uid, result.as_dict())
 
     # --- what it shows --------------------------------------------------------------------------------
 

@@ -328,6 +328,7 @@ class Worker:
         """Write job and message, as long as it takes: a full disk must not cost a result."""
         final = self._identities.masked(job, result)
         channel, body = self._message(job, final)
+        is_lent = not selftest.is_selftest(job.instance) and self._disk.lends(job, final)
         while True:
             try:
                 kept = self._spool.finish(job, final, body, channel=channel)
@@ -344,6 +345,8 @@ class Worker:
             if final.outcome is Outcome.COMPLETED:
                 self._release.completed(final.model.digest)
             self._disk.ended(final)
+            if is_lent:
+                self._disk.lent(job, final)
 
     def _message(self, job: Job, final: Result) -> tuple[str, bytes]:
         """Channel and body of the result as it leaves; a self-test's phantom has a channel of its own."""

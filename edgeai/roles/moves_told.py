@@ -14,6 +14,7 @@ _KINDS: Final[Mapping[str, tuple[str, str]]] = {
     "installed": ("update.installed", "lies in a slot, and is to be rehearsed"),
     "abandoned": ("update.abandoned", "is not wanted any more"),
     "rehearsed": ("update.rehearsed", "answered its golden cases here, and waits for its turn"),
+    "shown": ("update.shown", "is shown beside what runs no longer, and waits for its turn"),
     "failed": ("update.failed", "does not run here, and is remembered as bad"),
     "activated": ("update.activated", "runs from now on, on probation"),
     "proven": ("update.proven", "has ended its probation well, and stays"),

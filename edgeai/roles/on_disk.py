@@ -22,7 +22,7 @@ from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.remedies import remedy_for
 from edgeai.slots import SlotFolder, standing
-from edgeai.spool import Spool, is_held
+from edgeai.spool import Job, Spool, is_held
 
 LOOK_EVERY_S: Final = 1.0
 RESTART: Final = "restart the service to run what is there now, or put the old file back"
@@ -98,6 +98,13 @@ class OnDisk:
 
     def ended(self, result: Result) -> None:
         """An image came to its end; nobody counts them here."""
+
+    def lends(self, job: Job, result: Result) -> bool:
+        """Whether another model is shown this image too; never here."""
+        return False
+
+    def lent(self, job: Job, result: Result) -> None:
+        """The answer to an image that another model is shown is kept; never here."""
 
     def is_news(self) -> bool:
         """Look now and then; whether ``detail`` has changed. Files that are just being written are left to settle."""

@@ -20,9 +20,11 @@ from edgeai.roles import STOPPING, SUPERVISOR
 from edgeai.roles.child import Child
 from edgeai.roles.deaths import Death
 from edgeai.roles.plan import Plan, read_plan
-from edgeai.roles.rehearsals import Rehearsals
+from edgeai.roles.rehearsals import Rehearsals, Shadows
+from edgeai.roles.tray import FOLDER
 from edgeai.roles.trials import Trials
 from edgeai.spool import NOT_DEPLOYED, SWEEP_ROWS, Note, Spool, Station, check_access, read_note
+from edgeai.spool.planes import remove_tree
 from edgeai.spool.wal import reason_to_doubt
 
 ROLE = SUPERVISOR
@@ -92,6 +94,7 @@ def _begin(spool: Spool, plan: Plan, doubt: str) -> None:
     if doubt:
         log.error("spool.commits-lost", why=doubt)
     spool.recover(keep_strays=bool(doubt))
+    remove_tree(spool.folder / FOLDER)
     released = spool.release()
     for note in spool.roles.glob("*.note"):
         if note.stem != ROLE:
@@ -122,8 +125,7 @@ class Supervisor:
             )
             for role in plan.roles
         ]
-        self._trials = Trials(plan, spool)
-        self._rehearsals = Rehearsals(plan, spool)
+        self._apart = (Trials(plan, spool), Rehearsals(plan, spool), Shadows(plan, spool))
         self._unaccounted: dict[str, Death] = {}
         self._instances = 0
         self._stops = 0
@@ -165,7 +167,7 @@ class Supervisor:
                 self._account(child)
             if child.process is None and child.role not in self._unaccounted and now >= child.start_at:
                 self._start(child)
-        for apart in (self._trials, self._rehearsals):
+        for apart in self._apart:
             apart.look(now, awake_since=self._awake_since)
         self._tell()
         self._sweep(now)
@@ -249,7 +251,7 @@ class Supervisor:
         """Sleep until the pause is over, a role ends, or a signal comes."""
         poll = select.poll()
         poll.register(self._signals, select.POLLIN)
-        for child in (*self._children, self._trials.child, self._rehearsals.child):
+        for child in (*self._children, *(apart.child for apart in self._apart)):
             if child is not None and child.pidfd >= 0:
                 poll.register(child.pidfd, select.POLLIN)
         poll.poll(pause_s * 1000.0)
@@ -263,7 +265,7 @@ class Supervisor:
         systemd.notify("STOPPING=1")
         log.info("run.stopping")
         self._station.beat(STOPPING)  # before any role ends: publish tells a planned stop from trouble by it
-        for child in (self._trials.child, self._rehearsals.child):
+        for child in (apart.child for apart in self._apart):
             if child is not None:
                 child.signal_group(signal.SIGKILL)
                 child.bury()

@@ -25,6 +25,7 @@ from edgeai.config import DeviceConfig, Repository
 from edgeai.logs import Log
 from edgeai.roles.stopping import stop_by_signal
 from edgeai.spool import Spool
+from edgeai.windows import is_open
 
 ROLE: Final = "update"
 FIRST_WITHIN_S: Final = 600.0
@@ -72,15 +73,6 @@ class Pauses:
         return pause * self._uniform(0.5, 1.0)
 
 
-def is_open(window: str | None, now: datetime) -> bool:
-    """Whether a time of day lies in a window such as ``22:00-05:30``; without a window it always does."""
-    if window is None:
-        return True
-    begin, end = window.split("-")
-    at = f"{now:%H:%M}"
-    return begin <= at < end if begin <= end else at >= begin or at < end
-
-
 class Look:
     """One look, under way."""
 
@@ -123,7 +115,7 @@ class Updates:
     def __init__(self, config: DeviceConfig, repository: Repository, spool: Spool) -> None:
         self._config = config
         self._spool = spool
-        self._window = repository.window
+        self._windows = (repository.window,) if repository.window is not None else ()
         self._pauses = Pauses(repository.every_s)
         self._due = time.monotonic() + self._pauses.first()
         self._is_hinted = False
@@ -162,7 +154,7 @@ class Updates:
     def _step(self) -> None:
         look = self._look
         if look is None:
-            if time.monotonic() >= self._due and is_open(self._window, datetime.now().astimezone()):
+            if time.monotonic() >= self._due and is_open(self._windows, datetime.now().astimezone()):
                 source = self._config.source
                 self._look = Look([sys.executable, "-m", "edgeai", "update", str(source), "--once", "--json"])
             return

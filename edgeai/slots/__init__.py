@@ -9,17 +9,19 @@ from __future__ import annotations
 
 from edgeai.slots.folder import SLOTS_NAME, SlotFolder
 from edgeai.slots.moves import Order
-from edgeai.slots.record import Failed, Move, Name, Probation, Slot, Slots, SlotsError, Stage
+from edgeai.slots.record import Asked, Failed, Move, Name, Probation, Shadow, Slot, Slots, SlotsError, Stage
 from edgeai.slots.standing import standing
 from edgeai.slots.telling import sentences, summary
 
 __all__ = [
     "SLOTS_NAME",
+    "Asked",
     "Failed",
     "Move",
     "Name",
     "Order",
     "Probation",
+    "Shadow",
     "Slot",
     "SlotFolder",
     "Slots",

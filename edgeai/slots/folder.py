@@ -23,7 +23,7 @@ from edgeai.bundle.trust import TrustPolicy
 from edgeai.durable import locked, make_folder, publish_folder, replace_file
 from edgeai.slots import moves
 from edgeai.slots.moves import Order
-from edgeai.slots.record import MAX_BYTES, OTHER, Name, Slot, Slots, SlotsError, decode, encode
+from edgeai.slots.record import MAX_BYTES, OTHER, Asked, Name, Slot, Slots, SlotsError, decode, encode
 
 if TYPE_CHECKING:
     from edgeai.config import Deployment, DeviceConfig
@@ -113,7 +113,7 @@ class SlotFolder:
 
     # --- what happens -----------------------------------------------------------------------------
 
-    def install(self, bundle: Numbered, fill: Fill, order: Order | None = None) -> Slots:
+    def install(self, bundle: Numbered, fill: Fill, order: Order | None = None, asked: Asked | None = None) -> Slots:
         """Write a bundle to the spare slot, and read it back.
 
         Whatever goes wrong, the active slot is what it was, and the spare one counts for nothing.
@@ -122,6 +122,7 @@ class SlotFolder:
             bundle: which one; what is written must be that.
             fill: writes it, from wherever it is.
             order: to go back to it, where it is below the floor.
+            asked: of it by whoever brings it, before it is switched to.
 
         Raises:
             SlotsError: ``slots.bad``, ``slots.out-of-turn``, ``slots.order-refused``, ``slots.unwritable``.
@@ -131,7 +132,7 @@ class SlotFolder:
         with self._held():
             slots = self.read()
             self.admit(slots, bundle, order)
-            slots = self._write(moves.begin(slots, bundle, self._now()))
+            slots = self._write(moves.begin(slots, bundle, self._now(), asked))
             try:
                 self._fill(slots.spare, bundle, fill)
             except (OSError, EdgeaiError) as error:
@@ -168,9 +169,20 @@ class SlotFolder:
                 self._remove(self._partial(name))
             return slots
 
-    def rehearsed(self, digest: str = "") -> Slots:
-        """The spare slot answered its golden cases; ``digest``, here and below: where it still holds that."""
-        return self._move(lambda slots, at: moves.rehearsed(slots, at, digest))
+    def rehearsed(self, digest: str = "", *, agreement: float = 0.0, most: int = 1) -> Slots:
+        """The spare slot answered its golden cases; ``digest``, here and below: where it still holds that.
+
+        ``agreement``, ``most``: to be shown beside what runs (``moves.rehearsed``).
+        """
+        return self._move(lambda slots, at: moves.rehearsed(slots, at, digest, agreement=agreement, most=most))
+
+    def compared(self, digest: str, difference: str) -> Slots:
+        """One more image was shown to what runs and to the spare slot; ``difference``: empty where they agree."""
+        return self._move(lambda slots, _: moves.compared(slots, digest, difference))
+
+    def shown(self, why: str, digest: str) -> Slots:
+        """The spare slot need be shown beside what runs no longer."""
+        return self._move(lambda slots, at: moves.shown(slots, why, at, digest))
 
     def abandon(self, why: str, digest: str = "") -> Slots:
         """The spare slot is not wanted any more, for no fault of its bundle."""

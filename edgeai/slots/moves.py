@@ -13,16 +13,19 @@ from typing import Any
 
 import msgspec
 
+from edgeai.agreement import fewest
 from edgeai.bundle.releases import Numbered
 from edgeai.slots.record import (
     MAX_HISTORY,
     MAX_SPENT,
     MAX_WHY,
     OTHER,
+    Asked,
     Failed,
     Move,
     Name,
     Probation,
+    Shadow,
     Slot,
     Slots,
     SlotsError,
@@ -40,10 +43,10 @@ class Order:
     why: str
 
 
-def begin(slots: Slots, bundle: Numbered, at: str) -> Slots:
+def begin(slots: Slots, bundle: Numbered, at: str, asked: Asked | None = None) -> Slots:
     """A bundle is about to be written to the spare slot: from now on nothing that lies there counts.
 
-    The digest that is active already may come again, with other artifacts.
+    The digest that is active already may come again, with other artifacts. ``asked``: by whoever brings it.
     """
     _hold_to_memory(slots, bundle.digest)
     if slots.probation is not None:
@@ -51,7 +54,14 @@ def begin(slots: Slots, bundle: Numbered, at: str) -> Slots:
             "a bundle is on probation, and what it may have to go back to lies in the other slot",
             remedy="nothing: the next is taken when probation is over, or at once where no image was completed in it",
         )
-    slot = Slot(digest=bundle.digest, model=bundle.name, release=bundle.release, stage="pending", since=at)
+    slot = Slot(
+        digest=bundle.digest,
+        model=bundle.name,
+        release=bundle.release,
+        stage="pending",
+        since=at,
+        asked=asked or Asked(),
+    )
     return _moved(slots, at, "begun", slots.spare, slot)
 
 
@@ -63,21 +73,49 @@ def filled(slots: Slots, at: str) -> Slots:
 
 def abandon(slots: Slots, why: str, at: str, digest: str = "") -> Slots:
     """It did not get there, for no fault of its own: a full disk, a power cut, other bytes than were asked for."""
-    name, slot = _spare(slots, "pending", "installed", digest=digest)
+    name, slot = _spare(slots, "pending", "installed", "good", digest=digest)
+    _hold_to_new(slot)
     return _moved(slots, at, "abandoned", name, None, digest=slot.digest, why=why)
 
 
-def rehearsed(slots: Slots, at: str, digest: str = "") -> Slots:
-    """It answered its golden cases on this device. ``digest``: whose rehearsal that was, here and below."""
+def rehearsed(slots: Slots, at: str, digest: str = "", *, agreement: float = 0.0, most: int = 1) -> Slots:
+    """It answered its golden cases on this device. ``digest``: whose rehearsal that was, here and below.
+
+    ``agreement`` is the rate that the profile asks to be shown beside what runs first, within ``most`` images; the
+    higher of this and what its bringer asks counts, and 0 of both asks for no shadow.
+    """
     name, slot = _spare(slots, "installed", digest=digest)
-    return _moved(slots, at, "rehearsed", name, _at_stage(slot, "good", at))
+    needed, running = max(agreement, slot.asked.agreement), slots.running
+    there = slots
+    if needed > 0 and running is not None and running.digest != slot.digest:
+        within = max(slot.asked.images or most, fewest(needed))
+        shadow = Shadow(digest=slot.digest, since=at, needed=needed, most=within)
+        there = msgspec.structs.replace(slots, shadow=shadow)
+    return _moved(there, at, "rehearsed", name, _at_stage(slot, "good", at))
+
+
+def compared(slots: Slots, digest: str, difference: str) -> Slots:
+    """One more image was shown to both; ``difference`` is how their answers differ, empty where they agree."""
+    shadow = _shadow(slots, digest)
+    changed = msgspec.structs.replace(
+        shadow,
+        compared=shadow.compared + 1,
+        agreed=shadow.agreed + (not difference),
+        last=_clipped(difference) if difference else shadow.last,
+    )
+    return msgspec.structs.replace(slots, sequence=slots.sequence + 1, shadow=changed)
+
+
+def shown(slots: Slots, why: str, at: str, digest: str) -> Slots:
+    """It need be shown beside what runs no longer, and waits for its turn."""
+    _shadow(slots, digest)
+    return _moved(slots, at, "shown", slots.spare, slots.of(slots.spare), why=why, shadow=None)
 
 
 def fail(slots: Slots, code: str, why: str, at: str, digest: str = "") -> Slots:
     """It failed before it was active: in rehearsal, on trial, as a shadow."""
     name, slot = _spare(slots, "installed", "good", digest=digest)
-    if slot.stood:
-        raise out_of_turn("what lies in the other slot has run here before, and is there to go back to")
+    _hold_to_new(slot)
     return _ended(slots, at, "failed", name, code, why)
 
 
@@ -98,6 +136,8 @@ def activate(slots: Slots, needed: int, at: str, digest: str = "", **before: Any
     name, slot = _spare(slots, "good", digest=digest)
     if slot.stood:
         raise out_of_turn("what lies in the other slot has run here before: going back takes an order")
+    if slots.in_shadow is not None:
+        raise out_of_turn("it is to be shown beside what runs first")
     probation = Probation(since=at, needed=needed, **before)
     return _moved(slots, at, "activated", name, _standing(slot, at), active=name, probation=probation)
 
@@ -234,6 +274,17 @@ def _probation(slots: Slots) -> Probation:
     return slots.probation
 
 
+def _shadow(slots: Slots, digest: str) -> Shadow:
+    if slots.in_shadow is None or slots.in_shadow.digest != digest:
+        raise out_of_turn(f"{digest[:19]}... is not shown beside what runs")
+    return slots.in_shadow
+
+
+def _hold_to_new(slot: Slot) -> None:
+    if slot.stood:
+        raise out_of_turn("what lies in the other slot has run here before, and is there to go back to")
+
+
 def _at_stage(slot: Slot, stage: Stage, at: str) -> Slot:
     return msgspec.structs.replace(slot, stage=stage, since=at)
 
@@ -284,7 +335,8 @@ def _moved(
     )
     history = (*slots.history, told)[-MAX_HISTORY:]
     changed = msgspec.structs.replace(slots, sequence=told.sequence, history=history, **changes)
-    return _put(changed, name, slot) if name is not None else changed
+    changed = _put(changed, name, slot) if name is not None else changed
+    return msgspec.structs.replace(changed, shadow=changed.in_shadow)
 
 
 def _put(slots: Slots, name: Name, slot: Slot | None) -> Slots:

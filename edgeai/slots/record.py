@@ -12,6 +12,7 @@ from edgeai.api.errors import EdgeaiError
 from edgeai.bundle.parts import Count, Record, Slug, Text, Word
 from edgeai.bundle.releases import Numbered
 from edgeai.bundle.strict_json import read_object
+from edgeai.windows import PATTERN
 
 SCHEMA: Final = 1
 MAX_BYTES: Final = 4 << 20
@@ -34,6 +35,23 @@ class SlotsError(EdgeaiError):
     default_code: ClassVar[str] = "slots.error"
 
 
+Window: TypeAlias = Annotated[str, msgspec.Meta(pattern=PATTERN)]
+Rate: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+
+
+class Asked(Record, frozen=True, kw_only=True):
+    """What whoever brought a bundle asks of it beside what the profile does; the stricter of the two counts.
+
+    ``agreement``: the rate at which it must be shown to agree with what runs before it is switched to; 0 for no
+    shadow. ``images``: within so many; 0 for as many as the profile says. ``windows``: local times in which it may be
+    switched to (``edgeai.windows``); none for any.
+    """
+
+    agreement: Rate = 0.0
+    images: Count = 0
+    windows: tuple[Window, ...] = ()
+
+
 class Slot(Record, frozen=True, kw_only=True):
     """One of the two: which bundle, and how far it came. ``stood``: it was active at some time, and may run again."""
 
@@ -43,6 +61,7 @@ class Slot(Record, frozen=True, kw_only=True):
     stage: Stage
     since: Word
     stood: bool = False
+    asked: Asked = Asked()
 
     @property
     def number(self) -> Numbered:
@@ -68,6 +87,22 @@ class Probation(Record, frozen=True, kw_only=True):
     before_withheld: float = 1.0
     deaths: Count = 0
     faults: Count = 0
+
+
+class Shadow(Record, frozen=True, kw_only=True):
+    """What the spare slot has shown beside what runs, on images that came; it is not switched to before that is enough.
+
+    ``needed``: the rate of agreement that is to be shown, within ``most`` images. ``compared``, ``agreed``: images.
+    ``last``: how it differed last.
+    """
+
+    digest: Digest
+    since: Word
+    needed: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)]
+    most: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    compared: Count = 0
+    agreed: Count = 0
+    last: Annotated[str, msgspec.Meta(max_length=MAX_WHY)] = ""
 
 
 class Failed(Record, frozen=True, kw_only=True):
@@ -105,6 +140,7 @@ class Slots(Record, frozen=True, kw_only=True):
     b: Slot | None = None
     active: Name | None = None
     probation: Probation | None = None
+    shadow: Shadow | None = None
     bad: dict[Digest, Failed] = msgspec.field(default_factory=dict)
     order: Count = 0
     history: Annotated[tuple[Move, ...], msgspec.Meta(max_length=MAX_HISTORY)] = ()
@@ -134,6 +170,13 @@ class Slots(Record, frozen=True, kw_only=True):
         """What is in the spare slot and has never run: what waits for its rehearsal, or for its turn."""
         slot = self.of(self.spare)
         return slot if slot is not None and not slot.stood else None
+
+    @property
+    def in_shadow(self) -> Shadow | None:
+        """``shadow``, where what it is of still lies there; with another bundle in its place it is over."""
+        waiting, shadow = self.candidate, self.shadow
+        is_there = waiting is not None and shadow is not None and waiting.digest == shadow.digest
+        return shadow if is_there and waiting is not None and waiting.stage == "good" else None
 
     @property
     def standing(self) -> frozenset[str]:
@@ -179,6 +222,10 @@ def mistakes(slots: Slots) -> Iterator[str]:
         yield f"slot {slots.active} is active, and holds nothing that may run"
     if slots.probation is not None and not slots.active:
         yield "there is a probation, and nothing is active"
+    if slots.shadow is not None and slots.in_shadow is None:
+        yield "there is a shadow, and what it is of does not lie in the spare slot"
+    if slots.shadow is not None and slots.shadow.agreed > slots.shadow.compared:
+        yield "a shadow agreed on more images than were compared"
     for name in OTHER:
         slot = slots.of(name)
         if slot is not None and (slot.stage == "bad") != (slot.digest in slots.bad):

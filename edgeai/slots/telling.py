@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from edgeai.agreement import interval
 from edgeai.slots.record import Name, Slot, Slots
 
 ENDS: Final[Mapping[str, str]] = {
@@ -30,6 +31,7 @@ def summary(slots: Slots) -> dict[str, Any]:
         "probation": None
         if probation is None
         else {name: getattr(probation, name) for name in ("since", "needed", "completed", "failed", "withheld")},
+        "shadow": _shadow(slots),
         "last_end": ended,
         "bad": len(slots.bad),
     }
@@ -70,13 +72,27 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
     spare = told.get(other)
     if spare and spare["stage"] != "bad":
         words = "stood before" if spare["stood"] else f"is {spare['stage']}"
-        lines.append(f"slot {other} {words}, {_named(spare)}")
+        line = f"slot {other} {words}, {_named(spare)}"
+        if shadow := told.get("shadow"):
+            agreed = f"agrees on {shadow['agreed']} of {shadow['compared']} images"
+            between = f"between {shadow['low']:.1%} and {shadow['high']:.1%}"
+            line += f", is shown beside what runs: {agreed} ({between}; {shadow['needed']:.1%} are asked for)"
+        lines.append(line)
     ended = told.get("last_end")
     if ended:
         lines.append(
             f"the last that did not stay {ENDS[ended['move']]} at {ended['at']}: {ended['why'] or 'no word why'}"
         )
     return lines
+
+
+def _shadow(slots: Slots) -> dict[str, Any] | None:
+    shadow = slots.in_shadow
+    if shadow is None:
+        return None
+    low, high = interval(shadow.agreed, shadow.compared)
+    figures = {name: getattr(shadow, name) for name in ("since", "needed", "most", "compared", "agreed", "last")}
+    return {**figures, "low": round(low, 4), "high": round(high, 4)}
 
 
 def _named(slot: Mapping[str, Any]) -> str:

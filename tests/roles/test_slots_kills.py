@@ -6,6 +6,7 @@ just after. What a write itself leaves when it is cut is gone through in ``tests
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ pytestmark = pytest.mark.slow
 DIES = """
 import json, os, signal
 from pathlib import Path
-if b"edgeai.roles\\0infer" in Path("/proc/self/cmdline").read_bytes() or (
-    b"edgeai.roles\\0rehearse" in Path("/proc/self/cmdline").read_bytes()
-):
+words = Path("/proc/self/cmdline").read_bytes()
+if any(b"edgeai.roles\\0" + role in words for role in (b"infer", b"rehearse", b"shadow")):
     import edgeai.bundle.floors as floors, edgeai.slots.folder as folder
     points, write = Path({points!r}), folder.replace_file
     def die(point):
@@ -103,6 +103,24 @@ def test_an_update_that_goes_well(updated: Any, until: Any, points: Path) -> Non
     assert happened[-3:] == ["update.rehearsed", "update.activated", "update.proven"]
     assert updated.cart.spool.quarantined() == []
     assert updated.cart.stop() == 0
+
+
+def test_an_update_that_is_shown_beside_what_runs_first(updated: Any, until: Any, points: Path) -> None:
+    old = updated.configure("quiet_s = 0.1\nprobation_results = 1\nshadow_agreement = 0.5\nshadow_share = 1.0\n")
+    updated.start()
+    updated.runs(old)
+    ask_for(points, "rehearsed", "counted", "shown", "activated")
+    new = updated.bring(2)
+    phantoms = keep_sending(updated, until, lambda: updated.cart.events("update.activated"))
+    assert deaths(points) == 8
+    assert updated.running() == new
+    all_ended(updated, phantoms, old, new)
+    (shown,) = updated.cart.events("update.shown")
+    agreed, compared = re.search(r"on (\d+) of (\d+) images", shown["message"]).groups()  # type: ignore[union-attr]
+    assert agreed == compared == "8", "no image is counted twice, and none too few"
+    assert updated.state.shadow is None
+    assert list((updated.cart.folder / "data/spool/shadow/guard").iterdir()) == []
+    assert updated.cart.spool.quarantined() == []
 
 
 def test_an_update_that_is_rolled_back(updated: Any, until: Any, points: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ import pytest
 from edgeai.config import DeviceConfig, Repository, load_config
 from edgeai.mqtt import Broker, Outgoing, connect
 from edgeai.roles.hints import MAX_INCOMING_BYTES, Hints
-from edgeai.roles.update import Look, Pauses, Updates, is_open
+from edgeai.roles.update import Look, Pauses, Updates
 from edgeai.testing.broker import Mosquitto, find_mosquitto, free_port
 from edgeai.testing.require import require
 
@@ -51,26 +50,6 @@ def test_one_that_failed_is_tried_again_sooner_and_never_later_than_usual() -> N
     assert Pauses(10.0, most).after(well=False) == 10.0
     for _ in range(5000):  # a year of failures overflows nothing
         assert pauses.after(well=False) <= 3600.0
-
-
-@pytest.mark.parametrize(
-    ("window", "at", "expected"),
-    [
-        (None, "12:00", True),
-        ("01:00-05:00", "00:59", False),
-        ("01:00-05:00", "01:00", True),
-        ("01:00-05:00", "04:59", True),
-        ("01:00-05:00", "05:00", False),
-        ("22:00-05:30", "21:59", False),
-        ("22:00-05:30", "22:00", True),
-        ("22:00-05:30", "00:00", True),
-        ("22:00-05:30", "05:29", True),
-        ("22:00-05:30", "05:30", False),
-        ("00:00-23:59", "12:00", True),
-    ],
-)
-def test_a_window_may_go_past_midnight(window: str | None, at: str, expected: bool) -> None:
-    assert is_open(window, datetime.fromisoformat(f"2026-03-01T{at}")) is expected
 
 
 def looked(out: str, err: str = "", status: int = 0) -> Any:

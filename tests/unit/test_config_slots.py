@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeai.api import ConfigError
 from edgeai.cli.main import run
 from edgeai.config import load_config
 from edgeai.slots import SlotFolder
@@ -79,3 +80,20 @@ def test_a_state_that_nobody_can_read_is_a_mistake(profile: Path, capsys: pytest
     assert status == 2
     assert "cannot be read" in words
     assert "gone.edgeai" not in words
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("shadow_agreement = 0.9\nshadow_images = 68", "takes 69 images to show"),
+        ("shadow_agreement = 1.0", "0.99"),
+        ('windows = ["at night"]', "windows"),
+    ],
+)
+def test_a_shadow_that_can_show_nothing_and_a_window_that_is_none_are_mistakes(
+    tmp_path: Path, rules: str, told: str
+) -> None:
+    path = tmp_path / "profile.toml"
+    path.write_text(f'schema = 1\n[device]\nid = "cart"\nsite = "lab"\n[updates]\n{rules}\n')
+    with pytest.raises(ConfigError, match=told):
+        load_config(path)

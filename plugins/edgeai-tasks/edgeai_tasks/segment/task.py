@@ -21,6 +21,7 @@ from edgeai.api import (
     TensorSpec,
     check_tensors,
 )
+from edgeai_tasks.segment.agreeing import difference
 from edgeai_tasks.segment.ellipse import PIXELS, Ellipse
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.plane import Field, Mask, Plane
@@ -65,7 +66,7 @@ class _Shape:
 
 
 class Segment:
-    """See ``MaskTask``. One finding of kind ``segment`` a label, in the order of the labels."""
+    """See ``MaskTask`` and ``ComparingTask``. One finding of kind ``segment`` a label, in the order of the labels."""
 
     def __init__(self, options: SegmentOptions, outputs: tuple[TensorSpec, ...], *, output: str, layout: str) -> None:
         self._options = options
@@ -105,6 +106,8 @@ class Segment:
         labels = tuple(replace(label, threshold=threshold) for label in self._options.labels)
         options = replace(self._options, labels=labels)
         return Segment(options, self._outputs, output=self._output, layout=self._layout)
+
+    difference = staticmethod(difference)
 
     def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
         """One statement a label about the instance, from the frame where it is largest; then those of each frame.

@@ -1,0 +1,161 @@
+"""A shadow, a process of its own: ``python -m edgeai.roles shadow`` (see ``rehearsals.Shadows``).
+
+What was rehearsed is shown images that what runs has answered, out of a tray, and both answers are compared; nothing
+of it is published. It takes of the processor what nobody else wants, and of that no more than the profile says. The
+figures stand in the slots after each image, so that a kill costs one image; it ends when they say enough
+(``edgeai.agreement``), or when it is not wanted any more.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from edgeai.agreement import interval
+from edgeai.api.errors import EdgeaiError, SpoolError
+from edgeai.api.results import Result
+from edgeai.config import Deployment, DeviceConfig
+from edgeai.logs import Log
+from edgeai.model import Model
+from edgeai.model.agreement import difference
+from edgeai.roles import candidate
+from edgeai.roles.tray import Tray
+from edgeai.slots import Shadow, SlotFolder, SlotsError
+from edgeai.spool import Spool, Station
+
+PATIENCE: Final = 20.0
+"""So many times as long as in ``infer`` may anything take: it gets of the processor what is left."""
+
+_LOOK_S: Final = 0.5
+_AGAIN_S: Final = 5.0
+"""Between two attempts to write where a full disk, say, does not let it."""
+
+log = Log("edgeai.roles.shadow")
+
+
+def main(config: DeviceConfig, deployment: str, digest: str, verdict: str) -> int:
+    """Compare until it is enough, or write down what came of an earlier process of it; 0.
+
+    Raises:
+        ConfigError: the profile has no such deployment.
+        SpoolError: the spool cannot be used.
+    """
+    own = candidate.of_profile(config, deployment)
+    folder = SlotFolder.of_device(config, own)
+    try:
+        if verdict:
+            candidate.write_down(folder, digest, verdict, "shadow")
+        else:
+            _shown(config, own, folder, digest)
+    except SlotsError as error:
+        log.warning("shadow.unwritten", code=error.code, message=str(error))
+    return 0
+
+
+def judge(shadow: Shadow) -> tuple[Literal["goes on", "good", "bad"], str, str]:
+    """Whether it has shown enough; with an end the code and the reason in one sentence."""
+    low, high = interval(shadow.agreed, shadow.compared)
+    last = f"; the last: {shadow.last}" if shadow.last else ""
+    figures = f"{shadow.agreed} of {shadow.compared} images (between {low:.1%} and {high:.1%})"
+    asked = f"{shadow.needed:.1%} are asked for"
+    if low >= shadow.needed:
+        return "good", "", f"it agreed with what runs on {figures}, {asked}"
+    if high < shadow.needed:
+        return "bad", "slots.disagrees", f"it agreed with what runs on {figures}, and {asked}{last}"
+    if shadow.compared >= shadow.most:
+        why = f"it agreed with what runs on {figures}, which does not show that it does on {shadow.needed:.1%}{last}"
+        return "bad", "slots.not-shown", why
+    return "goes on", "", ""
+
+
+def _shown(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str) -> None:
+    candidate.step_back()
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    single = deployment.model_copy(update={"threads": 1})
+    spool = Spool.of(config)
+    tray = Tray(spool.folder, deployment.name)
+    try:
+        with candidate.reported(spool, f"shadow:{deployment.name}") as station:
+            opened = candidate.opened(config, single, folder, digest, spool, station, stage="good", patience=PATIENCE)
+            with closing(opened) as model:
+                candidate.step_far_back()
+                shown = _Shown(model, deployment, folder, digest, station, tray)
+                shown.until_enough(config.updates.shadow_share)
+    except SpoolError:
+        raise
+    except EdgeaiError as error:
+        candidate.refuse(folder, digest, error, "shadow")
+    finally:
+        tray.drop()
+        spool.close()
+
+
+class _Shown:
+    """One model beside what runs."""
+
+    def __init__(
+        self, model: Model, deployment: Deployment, folder: SlotFolder, digest: str, station: Station, tray: Tray
+    ) -> None:
+        self._model = model
+        self._deployment = deployment
+        self._folder = folder
+        self._digest = digest
+        self._station = station
+        self._tray = tray
+
+    def until_enough(self, share: float) -> None:
+        """Compare images, and rest after each so long that its part of the time is no more than this."""
+        while self._goes_on():
+            began, used = time.monotonic(), time.process_time()
+            pair = self._tray.take()
+            if pair is None:
+                self._rest(_LOOK_S)
+                continue
+            self._compare(*pair)
+            used_s, spent_s = time.process_time() - used, time.monotonic() - began
+            self._rest(used_s / share - spent_s)
+
+    def _goes_on(self) -> bool:
+        """Whether it is still wanted; what its figures say is written first."""
+        shadow = self._folder.read().in_shadow
+        if shadow is None or shadow.digest != self._digest:
+            return False
+        end, code, why = judge(shadow)
+        if end == "good":
+            self._write(lambda: self._folder.shown(why, self._digest))
+        elif end == "bad":
+            self._write(lambda: self._folder.fail(code, why, self._digest))
+        return end == "goes on"
+
+    def _compare(self, image: Path, answered: dict[str, Any]) -> None:
+        before = Result.from_dict(answered)
+        with self._station.step("job", deadline_s=self._deployment.deadline_s * PATIENCE):
+            result = self._model.run_file(image, deployment=self._deployment.name, overlap=False)
+            differs = difference(before, result, self._model.task)
+        if image.exists():  # else somebody cleared the tray under it
+            self._write(lambda: self._folder.compared(self._digest, differs))
+            log.info("shadow.compared", of=self._deployment.name, differs=differs)
+        self._tray.drop()
+
+    def _write(self, move: Callable[[], object]) -> None:
+        """As long as it takes: a full disk must cost no figure."""
+        while True:
+            try:
+                move()
+                return
+            except SlotsError as error:
+                if error.code != "slots.unwritable":
+                    raise
+                log.warning("shadow.unwritten", code=error.code, message=str(error))
+                self._rest(_AGAIN_S)
+
+    def _rest(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        self._station.beat("ready")
+        while (rest := end - time.monotonic()) > 0:
+            time.sleep(min(rest, _LOOK_S))
+            self._station.beat("ready")
