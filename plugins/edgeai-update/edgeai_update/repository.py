@@ -142,13 +142,11 @@ class Repository:
 
         Raises: as ``refreshed``.
         """
-        assert self._updater is not None
-        with self._told():
-            self._updater.get_targetinfo(f"models/{model}/0.json")  # loads the roles that the name is delegated to
-            for path in self._listed(model):
-                target = self._updater.get_targetinfo(path)
-                if target is not None:
-                    return _listed(path, target)
+        self.find(f"models/{model}/0.json")  # loads the roles that the name is delegated to
+        for path in self._listed(model):
+            target = self.find(path)
+            if target is not None:
+                return _listed(path, target)
         return None
 
     def offer(self, listed: Listed, trust: TrustPolicy) -> Offer:
@@ -158,16 +156,11 @@ class Repository:
             UpdateError: ``update.altered``, ``update.oversize``, ``update.wrong-model``, and as ``refreshed``.
             BundleRejected: as ``decode_offer``.
         """
-        assert self._updater is not None
         path = listed.target.path
         if listed.target.length > MAX_OFFER_BYTES:
             raise oversize(path, MAX_OFFER_BYTES)
         fetched = self._work / "offer"
-        with self._told():
-            try:
-                self._updater.download_target(listed.target, str(fetched))
-            except tuf.LengthOrHashMismatchError as error:
-                raise altered(path, str(error)) from error
+        self.fetch(listed.target, fetched)
         offer = decode_offer(fetched.read_bytes(), trust)
         if (offer.manifest.name, offer.manifest.release) != (listed.model, listed.release):
             raise UpdateError(
@@ -176,6 +169,28 @@ class Repository:
                 remedy="tell who runs the repository: an offer lies under the name of its own model",
             )
         return offer
+
+    def find(self, path: str) -> TargetFile | None:
+        """What the first role says of a target that may say anything of it; None where none lists it.
+
+        Raises: as ``refreshed``.
+        """
+        assert self._updater is not None
+        with self._told():
+            return self._updater.get_targetinfo(path)
+
+    def fetch(self, target: TargetFile, into: Path) -> None:
+        """A target's bytes, as they were signed, in a file.
+
+        Raises:
+            UpdateError: ``update.altered``, and as ``refreshed``.
+        """
+        assert self._updater is not None
+        with self._told():
+            try:
+                self._updater.download_target(target, str(into))
+            except tuf.LengthOrHashMismatchError as error:
+                raise altered(target.path, str(error)) from error
 
     # --- the client -------------------------------------------------------------------------------
 

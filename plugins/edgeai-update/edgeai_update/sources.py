@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import unquote
 
 from edgeai_update.errors import AGAIN, UpdateError
 
@@ -37,7 +38,7 @@ class Source(Protocol):
     """A repository, as its files lie below ``public/``."""
 
     def open(self, path: str, offset: int = 0) -> Reply:
-        """A file of it.
+        """A file of it, named as in a URL: a role called ``a/b`` has ``metadata/1.a%2Fb.json``.
 
         Raises:
             UpdateError: ``update.missing`` where there is none, ``update.unreachable`` and others of ``web``.
@@ -79,7 +80,7 @@ class FolderSource:
 
     def open(self, path: str, offset: int = 0) -> Reply:
         """A file below the folder."""
-        where = self._folder / path
+        where = self._folder / unquote(path)
         if not where.resolve().is_relative_to(self._folder):
             raise missing(path)
         try:

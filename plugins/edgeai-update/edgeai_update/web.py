@@ -127,7 +127,7 @@ class WebSource:
         with self._watched(path):
             if self._connection is None:
                 self._connection = self._connected()
-            target = self._base + quote(path)
+            target = self._base + quote(path, safe="/%")
             headers = {"Accept-Encoding": "identity", "User-Agent": f"edgeai/{edgeai.__version__}"}
             if self._proxy and self._scheme == "http":
                 target = f"http://{self._authority()}{target}"

@@ -348,3 +348,18 @@ def test_a_pipe_on_a_stick_holds_nobody_up_and_nothing_outside_it_is_read(tmp_pa
 def test_a_folder_that_holds_no_repository_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(UpdateError, match="there is no repository in"):
         FolderSource(tmp_path)
+
+
+def test_a_role_whose_name_is_a_path_is_asked_for_under_its_quoted_name(public: Path, server: ScriptedServer) -> None:
+    """python-tuf quotes what it asks for: quoted once more, it is a file that no server has."""
+    (public / "metadata/1.a").mkdir()
+    (public / "metadata/1.a/b.json").write_bytes(b"{}")
+    (public.parent / "secret").write_text("secret")
+    for source in (FolderSource(public), WebSource(server.url, proxy="")):
+        reply = source.open("metadata/1.a%2Fb.json")
+        assert b"".join(reply.pieces) == b"{}"
+        reply.close()
+        with pytest.raises(UpdateError) as caught:
+            source.open("metadata/..%2F..%2Fsecret")
+        assert caught.value.code == "update.missing"
+        source.close()
