@@ -24,7 +24,7 @@ from edgeai.config import Deployment, DeviceConfig, load_config
 from edgeai.doctor.apart import DONE, ROLE
 from edgeai.doctor.store import quarantined
 from edgeai.plugins import Plugin, Registry, load
-from edgeai.roles.engine import Noter, open_deployment
+from edgeai.roles.engine import Noter, open_deployment, trials_of
 from edgeai.roles.publish import sink_requests
 from edgeai.selection import FASTEST
 from edgeai.slots import standing
@@ -140,11 +140,11 @@ def _as_measured(config: DeviceConfig, deployment: Deployment, folder: Path) -> 
         shutil.copytree(trials / "threads", folder / "trials" / "threads")
     if FASTEST not in deployment.backends:
         return deployment
-    kept = trials / f"{deployment.name}.json"
+    kept = trials_of(config, deployment, deployment.bundle)
     if not kept.is_file():
         return deployment.model_copy(update={"backends": ()})
     (folder / "trials").mkdir(exist_ok=True)
-    shutil.copy(kept, folder / "trials" / kept.name)
+    shutil.copy(kept, folder / "trials" / f"{deployment.name}.json")
     return deployment
 
 

@@ -15,7 +15,6 @@ from edgeai.logs import Log
 from edgeai.owners import owner_of
 from edgeai.roles import native
 from edgeai.roles.engine import Noter, open_deployment
-from edgeai.selection import FASTEST
 from edgeai.slots import SlotFolder, SlotsError
 from edgeai.spool import Spool, Station
 
@@ -85,34 +84,31 @@ def opened(
         raise SlotsError(f"it is not what lies {stage} in slot {name} any more", code="slots.out-of-turn")
     # The floor was asked when it was installed, perhaps for an order, and is asked again when it is switched to.
     meant = deployment.standing_at(folder.content(name), slots.standing | {digest})
-    changes: dict[str, object] = {"open_deadline_s": min(86400.0, meant.open_deadline_s * patience)}
-    if FASTEST in meant.backends:
-        changes["backends"] = ()
-    meant = meant.model_copy(update=changes)
+    meant = meant.model_copy(update={"open_deadline_s": min(86400.0, meant.open_deadline_s * patience)})
     with station.step("verify", deadline_s=meant.open_deadline_s):
         bundle = open_admitted(config, meant)
     with native.told_as_one(deployment=meant.name):
         return open_deployment(bundle, config, meant, Noter(station, meant), spool.quarantined(meant.name))
 
 
-def refuse(folder: SlotFolder, digest: str, error: EdgeaiError, what: str) -> None:
+def refuse(folder: SlotFolder, digest: str, error: EdgeaiError, what: str, cause: str) -> None:
     """It did not do as it must in its rehearsal, say; what this device lacks is not laid on it: it may come again."""
     log.warning(f"{what}.failed", digest=digest, code=error.code, message=str(error))
     if error.code.startswith("slots."):
         return
     if owner_of(error.code) == "device":
-        folder.abandon(f"its {what} cannot be held here: {error} [{error.code}]", digest)
+        folder.abandon(f"its {what} cannot be held here: {error} [{error.code}]", digest, cause)
     else:
         folder.fail(error.code, f"it failed its {what}: {error}", digest)
 
 
-def write_down(folder: SlotFolder, digest: str, verdict: str, what: str) -> None:
+def write_down(folder: SlotFolder, digest: str, verdict: str, what: str, cause: str) -> None:
     """What the supervisor saw of a process that died: ``failed`` or ``given-up``, a colon, and why."""
     kind, _, why = verdict.partition(":")
     if kind == "failed":
         folder.fail(f"slots.{what}-died", f"its {what} came to no end: {why}", digest)
     else:
-        folder.abandon(why, digest)
+        folder.abandon(why, digest, cause)
 
 
 def step_back() -> None:

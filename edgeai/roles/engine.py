@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Final
 
 from edgeai.api.errors import BackendError, EdgeaiError, PluginError, PluginQuarantined
@@ -15,6 +16,7 @@ from edgeai.hosting import PluginInfo
 from edgeai.model import Breadcrumb, Model, RiskyStep, open_model
 from edgeai.plugins import Plugin, Registry, find, load, load_from
 from edgeai.selection import AUTO, FASTEST, NO_CANDIDATE
+from edgeai.slots import SLOTS_NAME
 from edgeai.spool import Quarantine, Station
 
 MEASURE_DEADLINE_S = 1800.0
@@ -101,7 +103,7 @@ def open_deployment(
             registry=registry,
             excluded=opening.excluded,
             breadcrumb=note,
-            trials=config.device.data_dir / "trials" / f"{deployment.name}.json",
+            trials=trials_of(config, deployment, bundle.root),
         )
     except BackendError as error:
         formats = {artifact.format for artifact in bundle.artifacts}
@@ -109,6 +111,14 @@ def open_deployment(
             # Not "no engine is here": there is one, and it comes back by itself once a trial passes.
             raise PluginQuarantined(str(error), remedy=_LIFT) from error
         raise _for_want_of_leave(error, registry, opening.not_allowed, backends) from error
+
+
+def trials_of(config: DeviceConfig, deployment: Deployment, bundle: Path) -> Path:
+    """Where it is kept how fast each engine is with a bundle: of each slot for itself, so that what waits in one is
+    measured before its turn, and what runs is not forgotten.
+    """
+    is_slot = bundle.parent == config.device.data_dir / SLOTS_NAME / deployment.name
+    return config.device.data_dir / "trials" / f"{deployment.name}{f'.{bundle.name}' if is_slot else ''}.json"
 
 
 def not_tried(model: Model, config: DeviceConfig, wished: Sequence[str]) -> list[str]:

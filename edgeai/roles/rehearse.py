@@ -4,8 +4,7 @@ It opens what lies ``installed`` in a slot as ``infer`` would, on this cart's ow
 what comes of it is written to the slots. Where its predecessor died, it only writes that down. Status 0 says that it
 came to an end; the supervisor sees any other.
 
-A trial of all backends under the rules of ``fastest`` belongs here too, after the golden cases: until there is one, a
-deployment that wishes for the fastest is rehearsed on the first backend that opens, and measured when it is switched.
+Where the deployment wishes for the fastest engine, all are measured here, and not when it is switched.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles import candidate
 from edgeai.slots import SlotFolder, SlotsError
+from edgeai.slots.given_up import cause_of
 from edgeai.spool import Spool
 
 log = Log("edgeai.roles.rehearse")
@@ -33,7 +33,7 @@ def main(config: DeviceConfig, deployment: str, digest: str, verdict: str) -> in
     folder = SlotFolder.of_device(config, own)
     try:
         if verdict:
-            candidate.write_down(folder, digest, verdict, "rehearsal")
+            candidate.write_down(folder, digest, verdict, "rehearsal", cause_of(config, own))
         else:
             _rehearse(config, own, folder, digest)
     except SlotsError as error:  # a full disk: tried again; or something else lies there now
@@ -49,7 +49,7 @@ def _rehearse(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, 
     except SpoolError:
         raise
     except EdgeaiError as error:
-        candidate.refuse(folder, digest, error, "rehearsal")
+        candidate.refuse(folder, digest, error, "rehearsal", cause_of(config, deployment))
     else:
         log.info("rehearsal.passed", of=deployment.name, digest=digest, on=on)
         folder.rehearsed(digest, agreement=config.updates.shadow_agreement, most=config.updates.shadow_images)

@@ -24,7 +24,9 @@ from edgeai.model import Model
 from edgeai.model.agreement import difference
 from edgeai.roles import candidate
 from edgeai.roles.tray import Tray
+from edgeai.selection import FASTEST
 from edgeai.slots import Shadow, SlotFolder, SlotsError
+from edgeai.slots.given_up import cause_of
 from edgeai.spool import Spool, Station
 
 PATIENCE: Final = 20.0
@@ -48,7 +50,7 @@ def main(config: DeviceConfig, deployment: str, digest: str, verdict: str) -> in
     folder = SlotFolder.of_device(config, own)
     try:
         if verdict:
-            candidate.write_down(folder, digest, verdict, "shadow")
+            candidate.write_down(folder, digest, verdict, "shadow", cause_of(config, own))
         else:
             _shown(config, own, folder, digest)
     except SlotsError as error:
@@ -75,12 +77,13 @@ def judge(shadow: Shadow) -> tuple[Literal["goes on", "good", "bad"], str, str]:
 def _shown(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str) -> None:
     candidate.step_back()
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
-    single = deployment.model_copy(update={"threads": 1})
+    is_measured = FASTEST in deployment.backends  # with so many threads as were fastest
+    meant = deployment if is_measured else deployment.model_copy(update={"threads": 1})
     spool = Spool.of(config)
     tray = Tray(spool.folder, deployment.name)
     try:
         with candidate.reported(spool, f"shadow:{deployment.name}") as station:
-            opened = candidate.opened(config, single, folder, digest, spool, station, stage="good", patience=PATIENCE)
+            opened = candidate.opened(config, meant, folder, digest, spool, station, stage="good", patience=PATIENCE)
             with closing(opened) as model:
                 candidate.step_far_back()
                 shown = _Shown(model, deployment, folder, digest, station, tray)
@@ -88,7 +91,7 @@ def _shown(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, dig
     except SpoolError:
         raise
     except EdgeaiError as error:
-        candidate.refuse(folder, digest, error, "shadow")
+        candidate.refuse(folder, digest, error, "shadow", cause_of(config, deployment))
     finally:
         tray.drop()
         spool.close()

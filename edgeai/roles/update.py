@@ -38,8 +38,8 @@ STOP_S: Final = 5.0
 LIMIT_S: Final = 6 * 3600.0
 """A look that takes longer is ended; what came of it stays, and the next goes on there."""
 _ERROR: Final = re.compile(r"^error\[([a-z]+\.[a-z-]+)\]: (.*)", re.MULTILINE)
-_NOT_NOW: Final = ("slots.out-of-turn", "update.busy")
-"""Refusals that are none: its turn comes."""
+_NOT_NOW: Final = ("slots.out-of-turn", "slots.given-up", "update.busy")
+"""Refusals that are none: its turn comes, or it was told of already."""
 _MOST_BYTES: Final = 1 << 20
 _TOLD: Final = ("outcome", "release", "digest", "code", "rollout")
 _MOST_WORDS: Final = 200

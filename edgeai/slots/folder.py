@@ -184,9 +184,9 @@ class SlotFolder:
         """The spare slot need be shown beside what runs no longer."""
         return self._move(lambda slots, at: moves.shown(slots, why, at, digest))
 
-    def abandon(self, why: str, digest: str = "") -> Slots:
-        """The spare slot is not wanted any more, for no fault of its bundle."""
-        return self._move(lambda slots, at: moves.abandon(slots, why, at, digest))
+    def abandon(self, why: str, digest: str = "", cause: str = "") -> Slots:
+        """The spare slot is not wanted any more, for no fault of its bundle; ``cause``: as ``moves.abandon``."""
+        return self._move(lambda slots, at: moves.abandon(slots, why, at, digest, cause))
 
     def fail(self, code: str, why: str, digest: str = "") -> Slots:
         """The spare slot failed before it was active."""

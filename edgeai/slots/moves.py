@@ -16,12 +16,14 @@ import msgspec
 from edgeai.agreement import fewest
 from edgeai.bundle.releases import Numbered
 from edgeai.slots.record import (
+    MAX_GIVEN_UP,
     MAX_HISTORY,
     MAX_SPENT,
     MAX_WHY,
     OTHER,
     Asked,
     Failed,
+    GivenUp,
     Move,
     Name,
     Probation,
@@ -71,11 +73,21 @@ def filled(slots: Slots, at: str) -> Slots:
     return _moved(slots, at, "installed", name, _at_stage(slot, "installed", at))
 
 
-def abandon(slots: Slots, why: str, at: str, digest: str = "") -> Slots:
-    """It did not get there, for no fault of its own: a full disk, a power cut, other bytes than were asked for."""
+def abandon(slots: Slots, why: str, at: str, digest: str = "", cause: str = "") -> Slots:
+    """It did not get there, for no fault of its own: a full disk, a power cut, other bytes than were asked for.
+
+    ``cause``: of what this device is like, where it is that which it lacks (``given_up``); it is remembered.
+    """
     name, slot = _spare(slots, "pending", "installed", "good", digest=digest)
     _hold_to_new(slot)
-    return _moved(slots, at, "abandoned", name, None, digest=slot.digest, why=why)
+    there = slots
+    if cause:
+        before = slots.given_up.get(slot.digest)
+        times = before.times + 1 if before is not None and before.cause == cause else 1
+        others = [item for item in slots.given_up.items() if item[0] != slot.digest][-(MAX_GIVEN_UP - 1) :]
+        known = GivenUp(cause=cause, why=_clipped(why), since=at, times=times)
+        there = msgspec.structs.replace(slots, given_up={**dict(others), slot.digest: known})
+    return _moved(there, at, "abandoned", name, None, digest=slot.digest, why=why)
 
 
 def rehearsed(slots: Slots, at: str, digest: str = "", *, agreement: float = 0.0, most: int = 1) -> Slots:
@@ -86,11 +98,12 @@ def rehearsed(slots: Slots, at: str, digest: str = "", *, agreement: float = 0.0
     """
     name, slot = _spare(slots, "installed", digest=digest)
     needed, running = max(agreement, slot.asked.agreement), slots.running
-    there = slots
+    others = {digest: known for digest, known in slots.given_up.items() if digest != slot.digest}
+    there = msgspec.structs.replace(slots, given_up=others)
     if needed > 0 and running is not None and running.digest != slot.digest:
         within = max(slot.asked.images or most, fewest(needed))
         shadow = Shadow(digest=slot.digest, since=at, needed=needed, most=within)
-        there = msgspec.structs.replace(slots, shadow=shadow)
+        there = msgspec.structs.replace(there, shadow=shadow)
     return _moved(there, at, "rehearsed", name, _at_stage(slot, "good", at))
 
 

@@ -19,6 +19,7 @@ MAX_BYTES: Final = 4 << 20
 MAX_HISTORY: Final = 100
 MAX_WHY: Final = 500
 MAX_SPENT: Final = 100
+MAX_GIVEN_UP: Final = 20
 
 Name: TypeAlias = Literal["a", "b"]
 Stage: TypeAlias = Literal["pending", "installed", "good", "bad"]
@@ -115,6 +116,18 @@ class Failed(Record, frozen=True, kw_only=True):
     since: Word
 
 
+class GivenUp(Record, frozen=True, kw_only=True):
+    """Why a digest could not be rehearsed here, for no fault of its own, and how often by now.
+
+    ``cause``: of what the device was like (``given_up.cause_of``); as long as that is so, it waits after ``since``.
+    """
+
+    cause: Word
+    why: Text
+    since: Annotated[str, msgspec.Meta(pattern=r"\A[0-9T:-]{19}Z\Z")]
+    times: Annotated[int, msgspec.Meta(ge=1, le=2**53)] = 1
+
+
 class Move(Record, frozen=True, kw_only=True):
     """One thing that happened to the slots, for people; nothing is decided by it."""
 
@@ -130,7 +143,8 @@ class Move(Record, frozen=True, kw_only=True):
 class Slots(Record, frozen=True, kw_only=True):
     """All of it. ``active`` names the slot that runs; without one, the path in the profile does.
 
-    ``bad`` is by digest, and outlives the slot. ``order`` is the highest number of an order to go back that was
+    ``bad`` is by digest, and outlives the slot; so is ``given_up``, of the last ``MAX_GIVEN_UP``.
+    ``order`` is the highest number of an order to go back that was
     followed. ``history`` holds the last moves, the newest last.
     """
 
@@ -142,6 +156,7 @@ class Slots(Record, frozen=True, kw_only=True):
     probation: Probation | None = None
     shadow: Shadow | None = None
     bad: dict[Digest, Failed] = msgspec.field(default_factory=dict)
+    given_up: dict[Digest, GivenUp] = msgspec.field(default_factory=dict)
     order: Count = 0
     history: Annotated[tuple[Move, ...], msgspec.Meta(max_length=MAX_HISTORY)] = ()
 

@@ -23,7 +23,7 @@ from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Floor, Numbered, hold_to_floor
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.durable import make_folder
-from edgeai.slots import SlotFolder, Slots, moves
+from edgeai.slots import SlotFolder, Slots, hold_to_given_up, moves
 from edgeai_update.adopting import adopted
 from edgeai_update.blobs import Blobs
 from edgeai_update.engines import needed
@@ -145,6 +145,7 @@ class Updating:
             floor = Floor(release=runs.release, digest=runs.digest, since=_since(slots))
             hold_to_floor(number, floor, (deployment.allow_release,) if deployment.allow_release else ())
         folder.admit(slots, number)
+        hold_to_given_up(slots, number, self._config, deployment)
         held = self._held(deployment, offer)
         names = Wanted(offer=offer, held=held, here={}).names
         every = [SlotFolder.of_device(self._config, each) for each in taking(self._config)]

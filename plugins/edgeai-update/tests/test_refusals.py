@@ -21,6 +21,7 @@ from edgeai.bundle.floors import Floors
 from edgeai.bundle.offers import PackedDecl, blob_path, decode_offer, encode_offer
 from edgeai.bundle.releases import Numbered
 from edgeai.bundle.signing import signer_of
+from edgeai.slots.given_up import cause_of
 from edgeai.testing.distributions import write_fake_backend
 from edgeai.testing.repository import OpsTeam
 from edgeai.testing.scripted_server import ScriptedServer, Way
@@ -355,6 +356,21 @@ def test_a_bundle_that_failed_here_is_not_fetched_again(served: Any, ops: OpsTea
     served.slots.fail("backend.inference-failed", "its golden case two was off by 0.3")
     assert refused(served, server) == "slots.bad"
     ops.offer(ops.bundle("tiny", 3))
+    assert served.update()["outcome"] == "installed"
+
+
+def test_a_bundle_that_this_device_could_not_rehearse_is_not_fetched_until_that_has_changed(
+    served: Any, ops: OpsTeam, server: ScriptedServer
+) -> None:
+    ops.offer(ops.bundle("tiny", 2))
+    assert served.update()["outcome"] == "installed"
+    config, (deployment,) = served.config, served.config.deployments
+    served.slots.abandon("no engine here opens it", cause=cause_of(config, deployment))
+    assert refused(served, server) == "slots.given-up"
+    assert served.slots.read().bad == {}
+    assert "no engine here opens it" in served.update()["message"]
+    profile = served.profile
+    profile.write_text(profile.read_text().replace("updates = true", "updates = true\nthreads = 1"))
     assert served.update()["outcome"] == "installed"
 
 
