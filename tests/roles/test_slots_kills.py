@@ -109,10 +109,10 @@ def test_an_update_that_is_shown_beside_what_runs_first(updated: Any, until: Any
     old = updated.configure("quiet_s = 0.1\nprobation_results = 1\nshadow_agreement = 0.5\nshadow_share = 1.0\n")
     updated.start()
     updated.runs(old)
-    ask_for(points, "rehearsed", "counted", "shown", "activated")
+    ask_for(points, "counted", "shown")
     new = updated.bring(2)
     phantoms = keep_sending(updated, until, lambda: updated.cart.events("update.activated"))
-    assert deaths(points) == 8
+    assert deaths(points) == 4
     assert updated.running() == new
     all_ended(updated, phantoms, old, new)
     (shown,) = updated.cart.events("update.shown")
