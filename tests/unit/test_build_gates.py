@@ -10,17 +10,22 @@ import pytest
 from pydantic import ValidationError
 
 from edgeai.api import ConfigError, GateFailed
-from edgeai_workbench.card import Card
+from edgeai_workbench.card import Card, Dataset
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import (
-    JUDGEMENT,
     Measured,
     Verdict,
     digest_of_folder,
     hold,
-    hold_judgement,
     hold_size,
     judge,
+)
+from edgeai_workbench.judgement import (
+    BUNDLED_EVIDENCE,
+    BUNDLED_REPORT,
+    JUDGEMENT,
+    hold_judgement,
+    is_as_told,
     keep_judgement,
 )
 from edgeai_workbench.spread import in_words
@@ -220,10 +225,12 @@ def test_a_file_that_is_too_large_is_refused(most: int | None, value: int, fails
     assert caught.value.code == "gate.too-large"
 
 
-def _card(gates: Gates) -> Card:
-    return Card.model_construct(gates=gates)
+def _card(gates: Gates, **sections: object) -> Card:
+    given: dict[str, object] = {"task": {"labels": ["benign", "malignant"]}, "inputs": (), "outputs": ()}
+    return Card.model_construct(gates=gates, **given | sections)
 
 
+TABLE = {"table": "a.csv", "image": "file", "label": "label"}
 DIGESTS = {"tflite-int8": "sha256:" + "1" * 64}
 HOLDS = {"tflite-int8": (Verdict(gate="min_agreement", bound=0.9, found=0.95, holds=True),)}
 
@@ -255,6 +262,48 @@ def test_what_was_not_judged_like_this_is_not_packed(tmp_path: Path, change: str
     with pytest.raises(GateFailed) as caught:
         hold_judgement(card, tmp_path, digests)
     assert caught.value.code == "gate.not-judged"
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"task": {"labels": ["malignant", "benign"]}}, r"\[task\] of the card"),
+        ({"transforms": ("window",)}, r"\[transforms\] of the card"),
+        ({"eligibility": {"modality": ["US"]}}, r"\[eligibility\] of the card"),
+        ({"dataset": Dataset.model_validate({"train": TABLE, "validation": TABLE})}, r"\[dataset\] of the card"),
+        (BUNDLED_EVIDENCE, BUNDLED_EVIDENCE),
+        (BUNDLED_REPORT, BUNDLED_REPORT),
+    ],
+)
+def test_what_was_changed_since_it_was_judged_is_not_packed(
+    tmp_path: Path, change: str | dict[str, object], named: str
+) -> None:
+    """The same artifacts behind other transforms, or with their labels in another order, say something else."""
+    gates = Gates(min_agreement=0.9)
+    dataset = Dataset.model_validate({"train": TABLE, "validation": TABLE | {"table": "other.csv"}})
+    for name in (BUNDLED_EVIDENCE, BUNDLED_REPORT):
+        (tmp_path / name).write_text("0.91")
+    keep_judgement(_card(gates, dataset=dataset), tmp_path, DIGESTS, HOLDS)
+    credited = dataset.model_copy(update={"credit": "whom to thank changes no figure"})
+    hold_judgement(_card(gates, dataset=credited), tmp_path, DIGESTS)
+    assert is_as_told(_card(gates, dataset=credited), tmp_path)
+    card = _card(gates, **{"dataset": dataset} | (change if isinstance(change, dict) else {}))
+    if isinstance(change, str):
+        (tmp_path / change).write_text("0.99")
+    with pytest.raises(GateFailed, match=f"{named} changed after") as caught:
+        hold_judgement(card, tmp_path, DIGESTS)
+    assert caught.value.code == "gate.not-judged"
+    assert not is_as_told(card, tmp_path)
+
+
+def test_a_judgement_from_before_cards_were_recorded_holds_as_it_did(tmp_path: Path) -> None:
+    card = _card(Gates(min_agreement=0.9))
+    keep_judgement(card, tmp_path, DIGESTS, HOLDS)
+    body = json.loads((tmp_path / JUDGEMENT).read_text())
+    old = {name: body[name] for name in ("gates", "artifacts", "verdicts")}
+    (tmp_path / JUDGEMENT).write_text(json.dumps(old))
+    hold_judgement(card, tmp_path, DIGESTS)
+    assert is_as_told(card, tmp_path)
 
 
 def test_what_was_judged_and_failed_is_not_packed(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
 from edgeai_workbench import pack as pack_module
-from edgeai_workbench.deviation import measure
+from edgeai_workbench.commands.pack import _row
+from edgeai_workbench.deviation import Deviation, measure
 from edgeai_workbench.golden import Golden, read_golden, write_golden
 from edgeai_workbench.pack import pack_card
 
@@ -371,6 +372,12 @@ def test_the_command_says_how_far_each_artifact_is_and_where_the_bundle_lies(
     assert f"{tmp_path / 'dist' / 'double-2.1.0.edgeai'}: " in printed
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
     assert "scale-fp16  kept" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.0, "no bound"), (0.123, "12.3%")])
+def test_a_share_of_no_bound_is_not_shown_as_a_good_one(share: float, shown: str) -> None:
+    unheld = Deviation(artifact="a", backend="b", device="CPU", cases=1, worst=0.6, share=share, where="y")
+    assert _row(unheld, made=True)[-1] == shown
 
 
 def test_the_command_ends_without_a_bundle_when_an_artifact_disagrees(

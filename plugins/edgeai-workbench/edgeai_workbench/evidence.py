@@ -35,8 +35,8 @@ from edgeai_workbench.chosen import Chosen
 from edgeai_workbench.comparison import Comparison, Row
 from edgeai_workbench.confirming import Confirmed
 from edgeai_workbench.fronts import TIME, fronts
+from edgeai_workbench.judgement import BUNDLED_EVIDENCE
 from edgeai_workbench.openings import Opening
-from edgeai_workbench.pack import BUNDLED_EVIDENCE
 from edgeai_workbench.repetition import processor
 
 LATENCY: Final = "max_latency_ratio"

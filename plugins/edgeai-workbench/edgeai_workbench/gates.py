@@ -10,12 +10,11 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from edgeai.api import HIGHER, LOWER, ConfigError, GateFailed
-from edgeai_workbench.card import Card
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.spread import NO_SPREAD, NOTHING_BY_NONE
 from edgeai_workbench.statistics.decided import FEWEST_OF_AREA, needed_to_show
@@ -24,11 +23,6 @@ FLOORS: Final = ("floors", "shown_floors", "worst_floors")
 CEILINGS: Final = ("ceilings", "shown_ceilings", "worst_ceilings")
 BY_METRIC: Final = (*FLOORS, *CEILINGS, "max_drop", "max_drop_own")
 """Gates that bound metrics by name."""
-_OLD: Final = (
-    *("max_keras_bytes", "max_bundle_bytes", "max_bundle_ratio", "floors", "max_drop"),
-    *("min_agreement", "max_size_ratio", "max_latency_ratio"),
-)
-"""Gates that stand in every ``verdicts.json``; younger ones only where a card asks them."""
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -178,69 +172,6 @@ def asks_for_samples(gates: Gates) -> bool:
     """Whether any bound can be judged only with data."""
     ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)
     return bool(metrics_of(gates)) or any(bound is not None for bound in ratios)
-
-
-class Judgement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``verdicts.json`` in a card's folder: what was judged, by which gates; packing asks for it."""
-
-    gates: dict[str, object]
-    artifacts: dict[str, str]
-    """Id -> digest of the artifact's files as they were judged."""
-    verdicts: dict[str, tuple[Verdict, ...]]
-
-
-JUDGEMENT = "verdicts.json"
-
-
-def keep_judgement(
-    card: Card, folder: Path, digests: Mapping[str, str], verdicts: Mapping[str, Sequence[Verdict]]
-) -> None:
-    """Write ``verdicts.json``."""
-    body = Judgement(
-        gates=_asked(card),
-        artifacts=dict(digests),
-        verdicts={artifact: tuple(those) for artifact, those in verdicts.items()},
-    )
-    (folder / JUDGEMENT).write_bytes(msgspec.json.format(msgspec.json.encode(body, order="sorted"), indent=2) + b"\n")
-
-
-def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None:
-    """Nothing, when these very artifacts were judged by these very gates, and all held.
-
-    Raises:
-        GateFailed: ``gate.not-judged``, or ``gate.failed``.
-    """
-    try:
-        judged = msgspec.json.decode((folder / JUDGEMENT).read_bytes(), type=Judgement)
-    except (OSError, msgspec.MsgspecError):
-        judged = None
-    if not asks_for_samples(card.gates) and not (card.robustness and card.robustness.bounded):
-        # Nobody asks for a judgement; where there is one of these very artifacts, what failed does not ship.
-        known = judged.artifacts if judged is not None else {}
-        hold({name: judged.verdicts.get(name, ()) for name, d in digests.items() if judged and known.get(name) == d})
-        return
-    same = judged is not None and judged.gates == _asked(card)
-    if judged is None or not same or any(judged.artifacts.get(name) != digest for name, digest in digests.items()):
-        raise GateFailed(
-            "the card's gates were not held against these artifacts",
-            code="gate.not-judged",
-            remedy="run edgeai build with --data, which evaluates them",
-        )
-    hold({name: judged.verdicts.get(name, ()) for name in digests})
-
-
-def _asked(card: Card) -> dict[str, object]:
-    """All that the card bounds, as ``verdicts.json`` has it."""
-    if card.robustness is None or not card.robustness.bounded:
-        return _plain(card.gates)
-    return {**_plain(card.gates), "robustness": card.robustness.model_dump(mode="json")}
-
-
-def _plain(gates: Gates) -> dict[str, object]:
-    """The gates as ``verdicts.json`` has them; what younger kinds of gates do not ask is left out of old files."""
-    body: dict[str, Any] = gates.model_dump()
-    untouched = Gates().model_dump()
-    return {name: bound for name, bound in body.items() if name in _OLD or bound != untouched[name]}
 
 
 def digest_of_folder(folder: Path) -> str:

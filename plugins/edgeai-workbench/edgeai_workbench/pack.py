@@ -28,8 +28,9 @@ from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, r
 from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai_workbench.deviation import Deviation, measure
-from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_judgement, hold_size
+from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_size
 from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
+from edgeai_workbench.judgement import BUNDLED_EVIDENCE, BUNDLED_REPORT, hold_judgement, is_as_told
 from edgeai_workbench.licences import licence_notes
 from edgeai_workbench.openings import OPENINGS
 from edgeai_workbench.proving import prove
@@ -37,10 +38,6 @@ from edgeai_workbench.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
 from edgeai_workbench.variants import ModelFile, ModelFiles
 
 REPORT = "REPORT.md"
-BUNDLED_REPORT = "bundle-report.md"
-"""The report without times, so that two builds are the same bytes; in the bundle it is REPORT.md."""
-BUNDLED_EVIDENCE = "bundle-evidence.json"
-"""The evidence likewise; in the bundle it is evidence.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,7 +282,7 @@ def _write(
 
 
 def evidence_for(card: Card, folder: Path, artifacts: Sequence[Artifact]) -> Evidence | None:
-    """What was measured of these very artifacts; of others it would be no evidence."""
+    """What was measured of these very artifacts behind this very card; of others it would be no evidence."""
     try:
         evidence = decode_evidence((folder / BUNDLED_EVIDENCE).read_bytes())
     except (OSError, ValueError):
@@ -293,7 +290,7 @@ def evidence_for(card: Card, folder: Path, artifacts: Sequence[Artifact]) -> Evi
     measured = {model.id: model.digest for trial in evidence.trials for model in trial.models if model.ship}
     packed = {one.id: digest_of_folder(folder / ARTIFACTS / one.id) for one in artifacts}
     same = (evidence.model, evidence.version, evidence.digest) == (card.name, card.version, card.model_digest)
-    return evidence if same and measured == packed else None
+    return evidence if same and measured == packed and is_as_told(card, folder) else None
 
 
 def bytes_of(model: Path) -> int:

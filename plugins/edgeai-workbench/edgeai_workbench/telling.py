@@ -14,9 +14,10 @@ from edgeai_workbench.comparison import Compared, Comparison, judged_digests
 from edgeai_workbench.confirming import Confirmed
 from edgeai_workbench.dataset import digest
 from edgeai_workbench.evidence import evidence_of
-from edgeai_workbench.gates import Verdict, keep_judgement
+from edgeai_workbench.gates import Verdict
+from edgeai_workbench.judgement import BUNDLED_EVIDENCE, BUNDLED_REPORT, keep_judgement
 from edgeai_workbench.openings import read_openings
-from edgeai_workbench.pack import BUNDLED_EVIDENCE, BUNDLED_REPORT, REPORT, Made
+from edgeai_workbench.pack import REPORT, Made
 from edgeai_workbench.report import PAGE, write_report
 from edgeai_workbench.report.pictures import pictures_of
 from edgeai_workbench.report.words import failed

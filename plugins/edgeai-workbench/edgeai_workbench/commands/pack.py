@@ -128,5 +128,6 @@ def _row(deviation: Deviation, *, made: bool) -> tuple[str, ...]:
         "made" if made else "kept",
         f"{deviation.backend} {deviation.device}, {deviation.cases} golden cases",
         f"{deviation.worst:.2e}",
-        f"{deviation.share:.1%}",
+        # Where the card bounds nothing, its share of that is none, and not a good one.
+        "no bound" if deviation.worst and not deviation.share else f"{deviation.share:.1%}",
     )

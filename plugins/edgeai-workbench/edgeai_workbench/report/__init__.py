@@ -16,8 +16,9 @@ import msgspec
 from edgeai.bundle.evidence import Candidate, Evidence, Trial
 from edgeai_workbench.card import Card
 from edgeai_workbench.evidence import still, write_evidence
+from edgeai_workbench.judgement import BUNDLED_REPORT
 from edgeai_workbench.libraries import needed
-from edgeai_workbench.pack import BUNDLED_REPORT, REPORT
+from edgeai_workbench.pack import REPORT
 from edgeai_workbench.report.sections import Code, sections
 from edgeai_workbench.report.words import (
     chunks,
