@@ -91,6 +91,7 @@ _BUNDLE: Final = (
     "slots.failures",
     "slots.slow",
     "slots.withheld",
+    "slots.shifted",
     "transform.options",
     "backend.model-rejected",
     "backend.artifact-missing",

@@ -27,6 +27,10 @@ class Updates(Table):
     probation_slowdown: Number = Field(
         3.0, ge=1, le=1000, description="an image may take so many times as long as before, by the median"
     )
+    probation_shift: bool = Field(
+        True,
+        description="it goes back where a label is stated more or less often than before, by more than chance explains",
+    )
     windows: tuple[Annotated[str, Field(pattern=PATTERN)], ...] = Field(
         (),
         description='`["mon-fri 22:00-05:30", "sat,sun 00:00-24:00"]`: only then it is switched, by the device\'s own'

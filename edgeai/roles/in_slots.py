@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import datetime
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 from edgeai.api.errors import BundleRejected, EdgeaiError
 from edgeai.api.results import Outcome, Result
@@ -24,6 +24,7 @@ from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles.moves_told import sayings
 from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, stands_since
+from edgeai.roles.stated import Stated
 from edgeai.roles.tray import Tray
 from edgeai.slots import Slot, SlotFolder, Slots, SlotsError, moves
 from edgeai.slots.adopting import copy_of
@@ -68,6 +69,7 @@ class InSlots:
         self._told = -1
         self._open_now = ("", "")
         self._spent_ms: deque[float] = deque(maxlen=_LATELY)
+        self._stated = Stated()
         self._ended_at = -self._rules.quiet_s
         self._cannot_run = False
         self._opened_at = 0.0
@@ -258,8 +260,9 @@ class InSlots:
             return False
         return not self._spool.is_mid_series(self._deployment.name, self._rules.switch_within_s)
 
-    def _figures_before(self) -> dict[str, float]:
+    def _figures_before(self) -> dict[str, Any]:
         name = self._deployment.name
+        seen, stated = self._stated.figures()
         share, of = self._spool.share_withheld(name, since=stands_since(self._slots))
         usual_ms = median(self._spent_ms) if len(self._spent_ms) >= ENOUGH else self._spool.usual_ms(name)
         return {
@@ -267,6 +270,8 @@ class InSlots:
             "before_withheld": round(min(share, MOST_KNOWN), 4) if of >= 2 * ENOUGH else 1.0,
             "deaths": self._spool.own_deaths(name),
             "faults": self._spool.last_fault(name)[0],
+            "before_seen": seen,
+            "before_stated": stated,
         }
 
     def _trouble(self, error: EdgeaiError) -> None:
@@ -297,6 +302,7 @@ class InSlots:
         if not self.is_on_probation:
             if result.outcome is Outcome.COMPLETED:
                 self._spent_ms.append(_spent_ms(result))
+                self._stated.add(result)
             return
         self._owed.append(result)
         try:
@@ -340,10 +346,12 @@ class InSlots:
             for kind, reason in zip(kinds, (result.reason for result in mine), strict=True):
                 if reason is not None:
                     self._last[kind] = f"{reason.code}, {reason.message}"
-            counts = {name: kinds.count(name) for name in ("completed", "failed", "withheld")}
-            spent_ms = [_spent_ms(result) for kind, result in zip(kinds, mine, strict=True) if kind == "completed"]
+            completed = [result for kind, result in zip(kinds, mine, strict=True) if kind == "completed"]
+            counts: dict[str, Any] = {name: kinds.count(name) for name in ("completed", "failed", "withheld")}
+            spent_ms = [_spent_ms(result) for result in completed]
+            stated = [labels for result in completed if (labels := self._stated.of(result)) is not None]
             try:
-                self._slots = self._folder.counted(**counts, spent_ms=spent_ms)
+                self._slots = self._folder.counted(**counts, spent_ms=spent_ms, stated=stated)
             except SlotsError:
                 # On a full disk it may be too much all the same, though it cannot be noted.
                 self._judge(moves.counted(self._slots, "", **counts, spent_ms=spent_ms), goes_well=False)
@@ -371,6 +379,7 @@ class InSlots:
             self._slots = self._folder.prove()
             self._spent_ms.clear()
             self._spent_ms.extend(probation.spent_ms)
+            self._stated.forget()
 
     def _go_back(self, code: str, why: str) -> None:
         """What it did is its own: the engines that it died on are not to blame for it."""

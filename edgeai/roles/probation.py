@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from edgeai.api.results import Outcome
 from edgeai.owners import owner_of
+from edgeai.roles.stated import shift
 
 if TYPE_CHECKING:
     from edgeai.api.results import Result
@@ -96,6 +97,10 @@ def judge(probation: Probation, rules: Updates, *, deaths: int, last: str, silen
     if seen >= probation.needed and probation.withheld / seen > probation.before_withheld + MORE_WITHHELD:
         why = f"it made no statement on {probation.withheld} of {seen} images{told}"
         return "ends badly", "slots.withheld", f"{why}, and before on {probation.before_withheld:.0%}"
+    if rules.probation_shift and (
+        moved := shift(probation.before_stated, probation.before_seen, probation.stated, probation.seen)
+    ):
+        return "ends badly", "slots.shifted", moved
     if not probation.completed and _is_its_doing(probation):
         told = told or (f" (the last: {last})" if last else "")
         why = f"of {probation.withheld + probation.failed} images it completed none{told}"

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.bundle.floors import Floors
@@ -192,7 +192,7 @@ class SlotFolder:
         """The spare slot failed before it was active."""
         return self._move(lambda slots, at: moves.fail(slots, code, why, at, digest))
 
-    def activate(self, needed: int, digest: str = "", **before: float) -> Slots:
+    def activate(self, needed: int, digest: str = "", **before: Any) -> Slots:
         """The spare slot runs from now on, if the floor still lets it.
 
         Args:
@@ -213,11 +213,17 @@ class SlotFolder:
         return self._move(change)
 
     def counted(
-        self, *, completed: int = 0, failed: int = 0, withheld: int = 0, spent_ms: Sequence[float] = ()
+        self,
+        *,
+        completed: int = 0,
+        failed: int = 0,
+        withheld: int = 0,
+        spent_ms: Sequence[float] = (),
+        stated: Sequence[Collection[str]] = (),
     ) -> Slots:
-        """So many more results of the active slot on probation, and what the completed ones took."""
+        """So many more results of the active slot on probation, what the completed ones took, and what they stated."""
         numbers = {"completed": completed, "failed": failed, "withheld": withheld}
-        return self._move(lambda slots, at: moves.counted(slots, at, **numbers, spent_ms=spent_ms))
+        return self._move(lambda slots, at: moves.counted(slots, at, **numbers, spent_ms=spent_ms, stated=stated))
 
     def prove(self) -> Slots:
         """Probation ended well: first the floor rises, then the state says so. Both may be done again after a crash.

@@ -7,7 +7,8 @@ update. Time is for people to read: nothing is decided by it, since a clock may 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgeai.bundle.releases import Numbered
 from edgeai.slots.record import (
     MAX_GIVEN_UP,
     MAX_HISTORY,
+    MAX_LABELS,
     MAX_SPENT,
     MAX_WHY,
     OTHER,
@@ -156,16 +158,30 @@ def activate(slots: Slots, needed: int, at: str, digest: str = "", **before: Any
 
 
 def counted(
-    slots: Slots, at: str, *, completed: int = 0, failed: int = 0, withheld: int = 0, spent_ms: Sequence[float] = ()
+    slots: Slots,
+    at: str,
+    *,
+    completed: int = 0,
+    failed: int = 0,
+    withheld: int = 0,
+    spent_ms: Sequence[float] = (),
+    stated: Sequence[Collection[str]] = (),
 ) -> Slots:
-    """So many more results of the active slot while it is on probation; no move that a history tells."""
+    """So many more results of the active slot while it is on probation; no move that a history tells.
+
+    ``stated``: of each series that is new, the labels that were stated on its first image.
+    """
     probation = _probation(slots)
+    labels = Counter(probation.stated) + Counter(label for each in stated for label in each)
+    is_known = len(labels) <= MAX_LABELS
     changed = msgspec.structs.replace(
         probation,
         completed=probation.completed + completed,
         failed=probation.failed + failed,
         withheld=probation.withheld + withheld,
         spent_ms=(*probation.spent_ms, *(round(each, 3) for each in spent_ms))[-MAX_SPENT:],
+        seen=probation.seen + len(stated) if is_known else 0,
+        stated=dict(labels) if is_known else {},
     )
     return msgspec.structs.replace(slots, sequence=slots.sequence + 1, probation=changed)
 

@@ -20,6 +20,7 @@ MAX_HISTORY: Final = 100
 MAX_WHY: Final = 500
 MAX_SPENT: Final = 100
 MAX_GIVEN_UP: Final = 20
+MAX_LABELS: Final = 1000
 
 Name: TypeAlias = Literal["a", "b"]
 Stage: TypeAlias = Literal["pending", "installed", "good", "bad"]
@@ -70,12 +71,16 @@ class Slot(Record, frozen=True, kw_only=True):
         return Numbered(name=self.model, release=self.release, digest=self.digest)
 
 
+Counts: TypeAlias = Annotated[dict[str, Count], msgspec.Meta(max_length=MAX_LABELS)]
+
+
 class Probation(Record, frozen=True, kw_only=True):
     """What the active slot has shown since it was activated; it is over with ``needed`` completed results.
 
     ``spent_ms``: what its last images took. ``before_ms``: what an image took before, by the median; 0 where nobody
     knows. ``before_withheld``: on which part of the images no statement was made before; 1 where nobody knows.
-    ``deaths``, ``faults``: what the spool had counted of the deployment when it was activated.
+    ``deaths``, ``faults``: what the spool had counted of the deployment when it was activated. ``seen``, ``stated``: of
+    how many series an image was completed, and on how many of these each label was stated; the same of before.
     """
 
     since: Word
@@ -88,6 +93,10 @@ class Probation(Record, frozen=True, kw_only=True):
     before_withheld: float = 1.0
     deaths: Count = 0
     faults: Count = 0
+    seen: Count = 0
+    stated: Counts = msgspec.field(default_factory=dict)
+    before_seen: Count = 0
+    before_stated: Counts = msgspec.field(default_factory=dict)
 
 
 class Shadow(Record, frozen=True, kw_only=True):

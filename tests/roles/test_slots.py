@@ -28,7 +28,10 @@ def test_an_update_is_rehearsed_switched_to_and_stays(updated: Any) -> None:
     for _ in range(2):
         assert updated.digest_of(updated.cart.admit()) == new
     assert updated.floors().get("guard-model", {}).get("digest") != new, "a first result does not raise it"
-    assert updated.state.probation is not None
+    probation = updated.state.probation
+    assert probation is not None
+    assert (probation.before_seen, probation.seen) == (1, 2)
+    assert set(probation.stated) == set(probation.before_stated) != set()
     assert updated.digest_of(updated.cart.admit()) == new
     updated.event("update.proven")
     assert updated.floors()["guard-model"]["digest"] == new
