@@ -33,6 +33,7 @@ class Updates(Table):
     )
     windows: tuple[Annotated[str, Field(pattern=PATTERN)], ...] = Field(
         (),
+        strict=False,
         description='`["mon-fri 22:00-05:30", "sat,sun 00:00-24:00"]`: only then it is switched, by the device\'s own'
         " time zone; going back waits for none",
     )

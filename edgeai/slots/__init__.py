@@ -8,7 +8,6 @@ crash it is one that was written, and its active slot holds a bundle that was re
 from __future__ import annotations
 
 from edgeai.slots.folder import SLOTS_NAME, SlotFolder
-from edgeai.slots.given_up import hold_to_given_up
 from edgeai.slots.moves import Order
 from edgeai.slots.record import Asked, Failed, Move, Name, Probation, Shadow, Slot, Slots, SlotsError, Stage
 from edgeai.slots.standing import standing
@@ -28,7 +27,6 @@ __all__ = [
     "Slots",
     "SlotsError",
     "Stage",
-    "hold_to_given_up",
     "sentences",
     "standing",
     "summary",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +120,17 @@ def test_a_study_that_never_ends_does_not_keep_it_waiting(updated: Any, until: A
     updated.runs(updated.bring(2))
 
 
-def test_it_waits_for_quiet(updated: Any, until: Any) -> None:
-    old = updated.configure(rules="quiet_s = 3600\n")
+def later() -> str:
+    """A window that is closed now, and for hours."""
+    now = datetime.now().astimezone()
+    return f"{now + timedelta(hours=6):%H:%M}-{now + timedelta(hours=7):%H:%M}"
+
+
+@pytest.mark.parametrize(
+    "rules", ["quiet_s = 3600\n", f'quiet_s = 0.1\nswitch_within_s = 0.1\nwindows = ["{later()}"]\n']
+)
+def test_it_waits_for_quiet_and_for_its_window(updated: Any, until: Any, rules: str) -> None:
+    old = updated.configure(rules=rules)
     updated.start()
     updated.runs(old)
     assert updated.digest_of(updated.cart.admit()) == old

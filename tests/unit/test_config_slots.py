@@ -97,3 +97,10 @@ def test_a_shadow_that_can_show_nothing_and_a_window_that_is_none_are_mistakes(
     path.write_text(f'schema = 1\n[device]\nid = "cart"\nsite = "lab"\n[updates]\n{rules}\n')
     with pytest.raises(ConfigError, match=told):
         load_config(path)
+
+
+def test_windows_are_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "profile.toml"
+    windows = ["mon-fri 22:00-05:30", "sat,sun 00:00-24:00"]
+    path.write_text(f'schema = 1\n[device]\nid = "cart"\nsite = "lab"\n[updates]\nwindows = {windows}\n')
+    assert list(load_config(path).updates.windows) == windows

@@ -9,8 +9,8 @@ import pytest
 
 from edgeai.bundle.releases import Numbered
 from edgeai.config import DeviceConfig, load_config
-from edgeai.slots import Slots, SlotsError, hold_to_given_up, moves
-from edgeai.slots.given_up import cause_of
+from edgeai.slots import Slots, SlotsError, moves
+from edgeai.slots.given_up import cause_of, hold_to_given_up
 from edgeai.slots.record import MAX_GIVEN_UP, decode, encode
 
 AT = "2026-11-30T01:00:00Z"

@@ -23,7 +23,8 @@ from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Floor, Numbered, hold_to_floor
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.durable import make_folder
-from edgeai.slots import SlotFolder, Slots, hold_to_given_up, moves
+from edgeai.slots import SlotFolder, Slots, moves
+from edgeai.slots.given_up import hold_to_given_up
 from edgeai_update.adopting import adopted
 from edgeai_update.blobs import Blobs
 from edgeai_update.engines import needed
