@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,55 @@ def test_a_device_speaks_under_its_own_name_and_no_other(site_broker: int, autho
     finally:
         link.close()
         heard.close()
+
+
+OWN, OTHER = "edgeai/1/st-elsewhere/xray-017", "edgeai/1/st-elsewhere/xray-018"
+WHO_WRITES: dict[str, tuple[str, ...]] = {
+    "st-elsewhere/xray-017": (*(f"{OWN}/{each}" for each in ("result/guard", "event", "status", "update/report")),),
+    "operations": (f"{OWN}/update/request", f"{OTHER}/update/request"),
+    "receiver": (),
+    "somebody": (),
+    "st-elsewhere/+": (),
+    "st-elsewhere": (),
+}
+"""Common name of a certificate -> where its holder may write, of all topics that are named here."""
+
+
+def _takes(link: Any, topic: str) -> bool:
+    try:
+        link.publish([Outgoing(topic=topic, body=b"{}")])
+    except MqttError as refused:
+        return refused.code != "mqtt.not-authorised"
+    return True
+
+
+def test_each_certificate_writes_and_reads_what_the_access_list_says_and_no_more(
+    site_broker: int, authority: Authority, until: Any
+) -> None:
+    """A device's key that was stolen, a certificate that nobody expects, a name that is a pattern."""
+    topics = sorted({topic for each in WHO_WRITES.values() for topic in each} | {f"{OTHER}/result/guard"})
+    heard: dict[str, Subscriber] = {}
+    try:
+        for name in ("receiver", "operations", "st-elsewhere/xray-017", "somebody"):
+            identity = authority.issue(name)
+            tls = tls_context(authority.ca, identity.certificate, identity.key)
+            heard[name] = Subscriber(site_broker, client_id=f"hears-{name.replace('/', '-')}", tls=tls)
+        taken: dict[str, set[str]] = {name: set() for name in WHO_WRITES}
+        for name in WHO_WRITES:
+            with suppress(MqttError):  # Mosquitto may let no name in that is a pattern
+                link = as_device(authority, site_broker, authority.issue(name))
+                taken[name] = {topic for topic in topics if _takes(link, topic)}
+                link.close()
+        assert taken == {name: set(may) for name, may in WHO_WRITES.items()}
+        written = {topic for may in WHO_WRITES.values() for topic in may}
+        for name in ("receiver", "operations"):
+            until(lambda name=name: {item.topic for item in heard[name].received} == written)
+        until(lambda: heard["st-elsewhere/xray-017"].received)
+        assert {item.topic for item in heard["st-elsewhere/xray-017"].received} == {f"{OWN}/update/request"}
+        assert heard["somebody"].received == []
+    finally:
+        for each in heard.values():
+            each.close()
 
 
 def test_nobody_comes_in_without_a_certificate_of_the_sites_authority(

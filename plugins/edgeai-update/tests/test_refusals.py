@@ -465,6 +465,15 @@ def test_a_clock_that_stands_in_2001_is_said_so(
     assert served.update()["outcome"] == "current"
 
 
+def test_a_clock_that_stood_in_2040_leaves_nothing_behind(
+    served: Any, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as moment:
+        later(moment, 14 * 365)
+        assert refused(served, server) == "update.expired"
+    assert served.update()["outcome"] == "current", "what was seen then is not held against the right time"
+
+
 def test_a_disk_without_room_is_asked_before_anything_is_fetched(
     served: Any, ops: OpsTeam, server: ScriptedServer
 ) -> None:
