@@ -22,6 +22,7 @@ DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino 
 # What a cart is given, in the guide, the container and the wheelhouse alike; a test holds them to what ships.
 CART_PLUGINS := ./plugins/edgeai-tflite[litert] ./plugins/edgeai-openvino ./plugins/edgeai-transforms ./plugins/edgeai-tasks[segment]
 WHEELHOUSE ?= var/wheelhouse
+DEB ?= var/deb
 BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment,build]" -e plugins/edgeai-gpu -e plugins/edgeai-keras -e plugins/edgeai-workbench -e plugins/edgeai-fleet -e plugins/edgeai-update tf_keras
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
@@ -29,7 +30,7 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks edgeai_workbench edgeai_fleet edgeai_update
 
 .DEFAULT_GOAL := help
-.PHONY: demo test mutants torture check quick unit cart-tests lint bench wheelhouse clean help
+.PHONY: demo test mutants torture check quick unit cart-tests lint bench wheelhouse deb deb-test clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -80,6 +81,12 @@ wheelhouse: $(VENV)/.base ## A folder that installs a cart without an index: WHE
 	@$(PIP) wheel $(PINS) --no-build-isolation -w "$(WHEELHOUSE)" . $(patsubst %,'%',$(CART_PLUGINS))
 	@cd "$(WHEELHOUSE)" && sha256sum -- *.whl > SHA256SUMS
 	@echo "$$(ls "$(WHEELHOUSE)"/*.whl | wc -l) wheels, $$(du -sh "$(WHEELHOUSE)" | cut -f1), in $(WHEELHOUSE)"
+
+deb: wheelhouse ## A Debian package of a cart, of that folder of wheels: DEB=var/deb; for this Python and CPU
+	@PYTHON=$(PY) firmware-configs/debian/build.sh "$(WHEELHOUSE)" "$(DEB)"
+
+deb-test: $(VENV)/.dev ## Installs, starts, upgrades with a full spool, removes and purges it on a machine over this one
+	EDGEAI_DEB=build $(PY) -m pytest tests/system/test_deb.py -s $(ARGS)
 
 clean: ## Remove the environments and what the demo wrote
 	rm -rf $(VENV) $(RUNTIME_VENV) .venv-3.1? demo-output var
