@@ -132,7 +132,7 @@ SYSTEMCTL = """#!/bin/bash
 # Starts and stops what the unit says, as its user.
 unit=/usr/lib/systemd/system/edgeai.service; pid=/run/edgeai.pid
 echo "$*" >> /run/systemctl.log
-is_up() { [ -e $pid ] && kill -0 "$(cat $pid)" 2>/dev/null; }
+is_up() { [ -e $pid ] && grep -qs '^State:.*[RSD] ' "/proc/$(cat $pid)/status"; }
 case "$*" in
 start\\ *)
     command=$(sed -n 's/^ExecStart=//p' $unit)
