@@ -51,7 +51,9 @@ def collect(given: Sequence[Path]) -> Files:
         where = ", ".join(map(str, given))
         passed_over = f"; {others} other files were passed over" if others else ""
         raise InputRejected(
-            f"no DICOM file below {where}{passed_over}", code="input.no-files", remedy="check the paths"
+            f"no DICOM file below {where}{passed_over}",
+            code="input.no-files",
+            remedy="check the paths; of pictures that are no DICOM, edgeai evaluate says how a model does on them",
         )
     return Files(paths=tuple(paths), others=others, duplicates=duplicates)
 

@@ -63,7 +63,11 @@ def labels_say(result: Result) -> str:
 def _none_says(ranked: tuple[Finding, ...]) -> str:
     if ranked and ranked[0].region is not None:
         return f"none found ({', '.join(finding.label for finding in ranked)})"
-    return f"none present (nearest: {ranked[0].label})" if ranked else ""
+    measured = [f"{finding.label} not stated, {numbers_say(finding)}" for finding in ranked if finding.measurements]
+    if measured or not ranked:
+        return "; ".join(measured)
+    nearest = ranked[0].probability is not None  # without any, nothing says which is
+    return f"none present (nearest: {ranked[0].label})" if nearest else "none present"
 
 
 def size_says(finding: Finding) -> str:

@@ -325,6 +325,12 @@ def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
 ) -> None:
     command = _split(made, folder, tmp_path / "data", gates=PASSING)
     assert run(command) == 0
+    # What times are held against does not ship, so the test does not ask it: they are those of validation.
+    assert capfd.readouterr().out.count("times against tflite-fp32; * ships") == 2
+    before, tested = decode_evidence((folder / "evidence.json").read_bytes()).trials
+    times = {model.id: model.time for model in before.models}
+    assert {model.id: model.time for model in tested.models}.items() <= times.items()
+    assert tested.reference == "tflite-fp32"
     text = (folder / "REPORT.md").read_text()
     confirmed = text.partition("## Confirmed on the test")[2].partition("\n## ")[0]
     assert "10 samples, opened 20" in confirmed

@@ -350,3 +350,17 @@ def test_folds_of_a_classifier_each_have_both_labels(card: Path, data: Path, mon
     splitter = model_selection.StratifiedGroupKFold(n_splits=FOLDS)
     for _, held_out in splitter.split(np.zeros(COUNT), whole["strata"], whole["groups"]):
         assert {_label(place) for place in held_out} == {"yes", "no"}
+    assert whole["shown"] is None
+
+
+def test_folds_are_balanced_as_the_model_that_ships(card: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what folds choose is for a model that saw other shares than the one that ships."""
+    _change(card, "seed = 4", "seed = 4\nbalanced = true")
+    monkeypatch.setattr("sys.argv", ["train.py", "--data", str(data), "--cross-validate", str(FOLDS)])
+    whole = begin(str(card / "train.py"), "Trains.").whole()
+    by_label = {label: [place for place in range(COUNT) if _label(place) == label] for label in ("yes", "no")}
+    places = np.array([*by_label["yes"], *by_label["no"][:2]])
+    drawn = places[whole["shown"](places)(np.random.default_rng(1))]
+    assert len(drawn) == 2 * len(by_label["yes"])
+    assert set(drawn) == set(places)
+    assert sum(_label(place) == "no" for place in drawn) == len(by_label["yes"])

@@ -165,6 +165,19 @@ def test_parts_stand_with_the_parent_beside_what_ships(card: Card) -> None:
     assert "By subgroup" not in _text(card, _comparison(*rows))
 
 
+def test_a_figure_that_the_parent_lacks_is_shown_of_the_others(card: Card) -> None:
+    """A parent that states no positive has no precision; what ships has, and a gate may bound it."""
+    figure = Figure(value=0.7777, low=0.6, high=0.9)
+    asked = Verdict(gate="worst_floors.precision (sex=f)", bound=0.5, found=0.7777, holds=True)
+    parent = msgspec.structs.replace(_row("parent"), parts={"sex=f": {"auc_roc": figure}})
+    ships = msgspec.structs.replace(_row("a", ship=True), parts={"sex=f": {"auc_roc": figure, "precision": figure}})
+    ships = msgspec.structs.replace(ships, figures=ships.figures | {"precision": figure}, verdicts=(asked,))
+    text = _text(card, _comparison(parent, ships))
+    assert "| auc_roc | precision |" in text
+    assert text.count("0.7777 (0.6000 to 0.9000) |") == 4
+    assert "| sex=f |  | precision |  | 0.7777 (0.6000 to 0.9000) |" in text
+
+
 def test_nothing_judged_is_no_verdict_of_good(card: Card) -> None:
     def said(*rows: Row, timed: bool = True, constant: bool = False) -> str:
         return headline(_evidence(card, _comparison(*rows, constant=constant), timed=timed))

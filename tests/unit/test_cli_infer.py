@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import pytest
 from PIL import Image
 
 import edgeai
-from edgeai.api import Frame, Geometry, Grayscale, InstanceRef, Lut, Window
+from edgeai.api import Finding, Frame, Geometry, Grayscale, InstanceRef, Lut, Measurement, Window
 from edgeai.bundle.manifest import ArtifactDecl
 from edgeai.cli import rendering, wording
 from edgeai.cli.picture.plate import LEAST_WIDTH
@@ -370,6 +371,18 @@ def test_nothing_present_does_not_read_as_nothing_looked_for(
     assert wording.finding_says(failed).startswith("input.unreadable: ")
     assert wording.probability_says(failed) == ""
     assert wording.finding_says(undecided) in ("bright", "dark", "none present (nearest: bright)")
+
+
+def test_what_was_measured_is_said_of_what_is_not_stated_too(
+    fakes: Registry, make_bundle: Make, make_dicom: Make, tmp_path: Path
+) -> None:
+    """Of a task that measures, the number is the answer; and without probabilities no label is the nearest."""
+    with open_model(make_bundle(), backends=("fake-works",), registry=fakes, cache_dir=tmp_path / "c") as model:
+        result = model.run_file(make_dicom(level=128))
+    tilt = Finding(kind="acme", label="steep", present=False)
+    measured = replace(tilt, measurements=(Measurement(name="tilt", value=13.4, unit="deg"),))
+    assert wording.finding_says(replace(result, findings=(tilt,))) == "none present"
+    assert wording.finding_says(replace(result, findings=(measured,))) == "steep not stated, tilt 13.4 deg"
 
 
 # --- inspect ----------------------------------------------------------------------------------

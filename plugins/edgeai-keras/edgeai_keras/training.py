@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from edgeai.api import Array, Batch, CompressionFailed, Objective, Options, Tens
 from edgeai_keras.answers import arranged, predict
 from edgeai_keras.augment import augmented
 from edgeai_keras.averages import averages_within
+from edgeai_keras.folding import Batches, Shown, inner, part, shuffled, splits
 from edgeai_keras.frameworks import keras, tf
 from edgeai_keras.losses import loss_of
 from edgeai_keras.model_file import structure_of
@@ -21,9 +22,6 @@ from edgeai_keras.resuming import Kept, State, arrays_of, kept, restore, skip
 from edgeai_keras.saving import save
 
 __all__ = ["Batches", "Fold", "History", "cross_validate", "fit", "loss_of", "predict", "save", "set_seed"]
-
-Batches: TypeAlias = Callable[[], Iterable[Batch]]
-"""Called once an epoch; gives that epoch's batches."""
 
 
 def _say_nothing(step: str) -> None:
@@ -271,6 +269,7 @@ def cross_validate(
     validation: Batches | None = None,
     groups: Sequence[Any] | None = None,
     strata: Sequence[Any] | None = None,
+    shown: Shown | None = None,
     folds: int = 5,
     seed: int = 0,
     batch_size: int = 16,
@@ -291,6 +290,7 @@ def cross_validate(
             these are of one group, every epoch is run and the last is kept.
         groups: no group (a patient) is on both sides; by default each sample is its own.
         strata: classes whose shares every fold keeps.
+        shown: what an epoch of a fold shows, as that of the model that ships does; by default each sample once.
         folds: how many.
         seed: of the split, of the weights and of the training.
         batch_size: samples a batch.
@@ -302,76 +302,25 @@ def cross_validate(
     """
     count = len(next(iter(inputs.values())))
     made = []
-    for number, (train, held_out) in enumerate(_splits(count, groups, strata, folds, seed), start=1):
+    for number, (train, held_out) in enumerate(splits(count, groups, strata, folds, seed), start=1):
         learnt, chooses = train, validation
         if chooses is None:
-            learnt, inner = _inner(train, groups, strata, folds, seed)
-            if len(inner):
-                chooses = _shuffled(_part(inputs, inner), _part(targets, inner), batch_size, None)
+            learnt, kept_back = inner(train, groups, strata, folds, seed)
+            if len(kept_back):
+                chooses = shuffled(part(inputs, kept_back), part(targets, kept_back), batch_size, None)
         set_seed(seed)
         model = build()
         history = fit(
             model,
-            train=_shuffled(_part(inputs, learnt), _part(targets, learnt), batch_size, seed),
+            train=shuffled(part(inputs, learnt), part(targets, learnt), batch_size, seed, shown and shown(learnt)),
             validation=chooses,
             seed=seed,
             progress=lambda line, number=number: progress(f"fold {number} of {folds}: {line}"),  # type: ignore[misc]
             **training,
         )
-        outputs = predict(model, _part(inputs, held_out))
+        outputs = predict(model, part(inputs, held_out))
         made.append(Fold(train=train, validation=held_out, outputs=outputs, history=history))
     return tuple(made)
-
-
-def _inner(
-    train: Array, groups: Sequence[Any] | None, strata: Sequence[Any] | None, folds: int, seed: int
-) -> tuple[Array, Array]:
-    """A fold's training places, parted: those that weights are learnt from, and those that choose the epoch."""
-    own = train if groups is None else np.asarray(groups)[train]
-    kinds = None if strata is None else np.asarray(strata)[train]
-    parts = min(folds, len(np.unique(own)))
-    if parts < 2:
-        return train, train[:0]
-    if kinds is not None and np.unique(kinds, return_counts=True)[1].max() < parts:
-        kinds = None  # no stratum has a sample for each part
-    words = None if kinds is None else list(kinds)
-    learnt, chooses = _splits(len(train), list(own), words, parts, seed)[0]
-    return train[learnt], train[chooses]
-
-
-def _splits(
-    count: int, groups: Sequence[Any] | None, strata: Sequence[Any] | None, folds: int, seed: int
-) -> list[tuple[Array, Array]]:
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    own = np.arange(count) if groups is None else np.asarray(groups)
-    if folds < 2 or len(np.unique(own)) < folds:
-        raise CompressionFailed(
-            f"{len(np.unique(own))} groups cannot be split into {folds} folds",
-            code="compress.no-data",
-            remedy="use at least 2 folds, and no more than there are groups",
-        )
-    kind = GroupKFold if strata is None else StratifiedGroupKFold
-    splitter = kind(n_splits=folds, shuffle=True, random_state=seed)
-    places = np.arange(count)
-    return [(train, held_out) for train, held_out in splitter.split(places, strata, own)]
-
-
-def _part(tensors: Tensors, places: Array) -> dict[str, Array]:
-    return {name: value[places] for name, value in tensors.items()}
-
-
-def _shuffled(inputs: Tensors, targets: Tensors, size: int, seed: int | None) -> Batches:
-    """Batches in another order each time; in their own order without a seed."""
-    count = len(next(iter(inputs.values())))
-    random = None if seed is None else np.random.default_rng([seed, 0xBA7])
-
-    def batches() -> list[Batch]:
-        order = np.arange(count) if random is None else random.permutation(count)
-        parts = [order[begin : begin + size] for begin in range(0, count, size)]
-        return [(_part(inputs, part), _part(targets, part)) for part in parts]
-
-    return batches
 
 
 def _count(train: Batches) -> int:

@@ -231,6 +231,38 @@ def test_cross_validation_keeps_groups_together_and_answers_for_every_sample_onc
         cross_validate(lambda: build("classifier"), inputs, targets, groups=groups, folds=11)
 
 
+def test_folds_show_what_the_card_wants_shown():
+    from edgeai_keras.folding import shuffled
+
+    six = {"x": np.arange(6.0)}
+    epoch = shuffled(six, six, 4, 1, lambda random: np.array([0, 1, 2, 3, 4, 5, 5, 5, random.integers(6)]))
+    first, second = ([batch[0]["x"] for batch in epoch()] for _ in range(2))
+    assert [len(batch) for batch in first] == [4, 4, 1]
+    values, counts = np.unique(np.concatenate(first), return_counts=True)
+    assert values.tolist() == list(range(6))
+    assert counts[5] >= 3
+    assert np.concatenate(first).tolist() != np.concatenate(second).tolist()
+    assert [batch[0]["x"].tolist() for batch in shuffled(six, six, 4, None)()] == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_a_fold_draws_from_what_it_learns_alone(build, samples):
+    from edgeai_keras.training import cross_validate
+
+    inputs, targets = samples("classifier", 12, 1)
+    asked = []
+
+    def shown(places):
+        asked.append(places)
+        return lambda random: np.repeat(np.arange(len(places)), 2)
+
+    made = cross_validate(
+        lambda: build("classifier"), inputs, targets, shown=shown, folds=2, validation=None,
+        objective=Objective(loss="categorical-crossentropy"), epochs=1, patience=1, learning_rate=0.001,
+    )  # fmt: skip
+    for places, fold in zip(asked, made, strict=True):
+        assert set(places) <= set(fold.train)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("apart", [False, True], ids=["inner part", "validation beside"])
 def test_labels_that_a_fold_is_judged_by_do_not_choose_its_weights(build, samples, batches, apart):
@@ -259,15 +291,15 @@ def test_labels_that_a_fold_is_judged_by_do_not_choose_its_weights(build, sample
 
 
 def test_what_chooses_a_folds_epoch_shares_no_group_with_what_it_learns():
-    from edgeai_keras.training import _inner
+    from edgeai_keras.folding import inner
 
     train, groups = np.arange(2, 20), np.repeat(np.arange(10), 2)
     for strata in (None, np.arange(20) % 2, ["few"] + ["many"] * 19, list(range(20))):
-        learnt, chooses = _inner(train, groups, strata, 5, 0)
+        learnt, chooses = inner(train, groups, strata, 5, 0)
         assert sorted([*learnt, *chooses]) == list(train)
         assert len(chooses) >= 2
         assert not set(groups[learnt]) & set(groups[chooses])
-    learnt, chooses = _inner(train, np.zeros(20), None, 5, 0)
+    learnt, chooses = inner(train, np.zeros(20), None, 5, 0)
     assert (len(learnt), len(chooses)) == (18, 0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -17,6 +17,7 @@ from edgeai_workbench.pack import Made
 from edgeai_workbench.variants import ModelFile
 from edgeai_workbench.workshop import Workshop
 
+_TIMES = ("ms", "ms_low", "ms_high", "speed_ratio")
 _OF_THE_MACHINE = ("max_size_ratio", "max_latency_ratio")
 """Gates that say the same whatever the samples; they are held once, where all models are timed in turn."""
 
@@ -71,15 +72,22 @@ def confirm(
         kept,
         progress=lambda step: progress(f"test: {step}"),
     )
-    rows = [_with(row, shipped) for row in measured.comparison.rows]
-    comparison = msgspec.structs.replace(measured.comparison, rows=tuple(rows), split="test")
+    known = {row.id: row for row in chosen.rows}
+    rows = [_with(row, known[row.id]) for row in measured.comparison.rows]
+    comparison = msgspec.structs.replace(
+        measured.comparison, rows=tuple(rows), split="test", reference=chosen.reference, load=chosen.load
+    )
     return Confirmed(comparison=comparison, opening=opening)
 
 
-def _with(row: Row, chosen: Mapping[str, Row]) -> Row:
-    """A row of the test, with the verdicts on size and time that stand already."""
-    if row.id not in chosen:
+def _with(row: Row, chosen: Row) -> Row:
+    """A row of the test, with what stands already: its times, against what they were held, and verdicts on them.
+
+    What times are held against need not ship, and so is not asked again.
+    """
+    row = msgspec.structs.replace(row, **{name: getattr(chosen, name) for name in _TIMES})
+    if not chosen.ship:
         return row
     on_test = [verdict for verdict in row.verdicts if verdict.gate not in _OF_THE_MACHINE]
-    kept = [verdict for verdict in chosen[row.id].verdicts if verdict.gate in _OF_THE_MACHINE]
+    kept = [verdict for verdict in chosen.verdicts if verdict.gate in _OF_THE_MACHINE]
     return msgspec.structs.replace(row, ship=True, verdicts=(*on_test, *kept))

@@ -18,6 +18,7 @@ import numpy as np
 from edgeai.api import Array, Infer, Tensors
 from edgeai.pipeline import Pipeline
 from edgeai_workbench import pictures
+from edgeai_workbench.balance import Balance
 from edgeai_workbench.card import Card, file_digest, read_card
 from edgeai_workbench.evaluation import Scores, answer, score
 from edgeai_workbench.folds import OUT_OF_FOLD, named_strata, write
@@ -80,8 +81,15 @@ class Reference:
             "validation": batches(self.validation, shuffle=False),
             "groups": [sample.group for sample in self.train.samples],
             "strata": strata if len(set(strata)) > 1 else None,
+            "shown": self._balance if self.card.training.balanced else None,
             "folds": self.folds,
         }
+
+    def _balance(self, places: Array) -> Callable[[np.random.Generator], Array]:
+        """What draws an epoch of these training samples as ``[training] balanced`` wants it."""
+        samples, cases = self.train.samples, self.train.cases()
+        few, told = [samples[place] for place in places], [cases[place] for place in places]
+        return Balance(self.card.training.balanced, few, told, self.train.judge).epoch
 
     def finish(self, infer: Infer, drawn: Sequence[Array]) -> None:
         """Write the golden cases that ``infer``, the trained model, answers; say how good it is.

@@ -69,7 +69,7 @@ class Telling:
         evidence = evidence_of(
             shop.card,
             self.comparison,
-            command=f"edgeai build {folder.name} --data DIR",
+            command=f"edgeai build {folder.resolve().name} --data DIR",
             confirmed=self.confirmed,
             openings=read_openings(folder),
             data=digest(shop.validation.samples, shop.judge),

@@ -119,7 +119,10 @@ def _point(wish: Any, options: ClassifyOptions) -> tuple[str, float]:
     """(the figure that is to be great, the least that the other keeps)."""
     remedy = 'threshold = "sensitivity@specificity=0.9", or the reverse'
     if options.mode == "multi-class":
-        raise _wish("of labels that exclude one another the most probable is stated: there is no threshold", remedy)
+        raise _wish(
+            "of labels that exclude one another the most probable is stated: there is no threshold",
+            'leave threshold out; or train one output with mode = "binary", whose threshold is chosen',
+        )
     wanted, _, condition = str(wish).partition("@")
     given, _, bound = condition.partition("=")
     try:

@@ -134,8 +134,8 @@ def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
 
 
 def _metrics(trial: Trial) -> list[str]:
-    """The main one first."""
-    names = list(trial.models[0].figures)
+    """Of any model, the main one first: of a parent that states no positive, samples determine no precision."""
+    names = list(dict.fromkeys(name for row in trial.models for name in row.figures))
     return sorted(names, key=lambda name: (name != trial.main, names.index(name)))
 
 

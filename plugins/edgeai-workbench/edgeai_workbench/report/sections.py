@@ -71,7 +71,10 @@ def _parts(trial: Trial) -> Iterator[Section]:
 def _parts_table(trial: Trial, columns: Sequence[Candidate]) -> Table:
     asked = {metric for row in trial.models for verdict in row.verdicts for metric in [_metric(verdict.gate)]}
     rows = []
-    for part, figures in columns[0].parts.items():
+    for part in dict.fromkeys(part for row in columns for part in row.parts):
+        figures: dict[str, Estimate] = {}
+        for row in reversed(columns):  # what the parent's answers do not determine, another's may
+            figures = row.parts.get(part, {}) | {n: f for n, f in figures.items() if n not in row.parts.get(part, {})}
         counted = str(trial.part_samples[part]) if part in trial.part_samples else ""
         for metric in _shown(figures, trial.main, asked):
             cells = (estimate(row.parts.get(part, {}).get(metric)) for row in columns)
