@@ -52,6 +52,10 @@ class CompressStep(Table):
     compressor: Slug = Field(description="name of a CompressorSpec")
     plugin: Slug = Field("keras", description="the plugin that provides it")
     options: dict[str, Any] = Field(default_factory=dict, description="as the compressor documents them")
+    augment: dict[str, Any] = Field(
+        default_factory=dict,
+        description="augmentation of this step, in place of the same names in `[training.augment]`",
+    )
 
 
 class Variant(Table):

@@ -177,7 +177,7 @@ class ModelFiles:
                     train=self._tuning.train(),
                     validation=self._tuning.validation,
                     teacher=self._known[PARENT].path,
-                    augment=self._card.training.augment,
+                    augment={**self._card.training.augment, **step.augment},
                     seed=self._card.training.seed,
                     options=step.options,
                     progress=lambda words, step=step: self._progress(f"{variant.name}: {step.compressor}: {words}"),  # type: ignore[misc]
@@ -248,7 +248,10 @@ def step_of(name: str, model: Path, keras: BackendSpec) -> Step:
 
 
 def _plain(step: CompressStep) -> dict[str, Any]:
+    """As a note has it: without what is not given, so that variants that were made before a key was there stay."""
     body: dict[str, Any] = step.model_dump()
+    if not step.augment:
+        del body["augment"]
     return body
 
 
