@@ -21,6 +21,9 @@ class Device(Table):
     id: Slug = Field(description="unique within the site")
     site: Slug = Field(description="the hospital or department")
     data_dir: FilePath = Field(Path("var"), description="spool and unpacked bundles", validate_default=True)
+    labels: dict[Slug, Slug] = Field(
+        default_factory=dict, description='what rollouts may ask for: `{ type = "us-cart", revision = "b" }`'
+    )
 
 
 class Plugins(Table):

@@ -18,6 +18,7 @@ import msgspec
 from edgeai.api.errors import EdgeaiError
 from edgeai.bundle.parts import Count, DottedNumbers, Record, Slug, Text
 from edgeai.bundle.strict_json import read_object
+from edgeai.windows import PATTERN
 
 SCHEMA: Final = 1
 MAX_DOCUMENT_BYTES: Final = 64 << 10
@@ -28,9 +29,9 @@ Digest: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\
 Share: TypeAlias = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Span: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0, le=31_536_000.0)]
 """Seconds, a year at most."""
-OfDay: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z")]
+Window: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"\A{PATTERN[1:-1]}\Z")]
+"""Local times of the week, as ``edgeai.windows`` reads them."""
 Time: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z\Z")]
-Day: TypeAlias = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 State: TypeAlias = Literal["running", "paused", "halted", "cancelled", "done"]
 """``paused``: a person waits. ``halted``: too many failed. ``cancelled``: never again. ``done``: all phases held."""
 Few: TypeAlias = Annotated[tuple[Slug, ...], msgspec.Meta(max_length=1000)]
@@ -70,18 +71,6 @@ class Phase(Record, frozen=True, kw_only=True, omit_defaults=True):
     approval: bool = False
 
 
-class Window(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Times at which a cart may begin to take it, by its own clock and zone.
-
-    ``days``: on which the window begins; every day without. From ``begin`` to ``end``, over midnight where ``end`` is
-    the earlier.
-    """
-
-    begin: OfDay
-    end: OfDay
-    days: Annotated[tuple[Day, ...], msgspec.Meta(max_length=7)] = ()
-
-
 class Halting(Record, frozen=True, kw_only=True, omit_defaults=True):
     """When the conductor halts it: from ``least`` failed devices on, where they are more than ``failures`` of those
     that have ended. A device that says nothing for ``silent_s`` counts as failed.
@@ -109,7 +98,8 @@ class Needs(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Plan(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What does not change while a rollout goes on; approvals are of its digest.
 
-    ``replaces``: digests of which one must run; any without. ``approve_resuming``: after a halt it goes on with an
+    ``replaces``: digests of which one must run; any without. ``windows``: in which a cart may begin to take it, and
+    switch to it. ``approve_resuming``: after a halt it goes on with an
     approval only.
     """
 
@@ -284,5 +274,6 @@ def mistakes(document: Document) -> Iterator[str]:
     if document.state == "halted" and not document.halts:
         yield "halts: it is halted, and was never"
     for window in plan.windows:
-        if window.begin == window.end:
-            yield f"plan.windows: from {window.begin} to {window.end} is no time"
+        begin, end = window.rpartition(" ")[2].split("-")
+        if begin == end:
+            yield f"plan.windows: {window} is no time"

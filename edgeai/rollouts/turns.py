@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 from edgeai.bundle.manifest import version_numbers
 from edgeai.rollouts.document import Approval, Rollout, Select
 from edgeai.rollouts.places import phase_of, place
-from edgeai.rollouts.windows import is_open
+from edgeai.windows import is_open
 
 Word: TypeAlias = Literal["taken", "not-yet", "never"]
 """``never``: not by this rollout, whatever phase is opened, as long as the device is what it is."""

@@ -31,7 +31,6 @@ from edgeai.rollouts import (
     Select,
     Shadow,
     Stop,
-    Window,
     choose,
     decode,
     encode,
@@ -226,16 +225,16 @@ def test_going_on_after_a_halt_may_need_one_too_and_an_old_one_is_not_enough() -
 @pytest.mark.parametrize(
     ("window", "at", "is_open"),
     [
-        (Window(begin="22:00", end="05:00"), "2026-05-04T23:00", True),
-        (Window(begin="22:00", end="05:00"), "2026-05-04T04:59", True),
-        (Window(begin="22:00", end="05:00"), "2026-05-04T05:00", False),
-        (Window(begin="22:00", end="05:00", days=("mon",)), "2026-05-05T04:00", True),
-        (Window(begin="22:00", end="05:00", days=("mon",)), "2026-05-04T04:00", False),
-        (Window(begin="08:00", end="12:00", days=("mon",)), "2026-05-04T11:59", True),
-        (Window(begin="08:00", end="12:00", days=("tue", "wed")), "2026-05-04T11:59", False),
+        ("22:00-05:00", "2026-05-04T23:00", True),
+        ("22:00-05:00", "2026-05-04T04:59", True),
+        ("22:00-05:00", "2026-05-04T05:00", False),
+        ("mon 22:00-05:00", "2026-05-05T04:00", True),
+        ("mon 22:00-05:00", "2026-05-04T04:00", False),
+        ("mon-wed 08:00-12:00", "2026-05-04T11:59", True),
+        ("tue,wed 08:00-12:00", "2026-05-04T11:59", False),
     ],
 )
-def test_a_window_is_of_the_day_on_which_it_begins(window: Window, at: str, is_open: bool) -> None:
+def test_a_window_is_of_the_day_on_which_it_begins(window: str, at: str, is_open: bool) -> None:
     answer = turn(rollout(plan(windows=(window,))), facts(), datetime.fromisoformat(at).replace(tzinfo=UTC))
     assert answer.code == ("" if is_open else "rollout.outside-window")
 
@@ -314,7 +313,7 @@ FULL = rollout(
         phases=PHASES,
         replaces=(OLD,),
         select=Select(sites=("ward",), labels={"type": ("us-cart",)}, edgeai_least="1.0"),
-        windows=(Window(begin="22:00", end="05:00", days=("mon", "tue")),),
+        windows=("mon,tue 22:00-05:00",),
         needs=Needs(shadow=Shadow(agreement=0.9), acceptance=True),
         note="the first after the winter",
     ),
@@ -370,8 +369,9 @@ def _at(*keys: str, value: Any) -> Callable[[dict[str, Any]], None]:
         _at("plan", "phases", value=[{"share": "1"}]),
         _at("plan", "digest", value="sha256:12"),
         _at("plan", "replaces", value=[NEW]),
-        _at("plan", "windows", value=[{"begin": "25:00", "end": "05:00"}]),
-        _at("plan", "windows", value=[{"begin": "05:00", "end": "05:00"}]),
+        _at("plan", "windows", value=["25:00-05:00"]),
+        _at("plan", "windows", value=["mon 05:00-05:00"]),
+        _at("plan", "windows", value=["22:00-05:00\n"]),
         _at("name", value="Tiny.2"),
         _at("open", value=5),
         _at("open", value=0),

@@ -16,6 +16,8 @@ from tuf.ngclient import Updater
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.bundle.offers import Offer, blob_path, decode_offer, unpacked
+from edgeai.rollouts import decode, kind_of
+from edgeai_fleet.documents import listed_documents
 from edgeai_fleet.holding import not_delegated
 from edgeai_fleet.layout import Folder
 from edgeai_fleet.offering import Listed, listed
@@ -120,6 +122,8 @@ def audit(folder: Folder, *, url: str | None = None, root: Path | None = None) -
         seen.endings = _endings(client.cache, state)
         for each in listed(state):
             _audit_offer(client, state, each, trust)
+        for path, _ in listed_documents(state):
+            _audit_document(client, path)
     return seen
 
 
@@ -162,6 +166,18 @@ def _audit_offer(client: _Client, state: State, each: Listed, trust: Any) -> Non
     client.audit.blobs += len(offer.packed)
     if not wrong:
         client.audit.offers.append(each)
+
+
+def _audit_document(client: _Client, path: str) -> None:
+    """A cart that cannot read one takes nothing that it is about."""
+    kind = kind_of(path)
+    try:
+        info = client.updater.get_targetinfo(path)
+        assert info is not None  # its owner lists it
+        assert kind is not None
+        decode(Path(client.updater.download_target(info)).read_bytes(), kind, path)
+    except _REFUSALS as error:
+        client.audit.objections.append(_objection(path, error))
 
 
 def _wrong_blobs(client: _Client, offer: Offer, each: Listed) -> Iterator[Objection]:

@@ -17,10 +17,10 @@ from edgeai_fleet.keys import called, role_keys
 from edgeai_fleet.layout import Folder, make_folder, place, told_of_disk
 from edgeai_fleet.settings import Settings, written
 from edgeai_fleet.staging import Staging, staging
-from edgeai_fleet.state import ROLLOUTS, TOP_LEVEL
+from edgeai_fleet.state import APPROVALS, ROLLOUTS, TOP_LEVEL
 
 ROLES = (*TOP_LEVEL, ROLLOUTS)
-"""Those that every repository has, each with keys of its own."""
+"""Those that every repository has, each with keys of its own; ``approvals`` may come to them."""
 
 
 def begin(
@@ -48,9 +48,10 @@ def begin(
             code="fleet.exists",
             remedy="choose another folder; keys of this one are changed with `edgeai fleet rotate-key`",
         )
-    by_role = {role: role_keys(keys.get(role, ())) for role in ROLES}
+    roles = (*ROLES, APPROVALS) if keys.get(APPROVALS) else ROLES
+    by_role = {role: role_keys(keys.get(role, ())) for role in roles}
     hold_to_separate(by_role)
-    for role in ROLES:
+    for role in roles:
         hold_to_threshold(role, thresholds.get(role, 1), len(by_role[role]))
     _hold_to_whole(trust)
     with told_of_disk(folder.path):
@@ -58,6 +59,16 @@ def begin(
         place(folder.settings, written(settings))
     with staging(folder) as change:
         _stage_first(change, by_role, thresholds)
+
+
+def begin_role(change: Staging, targets: Targets, role: str, keys: Sequence[SSlibKey], threshold: int) -> None:
+    """Delegate the documents of one kind to a role of their own; its first, empty list is staged."""
+    assert targets.delegations is not None
+    assert targets.delegations.roles is not None
+    targets.delegations.roles[role] = DelegatedRole(role, [], threshold, terminating=True, paths=[f"{role}/*"])
+    for key in keys:
+        targets.add_key(key, role)
+    change.edit(role, Metadata(Targets(expires=datetime.now(UTC).replace(microsecond=0))))
 
 
 def hold_to_separate(by_role: Mapping[str, Iterable[Key]]) -> None:
@@ -99,11 +110,10 @@ def _stage_first(change: Staging, by_role: Mapping[str, list[SSlibKey]], thresho
             root.signed.add_key(key, role)
         root.signed.roles[role].threshold = thresholds.get(role, 1)
     targets = change.edit("targets", Metadata(Targets(expires=datetime.now(UTC).replace(microsecond=0))))
-    keys = by_role[ROLLOUTS]
-    ids, needed = [key.keyid for key in keys], thresholds.get(ROLLOUTS, 1)
-    rollouts = DelegatedRole(ROLLOUTS, ids, needed, terminating=True, paths=[f"{ROLLOUTS}/*"])
-    targets.signed.delegations = Delegations({key.keyid: key for key in keys}, {ROLLOUTS: rollouts})
-    change.edit(ROLLOUTS, Metadata(Targets(expires=datetime.now(UTC).replace(microsecond=0))))
+    targets.signed.delegations = Delegations({}, {})
+    for role in (ROLLOUTS, APPROVALS):
+        if role in by_role:
+            begin_role(change, targets.signed, role, by_role[role], thresholds.get(role, 1))
 
 
 def _hold_to_whole(trust: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from edgeai.api.errors import BundleRejected, ConfigError
 from edgeai.bundle.offers import Offer, blob_path, decode_offer, packed_as
+from edgeai.rollouts import Approval, Document, RollBack, Rollout, Stop, kind_of
+from edgeai_fleet.documents import listed_documents, read_document
 from edgeai_fleet.keys import called
 from edgeai_fleet.layout import Folder
 from edgeai_fleet.offering import Listed, listed
@@ -15,7 +17,8 @@ def hold(change: Staging) -> None:
     """Refuse to publish what a client would refuse.
 
     Raises:
-        ConfigError: ``fleet.stale``, ``fleet.signatures-missing``, ``fleet.expired``, ``fleet.not-delegated``.
+        ConfigError: ``fleet.stale``, ``fleet.signatures-missing``, ``fleet.expired``, ``fleet.not-delegated``,
+            ``fleet.altered``.
     """
     new = change.merged
     for role in change.staged.targets:
@@ -39,8 +42,41 @@ def hold(change: Staging) -> None:
                 remedy=f"edgeai fleet sign --renew {role}, with its keys",
             )
         for path in metadata.signed.targets if role in new.targets else ():
-            if path.startswith("models/") and new.owner(path) != role:
+            if (path.startswith("models/") or kind_of(path) is not None) and new.owner(path) != role:
                 raise not_delegated(role, path)
+    _hold_documents(change)
+
+
+def new_documents(change: Staging) -> list[tuple[str, str]]:
+    """Path and SHA-256 of each document of a rollout that a publish brings."""
+    live = dict(listed_documents(change.live))
+    staged = listed_documents(change.merged)
+    return [(path, target.hashes["sha256"]) for path, target in staged if live.get(path) != target]
+
+
+def _hold_documents(change: Staging) -> None:
+    """Each can be read, and what counts up has counted up: an old one that is signed again is no newer."""
+    live = dict(listed_documents(change.live))
+    for path, target in listed_documents(change.merged):
+        kind, before = kind_of(path), live.get(path)
+        if before == target or kind is None:
+            continue
+        document = read_document(change.folder, path, target, kind)
+        if before is None or isinstance(document, Approval):
+            continue
+        earlier = read_document(change.folder, path, before, kind)
+        if _count(document) <= _count(earlier):
+            raise ConfigError(
+                f"{path} is staged as number {_count(document)}, and number {_count(earlier)} is published",
+                code="fleet.stale",
+                remedy="do that change again, above what is published",
+            )
+
+
+def _count(document: Document) -> int:
+    if isinstance(document, RollBack):
+        return document.number
+    return document.serial if isinstance(document, Rollout | Stop) else 0
 
 
 def not_delegated(role: str, path: str) -> ConfigError:

@@ -20,6 +20,8 @@ from edgeai_fleet.state import State, altered
 
 _PATH: Final = re.compile(r"models/([a-z0-9][a-z0-9._-]{0,63})/([1-9][0-9]{0,15})\.json", re.ASCII)
 CUSTOM: Final = "custom"
+BY_ROLLOUT: Final = "by_rollout"
+"""Of an offer's ``custom``: no cart takes it without a rollout that is about it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,7 @@ class Listed:
     digest: str
     length: int
     sha256: str
+    by_rollout: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +72,19 @@ def listed(state: State, *, role: str | None = None) -> list[Listed]:
                         digest=str(custom.get("digest", "")),
                         length=target.length,
                         sha256=target.hashes.get("sha256", ""),
+                        by_rollout=custom.get(BY_ROLLOUT) is True,
                     )
                 )
     return sorted(offers, key=lambda each: (each.name, each.release, each.role))
 
 
-def add(folder: Folder, bundle: Path) -> Added:
+def add(folder: Folder, bundle: Path, *, by_rollout: bool = False) -> Added:
     """Stage a bundle: its contents as blobs, its offer as a target of the role that its model's name is delegated to.
+
+    Args:
+        folder: the repository.
+        bundle: a signed ``.edgeai`` file.
+        by_rollout: no cart takes it without a rollout that is about it.
 
     Raises:
         BundleRejected: whatever ``Archive`` and ``TrustPolicy`` refuse; ``bundle.rolled-back`` for a release below
@@ -92,7 +101,8 @@ def add(folder: Folder, bundle: Path) -> Added:
         data = encode_offer(archive.envelope_bytes, packed)
         role = change.merged.owner(path)
         target = TargetFile.from_data(path, data)
-        target.unrecognized_fields[CUSTOM] = {"digest": archive.digest, "version": manifest.version}
+        known = {"digest": archive.digest, "version": manifest.version}
+        target.unrecognized_fields[CUSTOM] = {**known, BY_ROLLOUT: True} if by_rollout else known
         current = change.merged.targets.get(role)
         new = current is None or current.signed.targets.get(path) != target
         if new:

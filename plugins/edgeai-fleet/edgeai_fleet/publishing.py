@@ -20,7 +20,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 
 from edgeai.api.errors import ConfigError
-from edgeai_fleet.holding import hold, new_offers
+from edgeai_fleet.holding import hold, new_documents, new_offers
 from edgeai_fleet.keys import called
 from edgeai_fleet.layout import Folder, place
 from edgeai_fleet.staging import Staging, sign, staging
@@ -36,11 +36,13 @@ class Published:
     Attributes:
         versions: by role, of what is new.
         offers: paths of what is new.
+        documents: of rollouts, the same.
         abrupt: a root replaced lost keys: for a moment clients were refused.
     """
 
     versions: dict[str, int]
     offers: tuple[str, ...]
+    documents: tuple[str, ...]
     abrupt: bool
 
 
@@ -55,9 +57,10 @@ def publish(folder: Folder, signers: Sequence[Signer], now: datetime | None = No
         _drop_published(change)
         hold(change)
         offers, blobs = new_offers(change)
+        documents = new_documents(change)
         new = _online(change, signers)
         at, abrupt = _root_at(change, new)
-        files = [*_contents(change, offers, blobs), *_metadata(change, new)]
+        files = [*_contents(change, offers, blobs), *_documents(change, documents), *_metadata(change, new)]
         if (root := change.staged.root) is not None:
             path = folder.metadata / f"{root.signed.version}.root.json"
             files.insert({"first": 0, "before": len(files) - 1, "last": len(files)}[at], (path, root.to_bytes()))
@@ -66,7 +69,9 @@ def publish(folder: Folder, signers: Sequence[Signer], now: datetime | None = No
         versions = {role: metadata.signed.version for role in new.roles() if (metadata := _changed(change, new, role))}
         change.staged = State()
         shutil.rmtree(folder.staged, ignore_errors=True)
-    return Published(versions=versions, offers=tuple(offers), abrupt=abrupt)
+    return Published(
+        versions=versions, offers=tuple(offers), documents=tuple(path for path, _ in documents), abrupt=abrupt
+    )
 
 
 def _drop_published(change: Staging) -> None:
@@ -167,6 +172,11 @@ def _contents(change: Staging, offers: Sequence[str], blobs: Sequence[str]) -> l
         owner = next(metadata for metadata in change.staged.targets.values() if path in metadata.signed.targets)
         files.append((folder.target(path, owner.signed.targets[path].hashes["sha256"]), staged))
     return files
+
+
+def _documents(change: Staging, documents: Sequence[tuple[str, str]]) -> list[_File]:
+    folder = change.folder
+    return [(folder.target(path, sha256), folder.staged_target(path)) for path, sha256 in documents]
 
 
 def _metadata(change: Staging, new: State) -> list[_File]:

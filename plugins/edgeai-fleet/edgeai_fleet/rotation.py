@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from securesystemslib.signer import Key, SSlibKey
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, Role, Targets
 
 from edgeai.api.errors import ConfigError
-from edgeai_fleet.beginning import hold_to_separate, hold_to_threshold
+from edgeai_fleet.beginning import begin_role, hold_to_separate, hold_to_threshold
 from edgeai_fleet.keys import called, role_keys
 from edgeai_fleet.layout import MODEL, NAME, Folder
 from edgeai_fleet.offering import listed
 from edgeai_fleet.staging import Staging, hold_to_staged, staging, unknown_role
-from edgeai_fleet.state import ROLLOUTS, TOP_LEVEL
+from edgeai_fleet.state import APPROVALS, ROLLOUTS, TOP_LEVEL
+
+OWN: Final = (ROLLOUTS, APPROVALS)
+"""Delegated roles that are no vendors."""
 
 
 def rotate(folder: Folder, role: str, old: Sequence[str], new: Sequence[Path], threshold: int | None) -> list[str]:
@@ -35,6 +39,8 @@ def rotate(folder: Folder, role: str, old: Sequence[str], new: Sequence[Path], t
         ConfigError: ``fleet.roles``, ``keys.not-public``, and the codes of ``staging``.
     """
     with staging(folder) as change:
+        if role == APPROVALS and role not in change.merged.roles() and new:
+            return _begin_approvals(change, role_keys(new), threshold or 1)
         if role not in change.merged.roles():
             raise unknown_role(role, change.merged.roles())
         going = [_named(change.merged.keys(role), each, role) for each in old]
@@ -81,7 +87,7 @@ def delegate(folder: Folder, vendor: str, keys: Sequence[Path], models: Sequence
     Raises:
         ConfigError: ``fleet.roles``, ``keys.not-public``, and the codes of ``staging``.
     """
-    if not NAME.fullmatch(vendor) or vendor in (*TOP_LEVEL, ROLLOUTS):
+    if not NAME.fullmatch(vendor) or vendor in (*TOP_LEVEL, *OWN):
         raise ConfigError(
             f"{vendor!r} cannot be a vendor's name",
             code="fleet.roles",
@@ -117,8 +123,9 @@ def undelegate(folder: Folder, vendor: str) -> None:
         ConfigError: ``fleet.roles``, and the codes of ``staging``.
     """
     with staging(folder) as change:
-        if vendor == ROLLOUTS or vendor not in {role.name for role in change.merged.delegated()}:
-            raise unknown_role(vendor, [role.name for role in change.merged.delegated() if role.name != ROLLOUTS])
+        vendors = [role.name for role in change.merged.delegated() if role.name not in OWN]
+        if vendor not in vendors:
+            raise unknown_role(vendor, vendors)
         targets = change.edit("targets")
         withdraw_role(targets.signed.delegations, vendor)
         change.staged.targets.pop(vendor, None)
@@ -156,6 +163,14 @@ def _hold_models_free(change: Staging, vendor: str, models: Sequence[str]) -> No
                 code="fleet.roles",
                 remedy="let the vendor give its model a name of its own: carts take the two for one model",
             )
+
+
+def _begin_approvals(change: Staging, keys: Sequence[SSlibKey], threshold: int) -> list[str]:
+    """A repository that had no second keys has some."""
+    _hold_to_others(change, APPROVALS, keys)
+    hold_to_threshold(APPROVALS, threshold, len(keys))
+    begin_role(change, change.edit("targets").signed, APPROVALS, keys, threshold)
+    return ["targets", APPROVALS]
 
 
 def _renewed(change: Staging, role: str) -> list[str]:

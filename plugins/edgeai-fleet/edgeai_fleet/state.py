@@ -15,6 +15,8 @@ from edgeai.api.errors import ConfigError
 from edgeai_fleet.layout import Folder
 
 ROLLOUTS: Final = "rollouts"
+APPROVALS: Final = "approvals"
+"""Of second keys, for rollouts that need one; a repository may be without."""
 TOP_LEVEL: Final = ("root", "targets", "snapshot", "timestamp")
 ONLINE: Final = ("snapshot", "timestamp")
 """What ``publish`` signs; everything else is staged and signed by people."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from edgeai.cli.keys import PassphraseFile
-from edgeai_fleet.commands import reports
-from edgeai_fleet.commands.given import FolderArgument, KeyOption, numbers, signers
+from edgeai_fleet.commands import reports, rollout
+from edgeai_fleet.commands.given import FolderArgument, KeyOption, numbers, sign_staged, signers
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,6 +28,8 @@ app = typer.Typer(
 
         edgeai fleet check repo                       (what would a cart say?)
 
+        edgeai fleet rollout start repo us-head-2 --model us-head  (a few carts first)
+
     Serve REPO/public and nothing else of it. The guide docs/guides/fleet-repository.md has the key ceremony, what a
     timer has to do, and what to do when a key is lost.
     """,
@@ -45,6 +47,12 @@ def init(
     root: Annotated[Keys, _public("root, kept offline: it says whose all other keys are")] = None,
     targets: Annotated[Keys, _public("targets: who releases models")] = None,
     rollouts: Annotated[Keys, _public("rollouts: who says which carts get them, and when")] = None,
+    approvals: Annotated[
+        Keys,
+        typer.Option(
+            help="Public key of who approves rollouts that need it; again.", metavar="PUB", show_default=False
+        ),
+    ] = None,
     snapshot: Annotated[Keys, _public("snapshot, at the machine that publishes")] = None,
     timestamp: Annotated[Keys, _public("timestamp, at the machine that publishes")] = None,
     threshold: Annotated[
@@ -84,8 +92,10 @@ def init(
     days = numbers(expires, "--expires")
     hold_to_days(days)
     settings = Settings(expires_days={**EXPIRES_DAYS, **days}, threshold=bundle_threshold)
+    public |= {"approvals": approvals} if approvals else {}
     begin(Folder(folder), public, numbers(threshold, "--threshold"), trusted, settings)
-    typer.echo(f"made {folder}: root, targets and rollouts wait to be signed")
+    waiting = f"root, targets{', rollouts and approvals' if approvals else ' and rollouts'}"
+    typer.echo(f"made {folder}: {waiting} wait to be signed")
     reports.print_waiting(Folder(folder))
 
 
@@ -93,6 +103,10 @@ def init(
 def add(
     folder: FolderArgument,
     bundles: Annotated[list[Path], typer.Argument(help="Signed .edgeai files.", show_default=False)],
+    by_rollout: Annotated[
+        bool,
+        typer.Option("--by-rollout", help="No cart takes it until a rollout says so; the same again without: all."),
+    ] = False,
     key: KeyOption = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -108,14 +122,14 @@ def add(
 
     held = signers(key, passphrase_file)
     for path in bundles:
-        added = add_bundle(Folder(folder), path)
+        added = add_bundle(Folder(folder), path, by_rollout=by_rollout)
         what = f"{added.name} {added.version}, release {added.release}"
         if added.new:
             sizes = f"{added.packed_bytes:,} bytes packed, {added.new_bytes:,} of them new"
-            typer.echo(f"staged {what}, for {added.role} to sign: {sizes}")
+            typer.echo(f"staged {what}, for {added.role} to sign: {sizes}{', by rollout only' if by_rollout else ''}")
         else:
             typer.echo(f"{what} is offered already, as it is")
-    _sign(Folder(folder), held)
+    sign_staged(Folder(folder), held)
 
 
 @app.command()
@@ -174,7 +188,7 @@ def sign(
         rotation.renew(Folder(folder), renew)
     if not (renew and not key):
         given(key, "--key", "say who signs")
-    _sign(Folder(folder), signers(key, passphrase_file))
+    sign_staged(Folder(folder), signers(key, passphrase_file))
 
 
 @app.command()
@@ -194,8 +208,8 @@ def publish(folder: FolderArgument, key: KeyOption = None, passphrase_file: Pass
     given(key, "--key", "snapshot's and timestamp's keys sign it")
     done = make_public(Folder(folder), signers(key, passphrase_file))
     typer.echo("published " + ", ".join(f"{role} {version}" for role, version in done.versions.items()))
-    for path in done.offers:
-        typer.echo(f"  offered {path}")
+    for path in (*done.offers, *done.documents):
+        typer.echo(f"  {'offered' if path in done.offers else 'signed '} {path}")
     if done.abrupt:
         typer.echo("  the root replaced keys that did not sign: clients were refused for a moment, and come again")
 
@@ -224,20 +238,9 @@ def rotate_key(
 
     roles = rotate(Folder(folder), role, out or (), into or (), threshold)
     typer.echo(f"{role} has other keys, once {' and '.join(roles)} {'is' if len(roles) == 1 else 'are'} published")
-    _sign(Folder(folder), signers(key, passphrase_file))
+    sign_staged(Folder(folder), signers(key, passphrase_file))
 
 
 app.command()(reports.status)
 app.command()(reports.check)
-
-
-def _sign(folder: Any, held: list[Any]) -> None:
-    """Sign what is staged, if there is a key, and say what is still missing."""
-    from edgeai_fleet.staging import staging
-
-    if held:
-        with staging(folder) as change:
-            done = change.sign(held)
-        for role, names in done.signed.items():
-            typer.echo(f"signed {role}: {', '.join(names)}")
-    reports.print_waiting(folder)
+app.add_typer(rollout.app, name="rollout")

@@ -30,6 +30,19 @@ def signers(keys: Sequence[str] | None, passphrase_file: Path | None) -> list[An
     return made
 
 
+def sign_staged(folder: Any, held: list[Any]) -> None:
+    """Sign what is staged, if there is a key, and say what is still missing."""
+    from edgeai_fleet.commands.reports import print_waiting
+    from edgeai_fleet.staging import staging
+
+    if held:
+        with staging(folder) as change:
+            done = change.sign(held)
+        for role, names in done.signed.items():
+            typer.echo(f"signed {role}: {', '.join(names)}")
+    print_waiting(folder)
+
+
 def numbers(words: Sequence[str] | None, option: str) -> dict[str, int]:
     """``role=3`` and the like.
 
