@@ -40,7 +40,7 @@ def _command(words: list[str]) -> tuple[Any, list[str]]:
     root = get_command(app)
     command = root.get_command(None, words[0])  # type: ignore[attr-defined]
     rest = words[1:]
-    if command is not None and hasattr(command, "commands"):
+    while command is not None and hasattr(command, "commands"):
         command = command.commands.get(rest[0])
         rest = rest[1:]
     return command, rest
@@ -79,14 +79,19 @@ def test_one_page_leads_to_every_other() -> None:
     assert "(adr/README.md)" in index
 
 
+def _parts(command: Any) -> list[Any]:
+    """Itself, or the commands below it, at any depth."""
+    below = getattr(command, "commands", {}).values()
+    return [part for each in below for part in _parts(each)] or [command]
+
+
 @pytest.mark.parametrize("name", [*OWN, *BUILD_HOST, *OPS_HOST, *UPDATE_CLIENT])
 def test_the_reference_has_every_option_of_a_command_and_no_other(name: str) -> None:
     from typer.main import get_command
 
     section = _text("reference/cli.md").split(f"## `edgeai {name}`")[1].split("\n## ")[0]
     command = get_command(app).get_command(None, name)  # type: ignore[attr-defined]
-    parts = [*getattr(command, "commands", {}).values()] or [command]
-    has = set().union(*(_options(part) for part in parts)) - {"--help"}
+    has = set().union(*(_options(part) for part in _parts(command))) - {"--help"}
     assert set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", section)) == has
 
 

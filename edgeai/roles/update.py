@@ -35,6 +35,8 @@ AGAIN_S: Final = 300.0
 HINT_LEAST_S: Final = 60.0
 """Between two looks that hints ask for: who sends many makes no more of them."""
 STOP_S: Final = 5.0
+SOON_S: Final = 60.0
+"""After a look that waits for something to come of what it did: a rehearsal, before an order back is followed."""
 LIMIT_S: Final = 6 * 3600.0
 """A look that takes longer is ended; what came of it stays, and the next goes on there."""
 _ERROR: Final = re.compile(r"^error\[([a-z]+\.[a-z-]+)\]: (.*)", re.MULTILINE)
@@ -166,6 +168,8 @@ class Updates:
         outcomes = look.outcomes()
         troubles = {name: each for name, each in outcomes.items() if _is_trouble(each)}
         self._due = time.monotonic() + self._pauses.after(well=not troubles)
+        if any(each.get("soon") for each in outcomes.values()):
+            self._due = min(self._due, time.monotonic() + SOON_S)
         codes = sorted({why["code"] for why in troubles.values()})
         at = datetime.now(UTC).isoformat(timespec="seconds")
         self._last = {"codes": codes, "looked": {name: _kept(each, at) for name, each in outcomes.items()}}

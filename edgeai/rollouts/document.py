@@ -84,7 +84,7 @@ class Halting(Record, frozen=True, kw_only=True, omit_defaults=True):
 class Shadow(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Before it is switched to, it must agree with what runs on ``agreement`` of the images, within ``images``."""
 
-    agreement: Share
+    agreement: Annotated[float, msgspec.Meta(gt=0.0, le=0.99)]
     images: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 500
 
 

@@ -195,3 +195,16 @@ def test_hints_bring_a_look_forward_once_a_minute_and_never_put_one_off(
     now[0] = 1061.0
     updates._heed()
     assert updates._due == 1061.0
+
+
+@pytest.mark.parametrize(("soon", "least", "most"), [(True, 1060.0, 1060.0), (False, 20_000.0, 30_000.0)])
+def test_a_look_that_waits_for_what_it_brought_is_followed_by_another_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soon: bool, least: float, most: float
+) -> None:
+    monkeypatch.setattr("edgeai.roles.update.time.monotonic", lambda: 1000.0)
+    spool = SimpleNamespace(ring=lambda role: None)
+    updates = Updates(device(tmp_path, 1883), Repository(url="https://models.example"), spool)  # type: ignore[arg-type]
+    told = {"one": {"outcome": "installed", "code": "", "soon": soon}}
+    updates._look = SimpleNamespace(is_over=lambda: True, outcomes=lambda: told)  # type: ignore[assignment]
+    updates._step()
+    assert least <= updates._due <= most

@@ -186,6 +186,19 @@ def test_other_artifacts_of_what_runs_can_fail_without_its_digest(slots: SlotFol
     assert slots.read().b is None
 
 
+def test_what_was_rehearsed_and_never_ran_can_be_given_up_and_what_stood_before_cannot(
+    slots: SlotFolder, shelf: Shelf
+) -> None:
+    adopted(slots, shelf, 1)
+    new = ready(slots, shelf, 2)
+    state = slots.abandon("its rollout is paused", new)
+    assert (state.candidate, state.bad, state.history[-1].why) == (None, {}, "its rollout is paused")
+    ready(slots, shelf, 2)
+    slots.activate(1)
+    assert code_of(lambda: slots.abandon("so")) == "slots.out-of-turn"
+    assert slots.read().before is not None
+
+
 # --- what is refused ----------------------------------------------------------------------------------
 
 

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from edgeai.api.errors import EdgeaiError
+    from edgeai.rollouts import Turn
     from edgeai_update.blobs import Blobs
     from edgeai_update.members import Wanted
+    from edgeai_update.repository import Listed
 
 Tell: TypeAlias = Callable[[str], None]
-Kind = Literal["none", "current", "offered", "ready", "installed", "refused"]
-"""``none``: the repository offers nothing of this model. ``offered``: it would be fetched. ``ready``: it was installed
-before, and waits to be rehearsed or switched to."""
+Kind = Literal["none", "current", "waiting", "offered", "ready", "installed", "ordered-back", "refused"]
+"""``none``: the repository offers nothing of this model. ``waiting``: its turn has not come, and ``code`` says why.
+``offered``: it would be fetched. ``ready``: it was installed before, and waits to be rehearsed or switched to.
+``ordered-back``: it runs from now on, by an order."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -31,7 +34,9 @@ class Outcome:
         share_bytes: what this device takes of the bundle, packed, with the offer, had it nothing yet.
         whole_bytes: what all of the bundle is, packed, with the offer.
         kept_files: how many files lay in a slot already.
-        code, message, remedy: of a refusal.
+        rollout: by which it comes or waits; empty for none.
+        soon: something waits for the next look, which should not be long.
+        code, message, remedy: of a refusal; the first two of what is waited for.
     """
 
     deployment: str
@@ -45,6 +50,8 @@ class Outcome:
     share_bytes: int = 0
     whole_bytes: int = 0
     kept_files: int = 0
+    rollout: str = ""
+    soon: bool = False
     code: str = ""
     message: str = ""
     remedy: str = ""
@@ -53,6 +60,15 @@ class Outcome:
         """The same, with its end."""
         self.outcome = kind
         return self
+
+    def of(self, listed: Listed, rollout: str) -> None:
+        """What it is about."""
+        self.release, self.version, self.digest, self.rollout = listed.release, listed.version, listed.digest, rollout
+
+    def waits(self, turn: Turn) -> Outcome:
+        """Its turn has not come."""
+        self.code, self.message = turn.code, turn.why
+        return self.ends("waiting")
 
     def refuse(self, error: EdgeaiError) -> None:
         """It is not taken."""
@@ -76,6 +92,11 @@ class Outcome:
             return f"{self.deployment}: {what} runs, and nothing newer is offered"
         if self.outcome == "ready":
             return f"{self.deployment}: {what} is installed already, and waits for its turn"
+        by = f" (rollout {self.rollout})" if self.rollout and not self.rollout.startswith("order") else ""
+        if self.outcome == "waiting":
+            return f"{self.deployment}: {what} is not taken{by}: {self.message} [{self.code}]"
+        if self.outcome == "ordered-back":
+            return f"{self.deployment}: {what} runs again, by {self.rollout}"
         if self.outcome == "refused":
             return f"{self.deployment}: refused {what if self.release else 'any update'}: {self.message}"
         share = f"{self.share_bytes:,} of {self.whole_bytes:,} bytes of it are for this device"

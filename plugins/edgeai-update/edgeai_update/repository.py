@@ -44,13 +44,16 @@ _DAY: Final = 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listed:
-    """An offer that a trusted role lists. ``digest``: of the bundle, as that role has it; empty where it has none."""
+    """An offer that a trusted role lists. ``digest``: of the bundle, as that role has it; empty where it has none.
+    ``by_rollout``: nobody takes it without a rollout.
+    """
 
     model: str
     release: int
     version: str
     digest: str
     target: TargetFile
+    by_rollout: bool = False
 
 
 class _Fetcher(FetcherInterface):
@@ -137,17 +140,14 @@ class Repository:
             self._updater = None
             shutil.rmtree(self._work, ignore_errors=True)
 
-    def newest(self, model: str) -> Listed | None:
-        """The offer of the highest release of a model that is offered by whoever may.
+    def offers(self, model: str) -> tuple[Listed, ...]:
+        """What is offered of a model by whoever may, the highest release first.
 
         Raises: as ``refreshed``.
         """
         self.find(f"models/{model}/0.json")  # loads the roles that the name is delegated to
-        for path in self._listed(model):
-            target = self.find(path)
-            if target is not None:
-                return _listed(path, target)
-        return None
+        listed = [_listed(path, target) for path, target in self.every(f"models/{model}/") if _OFFER.fullmatch(path)]
+        return tuple(sorted(listed, key=lambda each: each.release, reverse=True))
 
     def offer(self, listed: Listed, trust: TrustPolicy) -> Offer:
         """The offer itself: as its role signed it, and its bundle as the device demands.
@@ -179,6 +179,26 @@ class Repository:
         with self._told():
             return self._updater.get_targetinfo(path)
 
+    def every(self, beginning: str) -> tuple[tuple[str, TargetFile], ...]:
+        """Paths that begin so, and their targets, of the roles that were loaded and may say anything of them.
+
+        Raises: as ``refreshed``.
+        """
+        targets = ((path, self.find(path)) for path in sorted(self._paths(beginning)))
+        return tuple((path, target) for path, target in targets if target is not None)
+
+    def document(self, target: TargetFile, most: int) -> bytes:
+        """A small target's bytes, as they were signed.
+
+        Raises:
+            UpdateError: ``update.altered``, ``update.oversize``, and as ``refreshed``.
+        """
+        if target.length > most:
+            raise oversize(target.path, most)
+        fetched = self._work / "document"
+        self.fetch(target, fetched)
+        return fetched.read_bytes()
+
     def fetch(self, target: TargetFile, into: Path) -> None:
         """A target's bytes, as they were signed, in a file.
 
@@ -208,19 +228,18 @@ class Repository:
         except _TUF as error:
             raise of_tuf(error, self._fetcher.asked, is_mixed=self._fetcher.is_mixed()) from error
 
-    def _listed(self, model: str) -> list[str]:
-        """Paths that some role lists for this model, the highest release first."""
-        releases: set[int] = set()
-        for path in self._work.glob("*.json"):
-            if path.name in ("root.json", "timestamp.json", "snapshot.json"):
+    def _paths(self, beginning: str) -> set[str]:
+        """Paths that some role lists; whether it may is for ``find`` to say."""
+        paths: set[str] = set()
+        for file in self._work.glob("*.json"):
+            if file.name in ("root.json", "timestamp.json", "snapshot.json"):
                 continue
             try:
-                signed: Any = Metadata.from_file(str(path)).signed
+                signed: Any = Metadata.from_file(str(file)).signed
             except _TUF:
                 continue  # of a role that is no more: the client has replaced those that are
-            matches = (_OFFER.fullmatch(each) for each in getattr(signed, "targets", {}))
-            releases.update(int(match[2]) for match in matches if match is not None and match[1] == model)
-        return [f"models/{model}/{release}.json" for release in sorted(releases, reverse=True)]
+            paths.update(path for path in getattr(signed, "targets", {}) if path.startswith(beginning))
+        return paths
 
     # --- what is kept -----------------------------------------------------------------------------
 
@@ -279,6 +298,7 @@ def _listed(path: str, target: TargetFile) -> Listed:
         version=str(more.get("version", "")),
         digest=str(more.get("digest", "")),
         target=target,
+        by_rollout=more.get("by_rollout") is True,
     )
 
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Floor, Numbered, hold_to_floor
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.durable import make_folder
-from edgeai.slots import SlotFolder, Slots, moves
+from edgeai.slots import Asked, Order, SlotFolder, Slots, moves
 from edgeai.slots.given_up import hold_to_given_up
 from edgeai_update.adopting import adopted
 from edgeai_update.blobs import Blobs
@@ -32,14 +33,35 @@ from edgeai_update.errors import UpdateError, altered, told_of_disk
 from edgeai_update.members import Lent, Wanted, assemble, lying_here
 from edgeai_update.outcomes import Look, Outcome, Tell
 from edgeai_update.repository import Listed, Repository
+from edgeai_update.signed import Signed
 from edgeai_update.sources import Counted
 
 if TYPE_CHECKING:
     from edgeai.config import Deployment, DeviceConfig
+    from edgeai.rollouts import RollBack
+    from edgeai.slots import Stage
     from edgeai_update.sources import Source
 
 FOLDER: Final = "update"
 """Of ``data_dir``: what is known of the repository, and what is on its way."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One deployment, as a look finds it."""
+
+    repository: Repository
+    deployment: Deployment
+    folder: SlotFolder
+    slots: Slots
+    runs: Numbered
+    outcome: Outcome
+    install: bool
+
+    def has_ready(self, digest: str, *stages: Stage) -> bool:
+        """Whether it lies in the other slot, and came so far."""
+        spare = self.slots.of(self.slots.spare)
+        return spare is not None and spare.digest == digest and spare.stage in (stages or ("installed", "good"))
 
 
 class Updating:
@@ -105,47 +127,72 @@ class Updating:
         if slots.active is None and install:
             slots = adopted(self._config, deployment, folder)
         runs = slots.running.number if slots.running else self._of_profile(deployment)
-        listed = repository.newest(runs.name)
         outcome.model = runs.name
-        if listed is None:
+        mine = Signed.of(repository, self._config, runs, slots)
+        if install:
+            slots = mine.give_up(folder, slots)
+        case = _Case(repository, deployment, folder, slots, runs, outcome, install)
+        choice = mine.choice()
+        if choice.back is not None:
+            return self._ordered(case, choice.back, mine.listed(choice.back.to))
+        if choice.offered is None:
             return outcome.ends("none")
-        outcome.release, outcome.version, outcome.digest = listed.release, listed.version, listed.digest
+        listed = mine.listed(choice.offered.digest)
+        assert listed is not None
+        outcome.of(listed, choice.turn.rollout)
+        if choice.turn.word != "taken":
+            return outcome.waits(choice.turn)
         if listed.digest == runs.digest and not self._lacks(deployment, folder, slots):
             return outcome.ends("current")
-        spare = slots.of(slots.spare)
-        if spare is not None and spare.digest == listed.digest and spare.stage in ("installed", "good"):
-            return outcome.ends("ready")
-        wanted = self._wanted(repository, listed, deployment, folder, slots, runs)
-        outcome.takes(wanted, self._blobs, listed.target.length)
-        if not install:
-            return outcome.ends("offered")
+        return (
+            outcome.ends("ready")
+            if case.has_ready(listed.digest)
+            else self._taken(case, listed, asked=mine.asked(choice))
+        )
+
+    def _ordered(self, case: _Case, back: RollBack, listed: Listed | None) -> Outcome:
+        """Follow an order back: at once where the other slot has it, else when it was fetched and rehearsed."""
+        if listed is None:
+            raise UpdateError(
+                f"order {back.number} wants release {back.release} of {back.model} to run, and it is not offered",
+                code="update.order-unmet",
+                remedy="offer that release, or sign an order to one that is offered",
+            )
+        outcome = case.outcome
+        outcome.of(listed, f"order {back.number}")
+        order = Order(number=back.number, leaves=case.runs.digest, to=back.to, why=back.why)
+        if case.has_ready(back.to, "good"):
+            if case.install:
+                case.folder.go_back(order)
+            return outcome.ends("ordered-back" if case.install else "ready")
+        outcome.soon = True
+        return outcome.ends("ready") if case.has_ready(back.to) else self._taken(case, listed, order)
+
+    def _taken(self, case: _Case, listed: Listed, order: Order | None = None, asked: Asked | None = None) -> Outcome:
+        wanted = self._wanted(case, listed, order)
+        case.outcome.takes(wanted, self._blobs, listed.target.length)
+        if not case.install:
+            return case.outcome.ends("offered")
         self._waiting.append(wanted)
-        self._install(wanted, folder, slots, deployment)
+        self._install(case, wanted, order, asked)
         self._waiting.remove(wanted)
-        return outcome.ends("installed")
+        return case.outcome.ends("installed")
 
     # --- before anything big is fetched -----------------------------------------------------------
 
-    def _wanted(
-        self,
-        repository: Repository,
-        listed: Listed,
-        deployment: Deployment,
-        folder: SlotFolder,
-        slots: Slots,
-        runs: Numbered,
-    ) -> Wanted:
-        offer = repository.offer(listed, TrustPolicy.of(self._config.trust))
+    def _wanted(self, case: _Case, listed: Listed, order: Order | None) -> Wanted:
+        deployment, folder, slots, runs = case.deployment, case.folder, case.slots, case.runs
+        offer = case.repository.offer(listed, TrustPolicy.of(self._config.trust))
         if listed.digest not in ("", offer.digest):
             raise altered(listed.target.path, "it offers another bundle than the list says")
         hold_to_honoured(offer.manifest)
         number = Numbered.of(offer.manifest, offer.digest)
         # Would it be let in? What failed here, or is not its turn, is not fetched.
         moves.begin(moves.supersede(slots, number, _now()), number, _now())
-        if runs.release:
+        if runs.release and order is None:
             floor = Floor(release=runs.release, digest=runs.digest, since=_since(slots))
             hold_to_floor(number, floor, (deployment.allow_release,) if deployment.allow_release else ())
-        folder.admit(slots, number)
+        folder.admit(slots, number, order)
         hold_to_given_up(slots, number, self._config, deployment)
         held = self._held(deployment, offer)
         names = Wanted(offer=offer, held=held, here={}).names
@@ -175,10 +222,10 @@ class Updating:
 
     # --- fetching and installing ------------------------------------------------------------------
 
-    def _install(self, wanted: Wanted, folder: SlotFolder, slots: Slots, deployment: Deployment) -> None:
-        offer = wanted.offer
+    def _install(self, case: _Case, wanted: Wanted, order: Order | None, asked: Asked | None) -> None:
+        offer, folder, name = wanted.offer, case.folder, case.deployment.name
         number = Numbered.of(offer.manifest, offer.digest)
-        spare = folder.content(moves.supersede(slots, number, _now()).spare)
+        spare = folder.content(moves.supersede(case.slots, number, _now()).spare)
         self._hold_to_room(wanted, spare)
         lacking = sum(self._blobs.lacking(packed) for packed in wanted.to_fetch.values())
         came = 0
@@ -187,15 +234,15 @@ class Updating:
             nonlocal came
             came += count
             share = f"{came:,} of {lacking:,} bytes" + (f", {100 * came // lacking} %" if lacking else "")
-            self._tell(f"{deployment.name}: fetching {offer.manifest.name} {offer.manifest.version}, {share}")
+            self._tell(f"{name}: fetching {offer.manifest.name} {offer.manifest.version}, {share}")
 
         for sha256, packed in wanted.to_fetch.items():
             self._blobs.fetch(self._source, sha256, packed, tell)
-        self._tell(f"{deployment.name}: installing {offer.manifest.name} {offer.manifest.version}")
+        self._tell(f"{name}: installing {offer.manifest.name} {offer.manifest.version}")
         with told_of_disk(self._folder):
             kept = Wanted(offer=offer, held=wanted.held, here=self._lent.take(wanted.here, spare))
             folder.supersede(number)
-            folder.install(number, lambda target: assemble(kept, self._blobs, target))
+            folder.install(number, lambda target: assemble(kept, self._blobs, target), order, asked)
         for packed in wanted.to_fetch.values():
             self._blobs.drop(packed)
 

@@ -72,7 +72,9 @@ class Cart:
         status, out, _ = self.call(*words, "--json")
         body = json.loads(out)
         assert isinstance(body, dict)
-        assert (status == 0) == (body["refused"] is None and all(not d["code"] for d in body["deployments"]))
+        assert (status == 0) == (
+            body["refused"] is None and all(d["outcome"] != "refused" for d in body["deployments"])
+        )
         return body
 
     def update(self, *words: str | Path) -> dict[str, Any]:
