@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +26,16 @@ class Updates(Table):
     )
     probation_slowdown: Number = Field(
         3.0, ge=1, le=1000, description="an image may take so many times as long as before, by the median"
+    )
+    probation_withheld: Number = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="so much larger than before may the part of the images be of which nothing is stated",
+    )
+    probation_bounds: Literal["stricter", "profile"] = Field(
+        "stricter",
+        description="`stricter`: of these and of those signed with a bundle the stricter; `profile`: only these",
     )
     probation_shift: bool = Field(
         True,

@@ -16,6 +16,7 @@ from typing import Any, Final
 from edgeai.api.errors import BundleRejected, EdgeaiError
 from edgeai.api.results import Outcome, Result
 from edgeai.bundle.admission import deciding_files, open_admitted
+from edgeai.bundle.probation import bounds_of
 from edgeai.bundle.reader import Bundle
 from edgeai.bundle.releases import Numbered
 from edgeai.bundle.stamps import Stamps, stamps
@@ -23,7 +24,7 @@ from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles.moves_told import sayings
-from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, stands_since
+from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, spent_ms_of, stands_since, stricter
 from edgeai.roles.stated import Stated
 from edgeai.roles.tray import Tray
 from edgeai.slots import Slot, SlotFolder, Slots, SlotsError, moves
@@ -47,7 +48,6 @@ DAMAGE: Final = frozenset(
 )
 """Codes that say of a bundle that was sound here once that the disk has changed it."""
 
-_WORK: Final = ("header", "decode", "transform", "run", "interpret")
 _LATELY: Final = 100
 
 log = Log("edgeai.roles.infer")
@@ -122,10 +122,13 @@ class InSlots:
             self._adopt()
         else:
             self._judge_deaths()
-        slots, deployment = self._slots, self._deployment
+        deployment, slots = self._deployment, self._slots
         if slots.active is not None:
             deployment = deployment.standing_at(self._folder.content(slots.active), slots.standing)
-        return deployment, open_admitted(self._config, deployment)
+        bundle = open_admitted(self._config, deployment)
+        if self.is_on_probation:
+            self._rules = stricter(self._config.updates, bounds_of(bundle))
+        return deployment, bundle
 
     def _judge_deaths(self) -> None:
         """This process may have died of what it is about to open, again and again."""
@@ -301,7 +304,7 @@ class InSlots:
             self._remember(result)
         if not self.is_on_probation:
             if result.outcome is Outcome.COMPLETED:
-                self._spent_ms.append(_spent_ms(result))
+                self._spent_ms.append(spent_ms_of(result))
                 self._stated.add(result)
             return
         self._owed.append(result)
@@ -348,7 +351,7 @@ class InSlots:
                     self._last[kind] = f"{reason.code}, {reason.message}"
             completed = [result for kind, result in zip(kinds, mine, strict=True) if kind == "completed"]
             counts: dict[str, Any] = {name: kinds.count(name) for name in ("completed", "failed", "withheld")}
-            spent_ms = [_spent_ms(result) for result in completed]
+            spent_ms = [spent_ms_of(result) for result in completed]
             stated = [labels for result in completed if (labels := self._stated.of(result)) is not None]
             try:
                 self._slots = self._folder.counted(**counts, spent_ms=spent_ms, stated=stated)
@@ -394,7 +397,3 @@ class InSlots:
             log.error("slots.unwritten", code=error.code, message=str(error))
             self._slots, self._unwritten = moves.roll_back(self._slots, code, why, ""), (code, why)
         self._spool.forgive_since(self._deployment.name, probation.faults if probation else 0)
-
-
-def _spent_ms(result: Result) -> float:
-    return sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)

@@ -13,6 +13,7 @@ from edgeai.roles.stated import shift
 
 if TYPE_CHECKING:
     from edgeai.api.results import Result
+    from edgeai.bundle.probation import Bounds
     from edgeai.config import Updates
     from edgeai.slots import Probation, Slots
 
@@ -22,14 +23,13 @@ ENOUGH: Final = 5
 LEEWAY_MS: Final = 20.0
 """A median may differ by so much whatever the factor: below it a busy machine is slower than a model."""
 
-MORE_WITHHELD: Final = 0.5
-"""So much larger than before may the part of the images be of which nothing was stated."""
-
 MOST_KNOWN: Final = 0.99
 """A part that was seen counts as no larger, so that something is always expected to be completed."""
 
 TOO_RARE: Final = 0.01
 """None was completed, and before that would have happened so rarely: it is the bundle's doing."""
+
+_WORK: Final = ("header", "decode", "transform", "run", "interpret")
 
 TAKES_PLACE: Final = ("adopted", "activated", "rolled-back", "superseded", "ordered-back", "damaged")
 """Moves by which another bundle runs than before."""
@@ -64,6 +64,11 @@ def kind_of(result: Result, is_usual: Callable[[str], bool]) -> Kind:
     return "withheld" if code.partition(".")[0] in _WHATEVER_RUNS or is_usual(code) else "failed"
 
 
+def spent_ms_of(result: Result) -> float:
+    """What an image took of work, without its waiting."""
+    return sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
+
+
 def stands_since(slots: Slots, *, back: int = 1) -> float:
     """When what runs took its place, as the clock was; with ``back`` 2 what ran before it; 0 where nobody knows."""
     moves = [move for move in slots.history if move.move in TAKES_PLACE]
@@ -71,6 +76,15 @@ def stands_since(slots: Slots, *, back: int = 1) -> float:
         return datetime.fromisoformat(moves[-back].at).timestamp()
     except (IndexError, ValueError):
         return 0.0
+
+
+def stricter(rules: Updates, bounds: Bounds) -> Updates:
+    """The rules of a profile with what is signed with the bundle, unless the profile says that this does not count."""
+    if rules.probation_bounds == "profile":
+        return rules
+    own = {"failures": bounds.failures, "slowdown": bounds.slowdown, "withheld": bounds.withheld}
+    names = {f"probation_{name}": bound for name, bound in own.items() if bound is not None}
+    return rules.model_copy(update={name: min(bound, getattr(rules, name)) for name, bound in names.items()})
 
 
 def judge(probation: Probation, rules: Updates, *, deaths: int, last: str, silent: str = "") -> Verdict:
@@ -94,7 +108,7 @@ def judge(probation: Probation, rules: Updates, *, deaths: int, last: str, silen
         return "ends badly", "slots.slow", f"{why}: over {rules.probation_slowdown:g} times as long"
     seen = probation.completed + probation.withheld
     told = f" (the last: {silent})" if silent else ""
-    if seen >= probation.needed and probation.withheld / seen > probation.before_withheld + MORE_WITHHELD:
+    if seen >= probation.needed and probation.withheld / seen > probation.before_withheld + rules.probation_withheld:
         why = f"it made no statement on {probation.withheld} of {seen} images{told}"
         return "ends badly", "slots.withheld", f"{why}, and before on {probation.before_withheld:.0%}"
     if rules.probation_shift and (

@@ -12,6 +12,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from edgeai.api.errors import EdgeaiError, SpoolError
+from edgeai.bundle.probation import bounds_of
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles import candidate
@@ -65,6 +66,7 @@ def _tried(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, dig
     """
     with candidate.reported(spool, f"rehearse:{deployment.name}") as station:
         model = candidate.opened(config, deployment, folder, digest, spool, station, stage="installed")
+        bounds_of(model.bundle)  # what it says of its probation has to be read then
         # Each case is an image's worth of work, asked several times over.
         deadline_s = deployment.deadline_s * max(2, 6 * len(model.bundle.manifest.golden))
         with closing(model), station.step("prove", deadline_s=deadline_s):
