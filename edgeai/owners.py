@@ -49,6 +49,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "fleet": "device",
     "update": "device",
     "rollout": "device",
+    "trace": "bundle",
     "demo": "device",
     "scu": "device",
     "support": "device",
@@ -80,6 +81,13 @@ _DEVICE: Final = (
     "compress.engine-missing",
     "build.extra-missing",
     "build.workbench-missing",
+    "trace.no-result",
+    "trace.no-bundle",
+    "trace.other-bundle",
+    "trace.other-image",
+    "trace.other-engine",
+    "trace.masked",
+    "trace.not-run",
 )
 _BUNDLE: Final = (
     "slots.bad",

@@ -127,12 +127,17 @@ def key_name(path: Path) -> str:
     return name
 
 
-def make_keys(name: str, folder: Path, *, comment: str = "", passphrase: bytes | None = None) -> KeyPair:
-    """Make an ed25519 pair: ``NAME.key`` (mode 0600, encrypted when there is a passphrase) and ``NAME.pub``.
+def make_keys(
+    name: str, folder: Path, *, comment: str = "", passphrase: bytes | None = None, p256: bool = False
+) -> KeyPair:
+    """Make a pair: ``NAME.key`` (mode 0600, encrypted when there is a passphrase) and ``NAME.pub``.
+
+    ed25519; or with ``p256`` ECDSA on P-256, for tools that do not know the other.
 
     Raises:
         ConfigError: ``keys.name``; ``keys.exists``: no key is ever overwritten; ``keys.unwritable``.
     """
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         BestAvailableEncryption,
@@ -149,7 +154,7 @@ def make_keys(name: str, folder: Path, *, comment: str = "", passphrase: bytes |
     for path in (private, public):
         if path.exists():
             raise ConfigError(f"{path} is there already", code="keys.exists", remedy="choose another name")
-    key = Ed25519PrivateKey.generate()
+    key = generate_private_key(SECP256R1()) if p256 else Ed25519PrivateKey.generate()
     protection = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -105,6 +105,12 @@ def _named_otherwise(manifest: Manifest) -> Iterable[str]:
         yield manifest.evidence_path
 
 
+def only(manifest: Manifest, artifact_id: str) -> Manifest:
+    """The same model as if it had one artifact: whoever opens it can choose no other."""
+    chosen = tuple(item for item in manifest.artifacts if item.id == artifact_id)
+    return msgspec.structs.replace(manifest, artifacts=chosen)
+
+
 def read_held(root: Path, manifest: Manifest, digest: str) -> Held | None:
     """What a folder says that it holds; ``None`` where it says nothing, and is to be whole.
 

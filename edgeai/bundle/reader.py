@@ -159,6 +159,16 @@ def read_member(path: Path, manifest: Manifest, name: str, max_bytes: int) -> by
     return data
 
 
+def read_signatures(root: Path) -> tuple[Envelope | None, bytes]:
+    """The signatures of an unpacked bundle, not yet held to any key, and the bytes that they are of.
+
+    Raises:
+        BundleRejected: as ``open_bundle``.
+    """
+    head = _read_head(root, None)
+    return head.envelope, head.manifest_bytes
+
+
 def open_bundle(
     path: Path | str,
     *,

@@ -1,8 +1,8 @@
 """The JSON Schema of a manifest, from its types: ``edgeai/schemas/manifest-2.json`` is what this prints.
 
-``python -m edgeai.bundle.schema 2 > edgeai/schemas/manifest-2.json``, and the same with 1. A schema cannot say
-everything: paths that collide, names that are there twice, files that are missing and uses that contradict one
-another are ``check_manifest``'s to refuse.
+``python -m edgeai.bundle.schema 2 > edgeai/schemas/manifest-2.json``, the same with 1, and with ``pccp`` that of
+change control. A schema cannot say everything: paths that collide, names that are there twice, files that are missing
+and uses that contradict one another are ``check_manifest``'s to refuse.
 """
 
 from __future__ import annotations
@@ -49,4 +49,9 @@ def portable(node: Any) -> Any:
 
 
 if __name__ == "__main__":
-    print(json.dumps(json_schema(*(int(word) for word in sys.argv[1:2])), indent=2))
+    if sys.argv[1:2] == ["pccp"]:
+        from edgeai.bundle.change_control import change_control_schema
+
+        print(json.dumps(change_control_schema(), indent=2))
+    else:
+        print(json.dumps(json_schema(*(int(word) for word in sys.argv[1:2])), indent=2))

@@ -91,7 +91,7 @@ def sign_bundle(path: Path, signer: Signer) -> Signed:
         added = not (archive.envelope and _is_good(archive, key))
         if added:
             others = [item for item in present if item.keyid != key.keyid]
-            present = (*others, _signature(archive.manifest_bytes, signer))
+            present = (*others, sign_payload(archive.manifest_bytes, PAYLOAD_TYPE, signer))
             try:
                 archive.write_signed(path, encode_envelope(archive.manifest_bytes, present))
             except OSError as error:
@@ -115,11 +115,16 @@ def is_open_to_others(key: str) -> bool:
     return not key.startswith(PKCS11) and bool(Path(key).stat().st_mode & 0o077)
 
 
-def _signature(manifest: bytes, signer: Signer) -> SignatureDecl:
+def sign_payload(payload: bytes, kind: str, signer: Signer) -> SignatureDecl:
+    """A DSSE signature of these bytes as a payload of this type.
+
+    Raises:
+        ConfigError: ``keys.token``.
+    """
     from securesystemslib.dsse import Envelope as Dsse
 
     with token_errors():
-        made = Dsse(manifest, PAYLOAD_TYPE, {}).sign(signer)
+        made = Dsse(payload, kind, {}).sign(signer)
     raw = bytes.fromhex(made.signature)
     return SignatureDecl(keyid=made.keyid, sig=base64.standard_b64encode(raw).decode("ascii"))
 

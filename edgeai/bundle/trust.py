@@ -160,14 +160,16 @@ def _held(envelope: Envelope, manifest: bytes, keys: Sequence[PublicKey]) -> tup
     return tuple(SignatureCheck(key_id=item.keyid, verdict="unknown") for item in envelope.signatures)
 
 
-def check_signatures(envelope: Envelope, manifest: bytes, keys: Sequence[PublicKey]) -> tuple[SignatureCheck, ...]:
-    """Hold every signature to the key that it names, in the order of the envelope."""
+def check_signatures(
+    envelope: Envelope, manifest: bytes, keys: Sequence[PublicKey], kind: str = PAYLOAD_TYPE
+) -> tuple[SignatureCheck, ...]:
+    """Hold every signature to the key that it names, in the order of the envelope; ``kind`` is the payload's type."""
     from securesystemslib.dsse import Envelope as Dsse
     from securesystemslib.exceptions import UnverifiedSignatureError
     from securesystemslib.signer import Signature
 
     known = {key.key_id: key for key in keys}
-    signed, now = Dsse(manifest, PAYLOAD_TYPE, {}).pae(), datetime.now(UTC)
+    signed, now = Dsse(manifest, kind, {}).pae(), datetime.now(UTC)
     seen = []
     for item in envelope.signatures:
         key = known.get(item.keyid)

@@ -31,9 +31,10 @@ def new(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the pair; made if it is not there.")] = Path(),
     comment: Annotated[str, typer.Option(help="A line in the public file; the name without.")] = "",
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt the private key with a passphrase.")] = False,
+    p256: Annotated[bool, typer.Option("--ecdsa", help="ECDSA on P-256, for `edgeai sign --oms`.")] = False,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """Make an ed25519 pair: NAME.key, for whoever signs (mode 0600), and NAME.pub, for every device's trust folder.
+    """Make a pair, ed25519: NAME.key, for whoever signs (mode 0600), and NAME.pub, for every device's trust folder.
 
     Exit status: 0 with a pair; 2 when it cannot be made. No file is ever overwritten.
     """
@@ -42,7 +43,7 @@ def new(
     secret = None
     if encrypt or passphrase_file is not None:
         secret = passphrase(passphrase_file, confirm=True)(f"passphrase of {name}").encode()
-    pair = make_keys(name, out, comment=comment, passphrase=secret)
+    pair = make_keys(name, out, comment=comment, passphrase=secret, p256=p256)
     typer.echo(f"private  {pair.private}" + ("" if secret else "  (not encrypted)"))
     typer.echo(f"public   {pair.public.path}")
     typer.echo(f"key id   {pair.public.key_id}")

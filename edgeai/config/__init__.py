@@ -3,8 +3,8 @@
 What changes the plumbing stands here (addresses, devices, threads, deadlines); what changes the answer is in
 the bundle. Relative paths are relative to the file they stand in. ``firmware-configs/README.md`` is the reference.
 
-``tables`` says what a profile may hold, ``rules`` what of it cannot be together, ``doubts`` what was hardly meant,
-``words`` how a mistake is told, ``reading`` reads a file and tells all of them.
+``tables`` and ``trust`` say what a profile may hold, ``rules`` what of it cannot be together, ``doubts`` what was
+hardly meant, ``words`` how a mistake is told, ``reading`` reads a file and tells all of them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from edgeai.config.tables import (
     Spool,
     Supervise,
     Tls,
-    Trust,
     json_schema,
 )
+from edgeai.config.trust import Trust
 from edgeai.config.updates import Updates
 
 __all__ = [

@@ -20,6 +20,7 @@ def named_files(config: DeviceConfig) -> Iterator[tuple[Where, Path]]:
     ]
     named += [(("mqtt", "password_file"), config.mqtt.password_file)]
     named += [(("privacy", "hmac_key_file"), config.privacy.hmac_key_file)]
+    named += [(("trust", key), getattr(config.trust, key)) for key in ("approvers", "acceptors")]
     for where, tls in ((("mqtt", "tls"), config.mqtt.tls), (("ingest", "scp", "tls"), config.ingest.scp.tls)):
         if tls is not None:
             named += [((*where, "ca"), tls.ca), ((*where, "certificate"), tls.certificate), ((*where, "key"), tls.key)]

@@ -12,6 +12,7 @@ from pydantic import (
 
 from edgeai import defaults
 from edgeai.config.base import AeTitle, Bytes, FilePath, Number, PlainPath, Port, Seconds, Slug, Table
+from edgeai.config.trust import Trust
 from edgeai.config.updates import Updates
 
 
@@ -33,20 +34,6 @@ class Plugins(Table):
         ("tflite", "openvino", "transforms", "classify"),
         strict=False,
         description="plugin names, as `edgeai plugins list` prints them",
-    )
-
-
-class Trust(Table):
-    """Whose signatures a bundle must bear. They are checked whenever a bundle is opened."""
-
-    keys: FilePath = Field(
-        Path("trust"),
-        description="folder of public keys (`*.pub`, `*.pem`; `trust.toml` binds them), or one such file",
-        validate_default=True,
-    )
-    threshold: int = Field(1, ge=1, le=64, description="so many different keys of these must have signed")
-    unsigned: Literal["refuse", "accept"] = Field(
-        "refuse", description="accept: a bundle runs without these signatures too; for trials, not for patients"
     )
 
 

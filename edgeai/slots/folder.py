@@ -15,17 +15,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from edgeai.api.errors import EdgeaiError
+from edgeai.bundle.approvals import Approvers, hold_to_change_control
 from edgeai.bundle.floors import Floors
 from edgeai.bundle.honour import hold_to_honoured
-from edgeai.bundle.reader import verify_folder
+from edgeai.bundle.manifest import Manifest, digest_of
+from edgeai.bundle.reader import read_manifest, read_signatures, verify_folder
 from edgeai.bundle.releases import Numbered, Verdict, hold_to_floor
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.durable import locked, make_folder, publish_folder, replace_file
 from edgeai.slots import moves
+from edgeai.slots.answered import read_answers
 from edgeai.slots.moves import Order
 from edgeai.slots.record import MAX_BYTES, OTHER, Asked, Name, Slot, Slots, SlotsError, decode, encode
 
 if TYPE_CHECKING:
+    from edgeai.bundle.envelope import Envelope
     from edgeai.config import Deployment, DeviceConfig
 
 SLOTS_NAME: Final = "slots"
@@ -43,6 +47,7 @@ class SlotFolder:
         floors: of the device.
         trust: whose signatures a bundle must bear to be installed; without, nobody asks here, as at each start.
         allowed: digests that the profile lets run whatever the floor says.
+        approvers: whose signature lets a release change what the one that runs does not let it change.
         now: for what people read.
     """
 
@@ -53,12 +58,14 @@ class SlotFolder:
         *,
         trust: TrustPolicy | None = None,
         allowed: Collection[str] = (),
+        approvers: Approvers | None = None,
         now: Callable[[], str] | None = None,
     ) -> None:
         self.folder = folder
         self._floors = floors
         self._trust = trust
         self._allowed = frozenset(allowed)
+        self._approvers = approvers or Approvers()
         self._now = now or _now
 
     @classmethod
@@ -69,6 +76,7 @@ class SlotFolder:
             Floors.of_device(config),
             trust=TrustPolicy.of(config.trust),
             allowed=(deployment.allow_release,) if deployment.allow_release else (),
+            approvers=Approvers.of(config.trust),
         )
 
     # --- what is ----------------------------------------------------------------------------------
@@ -111,6 +119,24 @@ class SlotFolder:
             allowed |= {order.to}
         return hold_to_floor(bundle, self._floors.of(bundle.name), allowed)
 
+    def hold_to_plan(self, slots: Slots, after: Manifest, envelope: Envelope | None, data: bytes) -> None:
+        """Hold a bundle to the change control of the one that runs; what has answered here before may come back.
+
+        Args:
+            slots: as they are.
+            after: the manifest of the bundle that is to follow.
+            envelope: its signatures.
+            data: the bytes of its manifest.
+
+        Raises:
+            BundleRejected: ``bundle.change-not-allowed``, ``bundle.bad-change-control``.
+            ConfigError: an approver's key cannot be read.
+        """
+        if slots.active is None or any(answer.digest == digest_of(data) for answer in read_answers(self.folder)):
+            return
+        root = self.content(slots.active)
+        hold_to_change_control(root, read_manifest(root)[0], after, envelope, data, self._approvers)
+
     # --- what happens -----------------------------------------------------------------------------
 
     def install(self, bundle: Numbered, fill: Fill, order: Order | None = None, asked: Asked | None = None) -> Slots:
@@ -127,14 +153,15 @@ class SlotFolder:
         Raises:
             SlotsError: ``slots.bad``, ``slots.out-of-turn``, ``slots.order-refused``, ``slots.unwritable``.
             SlotsError: ``slots.other-bundle``: it is another than was said.
-            BundleRejected: below the floor, not sound, not signed as the device demands, or not for this edgeai.
+            BundleRejected: below the floor, not sound, not signed as the device demands, not for this edgeai, or it
+                changes what the one that runs does not let a later release change.
         """
         with self._held():
             slots = self.read()
             self.admit(slots, bundle, order)
             slots = self._write(moves.begin(slots, bundle, self._now(), asked))
             try:
-                self._fill(slots.spare, bundle, fill)
+                self._fill(slots, bundle, fill)
             except (OSError, EdgeaiError) as error:
                 with contextlib.suppress(OSError, SlotsError):  # pending counts for nothing as well
                     self._write(moves.abandon(slots, str(error), self._now()))
@@ -273,8 +300,8 @@ class SlotFolder:
         replace_file(self.folder / _STATE, encode(slots))
         return slots
 
-    def _fill(self, name: Name, bundle: Numbered, fill: Fill) -> None:
-        partial, target = self._partial(name), self.content(name)
+    def _fill(self, slots: Slots, bundle: Numbered, fill: Fill) -> None:
+        partial, target = self._partial(slots.spare), self.content(slots.spare)
         self._remove(partial)
         self._remove(target)
         try:
@@ -287,6 +314,7 @@ class SlotFolder:
                     code="slots.other-bundle",
                     remedy="fetch it again; if it happens twice, tell who offers it",
                 )
+            self.hold_to_plan(slots, held.manifest, *read_signatures(partial))
             publish_folder(partial, target)
         except (OSError, EdgeaiError):
             with contextlib.suppress(OSError):

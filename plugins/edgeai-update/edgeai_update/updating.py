@@ -194,6 +194,9 @@ class Updating:
             hold_to_floor(number, floor, (deployment.allow_release,) if deployment.allow_release else ())
         folder.admit(slots, number, order)
         hold_to_given_up(slots, number, self._config, deployment)
+        folder.hold_to_plan(
+            moves.supersede(slots, number, _now()), offer.manifest, offer.envelope, offer.manifest_bytes
+        )
         held = self._held(deployment, offer)
         names = Wanted(offer=offer, held=held, here={}).names
         every = [SlotFolder.of_device(self._config, each) for each in taking(self._config)]

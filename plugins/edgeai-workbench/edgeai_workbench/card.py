@@ -22,6 +22,8 @@ from edgeai_workbench.balance import Balanced
 from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As
 from edgeai_workbench.card_words import mistakes
 from edgeai_workbench.choice_keys import VALIDATION, Choice
+from edgeai_workbench.control_keys import Control
+from edgeai_workbench.control_keys import mistakes as control_mistakes
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.robustness.settings import RobustnessUse
 from edgeai_workbench.splits import Dataset
@@ -176,6 +178,7 @@ class Card(Table):
     training: Training
     gates: Gates = Gates()
     robustness: RobustnessUse | None = None
+    change_control: Control | None = None
 
     @model_validator(mode="after")
     def _distinct(self) -> Card:
@@ -204,6 +207,13 @@ class Card(Table):
         shipped = sorted({recipe.variant for recipe in self.recipes if recipe.ship})
         if len(shipped) != 1:
             raise ValueError(f"artifacts that ship must be of one variant, here: {', '.join(shipped) or 'none ships'}")
+        return self
+
+    @model_validator(mode="after")
+    def _controlled(self) -> Card:
+        wrong = list(control_mistakes(self.change_control, self.task)) if self.change_control is not None else []
+        if wrong:
+            raise ValueError(f"[change_control] {'; '.join(wrong)}")
         return self
 
     @property

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from edgeai.bundle.parts import Record
-from edgeai_workbench import card, card_parts, choice_keys, gate_keys, splits
+from edgeai_workbench import card, card_parts, choice_keys, control_keys, gate_keys, splits
 from edgeai_workbench.robustness.settings import RobustnessUse
 from edgeai_workbench.tables import Table
 
@@ -40,6 +40,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[gates]`", gate_keys.Gates),
     ("`[gates.decision]`", gate_keys.Decision),
     ("`[robustness]`", RobustnessUse),
+    ("`[change_control]`", control_keys.Control),
 )
 
 

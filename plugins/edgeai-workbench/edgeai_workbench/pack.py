@@ -18,6 +18,7 @@ from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
 from edgeai.api.errors import ConfigError
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
+from edgeai.bundle.change_control import CHANGE_CONTROL_NAME, encode_change_control
 from edgeai.bundle.evidence import EVIDENCE_NAME, Evidence, decode_evidence
 from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance, at_lowest_schema
 from edgeai.plugins import Registry
@@ -242,6 +243,7 @@ def manifest_of(
             )
             for case in golden
         ),
+        change_control=CHANGE_CONTROL_NAME if card.change_control is not None else None,
         **card.for_manifest(),
     )
     return at_lowest_schema(manifest)
@@ -269,6 +271,8 @@ def _write(
             _attach(folder / CHOICE, Path(staging) / CHOICE)
         if evidence is not None and EVIDENCE_NAME not in card.attachments:
             _attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
+        if card.change_control is not None:
+            (Path(staging) / CHANGE_CONTROL_NAME).write_bytes(encode_change_control(card.change_control.plan()))
         (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts, evidence))
         if (text := licence_text(card, folder)) is not None:
             (Path(staging) / LICENCE_NAME).write_bytes(text)

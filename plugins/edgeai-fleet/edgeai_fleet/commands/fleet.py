@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeai.cli.keys import PassphraseFile
-from edgeai_fleet.commands import reports, rollout
+from edgeai_fleet.commands import diffing, inventorying, reports, rollout
 from edgeai_fleet.commands.given import FolderArgument, KeyOption, numbers, sign_staged, signers
 
 app = typer.Typer(
@@ -244,3 +244,6 @@ def rotate_key(
 app.command()(reports.status)
 app.command()(reports.check)
 app.add_typer(rollout.app, name="rollout")
+app.command()(diffing.diff)
+app.command()(inventorying.inventory)
+app.command()(inventorying.sbom)

@@ -1,0 +1,179 @@
+"""What runs where: the retained status of each cart, as somebody saved it or as the broker has it, in rows.
+
+A status says what a cart says of itself. Nothing here is proof; a result's signers and digest are (`edgeai trace`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edgeai.api.errors import ConfigError
+
+_SCHEMAS: Final = (1, 2)
+_MOST_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """A deployment of a cart; ``digest`` is empty where nothing is open."""
+
+    deployment: str
+    state: str
+    model: str = ""
+    digest: str = ""
+    release: int | None = None
+    backend: str = ""
+    on: str = ""
+    artifact: str = ""
+    signers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cart:
+    """One device; ``at`` is when its status was so, by its own clock, empty where it does not say."""
+
+    site: str
+    device_id: str
+    state: str
+    edgeai: str = ""
+    machine: str = ""
+    at: str = ""
+    running: tuple[Running, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``site/device``."""
+        return f"{self.site}/{self.device_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A bundle, and all that runs it."""
+
+    model: str
+    digest: str
+    signers: tuple[str, ...]
+    engines: Mapping[str, int]
+    carts: tuple[str, ...]
+
+
+def read_statuses(paths: Iterable[Path]) -> tuple[Cart, ...]:
+    """The carts of these files and folders: a status a file, or one a line; the youngest of each cart counts.
+
+    Raises:
+        ConfigError: ``fleet.no-status``.
+    """
+    return youngest(cart for path in paths for file in _files(path) for cart in _of_file(file))
+
+
+def youngest(carts: Iterable[Cart]) -> tuple[Cart, ...]:
+    """Each once, by name. Of two statuses the one that says the later time, or that comes later."""
+    by_name: dict[str, Cart] = {}
+    for cart in carts:
+        before = by_name.get(cart.name)
+        if before is None or cart.at >= before.at or not cart.at:
+            by_name[cart.name] = cart
+    return tuple(by_name[name] for name in sorted(by_name))
+
+
+def cart_of(body: Any) -> Cart:
+    """What a status says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(body, dict) or body.get("schema") not in _SCHEMAS or not isinstance(body.get("state"), str):
+        raise ValueError("it is no status of a cart")
+    listed = body.get("deployments", ())
+    return Cart(
+        site=_text(body, "site"),
+        device_id=_text(body, "device_id"),
+        state=body["state"],
+        edgeai=_text(body, "edgeai_version"),
+        machine=_text(body, "machine"),
+        at=_text(body, "at"),
+        running=tuple(_running(item) for item in listed if isinstance(item, dict)) if isinstance(listed, list) else (),
+    )
+
+
+def deployed(carts: Sequence[Cart]) -> tuple[Deployed, ...]:
+    """By bundle, the one that most carts run first."""
+    runs: dict[str, list[tuple[Cart, Running]]] = {}
+    for cart in carts:
+        for item in cart.running:
+            if item.digest:
+                runs.setdefault(item.digest, []).append((cart, item))
+    made = [_deployed(digest, pairs) for digest, pairs in runs.items()]
+    return tuple(sorted(made, key=lambda each: (-len(each.carts), each.model, each.digest)))
+
+
+def _deployed(digest: str, pairs: Sequence[tuple[Cart, Running]]) -> Deployed:
+    engines: dict[str, int] = {}
+    for _, item in pairs:
+        engine = " ".join(filter(None, (item.backend, item.on, item.artifact)))
+        engines[engine] = engines.get(engine, 0) + 1
+    return Deployed(
+        model=next((item.model for _, item in pairs if item.model), ""),
+        digest=digest,
+        signers=tuple(sorted({signer for _, item in pairs for signer in item.signers})),
+        engines=dict(sorted(engines.items())),
+        carts=tuple(sorted({cart.name for cart, _ in pairs})),
+    )
+
+
+def _running(item: Mapping[str, Any]) -> Running:
+    slots = item.get("slots")
+    slot = slots.get(slots.get("active") or "") if isinstance(slots, dict) else None
+    signers = item.get("signers")
+    return Running(
+        deployment=_text(item, "name"),
+        state=_text(item, "state"),
+        model=_text(item, "model"),
+        digest=_text(item, "digest"),
+        release=slot.get("release") if isinstance(slot, dict) else None,
+        backend=_text(item, "backend"),
+        on=_text(item, "device"),
+        artifact=_text(item, "artifact"),
+        signers=tuple(map(str, signers)) if isinstance(signers, list) else (),
+    )
+
+
+def _text(body: Mapping[str, Any], key: str) -> str:
+    """Words as they may stand on a terminal."""
+    value = body.get(key)
+    return "".join(each for each in value if each.isprintable())[:400] if isinstance(value, str) else ""
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(each for each in path.rglob("*") if each.suffix in (".json", ".jsonl") and each.is_file())
+    else:
+        yield path
+
+
+def _of_file(path: Path) -> Iterator[Cart]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES)
+        for body in _bodies(data):
+            yield cart_of(body)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} holds no status: {error}",
+            code="fleet.no-status",
+            remedy="save what the broker retains under edgeai/1/SITE/DEVICE/status: one a file, or one a line",
+        ) from error
+
+
+def _bodies(data: bytes) -> list[Any]:
+    try:
+        return [json.loads(data)]
+    except ValueError:
+        lines = [line for line in data.splitlines() if line.strip()]
+        if len(lines) < 2:
+            raise
+        return [json.loads(line) for line in lines]

@@ -1,0 +1,131 @@
+"""What runs where, of saved statuses; and the bill of materials of it, as the standard's own schema has it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from edgeai.bundle.reader import read_manifest
+from edgeai.cli.main import run
+
+MODELS = Path(__file__).resolve().parents[3] / "models"
+HEAD, VIEW = (next((MODELS / name).glob("*.edgeai")) for name in ("us-head", "xray-view"))
+GONE = f"sha256:{'7' * 64}"
+Call = Callable[..., tuple[int, str, str]]
+
+
+def deployment(bundle: Path | None, name: str = "d", **more: Any) -> dict[str, Any]:
+    body: dict[str, Any] = {"name": name, "state": "ready", "model": "gone 9.9.9", "digest": GONE, "signers": []}
+    if bundle is not None:
+        manifest, digest = read_manifest(bundle)
+        body |= {"model": f"{manifest.name} {manifest.version}", "digest": digest}
+    return {**body, "backend": "tflite", "device": "CPU", "artifact": "a", "signers": ["clinic 7be2"], **more}
+
+
+def status(device: str, *deployments: dict[str, Any], at: str = "2026-11-30T10:00:00Z", **more: Any) -> dict[str, Any]:
+    body = {"schema": 2, "site": "ward", "device_id": device, "state": "online", "edgeai_version": "0.1.0", "at": at}
+    return {**body, "machine": "x86_64", "deployments": list(deployments), **more}
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    folder = tmp_path / "statuses"
+    folder.mkdir()
+    (folder / "a.json").write_text(json.dumps(status("a", deployment(HEAD), deployment(VIEW, "v", backend="openvino"))))
+    slots = {"active": "b", "a": None, "b": {"release": 3}}
+    lines = [status("b", deployment(HEAD, slots=slots)), status("c", deployment(None), at="2026-11-30T12:00:00Z")]
+    lines += [status("c", deployment(HEAD), at="2026-11-30T11:00:00Z")]  # older, and said later
+    lines += [{"schema": 2, "site": "ward", "device_id": "d", "state": "offline"}]
+    (folder / "rest.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
+    (folder / "README").write_text("not a status")
+    return folder
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def calling(*words: object) -> tuple[int, str, str]:
+        ended = run(["fleet", *map(str, words)])
+        printed = capsys.readouterr()
+        return ended, printed.out, printed.err
+
+    return calling
+
+
+def test_models_are_counted_by_bundle_with_their_engines_and_signers(call: Call, saved: Path) -> None:
+    body = json.loads(call("inventory", saved, "--json")[1])
+    assert [cart["device_id"] for cart in body["carts"]] == ["a", "b", "c", "d"]
+    head, *others = body["models"]
+    assert (head["model"], head["carts"], head["engines"]) == (
+        "us-head 1.2.0",
+        ["ward/a", "ward/b"],
+        {"tflite CPU a": 2},
+    )
+    assert head["signers"] == ["clinic 7be2"]
+    assert {each["model"] for each in others} == {"xray-view 1.1.0", "gone 9.9.9"}  # the youngest of c counts
+    assert body["carts"][1]["running"][0]["release"] == 3
+    ended, printed, _ = call("inventory", saved)
+    assert (ended, "us-head 1.2.0" in printed, "nothing open" in printed, "ward/d" in printed) == (0, True, True, True)
+    ended, printed, _ = call("inventory", saved, "--devices")
+    assert (ended, "ward/a" in printed, "openvino CPU a" in printed, "offline" in printed) == (0, True, True, True)
+
+
+def test_the_fleets_bill_is_cyclonedx_of_what_the_bundles_carry(call: Call, saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "fleet.cdx.json"
+    ended, printed, error = call("sbom", saved, "--look", MODELS, "--name", "clinic", "--out", out)
+    assert (ended, printed) == (0, "")
+    assert f"no bill of gone 9.9.9, {GONE}" in error
+    text = out.read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    body = json.loads(text)
+    refs = [item["bom-ref"] for item in body["components"]]
+    assert len(refs) == len(set(refs))
+    by_ref = {item["bom-ref"]: item for item in body["components"]}
+    edges = {edge["ref"]: edge.get("dependsOn", []) for edge in body["dependencies"]}
+    assert len(edges) == len(body["dependencies"])
+    assert {ref for on in edges.values() for ref in on} <= {*refs, "fleet"}
+    assert edges["fleet"] == [f"device:ward/{each}" for each in "abcd"]
+    digests = {path: read_manifest(path)[1] for path in (HEAD, VIEW)}
+    assert set(edges["device:ward/a"]) == {*digests.values(), "pkg:pypi/edgeai@0.1.0"}
+    assert edges["device:ward/d"] == []
+    own = edges[digests[HEAD]]
+    assert any(by_ref[ref]["type"] == "data" and by_ref[ref]["name"] == "hc18" for ref in own)
+    assert [item["name"] for item in body["components"] if item.get("purl", "").startswith("pkg:pypi/keras@")] == [
+        "keras"
+    ]
+    assert {"name": "edgeai:bill", "value": "not at hand"} in by_ref[GONE]["properties"]
+    assert call("sbom", saved, "--look", MODELS, "--name", "clinic")[1] == text  # the same bytes
+
+
+def test_a_bundle_that_was_changed_gives_no_bill(call: Call, saved: Path, tmp_path: Path) -> None:
+    from edgeai.bundle.archive import Archive
+
+    folder = tmp_path / "bundles/head"
+    with Archive(HEAD) as archive:
+        archive.unpack(folder)
+    bill = folder / "sbom.cdx.json"
+    bill.write_text(bill.read_text().replace("keras", "kerat"))
+    ended, printed, error = call("sbom", saved, "--look", tmp_path / "bundles")
+    assert (ended, printed, "bundle.wrong-hash" in error) == (1, "", True)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", "no JSON", '{"schema":3,"state":"online"}', '{"schema":2}\n{"a":1}\n']
+)
+def test_what_is_no_status_is_refused(call: Call, tmp_path: Path, text: str) -> None:
+    (tmp_path / "s.json").write_text(text)
+    ended, _, error = call("inventory", tmp_path)
+    assert (ended, "fleet.no-status" in error) == (2, True)
+
+
+def test_what_a_cart_says_reaches_no_terminal_as_it_is(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text(json.dumps(status("\x1b[2Jx", deployment(None, model="[red]\x1b]0;x\x07"))))
+    ended, printed, _ = call("inventory", tmp_path, "--devices")
+    assert (ended, "\x1b" in printed, "[red]" in printed) == (0, False, True)

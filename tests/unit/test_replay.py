@@ -1,0 +1,177 @@
+"""The image of a result again: the same answer, where it differs, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
+from edgeai.bundle.manifest import Tolerance
+from edgeai.cli.main import run
+from edgeai.dicom.content import ContentDigest
+from edgeai.dicom.header import read_header
+from edgeai.model.again import compare
+from edgeai.privacy import UidMask
+
+Case = tuple[Path, Path, dict[str, Any]]
+Replay = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def case(
+    install: Any, make_bundle: Any, make_dicom: Any, capfd: pytest.CaptureFixture[str], monkeypatch: Any, tmp_path: Path
+) -> Case:
+    """A bundle, an image, and what `edgeai infer --json` said of it on the engine ``acme-npu``."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    install("acme", {"acme-npu": 5, "acme-dsp": 6})
+    bundle, image = make_bundle(plugins=("acme-parts",)), make_dicom()
+    assert run(["infer", str(bundle), str(image), "--backend", "acme-npu", "--json"]) == 0
+    return bundle, image, json.loads(capfd.readouterr().out)
+
+
+@pytest.fixture
+def replay(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Replay:
+    def replaying(body: dict[str, Any], *words: object) -> tuple[int, str, str]:
+        saved = tmp_path / "result.json"
+        saved.write_text(json.dumps(body))
+        status = run(["replay", str(saved), *map(str, words)])
+        printed = capfd.readouterr()
+        return status, printed.out, printed.err
+
+    return replaying
+
+
+def test_the_same_image_gives_the_same_answer(case: Case, replay: Replay) -> None:
+    bundle, image, body = case
+    status, printed, _ = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "by its UID alone" in printed, "the same to the digit" in printed) == (0, True, True)
+    body["instance"]["content"] = ContentDigest.of_file(image).result()
+    status, printed, _ = replay(body, "--file", image, "--look", bundle.parent)
+    assert (status, "by the hash of its content" in printed) == (0, True)
+    told = json.loads(replay(body, "--file", image, "--bundle", bundle, "--json")[1])
+    assert (told["same"], told["identical"], told["image"], told["differences"]) == (True, True, "content", [])
+    assert told["numbers"] >= 2
+
+
+def test_an_answer_that_differs_is_told_in_figures(case: Case, replay: Replay) -> None:
+    bundle, image, body = case
+    body["findings"][0]["probability"] -= 1e-5
+    status, printed, _ = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "the same to the tolerance: at most 1e-05 apart" in printed) == (0, True)
+    body["findings"][0]["probability"] -= 0.25
+    body["findings"][0]["present"] ^= True
+    status, printed, _ = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "DIFFERS in 2" in printed, "0.25 apart" in printed, "stated: was" in printed) == (
+        1,
+        True,
+        True,
+        True,
+    )
+
+
+def test_another_image_is_refused_before_anything_runs(case: Case, replay: Replay, make_dicom: Any) -> None:
+    bundle, image, body = case
+    other = make_dicom("other.dcm")
+    status, _, error = replay(body, "--file", other, "--bundle", bundle)
+    assert (status, "trace.other-image" in error, "its UID differs" in error) == (2, True, True)
+    body["instance"]["content"] = ContentDigest.of_file(image).result()
+    changed = make_dicom("image.dcm", level=199)  # the same UID
+    status, _, error = replay(body, "--file", changed, "--bundle", bundle)
+    assert (status, "trace.other-image" in error, "its content differs" in error) == (2, True, True)
+
+
+def test_an_image_under_hmacs_needs_the_carts_key(case: Case, replay: Replay, tmp_path: Path) -> None:
+    bundle, image, body = case
+    (tmp_path / "hmac.key").write_text("0123456789abcdef" * 4)
+    profile = tmp_path / "profile.toml"
+    profile.write_text(
+        '[device]\nid = "cart"\nsite = "lab"\n[trust]\nunsigned = "accept"\n'
+        '[privacy]\nuids = "hmac"\nhmac_key_file = "hmac.key"\n'
+    )
+    mask = UidMask((tmp_path / "hmac.key").read_bytes())
+    ids = mask.ids(read_header(image).instance, ContentDigest.of_file(image).result())
+    body["instance"] |= {"hashed": True, "content": ids.content, "sop_instance_uid": ids.sop_instance_uid}
+    status, _, error = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "trace.masked" in error) == (2, True)
+    status, printed, error = replay(body, "--file", image, "--bundle", bundle, "--profile", profile)
+    assert (status, "by the hash of its content" in printed, error) == (0, True, "")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"backend": "acme-dsp", "engine": "acme 9"}, "trace.other-engine"),
+        ({"backend": "acme-gone"}, "trace.other-engine"),
+        ({"device": "GPU.7"}, "trace.other-engine"),
+        ({"precision": "int8"}, "trace.other-engine"),
+        ({"artifact": "none"}, "trace.artifact"),
+    ],
+)
+def test_another_engine_is_refused(case: Case, replay: Replay, change: dict[str, str], code: str) -> None:
+    bundle, image, body = case
+    body["engine"] |= change
+    status, printed, error = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, printed, f"error[{code}]" in error) == (2, "", True)
+
+
+def test_another_bundle_none_and_no_run_are_refused(case: Case, replay: Replay, make_bundle: Any) -> None:
+    bundle, image, body = case
+    other = make_bundle(plugins=("acme-parts",), version="2.0.0")
+    assert "trace.other-bundle" in replay(body, "--file", image, "--bundle", other)[2]
+    assert "trace.no-bundle" in replay(body, "--file", image)[2]
+    assert replay(body, "--bundle", bundle)[0] == 2
+    reason = {"code": "input.not-eligible", "message": "no", "remedy": None}
+    body |= {"outcome": "not-applicable", "findings": [], "reason": reason, "engine": None}
+    status, _, error = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "trace.not-run" in error) == (2, True)
+
+
+def test_a_bundle_that_nobody_trusted_signed_is_not_run(case: Case, replay: Replay, tmp_path: Path) -> None:
+    from edgeai.bundle.keys import make_keys
+
+    bundle, image, body = case
+    trusted = make_keys("clinic", tmp_path / "keys").public.path
+    status, _, error = replay(body, "--file", image, "--bundle", bundle, "--trust", trusted)
+    assert (status, "bundle.unsigned" in error) == (1, True)
+
+
+def test_regions_measurements_and_outcomes_are_compared(case: Case) -> None:
+    before = replace(
+        Result.from_dict(case[2]),
+        findings=(
+            Finding(
+                kind="segment",
+                label="head",
+                present=True,
+                probability=0.9,
+                region=Region(area_px=1000.0, box=(1.0, 2.0, 30.0, 40.0), parts=1),
+                measurements=(Measurement(name="around", value=250.0, unit="mm"),),
+            ),
+        ),
+    )
+    finding = before.findings[0]
+    assert finding.region is not None
+    tolerance = Tolerance(absolute=0.01, relative=0.001)
+    assert compare(before, before, tolerance).differences == ()
+    near = replace(finding, region=replace(finding.region, area_px=1001.0))
+    assert compare(before, replace(before, findings=(near,)), tolerance).differences == ()
+    far = replace(finding, region=replace(finding.region, area_px=1002.0, box=None), measurements=())
+    compared = compare(before, replace(before, findings=(far,)), tolerance)
+    assert {each.what.partition(", ")[2] for each in compared.differences} == {
+        "area_px", "box[0]", "box[1]", "box[2]", "box[3]", "around in mm",
+    }  # fmt: skip
+    nan = replace(finding, probability=float("nan"))
+    assert [each.what for each in compare(before, replace(before, findings=(nan,)), tolerance).differences] == [
+        "segment head, probability"
+    ]
+    from edgeai.api.results import Failure
+
+    failed = replace(before, outcome=Outcome.FAILED, findings=(), reason=Failure(code="dicom.truncated", message="cut"))
+    told = [str(each) for each in compare(before, failed, tolerance).differences]
+    assert "outcome: was completed, is failed" in told
+    assert "reason: was absent, is dicom.truncated" in told
