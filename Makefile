@@ -23,7 +23,7 @@ DEVICE_PLUGINS := -e "plugins/edgeai-tflite[litert]" -e plugins/edgeai-openvino 
 CART_PLUGINS := ./plugins/edgeai-tflite[litert] ./plugins/edgeai-openvino ./plugins/edgeai-transforms ./plugins/edgeai-tasks[segment]
 WHEELHOUSE ?= var/wheelhouse
 DEB ?= var/deb
-BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment,build]" -e plugins/edgeai-gpu -e plugins/edgeai-keras -e plugins/edgeai-workbench -e plugins/edgeai-fleet -e plugins/edgeai-update tf_keras
+BUILD_PLUGINS := -e "plugins/edgeai-tflite[litert,build]" -e "plugins/edgeai-openvino[build]" -e plugins/edgeai-transforms -e "plugins/edgeai-tasks[segment,build]" -e plugins/edgeai-gpu -e plugins/edgeai-keras -e plugins/edgeai-workbench -e "plugins/edgeai-fleet[postgresql]" -e plugins/edgeai-update tf_keras
 # Where the tests of tflite-runtime look for its interpreter.
 RUNTIME_PYTHON = EDGEAI_TFLITE_RUNTIME_PYTHON="$${EDGEAI_TFLITE_RUNTIME_PYTHON:-$(abspath $(RUNTIME_VENV))/bin/python}"
 PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.txt

@@ -146,7 +146,8 @@ def _slots(config: DeviceConfig, deployment: Deployment) -> dict[str, Any] | Non
     from edgeai.slots import SlotFolder, summary  # with numpy: of no use to a plain cart
 
     with suppress(EdgeaiError):
-        return summary(SlotFolder.of_device(config, deployment).read())
+        told = summary(SlotFolder.of_device(config, deployment).read())
+        return {**told, "needed": config.updates.probation_results}
     return None
 
 

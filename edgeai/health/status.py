@@ -46,6 +46,8 @@ def status_body(config: DeviceConfig, health: Health, since: str) -> dict[str, A
         "delivering": not stops & {"delivering", "both"},
         "edgeai_version": __version__,
         "machine": os.uname().machine,
+        "labels": dict(config.device.labels),
+        "backends": list(config.plugins.allow),
         "since": since,
         "at": datetime.fromtimestamp(health.read_at, UTC).isoformat(timespec="seconds"),
         "problems": [_stable(item) for item in problems],

@@ -170,7 +170,10 @@ class Connection:
     def subscribe(
         self, topic: str, listener: Callable[[str, bytes], None], *, timeout_s: float = ACK_TIMEOUT_S
     ) -> None:
-        """Call ``listener(topic, body)`` on the network thread for each message; returns at SUBACK."""
+        """Call ``listener(topic, body)`` on the network thread for each message; returns at SUBACK.
+
+        ``topic``: a filter, also of a shared subscription (``$share/<group>/...``, section 4.8.2).
+        """
         granted: list[ReasonCode] = []
 
         def on_subscribe(_c: Any, _u: Any, _mid: int, reasons: list[ReasonCode], _p: Any) -> None:
@@ -179,7 +182,8 @@ class Connection:
                 self._changed.notify_all()
 
         self._client.on_subscribe = on_subscribe
-        self._client.message_callback_add(topic, lambda _c, _u, m: listener(m.topic, bytes(m.payload)))
+        own = topic.split("/", 2)[2] if topic.startswith("$share/") else topic  # what comes has no group in its topic
+        self._client.message_callback_add(own, lambda _c, _u, m: listener(m.topic, bytes(m.payload)))
         self._client.subscribe(topic, qos=1)
         self._wait(lambda: bool(granted), timeout_s, "SUBACK")
         if granted[0].is_failure:

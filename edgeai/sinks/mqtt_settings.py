@@ -24,7 +24,7 @@ def broker_of(settings: Mqtt, *, site: str, device_id: str) -> Broker:
         client_id=settings.client_id or f"edgeai-{site}-{device_id}",
         protocol=settings.protocol,
         username=settings.username,
-        password=_password(settings.password_file),
+        password=password(settings.password_file),
         tls=tls_context(tls.ca, tls.certificate, tls.key) if tls is not None else None,
         keepalive_s=settings.keepalive_s,
         max_inflight=settings.max_inflight,
@@ -44,7 +44,12 @@ def tls_files_of(settings: Mqtt) -> TlsFiles | None:
     return TlsFiles("mqtt.tls", partial(tls_context, **files), **files)
 
 
-def _password(path: Path | None) -> str | None:
+def password(path: Path | None) -> str | None:
+    """The one line of a password file; ``None`` without one.
+
+    Raises:
+        MqttError: ``mqtt.password-file``.
+    """
     if path is None:
         return None
     try:

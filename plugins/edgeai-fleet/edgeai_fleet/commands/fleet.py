@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeai.cli.keys import PassphraseFile
-from edgeai_fleet.commands import diffing, inventorying, reports, rollout
+from edgeai_fleet.commands import conduct, diffing, inventorying, reports, rollout, simulate
 from edgeai_fleet.commands.given import FolderArgument, KeyOption, numbers, sign_staged, signers
 
 app = typer.Typer(
@@ -247,3 +247,7 @@ app.add_typer(rollout.app, name="rollout")
 app.command()(diffing.diff)
 app.command()(inventorying.inventory)
 app.command()(inventorying.sbom)
+app.command()(conduct.conduct)
+app.command()(conduct.watch)
+app.command()(conduct.explain)
+app.command()(simulate.simulate)

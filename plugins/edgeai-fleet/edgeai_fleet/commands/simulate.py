@@ -1,0 +1,99 @@
+"""``edgeai fleet simulate``: what a rollout would do, before anything is signed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgeai.api.errors import ConfigError
+from edgeai.cli import output
+from edgeai_fleet.commands.given import FolderArgument
+
+if TYPE_CHECKING:
+    from edgeai_fleet.conducting.simulating import Forecast
+
+
+def simulate(
+    folder: FolderArgument,
+    rollout: Annotated[str, typer.Argument(help="Its name; what is staged and not signed yet does.")],
+    carts: Annotated[int | None, typer.Option(help="So many carts of no particular kind.", min=1, max=100_000)] = None,
+    devices: Annotated[
+        Path | None, typer.Option(help="Or these: CSV as `rollout start --devices` takes it.", exists=True)
+    ] = None,
+    rehearsal_fails: Annotated[float, typer.Option(help="Share that does not answer its golden cases.")] = 0.0,
+    probation_fails: Annotated[float, typer.Option(help="Share that goes back on probation.")] = 0.0,
+    silent: Annotated[float, typer.Option(help="Share that is not heard any more.")] = 0.0,
+    idle: Annotated[float, typer.Option(help="Share that has no images.")] = 0.0,
+    images: Annotated[float, typer.Option(help="Completed results of a cart a day.", min=0.0, max=1e6)] = 40.0,
+    results: Annotated[int, typer.Option(help="So many prove it: probation_results.", min=1, max=200)] = 20,
+    link: Annotated[float, typer.Option(help="Kilobytes a second that a cart fetches.", min=0.01, max=1e7)] = 125.0,
+    size: Annotated[float, typer.Option(help="Kilobytes that a cart fetches.", min=0.0, max=1e9)] = 400.0,
+    look_every: Annotated[float, typer.Option(help="Hours between two looks of a cart.", min=0.001, max=720)] = 6.0,
+    seed: Annotated[int, typer.Option(help="Of all chance: the same seed, the same run.")] = 1,
+    as_json: Annotated[bool, output.option("One JSON object, for programs.")] = False,
+) -> None:
+    """Say what a rollout would do with these carts: when each phase is opened, where it halts, time and bytes.
+
+    Carts are judged and phases decided by the code that a conductor runs; only time and chance are simulated. It is a
+    look at the plan's bounds, and no promise: give the rates that your carts have.
+
+    Exit status: 0 when it would be done; 1 when it would halt or never end; 2 when it cannot be asked.
+    """
+    from edgeai_fleet.conducting.simulating import World, fleet_of
+    from edgeai_fleet.conducting.simulating import simulate as simulated
+    from edgeai_fleet.documents import read_documents
+    from edgeai_fleet.layout import Folder
+    from edgeai_fleet.planning import read_devices
+
+    if (carts is None) == (devices is None):
+        raise typer.BadParameter("give one of the two", param_hint="--carts or --devices")
+    shares = {"rehearsal_fails": rehearsal_fails, "probation_fails": probation_fails, "silent": silent}
+    _hold_to_shares({**shares, "idle": idle})
+    document = read_documents(Folder(folder)).rollout(rollout)
+    model = document.plan.model
+    fleet = read_devices(devices, model) if devices is not None else fleet_of(carts or 0, model)
+    world = World(
+        bytes=round(size * 1000),
+        link=link * 1000,
+        look_every_s=look_every * 3600,
+        images=images,
+        idle=idle,
+        needed=results,
+        seed=seed,
+        **shares,
+    )
+    forecast = simulated(document, fleet, world)
+    if as_json:
+        output.put(json.dumps({"schema": 1, "rollout": rollout, **asdict(forecast)}, indent=2))
+    else:
+        for line in _lines(forecast):
+            typer.echo(line)
+    if forecast.state != "done":
+        raise typer.Exit(1)
+
+
+def _hold_to_shares(shares: dict[str, float]) -> None:
+    if any(not 0.0 <= share <= 1.0 for share in shares.values()) or sum(list(shares.values())[:3]) > 1.0:
+        raise ConfigError(
+            "shares of carts are from 0 to 1, and those that fail or fall silent no more than all",
+            code="fleet.shares",
+            remedy="give 0.02 for two in a hundred",
+        )
+
+
+def _lines(forecast: Forecast) -> Iterator[str]:
+    left_out = f"; {forecast.left_out} are not meant by it" if forecast.left_out else ""
+    yield f"{forecast.carts} carts take part{left_out}"
+    for change in forecast.changes:
+        yield f"  after {change.at_s / 3600:7.1f} h  {change.step:<6} {change.why}"
+    if forecast.state == "running":
+        yield f"  after {forecast.seconds / 3600:7.1f} h  it goes no further: {forecast.why}"
+    for code, number in forecast.reasons.items():
+        yield f"  {number:6d} carts: {code}"
+    total = f"{forecast.fetched_bytes / 1e6:,.1f} MB fetched, {forecast.messages:,} messages"
+    yield f"{forecast.state} after {forecast.seconds / 86_400:.1f} days; {total}"

@@ -1,0 +1,183 @@
+"""What a cart's facts say of a rollout: one word, with the reason. Pure, and the same for conductor and simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from edgeai.owners import owner_of
+from edgeai.rollouts import Facts, Rollout, phase_of, place
+from edgeai.rollouts.turns import not_selected
+from edgeai_fleet.conducting.carts import Cart, Deployed, InSlots, Looked
+
+Word: TypeAlias = Literal["succeeded", "failed", "silent", "undecided", "waiting"]
+"""``silent`` counts as a failure. ``undecided``: online, the new bundle runs, and no image has come to it."""
+
+MOST_RESULTS: Final = 200
+"""So many results prove any bundle; a longer probation is proved by these."""
+STATUS_EVERY_S: Final = 900.0
+"""So often a cart says its status although nothing changes."""
+STUCK_S: Final = 2 * 86_400.0
+"""A cart that is there and has not taken the bundle after so long has failed; it looks four times a day."""
+_LOST: Final = ("rolled-back", "failed", "ordered-back", "damaged")
+"""Ends that show something of the bundle. One that was abandoned comes again, or the next look says why not."""
+_WORST: Final[Mapping[Word, int]] = {"failed": 0, "silent": 1, "waiting": 2, "undecided": 3, "succeeded": 4}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What a cart has shown. ``code`` and ``why`` say the reason; ``stage`` how far it is, in a few words."""
+
+    word: Word
+    code: str = ""
+    why: str = ""
+    stage: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A verdict as it stands: of which cart, in which phase, and since when its word is this one."""
+
+    site: str
+    device: str
+    phase: int
+    verdict: Verdict
+    since: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """When a cart is judged, in seconds since the epoch.
+
+    Attributes:
+        now: this moment.
+        turn_since: its phase was opened, or the rollout resumed, whichever came last.
+        listening_since: since then a conductor has listened without a gap: silence before that is nobody's.
+    """
+
+    now: float
+    turn_since: float
+    listening_since: float
+
+
+def phase_of_cart(rollout: Rollout, cart: Cart) -> int | None:
+    """The phase, from 1, in which a cart's turn comes; ``None`` where it never does."""
+    plan, status = rollout.plan, cart.status
+    for each in cart.deployments_of(plan.model):
+        assert each.slots is not None
+        running = each.slots.running
+        facts = Facts(
+            site=cart.site,
+            device=cart.device,
+            edgeai=status.edgeai_version,
+            model=plan.model,
+            digest=running.digest if running else "",
+            labels=status.labels,
+            machine=status.machine,
+            backends=frozenset(status.backends or ((each.backend,) if each.backend else ())),
+        )
+        if not_selected(plan.select, facts) or _says_never(each.update, plan.digest):
+            continue
+        if plan.replaces and facts.digest not in plan.replaces and not has_met(each.slots, plan.digest):
+            continue
+        return phase_of(place(rollout.name, cart.site, cart.device), plan.phases)
+    return None
+
+
+def has_met(slots: InSlots, digest: str) -> bool:
+    """Whether a bundle is or was the last in a cart's slots."""
+    ended = slots.last_end
+    here = {slot.digest for slot in (slots.a, slots.b) if slot is not None}
+    return digest in here or (ended is not None and ended.digest == digest)
+
+
+def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment) -> Verdict:
+    """What a cart whose turn has come has shown of the bundle; of several deployments the worst.
+
+    Args:
+        rollout: as it was signed last.
+        cart: what is known of it.
+        published: how many completed results by the new digest were heard of it.
+        moment: when.
+    """
+    digest = rollout.plan.digest
+    verdicts = [_judge(digest, each, published) for each in cart.deployments_of(rollout.plan.model)]
+    verdict = min(verdicts, key=lambda each: _WORST[each.word], default=Verdict(word="waiting", stage="unknown"))
+    if verdict.word in ("waiting", "undecided"):
+        silent_s = rollout.plan.halting.silent_s
+        return _silence(cart, verdict, silent_s, moment) or _stuck(cart, verdict, digest, silent_s, moment) or verdict
+    return verdict
+
+
+def _judge(digest: str, deployed: Deployed, published: int) -> Verdict:
+    slots = deployed.slots
+    assert slots is not None
+    running, ended = slots.running, slots.last_end
+    if running is not None and running.digest == digest:
+        return _running(slots, published)
+    if ended is not None and ended.digest == digest and ended.move in _LOST:
+        return Verdict(word="failed", code=ended.code or f"slots.{ended.move}", why=ended.why or "", stage=ended.move)
+    spare = next((slot for slot in (slots.a, slots.b) if slot is not None and slot.digest == digest), None)
+    if spare is not None:
+        if spare.stage == "bad":
+            return Verdict(word="failed", code="slots.bad", why="it failed on this cart", stage="bad")
+        stages = {"pending": "is being written", "installed": "waits for its rehearsal", "good": "rehearsed"}
+        return Verdict(word="waiting", stage=stages.get(spare.stage, spare.stage))
+    return _not_here(deployed.update, digest)
+
+
+def _running(slots: InSlots, published: int) -> Verdict:
+    probation, needed = slots.probation, min(slots.needed, MOST_RESULTS)
+    if probation is None:
+        if published >= needed:
+            return Verdict(word="succeeded", stage="proven")
+        return Verdict(word="waiting", stage=f"proven, {published} of {needed} results heard")
+    if probation.completed + probation.failed + probation.withheld == 0:
+        return Verdict(word="undecided", stage="active, no image yet")
+    return Verdict(word="waiting", stage=f"probation {probation.completed} of {probation.needed}")
+
+
+def _not_here(look: Looked | None, digest: str) -> Verdict:
+    if look is None or not look.code or look.digest not in ("", digest):
+        return Verdict(word="waiting", stage="not fetched")
+    if look.code == "slots.bad" or is_lasting(look.code):
+        return Verdict(word="failed", code=look.code, why=look.message, stage="refused")
+    return Verdict(word="waiting", code=look.code, why=look.message, stage="not fetched")
+
+
+def is_lasting(code: str) -> bool:
+    """Whether a refusal stays as long as cart and bundle are what they are; links, disks and servers come back."""
+    area = code.split(".", 1)[0]
+    return area in ("bundle", "backend", "plugin") and (owner_of(code) != "image")
+
+
+def _says_never(look: Looked | None, digest: str) -> bool:
+    never = ("rollout.not-selected", "rollout.other-model", "rollout.unsupported")
+    return look is not None and look.digest == digest and look.code in never
+
+
+def _silence(cart: Cart, verdict: Verdict, silent_s: float, moment: Moment) -> Verdict | None:
+    since = max(cart.heard_at, moment.turn_since, moment.listening_since)
+    allowed = max(silent_s, 3 * STATUS_EVERY_S) if cart.is_online else silent_s
+    if moment.now - since <= allowed:
+        return None
+    where = "with the new bundle running" if verdict.stage.startswith(("active", "probation", "proven")) else "before"
+    why = f"nothing was heard of it for {allowed / 3600:.3g} h, {where}"
+    return Verdict(word="silent", code="fleet.silent", why=why, stage=verdict.stage)
+
+
+def _stuck(cart: Cart, verdict: Verdict, digest: str, silent_s: float, moment: Moment) -> Verdict | None:
+    """Of one that is there and does not take it, though nothing that was signed holds it back."""
+    is_here = any(each.slots is not None and has_met(each.slots, digest) for each in cart.status.deployments)
+    since = max(moment.turn_since, moment.listening_since)
+    allowed = max(silent_s, STUCK_S)
+    if is_here or verdict.code.startswith("rollout.") or moment.now - since <= allowed:
+        return None
+    why = verdict.why or "it never said why"
+    return Verdict(
+        word="failed",
+        code=verdict.code or "fleet.not-taken",
+        why=f"it was not taken within {allowed / 3600:.3g} h: {why}",
+        stage=verdict.stage,
+    )

@@ -1,0 +1,129 @@
+"""What follows for a rollout from what its carts have shown: go on, wait, halt, or done. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from edgeai.rollouts import Rollout
+from edgeai_fleet.conducting.judging import Word
+
+Step: TypeAlias = Literal["go-on", "wait", "halt", "done"]
+WORDS: Final[tuple[Word, ...]] = ("succeeded", "failed", "silent", "undecided", "waiting")
+ENOUGH: Final = 0.5
+"""Of a phase's carts so many must have ended before the next is opened."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """A phase's own carts, counted.
+
+    ``pardoned``: of those that failed or fell silent, how many a person knew of when the rollout was resumed.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    silent: int = 0
+    undecided: int = 0
+    waiting: int = 0
+    pardoned: int = 0
+
+    @property
+    def carts(self) -> int:
+        """All of them."""
+        return self.succeeded + self.ended_badly + self.undecided + self.waiting
+
+    @property
+    def ended_badly(self) -> int:
+        """Failed or silent."""
+        return self.failed + self.silent
+
+    @property
+    def ended(self) -> int:
+        """Either way."""
+        return self.succeeded + self.ended_badly
+
+    def __add__(self, other: Standing) -> Standing:
+        return Standing(**{name: getattr(self, name) + getattr(other, name) for name in Standing.__slots__})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What is to be done, and why in one sentence."""
+
+    step: Step
+    why: str
+
+
+def count(words: Iterable[Word], pardoned: int = 0) -> Standing:
+    """The standing of carts with these words."""
+    counts = Counter(words)
+    return Standing(pardoned=pardoned, **{name: counts[name] for name in WORDS})
+
+
+def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: float) -> Decision:
+    """What follows.
+
+    Failures are held against all that have ended or are on their way: who ends first makes no difference, and once all
+    have ended it is the share of those that have.
+
+    Args:
+        rollout: as it was signed last.
+        standings: of the phases that are open, the first first.
+        now: seconds since the epoch.
+        since: when the phase now open was opened.
+    """
+    if rollout.state != "running":
+        return Decision(step="wait", why=f"it is {rollout.state}")
+    plan, opened = rollout.plan, standings[: rollout.open]
+    overall = sum(opened, Standing())
+    if reason := too_many(rollout, overall):
+        return Decision(step="halt", why=reason)
+    own = opened[-1] if opened else Standing()
+    if (left := plan.phases[rollout.open - 1].soak_s - (now - since)) > 0:
+        return Decision(step="wait", why=f"phase {rollout.open} soaks for another {left / 3600:.3g} h")
+    if lacks := _lacks(rollout, own, overall):
+        return Decision(step="wait", why=lacks)
+    if rollout.open < len(plan.phases):
+        return Decision(step="go-on", why=f"phase {rollout.open} held: {_figures(own)}")
+    if own.waiting:
+        return Decision(step="wait", why=f"{own.waiting} of {own.carts} carts of the last phase are on their way")
+    return Decision(step="done", why=f"all phases held: {_figures(overall)}")
+
+
+def too_many(rollout: Rollout, overall: Standing) -> str:
+    """Why it is to be halted, in a sentence; empty where it is not."""
+    halting = rollout.plan.halting
+    bad = overall.ended_badly - overall.pardoned
+    base = overall.succeeded + bad + overall.waiting
+    if bad < halting.least or not bad > halting.failures * base:
+        return ""
+    silent = f", {overall.silent} of them silent" if overall.silent else ""
+    bound = f"more than {100 * halting.failures:.3g} % of those that have ended or are on their way"
+    return f"{bad} of {base} carts failed{silent}: {bound}, and {halting.least} or more"
+
+
+def _lacks(rollout: Rollout, own: Standing, overall: Standing) -> str:
+    """What a phase has still to show, in a sentence; empty where nothing."""
+    number, bad = rollout.open, overall.ended_badly - overall.pardoned
+    if not own.carts:
+        return ""
+    needed = math.ceil(ENOUGH * own.carts)
+    undecided = f"; {own.undecided} run it and have no images" if own.undecided else ""
+    if own.ended < needed:
+        return f"{own.ended} of {own.carts} carts of phase {number} have ended, {needed} are needed{undecided}"
+    if not own.succeeded:
+        if bad and bad < rollout.plan.halting.least:
+            few = f"{bad} failed, fewer than the {rollout.plan.halting.least} from which on it would be halted"
+            none = f"none of the {own.carts} carts of phase {number} has succeeded"
+            return f"{few}, and {none}: it goes on by hand or not at all"
+        return f"none of the {own.carts} carts of phase {number} has succeeded{undecided}"
+    return ""
+
+
+def _figures(standing: Standing) -> str:
+    parts = [f"{getattr(standing, name)} {name}" for name in WORDS]
+    return ", ".join(part for part in parts if not part.startswith("0 ")) or "no cart stands in it"

@@ -1,0 +1,118 @@
+"""How a rollout stands, as retained messages: a summary, and for each site what each of its carts has shown.
+
+Whoever conducts says it and everybody else reads it, so that each laptop sees the same. It carries no authority: what
+carts do is in the signed documents alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from edgeai.rollouts import Rollout
+from edgeai_fleet.conducting.judging import Kept
+from edgeai_fleet.conducting.phases import Decision, Standing
+
+SCHEMA: Final = 1
+PREFIX: Final = "edgeai/1/rollouts"
+MOST_REASONS: Final = 50
+MOST_CARTS: Final = 1000
+"""Of a site in one message; the worst first, and it says how many are left out."""
+_ORDER: Final = ("failed", "silent", "waiting", "undecided", "succeeded")
+
+
+def summary(
+    rollout: Rollout,
+    decision: Decision,
+    standings: Sequence[Standing],
+    kept: Iterable[Kept],
+    *,
+    signs: bool,
+    trouble: str,
+) -> dict[str, Any]:
+    """The message on ``edgeai/1/rollouts/<name>`` (``edgeai/schemas/conduct-1.json``), without its time."""
+    plan = rollout.plan
+    shares = [{"share": phase.share, "soak_s": phase.soak_s} for phase in plan.phases]
+    return {
+        "schema": SCHEMA,
+        "rollout": rollout.name,
+        "serial": rollout.serial,
+        "state": rollout.state,
+        "open": rollout.open,
+        "model": plan.model,
+        "release": plan.release,
+        "digest": plan.digest,
+        "step": decision.step,
+        "why": decision.why,
+        "said": rollout.why,
+        "signs": signs,
+        "trouble": trouble,
+        "phases": [
+            {**share, "carts": standing.carts, **{name: getattr(standing, name) for name in _ORDER}}
+            for share, standing in zip(shares, standings, strict=True)
+        ],
+        "reasons": reasons(kept),
+    }
+
+
+def reasons(kept: Iterable[Kept]) -> list[dict[str, Any]]:
+    """Failures by reason, the most frequent first: code, one of the sentences, how many carts, and some of them."""
+    groups: dict[str, list[Kept]] = defaultdict(list)
+    for each in kept:
+        if each.verdict.word in ("failed", "silent"):
+            groups[each.verdict.code].append(each)
+    rows = [
+        {
+            "code": code,
+            "why": group[0].verdict.why[:300],
+            "carts": len(group),
+            "some": [f"{each.site}/{each.device}" for each in group[:5]],
+        }
+        for code, group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (-int(str(row["carts"])), row["code"]))[:MOST_REASONS]
+
+
+def of_sites(rollout: Rollout, kept: Iterable[Kept]) -> dict[str, dict[str, Any]]:
+    """By site the message on ``edgeai/1/rollouts/<name>/<site>``, without its time."""
+    sites: dict[str, list[Kept]] = defaultdict(list)
+    for each in kept:
+        sites[each.site].append(each)
+    return {site: _of_site(rollout, site, carts) for site, carts in sorted(sites.items())}
+
+
+def _of_site(rollout: Rollout, site: str, carts: list[Kept]) -> dict[str, Any]:
+    carts.sort(key=lambda each: (_ORDER.index(each.verdict.word), each.device))
+    rows = [
+        {
+            "device": each.device,
+            "phase": each.phase,
+            "word": each.verdict.word,
+            "stage": each.verdict.stage[:100],
+            "code": each.verdict.code[:100],
+            "why": each.verdict.why[:150],
+            "since": moment(each.since),
+        }
+        for each in carts[:MOST_CARTS]
+    ]
+    left_out = max(0, len(carts) - MOST_CARTS)
+    return {"schema": SCHEMA, "rollout": rollout.name, "site": site, "carts": rows, "left_out": left_out}
+
+
+def encode(body: Mapping[str, Any], at: float) -> bytes:
+    """As it is sent."""
+    return msgspec.json.encode({**body, "at": moment(at)})
+
+
+def moment(at: float) -> str:
+    """RFC 3339, in whole seconds of UTC."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
+
+
+def topic_of(name: str, site: str = "") -> str:
+    """Where it is said."""
+    return "/".join(filter(None, (PREFIX, name, site)))

@@ -1,0 +1,126 @@
+"""Rollouts on a screen, from retained messages alone: a bar a phase, failures by reason, carts that stand out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from edgeai_fleet.conducting.truth import PREFIX, SCHEMA
+
+TOPICS: Final = (f"{PREFIX}/+", f"{PREFIX}/+/+")
+_BAR: Final = 30
+_COLOURS: Final[Mapping[str, str]] = {
+    "succeeded": "green",
+    "failed": "red",
+    "silent": "magenta",
+    "undecided": "cyan",
+    "waiting": "yellow",
+}
+_MARKS: Final[Mapping[str, str]] = {"succeeded": "█", "failed": "x", "silent": "?", "undecided": "░", "waiting": "·"}
+_FIRST: Final = ("failed", "silent", "waiting", "undecided")
+_MOST_CARTS: Final = 12
+
+
+def read_truth(bodies: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
+    """By rollout its summary, with ``sites``: the messages of its sites; what is of another form is passed over."""
+    rollouts: dict[str, dict[str, Any]] = {}
+    sites: list[dict[str, Any]] = []
+    for topic, body in sorted(bodies.items()):
+        if not topic.startswith(f"{PREFIX}/"):
+            continue
+        try:
+            message = json.loads(body)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(message, dict) or message.get("schema") != SCHEMA:
+            continue
+        if topic.count("/") == 3:
+            rollouts[topic.rsplit("/", 1)[1]] = {**message, "sites": {}}
+        else:
+            sites.append(message)
+    for site in sites:
+        if site["rollout"] in rollouts:
+            rollouts[site["rollout"]]["sites"][site["site"]] = site
+    return rollouts
+
+
+def drawn(rollouts: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """All of them."""
+    if not rollouts:
+        return Text("no conductor has said anything of a rollout here (`edgeai fleet conduct`)")
+    return Group(*(each for told in rollouts.values() for each in _rollout(told)))
+
+
+def _rollout(told: Mapping[str, Any]) -> Iterable[RenderableType]:
+    state = f"{told['state']}, phase {told['open']} of {len(told['phases'])}"
+    yield Text(f"{told['rollout']}: {told['model']} release {told['release']}, {state}", style="bold")
+    signs = "" if told["signs"] else " (this conductor signs nothing)"
+    yield Text(f"  {told['step']}: {told['why']}{signs}")
+    if told["trouble"]:
+        yield Text(f"  TROUBLE  {told['trouble']}", style="bold red")
+    yield Text(f"  as of {told['at']}", style="dim")
+    yield _phases(told)
+    if told["reasons"]:
+        yield _reasons(told["reasons"])
+    carts = [{**cart, "site": site} for site, message in told["sites"].items() for cart in message["carts"]]
+    if others := [cart for cart in carts if cart["word"] != "succeeded"]:
+        yield _carts(others)
+
+
+def _phases(told: Mapping[str, Any]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    for name in ("phase", "share", "carts", "", *_COLOURS):
+        table.add_column(name, justify="left" if name in ("phase", "") else "right", no_wrap=True)
+    for number, phase in enumerate(told["phases"], 1):
+        is_open = number <= told["open"]
+        counts = [str(phase[name]) if is_open else "" for name in _COLOURS]
+        carts = str(phase["carts"]) if is_open else "-"
+        table.add_row(str(number), f"{100 * phase['share']:g} %", carts, _bar(phase, is_open=is_open), *counts)
+    return table
+
+
+def _bar(phase: Mapping[str, Any], *, is_open: bool) -> Text:
+    if not is_open:
+        return Text("closed", style="dim")
+    bar, total = Text(), phase["carts"]
+    if not total:
+        return Text("no cart stands in it", style="dim")
+    so_far = drawn_so_far = 0
+    for name, colour in _COLOURS.items():
+        so_far += phase[name]
+        width = round(_BAR * so_far / total) - drawn_so_far
+        bar.append(_MARKS[name] * width, style=colour)
+        drawn_so_far += width
+    return bar
+
+
+def _reasons(reasons: Iterable[Mapping[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    for name in ("failed", "code", "why", "such as"):
+        table.add_column(name, justify="right" if name == "failed" else "left", overflow="fold")
+    for each in reasons:
+        table.add_row(
+            str(each["carts"]), escape(each["code"]), escape(each["why"]), escape(", ".join(each["some"][:3]))
+        )
+    return table
+
+
+def _carts(carts: list[dict[str, Any]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    for name in ("cart", "phase", "", "how far", "why"):
+        table.add_column(name, overflow="fold")
+    carts.sort(key=lambda cart: _FIRST.index(cart["word"]))
+    for cart in carts[:_MOST_CARTS]:
+        word = Text(cart["word"], style=_COLOURS.get(cart["word"], ""))
+        why = escape(f"{cart['code']}: {cart['why']}".strip(": "))
+        table.add_row(f"{cart['site']}/{cart['device']}", str(cart["phase"]), word, escape(cart["stage"]), why)
+    if len(carts) > _MOST_CARTS:
+        table.add_row(f"and {len(carts) - _MOST_CARTS} more", "", "", "", "")
+    return table

@@ -1,0 +1,428 @@
+"""A conductor over a real broker and a real repository: what carts say is kept, judged, signed and told to all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from edgeai.api.errors import ConfigError, MqttError
+from edgeai.mqtt import Broker, Connection, Outgoing, connect
+from edgeai.rollouts import Phase, Rollout, phase_of, place
+from edgeai.testing.broker import Mosquitto, find_mosquitto
+from edgeai.testing.require import require
+from edgeai_fleet.conducting import conductor as conducting
+from edgeai_fleet.conducting import hearing
+from edgeai_fleet.conducting.conductor import Conductor
+from edgeai_fleet.conducting.hearing import Ears, Retained
+from edgeai_fleet.conducting.holding import the_only_one
+from edgeai_fleet.conducting.signing import signing_of
+from edgeai_fleet.conducting.store import Store, url_of
+from edgeai_fleet.conducting.watching import TOPICS, read_truth
+from edgeai_fleet.documents import read_documents
+from edgeai_fleet.keys import signers_of
+
+PHASES = (Phase(share=0.5), Phase(share=1.0))
+NAMES = [f"cart-{number}" for number in range(40)]
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    require("mosquitto", find_mosquitto() is not None, "a conductor needs a real broker")
+    with Mosquitto(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker
+
+
+class Carts:
+    """What carts publish, by one connection: statuses and results of as many as are asked for."""
+
+    def __init__(self, port: int, site: str, old: str, new: str) -> None:
+        self.port, self.site, self.old, self.new = port, site, old, new
+        self.link: Connection = connect(Broker(host="127.0.0.1", port=port, client_id=f"carts-{site}"))
+        early = [name for name in NAMES if phase_of(place("tiny-2", site, name), PHASES) == 1]
+        self.early, self.late = early[:4], [name for name in NAMES if name not in early][:4]
+
+    def status(self, device: str, **slots: Any) -> None:
+        held = {"digest": self.old, "model": "tiny", "release": 1, "stage": "good", "since": "x", "stood": True}
+        usual = {"active": "a", "a": held, "b": None, "probation": None, "last_end": None, "bad": 0, "needed": 2}
+        if slots.get("active") == "b":
+            usual["b"] = {**held, "digest": self.new, "release": 2}
+        deployed = {"name": "tiny", "state": "ready", "slots": {**usual, **slots}}
+        body = {"schema": 2, "site": self.site, "device_id": device, "state": "online", "edgeai_version": "0.1.0"}
+        self._say(f"{device}/status", {**body, "deployments": [deployed]}, retain=True)
+
+    def probation(self, device: str, completed: int = 0) -> None:
+        counts = {"since": "x", "needed": 2, "completed": completed, "failed": 0, "withheld": 0}
+        self.status(device, active="b", probation=counts)
+
+    def results(self, device: str, number: int = 2, outcome: str = "completed") -> None:
+        for at in range(number):
+            model = {"name": "tiny", "version": "2", "digest": self.new}
+            body = {"result_id": f"{device}-{at}", "outcome": outcome, "model": model, "findings": [{"a": [1] * 50}]}
+            self._say(f"{device}/result/tiny", body)
+
+    def succeeds(self, device: str) -> None:
+        self.status(device, active="b")
+        self.results(device)  # last, so that who has heard them has heard all
+
+    def fails(self, device: str, code: str = "slots.slow") -> None:
+        ended = {
+            "move": "rolled-back",
+            "digest": self.new,
+            "at": "x",
+            "code": code,
+            "why": "3 times as slow",
+            "stands": True,
+        }
+        self.status(device, last_end=ended)
+
+    def _say(self, topic: str, body: dict[str, Any], *, retain: bool = False) -> None:
+        data = json.dumps(body).encode()
+        self.link.publish([Outgoing(topic=f"edgeai/1/{self.site}/{topic}", body=data, retain=retain)])
+
+
+class Scene:
+    """A repository with a rollout of two phases, its carts, and a conductor that may be started anew."""
+
+    def __init__(self, ops: Any, port: int, site: str) -> None:
+        self.ops, self.port, self.site = ops, port, site
+        offers = {each["release"]: each["digest"] for each in ops.told("status", ops.repo)["offers"]}
+        self.carts = Carts(port, site, offers[1], offers[2])
+        self.now = time.time()
+        self.keys = ("rollouts", "snapshot", "timestamp")
+
+    @property
+    def published(self) -> Rollout:
+        return read_documents(self.ops.folder, published=True).rollout("tiny-2")
+
+    def place(self, who: str = "conduct") -> Broker:
+        return Broker(host="127.0.0.1", port=self.port, client_id=f"{who}-{self.site}")
+
+    @contextmanager
+    def conductor(self, *, signs: bool = True, sites: tuple[str, ...] = ()) -> Iterator[tuple[Conductor, Ears]]:
+        signers, _ = signers_of([self.ops.key(name) for name in self.keys], lambda what: "")
+        store = Store(url_of(self.ops.repo, None))
+        signing = signing_of(self.ops.folder, signers) if signs else None
+        ears = Ears(self.place(), sites or (self.site,))
+        ears.settle()
+        try:
+            yield Conductor(folder=self.ops.folder, store=store, signing=signing), ears
+        finally:
+            ears.close()
+            store.close()
+
+    def round(self, after_s: float = 0.0, **how: Any) -> Any:
+        """One round of a conductor that has just been started."""
+        with self.conductor(**how) as (conductor, ears):
+            (seen,) = conductor.round(ears, self.now + after_s)
+            assert conductor.trouble == ""
+            return seen
+
+    def truth(self) -> dict[str, Any]:
+        retained = Retained(self.place("watch"), TOPICS)
+        try:
+            told = read_truth(retained.bodies())["tiny-2"]
+        finally:
+            retained.close()
+        assert isinstance(told, dict)
+        return told
+
+
+@pytest.fixture
+def scene(
+    ops: Any, broker: Mosquitto, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
+    monkeypatch.setattr(hearing, "_QUIET_S", 0.3)
+
+    def make() -> None:
+        ops.init()
+        ops.sign("root", "targets", "rollouts")
+        ops.publish()
+        ops.offer(ops.bundle("tiny", 1))
+        ops.do("add", ops.repo, ops.bundle("tiny", 2), "--by-rollout")
+        words = ("--model", "tiny", "--phases", "50,100", "--soak", "0", "--key", ops.key("rollouts"))
+        ops.sign("targets")
+        ops.do("rollout", "start", ops.repo, "tiny-2", *words)
+        ops.publish()
+
+    ops.as_after("conducted", make)
+    site = f"site-{abs(hash(request.node.name)) % 10**8}"  # each test has carts of its own on one broker
+    made = Scene(ops, broker.port, site)
+    yield made
+    made.carts.link.close()
+
+
+def test_a_phase_is_opened_by_results_and_all_of_it_ends_done(scene: Scene) -> None:
+    for name in scene.carts.early:
+        scene.carts.status(name)
+    assert scene.round().decision.step == "wait"
+    for name in scene.carts.early:
+        scene.carts.status(name, active="b")
+    seen = scene.round()
+    assert seen.decision.step == "wait", "installed and active is no success"
+    assert {each.verdict.stage for each in seen.kept} == {"proven, 0 of 2 results heard"}
+    with scene.conductor() as (conductor, ears):
+        for name in scene.carts.early:
+            scene.carts.probation(name)
+        for name in scene.carts.early:
+            scene.carts.results(name, 1)
+            scene.carts.results(name, 1)  # the same once more
+            scene.carts.results(name, 2, outcome="failed")
+            scene.carts.status(name, active="b")
+        _heard(ears, 4, 8)
+        (seen,) = conductor.round(ears, scene.now)
+        assert seen.decision.step == "wait"
+        for name in scene.carts.early:
+            scene.carts.results(name, 2)
+        _heard(ears, 0, 8)
+        (seen,) = conductor.round(ears, scene.now)
+        assert (seen.decision.step, conductor.trouble) == ("go-on", "")
+        assert (scene.published.open, scene.published.serial) == (2, 2)
+        assert "phase 1 held: 4 succeeded" in scene.published.why
+        for name in scene.carts.late:
+            scene.carts.succeeds(name)
+        _heard(ears, 4, 8)
+        (seen,) = conductor.round(ears, scene.now + 3600)
+        assert seen.decision.step == "done"
+        conductor.round(ears, scene.now + 3600)
+    assert scene.published.state == "done"
+    told = scene.truth()
+    assert (told["state"], told["step"]) == ("done", "wait")
+    assert [phase["succeeded"] for phase in told["phases"]] == [4, 4]
+    assert scene.ops.codes() == set(), "a cart takes each of its documents"
+
+
+def _heard(ears: Ears, statuses: int, results: int) -> None:
+    """Until so much has come."""
+    end = time.monotonic() + 240
+    while len(ears._statuses) < statuses or len(ears._results) < results:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_too_many_failures_halt_it_with_the_reason_and_a_person_who_resumes_it_pardons_them(scene: Scene) -> None:
+    first, second, *others = scene.carts.early
+    for name in others:
+        scene.carts.succeeds(name)
+    scene.carts.fails(first)
+    scene.carts.fails(second, "slots.failures")
+    seen = scene.round()
+    assert seen.decision.step == "halt"
+    assert (scene.published.state, scene.published.halts) == ("halted", 1)
+    assert "2 of 4 carts failed" in scene.published.why
+    assert scene.round().decision.why == "it is halted"
+    told = scene.truth()
+    assert [(each["code"], each["carts"]) for each in told["reasons"]] == [("slots.failures", 1), ("slots.slow", 1)]
+    assert told["reasons"][1]["some"] == [f"{scene.site}/{first}"]
+    scene.ops.do("rollout", "resume", scene.ops.repo, "tiny-2", "--key", scene.ops.key("rollouts"))
+    scene.ops.publish()
+    scene.now = time.time() + 60  # after it was resumed
+    assert scene.round().decision.step != "halt", "these are known"
+    scene.carts.fails(others[0])
+    assert scene.round(after_s=60).decision.step == "halt"
+    assert scene.published.halts == 2
+
+
+def test_a_weekend_halts_nothing_and_a_cart_that_is_away_does(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in scene.carts.early:
+        scene.carts.probation(name)
+    for hours in range(0, 72, 24):
+        for name in scene.carts.early:
+            scene.carts.probation(name)  # it lives, and has no images
+        seen = scene.round(after_s=hours * 3600.0)
+        assert (seen.decision.step, seen.standings[0].undecided) == ("wait", 4)
+    with scene.conductor() as (conductor, ears):
+        for hour in (72, 84, 97):
+            (seen,) = conductor.round(ears, scene.now + hour * 3600.0)
+        assert seen.decision.step == "wait", "hours between two rounds are a gap: nobody listened"
+        monkeypatch.setattr(conducting, "GAP_S", 7200.0)
+        for hour in range(98, 98 + 25):
+            (seen,) = conductor.round(ears, scene.now + hour * 3600.0)
+    assert (seen.decision.step, seen.standings[0].silent) == ("halt", 4)
+    assert "4 of them silent" in scene.published.why
+
+
+class Cut(BaseException):
+    """As if the process had been killed there."""
+
+
+def _points(scene: Scene, monkeypatch: pytest.MonkeyPatch, cut_at: int) -> int:
+    """A round that is cut before its n-th durable write or message; how many there were."""
+    from edgeai_fleet import documents, publishing, staging
+    from edgeai_fleet.conducting import store
+
+    reached = 0
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*words: Any, **more: Any) -> Any:
+            nonlocal reached
+            reached += 1
+            if reached == cut_at:
+                raise Cut
+            return real(*words, **more)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for module in (documents, publishing, staging):
+            patch.setattr(module, "place", counted(module.place))
+        patch.setattr(store.Round, "keep_verdicts", counted(store.Round.keep_verdicts))
+        patch.setattr(Connection, "publish", counted(Connection.publish))
+        with scene.conductor() as (conductor, ears):
+            try:
+                conductor.round(ears, scene.now)
+            except Cut:
+                assert reached == cut_at
+    return reached
+
+
+def test_a_round_that_is_cut_at_any_write_is_finished_by_the_next_and_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with scene.conductor(signs=False) as (conductor, ears):  # results are heard once, and kept
+        for name in scene.carts.early:
+            scene.carts.probation(name)
+            scene.carts.results(name)
+            scene.carts.status(name, active="b")
+        _heard(ears, 4, 8)
+        conductor.round(ears, scene.now)
+    shutil.copytree(scene.ops.repo, tmp_path / "before")
+    points = 0
+    while True:
+        points += 1
+        shutil.rmtree(scene.ops.repo)
+        shutil.copytree(tmp_path / "before", scene.ops.repo)
+        reached = _points(scene, monkeypatch, points)
+        scene.round()
+        after = scene.published
+        assert (after.state, after.open, after.serial) == ("running", 2, 2), f"cut before write {points}"
+        assert not (scene.ops.repo / "staged/metadata").exists()
+        if reached < points:
+            break
+    assert points >= 8, "documents, metadata, timestamp, messages"
+    scene.round()
+    assert scene.published.serial == 2
+    assert (scene.truth()["serial"], scene.truth()["open"]) == (2, 2)
+
+
+def test_what_others_have_staged_and_not_signed_is_told_as_trouble_and_tried_again(scene: Scene) -> None:
+    for name in scene.carts.early:
+        scene.carts.fails(name)
+    scene.ops.do("add", scene.ops.repo, scene.ops.bundle("tiny", 3))
+    with scene.conductor() as (conductor, ears):
+        conductor.round(ears, scene.now)
+        assert conductor.trouble.startswith("halt of tiny-2 cannot be signed: targets needs")
+        assert scene.published.state == "running"
+        assert scene.truth()["trouble"] == conductor.trouble
+        scene.ops.sign("targets")
+        conductor.round(ears, scene.now)
+        assert conductor.trouble == ""
+    assert scene.published.state == "halted"
+
+
+def test_without_keys_it_says_what_it_would_do_and_does_nothing(scene: Scene) -> None:
+    for name in scene.carts.early:
+        scene.carts.fails(name)
+    assert scene.round(signs=False).decision.step == "halt"
+    assert scene.published.serial == 1
+    told = scene.truth()
+    assert (told["step"], told["signs"]) == ("halt", False)
+
+
+def test_a_conductor_hears_its_own_sites_alone(scene: Scene) -> None:
+    for name in scene.carts.early:
+        scene.carts.succeeds(name)
+    assert len(scene.round(sites=("elsewhere",)).kept) == 0
+    assert len(scene.round().kept) == 4
+
+
+def test_a_second_one_that_signs_is_refused_and_one_that_looks_on_is_not(scene: Scene) -> None:
+    store = Store(url_of(scene.ops.repo, None))
+    with the_only_one(scene.ops.folder, store, is_needed=True):
+        keys = [word for name in scene.keys for word in ("--key", scene.ops.key(name))]
+        where = ("--broker", f"127.0.0.1:{scene.port}", "--once")
+        assert scene.ops.refused("conduct", scene.ops.repo, *where, *keys) == "fleet.conducted"
+        assert "tiny-2 (running, phase 1 of 2)" in scene.ops.do("conduct", scene.ops.repo, *where)
+    store.close()
+    scene.ops.do("conduct", scene.ops.repo, *where, *keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "code"),
+    [(("rollouts",), "fleet.key-unknown"), (("rollouts", "snapshot", "timestamp", "root"), "fleet.key-unknown")],
+)
+def test_keys_that_lack_or_are_too_many_are_refused(scene: Scene, keys: tuple[str, ...], code: str) -> None:
+    given = [word for name in keys for word in ("--key", scene.ops.key(name))]
+    assert scene.ops.refused("conduct", scene.ops.repo, "--broker", f"127.0.0.1:{scene.port}", *given) == code
+
+
+@pytest.mark.parametrize("broker", ["a b:c", "host:99999", "host:0", "mqtts://host", "user@host"])
+def test_what_is_no_broker_is_refused(ops: Any, broker: str) -> None:
+    ops.begin()
+    assert ops.refused("watch", "--broker", broker) == "fleet.broker"
+
+
+def test_a_broker_that_is_not_there_is_told(ops: Any) -> None:
+    assert ops.refused("watch", "--once", "--broker", "127.0.0.1:1") == "mqtt.unreachable"
+
+
+def test_watch_and_explain_say_the_same_from_retained_messages_alone(scene: Scene) -> None:
+    where = ("--broker", f"127.0.0.1:{scene.port}")
+    good, bad, *_ = scene.carts.early
+    scene.carts.succeeds(good)
+    scene.carts.fails(bad)
+    scene.carts.status(scene.carts.late[0])
+    scene.round(signs=False)
+    told = scene.ops.told("watch", "tiny-2", *where)["rollouts"]["tiny-2"]
+    schema = json.loads((Path(__file__).parents[3] / "edgeai/schemas/conduct-1.json").read_text())
+    for each in (told, *told["sites"].values()):
+        Draft202012Validator(schema).validate({name: value for name, value in each.items() if name != "sites"})
+    assert {cart["device"]: cart["word"] for cart in told["sites"][scene.site]["carts"]} == {
+        good: "waiting",
+        bad: "failed",
+    }
+    drawn = scene.ops.do("watch", "tiny-2", "--once", *where)
+    assert "slots.slow" in drawn
+    assert "phase 1 of 2" in drawn
+    failed = scene.ops.do("explain", f"{scene.site}/{bad}", *where)
+    assert "tiny-2: failed, rolled-back: slots.slow: 3 times as slow" in failed
+    late = scene.ops.do("explain", f"{scene.site}/{scene.carts.late[0]}", *where)
+    assert "not yet: phase 2 is this cart's" in late
+    status, out, _ = scene.ops.call("explain", "nobody/here", *where)
+    assert status == 1
+    assert "never said its status" in out
+    assert scene.ops.refused("explain", "not a cart", *where) == "fleet.device"
+
+
+def test_messages_that_are_no_truth_are_passed_over() -> None:
+    good = json.dumps({"schema": 1, "rollout": "a"}).encode()
+    bodies = {"edgeai/1/rollouts/a": good, "edgeai/1/rollouts/b": b"[", "edgeai/1/rollouts/c": b'{"schema": 9}'}
+    assert list(read_truth(bodies)) == ["a"]
+
+
+def test_what_could_not_be_kept_is_not_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scene.conductor() as (conductor, ears):
+        scene.carts.succeeds(scene.carts.early[0])
+        _heard(ears, 1, 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "round", _away)
+            with pytest.raises(ConfigError, match="away"):
+                conductor.round(ears, scene.now)
+        (seen,) = conductor.round(ears, scene.now)
+    assert [each.verdict.word for each in seen.kept] == ["succeeded"]
+
+
+def _away(self: Store) -> Any:
+    raise ConfigError("the store is away", code="fleet.store")
+
+
+def test_ears_close_when_the_broker_refuses_them(broker: Mosquitto) -> None:
+    with pytest.raises(MqttError):
+        Ears(Broker(host="127.0.0.1", port=1, client_id="x"))
