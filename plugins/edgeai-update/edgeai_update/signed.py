@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import edgeai
+from edgeai.bundle.acceptance import accepted_digests
 from edgeai.rollouts import (
     MAX_DOCUMENT_BYTES,
     STOP_PATH,
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
     from edgeai_update.repository import Listed, Repository
 
 _D = TypeVar("_D", Approval, RollBack, Stop)
-CAN: Final = frozenset({"shadow"})
-"""Of what a rollout may need, what this update client passes on."""
+CAN: Final = frozenset({"shadow", "acceptance"})
+"""Of what a rollout may need, what is to be had here."""
 
 
 def orders_of(repository: Repository, model: str, digests: Collection[str]) -> Orders:
@@ -67,7 +68,12 @@ def orders_of(repository: Repository, model: str, digests: Collection[str]) -> O
 
 
 def facts_of(config: DeviceConfig, runs: Numbered, slots: Slots) -> Facts:
-    """What this device is to a rollout."""
+    """What this device is to a rollout.
+
+    Raises:
+        ConfigError: the keys of [trust] acceptors: ``keys.not-public``, ``keys.bounds``.
+    """
+    own = {"site": config.device.site, "device_id": config.device.id}
     return Facts(
         site=config.device.site,
         device=config.device.id,
@@ -80,6 +86,7 @@ def facts_of(config: DeviceConfig, runs: Numbered, slots: Slots) -> Facts:
         machine=os.uname().machine,
         backends=frozenset(config.plugins.allow),
         can=CAN,
+        accepted=accepted_digests(config.device.data_dir, config.trust.acceptors, own),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from tuf.api.metadata import TargetFile
 
+from edgeai.bundle.acceptance import Acceptance, Share, signed_acceptance
 from edgeai.bundle.signing import signer_of
 from edgeai.rollouts import RollBack, place
 from edgeai.testing.repository import OpsTeam
@@ -39,6 +41,18 @@ def rollout(ops: OpsTeam, *words: str | Path, by: str = "rollouts") -> None:
 
 def start(ops: OpsTeam, name: str = "tiny-2", *more: str | Path) -> None:
     rollout(ops, "start", name, "--model", "tiny", *(more or ("--phases", "100")))
+
+
+def accept(cart: Any, digest: str, site: str, key: str) -> None:
+    """A site's report that accepts a bundle, where a cart looks for it."""
+    report = Acceptance(
+        model="tiny", version="2.0.0", digest=digest, site=site, device_id="cart-1", deployment="guard", at="",
+        edgeai_version="", engine={}, data="", cases=1, least=0.5, right=Share(count=1, of=1, low=0.5, high=1.0),
+        withheld=0, accepted=True,
+    )  # fmt: skip
+    path = cart.at / "var/acceptance/report.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(signed_acceptance(report, signer_of(key, lambda what: "")))
 
 
 def outcome(cart: Any) -> tuple[str, str]:
@@ -95,6 +109,22 @@ def test_a_selector_of_the_profile_and_a_window_are_asked_here(cart: Any, fleet:
     assert outcome(cart) == ("waiting", "rollout.not-selected")
     cart.profile.write_text(cart.profile.read_text().replace("[device]\n", '[device]\nlabels = { type = "us-cart" }\n'))
     assert outcome(cart) == ("waiting", "rollout.outside-window")
+
+
+def test_what_needs_the_sites_own_report_waits_for_one_that_its_key_signed(
+    cart: Any, fleet: OpsTeam, tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.toml"
+    plan.write_text("[needs]\nacceptance = true\n")
+    start(fleet, "tiny-2", "--plan", plan, "--phases", "100")
+    assert outcome(cart) == ("waiting", "rollout.not-accepted")
+    (cart.at / "acceptors").mkdir()
+    shutil.copyfile(fleet.pub("site"), cart.at / "acceptors/site.pub")
+    cart.profile.write_text(f'{cart.profile.read_text()}\n[trust]\nacceptors = "acceptors"\n')
+    digest = cart.update()["digest"]
+    for by, site, is_taken in (("stranger", "ward", False), ("site", "annex", False), ("site", "ward", True)):
+        accept(cart, digest, site, fleet.key(by))
+        assert outcome(cart) == (("installed", "") if is_taken else ("waiting", "rollout.not-accepted"))
 
 
 def test_a_pause_takes_back_what_is_not_switched_to_and_nothing_else(cart: Any, fleet: OpsTeam) -> None:
