@@ -30,13 +30,16 @@ PROJECTS := pyproject.toml $(wildcard plugins/*/pyproject.toml) .ci/constraints.
 PACKAGES := edgeai_keras edgeai_tflite edgeai_openvino edgeai_gpu edgeai_transforms edgeai_tasks edgeai_workbench edgeai_fleet edgeai_update
 
 .DEFAULT_GOAL := help
-.PHONY: demo test mutants torture check quick unit cart-tests lint bench wheelhouse deb deb-test clean help
+.PHONY: demo demo-fleet test mutants torture check quick unit cart-tests lint bench wheelhouse deb deb-test clean help
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in one terminal; BACKEND=tflite|openvino
 	$(PY) -m edgeai demo --backend $(BACKEND) $(ARGS)
+
+demo-fleet: $(VENV)/.demo-fleet ## Three carts, a rollout that goes through and one that is undone; BACKEND=tflite|openvino
+	$(PY) -m edgeai fleet demo --backend $(or $(filter-out auto,$(BACKEND)),tflite) $(ARGS)
 
 # The system tests run whatever the others found. pytest's status 5 is "no such test": with ARGS one part may say so.
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
@@ -104,11 +107,15 @@ $(VENV)/.demo: $(VENV)/.base $(PROJECTS)
 	@$(COMPILE)
 	@touch $@
 
+$(VENV)/.demo-fleet: $(VENV)/.demo
+	@$(PIP) install $(PINS) --no-build-isolation -e "plugins/edgeai-fleet[conduct]" -e plugins/edgeai-update
+	@touch $@
+
 $(VENV)/.dev: $(VENV)/.base $(PROJECTS)
 	@echo "Installing edgeai with every plugin and the test tools into $(VENV) (a few minutes, once)"
 	@$(PIP) install $(PINS) --no-build-isolation -e ".[dev]" $(BUILD_PLUGINS)
 	@$(COMPILE)
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-fleet
 
 $(VENV)/.cart-tests: $(VENV)/.demo
 	@$(PIP) install $(PINS) cryptography hypothesis jsonschema pytest pytest-timeout pytest-xdist pyyaml

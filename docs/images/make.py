@@ -1,6 +1,7 @@
 """Make the README's pictures and the example in ``reference/result.md`` anew, from a real run of the demo.
 
-``python docs/images/make.py [BUNDLE]``, in the environment that ``make demo`` makes.
+``python docs/images/make.py [BUNDLE]``, in the environment that ``make demo`` makes; ``python docs/images/make.py
+fleet`` the picture of ``make demo-fleet``, in its.
 """
 
 from __future__ import annotations
@@ -61,8 +62,25 @@ class Keeping(demo_table.DemoTable):
         super().received(result)
 
 
+def draw_fleet() -> None:
+    """Run the demo of a fleet, and write its picture if all was well."""
+    from edgeai_fleet.commands import demo as of_fleet
+
+    rich.console.Console = Recording  # type: ignore[misc]
+    try:
+        of_fleet.command("tflite", None)
+    except typer.Exit as ended:
+        if ended.exit_code:
+            sys.exit("not all was well: nothing was written\n" + consoles[0].export_text())
+    svg = consoles[0].export_svg(title="make demo-fleet", code_format=FORMAT, unique_id="fleet")
+    (HERE / "fleet.svg").write_text(svg, encoding="utf-8")
+
+
 def main() -> None:
     """Run the demo, and write pictures and example if all was well."""
+    if sys.argv[1:] == ["fleet"]:
+        draw_fleet()
+        return
     rich.console.Console = Recording  # type: ignore[misc]
     demo_table.DemoTable = Keeping  # type: ignore[misc]
     bundle = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else None

@@ -34,6 +34,18 @@ def demo_files() -> list[Path]:
     return paths
 
 
+def another(path: Path, to: Path) -> Path:
+    """The same picture as another instance, of a study of its own, written to ``to``."""
+    from pydicom import dcmread
+    from pydicom.uid import generate_uid
+
+    dataset = dcmread(path)
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset.save_as(to)
+    return to
+
+
 def find_bundle(given: Path | None) -> Path:
     """The model to run: the one given, or this checkout's modality-guard.
 

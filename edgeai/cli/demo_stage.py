@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from edgeai.dicom.scu import Sent
     from edgeai.testing.embedded_broker import EmbeddedBroker
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
 
 _PROFILE = """
 schema = 1
@@ -55,6 +55,97 @@ backends = {backends}
 """
 
 
+class CartProcess:
+    """``edgeai run`` of a profile, as a process of its own.
+
+    Args:
+        profile: of the cart; its log lies beside it.
+        health_port: as the profile has it.
+    """
+
+    def __init__(self, profile: Path, health_port: int) -> None:
+        self._profile, self._health_port = profile, health_port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it serves a little later."""
+        command = [sys.executable, "-m", "edgeai", "run", str(self._profile)]
+        with self._log.open("wb") as log:
+            environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            EdgeaiError: ``demo.not-ready`` with the cart's own words.
+        """
+        end = time.monotonic() + READY_TIMEOUT_S
+        health: dict[str, Any] = {}
+        while time.monotonic() < end:
+            assert self._process is not None
+            if self._process.poll() is not None:
+                break
+            health = self.health()
+            if health.get("serving"):
+                return
+            time.sleep(0.1)
+        problems = "; ".join(item["message"] for item in health.get("problems", ()))
+        why = problems or self._log.read_text(errors="replace")[-2000:]
+        raise EdgeaiError(f"the cart did not come up: {why}", code="demo.not-ready", remedy="try `edgeai doctor`")
+
+    def health(self) -> dict[str, Any]:
+        """What the cart says of itself; empty while it says nothing."""
+        address = f"http://127.0.0.1:{self._health_port}/health"
+        try:
+            with urllib.request.urlopen(address, timeout=2) as answer:
+                body: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as error:
+            body = json.load(error)
+        except OSError:
+            return {}
+        return body
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, where it runs."""
+        if self._process is not None:
+            self._process.terminate()
+
+    def stop(self) -> None:
+        """End it. Twice is fine."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+        self._process = None
+
+    @property
+    def _log(self) -> Path:
+        return self._profile.with_name("cart.log")
+
+
+def make_broker(folder: Path) -> Mosquitto | EmbeddedBroker:
+    """Mosquitto where there is one, else a broker within this process; not started yet."""
+    if find_mosquitto():
+        return Mosquitto(folder)
+    from edgeai.testing.embedded_broker import EmbeddedBroker
+
+    return EmbeddedBroker()
+
+
+def name_of(broker: Mosquitto | EmbeddedBroker) -> str:
+    """For the reader."""
+    return "Mosquitto" if isinstance(broker, Mosquitto) else "amqtt (MQTT 3.1.1; no Mosquitto here)"
+
+
+def protocol_of(broker: Mosquitto | EmbeddedBroker) -> Literal["auto", "3.1.1"]:
+    """For a client's profile."""
+    return "auto" if isinstance(broker, Mosquitto) else "3.1.1"
+
+
 class Stage:
     """Starts everything when entered and ends it when left.
 
@@ -76,14 +167,14 @@ class Stage:
         self._folder, self._bundle, self._backend = folder, bundle, backend
         self._deployments, self._spool = deployments, spool
         self._results: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._cart: subprocess.Popen[bytes] | None = None
+        self._cart = CartProcess(folder / "profile.toml", self._health_port)
         self._subscriber: Connection | None = None
-        self._broker: Mosquitto | EmbeddedBroker = self._make_broker()
+        self._broker = make_broker(folder)
 
     @property
     def broker_name(self) -> str:
         """For the reader."""
-        return "Mosquitto" if isinstance(self._broker, Mosquitto) else "amqtt (MQTT 3.1.1; no Mosquitto here)"
+        return name_of(self._broker)
 
     @property
     def broker_port(self) -> int:
@@ -117,22 +208,10 @@ class Stage:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        if self._cart is not None:
-            self._cart.terminate()
-            try:
-                self._cart.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                self._cart.kill()
+        self._cart.stop()
         if self._subscriber is not None:
             self._subscriber.close()
         self._broker.stop()
-
-    def _make_broker(self) -> Mosquitto | EmbeddedBroker:
-        if find_mosquitto():
-            return Mosquitto(self._folder)
-        from edgeai.testing.embedded_broker import EmbeddedBroker
-
-        return EmbeddedBroker()
 
     def _start_cart(self) -> None:
         profile = self._folder / "profile.toml"
@@ -141,7 +220,7 @@ class Stage:
                 dicom=self.dicom_port,
                 spool=self._spool,
                 broker=self._broker.port,
-                protocol="auto" if isinstance(self._broker, Mosquitto) else "3.1.1",
+                protocol=protocol_of(self._broker),
                 health=self._health_port,
             )
             + "".join(
@@ -154,44 +233,15 @@ class Stage:
             ),
             encoding="utf-8",
         )
-        command = [sys.executable, "-m", "edgeai", "run", str(profile)]
-        with self._log.open("wb") as log:
-            self._cart = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-        self._wait_until_ready()
-
-    @property
-    def _log(self) -> Path:
-        return self._folder / "cart.log"
-
-    def _wait_until_ready(self) -> None:
-        end = time.monotonic() + READY_TIMEOUT_S
-        health: dict[str, Any] = {}
-        while time.monotonic() < end:
-            assert self._cart is not None
-            if self._cart.poll() is not None:
-                break
-            health = self.health()
-            if health.get("serving"):
-                return
-            time.sleep(0.1)
-        problems = "; ".join(item["message"] for item in health.get("problems", ()))
-        why = problems or self._log.read_text(errors="replace")[-2000:]
-        raise EdgeaiError(f"the cart did not come up: {why}", code="demo.not-ready", remedy="try `edgeai doctor`")
+        self._cart.start()
+        self._cart.wait_until_ready()
 
     def health(self) -> dict[str, Any]:
         """What the cart says of itself; empty while it says nothing."""
-        address = f"http://127.0.0.1:{self._health_port}/health"
-        try:
-            with urllib.request.urlopen(address, timeout=2) as answer:
-                body: dict[str, Any] = json.load(answer)
-        except urllib.error.HTTPError as error:
-            body = json.load(error)
-        except OSError:
-            return {}
-        return body
+        return self._cart.health()
 
     def _subscribe(self) -> None:
-        protocol: Literal["auto", "3.1.1"] = "auto" if isinstance(self._broker, Mosquitto) else "3.1.1"
+        protocol = protocol_of(self._broker)
         broker = Broker(host="127.0.0.1", port=self._broker.port, client_id="demo-subscriber", protocol=protocol)
         self._subscriber = connect(broker)
         self._subscriber.subscribe("edgeai/1/demo/demo/result/#", lambda _, body: self._results.put(json.loads(body)))

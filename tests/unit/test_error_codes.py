@@ -346,12 +346,12 @@ def test_a_phantom_that_became_no_job(tmp_path: Path) -> None:
 
 
 def test_a_demo_whose_cart_ends(tmp_path: Path) -> None:
-    from edgeai.cli.demo_stage import Stage
+    from edgeai.cli.demo_stage import CartProcess
 
     (tmp_path / "log").write_text("no such file")
-    stage: Any = SimpleNamespace(_cart=SimpleNamespace(poll=lambda: 1), health=dict, _log=tmp_path / "log")
+    cart: Any = SimpleNamespace(_process=SimpleNamespace(poll=lambda: 1), health=dict, _log=tmp_path / "log")
     with pytest.raises(EdgeaiError, match="no such file") as caught:
-        Stage._wait_until_ready(stage)
+        CartProcess.wait_until_ready(cart)
     assert caught.value.code == "demo.not-ready"
 
 

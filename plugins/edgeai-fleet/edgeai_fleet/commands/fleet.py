@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from edgeai.cli.keys import PassphraseFile
-from edgeai_fleet.commands import conduct, diffing, inventorying, reports, rollout, simulate
+from edgeai_fleet.commands import conduct, demo, diffing, inventorying, reports, rollout, simulate
 from edgeai_fleet.commands.given import FolderArgument, KeyOption, numbers, sign_staged, signers
 
 app = typer.Typer(
@@ -243,6 +243,7 @@ def rotate_key(
 
 app.command()(reports.status)
 app.command()(reports.check)
+app.command(name="demo")(demo.command)
 app.add_typer(rollout.app, name="rollout")
 app.command()(diffing.diff)
 app.command()(inventorying.inventory)

@@ -13,9 +13,10 @@ from edgeai.mqtt import Broker, Connection, connect
 from edgeai_fleet.conducting.carts import Heard, Status, read_status
 
 STATUS: Final = "edgeai/1/{site}/+/status"
-RESULTS: Final = "$share/edgeai-conduct/edgeai/1/{site}/+/result/+"
-"""Shared out among conductors of the same sites: each result is heard by one. A shared subscription gets nothing that
-is retained, so no status goes by one."""
+RESULTS: Final = "edgeai/1/{site}/+/result/+"
+SHARED: Final = "$share/edgeai-conduct/"
+"""Before it with MQTT 5: shared out among conductors of the same sites, each result is heard by one. A shared
+subscription gets nothing that is retained, so no status goes by one."""
 MOST_WAITING: Final = 100_000
 """So many results are held between two rounds; more are passed over, and counted when the cart gives others."""
 
@@ -49,7 +50,9 @@ class Ears:
         try:
             for site in sites or ("+",):
                 self.connection.subscribe(STATUS.format(site=site), self._on_status)
-                self.connection.subscribe(RESULTS.format(site=site), self._on_result)
+                # MQTT 3.1.1 has no shared subscriptions: there each conductor hears all results.
+                shared = SHARED if self.connection.protocol == "5" else ""
+                self.connection.subscribe(shared + RESULTS.format(site=site), self._on_result)
         except Exception:
             self.connection.close()
             raise

@@ -15,7 +15,7 @@ from rich.text import Text
 from edgeai_fleet.conducting.truth import PREFIX, SCHEMA
 
 TOPICS: Final = (f"{PREFIX}/+", f"{PREFIX}/+/+")
-_BAR: Final = 30
+_BAR: Final = 16
 _COLOURS: Final[Mapping[str, str]] = {
     "succeeded": "green",
     "failed": "red",
@@ -75,7 +75,7 @@ def _rollout(told: Mapping[str, Any]) -> Iterable[RenderableType]:
 
 
 def _phases(told: Mapping[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
     for name in ("phase", "share", "carts", "", *_COLOURS):
         table.add_column(name, justify="left" if name in ("phase", "") else "right", no_wrap=True)
     for number, phase in enumerate(told["phases"], 1):
