@@ -46,8 +46,9 @@ def start(ops: OpsTeam, name: str = "tiny-2", *more: str | Path) -> None:
 def accept(cart: Any, digest: str, site: str, key: str) -> None:
     """A site's report that accepts a bundle, where a cart looks for it."""
     report = Acceptance(
-        model="tiny", version="2.0.0", digest=digest, site=site, device_id="cart-1", deployment="guard", at="",
-        edgeai_version="", engine={}, data="", cases=1, least=0.5, right=Share(count=1, of=1, low=0.5, high=1.0),
+        model="tiny", version="2.0.0", digest=digest, site=site, device_id="cart-1", deployment="guard",
+        at="2026-11-30T08:00:00Z", edgeai_version="0.1.0", engine={}, data=f"sha256:{0:064}",
+        cases=1, least=0.5, right=Share(count=1, of=1, low=0.5, high=1.0),
         withheld=0, accepted=True,
     )  # fmt: skip
     path = cart.at / "var/acceptance/report.json"
