@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks import cart, images, process, spool, throughput
 from benchmarks.cine import cine
 from benchmarks.digest import digest
+from benchmarks.fleet import fleet
 from benchmarks.machine import machine
 from benchmarks.networks import built
 from benchmarks.pruning import pruning
@@ -40,6 +41,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "cold": process.cold_start,
     "memory": cart.memory,
     "pruning": pruning,
+    "fleet": fleet,
 }
 
 

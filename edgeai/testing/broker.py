@@ -107,6 +107,12 @@ class Mosquitto:
         """What it has printed so far."""
         return (self._folder / "mosquitto.log").read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def pid(self) -> int:
+        """Of its process, once it is started."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> Mosquitto:
         """Start it and wait until it accepts connections.
 

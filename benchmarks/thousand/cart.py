@@ -1,0 +1,310 @@
+"""One simulated cart: shipped update client, slots, probation and status, around an engine that is none."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from benchmarks.thousand.clock import Clock
+from benchmarks.thousand.kinds import GOOD, KINDS
+from edgeai import __version__
+from edgeai.api import EngineRef, Failure, Finding, InstanceIds, ModelRef, Outcome, Result
+from edgeai.api.errors import MqttError
+from edgeai.config import load_config
+from edgeai.health.account import DeploymentHealth, Health, RoleHealth
+from edgeai.health.status import StatusNews, status_body
+from edgeai.mqtt import Broker, Connection, Outgoing, connect
+from edgeai.roles.in_slots import InSlots
+from edgeai.roles.rehearsals import waiting
+from edgeai.roles.update import Pauses
+from edgeai.slots import SlotFolder, summary
+from edgeai.spool import Saying
+from edgeai_update.profiles import root_of, source_of
+from edgeai_update.updating import Updating
+
+IMAGE_MS: Final = 40.0
+_TRIES: Final = 20
+_TOLD: Final = ("outcome", "release", "digest", "code", "rollout")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """What all carts of a run have in common.
+
+    Attributes:
+        at: a folder for theirs.
+        trust: the folder of keys and root.
+        bundle: what they run first.
+        url: of the repository.
+        port: of the broker.
+        looks_every_s: as in a profile.
+        images_every_s: so often an image comes to a cart, by the mean.
+        needed: completed results that end a probation.
+        share, silent: of carts of each failing kind, and of silent ones.
+        seed: of every lot.
+    """
+
+    at: Path
+    trust: Path
+    bundle: Path
+    url: str
+    port: int
+    looks_every_s: float = 6 * 3600.0
+    images_every_s: float = 1800.0
+    needed: int = 10
+    share: float = 0.02
+    silent: float = 0.01
+    seed: str = "1"
+
+
+class _Spool:
+    """What infer asks of its spool about updates, of a device on which nothing else happens."""
+
+    def __init__(self, cart: SimulatedCart, folder: Path) -> None:
+        self.folder = folder
+        self._cart, self._told = cart, 0
+
+    def say_moves(self, deployment: str, last: int, sayings: Iterable[Saying]) -> None:
+        for saying in sayings:
+            if saying.sequence > self._told:
+                self._cart.say("event", {"kind": saying.kind, "message": saying.message, "facts": saying.facts})
+        self._told = last
+
+    def is_mid_series(self, deployment: str, within_s: float) -> bool:
+        return False
+
+    def share_withheld(self, deployment: str, *, since: float = 0.0) -> tuple[float, int]:
+        return 0.0, 100
+
+    def usual_ms(self, deployment: str) -> float:
+        return IMAGE_MS
+
+    def own_deaths(self, deployment: str) -> int:
+        return 0
+
+    def last_fault(self, deployment: str) -> tuple[int, str]:
+        return 0, ""
+
+    def forgive_since(self, deployment: str, fault: int) -> int:
+        return 0
+
+    def has_failed_with(self, deployment: str, code: str, *, since: float, until: float) -> bool:
+        return False
+
+
+class SimulatedCart:
+    """A cart with one deployment, ``guard``.
+
+    Args:
+        fleet: that it is of.
+        name: ``site/device``.
+        kind: how the new release fails here; empty where it does not.
+        clock: of its process, set to the moment before each call.
+    """
+
+    def __init__(self, fleet: Fleet, name: str, kind: str, clock: Clock) -> None:
+        self.name, self.kind = name, kind
+        self.site, self.device = name.split("/")
+        self.sent_messages = self.sent_bytes = self.fetched_bytes = self.looks = self.images = 0
+        self.codes: set[str] = set()
+        self._fleet, self._clock = fleet, clock
+        self._fails = KINDS[kind] if kind else GOOD
+        self._random = random.Random(f"{fleet.seed} {name} life")
+        self._config = load_config(_profile(fleet, self.site, self.device))
+        self._deployment = self._config.deployments[0]
+        self._folder = SlotFolder.of_device(self._config, self._deployment)
+        self._spool: Any = _Spool(self, self._config.device.data_dir / "spool")
+        self._slots = InSlots(self._config, self._deployment, self._spool, lambda *_, **__: None)
+        assert self._config.repository is not None
+        self._pauses = Pauses(self._config.repository.every_s, self._random.uniform)
+        # A fleet that runs: its carts did not all start in these ten minutes.
+        self._look_at = clock.now + self._random.uniform(0.0, self._config.repository.every_s)
+        self._image_at = clock.now + self._random.uniform(0.0, fleet.images_every_s)
+        self._looked: dict[str, Any] | None = None
+        self._news, self._since = StatusNews(), _moment(clock.now)
+        self._model: Any = None
+        self._first_digest = ""
+        self._on_probation = 0
+        self._is_dark = False
+        self._unanswered: list[int] = []
+        self._broker = _connected(fleet.port, f"edgeai-{self.site}-{self.device}")
+        self._open()
+        self._first_digest = self._model.digest
+        self._say_status()
+
+    def live_until(self, until: float) -> None:
+        """All that happens here up to then."""
+        while not self._is_dark and (at := min(self._look_at, self._image_at)) <= until:
+            self._clock.now = at
+            if at == self._look_at:
+                self._look()
+            else:
+                self._take_image()
+            self._say_status()
+        self._clock.now = until
+        self._say_status()
+
+    def wait_for_answers(self) -> None:
+        """Until the broker has taken everything that was sent."""
+        numbers, self._unanswered = self._unanswered, []
+        if not self._broker.wait(lambda: all(map(self._broker.is_answered, numbers)), 120.0):
+            raise RuntimeError(f"the broker does not answer {self.name}")
+        for number in numbers:
+            self._broker.answer(number)
+
+    @property
+    def release(self) -> int:
+        """That runs."""
+        running = self._folder.read().running
+        return running.release if running else 0
+
+    def close(self) -> None:
+        """Away from the broker."""
+        self._broker.close()
+
+    def say(self, what: str, body: dict[str, Any], *, retain: bool = False) -> None:
+        """Publish a message of this cart; it is answered later."""
+        message = Outgoing(
+            topic=f"edgeai/1/{self.site}/{self.device}/{what}", body=msgspec.json.encode(body), retain=retain
+        )
+        self._unanswered.append(self._broker.send(message))
+        self.sent_messages += 1
+        self.sent_bytes += self._broker.size(message)
+
+    # --- the update role, and a rehearsal ---------------------------------------------------------
+
+    def _look(self) -> None:
+        self.looks += 1
+        source = source_of(self._config)
+        try:
+            updating = Updating(self._config, source, root_of(self._config), sleep=self._clock.sleep)
+            told = updating.look(install=True).told()
+        finally:
+            source.close()
+        (outcome,) = told["deployments"]
+        self.fetched_bytes += outcome["fetched_bytes"]
+        if outcome["code"]:
+            self.codes.add(outcome["code"])
+        is_well = outcome["outcome"] != "refused"
+        self._look_at = self._clock.now + self._pauses.after(well=is_well)
+        kept = {name: outcome[name] for name in _TOLD if outcome.get(name)}
+        self._looked = {"at": _moment(self._clock.now), **kept, "message": outcome["message"][:200]}
+        self._rehearse()
+        self._serve()
+
+    def _rehearse(self) -> None:
+        digest = waiting(self._folder.state)
+        if not digest:
+            return
+        if self._fails.rehearsal is None:
+            self._folder.rehearsed(digest)
+        else:
+            self._folder.fail(*self._fails.rehearsal, digest)
+
+    # --- infer ------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        seen = self._slots.stamps()
+        _, bundle = self._slots.open_bundle(seen, "")
+        self._slots.opened(bundle.digest, seen)
+        manifest = bundle.manifest
+        self._model = ModelRef(name=manifest.name, version=manifest.version, digest=bundle.digest)
+        self._on_probation = 0
+
+    def _serve(self) -> None:
+        """What infer does between two images: switch when it is due, and open what stands."""
+        while self._slots.is_due(True):
+            self._open()
+
+    def _take_image(self) -> None:
+        self._image_at = self._clock.now + self._random.expovariate(1.0 / self._fleet.images_every_s)
+        self._serve()
+        self.images += 1
+        is_new = self._model.digest != self._first_digest
+        if is_new and self._on_probation == self._fails.silent_after:
+            self._is_dark = True
+            return
+        result = self._answer(self._fails if is_new else GOOD)
+        self._slots.ended(result)
+        self.say("result/guard", result.as_dict())
+        self._serve()
+
+    def _answer(self, kind: Any) -> Result:
+        uid = f"2.25.{self._random.getrandbits(100)}"
+        common: dict[str, Any] = {
+            "result_id": f"{self._random.getrandbits(128):032x}",
+            "deployment": "guard",
+            "model": self._model,
+            "instance": InstanceIds(
+                sop_class_uid="1.2.840.10008.5.1.4.1.1.6.1",
+                sop_instance_uid=uid,
+                series_instance_uid=f"{uid}.1",
+                study_instance_uid=f"{uid}.2",
+                modality="US",
+            ),
+            "created_at": _moment(self._clock.now),
+            "edgeai_version": __version__,
+            "timings_ms": {"run": IMAGE_MS * kind.slower * self._random.uniform(0.9, 1.1)},
+        }
+        self._on_probation += 1
+        if kind.fails_after is not None and self._on_probation > kind.fails_after:
+            why = Failure(code=kind.code, message="what the engine answers cannot be used")
+            return Result(outcome=Outcome.FAILED, reason=why, **common)
+        finding = Finding(kind="class", label="dull", probability=0.9, threshold=0.5, present=True)
+        engine = EngineRef(backend="fake", engine="fake 1", device="CPU", artifact="fake-fp32", precision="fp32")
+        return Result(outcome=Outcome.COMPLETED, findings=(finding,), engine=engine, **common)
+
+    # --- publish ----------------------------------------------------------------------------------
+
+    def _say_status(self) -> None:
+        if self._is_dark:
+            return
+        deployment = DeploymentHealth(
+            name="guard",
+            state="ready",
+            model=f"{self._model.name} {self._model.version}",
+            digest=self._model.digest,
+            backend="fake-works",
+            device="CPU",
+            artifact="fake-fp32",
+            slots=summary(self._folder.read()),
+            update=self._looked,
+        )
+        alive = RoleHealth(role="infer:guard", alive=True, pid=1, state="ready", silent_s=0.0)
+        health = Health(roles=(alive,), deployments=(deployment,), read_at=self._clock.now)
+        body = status_body(self._config, health, self._since)
+        if self._news.is_news(body):
+            self.say("status", body, retain=True)
+
+
+def _connected(port: int, client_id: str) -> Connection:
+    """As the publisher does: again, where a busy broker does not answer in time."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(MqttError):
+            return connect(Broker(host="127.0.0.1", port=port, client_id=client_id, protocol="5"))
+    raise RuntimeError(f"the broker lets {client_id} not in")
+
+
+def _profile(fleet: Fleet, site: str, device: str) -> Path:
+    at = fleet.at / site / device
+    at.mkdir(parents=True)
+    path = at / "cart.toml"
+    path.write_text(
+        f'schema = 1\n[device]\nid = "{device}"\nsite = "{site}"\ndata_dir = "var"\n'
+        f'[plugins]\nallow = ["fakes"]\n[trust]\nkeys = "{fleet.trust}"\n'
+        f"[spool]\nreserve_bytes = 1000\n[updates]\nprobation_results = {fleet.needed}\n"
+        f'[repository]\nurl = "{fleet.url}"\nroot = "{fleet.trust}/root.json"\nevery_s = {fleet.looks_every_s}\n'
+        f'[[deployments]]\nname = "guard"\nbundle = "{fleet.bundle}"\nbackends = ["fake-works"]\nupdates = true\n'
+    )
+    return path
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")
