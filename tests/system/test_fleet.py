@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.system, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.system,
+    pytest.mark.slow,
+    pytest.mark.skipif("EDGEAI_TORTURE_FLEET" not in os.environ, reason="minutes: `make torture` runs it"),
+]
 ROOT = Path(__file__).resolve().parents[2]
 CARTS = 24
 SEED = 307
