@@ -35,6 +35,7 @@ _MEASURED = 8
 """Samples that errors of layers are measured on."""
 _MOST = 8
 """Operations that go back to float at most, where the recipe says nothing."""
+_HALVED = "weights have half the range of int8 (overflow_fix = all): otherwise sums overflow on this processor"
 _JUDGED = 32
 """Samples whose outputs rank the layers, where some must be kept in float."""
 
@@ -96,11 +97,13 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
 
     request.progress("calibrating")
     made = calibrated()
-    for more in suspects(model):
+    halved = ""
+    for why, changed in _ways_out(nncf, model, names, kept, request.options):
         if is_sound(ov, made, some):
             break
-        request.progress("calibrating again: OpenVINO's int8 arithmetic is wrong for layers in a row")
-        settings["ignored_scope"] = _ignored(nncf, names, kept, more)
+        request.progress(f"calibrating again: {why}")
+        settings |= changed
+        halved = _HALVED if "advanced_parameters" in changed else ""
         made = calibrated()
     else:
         if not is_sound(ov, made, some):
@@ -112,7 +115,20 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
         raise _nothing_left(request, (*kept, *in_float))
     request.progress("measuring the error of each layer")
     measured = errors(ov, made, model, names, some)
-    return Quantised(made, (samples.note, *_notes(made, names, (*kept, *in_float))), measured)
+    notes = (samples.note, *_notes(made, names, (*kept, *in_float)), *([halved] if halved else []))
+    return Quantised(made, notes, measured)
+
+
+def _ways_out(
+    nncf: Any, model: Any, names: Names, kept: Sequence[str], options: Options
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What to change, one after the other, where int8 kernels of this processor answer otherwise than they should."""
+    for more in filter(None, suspects(model)):
+        why = "OpenVINO's int8 arithmetic is wrong for layers in a row"
+        yield why, {"ignored_scope": _ignored(nncf, names, kept, more)}
+    if "overflow_fix" not in options:
+        why = "sums of int8 overflow on this processor, so weights get half the range"
+        yield why, {"advanced_parameters": _settings(nncf, {**options, "overflow_fix": "all"})["advanced_parameters"]}
 
 
 def _notes(made: Any, names: Names, in_float: Sequence[str]) -> tuple[str, ...]:
