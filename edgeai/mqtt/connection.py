@@ -90,6 +90,7 @@ class Connection:
         self.limits = Limits()
         self.loss: Loss | None = None
         self._changed = threading.Condition()
+        self._closing = threading.Lock()
         self._is_over = threading.Event()
         self._connack: ReasonCode | None = None
         self._acks: dict[int, ReasonCode] = {}
@@ -195,14 +196,15 @@ class Connection:
             return self._changed.wait_for(lambda: self.loss is not None, timeout_s)
 
     def close(self, why: str = "closed by this side") -> None:
-        """Say DISCONNECT, so that the broker does not send the will. Twice is fine."""
+        """Say DISCONNECT, so that the broker does not send the will. Twice is fine, by two threads at once, too."""
         self._end(Loss(text=why, by_peer=False))
-        self._client.disconnect()
-        sock: Any = self._client.socket()
-        if sock is not None and not self._is_over.wait(_GOODBYE_S):
-            with suppress(OSError):  # it does not read what it is sent, and paho would wait until it does
-                sock.shutdown(socket.SHUT_RDWR)
-        self._client.let_go()
+        with self._closing:  # paho would wake its thread by a descriptor that the other has just closed
+            self._client.disconnect()
+            sock: Any = self._client.socket()
+            if sock is not None and not self._is_over.wait(_GOODBYE_S):
+                with suppress(OSError):  # it does not read what it is sent, and paho would wait until it does
+                    sock.shutdown(socket.SHUT_RDWR)
+            self._client.let_go()
 
     def _prepare(self, version: Any, will: Outgoing | None) -> BoundedClient:
         client = BoundedClient(

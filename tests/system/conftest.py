@@ -66,6 +66,8 @@ class Contract:
             payload = document["components"]["messages"][message["$ref"].rpartition("/")[2]]["payload"]
             schema = json.loads((ROOT / "docs" / payload["schema"]["$ref"]).resolve().read_text())
             self.channels[name] = (re.compile(address), Draft202012Validator(schema))
+        self.of_a_device = {name for name, (address, _) in self.channels.items() if "device_id" in address.groupindex}
+        """Those that a cart speaks on; a conductor has its own."""
 
     def check(self, topic: str, body: dict[str, Any]) -> str:
         """The one channel that the topic belongs to; the body obeys its schema and says the same as the topic."""

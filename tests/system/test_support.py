@@ -116,7 +116,7 @@ def _tells_enough(cart: Any, parts: dict[str, str], *, running: bool) -> None:
     assert spool["rows"]["instances"] >= 3
     assert spool["folders"]["spool"]["files"] > 0
     assert [fault["plugin"] for fault in spool["faults"]]
-    assert profile["device"] == {"id": "cart", "site": "lab", "data_dir": str(cart.data_dir)}
+    assert profile["device"] == {"id": "cart", "site": "lab", "data_dir": str(cart.data_dir), "labels": {}}
     assert profile["mqtt"]["username"] == "<removed>"
     assert profile["sinks"]["hook"]["settings"] == {"token": "<removed>", "retries": 3, "deep": [["<removed>"]]}
     assert "numpy" in json.loads(parts["versions.json"])["distributions"]

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
@@ -240,6 +241,34 @@ def test_our_own_goodbye_is_no_loss_of_the_peers(peer: ScriptedBroker) -> None:
     assert connection.loss is not None
     assert (connection.loss.text, connection.loss.by_peer) == ("enough", False)
     connection.close()
+
+
+def test_a_second_thread_does_not_close_it_while_the_first_does(
+    peer: ScriptedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """paho's ``disconnect`` writes to a descriptor that ``let_go`` closes: OSError, where both come at once."""
+    connection = to(peer)
+    client = connection._client
+    lets_go, came_in, disconnect, let_go = threading.Event(), threading.Event(), client.disconnect, client.let_go
+
+    def slow_let_go() -> None:
+        lets_go.set()
+        assert not came_in.wait(0.3)
+        let_go()
+
+    def noted_disconnect() -> object:
+        if lets_go.is_set():
+            came_in.set()
+        return disconnect()
+
+    monkeypatch.setattr(client, "let_go", slow_let_go)
+    monkeypatch.setattr(client, "disconnect", noted_disconnect)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(connection.close)
+        assert lets_go.wait(60)
+        monkeypatch.setattr(client, "let_go", let_go)
+        connection.close()
+        first.result(60)
 
 
 def test_an_answer_is_given_once(peer: ScriptedBroker) -> None:
