@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from edgeai.testing.broker import Mosquitto
 from edgeai.testing.certificates import Authority
@@ -56,9 +57,15 @@ LONGEST_FIRST = (
 
 
 def pytest_configure() -> None:
-    """Take SIGINT: a shell that begins the tests in its background ignores it, and so would all that a test starts."""
+    """Take SIGINT: a shell that begins the tests in its background ignores it, and so would all that a test starts.
+
+    And no example of hypothesis fails for being slow.
+    """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if "CI" not in os.environ:  # there hypothesis does so itself: how busy a machine is, is no fault of the code
+        settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("patient")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
