@@ -3,7 +3,7 @@
 What was rehearsed is shown images that what runs has answered, out of a tray, and both answers are compared; nothing
 of it is published. It takes of the processor what nobody else wants, and of that no more than the profile says. The
 figures stand in the slots after each image, so that a kill costs one image; it ends when they say enough
-(``edgeai.agreement``), or when it is not wanted any more.
+(``edgeai.slots.shown``), or when it is not wanted any more.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
-from edgeai.agreement import interval
 from edgeai.api.errors import EdgeaiError, SpoolError
 from edgeai.api.results import Result
 from edgeai.config import Deployment, DeviceConfig
@@ -25,8 +24,9 @@ from edgeai.model.agreement import difference
 from edgeai.roles import candidate
 from edgeai.roles.tray import Tray
 from edgeai.selection import FASTEST
-from edgeai.slots import Shadow, SlotFolder, SlotsError
+from edgeai.slots import SlotFolder, SlotsError
 from edgeai.slots.given_up import cause_of
+from edgeai.slots.shown import judge
 from edgeai.spool import Spool, Station
 
 PATIENCE: Final = 20.0
@@ -56,22 +56,6 @@ def main(config: DeviceConfig, deployment: str, digest: str, verdict: str) -> in
     except SlotsError as error:
         log.warning("shadow.unwritten", code=error.code, message=str(error))
     return 0
-
-
-def judge(shadow: Shadow) -> tuple[Literal["goes on", "good", "bad"], str, str]:
-    """Whether it has shown enough; with an end the code and the reason in one sentence."""
-    low, high = interval(shadow.agreed, shadow.compared)
-    last = f"; the last: {shadow.last}" if shadow.last else ""
-    figures = f"{shadow.agreed} of {shadow.compared} images (between {low:.1%} and {high:.1%})"
-    asked = f"{shadow.needed:.1%} are asked for"
-    if low >= shadow.needed:
-        return "good", "", f"it agreed with what runs on {figures}, {asked}"
-    if high < shadow.needed:
-        return "bad", "slots.disagrees", f"it agreed with what runs on {figures}, and {asked}{last}"
-    if shadow.compared >= shadow.most:
-        why = f"it agreed with what runs on {figures}, which does not show that it does on {shadow.needed:.1%}{last}"
-        return "bad", "slots.not-shown", why
-    return "goes on", "", ""
 
 
 def _shown(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str) -> None:

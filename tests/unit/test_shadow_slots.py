@@ -9,9 +9,9 @@ import pytest
 
 from edgeai.agreement import fewest
 from edgeai.bundle.releases import Numbered
-from edgeai.roles.shadow import judge
 from edgeai.slots import Asked, Order, Shadow, Slots, SlotsError, moves, sentences, summary
 from edgeai.slots.record import decode, encode
+from edgeai.slots.shown import judge
 
 AT = "2026-11-30T01:00:00Z"
 OLD, NEW, NEWER = (Numbered(name="guard", release=n, digest=f"sha256:{n:064x}") for n in (1, 2, 3))
