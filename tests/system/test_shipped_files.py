@@ -109,7 +109,7 @@ def test_a_device_speaks_under_its_own_name_and_no_other(site_broker: int, autho
 
 OWN, OTHER = "edgeai/1/st-elsewhere/xray-017", "edgeai/1/st-elsewhere/xray-018"
 WHO_WRITES: dict[str, tuple[str, ...]] = {
-    "st-elsewhere/xray-017": (*(f"{OWN}/{each}" for each in ("result/guard", "event", "status", "update/report")),),
+    "st-elsewhere/xray-017": (*(f"{OWN}/{each}" for each in ("result/guard", "event", "status")),),
     "operations": (f"{OWN}/update/request", f"{OTHER}/update/request"),
     "receiver": (),
     "somebody": (),

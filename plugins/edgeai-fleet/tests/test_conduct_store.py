@@ -16,7 +16,7 @@ import pytest
 from edgeai.api.errors import ConfigError
 from edgeai.testing.broker import free_port
 from edgeai.testing.require import require
-from edgeai_fleet.conducting.carts import Cart, Heard, Status
+from edgeai_fleet.conducting.carts import Cart, Ended, EndHeard, Heard, Status
 from edgeai_fleet.conducting.judging import Kept, Verdict
 from edgeai_fleet.conducting.store import Store
 
@@ -104,6 +104,17 @@ def test_a_result_counts_once_however_often_it_is_heard(store: Store) -> None:
     with store.round() as kept:
         assert kept.results("new") == {("ward", "cart-1"): 2}
         assert kept.results("none") == {}
+
+
+def test_of_ends_the_last_of_a_cart_and_a_digest_is_kept(store: Store) -> None:
+    first = Ended(move="failed", digest="new", code="slots.slow", why="slow")
+    last, other = Ended(move="damaged", digest="new", code="", why=""), Ended(move="failed", digest="old")
+    with store.round() as kept:
+        kept.add_ends(EndHeard(site="ward", device="cart-1", ended=each) for each in (first, other, last))
+    with store.round() as kept:
+        kept.add_ends([])
+        assert kept.ends("new") == {("ward", "cart-1"): last}
+        assert kept.ends("none") == {}
 
 
 def test_a_verdict_replaces_the_one_before_and_only_of_its_rollout(store: Store) -> None:

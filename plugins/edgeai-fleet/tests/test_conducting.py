@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from msgspec.structs import replace
 
 from edgeai.api.errors import ConfigError, MqttError
 from edgeai.mqtt import Broker, Connection, Outgoing, connect
@@ -82,6 +83,10 @@ class Carts:
             "stands": True,
         }
         self.status(device, last_end=ended)
+
+    def leaves(self, device: str) -> None:
+        body = {"schema": 2, "site": self.site, "device_id": device, "state": "offline"}
+        self._say(f"{device}/status", body, retain=True)
 
     def _say(self, topic: str, body: dict[str, Any], *, retain: bool = False) -> None:
         data = json.dumps(body).encode()
@@ -201,8 +206,12 @@ def test_a_phase_is_opened_by_results_and_all_of_it_ends_done(scene: Scene) -> N
 
 def _heard(ears: Ears, statuses: int, results: int) -> None:
     """Until so much has come."""
+    _until(lambda: len(ears._statuses) >= statuses and len(ears._results) >= results)
+
+
+def _until(so: Callable[[], bool]) -> None:
     end = time.monotonic() + 240
-    while len(ears._statuses) < statuses or len(ears._results) < results:
+    while not so():
         assert time.monotonic() < end
         time.sleep(0.01)
 
@@ -426,3 +435,107 @@ def _away(self: Store) -> Any:
 def test_ears_close_when_the_broker_refuses_them(broker: Mosquitto) -> None:
     with pytest.raises(MqttError):
         Ears(Broker(host="127.0.0.1", port=1, client_id="x"))
+
+
+def test_it_is_not_done_while_one_that_has_just_switched_may_still_fall_silent(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conducting, "GAP_S", 7200.0)
+    dark, *others = scene.carts.early
+    with scene.conductor() as (conductor, ears):
+        for name in (*others, *scene.carts.late):
+            scene.carts.succeeds(name)
+        scene.carts.probation(dark)  # it runs it, and no image has come
+        _heard(ears, 8, 14)
+        (seen,) = conductor.round(ears, scene.now)
+        assert (seen.decision.step, scene.published.open) == ("go-on", 2)
+        (seen,) = conductor.round(ears, scene.now + 600)
+        assert seen.decision.step == "wait"
+        assert "1 carts run it and have no images" in seen.decision.why
+        scene.carts.leaves(dark)
+        _until(lambda: bool(ears._away))
+        for hour in range(1, 24):
+            (seen,) = conductor.round(ears, scene.now + hour * 3600.0)
+            assert (seen.decision.step, seen.decision.why) == ("wait", "1 of 8 carts are on their way"), hour
+        (seen,) = conductor.round(ears, scene.now + 25 * 3600.0)
+        assert (seen.decision.step, seen.standings[0].silent) == ("halt", 1), "1 of 8 is over 5 %"
+
+
+def test_an_undecided_cart_that_stays_there_holds_it_open_for_its_soak_alone(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idle, *others = scene.carts.early
+    with scene.conductor() as (conductor, ears):
+        for name in (*others, *scene.carts.late):
+            scene.carts.succeeds(name)
+        scene.carts.probation(idle)
+        _heard(ears, 8, 14)
+        monkeypatch.setattr(conducting, "GAP_S", 7200.0)
+        steps = []
+        for minutes in (0, 10, 40, 46):
+            scene.carts.probation(idle)
+            _heard(ears, 1, 0)
+            with ears._lock:
+                status, _ = ears._statuses[scene.site, idle]
+                ears._statuses[scene.site, idle] = status, scene.now + minutes * 60.0
+            (seen,) = conductor.round(ears, scene.now + minutes * 60.0)
+            steps.append(seen.decision.step)
+    assert steps == ["go-on", "wait", "wait", "done"]
+
+
+def test_carts_that_nobody_ever_saw_are_shown_and_where_the_plan_names_them_they_fail(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, gone = scene.carts.early[:2]
+    scene.carts.succeeds(here)
+    scene.carts.leaves(gone)
+    seen = scene.round(signs=False)
+    assert (len(seen.kept), seen.unseen) == (1, (f"{scene.site}/{gone}",))
+    where = ("--broker", f"127.0.0.1:{scene.port}")
+    assert "never seen: 1 carts are known by name alone" in scene.ops.do("watch", "tiny-2", "--once", *where)
+    assert "never seen: it is not counted" in scene.ops.do("explain", f"{scene.site}/{gone}", *where)
+    plan = scene.published.plan
+    names = tuple(f"{scene.site}/{each}" for each in (here, gone, scene.carts.early[2]))
+    named = replace(scene.published, plan=replace(plan, select=replace(plan.select, devices=names)))
+    monkeypatch.setattr(conducting, "GAP_S", 90_000.0)
+    monkeypatch.setattr(conducting, "read_documents", lambda folder, published: _Documents((named,)))
+    seen = scene.round(signs=False)
+    words = {each.device: (each.verdict.word, each.verdict.stage) for each in seen.kept}
+    assert words.pop(here)[0] == "waiting"
+    assert set(words.values()) == {("waiting", "never seen")}
+    assert seen.unseen == ()
+    seen = scene.round(signs=False, after_s=86_460.0)
+    assert seen.standings[0].silent == 2 + 1
+    assert scene.truth()["reasons"][0]["code"] == "fleet.never-seen"
+    explained = scene.ops.do("explain", f"{scene.site}/{gone}", *where)
+    assert "silent, never seen: fleet.never-seen: the plan names it" in explained
+
+
+class _Documents:
+    def __init__(self, rollouts: tuple[Rollout, ...]) -> None:
+        self.rollouts = rollouts
+
+
+def test_the_reason_that_a_cart_told_in_an_event_outlives_its_status(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    case = "it failed its rehearsal: 1 of 2 golden cases are outside their tolerance (head-{}: off by 0.5)"
+    with scene.conductor(signs=False) as (conductor, ears):
+        for at, name in enumerate(scene.carts.early[:3]):
+            scene.carts.status(name)
+            facts = {"digest": scene.carts.new, "code": "backend.golden-mismatch", "why": case.format(at // 2)}
+            scene.carts._say(f"{name}/event", {"schema": 1, "kind": "update.failed", "facts": facts})
+            scene.carts.leaves(name)  # before a round: what it said just before is not lost with that
+        _until(lambda: (len(ears._ends), len(ears._away)) == (3, 3))
+        conductor.round(ears, scene.now)
+    seen = scene.round(signs=False)
+    assert (seen.decision.step, seen.standings[0].failed) == ("halt", 3)
+    (reason,) = scene.truth()["reasons"]
+    assert (reason["code"], reason["carts"], reason["cases"]) == (
+        "backend.golden-mismatch",
+        3,
+        {"head-0": 2, "head-1": 1},
+    )
+    drawn = scene.ops.do("watch", "tiny-2", "--once", "--broker", f"127.0.0.1:{scene.port}")
+    assert "head-0 on 2" in drawn

@@ -11,9 +11,19 @@ from hypothesis import strategies as st
 
 from edgeai.rollouts import Phase, Plan, Rollout, Select
 from edgeai.rollouts.document import Halting
-from edgeai_fleet.conducting.carts import Cart, Status, decode, encode, heard, read_status
-from edgeai_fleet.conducting.judging import STATUS_EVERY_S, STUCK_S, Moment, Verdict, judge, phase_of_cart
-from edgeai_fleet.conducting.phases import Standing, count, decide
+from edgeai_fleet.conducting.carts import Cart, Ended, Status, away, decode, encode, heard, read_status
+from edgeai_fleet.conducting.hearing import read_end
+from edgeai_fleet.conducting.judging import (
+    LATE_S,
+    STATUS_EVERY_S,
+    STUCK_S,
+    Moment,
+    Verdict,
+    is_unseen,
+    judge,
+    phase_of_cart,
+)
+from edgeai_fleet.conducting.phases import Standing, count, decide, settles_s
 
 AT = "2026-05-04T10:00:00Z"
 OLD, NEW = (f"sha256:{digit * 64}" for digit in "12")
@@ -51,14 +61,12 @@ def body(slots: dict[str, Any] | None, update: dict[str, Any] | None = None, **m
 def cart(slots: dict[str, Any] | None, update: dict[str, Any] | None = None, **more: Any) -> Cart:
     status = read_status(json.dumps(body(slots, update, **more)).encode())
     assert status is not None
-    made = heard(None, "ward", "cart-1", status, NOW, retained=False)
-    assert made is not None
-    return made
+    return heard(None, "ward", "cart-1", status, NOW, retained=False)
 
 
-def verdict(of: Cart, published: int = 0, after_s: float = 60.0, **changes: Any) -> Verdict:
+def verdict(of: Cart, published: int = 0, after_s: float = 60.0, ended: Ended | None = None, **changes: Any) -> Verdict:
     moment = Moment(now=NOW + after_s, turn_since=NOW, listening_since=NOW)
-    return judge(rollout(**changes), of, published, moment)
+    return judge(rollout(**changes), of, published, moment, ended)
 
 
 ACTIVE = {"active": "b", "b": slot(NEW)}
@@ -147,17 +155,90 @@ def test_a_weekend_without_images_is_no_failure_and_no_success() -> None:
 def test_no_status_for_so_long_is_a_failure_and_away_counts_as_none() -> None:
     halting = Halting(silent_s=7200.0)
     on = cart({**ACTIVE, "probation": probation(1)})
-    off = heard(on, "ward", "cart-1", Status(state="offline"), NOW + 10, retained=False)
-    assert off is not None
+    off = away(on, "ward", "cart-1")
     assert off.heard_at == on.heard_at, "its last will is no sign of life"
     for each in (on, off):
         assert verdict(each, after_s=7200.0, halting=halting).word == "waiting"
         seen = verdict(each, after_s=7201.0, halting=halting)
         assert (seen.word, seen.code) == ("silent", "fleet.silent")
     assert verdict(off, after_s=9e9, halting=halting, published=3).word == "silent"
-    proven = heard(cart(ACTIVE), "ward", "cart-1", Status(state="offline"), NOW, retained=False)
-    assert proven is not None
+    proven = away(cart(ACTIVE), "ward", "cart-1")
     assert verdict(proven, published=3, after_s=9e9).word == "succeeded", "it has shown what it had to show"
+
+
+def test_undecided_is_who_is_there_and_who_is_away_is_waited_for_until_it_is_silent() -> None:
+    halting = Halting(silent_s=7200.0)
+    on = cart({**ACTIVE, "probation": probation()})
+    off = away(on, "ward", "cart-1")
+    assert verdict(on, after_s=LATE_S, halting=halting).word == "undecided"
+    for each, after_s in ((off, 60.0), (on, LATE_S + 1)):
+        seen = verdict(each, after_s=after_s, halting=halting)
+        assert (seen.word, seen.stage) == ("waiting", "active, no image yet, and away")
+        assert verdict(each, after_s=7201.0, halting=halting).word == "silent"
+
+
+def test_a_cart_that_only_the_plan_names_is_waited_for_and_then_failed() -> None:
+    named = {"select": Select(devices=("ward/cart-1",)), "halting": Halting(silent_s=7200.0)}
+    never = Cart(site="ward", device="cart-1", status=Status(state=""), heard_at=0.0, is_online=False)
+    gone = away(None, "ward", "cart-1")
+    for each, what in ((never, "the broker has nothing of it"), (gone, "the broker has its last will alone")):
+        assert phase_of_cart(rollout(**named), each) == 1
+        seen = verdict(each, after_s=7200.0, **named)
+        assert (seen.word, seen.stage) == ("waiting", "never seen")
+        seen = verdict(each, after_s=7201.0, **named)
+        assert (seen.word, seen.code, seen.stage) == ("silent", "fleet.never-seen", "never seen")
+        assert what in seen.why
+    lost = Ended(move="failed", digest=NEW, code="slots.rehearsal-died", why="SIGABRT")
+    assert verdict(never, ended=lost, **named).code == "slots.rehearsal-died"
+
+
+def test_a_cart_known_by_name_alone_is_shown_where_it_may_be_meant_and_counted_nowhere() -> None:
+    gone = away(None, "ward", "cart-1")
+    assert phase_of_cart(rollout(), gone) is None
+    assert is_unseen(rollout(), gone)
+    assert not is_unseen(rollout(), cart({}))
+    assert not is_unseen(rollout(select=Select(sites=("other",))), gone)
+    assert not is_unseen(rollout(select=Select(devices=("ward/cart-2",))), gone)
+    places = [Cart(site="ward", device=f"cart-{at}", status=gone.status, heard_at=0.0) for at in range(40)]
+    half = sum(is_unseen(rollout(phases=TWO), each) for each in places)
+    assert 0 < half < 40, "of the phases that are open"
+
+
+def test_an_end_that_the_cart_told_counts_where_its_status_says_nothing_of_it() -> None:
+    lost = Ended(move="rolled-back", digest=NEW, code="slots.slow", why="3.1 times as slow")
+    other = {"move": "rolled-back", "digest": f"sha256:{'3' * 64}", "code": "slots.failures", "why": "of release 3"}
+    refused = {"at": AT, "outcome": "refused", "code": "slots.bad", "digest": NEW, "message": "it failed here"}
+    for each in (cart({"last_end": other}), cart({}, refused), cart({"b": slot(NEW, "bad", stood=False)})):
+        seen = verdict(each, ended=lost)
+        assert (seen.word, seen.code, seen.why) == ("failed", "slots.slow", "3.1 times as slow")
+    assert verdict(cart(ACTIVE), 3, ended=lost).word == "succeeded", "it was pardoned, and came"
+    assert verdict(cart({"b": slot(NEW, "good", stood=False)}), ended=lost).word == "waiting", "it comes again"
+    assert verdict(cart({}), ended=Ended(move="rolled-back", digest=OLD)).word == "waiting"
+    assert phase_of_cart(rollout(replaces=(OLD,)), cart({"a": slot(f"sha256:{'3' * 64}")})) is None
+    assert phase_of_cart(rollout(replaces=(OLD,)), cart({"a": slot(f"sha256:{'3' * 64}")}), lost) == 1
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"kind": "update.installed", "facts": {"digest": NEW}},
+        {"kind": "update.failed", "facts": {"digest": None}},
+        {"kind": "update.failed", "facts": {"digest": "x" * 81}},
+        {"kind": "update.failed", "facts": {"digest": 3}},
+        {"kind": "update.failed"},
+        {"kind": "failed", "facts": {"digest": NEW}},
+        {"kind": "update.failed", "facts": {"digest": NEW, "why": "y" * 70_000}},
+        [],
+    ],
+)
+def test_an_event_that_tells_no_end_is_passed_over(event: Any) -> None:
+    assert read_end(json.dumps(event).encode()) is None
+
+
+def test_an_event_tells_how_a_bundle_ended() -> None:
+    facts = {"deployment": "d", "digest": NEW, "slot": "b", "code": "slots.slow", "why": "slow", "runs": OLD}
+    told = read_end(json.dumps({"schema": 1, "kind": "update.rolled-back", "facts": facts}).encode())
+    assert told == Ended(move="rolled-back", digest=NEW, code="slots.slow", why="slow")
 
 
 def test_a_connected_cart_is_not_silent_between_two_statuses() -> None:
@@ -181,7 +262,6 @@ def test_of_two_deployments_of_the_model_the_worse_counts() -> None:
     status = read_status(json.dumps(both).encode())
     assert status is not None
     made = heard(None, "ward", "cart-1", status, NOW, retained=False)
-    assert made is not None
     assert verdict(made, published=3).word == "failed"
 
 
@@ -223,14 +303,17 @@ def test_what_is_no_status_is_passed_over(data: bytes) -> None:
     assert read_status(data) is None
 
 
-def test_a_cart_that_was_only_ever_away_is_nobody() -> None:
-    assert heard(None, "ward", "cart-1", Status(state="offline"), NOW, retained=True) is None
+def test_a_cart_that_was_only_ever_away_is_a_name_until_it_says_what_it_is() -> None:
+    gone = away(None, "ward", "cart-1")
+    assert (gone.is_known, gone.is_online, gone.heard_at) == (False, False, 0.0)
+    assert decode(encode(gone)) == gone
+    back = heard(gone, "ward", "cart-1", Status(state="online"), NOW, retained=False)
+    assert (back.is_known, back.is_online, back.heard_at) == (True, True, NOW)
 
 
 def test_what_was_retained_is_as_old_as_it_says_and_never_newer_than_now() -> None:
     def at(word: str) -> float:
         made = heard(None, "ward", "cart-1", Status(state="online", at=word), NOW, retained=True)
-        assert made is not None
         return made.heard_at
 
     assert at("2026-05-04T10:00:00+00:00") == 1_777_888_800.0
@@ -322,8 +405,20 @@ def test_the_last_phase_is_done_when_nobody_is_on_the_way() -> None:
     last = rollout(phases=TWO, open=2)
     good = count(["succeeded"] * 5)
     assert decide(last, [good, count(["succeeded"] * 5 + ["waiting"])], NOW, NOW).step == "wait"
+    assert decide(last, [count(["succeeded"] * 5 + ["waiting"]), good], NOW, NOW).step == "wait", "of any phase"
     assert decide(last, [good, count(["succeeded"] * 5 + ["undecided"])], NOW, NOW).step == "done"
+    for standings in ([good, count(["succeeded"] * 5 + ["undecided"], fresh=1)], [count(["undecided"], fresh=1), good]):
+        decision = decide(last, standings, NOW, NOW)
+        assert decision.step == "wait", "it has just switched: whether it lives is not known yet"
+        assert "1 carts run it and have no images, for less than 0.75 h yet" in decision.why
     assert decide(last, [good, good], NOW, NOW).step == "done"
+
+
+def test_a_cart_settles_in_the_soak_and_never_before_its_statuses_can_have_failed_to_come() -> None:
+    assert settles_s(rollout()) == LATE_S
+    long = (Phase(share=0.5), Phase(share=1.0, soak_s=DAY))
+    assert settles_s(rollout(phases=long)) == LATE_S
+    assert settles_s(rollout(phases=long, open=2)) == DAY
 
 
 @pytest.mark.parametrize("state", ["paused", "halted", "cancelled", "done"])

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final
 import msgspec
 
 MAX_STATUS_BYTES: Final = 256 << 10
+AWAY: Final = "offline"
+"""The state of a last will, and of a farewell: nothing else is said."""
 USUAL_NEEDED: Final = 20
 """Results that prove a bundle on a cart that does not say how many: what profiles have where they say nothing."""
 _Word = Annotated[str, msgspec.Meta(max_length=2000)]
@@ -62,6 +64,15 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
     why: _Word | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndHeard:
+    """A bundle that did not stay on a cart, as an event of the cart said it (``update.failed`` and its like)."""
+
+    site: str
+    device: str
+    ended: Ended
+
+
 class InSlots(msgspec.Struct, frozen=True, omit_defaults=True):
     """Both slots of a deployment."""
 
@@ -102,6 +113,8 @@ class Status(msgspec.Struct, frozen=True, omit_defaults=True):
 class Cart(msgspec.Struct, frozen=True, omit_defaults=True):
     """A cart: its names, its last status that said more than ``offline``, and since when it is heard or not.
 
+    Of one that never said more, the status is ``offline``; of one that a plan names and nobody heard, it is empty.
+
     ``heard_at``: seconds since the epoch, by the clock of who hears; of what was retained, as it says itself.
     """
 
@@ -115,6 +128,11 @@ class Cart(msgspec.Struct, frozen=True, omit_defaults=True):
     def name(self) -> str:
         """``site/device``."""
         return f"{self.site}/{self.device}"
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it ever said what it is; of one that did not, there is a name and no more."""
+        return self.status.state not in ("", AWAY)
 
     def deployments_of(self, model: str) -> Iterator[Deployed]:
         """Those that take updates of a model."""
@@ -134,8 +152,8 @@ def read_status(body: bytes) -> Status | None:
         return None
 
 
-def heard(before: Cart | None, site: str, device: str, status: Status, now: float, *, retained: bool) -> Cart | None:
-    """The cart after a status of it; ``None`` where nothing is known but that it is away.
+def heard(before: Cart | None, site: str, device: str, status: Status, now: float, *, retained: bool) -> Cart:
+    """The cart after a status that says what it is; ``away`` is for one that does not.
 
     Args:
         before: what was known of it.
@@ -145,12 +163,16 @@ def heard(before: Cart | None, site: str, device: str, status: Status, now: floa
         now: seconds since the epoch.
         retained: it was kept by the broker, and may be old.
     """
-    if status.state == "offline":
-        return msgspec.structs.replace(before, is_online=False) if before is not None else None
     at = min(now, _moment(status.at) or now) if retained else now
     if before is not None:
         at = max(at, before.heard_at)
     return Cart(site=site, device=device, status=status, heard_at=at)
+
+
+def away(before: Cart | None, site: str, device: str) -> Cart:
+    """The cart after its last will, or its farewell; that is no sign of life."""
+    known = before or Cart(site=site, device=device, status=Status(state=AWAY), heard_at=0.0)
+    return msgspec.structs.replace(known, is_online=False)
 
 
 def encode(cart: Cart) -> str:

@@ -17,10 +17,10 @@ from edgeai.mqtt import Outgoing
 from edgeai.rollouts import Rollout
 from edgeai_fleet.changes import time_of
 from edgeai_fleet.conducting import truth
-from edgeai_fleet.conducting.carts import Cart, Heard, Status, heard
-from edgeai_fleet.conducting.hearing import Ears
-from edgeai_fleet.conducting.judging import Kept, Moment, judge, phase_of_cart
-from edgeai_fleet.conducting.phases import Decision, Standing, count, decide
+from edgeai_fleet.conducting.carts import Cart, Status, away, heard
+from edgeai_fleet.conducting.hearing import Ears, Taken
+from edgeai_fleet.conducting.judging import Kept, Moment, is_unseen, judge, phase_of_cart
+from edgeai_fleet.conducting.phases import Decision, Standing, count, decide, settles_s
 from edgeai_fleet.conducting.signing import Signing
 from edgeai_fleet.conducting.store import Round, Store
 from edgeai_fleet.documents import read_documents
@@ -33,12 +33,13 @@ _MOVES: Final[Mapping[str, str]] = {"go-on": "phase", "halt": "halt", "done": "f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """A rollout after a round."""
+    """A rollout after a round; ``unseen``: names of carts that might be meant and are known by name alone."""
 
     rollout: Rollout
     decision: Decision
     standings: tuple[Standing, ...]
     kept: tuple[Kept, ...]
+    unseen: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -69,11 +70,11 @@ class Conductor:
             MqttError: the broker went away while it was told.
         """
         now = time.time() if now is None else now
-        statuses, results = ears.take()
+        taken = ears.take()
         try:
-            every = self._judged(statuses, results, now)
+            every = self._judged(taken, now)
         except EdgeaiError:
-            ears.give_back(statuses, results)
+            ears.give_back(taken)
             raise
         self.trouble = ""
         for each in every:
@@ -81,16 +82,14 @@ class Conductor:
         self._tell(ears, every, now)
         return every
 
-    def _judged(
-        self, statuses: Mapping[tuple[str, str], tuple[Status, float]], results: list[Heard], now: float
-    ) -> list[Seen]:
+    def _judged(self, taken: Taken, now: float) -> list[Seen]:
         documents = read_documents(self.folder, published=True)
         with self.store.round() as kept:
             carts = kept.carts()
-            changed = _merged(carts, statuses, now)
-            kept.keep_carts(changed)
+            kept.keep_carts(_merged(carts, taken, now))
             digests = {each.plan.digest for each in documents.rollouts}
-            kept.add_results([each for each in results if each.digest in digests])
+            kept.add_results([each for each in taken.results if each.digest in digests])
+            kept.add_ends(each for each in taken.ends if each.ended.digest in digests)
             listening_since = _listening(kept, now)
             return [_seen(kept, rollout, carts, now, listening_since) for rollout in documents.rollouts]
 
@@ -116,6 +115,7 @@ class Conductor:
                     seen.decision,
                     seen.standings,
                     seen.kept,
+                    seen.unseen,
                     signs=self.signing is not None,
                     trouble=self.trouble,
                 )
@@ -130,19 +130,29 @@ class Conductor:
             self._told |= news
 
 
-def _merged(
-    carts: dict[tuple[str, str], Cart], statuses: Mapping[tuple[str, str], tuple[Status, float]], now: float
-) -> list[Cart]:
+def _merged(carts: dict[tuple[str, str], Cart], taken: Taken, now: float) -> list[Cart]:
     """Put what was heard into what was known; what changed."""
-    changed = []
-    for (site, device), (status, at) in statuses.items():
+    changed: dict[tuple[str, str], Cart] = {}
+    for (site, device), (status, at) in taken.statuses.items():
         before = carts.get((site, device))
         # The first that is heard of a cart may have been retained for long.
-        cart = heard(before, site, device, status, min(at, now), retained=before is None)
-        if cart is not None:
-            carts[site, device] = cart
-            changed.append(cart)
-    return changed
+        is_first = before is None or not before.is_known
+        changed[site, device] = heard(before, site, device, status, min(at, now), retained=is_first)
+    for site, device in taken.away:
+        changed[site, device] = away(changed.get((site, device)) or carts.get((site, device)), site, device)
+    news = {place_: cart for place_, cart in changed.items() if cart != carts.get(place_)}
+    carts.update(news)
+    return list(news.values())
+
+
+def _with_named(rollout: Rollout, carts: Mapping[tuple[str, str], Cart]) -> dict[tuple[str, str], Cart]:
+    """All carts, and those that a plan names and nobody has heard."""
+    pairs = [tuple(name.split("/", 1)) for name in rollout.plan.select.devices if "/" in name]
+    named = {
+        (site, device): Cart(site=site, device=device, status=Status(state=""), heard_at=0.0, is_online=False)
+        for site, device in pairs
+    }
+    return {**named, **carts}
 
 
 def _listening(kept: Round, now: float) -> float:
@@ -160,21 +170,27 @@ def _seen(
 ) -> Seen:
     opened = _opened(kept, rollout)
     resumed = _resumed(kept, rollout)
-    results, before = kept.results(rollout.plan.digest), kept.verdicts(rollout.name)
+    results, ends = kept.results(rollout.plan.digest), kept.ends(rollout.plan.digest)
+    before = kept.verdicts(rollout.name)
     verdicts: list[Kept] = []
-    for place_, cart in carts.items():
-        phase = phase_of_cart(rollout, cart)
+    for place_, cart in _with_named(rollout, carts).items():
+        ended = ends.get(place_)
+        phase = phase_of_cart(rollout, cart, ended)
         if phase is None or phase > rollout.open:
             continue
         moment = Moment(now=now, turn_since=max(opened[phase], resumed), listening_since=listening_since)
-        verdict = judge(rollout, cart, results.get(place_, 0), moment)
+        verdict = judge(rollout, cart, results.get(place_, 0), moment, ended)
         was = before.get(place_)
         since = was.since if was is not None and was.verdict.word == verdict.word else now
         verdicts.append(Kept(site=cart.site, device=cart.device, phase=phase, verdict=verdict, since=since))
     kept.keep_verdicts(rollout.name, [each for each in verdicts if before.get((each.site, each.device)) != each])
-    standings = tuple(_standing(verdicts, number, resumed) for number in range(1, len(rollout.plan.phases) + 1))
+    settled = now - settles_s(rollout) if listening_since <= now - settles_s(rollout) else 0.0
+    standings = tuple(
+        _standing(verdicts, number, resumed, settled) for number in range(1, len(rollout.plan.phases) + 1)
+    )
     decision = decide(rollout, standings, now, opened[rollout.open])
-    return Seen(rollout=rollout, decision=decision, standings=standings, kept=tuple(verdicts))
+    unseen = tuple(sorted(cart.name for cart in carts.values() if is_unseen(rollout, cart)))
+    return Seen(rollout=rollout, decision=decision, standings=standings, kept=tuple(verdicts), unseen=unseen)
 
 
 def _opened(kept: Round, rollout: Rollout) -> dict[int, float]:
@@ -190,7 +206,8 @@ def _resumed(kept: Round, rollout: Rollout) -> float:
     return kept.first_time(f"resumed {rollout.name} {rollout.halts}", time_of(rollout.at).timestamp())
 
 
-def _standing(verdicts: Sequence[Kept], number: int, resumed: float) -> Standing:
+def _standing(verdicts: Sequence[Kept], number: int, resumed: float, settled: float) -> Standing:
     own = [each for each in verdicts if each.phase == number]
     pardoned = sum(each.verdict.word in ("failed", "silent") and each.since <= resumed for each in own)
-    return count([each.verdict.word for each in own], pardoned)
+    fresh = sum(each.verdict.word == "undecided" and each.since > settled for each in own)
+    return count([each.verdict.word for each in own], pardoned, fresh)

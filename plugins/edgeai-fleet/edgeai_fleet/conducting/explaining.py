@@ -74,9 +74,11 @@ def _rollout(name: str, told: Mapping[str, Any], site: str, device: str, status:
         yield f"{name}: not yet: phase {number} is this cart's ({stands}), and {told['open']} of {len(phases)} are open"
     elif told["sites"].get(site, {}).get("left_out"):
         yield f"{name}: nothing stands out (its site has more carts than are listed; phase {number})"
+    elif status is None or status.state == "offline":
+        yield f"{name}: never seen: it is not counted, since nobody can say what it runs (phase {number})"
     else:
-        runs = status.deployments if status is not None else ()
-        models = ", ".join(sorted({slot.model for each in runs if each.slots and (slot := each.slots.running)}))
+        slots = [each.slots for each in status.deployments if each.slots]
+        models = ", ".join(sorted({slot.model for each in slots if (slot := each.running)}))
         why = f"it is not selected, or takes no updates of {told['model']} (it runs {models or '?'})"
         yield f"{name}: never, as the cart is: {why}"
     if told["state"] != "running":

@@ -1,27 +1,36 @@
-"""What carts say over MQTT, gathered between two rounds: statuses, the newest of each, and results by digest."""
+"""What carts say over MQTT, gathered between two rounds: the newest status of each, results by digest, ends of bundles.
+
+A cart tells in events (``update.*``) how a bundle ended on it. They are queued on the cart and delivered once it
+reaches the broker; its retained status has the last end alone, and a last will overwrites that.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
 from edgeai.mqtt import Broker, Connection, connect
-from edgeai_fleet.conducting.carts import Heard, Status, read_status
+from edgeai_fleet.conducting.carts import AWAY, Ended, EndHeard, Heard, Status, read_status
+from edgeai_fleet.conducting.judging import LOST
 
 STATUS: Final = "edgeai/1/{site}/+/status"
 RESULTS: Final = "edgeai/1/{site}/+/result/+"
+EVENTS: Final = "edgeai/1/{site}/+/event"
 SHARED: Final = "$share/edgeai-conduct/"
-"""Before it with MQTT 5: shared out among conductors of the same sites, each result is heard by one. A shared
+"""Before it with MQTT 5: shared out among conductors of the same sites, each result and event is heard by one. A shared
 subscription gets nothing that is retained, so no status goes by one."""
 MOST_WAITING: Final = 100_000
 """So many results are held between two rounds; more are passed over, and counted when the cart gives others."""
+MAX_EVENT_BYTES: Final = 64 << 10
 
 _QUIET_S: Final = 1.0
 _SETTLE_S: Final = 60.0
+_UPDATE: Final = "update."
 
 
 class _Model(msgspec.Struct):
@@ -32,6 +41,29 @@ class _Result(msgspec.Struct):
     result_id: str
     outcome: str
     model: _Model
+
+
+class _Facts(msgspec.Struct):
+    digest: str | None = None
+    code: str | None = None
+    why: str | None = None
+
+
+class _Event(msgspec.Struct):
+    kind: str
+    facts: _Facts
+
+
+@dataclass(slots=True)
+class Taken:
+    """What was heard: by (site, device) a status that says what a cart is, and when it came; who went away after that;
+    completed results; ends of bundles.
+    """
+
+    statuses: dict[tuple[str, str], tuple[Status, float]] = field(default_factory=dict)
+    away: set[tuple[str, str]] = field(default_factory=set)
+    results: list[Heard] = field(default_factory=list)
+    ends: list[EndHeard] = field(default_factory=list)
 
 
 class Ears:
@@ -45,14 +77,17 @@ class Ears:
     def __init__(self, broker: Broker, sites: Sequence[str] = ()) -> None:
         self._lock = threading.Lock()
         self._statuses: dict[tuple[str, str], tuple[Status, float]] = {}
+        self._away: set[tuple[str, str]] = set()
         self._results: list[Heard] = []
+        self._ends: list[EndHeard] = []
         self.connection: Connection = connect(broker)
         try:
+            # MQTT 3.1.1 has no shared subscriptions: there each conductor hears all results and events.
+            shared = SHARED if self.connection.protocol == "5" else ""
             for site in sites or ("+",):
                 self.connection.subscribe(STATUS.format(site=site), self._on_status)
-                # MQTT 3.1.1 has no shared subscriptions: there each conductor hears all results.
-                shared = SHARED if self.connection.protocol == "5" else ""
                 self.connection.subscribe(shared + RESULTS.format(site=site), self._on_result)
+                self.connection.subscribe(shared + EVENTS.format(site=site), self._on_event)
         except Exception:
             self.connection.close()
             raise
@@ -62,22 +97,24 @@ class Ears:
         """Whether it stands."""
         return self.connection.is_open
 
-    def take(self) -> tuple[dict[tuple[str, str], tuple[Status, float]], list[Heard]]:
-        """What was heard since the last time: by (site, device) a status and when it came; and results."""
+    def take(self) -> Taken:
+        """What was heard since the last time."""
         with self._lock:
-            heard = self._statuses, self._results
-            self._statuses, self._results = {}, []
-        return heard
+            taken = Taken(self._statuses, self._away, self._results, self._ends)
+            self._statuses, self._away, self._results, self._ends = {}, set(), [], []
+        return taken
 
-    def give_back(self, statuses: dict[tuple[str, str], tuple[Status, float]], results: list[Heard]) -> None:
+    def give_back(self, taken: Taken) -> None:
         """What was taken could not be kept: it comes again with the next, unless something newer was heard."""
         with self._lock:
-            self._statuses = {**statuses, **self._statuses}
-            self._results = [*results, *self._results][:MOST_WAITING]
+            self._away |= taken.away - self._statuses.keys()
+            self._statuses = {**taken.statuses, **self._statuses}
+            self._results = [*taken.results, *self._results][:MOST_WAITING]
+            self._ends = [*taken.ends, *self._ends][:MOST_WAITING]
 
     def settle(self) -> None:
         """Wait until all that was retained has come: a part of the carts must not be taken for all of them."""
-        settle(self.connection, lambda: len(self._statuses))
+        settle(self.connection, lambda: len(self._statuses) + len(self._away))
 
     def close(self) -> None:
         """Hear no more. Twice is fine."""
@@ -85,9 +122,14 @@ class Ears:
 
     def _on_status(self, topic: str, body: bytes) -> None:
         status = read_status(body)
-        if status is not None:
-            _, _, site, device, _ = topic.split("/")
-            with self._lock:
+        if status is None:
+            return
+        _, _, site, device, _ = topic.split("/")
+        with self._lock:
+            if status.state == AWAY:  # what it said just before is not forgotten for that
+                self._away.add((site, device))
+            else:
+                self._away.discard((site, device))
                 self._statuses[site, device] = status, time.time()
 
     def _on_result(self, topic: str, body: bytes) -> None:
@@ -102,6 +144,28 @@ class Ears:
         with self._lock:
             if len(self._results) < MOST_WAITING:
                 self._results.append(heard)
+
+    def _on_event(self, topic: str, body: bytes) -> None:
+        _, _, site, device, _ = topic.split("/")
+        ended = read_end(body)
+        if ended is not None:
+            with self._lock:
+                if len(self._ends) < MOST_WAITING:
+                    self._ends.append(EndHeard(site=site, device=device, ended=ended))
+
+
+def read_end(body: bytes) -> Ended | None:
+    """How a bundle ended on a cart, of an event that says so; ``None`` for any other, and for what is none."""
+    if len(body) > MAX_EVENT_BYTES:
+        return None
+    try:
+        event = msgspec.json.decode(body, type=_Event)
+    except (ValueError, RecursionError):
+        return None
+    move, facts = event.kind.removeprefix(_UPDATE), event.facts
+    if not event.kind.startswith(_UPDATE) or move not in LOST or not facts.digest or len(facts.digest) > 80:
+        return None
+    return Ended(move=move, digest=facts.digest, code=(facts.code or "")[:100], why=(facts.why or "")[:500])
 
 
 class Retained:

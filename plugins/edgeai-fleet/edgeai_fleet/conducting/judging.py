@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from edgeai.owners import owner_of
 from edgeai.rollouts import Facts, Rollout, phase_of, place
 from edgeai.rollouts.turns import not_selected
-from edgeai_fleet.conducting.carts import Cart, Deployed, InSlots, Looked
+from edgeai_fleet.conducting.carts import Cart, Deployed, Ended, InSlots, Looked
 
 Word: TypeAlias = Literal["succeeded", "failed", "silent", "undecided", "waiting"]
-"""``silent`` counts as a failure. ``undecided``: online, the new bundle runs, and no image has come to it."""
+"""``silent`` counts as a failure. ``undecided``: it is there, the new bundle runs, and no image has come to it."""
 
 MOST_RESULTS: Final = 200
 """So many results prove any bundle; a longer probation is proved by these."""
 STATUS_EVERY_S: Final = 900.0
 """So often a cart says its status although nothing changes."""
+LATE_S: Final = 3 * STATUS_EVERY_S
+"""A connected cart that has said nothing for so long is not taken to be there."""
 STUCK_S: Final = 2 * 86_400.0
 """A cart that is there and has not taken the bundle after so long has failed; it looks four times a day."""
-_LOST: Final = ("rolled-back", "failed", "ordered-back", "damaged")
+LOST: Final = ("rolled-back", "failed", "ordered-back", "damaged")
 """Ends that show something of the bundle. One that was abandoned comes again, or the next look says why not."""
 _WORST: Final[Mapping[Word, int]] = {"failed": 0, "silent": 1, "waiting": 2, "undecided": 3, "succeeded": 4}
 
@@ -61,9 +63,17 @@ class Moment:
     listening_since: float
 
 
-def phase_of_cart(rollout: Rollout, cart: Cart) -> int | None:
-    """The phase, from 1, in which a cart's turn comes; ``None`` where it never does."""
+def phase_of_cart(rollout: Rollout, cart: Cart, ended: Ended | None = None) -> int | None:
+    """The phase, from 1, in which a cart's turn comes; ``None`` where it never does, or nobody can tell.
+
+    Args:
+        rollout: as it was signed last.
+        cart: what is known of it. Where that is its name alone, it belongs to a plan that names it.
+        ended: how the plan's bundle ended there, where the cart said so.
+    """
     plan, status = rollout.plan, cart.status
+    if not cart.is_known and cart.name in plan.select.devices:
+        return _phase_by_name(rollout, cart)
     for each in cart.deployments_of(plan.model):
         assert each.slots is not None
         running = each.slots.running
@@ -79,10 +89,28 @@ def phase_of_cart(rollout: Rollout, cart: Cart) -> int | None:
         )
         if not_selected(plan.select, facts) or _says_never(each.update, plan.digest):
             continue
-        if plan.replaces and facts.digest not in plan.replaces and not has_met(each.slots, plan.digest):
+        if plan.replaces and facts.digest not in plan.replaces and not (ended or has_met(each.slots, plan.digest)):
             continue
         return phase_of(place(rollout.name, cart.site, cart.device), plan.phases)
     return None
+
+
+def is_unseen(rollout: Rollout, cart: Cart) -> bool:
+    """Whether a cart of which nothing is known but its name might be meant by the phases that are open.
+
+    It is shown and not counted: nobody can say what it runs.
+    """
+    if cart.is_known or rollout.plan.select.devices:
+        return False
+    phase = _phase_by_name(rollout, cart)
+    return phase is not None and phase <= rollout.open
+
+
+def _phase_by_name(rollout: Rollout, cart: Cart) -> int | None:
+    plan = rollout.plan
+    if plan.select.sites and cart.site not in plan.select.sites:
+        return None
+    return phase_of(place(rollout.name, cart.site, cart.device), plan.phases)
 
 
 def has_met(slots: InSlots, digest: str) -> bool:
@@ -92,7 +120,7 @@ def has_met(slots: InSlots, digest: str) -> bool:
     return digest in here or (ended is not None and ended.digest == digest)
 
 
-def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment) -> Verdict:
+def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment, ended: Ended | None = None) -> Verdict:
     """What a cart whose turn has come has shown of the bundle; of several deployments the worst.
 
     Args:
@@ -100,31 +128,43 @@ def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment) -> Verdi
         cart: what is known of it.
         published: how many completed results by the new digest were heard of it.
         moment: when.
+        ended: how the new digest ended there, where the cart said so: its status has the last end alone.
     """
-    digest = rollout.plan.digest
-    verdicts = [_judge(digest, each, published) for each in cart.deployments_of(rollout.plan.model)]
-    verdict = min(verdicts, key=lambda each: _WORST[each.word], default=Verdict(word="waiting", stage="unknown"))
-    if verdict.word in ("waiting", "undecided"):
-        silent_s = rollout.plan.halting.silent_s
-        return _silence(cart, verdict, silent_s, moment) or _stuck(cart, verdict, digest, silent_s, moment) or verdict
+    digest, silent_s = rollout.plan.digest, rollout.plan.halting.silent_s
+    verdicts = [_judge(digest, each, published, ended) for each in cart.deployments_of(rollout.plan.model)]
+    nothing = _lost(ended, digest) or Verdict(word="waiting", stage="unknown" if cart.is_known else "never seen")
+    verdict = min(verdicts, key=lambda each: _WORST[each.word], default=nothing)
+    if verdict.word not in ("waiting", "undecided"):
+        return verdict
+    if late := _silence(cart, verdict, silent_s, moment) or _stuck(cart, verdict, digest, silent_s, moment):
+        return late
+    if verdict.word == "undecided" and not _is_there(cart, moment):
+        return replace(verdict, word="waiting", stage=f"{verdict.stage}, and away")
     return verdict
 
 
-def _judge(digest: str, deployed: Deployed, published: int) -> Verdict:
+def _judge(digest: str, deployed: Deployed, published: int, reported: Ended | None) -> Verdict:
     slots = deployed.slots
     assert slots is not None
-    running, ended = slots.running, slots.last_end
+    running, told = slots.running, _lost(reported, digest)
     if running is not None and running.digest == digest:
         return _running(slots, published)
-    if ended is not None and ended.digest == digest and ended.move in _LOST:
-        return Verdict(word="failed", code=ended.code or f"slots.{ended.move}", why=ended.why or "", stage=ended.move)
+    if shown := _lost(slots.last_end, digest):
+        return shown
     spare = next((slot for slot in (slots.a, slots.b) if slot is not None and slot.digest == digest), None)
-    if spare is not None:
-        if spare.stage == "bad":
-            return Verdict(word="failed", code="slots.bad", why="it failed on this cart", stage="bad")
+    if spare is not None and spare.stage != "bad":
         stages = {"pending": "is being written", "installed": "waits for its rehearsal", "good": "rehearsed"}
         return Verdict(word="waiting", stage=stages.get(spare.stage, spare.stage))
-    return _not_here(deployed.update, digest)
+    if spare is not None:
+        return told or Verdict(word="failed", code="slots.bad", why="it failed on this cart", stage="bad")
+    return told or _not_here(deployed.update, digest)
+
+
+def _lost(ended: Ended | None, digest: str) -> Verdict | None:
+    """The failure that an end of this bundle is; ``None`` where it is another's, or shows nothing of it."""
+    if ended is None or ended.digest != digest or ended.move not in LOST:
+        return None
+    return Verdict(word="failed", code=ended.code or f"slots.{ended.move}", why=ended.why or "", stage=ended.move)
 
 
 def _running(slots: InSlots, published: int) -> Verdict:
@@ -159,12 +199,21 @@ def _says_never(look: Looked | None, digest: str) -> bool:
 
 def _silence(cart: Cart, verdict: Verdict, silent_s: float, moment: Moment) -> Verdict | None:
     since = max(cart.heard_at, moment.turn_since, moment.listening_since)
-    allowed = max(silent_s, 3 * STATUS_EVERY_S) if cart.is_online else silent_s
+    allowed = max(silent_s, LATE_S) if cart.is_online else silent_s
     if moment.now - since <= allowed:
         return None
+    if not cart.is_known:
+        will = "the broker has its last will alone" if cart.status.state else "the broker has nothing of it"
+        why = f"the plan names it, and it was not seen in {allowed / 3600:.3g} h: {will}"
+        return Verdict(word="silent", code="fleet.never-seen", why=why, stage=verdict.stage)
     where = "with the new bundle running" if verdict.stage.startswith(("active", "probation", "proven")) else "before"
     why = f"nothing was heard of it for {allowed / 3600:.3g} h, {where}"
     return Verdict(word="silent", code="fleet.silent", why=why, stage=verdict.stage)
+
+
+def _is_there(cart: Cart, moment: Moment) -> bool:
+    """Whether it would have been heard, had anything come to it."""
+    return cart.is_online and moment.now - max(cart.heard_at, moment.listening_since) <= LATE_S
 
 
 def _stuck(cart: Cart, verdict: Verdict, digest: str, silent_s: float, moment: Moment) -> Verdict | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from edgeai.rollouts import Rollout
-from edgeai_fleet.conducting.judging import Word
+from edgeai_fleet.conducting.judging import LATE_S, Word
 
 Step: TypeAlias = Literal["go-on", "wait", "halt", "done"]
 WORDS: Final[tuple[Word, ...]] = ("succeeded", "failed", "silent", "undecided", "waiting")
@@ -22,6 +22,7 @@ class Standing:
     """A phase's own carts, counted.
 
     ``pardoned``: of those that failed or fell silent, how many a person knew of when the rollout was resumed.
+    ``fresh``: of the undecided, how many have not been so for as long as ``settles_s`` says.
     """
 
     succeeded: int = 0
@@ -30,6 +31,7 @@ class Standing:
     undecided: int = 0
     waiting: int = 0
     pardoned: int = 0
+    fresh: int = 0
 
     @property
     def carts(self) -> int:
@@ -58,10 +60,18 @@ class Decision:
     why: str
 
 
-def count(words: Iterable[Word], pardoned: int = 0) -> Standing:
+def count(words: Iterable[Word], pardoned: int = 0, fresh: int = 0) -> Standing:
     """The standing of carts with these words."""
     counts = Counter(words)
-    return Standing(pardoned=pardoned, **{name: counts[name] for name in WORDS})
+    return Standing(pardoned=pardoned, fresh=fresh, **{name: counts[name] for name in WORDS})
+
+
+def settles_s(rollout: Rollout) -> float:
+    """So long a cart must have run the bundle, been there and had no image, before a rollout may end without it.
+
+    One that falls silent meanwhile is found out: the soak of the phase, and never less than its statuses need.
+    """
+    return max(rollout.plan.phases[rollout.open - 1].soak_s, LATE_S)
 
 
 def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: float) -> Decision:
@@ -89,8 +99,11 @@ def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: f
         return Decision(step="wait", why=lacks)
     if rollout.open < len(plan.phases):
         return Decision(step="go-on", why=f"phase {rollout.open} held: {_figures(own)}")
-    if own.waiting:
-        return Decision(step="wait", why=f"{own.waiting} of {own.carts} carts of the last phase are on their way")
+    if overall.waiting:
+        return Decision(step="wait", why=f"{overall.waiting} of {overall.carts} carts are on their way")
+    if overall.fresh:
+        why = f"{overall.fresh} carts run it and have no images, for less than {settles_s(rollout) / 3600:.3g} h yet"
+        return Decision(step="wait", why=why)
     return Decision(step="done", why=f"all phases held: {_figures(overall)}")
 
 

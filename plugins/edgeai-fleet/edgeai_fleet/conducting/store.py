@@ -1,4 +1,4 @@
-"""What a conductor remembers, in SQLite or PostgreSQL: carts, results heard, when phases were opened, who failed when.
+"""What a conductor remembers, in SQLite or PostgreSQL: carts, results and ends heard, times of phases, verdicts.
 
 Each round is one transaction. Whatever dies in between, the next round does it again from what was written and from
 what the broker retains; nothing here is needed to know the truth but counts of results and times.
@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from edgeai.api.errors import ConfigError
-from edgeai_fleet.conducting.carts import Cart, Heard, decode, encode
+from edgeai_fleet.conducting.carts import Cart, Ended, EndHeard, Heard, decode, encode
 from edgeai_fleet.conducting.judging import Kept, Verdict
 
 SQLITE_NAME: Final = ".conduct.sqlite"
@@ -36,6 +36,16 @@ _RESULTS: Final = sa.Table(
     sa.Column("site", sa.String(64), primary_key=True),
     sa.Column("device", sa.String(64), primary_key=True),
     sa.Column("result_id", sa.String(64), primary_key=True),
+)
+_ENDS: Final = sa.Table(
+    "ends",
+    _TABLES,
+    sa.Column("digest", sa.String(80), primary_key=True),
+    sa.Column("site", sa.String(64), primary_key=True),
+    sa.Column("device", sa.String(64), primary_key=True),
+    sa.Column("move", sa.String(40), nullable=False),
+    sa.Column("code", sa.Text, nullable=False),
+    sa.Column("why", sa.Text, nullable=False),
 )
 _VERDICTS: Final = sa.Table(
     "verdicts",
@@ -134,6 +144,21 @@ class Round:
         query = sa.select(_RESULTS.c.site, _RESULTS.c.device, counted).where(_RESULTS.c.digest == digest)
         rows = self._db.execute(query.group_by(_RESULTS.c.site, _RESULTS.c.device))
         return {(row.site, row.device): row.results for row in rows}
+
+    def add_ends(self, ends: Iterable[EndHeard]) -> None:
+        """Ends that were heard; of a cart and a digest the last counts."""
+        last = {(each.ended.digest, each.site, each.device): each for each in ends}
+        rows = [
+            {"digest": digest, "site": site, "device": device, "move": each.ended.move}
+            | {"code": each.ended.code or "", "why": each.ended.why or ""}
+            for (digest, site, device), each in last.items()
+        ]
+        self._put(_ENDS, rows)
+
+    def ends(self, digest: str) -> dict[tuple[str, str], Ended]:
+        """Of a digest, how it ended by cart."""
+        rows = self._db.execute(sa.select(_ENDS).where(_ENDS.c.digest == digest))
+        return {(row.site, row.device): Ended(move=row.move, digest=digest, code=row.code, why=row.why) for row in rows}
 
     def verdicts(self, rollout: str) -> dict[tuple[str, str], Kept]:
         """As they were kept last."""

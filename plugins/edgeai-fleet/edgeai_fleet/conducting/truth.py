@@ -6,7 +6,8 @@ carts do is in the signed documents alone.
 
 from __future__ import annotations
 
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -22,6 +23,10 @@ PREFIX: Final = "edgeai/1/rollouts"
 MOST_REASONS: Final = 50
 MOST_CARTS: Final = 1000
 """Of a site in one message; the worst first, and it says how many are left out."""
+_SOME: Final = 5
+"""Names that stand for all of a group."""
+_CASE: Final = re.compile(r"(?:\(|; )([^:;()]+): (?:off )?by [0-9]")
+"""A golden case in the sentence of a rehearsal (``edgeai.model.golden``)."""
 _ORDER: Final = ("failed", "silent", "waiting", "undecided", "succeeded")
 
 
@@ -30,6 +35,7 @@ def summary(
     decision: Decision,
     standings: Sequence[Standing],
     kept: Iterable[Kept],
+    unseen: Sequence[str] = (),
     *,
     signs: bool,
     trouble: str,
@@ -56,11 +62,14 @@ def summary(
             for share, standing in zip(shares, standings, strict=True)
         ],
         "reasons": reasons(kept),
+        "unseen": {"carts": len(unseen), "some": list(unseen[:_SOME])},
     }
 
 
 def reasons(kept: Iterable[Kept]) -> list[dict[str, Any]]:
-    """Failures by reason, the most frequent first: code, one of the sentences, how many carts, and some of them."""
+    """Failures by reason, the most frequent first: code, one of the sentences, how many carts, and some of them; where
+    rehearsals failed, on how many carts each golden case did.
+    """
     groups: dict[str, list[Kept]] = defaultdict(list)
     for each in kept:
         if each.verdict.word in ("failed", "silent"):
@@ -70,11 +79,17 @@ def reasons(kept: Iterable[Kept]) -> list[dict[str, Any]]:
             "code": code,
             "why": group[0].verdict.why[:300],
             "carts": len(group),
-            "some": [f"{each.site}/{each.device}" for each in group[:5]],
+            "some": [f"{each.site}/{each.device}" for each in group[:_SOME]],
+            "cases": dict(Counter(case for each in group for case in golden_cases(each.verdict.why)).most_common(20)),
         }
         for code, group in groups.items()
     ]
     return sorted(rows, key=lambda row: (-int(str(row["carts"])), row["code"]))[:MOST_REASONS]
+
+
+def golden_cases(why: str) -> list[str]:
+    """The golden cases that a reason names."""
+    return _CASE.findall(why) if "golden case" in why else []
 
 
 def of_sites(rollout: Rollout, kept: Iterable[Kept]) -> dict[str, dict[str, Any]]:

@@ -70,8 +70,15 @@ def _rollout(told: Mapping[str, Any]) -> Iterable[RenderableType]:
     if told["reasons"]:
         yield _reasons(told["reasons"])
     carts = [{**cart, "site": site} for site, message in told["sites"].items() for cart in message["carts"]]
+    if told.get("unseen", {}).get("carts"):
+        yield _unseen(told["unseen"])
     if others := [cart for cart in carts if cart["word"] != "succeeded"]:
         yield _carts(others)
+
+
+def _unseen(unseen: Mapping[str, Any]) -> Text:
+    what = f"{unseen['carts']} carts are known by name alone, and not counted: nobody can say what they run"
+    return Text(f"  never seen: {what} (such as {', '.join(unseen['some'])})", style="magenta")
 
 
 def _phases(told: Mapping[str, Any]) -> Table:
@@ -106,9 +113,9 @@ def _reasons(reasons: Iterable[Mapping[str, Any]]) -> Table:
     for name in ("failed", "code", "why", "such as"):
         table.add_column(name, justify="right" if name == "failed" else "left", overflow="fold")
     for each in reasons:
-        table.add_row(
-            str(each["carts"]), escape(each["code"]), escape(each["why"]), escape(", ".join(each["some"][:3]))
-        )
+        cases = ", ".join(f"{case} on {carts}" for case, carts in each.get("cases", {}).items())
+        why = f"{each['why']}\ngolden cases: {cases}" if cases else each["why"]
+        table.add_row(str(each["carts"]), escape(each["code"]), escape(why), escape(", ".join(each["some"][:3])))
     return table
 
 
