@@ -5,9 +5,10 @@ A status says what a cart says of itself. Nothing here is proof; a result's sign
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -68,6 +69,18 @@ def read_statuses(paths: Iterable[Path]) -> tuple[Cart, ...]:
         ConfigError: ``fleet.no-status``.
     """
     return youngest(cart for path in paths for file in _files(path) for cart in _of_file(file))
+
+
+def of_broker(bodies: Mapping[str, bytes]) -> tuple[Cart, ...]:
+    """The carts of retained messages, by topic, each under the name of its topic: the broker vouches for that, and not
+    for what the message says. What is no status is passed over: one cart must not hide all others.
+    """
+    carts = []
+    for topic, body in bodies.items():
+        _, _, site, device, _ = topic.split("/")
+        with contextlib.suppress(ValueError, RecursionError):
+            carts.append(replace(cart_of(json.loads(body)), site=site, device_id=device))
+    return youngest(carts)
 
 
 def youngest(carts: Iterable[Cart]) -> tuple[Cart, ...]:

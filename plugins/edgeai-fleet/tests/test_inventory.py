@@ -13,6 +13,9 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from edgeai.bundle.reader import read_manifest
 from edgeai.cli.main import run
+from edgeai.mqtt import Broker, Outgoing, connect
+from edgeai.testing.broker import Mosquitto, find_mosquitto
+from edgeai.testing.require import require
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 HEAD, VIEW = (next((MODELS / name).glob("*.edgeai")) for name in ("us-head", "xray-view"))
@@ -114,6 +117,31 @@ def test_a_bundle_that_was_changed_gives_no_bill(call: Call, saved: Path, tmp_pa
     bill.write_text(bill.read_text().replace("keras", "kerat"))
     ended, printed, error = call("sbom", saved, "--look", tmp_path / "bundles")
     assert (ended, printed, "bundle.wrong-hash" in error) == (1, "", True)
+
+
+def test_retained_statuses_are_read_from_the_broker_beside_saved_ones(call: Call, saved: Path, tmp_path: Path) -> None:
+    require("mosquitto", find_mosquitto() is not None, "retained statuses need a real broker")
+    (tmp_path / "broker").mkdir()
+    with Mosquitto(tmp_path / "broker") as broker:
+        link = connect(Broker(host="127.0.0.1", port=broker.port, client_id="carts"))
+        retained = {
+            "ward/a": status("a", deployment(VIEW), at="2026-11-30T11:00:00Z"),  # younger than what was saved
+            "ward/z": status("other", deployment(HEAD)),  # whatever it says, its name is the topic's
+            "ward/y": {"schema": 9},
+        }
+        link.publish(
+            Outgoing(topic=f"edgeai/1/{name}/status", body=json.dumps(body).encode(), retain=True)
+            for name, body in retained.items()
+        )
+        link.close()
+        where = ("--broker", f"127.0.0.1:{broker.port}")
+        carts = json.loads(call("inventory", *where, "--json")[1])["carts"]
+        assert [cart["device_id"] for cart in carts] == ["a", "z"]
+        both = json.loads(call("inventory", saved, *where, "--json")[1])["carts"]
+    assert [cart["device_id"] for cart in both] == ["a", "b", "c", "d", "z"]
+    assert [each["model"] for each in both[0]["running"]] == ["xray-view 1.1.0"]
+    ended, _, error = call("inventory")
+    assert (ended, "fleet.no-status" in error) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -10,34 +10,65 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeai.api.errors import ConfigError
 from edgeai.cli import output
+from edgeai_fleet.commands.broker import (
+    CaOption,
+    CertificateOption,
+    PasswordOption,
+    TlsKeyOption,
+    UserOption,
+    broker_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from edgeai.mqtt import Broker
     from edgeai_fleet.inventory import Cart
 
 Statuses = Annotated[
     list[Path],
     typer.Argument(metavar="STATUS...", help="Saved statuses of carts: files, or folders of them.", exists=True),
 ]
+MaybeStatuses = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[STATUS...]", help="Saved statuses of carts: files, or folders of them.", exists=True),
+]
+
+MaybeBroker = Annotated[
+    str | None, typer.Option("--broker", help="Read what this broker retains, HOST or HOST:PORT.", show_default=False)
+]
 
 
 def inventory(
-    statuses: Statuses,
+    statuses: MaybeStatuses = None,
+    broker: MaybeBroker = None,
     devices: Annotated[bool, typer.Option("--devices", help="A row a deployment of each cart.")] = False,
     as_json: Annotated[bool, output.option("One JSON object, for programs.")] = False,
+    ca: CaOption = None,
+    certificate: CertificateOption = None,
+    tls_key: TlsKeyOption = None,
+    username: UserOption = None,
+    password_file: PasswordOption = None,
 ) -> None:
     """Say which models, versions, engines and signers run where, as the carts' own statuses have it.
 
-    A status is what the broker retains under edgeai/1/SITE/DEVICE/status, saved: one a file, or one a line. Of one
-    cart the youngest counts.
+    A status is what the broker retains under edgeai/1/SITE/DEVICE/status: read there (--broker), or saved, one a file
+    or one a line; or both. Of one cart the youngest counts.
 
-    Exit status: 0 when it is told; 2 when a file is no status.
+    Exit status: 0 when it is told; 2 when a file is no status, or the broker cannot be reached.
     """
-    from edgeai_fleet.inventory import deployed, read_statuses
+    from edgeai_fleet.inventory import deployed, read_statuses, youngest
 
-    carts = read_statuses(statuses)
+    if not statuses and broker is None:
+        raise ConfigError(
+            "nothing to read", code="fleet.no-status", remedy="give --broker HOST, or files of saved statuses"
+        )
+    carts = read_statuses(statuses or ())
+    if broker is not None:
+        place = broker_of(broker, "inventory", ca, certificate, tls_key, username, password_file)
+        carts = youngest((*carts, *_retained(place)))
     if as_json:
         models = [asdict(each) for each in deployed(carts)]
         output.put(json.dumps({"carts": [asdict(cart) for cart in carts], "models": models}, indent=1))
@@ -76,6 +107,18 @@ def sbom(
         output.put(data.decode().rstrip("\n"))
     else:
         _write(out, data)
+
+
+def _retained(broker: Broker) -> tuple[Cart, ...]:
+    """What a broker retains, by the code that hears it for a conductor."""
+    from edgeai_fleet.conducting.hearing import STATUS, Retained
+    from edgeai_fleet.inventory import of_broker
+
+    retained = Retained(broker, [STATUS.format(site="+")])
+    try:
+        return of_broker(retained.bodies())
+    finally:
+        retained.close()
 
 
 def _write(out: Path, data: bytes) -> None:
