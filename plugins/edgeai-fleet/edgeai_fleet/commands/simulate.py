@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,15 +16,28 @@ from edgeai_fleet.commands.given import FolderArgument
 
 if TYPE_CHECKING:
     from edgeai_fleet.conducting.simulating import Forecast
+    from edgeai_fleet.conducting.world import World
+
+DevicesOption = Annotated[
+    Path | None, typer.Option(help="Or these: CSV as `rollout start --devices` takes it.", exists=True)
+]
+AgreesOption = Annotated[
+    float, typer.Option(help="Share of images on which it agrees with what runs, where a shadow is asked for.")
+]
+ApprovedOption = Annotated[
+    float | None, typer.Option(help="Hours until a second key approves a phase that needs it; never, without.", min=0)
+]
+OffsetOption = Annotated[
+    float, typer.Option(help="Hours by which the carts' clocks are ahead of UTC: windows go by them.", min=-14, max=14)
+]
+_PLURALS = {"result": "results", "status": "statuses", "event": "events"}
 
 
 def simulate(
     folder: FolderArgument,
     rollout: Annotated[str, typer.Argument(help="Its name; what is staged and not signed yet does.")],
     carts: Annotated[int | None, typer.Option(help="So many carts of no particular kind.", min=1, max=100_000)] = None,
-    devices: Annotated[
-        Path | None, typer.Option(help="Or these: CSV as `rollout start --devices` takes it.", exists=True)
-    ] = None,
+    devices: DevicesOption = None,
     rehearsal_fails: Annotated[float, typer.Option(help="Share that does not answer its golden cases.")] = 0.0,
     probation_fails: Annotated[float, typer.Option(help="Share that goes back on probation.")] = 0.0,
     silent: Annotated[float, typer.Option(help="Share that is not heard any more.")] = 0.0,
@@ -34,47 +47,65 @@ def simulate(
     link: Annotated[float, typer.Option(help="Kilobytes a second that a cart fetches.", min=0.01, max=1e7)] = 125.0,
     size: Annotated[float, typer.Option(help="Kilobytes that a cart fetches.", min=0.0, max=1e9)] = 400.0,
     look_every: Annotated[float, typer.Option(help="Hours between two looks of a cart.", min=0.001, max=720)] = 6.0,
+    agrees: AgreesOption = 0.99,
+    approved_after: ApprovedOption = None,
+    utc_offset: OffsetOption = 0.0,
     seed: Annotated[int, typer.Option(help="Of all chance: the same seed, the same run.")] = 1,
     as_json: Annotated[bool, output.option("One JSON object, for programs.")] = False,
 ) -> None:
     """Say what a rollout would do with these carts: when each phase is opened, where it halts, time and bytes.
 
-    Carts are judged and phases decided by the code that a conductor runs; only time and chance are simulated. It is a
-    look at the plan's bounds, and no promise: give the rates that your carts have.
+    Carts ask whether their turn has come (phases, windows, approvals), are shown beside what runs, judged and decided
+    on by the code of real carts and of a conductor; only time and chance are simulated. It is a look at the plan's
+    bounds, and no promise: give the rates that your carts have.
 
     Exit status: 0 when it would be done; 1 when it would halt or never end; 2 when it cannot be asked.
     """
-    from edgeai_fleet.conducting.simulating import World, fleet_of
     from edgeai_fleet.conducting.simulating import simulate as simulated
+    from edgeai_fleet.conducting.world import fleet_of
     from edgeai_fleet.documents import read_documents
     from edgeai_fleet.layout import Folder
     from edgeai_fleet.planning import read_devices
 
     if (carts is None) == (devices is None):
         raise typer.BadParameter("give one of the two", param_hint="--carts or --devices")
-    shares = {"rehearsal_fails": rehearsal_fails, "probation_fails": probation_fails, "silent": silent}
-    _hold_to_shares({**shares, "idle": idle})
-    document = read_documents(Folder(folder)).rollout(rollout)
-    model = document.plan.model
-    fleet = read_devices(devices, model) if devices is not None else fleet_of(carts or 0, model)
-    world = World(
+    world = _world(
         bytes=round(size * 1000),
         link=link * 1000,
         look_every_s=look_every * 3600,
         images=images,
-        idle=idle,
         needed=results,
+        approved_after_s=None if approved_after is None else approved_after * 3600,
+        utc_offset_h=utc_offset,
         seed=seed,
-        **shares,
+        rehearsal_fails=rehearsal_fails,
+        probation_fails=probation_fails,
+        silent=silent,
+        idle=idle,
+        agrees=agrees,
     )
-    forecast = simulated(document, fleet, world)
-    if as_json:
-        output.put(json.dumps({"schema": 1, "rollout": rollout, **asdict(forecast)}, indent=2))
-    else:
-        for line in _lines(forecast):
-            typer.echo(line)
+    documents = read_documents(Folder(folder))
+    document = documents.rollout(rollout)
+    model = document.plan.model
+    fleet = read_devices(devices, model) if devices is not None else fleet_of(carts or 0, model)
+    forecast = simulated(document, fleet, world, documents.approvals.get(rollout))
+    _put(rollout, forecast, as_json=as_json)
     if forecast.state != "done":
         raise typer.Exit(1)
+
+
+def _world(**assumed: Any) -> World:
+    """A world in which these are assumed.
+
+    Raises:
+        ConfigError: ``fleet.shares``.
+    """
+    from edgeai_fleet.conducting.world import World
+
+    _hold_to_shares(
+        {name: assumed[name] for name in ("rehearsal_fails", "probation_fails", "silent", "idle", "agrees")}
+    )
+    return World(**assumed)
 
 
 def _hold_to_shares(shares: dict[str, float]) -> None:
@@ -86,6 +117,14 @@ def _hold_to_shares(shares: dict[str, float]) -> None:
         )
 
 
+def _put(rollout: str, forecast: Forecast, *, as_json: bool) -> None:
+    if as_json:
+        output.put(json.dumps({"schema": 1, "rollout": rollout, **asdict(forecast)}, indent=2))
+        return
+    for line in _lines(forecast):
+        typer.echo(line)
+
+
 def _lines(forecast: Forecast) -> Iterator[str]:
     left_out = f"; {forecast.left_out} are not meant by it" if forecast.left_out else ""
     yield f"{forecast.carts} carts take part{left_out}"
@@ -95,5 +134,6 @@ def _lines(forecast: Forecast) -> Iterator[str]:
         yield f"  after {forecast.seconds / 3600:7.1f} h  it goes no further: {forecast.why}"
     for code, number in forecast.reasons.items():
         yield f"  {number:6d} carts: {code}"
-    total = f"{forecast.fetched_bytes / 1e6:,.1f} MB fetched, {forecast.messages:,} messages"
-    yield f"{forecast.state} after {forecast.seconds / 86_400:.1f} days; {total}"
+    kinds = ", ".join(f"{number:,} {_PLURALS[kind]}" for kind, number in forecast.said.items())
+    yield f"{forecast.state} after {forecast.seconds / 86_400:.1f} days; {forecast.fetched_bytes / 1e6:,.1f} MB fetched"
+    yield f"  {forecast.messages:,} messages of {forecast.message_bytes / 1e6:,.1f} MB: {kinds}"
