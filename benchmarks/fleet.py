@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from benchmarks.thousand.running import Outcome, run
+from benchmarks.thousand.running import Outcome, compared, run
 from benchmarks.timing import Row
 
 SIZES: Final = (100, 300, 1000)
@@ -35,17 +35,20 @@ def fleet(folder: Path, bundle: Path, rounds: int) -> Iterator[Row]:
 
 def spent_s(outcome: Outcome) -> float:
     """Processor time of everybody, in seconds."""
-    return outcome.told.cpu_s + outcome.conductor_s + outcome.broker_s + outcome.web_s
+    return sum(outcome.spent_s.values())
 
 
 def described(outcome: Outcome, size: int) -> str:
     """The run in a sentence."""
-    told, rollout = outcome.told, outcome.seen.rollout
+    told, rollout, foretold = outcome.told, outcome.seen.rollout, outcome.forecast
+    messages, message_bytes = told.messages.total(), told.message_bytes.total()
+    spent = ", ".join(f"{who} {1000 * seconds / size:.0f}" for who, seconds in outcome.spent_s.items())
+    parts = ", ".join(f"{what} {1000 * seconds / size:.0f}" for what, seconds in told.parts_s.items())
+    likeness = ", ".join(f"{what} {ratio:.2f}" for what, ratio in compared(outcome).items())
     return (
-        f"{rollout.state} after {outcome.hours:.1f} h of the carts' time ({outcome.forecast.state} after "
-        f"{outcome.forecast.seconds / 3600:.1f} h by `edgeai fleet simulate`), {outcome.wall_s:.0f} s here; a cart: "
-        f"{told.messages / size:.0f} messages of {told.message_bytes / told.messages:.0f} bytes, "
-        f"{told.fetched_bytes / size / 1000:.0f} kB fetched in {told.looks / size:.1f} looks; milliseconds: "
-        f"carts {1000 * told.cpu_s / size:.0f}, conductor {1000 * outcome.conductor_s / size:.0f}, "
-        f"broker {1000 * outcome.broker_s / size:.0f}, web server {1000 * outcome.web_s / size:.0f}"
+        f"{rollout.state} after {outcome.hours:.1f} h of the carts' time ({foretold.state} after "
+        f"{foretold.seconds / 3600:.1f} h by `edgeai fleet simulate`), {outcome.wall_s:.0f} s here and "
+        f"{outcome.setting_s:.0f} s before; a cart: {messages / size:.0f} messages of {message_bytes / messages:.0f} "
+        f"bytes, {told.fetched_bytes / size / 1000:.0f} kB fetched in {told.looks / size:.1f} looks; "
+        f"counted to predicted: {likeness}; milliseconds: {spent}; of the carts' {parts}"
     )

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.thousand.kinds import KINDS
-from benchmarks.thousand.running import Outcome, Plan, run
+from benchmarks.thousand.running import Outcome, Plan, compared, run
 
 
 def main() -> None:
@@ -45,29 +45,33 @@ def main() -> None:
 def told(outcome: Outcome) -> dict[str, object]:
     """For programs."""
     rollout, crowd, kept = outcome.seen.rollout, outcome.told, outcome.seen.kept
-    cpu_s = {"carts": crowd.cpu_s, "conductor": outcome.conductor_s, "broker": outcome.broker_s, "web": outcome.web_s}
+    predicted = outcome.forecast
     return {
         "state": rollout.state,
         "open": rollout.open,
         "why": rollout.why,
         "hours": outcome.hours,
+        "setting_s": round(outcome.setting_s, 1),
         "wall_s": round(outcome.wall_s, 1),
         "verdicts": {f"{each.site}/{each.device}": [each.verdict.word, each.verdict.code] for each in kept},
         "carts": {name: list(each) for name, each in sorted(crowd.carts.items())},
         "expected": {name: kind.ends_as for name, kind in KINDS.items()},
         "codes": sorted(crowd.codes),
-        "cpu_s": cpu_s,
-        "messages": crowd.messages,
-        "message_bytes": crowd.message_bytes,
+        "cpu_s": outcome.spent_s,
+        "parts_s": {**crowd.parts_s},
+        "messages": {**crowd.messages},
+        "message_bytes": {**crowd.message_bytes},
         "fetched_bytes": crowd.fetched_bytes,
         "requests": outcome.requests,
         "forecast": {
-            "state": outcome.forecast.state,
-            "hours": outcome.forecast.seconds / 3600,
-            "fetched_bytes": outcome.forecast.fetched_bytes,
-            "messages": outcome.forecast.messages,
-            "reasons": outcome.forecast.reasons,
+            "state": predicted.state,
+            "hours": predicted.seconds / 3600,
+            "fetched_bytes": predicted.fetched_bytes,
+            "messages": predicted.said,
+            "message_bytes": predicted.message_bytes,
+            "reasons": predicted.reasons,
         },
+        "as_predicted": compared(outcome),
         "looks": crowd.looks,
         "images": crowd.images,
     }

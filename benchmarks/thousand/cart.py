@@ -4,99 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass
+import time
+from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from benchmarks.thousand.clock import Clock
 from benchmarks.thousand.kinds import GOOD, KINDS
+from benchmarks.thousand.profiles import Fleet, profile
+from benchmarks.thousand.quiet_spool import IMAGE_MS, QuietSpool
 from edgeai import __version__
 from edgeai.api import EngineRef, Failure, Finding, InstanceIds, ModelRef, Outcome, Result
 from edgeai.api.errors import MqttError
 from edgeai.config import load_config
 from edgeai.health.account import DeploymentHealth, Health, RoleHealth
-from edgeai.health.status import StatusNews, status_body
+from edgeai.health.status import ALIVE_EVERY_S, StatusNews, status_body
 from edgeai.mqtt import Broker, Connection, Outgoing, connect
 from edgeai.roles.in_slots import InSlots
 from edgeai.roles.rehearsals import waiting
 from edgeai.roles.update import Pauses
 from edgeai.slots import SlotFolder, summary
-from edgeai.spool import Saying
+from edgeai.spool.ledger import JobsEntry, Ledger
 from edgeai_update.profiles import root_of, source_of
 from edgeai_update.updating import Updating
 
-IMAGE_MS: Final = 40.0
 _TRIES: Final = 20
 _TOLD: Final = ("outcome", "release", "digest", "code", "rollout")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fleet:
-    """What all carts of a run have in common.
-
-    Attributes:
-        at: a folder for theirs.
-        trust: the folder of keys and root.
-        bundle: what they run first.
-        url: of the repository.
-        port: of the broker.
-        looks_every_s: as in a profile.
-        images_every_s: so often an image comes to a cart, by the mean.
-        needed: completed results that end a probation.
-        share, silent: of carts of each failing kind, and of silent ones.
-        seed: of every lot.
-    """
-
-    at: Path
-    trust: Path
-    bundle: Path
-    url: str
-    port: int
-    looks_every_s: float = 6 * 3600.0
-    images_every_s: float = 1800.0
-    needed: int = 10
-    share: float = 0.02
-    silent: float = 0.01
-    seed: str = "1"
-
-
-class _Spool:
-    """What infer asks of its spool about updates, of a device on which nothing else happens."""
-
-    def __init__(self, cart: SimulatedCart, folder: Path) -> None:
-        self.folder = folder
-        self._cart, self._told = cart, 0
-
-    def say_moves(self, deployment: str, last: int, sayings: Iterable[Saying]) -> None:
-        for saying in sayings:
-            if saying.sequence > self._told:
-                self._cart.say("event", {"kind": saying.kind, "message": saying.message, "facts": saying.facts})
-        self._told = last
-
-    def is_mid_series(self, deployment: str, within_s: float) -> bool:
-        return False
-
-    def share_withheld(self, deployment: str, *, since: float = 0.0) -> tuple[float, int]:
-        return 0.0, 100
-
-    def usual_ms(self, deployment: str) -> float:
-        return IMAGE_MS
-
-    def own_deaths(self, deployment: str) -> int:
-        return 0
-
-    def last_fault(self, deployment: str) -> tuple[int, str]:
-        return 0, ""
-
-    def forgive_since(self, deployment: str, fault: int) -> int:
-        return 0
-
-    def has_failed_with(self, deployment: str, code: str, *, since: float, until: float) -> bool:
-        return False
 
 
 class SimulatedCart:
@@ -112,15 +48,16 @@ class SimulatedCart:
     def __init__(self, fleet: Fleet, name: str, kind: str, clock: Clock) -> None:
         self.name, self.kind = name, kind
         self.site, self.device = name.split("/")
-        self.sent_messages = self.sent_bytes = self.fetched_bytes = self.looks = self.images = 0
+        self.fetched_bytes = self.looks = self.images = 0
+        self.messages, self.message_bytes, self.parts_s = Counter[str](), Counter[str](), Counter[str]()
         self.codes: set[str] = set()
         self._fleet, self._clock = fleet, clock
         self._fails = KINDS[kind] if kind else GOOD
         self._random = random.Random(f"{fleet.seed} {name} life")
-        self._config = load_config(_profile(fleet, self.site, self.device))
+        self._config = load_config(profile(fleet, self.site, self.device))
         self._deployment = self._config.deployments[0]
         self._folder = SlotFolder.of_device(self._config, self._deployment)
-        self._spool: Any = _Spool(self, self._config.device.data_dir / "spool")
+        self._spool: Any = QuietSpool(self._config.device.data_dir / "spool", self.say)
         self._slots = InSlots(self._config, self._deployment, self._spool, lambda *_, **__: None)
         assert self._config.repository is not None
         self._pauses = Pauses(self._config.repository.every_s, self._random.uniform)
@@ -129,6 +66,7 @@ class SimulatedCart:
         self._image_at = clock.now + self._random.uniform(0.0, fleet.images_every_s)
         self._looked: dict[str, Any] | None = None
         self._news, self._since = StatusNews(), _moment(clock.now)
+        self._alive_at = 0.0
         self._model: Any = None
         self._first_digest = ""
         self._on_probation = 0
@@ -141,15 +79,16 @@ class SimulatedCart:
 
     def live_until(self, until: float) -> None:
         """All that happens here up to then."""
-        while not self._is_dark and (at := min(self._look_at, self._image_at)) <= until:
+        while not self._is_dark and (at := min(self._look_at, self._image_at, self._alive_at)) <= until:
             self._clock.now = at
             if at == self._look_at:
-                self._look()
-            else:
-                self._take_image()
-            self._say_status()
-        self._clock.now = until
-        self._say_status()
+                with self._taking("looks"):
+                    self._look()
+            elif at == self._image_at:
+                with self._taking("images"):
+                    self._take_image()
+            with self._taking("statuses"):
+                self._say_status()
 
     def wait_for_answers(self) -> None:
         """Until the broker has taken everything that was sent."""
@@ -158,6 +97,11 @@ class SimulatedCart:
             raise RuntimeError(f"the broker does not answer {self.name}")
         for number in numbers:
             self._broker.answer(number)
+
+    def count_from_here(self) -> None:
+        """What was said so far is not of the rollout."""
+        self.messages.clear()
+        self.message_bytes.clear()
 
     @property
     def release(self) -> int:
@@ -175,8 +119,16 @@ class SimulatedCart:
             topic=f"edgeai/1/{self.site}/{self.device}/{what}", body=msgspec.json.encode(body), retain=retain
         )
         self._unanswered.append(self._broker.send(message))
-        self.sent_messages += 1
-        self.sent_bytes += self._broker.size(message)
+        kind = what.partition("/")[0]
+        self.messages[kind] += 1
+        self.message_bytes[kind] += self._broker.size(message)
+
+    @contextlib.contextmanager
+    def _taking(self, what: str) -> Iterator[None]:
+        """Whatever a thread does there is counted to a part; what its connection does is not."""
+        before = time.thread_time()
+        yield
+        self.parts_s[what] += time.thread_time() - before
 
     # --- the update role, and a rehearsal ---------------------------------------------------------
 
@@ -278,10 +230,12 @@ class SimulatedCart:
             update=self._looked,
         )
         alive = RoleHealth(role="infer:guard", alive=True, pid=1, state="ready", silent_s=0.0)
-        health = Health(roles=(alive,), deployments=(deployment,), read_at=self._clock.now)
+        ledger = Ledger(jobs=(JobsEntry(deployment="guard", acknowledged=self.images, finished=self.images),))
+        health = Health(roles=(alive,), deployments=(deployment,), ledger=ledger, read_at=self._clock.now)
         body = status_body(self._config, health, self._since)
         if self._news.is_news(body):
             self.say("status", body, retain=True)
+            self._alive_at = self._clock.now + ALIVE_EVERY_S + 1.0  # a beat later than it may
 
 
 def _connected(port: int, client_id: str) -> Connection:
@@ -290,20 +244,6 @@ def _connected(port: int, client_id: str) -> Connection:
         with contextlib.suppress(MqttError):
             return connect(Broker(host="127.0.0.1", port=port, client_id=client_id, protocol="5"))
     raise RuntimeError(f"the broker lets {client_id} not in")
-
-
-def _profile(fleet: Fleet, site: str, device: str) -> Path:
-    at = fleet.at / site / device
-    at.mkdir(parents=True)
-    path = at / "cart.toml"
-    path.write_text(
-        f'schema = 1\n[device]\nid = "{device}"\nsite = "{site}"\ndata_dir = "var"\n'
-        f'[plugins]\nallow = ["fakes"]\n[trust]\nkeys = "{fleet.trust}"\n'
-        f"[spool]\nreserve_bytes = 1000\n[updates]\nprobation_results = {fleet.needed}\n"
-        f'[repository]\nurl = "{fleet.url}"\nroot = "{fleet.trust}/root.json"\nevery_s = {fleet.looks_every_s}\n'
-        f'[[deployments]]\nname = "guard"\nbundle = "{fleet.bundle}"\nbackends = ["fake-works"]\nupdates = true\n'
-    )
-    return path
 
 
 def _moment(at: float) -> str:

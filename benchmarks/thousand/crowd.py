@@ -1,4 +1,4 @@
-"""A process with some of the carts, and how it is driven: it lives up to a moment, and says what that took."""
+"""Processes with the carts, and how they are driven: they live up to a moment, and say what that took."""
 
 from __future__ import annotations
 
@@ -6,29 +6,89 @@ import gc
 import multiprocessing
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
-from benchmarks.thousand.cart import Fleet, SimulatedCart
+from benchmarks.thousand.cart import SimulatedCart
 from benchmarks.thousand.clock import Clock, go_by
+from benchmarks.thousand.kinds import kind_of
+from benchmarks.thousand.profiles import Fleet
 
 MODULES: Final = ("edgeai.roles.in_slots", "edgeai.health.status")
 
 
 @dataclass(slots=True)
 class Told:
-    """Of a crowd after its end: figures added up, and by cart its kind and the release that runs."""
+    """Of a crowd after its end: figures added up, and by cart its kind and the release that runs.
+
+    ``messages``, ``message_bytes``: by kind (``result``, ``status``, ``event``). ``cpu_s``: of a processor;
+    ``parts_s``: the parts of it, by what was done.
+    """
 
     cpu_s: float = 0.0
-    messages: int = 0
-    message_bytes: int = 0
+    parts_s: Counter[str] = field(default_factory=Counter)
+    messages: Counter[str] = field(default_factory=Counter)
+    message_bytes: Counter[str] = field(default_factory=Counter)
     fetched_bytes: int = 0
     looks: int = 0
     images: int = 0
     carts: dict[str, tuple[str, int]] = field(default_factory=dict)
     codes: set[str] = field(default_factory=set)
+
+    def add(self, other: Told) -> None:
+        """Those of another crowd."""
+        self.cpu_s += other.cpu_s
+        for name in ("parts_s", "messages", "message_bytes", "carts", "codes"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("fetched_bytes", "looks", "images"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+class Crowds:
+    """All carts of a run, shared out among processes, until it is left.
+
+    Args:
+        fleet: of which they are.
+        names: of the carts; what is wrong with each falls by its lot.
+        processes: how many.
+        now: seconds since the epoch.
+    """
+
+    def __init__(self, fleet: Fleet, names: Sequence[str], processes: int, now: float) -> None:
+        every = [(name, kind_of(name, fleet.share, fleet.silent, fleet.seed)) for name in names]
+        self._crowds = [Crowd(fleet, every[number::processes], now) for number in range(processes)]
+
+    def __enter__(self) -> Crowds:
+        self._wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for crowd in self._crowds:
+            crowd.kill()
+
+    def live_until(self, until: float) -> None:
+        """All of them up to a moment.
+
+        Raises:
+            RuntimeError: a cart broke.
+        """
+        for crowd in self._crowds:
+            crowd.begin(until)
+        self._wait()
+
+    def end(self) -> Told:
+        """What it all took."""
+        total = Told()
+        for crowd in self._crowds:
+            total.add(crowd.end())
+        return total
+
+    def _wait(self) -> None:
+        for crowd in self._crowds:
+            crowd.wait()
 
 
 class Crowd:
@@ -91,6 +151,7 @@ def _lived(pipe: Connection, fleet: Fleet, names: Sequence[tuple[str, str]], now
     carts = [SimulatedCart(fleet, name, kind, clock) for name, kind in names]
     for cart in carts:
         cart.wait_for_answers()
+        cart.count_from_here()
     gc.freeze()
     before = time.process_time()
     pipe.send(None)
@@ -102,8 +163,9 @@ def _lived(pipe: Connection, fleet: Fleet, names: Sequence[tuple[str, str]], now
         pipe.send(None)
     told = Told(cpu_s=time.process_time() - before)
     for cart in carts:
-        told.messages += cart.sent_messages
-        told.message_bytes += cart.sent_bytes
+        told.parts_s.update(cart.parts_s)
+        told.messages.update(cart.messages)
+        told.message_bytes.update(cart.message_bytes)
         told.fetched_bytes += cart.fetched_bytes
         told.looks += cart.looks
         told.images += cart.images

@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
-from benchmarks.thousand.cart import Fleet
 from benchmarks.thousand.kinds import KINDS
+from benchmarks.thousand.profiles import Fleet
 from edgeai import __version__
 from edgeai.rollouts import Facts, Rollout
-from edgeai_fleet.conducting.simulating import Forecast, World, simulate
+from edgeai_fleet.conducting.simulating import Forecast, simulate
+from edgeai_fleet.conducting.world import World
 
 NEW_BYTES: Final = 64_000
 """What is new in the release, packed: weights, a golden case, manifest and notes."""

@@ -40,7 +40,10 @@ KINDS: Final[Mapping[str, Kind]] = {
     "fills memory": Kind(ends_as="slots.rehearsal-died", rehearsal=_died("memory, over 400 MB")),
     "other answers": Kind(
         ends_as="backend.golden-mismatch",
-        rehearsal=("backend.golden-mismatch", "it failed its rehearsal: case 1 is answered outside its tolerance"),
+        rehearsal=(
+            "backend.golden-mismatch",
+            "it failed its rehearsal: 1 of 2 golden cases are outside their tolerance (case-1: off by 0.5)",
+        ),
     ),
     "ten times slower": Kind(ends_as="slots.slow", slower=10.0),
     "not finite": Kind(ends_as="slots.failures", fails_after=0, code="tensor.not-finite"),
