@@ -24,16 +24,11 @@ if TYPE_CHECKING:
 
 READY_TIMEOUT_S = 180.0
 
-_PROFILE = """
-schema = 1
+_PROFILE = """schema = 1
 [device]
-id = "demo"
+id = "{device}"
 site = "demo"
 data_dir = "data"
-[plugins]
-allow = ["tflite", "openvino", "gpu", "transforms", "classify"]
-[trust]
-unsigned = "accept"
 [spool]
 reserve_bytes = 50_000_000
 {spool}
@@ -46,6 +41,11 @@ protocol = "{protocol}"
 port = {health}
 [supervise]
 heartbeat_s = 0.2
+"""
+_MAY = """[plugins]
+allow = ["tflite", "openvino", "gpu", "transforms", "classify"]
+[trust]
+unsigned = "accept"
 """
 _DEPLOYMENT = """
 [[deployments]]
@@ -146,6 +146,26 @@ def protocol_of(broker: Mosquitto | EmbeddedBroker) -> Literal["auto", "3.1.1"]:
     return "auto" if isinstance(broker, Mosquitto) else "3.1.1"
 
 
+def profile_head(device: str, broker: Mosquitto | EmbeddedBroker, *, dicom: int, health: int, spool: str = "") -> str:
+    """The profile of a cart of site ``demo``, up to what it may load and its deployments.
+
+    Args:
+        device: its id.
+        broker: where its results go.
+        dicom: port that it listens on.
+        health: port of its health endpoint.
+        spool: more lines of ``[spool]``.
+    """
+    return _PROFILE.format(
+        device=device,
+        spool=spool,
+        dicom=dicom,
+        broker=broker.port,
+        protocol=protocol_of(broker),
+        health=health,
+    )
+
+
 class Stage:
     """Starts everything when entered and ends it when left.
 
@@ -215,24 +235,17 @@ class Stage:
 
     def _start_cart(self) -> None:
         profile = self._folder / "profile.toml"
-        profile.write_text(
-            _PROFILE.format(
-                dicom=self.dicom_port,
-                spool=self._spool,
-                broker=self._broker.port,
-                protocol=protocol_of(self._broker),
-                health=self._health_port,
+        ports = {"dicom": self.dicom_port, "health": self._health_port}
+        deployments = [
+            _DEPLOYMENT.format(
+                name=name,
+                bundle=json.dumps(str(self._bundle)),
+                backends=json.dumps([] if self._backend == "auto" else [self._backend]),
             )
-            + "".join(
-                _DEPLOYMENT.format(
-                    name=name,
-                    bundle=json.dumps(str(self._bundle)),
-                    backends=json.dumps([] if self._backend == "auto" else [self._backend]),
-                )
-                for name in self._deployments
-            ),
-            encoding="utf-8",
-        )
+            for name in self._deployments
+        ]
+        head = profile_head("demo", self._broker, spool=self._spool, **ports)
+        profile.write_text("".join([head, _MAY, *deployments]), encoding="utf-8")
         self._cart.start()
         self._cart.wait_until_ready()
 

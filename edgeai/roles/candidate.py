@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import faulthandler
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from edgeai.api.errors import ConfigError, EdgeaiError
+from edgeai.api.errors import ConfigError, EdgeaiError, SpoolError
 from edgeai.bundle.admission import open_admitted
 from edgeai.logs import Log
 from edgeai.owners import owner_of
 from edgeai.roles import native
 from edgeai.roles.engine import Noter, open_deployment
 from edgeai.slots import SlotFolder, SlotsError
+from edgeai.slots.given_up import cause_of
 from edgeai.spool import Spool, Station
 
 if TYPE_CHECKING:
@@ -25,8 +26,50 @@ if TYPE_CHECKING:
 
 log = Log("edgeai.roles.candidate")
 
+Attempt: TypeAlias = "Callable[[Deployment, SlotFolder, Spool], None]"
 
-def of_profile(config: DeviceConfig, name: str) -> Deployment:
+
+def hold(config: DeviceConfig, name: str, digest: str, verdict: str, what: str, does: Attempt) -> int:
+    """A whole process of this kind: do it, or write down what came of an earlier process of it; 0.
+
+    Args:
+        config: the profile.
+        name: of the deployment whose slot it is.
+        digest: which bundle is meant.
+        verdict: what the supervisor saw of an earlier process that died; empty where it is to be done.
+        what: ``rehearsal``, say.
+        does: it; what it raises is laid on the bundle, or on what this device lacks.
+
+    Raises:
+        ConfigError: the profile has no such deployment.
+        SpoolError: the spool cannot be used.
+    """
+    deployment = _of_profile(config, name)
+    folder = SlotFolder.of_device(config, deployment)
+    try:
+        if verdict:
+            _write_down(folder, digest, verdict, what, cause_of(config, deployment))
+        else:
+            _try(config, deployment, folder, digest, what, does)
+    except SlotsError as error:  # a full disk: tried again; or something else lies there now
+        log.warning(f"{what}.unwritten", code=error.code, message=str(error))
+    return 0
+
+
+def _try(
+    config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str, what: str, does: Attempt
+) -> None:
+    _step_back()
+    try:
+        with closing(Spool.of(config)) as spool:
+            does(deployment, folder, spool)
+    except (SpoolError, SlotsError):
+        raise
+    except EdgeaiError as error:
+        _refuse(folder, digest, error, what, cause_of(config, deployment))
+
+
+def _of_profile(config: DeviceConfig, name: str) -> Deployment:
     """A deployment by its name.
 
     Raises:
@@ -91,18 +134,16 @@ def opened(
         return open_deployment(bundle, config, meant, Noter(station, meant), spool.quarantined(meant.name))
 
 
-def refuse(folder: SlotFolder, digest: str, error: EdgeaiError, what: str, cause: str) -> None:
+def _refuse(folder: SlotFolder, digest: str, error: EdgeaiError, what: str, cause: str) -> None:
     """It did not do as it must in its rehearsal, say; what this device lacks is not laid on it: it may come again."""
     log.warning(f"{what}.failed", digest=digest, code=error.code, message=str(error))
-    if error.code.startswith("slots."):
-        return
     if owner_of(error.code) == "device":
         folder.abandon(f"its {what} cannot be held here: {error} [{error.code}]", digest, cause)
     else:
         folder.fail(error.code, f"it failed its {what}: {error}", digest)
 
 
-def write_down(folder: SlotFolder, digest: str, verdict: str, what: str, cause: str) -> None:
+def _write_down(folder: SlotFolder, digest: str, verdict: str, what: str, cause: str) -> None:
     """What the supervisor saw of a process that died: ``failed`` or ``given-up``, a colon, and why."""
     kind, _, why = verdict.partition(":")
     if kind == "failed":
@@ -111,7 +152,7 @@ def write_down(folder: SlotFolder, digest: str, verdict: str, what: str, cause: 
         folder.abandon(why, digest, cause)
 
 
-def step_back() -> None:
+def _step_back() -> None:
     """What runs comes first: for the processor, and when memory runs out (proc(5), oom_score_adj)."""
     os.nice(10)
     with suppress(OSError):

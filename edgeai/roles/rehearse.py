@@ -11,51 +11,25 @@ from __future__ import annotations
 
 from contextlib import closing
 
-from edgeai.api.errors import EdgeaiError, SpoolError
 from edgeai.bundle.probation import bounds_of
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles import candidate
-from edgeai.slots import SlotFolder, SlotsError
-from edgeai.slots.given_up import cause_of
+from edgeai.slots import SlotFolder
 from edgeai.spool import Spool
 
 log = Log("edgeai.roles.rehearse")
 
 
 def main(config: DeviceConfig, deployment: str, digest: str, verdict: str) -> int:
-    """Rehearse one bundle, or write down what came of an earlier process of it; 0.
+    """Rehearse one bundle; as ``candidate.hold``."""
 
-    Raises:
-        ConfigError: the profile has no such deployment.
-        SpoolError: the spool cannot be used.
-    """
-    own = candidate.of_profile(config, deployment)
-    folder = SlotFolder.of_device(config, own)
-    try:
-        if verdict:
-            candidate.write_down(folder, digest, verdict, "rehearsal", cause_of(config, own))
-        else:
-            _rehearse(config, own, folder, digest)
-    except SlotsError as error:  # a full disk: tried again; or something else lies there now
-        log.warning("rehearsal.unwritten", code=error.code, message=str(error))
-    return 0
-
-
-def _rehearse(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str) -> None:
-    candidate.step_back()
-    spool = Spool.of(config)
-    try:
-        on = _tried(config, deployment, folder, digest, spool)
-    except SpoolError:
-        raise
-    except EdgeaiError as error:
-        candidate.refuse(folder, digest, error, "rehearsal", cause_of(config, deployment))
-    else:
-        log.info("rehearsal.passed", of=deployment.name, digest=digest, on=on)
+    def rehearse(own: Deployment, folder: SlotFolder, spool: Spool) -> None:
+        on = _tried(config, own, folder, digest, spool)
+        log.info("rehearsal.passed", of=own.name, digest=digest, on=on)
         folder.rehearsed(digest, agreement=config.updates.shadow_agreement, most=config.updates.shadow_images)
-    finally:
-        spool.close()
+
+    return candidate.hold(config, deployment, digest, verdict, "rehearsal", rehearse)
 
 
 def _tried(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str, spool: Spool) -> str:
@@ -66,7 +40,7 @@ def _tried(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, dig
     """
     with candidate.reported(spool, f"rehearse:{deployment.name}") as station:
         model = candidate.opened(config, deployment, folder, digest, spool, station, stage="installed")
-        bounds_of(model.bundle)  # what it says of its probation has to be read then
+        bounds_of(model.bundle.root, model.bundle.manifest)  # what it says of its probation has to be read then
         # Each case is an image's worth of work, asked several times over.
         deadline_s = deployment.deadline_s * max(2, 6 * len(model.bundle.manifest.golden))
         with closing(model), station.step("prove", deadline_s=deadline_s):

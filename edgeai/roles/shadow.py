@@ -15,7 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from edgeai.api.errors import EdgeaiError, SpoolError
 from edgeai.api.results import Result
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
@@ -25,7 +24,6 @@ from edgeai.roles import candidate
 from edgeai.roles.tray import Tray
 from edgeai.selection import FASTEST
 from edgeai.slots import SlotFolder, SlotsError
-from edgeai.slots.given_up import cause_of
 from edgeai.slots.shown import judge
 from edgeai.spool import Spool, Station
 
@@ -40,30 +38,18 @@ log = Log("edgeai.roles.shadow")
 
 
 def main(config: DeviceConfig, deployment: str, digest: str, verdict: str) -> int:
-    """Compare until it is enough, or write down what came of an earlier process of it; 0.
+    """Compare until it is enough; as ``candidate.hold``."""
 
-    Raises:
-        ConfigError: the profile has no such deployment.
-        SpoolError: the spool cannot be used.
-    """
-    own = candidate.of_profile(config, deployment)
-    folder = SlotFolder.of_device(config, own)
-    try:
-        if verdict:
-            candidate.write_down(folder, digest, verdict, "shadow", cause_of(config, own))
-        else:
-            _shown(config, own, folder, digest)
-    except SlotsError as error:
-        log.warning("shadow.unwritten", code=error.code, message=str(error))
-    return 0
+    def shadow(own: Deployment, folder: SlotFolder, spool: Spool) -> None:
+        _until_enough(config, own, folder, digest, spool)
+
+    return candidate.hold(config, deployment, digest, verdict, "shadow", shadow)
 
 
-def _shown(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str) -> None:
-    candidate.step_back()
+def _until_enough(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, digest: str, spool: Spool) -> None:
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     is_measured = FASTEST in deployment.backends  # with so many threads as were fastest
     meant = deployment if is_measured else deployment.model_copy(update={"threads": 1})
-    spool = Spool.of(config)
     tray = Tray(spool.folder, deployment.name)
     try:
         with candidate.reported(spool, f"shadow:{deployment.name}") as station:
@@ -72,13 +58,8 @@ def _shown(config: DeviceConfig, deployment: Deployment, folder: SlotFolder, dig
                 candidate.step_far_back()
                 shown = _Shown(model, deployment, folder, digest, station, tray)
                 shown.until_enough(config.updates.shadow_share)
-    except SpoolError:
-        raise
-    except EdgeaiError as error:
-        candidate.refuse(folder, digest, error, "shadow", cause_of(config, deployment))
     finally:
         tray.drop()
-        spool.close()
 
 
 class _Shown:

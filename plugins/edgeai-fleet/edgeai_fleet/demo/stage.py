@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.cli.demo_files import another, demo_files
-from edgeai.cli.demo_stage import CartProcess, make_broker, name_of, protocol_of
+from edgeai.cli.demo_stage import CartProcess, make_broker, name_of, profile_head, protocol_of
 from edgeai.dicom.scu import send
 from edgeai.mqtt import Broker, Connection, connect
 from edgeai.testing.broker import free_port
@@ -25,24 +25,8 @@ CARTS: Final = ("cart-1", "cart-2", "cart-3")
 NEEDED: Final = 5
 """Completed results that prove a bundle on a cart of the demo."""
 _PAUSE_S: Final = 0.25
-_PROFILE: Final = """schema = 1
-[device]
-id = "{name}"
-site = "{site}"
-data_dir = "data"
-[plugins]
+_UPDATES: Final = """[plugins]
 allow = ["{backend}", "transforms", "classify"]
-[spool]
-reserve_bytes = 50_000_000
-[ingest.scp]
-port = {dicom}
-[mqtt]
-port = {broker}
-protocol = "{protocol}"
-[health]
-port = {health}
-[supervise]
-heartbeat_s = 0.2
 [updates]
 quiet_s = 0.2
 switch_within_s = 5.0
@@ -142,20 +126,9 @@ class FleetStage:
         shutil.copyfile(self._bundle, folder / "first.edgeai")
         dicom, health = free_port(), free_port()
         profile = folder / "profile.toml"
-        profile.write_text(
-            _PROFILE.format(
-                name=name,
-                site=SITE,
-                dicom=dicom,
-                broker=self._broker.port,
-                protocol=protocol_of(self._broker),
-                health=health,
-                needed=NEEDED,
-                url=url,
-                backend=self._backend,
-            ),
-            encoding="utf-8",
-        )
+        head = profile_head(name, self._broker, dicom=dicom, health=health)
+        updates = _UPDATES.format(needed=NEEDED, url=url, backend=self._backend)
+        profile.write_text(head + updates, encoding="utf-8")
         self._dicom_ports[name] = dicom
         cart = CartProcess(profile, health)
         self._ending.callback(cart.stop)
