@@ -84,6 +84,32 @@ def test_a_card_is_read_from_its_folder_or_its_file(folder: Path) -> None:
     assert check_model(card, folder) == folder / "tiny.keras"
 
 
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        ('free = ["weights"]\nbounds = { threshold = [0.3, 0.7] }', ""),
+        ('free = ["labels"]', "change_control.free"),
+        ("bounds = { threshold = [0.7, 0.3] }", "bounds of threshold: 0.7 is above 0.3"),
+        ("bounds = { threshold = [0.6, 0.7] }", "threshold is 0.5, which is not within 0.6 to 0.7"),
+        ("bounds = { temperature = [0.5, 2] }", "the task has no such option here; it has labels.0, labels.1"),
+        ('bounds = { "labels.*" = [0.0, 1.0] }', "labels.0 is a, which is not within 0.0 to 1.0"),
+        ('bounds = { threshold = ["0.3", 0.7] }', "change_control.bounds.threshold[0]"),
+        ("bounds = { threshold = [0.3] }", "change_control.bounds.threshold"),
+        ("freed = true", "change_control.freed"),
+    ],
+)
+def test_a_plan_of_change_control_speaks_of_what_the_task_has(folder: Path, plan: str, why: str) -> None:
+    _edit(folder, 'options = { labels = ["a", "b"] }', 'options = { labels = ["a", "b"], threshold = 0.5 }')
+    with (folder / "model.toml").open("a") as card:
+        card.write(f"\n[change_control]\n{plan}\n")
+    if not why:
+        assert read_card(folder).change_control is not None
+        return
+    with pytest.raises(ConfigError) as caught:
+        read_card(folder)
+    assert why in str(caught.value)
+
+
 def test_what_the_manifest_takes_keeps_order_options_and_open_extents(folder: Path) -> None:
     shared = read_card(folder).for_manifest()
     assert shared["task"].options == {"labels": ["a", "b"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from pydantic import Field
@@ -12,6 +12,8 @@ from edgeai.bundle.change_control import ChangeControl, Free, Range
 from edgeai.bundle.changes import leaves, matches
 from edgeai.bundle.manifest import TaskUse
 from edgeai_workbench.tables import Sentence, Table
+
+_Number: TypeAlias = Annotated[float, Field(strict=True)]
 
 
 class Control(Table):
@@ -23,9 +25,8 @@ class Control(Table):
         description="`weights` (contents of artifacts and golden cases), `recipe` (which artifacts, their options, "
         "tolerances); everything else of the manifest needs an approval",
     )
-    bounds: dict[str, tuple[float | int, float | int]] = Field(
+    bounds: dict[str, Annotated[tuple[_Number, _Number], Field(strict=False)]] = Field(
         default_factory=dict,
-        strict=False,
         description="path of a number among the task's options -> least and most that it may become: "
         '`threshold = [0.3, 0.7]`, `"labels.*.threshold" = [0.2, 0.8]`; `*` is any one key or place of a list',
     )
