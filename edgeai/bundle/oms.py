@@ -26,7 +26,7 @@ OMS_SUFFIX: Final = ".oms.sig"
 _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _STATEMENT: Final = "https://in-toto.io/Statement/v1"
-_PREDICATE: Final = "https://model_signing/signature/v1.0"
+PREDICATE: Final = "https://model_signing/signature/v1.0"
 _SCHEME: Final = "ecdsa-sha2-nistp256"
 
 
@@ -51,13 +51,13 @@ def sign_oms(path: Path, signer: Signer) -> bytes:
         archive.verify()
         files = {name: declared.sha256 for name, declared in archive.manifest.files.items()}
         files[MANIFEST_NAME] = archive.digest.removeprefix("sha256:")
-        statement = _statement(f"{archive.manifest.name}-{archive.manifest.version}", files)
-    signed = sign_payload(statement, _PAYLOAD_TYPE, signer)
+        payload = statement(f"{archive.manifest.name}-{archive.manifest.version}", files)
+    signed = sign_payload(payload, _PAYLOAD_TYPE, signer)
     body = {
         "mediaType": _BUNDLE_TYPE,
         "verificationMaterial": {"publicKey": {"hint": _hint(signer)}, "tlogEntries": []},
         "dsseEnvelope": {
-            "payload": standard_b64encode(statement).decode("ascii"),
+            "payload": standard_b64encode(payload).decode("ascii"),
             "payloadType": _PAYLOAD_TYPE,
             "signatures": [{"sig": signed.sig, "keyid": ""}],
         },
@@ -65,14 +65,19 @@ def sign_oms(path: Path, signer: Signer) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode() + b"\n"
 
 
-def _statement(name: str, files: dict[str, str]) -> bytes:
-    """What is signed; the same files give the same bytes."""
+def statement(name: str, files: dict[str, str]) -> bytes:
+    """What is signed; the same files give the same bytes.
+
+    Args:
+        name: of the model, for people.
+        files: path below the unpacked bundle -> SHA-256 in hex.
+    """
     ordered = sorted(files.items())
     root = hashlib.sha256(b"".join(bytes.fromhex(digest) for _, digest in ordered)).hexdigest()
     body: dict[str, Any] = {
         "_type": _STATEMENT,
         "subject": [{"name": name, "digest": {"sha256": root}}],
-        "predicateType": _PREDICATE,
+        "predicateType": PREDICATE,
         "predicate": {
             "resources": [{"algorithm": "sha256", "name": path, "digest": digest} for path, digest in ordered],
             "serialization": {
