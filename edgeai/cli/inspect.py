@@ -33,15 +33,18 @@ def command(
     """
     from edgeai.bundle.evidence import MAX_EVIDENCE_BYTES
     from edgeai.bundle.manifest import encode_manifest
+    from edgeai.bundle.probation import MAX_PROBATION_BYTES, PROBATION_NAME
     from edgeai.bundle.reader import read_member, verify_bundle
 
     verified = verify_bundle(bundle)
     path = verified.manifest.evidence_path
     evidence = read_member(bundle, verified.manifest, path, MAX_EVIDENCE_BYTES) if path else None
+    probation = read_member(bundle, verified.manifest, PROBATION_NAME, MAX_PROBATION_BYTES)
     key_ids = [item.keyid for item in verified.envelope.signatures] if verified.envelope else []
     if as_json:
         manifest = json.loads(encode_manifest(verified.manifest))
         body = {"digest": verified.digest, "key_ids": key_ids, "manifest": manifest, "evidence": _plain(evidence)}
+        body["probation"] = _plain(probation)
         if verified.absent:
             body["not_fetched"] = list(verified.absent)
         output.put(json.dumps(body, indent=2))
@@ -49,7 +52,7 @@ def command(
     signed = [f"by {key_id}; not checked here, `edgeai verify` does" for key_id in key_ids]
     signatures = _by_keys(verified, trust) if trust else signed
     table = rows(verified.manifest, verified.digest, signatures, verified.absent)
-    _print([*table, *_listed("measured", measured(evidence))])
+    _print([*table, *_bounds(verified.manifest, probation), *_listed("measured", measured(evidence))])
 
 
 def _by_keys(verified: Verified, trust: list[Path]) -> list[str]:
@@ -80,6 +83,19 @@ def _plain(evidence: bytes | None) -> Any:
         return None if evidence is None else json.loads(evidence)
     except (ValueError, RecursionError):
         return None
+
+
+def _bounds(manifest: Manifest, data: bytes | None) -> Iterator[tuple[str, str]]:
+    """What it asks of itself on probation; nothing where it leaves that to the profile."""
+    from edgeai.api.errors import BundleRejected
+    from edgeai.bundle.probation import decode_bounds
+
+    if data is None:
+        return
+    try:
+        yield "probation", _options(decode_bounds(data, f"{manifest.name} {manifest.version}").told())
+    except BundleRejected as error:
+        yield "probation", f"not read here: {error}"
 
 
 def measured(evidence: bytes | None) -> list[str]:

@@ -143,11 +143,15 @@ def _slots(config: DeviceConfig, deployment: Deployment) -> dict[str, Any] | Non
     """As they are on the disk, whether anything runs or not; what cannot be read is said by infer, which holds."""
     if not deployment.updates:
         return None
-    from edgeai.slots import SlotFolder, summary  # with numpy: of no use to a plain cart
+    from edgeai.slots import SlotFolder, bounds_told, summary  # with numpy: of no use to a plain cart
 
+    folder = SlotFolder.of_device(config, deployment)
     with suppress(EdgeaiError):
-        told = summary(SlotFolder.of_device(config, deployment).read())
-        return {**told, "needed": config.updates.probation_results}
+        slots = folder.read()
+        told = {**summary(slots), "needed": config.updates.probation_results, "bounds": None}
+        with suppress(EdgeaiError):  # of a bundle that cannot be read its rehearsal says so, or infer
+            told["bounds"] = bounds_told(config.updates, folder, slots)
+        return told
     return None
 
 

@@ -24,12 +24,13 @@ from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import Deployment, DeviceConfig
 from edgeai.logs import Log
 from edgeai.roles.moves_told import sayings
-from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, spent_ms_of, stands_since, stricter
+from edgeai.roles.probation import ENOUGH, MOST_KNOWN, TAKES_PLACE, judge, kind_of, spent_ms_of, stands_since
 from edgeai.roles.stated import Stated
 from edgeai.roles.tray import Tray
 from edgeai.slots import Slot, SlotFolder, Slots, SlotsError, moves
 from edgeai.slots.adopting import copy_of
 from edgeai.slots.answered import Answer, append_answer, read_answers
+from edgeai.slots.bounds import stricter
 from edgeai.spool import Job, Spool
 from edgeai.windows import is_open
 
@@ -127,7 +128,7 @@ class InSlots:
             deployment = deployment.standing_at(self._folder.content(slots.active), slots.standing)
         bundle = open_admitted(self._config, deployment)
         if self.is_on_probation:
-            self._rules = stricter(self._config.updates, bounds_of(bundle))
+            self._rules = stricter(self._config.updates, bounds_of(bundle.root, bundle.manifest))
         return deployment, bundle
 
     def _judge_deaths(self) -> None:

@@ -13,7 +13,6 @@ from edgeai.roles.stated import shift
 
 if TYPE_CHECKING:
     from edgeai.api.results import Result
-    from edgeai.bundle.probation import Bounds
     from edgeai.config import Updates
     from edgeai.slots import Probation, Slots
 
@@ -76,15 +75,6 @@ def stands_since(slots: Slots, *, back: int = 1) -> float:
         return datetime.fromisoformat(moves[-back].at).timestamp()
     except (IndexError, ValueError):
         return 0.0
-
-
-def stricter(rules: Updates, bounds: Bounds) -> Updates:
-    """The rules of a profile with what is signed with the bundle, unless the profile says that this does not count."""
-    if rules.probation_bounds == "profile":
-        return rules
-    own = {"failures": bounds.failures, "slowdown": bounds.slowdown, "withheld": bounds.withheld}
-    names = {f"probation_{name}": bound for name, bound in own.items() if bound is not None}
-    return rules.model_copy(update={name: min(bound, getattr(rules, name)) for name, bound in names.items()})
 
 
 def judge(probation: Probation, rules: Updates, *, deaths: int, last: str, silent: str = "") -> Verdict:

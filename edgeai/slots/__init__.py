@@ -7,6 +7,7 @@ crash it is one that was written, and its active slot holds a bundle that was re
 
 from __future__ import annotations
 
+from edgeai.slots.bounds import bounds_told
 from edgeai.slots.folder import SLOTS_NAME, SlotFolder
 from edgeai.slots.moves import Order
 from edgeai.slots.record import Asked, Failed, Move, Name, Probation, Shadow, Slot, Slots, SlotsError, Stage
@@ -27,6 +28,7 @@ __all__ = [
     "Slots",
     "SlotsError",
     "Stage",
+    "bounds_told",
     "sentences",
     "standing",
     "summary",

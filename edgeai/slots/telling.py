@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -78,12 +79,24 @@ def sentences(told: Mapping[str, Any]) -> list[str]:
             between = f"between {shadow['low']:.1%} and {shadow['high']:.1%}"
             line += f", is shown beside what runs: {agreed} ({between}; {shadow['needed']:.1%} are asked for)"
         lines.append(line)
+    if bounds := told.get("bounds"):
+        lines.append(_bounds(bounds))
     ended = told.get("last_end")
     if ended:
         lines.append(
             f"the last that did not stay {ENDS[ended['move']]} at {ended['at']}: {ended['why'] or 'no word why'}"
         )
     return lines
+
+
+def _bounds(bounds: Mapping[str, Any]) -> str:
+    own = ", ".join(f"{name} {json.dumps(bound)}" for name, bound in bounds["signed"].items())
+    shift = ", or a label stated far more or less often" if bounds["shift"] else ""
+    return (
+        f"from probation it goes back by more than {bounds['failures']} failures and deaths, {bounds['slowdown']:g} "
+        f"times the time, {bounds['withheld']:.0%} more images without a statement{shift}"
+        f" ({f'it brings {own}' if own else 'all by the profile'})"
+    )
 
 
 def _shadow(slots: Slots) -> dict[str, Any] | None:

@@ -8,12 +8,14 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from edgeai.api import (
     BackendSpec,
     BackendUnavailable,
+    BundleRejected,
     ConfigError,
     ConversionFailed,
     Converted,
@@ -26,10 +28,17 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
+from edgeai.bundle.archive import Archive
+from edgeai.bundle.change_control import Range, change_control_schema, decode_change_control
+from edgeai.bundle.floors import Floors
 from edgeai.bundle.manifest import Tolerance
+from edgeai.bundle.probation import bounds_of
 from edgeai.bundle.reader import open_bundle
+from edgeai.bundle.releases import Numbered
 from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
+from edgeai.slots import SlotFolder
+from edgeai.slots.adopting import copy_of
 from edgeai_workbench import pack as pack_module
 from edgeai_workbench.commands.pack import _row
 from edgeai_workbench.deviation import Deviation, measure
@@ -272,6 +281,98 @@ def test_an_attachment_that_is_not_there_is_refused(folder: Path, engine: Engine
     with pytest.raises(ConfigError) as caught:
         pack_card(folder, out=tmp_path)
     assert caught.value.code == "config.card-attachment-missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"schema": 1, "failures": 0, "slowdown": 2.0, "withheld": 0.2, "shift": true}', ""),
+        ('{"schema": 1, "lesion": 0.2}', "unknown field `lesion`"),
+        ('{"schema": 1, "slowdown": 0.5}', "Expected `float` >= 1.0"),
+        ('{"schema": 1}', "it has none of failures, slowdown, withheld, shift"),
+        ('{"schema": 1, "withheld": 1.0}', "no image more can be without a statement"),
+        ('{"schema": 1, "failures": 100000}', "no probation has so many results"),
+        ('{"schema": 1, "failures": 0, "shift": false}', "asks nothing"),
+    ],
+)
+def test_bounds_of_probation_are_read_before_anything_is_converted(
+    folder: Path, engine: Engine, tmp_path: Path, text: str, why: str
+) -> None:
+    (folder / "probation.json").write_text(text)
+    (folder / "model.toml").write_text(CARD.replace('["REPORT.md"]', '["REPORT.md", "probation.json"]'))
+    if not why:
+        packed = pack_card(folder, out=tmp_path)
+        bundle = open_bundle(packed.bundle, cache_dir=tmp_path / "cache")
+        assert bounds_of(bundle.root, bundle.manifest).failures == 0
+        return
+    with pytest.raises(BundleRejected) as caught:
+        pack_card(folder, out=tmp_path)
+    assert caught.value.code == "bundle.invalid-probation"
+    assert why in str(caught.value)
+    assert engine.conversions == []
+
+
+# --- change control, from the card to the cart --------------------------------------------------------
+
+PLAN = """
+[change_control]
+free = ["weights"]
+bounds = { "labels.*.threshold" = [0.3, 0.7] }
+says = "Weights after a run of the clinic's own cases."
+"""
+LABELS = """
+[task.options]
+mode = "multi-label"
+labels = [{ label = "a", threshold = 0.5 }, { label = "b", threshold = 0.5 }, { label = "c", threshold = 0.5 }]
+"""
+
+
+def test_a_release_of_a_card_with_change_control_is_refused_on_a_cart_where_it_goes_beyond(
+    folder: Path, engine: Engine, tmp_path: Path
+) -> None:
+    slots = SlotFolder(tmp_path / "slots", Floors(tmp_path / "floors.json"))
+    first = CARD.replace('name = "classify"\n', f'name = "classify"\n{LABELS}') + PLAN
+
+    def came_of(release: int, *changes: tuple[str, str], factor: float = 2.0) -> str:
+        """What the cart does with a release of a card that is changed so: ``installed``, or the code."""
+        text = first.replace("release = 4", f"release = {release}")
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (folder / "model.toml").write_text(text)
+        engine.factor["fp32"] = factor
+        packed = pack_card(folder, out=tmp_path / "dist", rebuild=True)
+        move = slots.adopt if slots.read().active is None else slots.install
+        try:
+            with Archive(packed.bundle) as archive:
+                move(Numbered.of(archive.manifest, archive.digest), copy_of(packed.bundle, None))
+        except BundleRejected as error:
+            return f"{error.code}: {error}"
+        return "installed"
+
+    assert came_of(4) == "installed"
+    plan = decode_change_control((slots.content("a") / "pccp.json").read_bytes())
+    assert (plan.free, plan.bounds) == (("weights",), {"labels.*.threshold": Range(least=0.3, most=0.7)})
+    jsonschema.validate(json.loads((slots.content("a") / "pccp.json").read_text()), change_control_schema())
+    assert came_of(5, ('label = "b", threshold = 0.5', 'label = "b", threshold = 0.7')) == "installed"
+    assert came_of(6, factor=2.00001) == "installed"
+    beyond = ('label = "b", threshold = 0.5', 'label = "b", threshold = 0.71'), ("[0.3, 0.7]", "[0.3, 0.8]")
+    with pytest.raises(ConfigError, match=r"labels\.1\.threshold is 0\.71, which is not within 0\.3 to 0\.7"):
+        came_of(7, beyond[0])
+    for changes, told in (
+        (beyond, "labels.1.threshold: was 0.5, is 0.71"),
+        ((('label = "b"', 'label = "d"'),), "labels.1.label: was b, is d"),
+        ((('"a test"', '"everything"'),), "the intended use: was a test, is everything"),
+        ((("absolute = 0.05", "absolute = 0.5"),), "other tolerances"),
+        ((('free = ["weights"]', 'free = ["weights", "recipe"]'),), "what a later release may change"),
+        (((PLAN, ""),), "what a later release may change"),
+    ):
+        refused = came_of(7, *changes)
+        assert refused.startswith("bundle.change-not-allowed: double 2.1.0 changes what 2.1.0 does not let"), refused
+        assert told in refused
+    running = slots.read().running
+    assert running is not None
+    assert running.release == 4
 
 
 SPECS = {"inputs": (TensorSpec(name="x", dtype="float32", shape=(1, 3)),)}

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgeai.api import ConfigError, ConversionFailed, EdgeaiError, GateFailed
+from edgeai_workbench.attached import hold_probation
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, check_model, read_card
 from edgeai_workbench.choosing import check_wish, choose_by_variant, hold_choice_of
 from edgeai_workbench.chosen import Chosen, hold_choice
@@ -160,6 +161,7 @@ def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[W
     check_model(card, folder)  # one that was never trained has chosen nothing either
     choice = None if by_build else hold_choice(card, folder)
     golden_of(card, folder)
+    hold_probation(card, folder)
     shop = open_workshop(card, folder, data, progress=progress)
     if by_build:
         check_wish(card, shop.judge)  # before the variant is made that chooses

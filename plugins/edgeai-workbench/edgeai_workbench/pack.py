@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
-from edgeai.api.errors import ConfigError
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
 from edgeai.bundle.change_control import CHANGE_CONTROL_NAME, encode_change_control
@@ -25,6 +24,7 @@ from edgeai.plugins import Registry
 from edgeai.resolving import Installed
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import files_of, format_of, plugin_for
+from edgeai_workbench.attached import attach, hold_probation
 from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, read_card
 from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
@@ -89,10 +89,11 @@ def pack_card(
         GateFailed: a gate does not hold, or asks for data that ``edgeai build`` has not seen.
         ConversionFailed: a converter, or an artifact that does not agree (``convert.disagrees``).
         BackendError: an artifact that its own backend cannot run.
-        BundleRejected: contents that no bundle may have.
+        BundleRejected: contents that no bundle may have; ``bundle.invalid-probation``.
     """
     card = read_card(folder)
     check_model(card, folder)
+    hold_probation(card, folder)
     hold_choice(card, folder)
     registry = registry_of(card)
     models = models_of(card, folder, registry, progress=progress)
@@ -259,18 +260,18 @@ def _write(
             shutil.copytree(folder / ARTIFACTS / artifact.id, Path(staging) / ARTIFACTS / artifact.id)
         write_golden(Path(staging), golden)
         for name in (CARD_NAME, *card.attachments):
-            _attach(folder / name, Path(staging) / name)
+            attach(folder / name, Path(staging) / name)
         evidence = evidence_for(card, folder, artifacts)
         # A report of others is none of these; one from before there was any evidence is the folder's to answer for.
         own = evidence is not None or not (folder / BUNDLED_EVIDENCE).exists()
         if own and REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
-            _attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
+            attach(folder / BUNDLED_REPORT, Path(staging) / REPORT)
         if OPENINGS not in card.attachments and (folder / OPENINGS).is_file():
-            _attach(folder / OPENINGS, Path(staging) / OPENINGS)
+            attach(folder / OPENINGS, Path(staging) / OPENINGS)
         if CHOICE not in card.attachments and card.choice is not None:
-            _attach(folder / CHOICE, Path(staging) / CHOICE)
+            attach(folder / CHOICE, Path(staging) / CHOICE)
         if evidence is not None and EVIDENCE_NAME not in card.attachments:
-            _attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
+            attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
         if card.change_control is not None:
             (Path(staging) / CHANGE_CONTROL_NAME).write_bytes(encode_change_control(card.change_control.plan()))
         (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts, evidence))
@@ -300,13 +301,6 @@ def evidence_for(card: Card, folder: Path, artifacts: Sequence[Artifact]) -> Evi
 def bytes_of(model: Path) -> int:
     """Size of a model's file, or of all files where the format is a folder."""
     return sum(path.stat().st_size for path in (model.rglob("*") if model.is_dir() else (model,)) if path.is_file())
-
-
-def _attach(source: Path, target: Path) -> None:
-    if not source.is_file():
-        raise ConfigError(f"{source}: the card attaches it, and it is not there", code="config.card-attachment-missing")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
 
 
 def _hold(deviation: Deviation) -> None:
