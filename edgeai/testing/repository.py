@@ -83,6 +83,15 @@ class OpsTeam:
         self.sign(by)
         self.publish()
 
+    def rollout(self, what: str, *words: str | Path, by: str = "rollouts") -> None:
+        """``edgeai fleet rollout`` with these words, signed and published."""
+        self.do("rollout", what, self.repo, *words, "--key", self.key(by))
+        self.publish()
+
+    def start(self, name: str = "tiny-2", *more: str | Path) -> None:
+        """A rollout of the newest release of ``tiny``; to all at once, where nothing else is said."""
+        self.rollout("start", name, "--model", "tiny", *(more or ("--phases", "100")))
+
     def bundle(
         self,
         name: str = "tiny",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from edgeai.api.errors import EdgeaiError
+    from edgeai.bundle.releases import Numbered
     from edgeai.rollouts import Turn
     from edgeai_update.blobs import Blobs
     from edgeai_update.members import Wanted
@@ -64,6 +65,10 @@ class Outcome:
     def of(self, listed: Listed, rollout: str) -> None:
         """What it is about."""
         self.release, self.version, self.digest, self.rollout = listed.release, listed.version, listed.digest, rollout
+
+    def goes_to(self, bundle: Numbered) -> None:
+        """What stood before runs; its version is nowhere but in its manifest."""
+        self.release, self.version, self.digest = bundle.release, "", bundle.digest
 
     def waits(self, turn: Turn) -> Outcome:
         """Its turn has not come."""

@@ -166,7 +166,19 @@ class Updating:
                 case.folder.go_back(order)
             return outcome.ends("ordered-back" if case.install else "ready")
         outcome.soon = True
+        if case.slots.probation is not None:
+            return self._left_first(case, order)
         return outcome.ends("ready") if case.has_ready(back.to) else self._taken(case, listed, order)
+
+    def _left_first(self, case: _Case, order: Order) -> Outcome:
+        """What is on probation is left at once; what is wanted is fetched after that, since it takes the slot."""
+        moves.hold_to_order(case.slots, order)
+        after = moves.roll_back(case.slots, "ordered", order.why, _now())
+        if case.install:
+            after = case.folder.roll_back("ordered", order.why)
+        assert after.running is not None
+        case.outcome.goes_to(after.running.number)
+        return case.outcome.ends("ordered-back" if case.install else "ready")
 
     def _taken(self, case: _Case, listed: Listed, order: Order | None = None, asked: Asked | None = None) -> Outcome:
         wanted = self._wanted(case, listed, order)

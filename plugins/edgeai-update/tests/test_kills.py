@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,13 @@ from edgeai.testing import faulty_disk
 from edgeai.testing.faulty_disk import Cut, FaultyDisk, Killed
 from edgeai.testing.repository import OpsTeam
 from edgeai.testing.scripted_server import ScriptedServer, Way
-from edgeai_update import updating
 from edgeai_update.outcomes import Outcome
 from edgeai_update.sources import FolderSource
 from edgeai_update.updating import Updating
 
 pytestmark = pytest.mark.slow
+TIMES = int(os.environ.get("EDGEAI_TORTURE_UPDATES", "1"))
+"""Each point so often; `make torture` has twenty."""
 
 
 class Bench:
@@ -93,9 +94,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(cart: Any, ops: OpsTeam, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    # Which artifacts its engines open is asked of a process of its own each time, which writes nothing.
-    monkeypatch.setattr(updating, "needed", lambda *_: (("fake-fp32",), ()))
+def bench(cart: Any, ops: OpsTeam, known_engines: None) -> Bench:
     ops.offer(ops.bundle("tiny", 2, weights=20_000))
     cart.rewrite()
     assert cart.update("--from", ops.public)["outcome"] == "installed"
@@ -109,13 +108,20 @@ def points_of(bench: Bench) -> int:
         assert bench.look().outcome == "installed"
     disk.close()
     bench.hold_to_end()
+    print(f"{disk.points} points, each {TIMES} times")
     return disk.points
+
+
+def each_point(points: int) -> Iterator[int]:
+    """From 1, all of them as often as is asked for."""
+    for _ in range(TIMES):
+        yield from range(1, points + 1)
 
 
 def test_a_kill_at_every_point(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     points = points_of(bench)
     assert points > 60
-    for at in range(1, points + 1):
+    for at in each_point(points):
         bench.put_back()
 
         def work(at: int = at) -> None:
@@ -133,7 +139,7 @@ def test_a_kill_at_every_point(bench: Bench, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_power_cut_at_every_point(bench: Bench) -> None:
     """What was not synced is lost: its content, and by turns what was made and renamed or nothing of that."""
     points = points_of(bench)
-    for at in range(1, points + 1):
+    for at in each_point(points):
         bench.put_back()
         disk = FaultyDisk(bench.data)
         with pytest.raises(Killed), disk.armed("cut", at):
@@ -147,7 +153,7 @@ def test_a_power_cut_at_every_point(bench: Bench) -> None:
 def test_a_full_disk_from_every_point_on(bench: Bench) -> None:
     points = points_of(bench)
     refused = 0
-    for at in range(1, points + 1):
+    for at in each_point(points):
         bench.put_back()
         disk = FaultyDisk(bench.data)
         with disk.armed("full", at):
@@ -160,7 +166,7 @@ def test_a_full_disk_from_every_point_on(bench: Bench) -> None:
         refused += code != ""
         bench.hold()
         bench.hold_to_end()
-    assert refused > points // 2
+    assert refused > TIMES * (points // 2)
 
 
 def test_a_killed_command_goes_on_where_it_was(cart: Any, ops: OpsTeam, server: ScriptedServer) -> None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -70,15 +69,10 @@ def test_a_device_takes_what_is_offered_by_itself_and_says_when_nothing_comes(
     server.ways = []
     until(lambda: events(running, "update.recovered"), "recovery being told")
     assert running.slots.read().running.release == 1, "it comes by rollout only"
-    _rollout(ops, "start", ops.repo, "tiny-2", "--model", "tiny", "--phases", "100")
+    ops.start()
     until(lambda: running.slots.read().running.release == 2, "release 2 running")
-    _rollout(ops, "rollback", ops.repo, "tiny", "--leave", "2", "--to", "1", "--why", "it misses")
+    ops.rollout("rollback", "tiny", "--leave", "2", "--to", "1", "--why", "it misses")
     until(lambda: running.slots.read().running.release == 1, "release 1 running again")
     [ordered] = until(lambda: events(running, "update.ordered-back"), "the order being told")
     assert "it misses" in ordered["message"]
     assert len(events(running, "update.trouble")) == 1
-
-
-def _rollout(ops: OpsTeam, *words: str | Path) -> None:
-    ops.do("rollout", *words, "--key", ops.key("rollouts"))
-    ops.publish()
