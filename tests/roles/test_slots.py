@@ -160,6 +160,36 @@ def test_a_model_that_fails_on_real_images_is_left_again_and_its_engine_is_not_b
     assert "rolled back: on probation it had 2 failed results" in page
 
 
+GORGES = """
+import os, time
+def _gorge(how):
+    hoard = []
+    while True:
+        hoard.append(os.urandom(8_000_000))
+        time.sleep(0.005)
+fakes._die = _gorge
+"""
+"""An engine that takes memory without end for what it misbehaves on."""
+
+
+def test_a_model_that_fills_memory_is_left_again_and_every_image_ends(updated: Any) -> None:
+    updated.cart.add_backend("greedy", prelude=GORGES)
+    updated.cart.backends = ("greedy",)
+    old = updated.configure(deployment="max_memory_bytes = 400_000_000\ndeadline_s = 300.0")
+    updated.start()
+    updated.runs(old)
+    new = updated.bring(2, misbehave=Misbehaviour(how="leak", mean_above=0.8))
+    updated.runs(new)
+    phantoms = [updated.cart.admit(BRIGHT) for _ in range(3)]
+    assert {updated.cart.result_of(phantom)["outcome"] for phantom in phantoms} == {"completed"}
+    updated.runs(old)
+    event = updated.event("update.rolled-back")
+    assert "2 deaths of its process" in event["message"]
+    assert "memory at run of greedy" in event["message"]
+    assert updated.codes(new) == "slots.failures"
+    assert updated.cart.spool.quarantined() == []
+
+
 @pytest.mark.parametrize("how", ["abort", "hang"])
 def test_a_model_that_kills_its_process_is_left_again_and_every_image_ends(updated: Any, how: str) -> None:
     old = updated.configure(deployment=f"deadline_s = {3.0 if how == 'hang' else 60.0}")

@@ -6,6 +6,7 @@ just after. What a write itself leaves when it is cut is gone through in ``tests
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from edgeai.testing.fakes import Misbehaviour
 DULL, BRIGHT = 60, 250
 
 pytestmark = pytest.mark.slow
+TIMES = int(os.environ.get("EDGEAI_TORTURE_UPDATES", "1"))
+"""Each story so often; `make torture` has twenty."""
 
 DIES = """
 import json, os, signal
@@ -43,6 +46,11 @@ if any(b"edgeai.roles\\0" + role in words for role in (b"infer", b"rehearse", b"
 """Imported by each process; one that has slots to move dies where a file says so, once for each."""
 
 
+@pytest.fixture(autouse=True, params=range(TIMES), ids=lambda number: f"time {number + 1}")
+def again(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
 def points(updated: Any, tmp_path: Path) -> Path:
     """A file in there is a point to die at; one whose name has a dot is a point that was died at."""
@@ -65,8 +73,11 @@ def deaths(points: Path) -> int:
 def keep_sending(updated: Any, until: Any, ended: Any, level: int = DULL) -> list[Any]:
     """An image now and then, each once the one before has its result, until something is so."""
     phantoms = [updated.cart.admit(level)]
+    stood: list[str] = []
 
     def is_over() -> bool:
+        stood.append(updated.running())
+        assert stood[-1] or not any(stood), "there was a good slot, and there is none"
         if len(updated.cart.results()) >= len(phantoms):
             phantoms.append(updated.cart.admit(level))
         return bool(ended())
@@ -82,6 +93,7 @@ def all_ended(updated: Any, phantoms: list[Any], *digests: str) -> None:
         assert (result["outcome"], result["model"]["digest"] in digests) == ("completed", True)
     ids = [result["result_id"] for result in updated.cart.results()]
     assert len(ids) == len(set(ids)) == len(phantoms)
+    print(f"{len(phantoms)} images, each with one result")
 
 
 def test_an_update_that_goes_well(updated: Any, until: Any, points: Path) -> None:
@@ -151,17 +163,25 @@ def test_a_bundle_that_kills_its_rehearsal(updated: Any, until: Any, points: Pat
     all_ended(updated, phantoms, old)
 
 
-@pytest.mark.parametrize("when", ["installed", "good", "on probation"])
+RULES = {
+    "installed": "quiet_s = 0.1\nprobation_results = 3\n",
+    "good": "quiet_s = 3600\n",
+    "in shadow": "quiet_s = 0.1\nprobation_results = 3\nshadow_agreement = 0.5\nshadow_share = 1.0\n",
+    "on probation": "quiet_s = 0.1\nprobation_results = 3\n",
+}
+
+
+@pytest.mark.parametrize("when", RULES)
 def test_the_whole_service_killed_goes_on_where_it_was(updated: Any, until: Any, when: str) -> None:
-    rules = "quiet_s = 0.1\nprobation_results = 3\n" if when != "good" else "quiet_s = 3600\n"
-    old = updated.configure(rules=rules)
+    old = updated.configure(rules=RULES[when])
     updated.start()
     updated.runs(old)
     phantoms = [updated.cart.admit()]
     assert updated.digest_of(phantoms[0]) == old
     new = updated.bring(2)
-    wanted = {"installed": "installed", "good": "good", "on probation": "good"}[when]
-    until(lambda: updated.state.b.stage == wanted)
+    until(lambda: updated.state.b.stage == ("installed" if when == "installed" else "good"))
+    if when == "in shadow":
+        phantoms += keep_sending(updated, until, lambda: updated.state.shadow and updated.state.shadow.compared >= 2)
     if when == "on probation":
         until(lambda: updated.state.active == "b")
     phantoms.append(updated.cart.admit())
@@ -172,5 +192,6 @@ def test_the_whole_service_killed_goes_on_where_it_was(updated: Any, until: Any,
     updated.cart.start()
     phantoms += keep_sending(updated, until, lambda: updated.cart.events("update.proven"))
     assert updated.running() == new
-    for phantom in phantoms:
-        assert updated.digest_of(phantom) in (old, new)
+    all_ended(updated, phantoms, old, new)
+    if when == "in shadow":
+        assert "on 8 of 8 images" in updated.event("update.shown")["message"], "what was shown before counts"
