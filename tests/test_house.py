@@ -291,7 +291,6 @@ def test_every_error_code_has_its_row_and_every_row_its_code() -> None:
 UNTESTED_CODES = {
     "role.unexpected": "stands in the log line of a role that dies of an error that nobody foresaw",
     "convert.no-samples": "asked of converters that calibrate, which all live in plugins and are tested through gates",
-    "convert.arithmetic": "needs a CPU whose int8 instructions overflow",
 }
 """Error codes that no test raises, each with the reason."""
 

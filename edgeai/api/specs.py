@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from edgeai.api.errors import BackendError
 from edgeai.api.imaging import Frame
 from edgeai.api.instances import InstanceRef
 from edgeai.api.options import Options, OptionSpec
@@ -151,6 +152,10 @@ def _nothing_to_explain() -> str:
     return ""
 
 
+def _no_caution(artifact: Path, device: str) -> BackendError | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackendSpec:
     """An inference engine.
@@ -167,6 +172,9 @@ class BackendSpec:
             cannot say. The build host packs foreign models with it.
         outline: what of that can be read without the engine, at once; ``None`` where it cannot, or ``ModelRejected``.
             What it says is checked by nobody before ``describe`` or ``open``.
+        caution: (artifact, device) -> what makes its answers slower or less certain on this very machine, as an error
+            that is returned and not raised, with a code; one without a remedy is told and warns of nothing. ``None``
+            where there is nothing to say. ``edgeai doctor`` asks it of what it has opened.
         rank: its place where nobody says which engine: lower is tried first; what starts soonest and needs least
             should be low. Equal ones go by name.
         files: how a model of its format is recognised on disk; ``None``: the build host knows none by itself.
@@ -182,6 +190,7 @@ class BackendSpec:
     explain: Callable[[], str] = _nothing_to_explain
     describe: Callable[[Path], Described] | None = None
     outline: Callable[[Path], Described | None] | None = None
+    caution: Callable[[Path, str], BackendError | None] = _no_caution
     options: tuple[OptionSpec, ...] = ()
     settings: tuple[OptionSpec, ...] = ()
     help: str = ""

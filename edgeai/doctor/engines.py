@@ -213,6 +213,10 @@ def deployment_checks(bundle: BundleFound, plugins: Plugins, config: DeviceConfi
         yield Check(what=what, verdict="fail", found=f"{last['error']} [{last['code']}]{unknown}", remedy=remedy)
     else:
         yield _opened(what, last, unknown)
+        if caution := last["caution"]:
+            state, remedy = f"{caution['error']} [{caution['code']}]", caution["remedy"]
+            what = f"arithmetic of {deployment.name}"
+            yield Check(what=what, verdict="warn" if remedy else "ok", found=state, remedy=remedy)
 
 
 def _opened(what: str, opened: Mapping[str, Any], unknown: str) -> Check:

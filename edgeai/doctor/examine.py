@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeai.api.errors import EdgeaiError
+from edgeai.api.results import EngineRef
 from edgeai.api.sinks import SinkRequest, SinkSpec
 from edgeai.api.specs import BackendSpec
 from edgeai.bundle.admission import admit
-from edgeai.bundle.reader import open_bundle
+from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.bundle.trust import TrustPolicy
 from edgeai.config import Deployment, DeviceConfig, load_config
 from edgeai.doctor.apart import DONE, ROLE
@@ -123,14 +124,25 @@ def _deployment(config: DeviceConfig, name: str, station: Station, folder: Path)
             with station.step("prove", deadline_s=deadline_s, plugin=model.engine.backend):
                 model.prove()
             engine, degraded = model.engine, model.degraded
+            assert note.last_run is not None
+            plugin = note.last_run.plugin or ""
+            with station.step("open", deadline_s=limit_s, plugin=plugin):
+                caution = _caution(bundle, engine, load(plugin))
             yield {
                 "on": f"{engine.backend} ({engine.device}), {engine.engine}, artifact {engine.artifact}",
                 "cases": len(bundle.manifest.golden),
                 "degraded": list(degraded.because) if degraded else [],
                 "unmeasured": meant is not deployment,
+                "caution": caution and error_of(caution),
             }
     except EdgeaiError as error:
         yield error_of(error)
+
+
+def _caution(bundle: Bundle, engine: EngineRef, plugin: Plugin) -> EdgeaiError | None:
+    spec = next(item for item in plugin.backends if item.name == engine.backend)
+    artifact = next(item for item in bundle.artifacts if item.id == engine.artifact)
+    return spec.caution(bundle.path(artifact.path), engine.device)
 
 
 def _as_measured(config: DeviceConfig, deployment: Deployment, folder: Path) -> Deployment:

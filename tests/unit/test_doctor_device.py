@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from edgeai.bundle.reader import read_manifest
 from edgeai.config import DeviceConfig, load_config
+from edgeai.doctor.apart import Answer, Apart
+from edgeai.doctor.checks import Check
 from edgeai.doctor.device import folder
-from edgeai.doctor.engines import look_at_bundle
+from edgeai.doctor.engines import BundleFound, Plugins, deployment_checks, look_at_bundle
 from edgeai.ports import why_not
 from edgeai.testing.bundles import pack_fake_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
+OK = Check(what="bundle", verdict="ok", found="")
 
 
 def profile(tmp_path: Path, more: str) -> DeviceConfig:
@@ -88,3 +92,25 @@ def test_a_low_port_needs_what_the_shipped_unit_does_not_give() -> None:
     for key in ("AmbientCapabilities=", "CapabilityBoundingSet="):
         assert key in remedy
         assert f"\n{key}\n" in unit, "what the remedy adds to is empty"
+
+
+@pytest.mark.parametrize(("remedy", "verdict"), [("edgeai build --rebuild", "warn"), ("", "ok")])
+def test_what_this_machine_does_to_an_artifact_is_a_line_of_its_own(tmp_path: Path, remedy: str, verdict: str) -> None:
+    bundle = tmp_path / "guard.edgeai"
+    pack_fake_bundle(tmp_path / "content", bundle, name="guard")
+    config = profile(tmp_path, f'[[deployments]]\nname = "guard"\nbundle = "{bundle}"\n')
+    caution = {"error": "int8 here is", "code": "backend.some", "remedy": remedy}
+    opened = {"on": "acme (CPU)", "cases": 1, "degraded": [], "unmeasured": False, "caution": caution}
+
+    class Opened:
+        def ask(self, part: str, **limits: Any) -> Answer:
+            return Answer(lines=(opened,))
+
+    bundle_found = BundleFound(deployment=config.deployments[0], check=OK, manifest=read_manifest(bundle)[0])
+    plugins = Plugins(answers={}, deaths={}, missing=())
+    lines = {line.what: line for line in deployment_checks(bundle_found, plugins, config, cast("Apart", Opened()))}
+    assert lines["deployment guard"].verdict == "ok"
+    told = lines["arithmetic of guard"]
+    assert (told.verdict, told.found, told.remedy) == (verdict, "int8 here is [backend.some]", remedy)
+    opened["caution"] = None
+    assert len(list(deployment_checks(bundle_found, plugins, config, cast("Apart", Opened())))) == 1

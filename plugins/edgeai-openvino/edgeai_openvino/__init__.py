@@ -17,6 +17,7 @@ BACKEND = BackendSpec(
     engine=late("edgeai_openvino.engine:describe"),
     explain=late("edgeai_openvino.engine:explain"),
     describe=late("edgeai_openvino.describing:describe_tensors"),
+    caution=late("edgeai_openvino.processor:caution"),
     settings=(
         OptionSpec(
             name="hint",
@@ -70,10 +71,10 @@ CONVERTER = ConverterSpec(
         ),
         OptionSpec(
             name="overflow_fix",
-            help="half the range of int8 weights, so that a CPU without VNNI cannot overflow: where (first-layer, all,"
-            " none); none is the most accurate",
-            default="first-layer",
-            choices=("first-layer", "all", "none"),
+            help="where int8 weights have half the range, so that sums cannot overflow on a CPU without VNNI:"
+            " first-layer and none are for whoever knows that every cart has VNNI",
+            default="all",
+            choices=("all", "first-layer", "none"),
         ),
         OptionSpec(
             name="model_type",

@@ -35,7 +35,9 @@ _MEASURED = 8
 """Samples that errors of layers are measured on."""
 _MOST = 8
 """Operations that go back to float at most, where the recipe says nothing."""
-_HALVED = "weights have half the range of int8 (overflow_fix = all): otherwise sums overflow on this processor"
+_HALVED = "all"
+HALF = "weights have half the range of int8: sums cannot overflow, on a processor without VNNI either"
+FULL = "weights have the whole range of int8 (overflow_fix = {}): without VNNI sums may overflow"
 _JUDGED = 32
 """Samples whose outputs rank the layers, where some must be kept in float."""
 
@@ -97,13 +99,11 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
 
     request.progress("calibrating")
     made = calibrated()
-    halved = ""
-    for why, changed in _ways_out(nncf, model, names, kept, request.options):
+    for more in suspects(model):
         if is_sound(ov, made, some):
             break
-        request.progress(f"calibrating again: {why}")
-        settings |= changed
-        halved = _HALVED if "advanced_parameters" in changed else ""
+        request.progress("calibrating again: OpenVINO's int8 arithmetic is wrong for layers in a row")
+        settings["ignored_scope"] = _ignored(nncf, names, kept, more)
         made = calibrated()
     else:
         if not is_sound(ov, made, some):
@@ -115,20 +115,13 @@ def quantise(ov: Any, model: Any, request: ConvertRequest, source: Source, sampl
         raise _nothing_left(request, (*kept, *in_float))
     request.progress("measuring the error of each layer")
     measured = errors(ov, made, model, names, some)
-    notes = (samples.note, *_notes(made, names, (*kept, *in_float)), *([halved] if halved else []))
+    notes = (samples.note, _range_note(request.options), *_notes(made, names, (*kept, *in_float)))
     return Quantised(made, notes, measured)
 
 
-def _ways_out(
-    nncf: Any, model: Any, names: Names, kept: Sequence[str], options: Options
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What to change, one after the other, where int8 kernels of this processor answer otherwise than they should."""
-    for more in filter(None, suspects(model)):
-        why = "OpenVINO's int8 arithmetic is wrong for layers in a row"
-        yield why, {"ignored_scope": _ignored(nncf, names, kept, more)}
-    if "overflow_fix" not in options:
-        why = "sums of int8 overflow on this processor, so weights get half the range"
-        yield why, {"advanced_parameters": _settings(nncf, {**options, "overflow_fix": "all"})["advanced_parameters"]}
+def _range_note(options: Options) -> str:
+    fix = options.get("overflow_fix", _HALVED)
+    return HALF if fix == _HALVED else FULL.format(fix)
 
 
 def _notes(made: Any, names: Names, in_float: Sequence[str]) -> tuple[str, ...]:
@@ -146,9 +139,11 @@ def _settings(nncf: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     # Not NNCF's usual mean of the samples' extremes: that cuts off what the brightest image needs. The error of a
     # small X-ray classifier fell from 0.13 of its outputs' spread to 0.008, of another from 0.09 to 0.03.
     ranges = {"min-max": RangeEstimatorParametersSet.MINMAX, "mean": None}
+    # Not NNCF's usual first layer alone: nobody knows here what processors the carts have, and one without VNNI adds
+    # pairs of products in 16 bits, which hold any two only of weights of half the range.
     overflow = {
+        _HALVED: OverflowFix.ENABLE,
         "first-layer": OverflowFix.FIRST_LAYER,
-        "all": OverflowFix.ENABLE,
         "none": OverflowFix.DISABLE,
     }
     return {
@@ -256,7 +251,8 @@ def _unsound(request: ConvertRequest) -> ConversionFailed:
     return ConversionFailed(
         f"{request.model.name}: OpenVINO's int8 arithmetic gives other numbers here than the quantised model says",
         code="convert.arithmetic",
-        remedy="use fp16, or int8 on another engine; keep_float can leave the layers in float that it happens to",
+        remedy="leave overflow_fix at all; use fp16, or int8 on another engine; or keep in float what it happens to "
+        "(keep_float)",
     )
 
 

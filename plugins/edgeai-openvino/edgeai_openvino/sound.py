@@ -34,11 +34,14 @@ def is_sound(ov: Any, made: Any, samples: Sequence[Mapping[str, Array]]) -> bool
     return True
 
 
-def suspects(model: Any) -> tuple[list[str], list[str]]:
-    """The fully connected operations that follow another with no convolution in between; and all of them."""
+def suspects(model: Any) -> tuple[list[str], ...]:
+    """The fully connected operations that follow another with no convolution in between; and all of them.
+
+    Nothing where none does: of a single one nothing is known to go wrong.
+    """
     connected = [node for node in model.get_ordered_ops() if kind_of(node) == "MatMul"]
     later = [node for node in connected if any(kind_of(source) == "MatMul" for source in _upstream(node))]
-    return [name_of(node) for node in later], [name_of(node) for node in connected]
+    return ([name_of(node) for node in later], [name_of(node) for node in connected]) if later else ()
 
 
 def _upstream(node: Any) -> Iterable[Any]:
