@@ -17,6 +17,8 @@ from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
 from edgeai.model import open_model
 from edgeai.testing.require import require
+from edgeai_workbench.bright import NAME as BRIGHT
+from edgeai_workbench.bright import NO_BRIGHT
 from edgeai_workbench.card import file_digest, read_card
 from edgeai_workbench.variants import VARIANTS
 
@@ -242,6 +244,28 @@ def test_golden_answers_of_a_bundle_are_its_own_variants(
     shipped = np.load(bundle.path(case.outputs["logits"]))
     parents = np.load(folder / "golden" / case.id / "outputs" / "logits.npy")
     assert not np.array_equal(shipped, parents)
+
+
+def test_a_bright_golden_case_joins_those_that_the_card_and_its_variants_have(
+    folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _recipes(folder)
+    assert build(folder) == 0
+    made = folder / "variants" / "small"
+    for part in (folder / "golden" / BRIGHT, made / "answers" / BRIGHT):  # as an edgeai without such a case left them
+        shutil.rmtree(part)
+    before = (made / "model.keras").stat().st_mtime_ns
+    capfd.readouterr()
+    assert run(["pack", str(folder), "--out", str(tmp_path / "as-it-was")]) == 0
+    assert NO_BRIGHT in " ".join(capfd.readouterr().err.split())
+    assert build(folder) == 0
+    assert NO_BRIGHT not in " ".join(capfd.readouterr().err.split())
+    assert (made / "model.keras").stat().st_mtime_ns == before
+    bundle = open_bundle(tmp_path / "dist" / "stripes-0.1.0.edgeai", cache_dir=tmp_path / "cache")
+    case = next(case for case in bundle.manifest.golden if case.id == BRIGHT)
+    assert np.mean(np.load(bundle.path(case.inputs["image"])) > 0.98) > 0.5
+    with open_model(bundle) as model:
+        assert BRIGHT in [answer.case for answer in model.rehearse()]
 
 
 def test_a_gate_that_fails_leaves_a_report_and_no_bundle(

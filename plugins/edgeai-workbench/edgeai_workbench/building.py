@@ -10,6 +10,7 @@ import msgspec
 
 from edgeai.api import ConfigError, ConversionFailed, EdgeaiError, GateFailed
 from edgeai_workbench.attached import hold_probation
+from edgeai_workbench.bright import add_bright
 from edgeai_workbench.card import AS_IS, CARD_NAME, PARENT, Card, check_model, read_card
 from edgeai_workbench.choosing import check_wish, choose_by_variant, hold_choice_of
 from edgeai_workbench.chosen import Chosen, hold_choice
@@ -74,6 +75,7 @@ def build_card(
     shop, choice = _opened(card, folder, data, progress)
     forget(folder)
     check_metrics(card.gates, shop.judge)
+    add_bright(card, folder, golden_of(card, folder), shop.registry)
     models = models_of(card, folder, shop.registry, tuning=shop.tuning(), rebuild=rebuild, progress=progress)
     if card.chooser != PARENT:
         progress(f"choosing by {card.chooser}")

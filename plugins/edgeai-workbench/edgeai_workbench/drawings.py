@@ -43,6 +43,13 @@ def head(number: int, *, rows: int = 270, columns: int = 400) -> Array:
     return _stored(np.clip(echo * _speckle(random, rows, columns), 0, 1.4), top=1.4)
 
 
+def bright(*, rows: int, columns: int) -> Array:
+    """Nearly all white, with a dark disc, and grey levels at the left from black on; uint8."""
+    y, x = _grid(rows, columns)
+    disc = np.hypot(x - 0.6, y - 0.5) < 0.15
+    return _stored(np.where(disc, 0.0, np.clip(4 * x, 0, 1)))
+
+
 def _grid(rows: int, columns: int) -> tuple[Array, Array]:
     """(y, x) of the pixels' centres, each from 0 to 1."""
     y, x = np.mgrid[0:rows, 0:columns] + 0.5

@@ -31,6 +31,7 @@ from edgeai.bundle.manifest import TransformStep
 from edgeai.plugins import Registry
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import copied, files_of, format_of, plugin_for
+from edgeai_workbench.bright import bright_input, has_bright
 from edgeai_workbench.card import AS_IS, CARD_NAME, file_digest
 from edgeai_workbench.card_drafts import CASES, Draft, answered, as_the_model_sees, name_of, refuse_changed
 from edgeai_workbench.convert import backend_of, loaded
@@ -82,7 +83,7 @@ def foreign_card(
         steps, ends = _steps(
             inputs, known.values, described.scales.get(inputs[0].name), described.ranges.get(inputs[0].name)
         )
-        cases = _cases(known, inputs, steps, registry)
+        cases = _with_bright(_cases(known, inputs, steps, registry), inputs, steps, registry)
         progress("asking the model")
         device = device_of(backend)
         request = OpenRequest(artifact=model, device=device, inputs=inputs, outputs=outputs, threads=1)
@@ -235,6 +236,17 @@ def _cases(
         return [{inputs[0].name: array} for array in seen]
     random = np.random.default_rng(_SEED)
     return [{spec.name: _random(spec, random, known.values or UNIT) for spec in inputs} for _ in range(CASES)]
+
+
+def _with_bright(
+    cases: list[Tensors], inputs: tuple[TensorSpec, ...], steps: Sequence[TransformStep], registry: Registry
+) -> list[Tensors]:
+    """The cases, and a bright one where the model takes a picture and none of them is."""
+    name = inputs[0].name
+    picture = bright_input(steps, registry, inputs[0]) if steps else None
+    if picture is None or has_bright((case[name] for case in cases), picture):
+        return cases
+    return [*cases, {**cases[0], name: picture}]
 
 
 def _from_file(path: Path, inputs: tuple[TensorSpec, ...]) -> list[Tensors]:

@@ -47,13 +47,18 @@ def write_golden(folder: Path, cases: Sequence[Golden], *, parent: str = "") -> 
     root = folder / GOLDEN
     shutil.rmtree(root, ignore_errors=True)
     for case in cases:
-        for what in ("inputs", "outputs"):
-            tensors: Mapping[str, Array] = getattr(case, what)
-            for name, path in case.paths(what).items():
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                np.save(folder / path, tensors[name], allow_pickle=False)
+        add_golden(folder, case)
     if parent:
         (root / PARENT).write_text(parent + "\n", encoding="ascii")
+
+
+def add_golden(folder: Path, case: Golden) -> None:
+    """Write one more golden case beside those that are there."""
+    for what in ("inputs", "outputs"):
+        tensors: Mapping[str, Array] = getattr(case, what)
+        for name, path in case.paths(what).items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            np.save(folder / path, tensors[name], allow_pickle=False)
 
 
 def read_golden(
@@ -117,7 +122,7 @@ def _to_step(array: Array, step: float) -> Array:
 
 
 def write_answers(folder: Path, cases: Sequence[Golden]) -> None:
-    """Keep the outputs of these cases below ``folder``."""
+    """Keep the outputs of these cases below ``folder``, beside those that are there."""
     for case in cases:
         root = folder / ANSWERS / case.id
         root.mkdir(parents=True, exist_ok=True)

@@ -22,6 +22,7 @@ from edgeai.model.golden import load_inputs
 from edgeai.resolving import Installed
 from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import files_of, plugin_for
+from edgeai_workbench.bright import NO_BRIGHT, brightest, has_bright
 from edgeai_workbench.card import AS_IS, Card, Recipe
 from edgeai_workbench.convert import backend_of, loaded, plugin_of
 
@@ -39,14 +40,15 @@ def prove(card: Card, path: Path) -> tuple[str, ...]:
         return (NO_PICTURE,)
     with tempfile.TemporaryDirectory(prefix="edgeai-prove-") as cache:
         bundle = open_bundle(path, cache_dir=Path(cache))
+        notes: tuple[str, ...] = ()
         recipes = {recipe.id: recipe for recipe in card.shipped}
         for artifact in bundle.manifest.artifacts:
             alone = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,))
-            _prove(Bundle(manifest=alone, digest=bundle.digest, root=bundle.root), recipes[artifact.id], card)
-    return ()
+            notes = _prove(Bundle(manifest=alone, digest=bundle.digest, root=bundle.root), recipes[artifact.id], card)
+    return notes
 
 
-def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> None:
+def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> tuple[str, ...]:
     artifact = bundle.manifest.artifacts[0]
     as_is = recipe.converter == AS_IS
     plugin = plugin_for(artifact.format) if as_is and not recipe.plugin else plugin_of(recipe, Installed())
@@ -64,6 +66,8 @@ def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> None:
         tensors, frame = _seen(model)
         outputs = model.infer(tensors)
         model.task.interpret(outputs, FrameContext(frame=frame, instance=frame.instance))
+        golden = (case[model.pipeline.input.name] for case in load_inputs(bundle))
+        return () if has_bright(golden, brightest(model.pipeline)) else (NO_BRIGHT,)
 
 
 def _seen(model: Model) -> tuple[Tensors, Frame]:

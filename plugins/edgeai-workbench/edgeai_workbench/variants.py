@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from edgeai.api import (
 from edgeai.bundle.evidence import Step
 from edgeai.plugins import Registry
 from edgeai_workbench.card import PARENT, Card, CompressStep, Variant, check_model, file_digest
-from edgeai_workbench.golden import Golden, read_answers, write_answers
+from edgeai_workbench.golden import ANSWERS, Golden, read_answers, write_answers
 
 VARIANTS = "variants"
 MODEL = "model.keras"
@@ -147,7 +147,7 @@ class ModelFiles:
         with tempfile.TemporaryDirectory(prefix=".variant-", dir=folder.parent) as name:
             fresh = Path(name)
             notes, facts, steps = self._compress(variant, start, fresh)
-            write_answers(fresh, self._answered(fresh / MODEL))
+            write_answers(fresh, self._answered(fresh / MODEL, self._known[PARENT].golden))
             digest = file_digest(fresh / MODEL)
             note = msgspec.structs.replace(wanted, keras=digest, notes=notes, facts=facts, made=steps)
             (fresh / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=2) + b"\n")
@@ -192,8 +192,8 @@ class ModelFiles:
         # As they are read again: a report of a kept one is the same.
         return tuple(notes), dict(sorted(facts.items())), tuple(steps)
 
-    def _answered(self, model: Path) -> tuple[Golden, ...]:
-        """The golden cases with the answers of this model."""
+    def _answered(self, model: Path, cases: Sequence[Golden]) -> tuple[Golden, ...]:
+        """These golden cases with the answers of this model."""
         shared = self._card.for_manifest()
         inputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["inputs"])
         outputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["outputs"])
@@ -201,7 +201,6 @@ class ModelFiles:
             OpenRequest(artifact=model, device="CPU", inputs=inputs, outputs=outputs)
         )
         try:
-            cases = self._known[PARENT].golden
             return tuple(Golden(id=c.id, inputs=c.inputs, outputs=session.run(c.inputs)) for c in cases)
         finally:
             session.close()
@@ -224,11 +223,15 @@ class ModelFiles:
                 code="compress.changed",
                 remedy="run edgeai build --rebuild, which makes it anew",
             )
+        cases = self._known[PARENT].golden
+        added = [case for case in cases if not (folder / ANSWERS / case.id).is_dir()]
+        if added and self._tuning is not None:
+            write_answers(folder, self._answered(folder / MODEL, added))
         return ModelFile(
             variant=note.name,
             path=folder / MODEL,
             digest=note.keras,
-            golden=read_answers(folder, self._known[PARENT].golden),
+            golden=read_answers(folder, cases),
             notes=note.notes,
             facts=note.facts,
             steps=(*start.steps, *note.made),
