@@ -14,7 +14,7 @@ from benchmarks.thousand.clock import Clock
 from benchmarks.thousand.crowd import Crowds, Told
 from benchmarks.thousand.forecast import forecast
 from benchmarks.thousand.stage import ROLLOUT, Stage
-from edgeai_fleet.conducting.conductor import Seen
+from edgeai_fleet.conducting.seeing import Seen
 from edgeai_fleet.conducting.simulating import Forecast
 
 TICK_S: Final = 900.0

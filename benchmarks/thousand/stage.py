@@ -14,10 +14,12 @@ from benchmarks.thousand.web import WebServer
 from edgeai.mqtt import Broker
 from edgeai.testing.broker import Mosquitto
 from edgeai.testing.repository import OpsTeam
-from edgeai_fleet.conducting.conductor import Conductor, Seen
+from edgeai_fleet.conducting.conductor import Conductor
+from edgeai_fleet.conducting.databases import url_of
 from edgeai_fleet.conducting.hearing import Ears
+from edgeai_fleet.conducting.seeing import Seen
 from edgeai_fleet.conducting.signing import signing_of
-from edgeai_fleet.conducting.store import Store, url_of
+from edgeai_fleet.conducting.store import Store
 from edgeai_fleet.keys import signers_of
 from edgeai_fleet.layout import Folder
 

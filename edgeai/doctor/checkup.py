@@ -12,6 +12,7 @@ from edgeai.doctor import device, engines, sinks, store
 from edgeai.doctor.apart import Apart
 from edgeai.doctor.certificates import certificates
 from edgeai.doctor.checks import Check
+from edgeai.doctor.second_keys import second_keys
 from edgeai.plugins import find
 
 LIMIT_S = 60.0
@@ -38,6 +39,7 @@ def _of_device(config: DeviceConfig, apart: Apart) -> Iterator[Check]:
     bundles = [engines.look_at_bundle(item, config) for item in config.deployments]
     yield from (bundle.check for bundle in bundles)
     yield device.trust(config)
+    yield from second_keys(config)
     answers = engines.ask_plugins(apart)
     yield from engines.plugin_checks(answers, config)
     for bundle in bundles:

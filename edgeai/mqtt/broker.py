@@ -83,8 +83,12 @@ class Loss:
     tls: Cause | None = None
 
 
-def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
+def tls_context(
+    ca: Path | None, certificate: Path | None, key: Path | None, *, named: str = "of [mqtt.tls]"
+) -> ssl.SSLContext:
     """A client's context: the broker is verified against ``ca``, or the system's authorities when ``None``.
+
+    ``named``: where the files were, for the message.
 
     Raises:
         MqttError: ``mqtt.tls`` when a file cannot be read or does not hold what it should.
@@ -97,6 +101,6 @@ def tls_context(ca: Path | None, certificate: Path | None, key: Path | None) -> 
     except (OSError, ssl.SSLError) as error:
         cause = cause_of_files(error, ca=ca, certificate=certificate, key=key)
         raise MqttError(
-            f"the TLS files of [mqtt.tls] cannot be used: {cause.text}", code="mqtt.tls", remedy=cause.remedy
+            f"the TLS files {named} cannot be used: {cause.text}", code="mqtt.tls", remedy=cause.remedy
         ) from error
     return context

@@ -22,50 +22,19 @@ from edgeai.bundle.reader import verify_bundle
 from edgeai.bundle.signing import sign_bundle, signer_of
 from edgeai.config import Health, Scp, load_config
 from edgeai.mqtt import Broker, Outgoing, connect, tls_context
-from edgeai.testing.broker import free_port, wait_for_port
 from edgeai.testing.certificates import Authority, Identity
 from edgeai.testing.mqtt_peers import Subscriber
 from edgeai.testing.require import require
+from edgeai.testing.shipped_broker import ShippedMosquitto
 
 pytestmark = pytest.mark.system
 
 
 @pytest.fixture
 def site_broker(mosquitto: str, authority: Authority, repo_root: Path, tmp_path: Path) -> Iterator[int]:
-    """Mosquitto with the configuration that ships, its paths and its port changed and nothing else; the port.
-
-    Included by what a distribution has as ``mosquitto.conf``: of some keys Mosquitto takes no second one.
-    """
-    shipped = repo_root / "firmware-configs/brokers"
-    identity = authority.issue("localhost")
-    port = free_port()
-    folder = tmp_path / "site-broker"
-    folder.mkdir()
-    text = (shipped / "mosquitto.conf").read_text()
-    for old, new in (
-        ("listener 8883", f"listener {port} 127.0.0.1"),
-        ("/etc/mosquitto/certs/ca.pem", str(authority.ca)),
-        ("/etc/mosquitto/certs/broker.pem", str(identity.certificate)),
-        ("/etc/mosquitto/certs/broker.key", str(identity.key)),
-        ("/etc/mosquitto/conf.d/edgeai.acl", shutil.copy(shipped / "edgeai.acl", folder)),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    (folder / "conf.d").mkdir()
-    (folder / "conf.d" / "edgeai.conf").write_text(text)
-    conf = folder / "mosquitto.conf"
-    conf.write_text(
-        f"user root\npid_file {folder}/pid\npersistence true\npersistence_location {folder}/\n"
-        f"log_dest file {folder}/own.log\ninclude_dir {folder}/conf.d\n"
-    )
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([mosquitto, "-c", str(conf)], stdout=log, stderr=log)
-    try:
-        assert wait_for_port(port, 120), (folder / "log").read_text()
-        yield port
-    finally:
-        process.terminate()
-        process.wait(60)
+    """Mosquitto with the configuration that ships; its port."""
+    with ShippedMosquitto(tmp_path / "site-broker", repo_root / "firmware-configs/brokers", authority) as broker:
+        yield broker.port
 
 
 def as_device(authority: Authority, port: int, identity: Identity, protocol: Any = "5") -> Any:

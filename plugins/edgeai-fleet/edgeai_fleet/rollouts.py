@@ -78,14 +78,31 @@ def start(folder: Folder, name: str, plan: Plan, why: str = "", now: datetime | 
         return rollout
 
 
-def go_on(folder: Folder, name: str, what: str, why: str = "", now: datetime | None = None, **more: Any) -> Rollout:
+def go_on(
+    folder: Folder,
+    name: str,
+    what: str,
+    why: str = "",
+    now: datetime | None = None,
+    *,
+    after: int | None = None,
+    **more: Any,
+) -> Rollout:
     """Stage the next document of a rollout; ``what`` is one of ``CHANGES``.
+
+    ``after``: the serial that was looked at; where somebody has changed it since, nothing is staged.
 
     Raises:
         ConfigError: ``fleet.no-rollout``, ``fleet.rollout-state``, and the codes of ``staging``.
     """
     with staging(folder) as change:
         before = _documents(change).rollout(name)
+        if after is not None and before.serial != after:
+            raise ConfigError(
+                f"{name}: its document {before.serial} waits or was published since {after} was looked at",
+                code="fleet.rollout-state",
+                remedy="publish what waits (`edgeai fleet rollout show`), or look again",
+            )
         rollout = CHANGES[what](before, now or datetime.now(UTC), why, **more)
         stage(change, rollout)
         return rollout

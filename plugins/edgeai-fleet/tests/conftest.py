@@ -126,6 +126,19 @@ class Ops:
 
         self.as_after("with one", make)
 
+    def begin_rollout(self) -> None:
+        """The same, and release 2 comes by rollout only: ``tiny-2``, in two phases of halves without soak."""
+
+        def make() -> None:
+            self.begin_with_one()
+            self.do("add", self.repo, self.bundle("tiny", 2), "--by-rollout")
+            words = ("--model", "tiny", "--phases", "50,100", "--soak", "0", "--key", self.key("rollouts"))
+            self.sign("targets")
+            self.do("rollout", "start", self.repo, "tiny-2", *words)
+            self.publish()
+
+        self.as_after("conducted", make)
+
     def bundle(self, name: str = "tiny", release: int = 1, *, signed: str | None = "release", text: str = "") -> Path:
         content = self.at / f"content-{name}-{release}-{text}"
         content.mkdir(exist_ok=True)

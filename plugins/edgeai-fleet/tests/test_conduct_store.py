@@ -2,65 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from edgeai.api.errors import ConfigError
-from edgeai.testing.broker import free_port
+from edgeai.testing.postgres import Postgres, find_postgres
 from edgeai.testing.require import require
 from edgeai_fleet.conducting.carts import Cart, Ended, EndHeard, Heard, Status
 from edgeai_fleet.conducting.judging import Kept, Verdict
+from edgeai_fleet.conducting.listening import listen
 from edgeai_fleet.conducting.store import Store
-
-
-def find_postgres() -> Path | None:
-    """The folder of its programs, of the newest version that is here."""
-    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
-    return programs[-1].parent if programs else None
-
-
-class Postgres:
-    """A server on a loopback port whose only user needs no password."""
-
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
-        self._at = Path(tempfile.mkdtemp(prefix="edgeai-postgresql-"))
-        self._who: dict[str, Any] = {}
-        if os.geteuid() == 0:  # it refuses to be root
-            user = pwd.getpwnam("postgres")
-            os.chown(self._at, user.pw_uid, user.pw_gid)
-            self._who = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        self._data, self._port = self._at / "data", free_port()
-
-    @property
-    def url(self) -> str:
-        return f"postgresql://edgeai@127.0.0.1:{self._port}/postgres"
-
-    def __enter__(self) -> Postgres:
-        self._do("initdb", "-D", self._data, "-U", "edgeai", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
-        options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={self._at} -c fsync=off"
-        self._do("pg_ctl", "-D", self._data, "-w", "-t", "300", "-l", self._at / "log", "-o", options, "start")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._do("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
-        shutil.rmtree(self._at, ignore_errors=True)
-
-    def _do(self, program: str, *words: str | Path) -> None:
-        with (self._at / f"{program}.out").open("wb") as out:  # the server keeps it open: no pipe
-            done = subprocess.run(
-                [self._programs / program, *words], stdout=out, stderr=out, cwd=self._at, check=False, **self._who
-            )
-        assert done.returncode == 0, (self._at / f"{program}.out").read_text()
-
 
 CART = Cart(site="ward", device="cart-1", status=Status(state="online", edgeai_version="0.2.0"), heard_at=5.0)
 
@@ -151,15 +106,78 @@ def test_a_round_that_is_cut_leaves_nothing(store: Store) -> None:
         assert kept.time("cut") is None
 
 
+def test_carts_of_some_sites_and_moments_by_how_they_begin(store: Store) -> None:
+    other = Cart(site="icu", device="cart-1", status=CART.status, heard_at=1.0)
+    with store.round() as kept:
+        kept.keep_carts([CART, other])
+        kept.keep_time("begins_a", 1.0)
+        kept.keep_time("beginsXb", 2.0)
+    with store.round() as kept:
+        assert set(kept.carts(("icu", "none"))) == {("icu", "cart-1")}
+        assert kept.times("begins_") == {"a": 1.0}, "the underscore is no pattern"
+
+
+def test_the_highest_version_that_was_published_is_remembered(store: Store) -> None:
+    with store.round() as kept:
+        assert [kept.highest(number) for number in (3, 2, 7, 1)] == [3, 3, 7, 7]
+
+
+def test_who_listens_is_known_by_site_and_a_gap_begins_anew(store: Store) -> None:
+    with store.round() as kept:
+        listen(kept, ("north",), 1000.0)
+        both = listen(kept, ("south",), 1200.0)
+        assert (both.of("north"), both.of("south"), both.of("west")) == (1000.0, 1200.0, 1200.0)
+        assert both.deaf(["north", "south", "west", "west"]) == ["west"]
+        late = listen(kept, ("south",), 1400.0)
+        assert (late.of("north"), late.of("south")) == (1400.0, 1200.0), "nobody has heard the north for 400 s"
+        assert late.deaf(["north", "south"]) == ["north"]
+        again = listen(kept, ("north",), 1500.0)
+        assert (again.of("north"), again.of("south")) == (1500.0, 1200.0)
+        every = listen(kept, (), 1600.0)
+        assert (every.of("west"), every.of("south")) == (1600.0, 1200.0)
+        assert every.deaf(["west"]) == []
+
+
 def test_of_a_shared_store_one_decides_and_lets_go_with_its_end(url: str) -> None:
     first, second = Store(url), Store(url)
-    assert first.hold()
+    assert (first.hold(), first.hold()) == (True, True)
     assert second.hold() is not url.startswith("postgresql"), "of SQLite the folder is held"
     first.close()
+    assert second.hold()
     second.close()
-    third = Store(url)
-    assert third.hold()
-    third.close()
+
+
+def test_who_lost_its_session_is_not_the_one_any_more_unless_nobody_is(url: str) -> None:
+    first, second = Store(url), Store(url)
+    assert first.hold()
+    if url.startswith("sqlite"):  # without a server there is no session to lose
+        return
+    _end_all_sessions(url)
+    assert second.hold(), "the server let go"
+    assert not first.hold()
+    _end_all_sessions(url)
+    assert first.hold()
+    assert not second.hold()
+    first.close()
+    second.close()
+
+
+def _end_all_sessions(url: str) -> None:
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.connect() as connection:
+        ended = "select pg_terminate_backend(pid, 60000) from pg_stat_activity where pid <> pg_backend_pid()"
+        connection.execute(sa.text(f"{ended} and backend_type = 'client backend'"))
+    engine.dispose()
+
+
+def test_a_shared_store_has_a_name_and_two_may_begin_at_once(url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(Store, [url] * 4))
+    names = {store.name for store in stores}
+    for store in stores:
+        store.close()
+    assert len(names) == 1
+    assert bool(names.pop()) == url.startswith("postgresql")
 
 
 @pytest.mark.parametrize(

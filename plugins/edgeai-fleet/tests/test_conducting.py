@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,24 @@ from jsonschema import Draft202012Validator
 from msgspec.structs import replace
 
 from edgeai.api.errors import ConfigError, MqttError
-from edgeai.mqtt import Broker, Connection, Outgoing, connect
-from edgeai.rollouts import Phase, Rollout, phase_of, place
+from edgeai.mqtt import Broker, Connection, Outgoing
+from edgeai.rollouts import Rollout
 from edgeai.testing.broker import Mosquitto, find_mosquitto
+from edgeai.testing.carts import Carts
 from edgeai.testing.require import require
 from edgeai_fleet.conducting import conductor as conducting
-from edgeai_fleet.conducting import hearing
+from edgeai_fleet.conducting import hearing, listening
+from edgeai_fleet.conducting.carts import Status, heard
 from edgeai_fleet.conducting.conductor import Conductor
+from edgeai_fleet.conducting.databases import url_of
 from edgeai_fleet.conducting.hearing import Ears, Retained
-from edgeai_fleet.conducting.holding import the_only_one
+from edgeai_fleet.conducting.holding import Seat
 from edgeai_fleet.conducting.signing import signing_of
-from edgeai_fleet.conducting.store import Store, url_of
+from edgeai_fleet.conducting.store import Store
 from edgeai_fleet.conducting.watching import TOPICS, read_truth
 from edgeai_fleet.documents import read_documents
 from edgeai_fleet.keys import signers_of
-
-PHASES = (Phase(share=0.5), Phase(share=1.0))
-NAMES = [f"cart-{number}" for number in range(40)]
+from edgeai_fleet.layout import Folder
 
 
 @pytest.fixture(scope="module")
@@ -39,58 +41,6 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     require("mosquitto", find_mosquitto() is not None, "a conductor needs a real broker")
     with Mosquitto(tmp_path_factory.mktemp("broker")) as broker:
         yield broker
-
-
-class Carts:
-    """What carts publish, by one connection: statuses and results of as many as are asked for."""
-
-    def __init__(self, port: int, site: str, old: str, new: str) -> None:
-        self.port, self.site, self.old, self.new = port, site, old, new
-        self.link: Connection = connect(Broker(host="127.0.0.1", port=port, client_id=f"carts-{site}"))
-        early = [name for name in NAMES if phase_of(place("tiny-2", site, name), PHASES) == 1]
-        self.early, self.late = early[:4], [name for name in NAMES if name not in early][:4]
-
-    def status(self, device: str, **slots: Any) -> None:
-        held = {"digest": self.old, "model": "tiny", "release": 1, "stage": "good", "since": "x", "stood": True}
-        usual = {"active": "a", "a": held, "b": None, "probation": None, "last_end": None, "bad": 0, "needed": 2}
-        if slots.get("active") == "b":
-            usual["b"] = {**held, "digest": self.new, "release": 2}
-        deployed = {"name": "tiny", "state": "ready", "slots": {**usual, **slots}}
-        body = {"schema": 2, "site": self.site, "device_id": device, "state": "online", "edgeai_version": "0.1.0"}
-        self._say(f"{device}/status", {**body, "deployments": [deployed]}, retain=True)
-
-    def probation(self, device: str, completed: int = 0) -> None:
-        counts = {"since": "x", "needed": 2, "completed": completed, "failed": 0, "withheld": 0}
-        self.status(device, active="b", probation=counts)
-
-    def results(self, device: str, number: int = 2, outcome: str = "completed") -> None:
-        for at in range(number):
-            model = {"name": "tiny", "version": "2", "digest": self.new}
-            body = {"result_id": f"{device}-{at}", "outcome": outcome, "model": model, "findings": [{"a": [1] * 50}]}
-            self._say(f"{device}/result/tiny", body)
-
-    def succeeds(self, device: str) -> None:
-        self.status(device, active="b")
-        self.results(device)  # last, so that who has heard them has heard all
-
-    def fails(self, device: str, code: str = "slots.slow") -> None:
-        ended = {
-            "move": "rolled-back",
-            "digest": self.new,
-            "at": "x",
-            "code": code,
-            "why": "3 times as slow",
-            "stands": True,
-        }
-        self.status(device, last_end=ended)
-
-    def leaves(self, device: str) -> None:
-        body = {"schema": 2, "site": self.site, "device_id": device, "state": "offline"}
-        self._say(f"{device}/status", body, retain=True)
-
-    def _say(self, topic: str, body: dict[str, Any], *, retain: bool = False) -> None:
-        data = json.dumps(body).encode()
-        self.link.publish([Outgoing(topic=f"edgeai/1/{self.site}/{topic}", body=data, retain=retain)])
 
 
 class Scene:
@@ -145,23 +95,12 @@ def scene(
     ops: Any, broker: Mosquitto, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scene]:
     monkeypatch.setattr(hearing, "_QUIET_S", 0.3)
-
-    def make() -> None:
-        ops.init()
-        ops.sign("root", "targets", "rollouts")
-        ops.publish()
-        ops.offer(ops.bundle("tiny", 1))
-        ops.do("add", ops.repo, ops.bundle("tiny", 2), "--by-rollout")
-        words = ("--model", "tiny", "--phases", "50,100", "--soak", "0", "--key", ops.key("rollouts"))
-        ops.sign("targets")
-        ops.do("rollout", "start", ops.repo, "tiny-2", *words)
-        ops.publish()
-
-    ops.as_after("conducted", make)
+    ops.begin_rollout()
     site = f"site-{abs(hash(request.node.name)) % 10**8}"  # each test has carts of its own on one broker
     made = Scene(ops, broker.port, site)
+    made.carts.link.publish([Outgoing(topic="edgeai/1/rollouts/tiny-2", body=b"", retain=True)])  # of the test before
     yield made
-    made.carts.link.close()
+    made.carts.close()
 
 
 def test_a_phase_is_opened_by_results_and_all_of_it_ends_done(scene: Scene) -> None:
@@ -251,7 +190,7 @@ def test_a_weekend_halts_nothing_and_a_cart_that_is_away_does(scene: Scene, monk
         for hour in (72, 84, 97):
             (seen,) = conductor.round(ears, scene.now + hour * 3600.0)
         assert seen.decision.step == "wait", "hours between two rounds are a gap: nobody listened"
-        monkeypatch.setattr(conducting, "GAP_S", 7200.0)
+        monkeypatch.setattr(listening, "GAP_S", 7200.0)
         for hour in range(98, 98 + 25):
             (seen,) = conductor.round(ears, scene.now + hour * 3600.0)
     assert (seen.decision.step, seen.standings[0].silent) == ("halt", 4)
@@ -354,13 +293,104 @@ def test_a_conductor_hears_its_own_sites_alone(scene: Scene) -> None:
 
 def test_a_second_one_that_signs_is_refused_and_one_that_looks_on_is_not(scene: Scene) -> None:
     store = Store(url_of(scene.ops.repo, None))
-    with the_only_one(scene.ops.folder, store, is_needed=True):
-        keys = [word for name in scene.keys for word in ("--key", scene.ops.key(name))]
-        where = ("--broker", f"127.0.0.1:{scene.port}", "--once")
-        assert scene.ops.refused("conduct", scene.ops.repo, *where, *keys) == "fleet.conducted"
-        assert "tiny-2 (running, phase 1 of 2)" in scene.ops.do("conduct", scene.ops.repo, *where)
+    seat = Seat(scene.ops.folder, store)
+    assert seat.take()
+    keys = [word for name in scene.keys for word in ("--key", scene.ops.key(name))]
+    where = ("--broker", f"127.0.0.1:{scene.port}", "--once")
+    assert scene.ops.refused("conduct", scene.ops.repo, *where, *keys) == "fleet.conducted"
+    assert "tiny-2 (running, phase 1 of 2)" in scene.ops.do("conduct", scene.ops.repo, *where)
+    waiting = scene.ops.do("conduct", scene.ops.repo, *where, *keys, "--standby")
+    assert waiting == "hears all sites; another one judges and signs\n"
+    seat.leave()
     store.close()
-    scene.ops.do("conduct", scene.ops.repo, *where, *keys)
+    assert "signs\ntiny-2" in scene.ops.do("conduct", scene.ops.repo, *where, *keys, "--standby")
+
+
+def test_results_that_show_nothing_more_are_not_kept(scene: Scene) -> None:
+    device = scene.carts.early[0]
+
+    def kept() -> dict[tuple[str, str], int]:
+        store = Store(url_of(scene.ops.repo, None))
+        with store.round() as each:
+            results = each.results(scene.carts.new)
+        store.close()
+        return results
+
+    with scene.conductor() as (conductor, ears):
+        scene.carts.succeeds(device)
+        _heard(ears, 1, 2)
+        for _ in range(2):
+            conductor.round(ears, scene.now)
+            assert kept() == {(scene.site, device): 2}
+            scene.carts.results(device, 30)
+            _heard(ears, 0, 30)
+        conductor.round(ears, scene.now)
+        assert kept() == {(scene.site, device): 2}, "two prove it there"
+    scene.ops.do("rollout", "cancel", scene.ops.repo, "tiny-2", "--key", scene.ops.key("rollouts"))
+    scene.ops.publish()
+    with scene.conductor() as (conductor, ears):
+        assert len(conductor.round(ears, scene.now + 86_400)) == 1
+    assert kept() == {(scene.site, device): 2}
+    with scene.conductor() as (conductor, ears):
+        assert conductor.round(ears, scene.now + 8 * 86_400) == []
+    assert kept() == {}
+
+
+def test_a_copy_of_the_repository_that_stayed_behind_signs_nothing(scene: Scene, tmp_path: Path) -> None:
+    shutil.copytree(scene.ops.repo, tmp_path / "copy")
+    for name in scene.carts.early:
+        scene.carts.fails(name)
+    with scene.conductor() as (conductor, ears):
+        conductor.round(ears, scene.now)
+        assert scene.published.state == "halted"
+        behind = replace_fields(conductor, folder=Folder(tmp_path / "copy"))
+        with pytest.raises(ConfigError) as refused:
+            behind.round(ears, scene.now)
+        assert refused.value.code == "fleet.behind"
+        shutil.rmtree(tmp_path / "copy")
+        shutil.copytree(scene.ops.repo, tmp_path / "copy")
+        behind.round(ears, scene.now)
+
+
+def test_whoever_signs_is_not_talked_over_and_says_now_and_then_that_it_is_there(scene: Scene) -> None:
+    for name in scene.carts.early:
+        scene.carts.status(name)
+    with scene.conductor() as (conductor, ears):
+        told = []
+        for after_s in (0, 30, 61):
+            conductor.round(ears, scene.now + after_s)
+            told.append(scene.truth()["at"])
+        assert told[0] == told[1] < told[2]
+    for name in scene.carts.early:
+        scene.carts.fails(name)
+    scene.round(signs=False, after_s=90)
+    assert (scene.truth()["signs"], scene.truth()["step"]) == (True, "wait")
+    scene.round(signs=False, after_s=400)
+    assert (scene.truth()["signs"], scene.truth()["step"]) == (False, "halt"), "for so long nobody said anything"
+
+
+def test_a_step_that_was_judged_of_an_older_document_is_not_signed_unless_it_halts(scene: Scene) -> None:
+    judged, key = scene.published, scene.ops.key("rollouts")
+    for what in ("pause", "resume"):  # a person was faster
+        scene.ops.do("rollout", what, scene.ops.repo, "tiny-2", "--key", key)
+        scene.ops.publish()
+    with scene.conductor() as (conductor, _):
+        assert conductor.signing is not None
+        with pytest.raises(ConfigError) as refused:
+            conductor.signing.move(scene.ops.folder, judged, "phase", "held")
+        assert (refused.value.code, scene.published.serial) == ("fleet.rollout-state", 3)
+        conductor.signing.move(scene.ops.folder, judged, "halt", "failed")
+    assert (scene.published.state, scene.published.serial) == ("halted", 4)
+
+
+def test_the_same_status_again_is_no_sign_of_life() -> None:
+    status = Status(state="online", at="2026-01-01T00:00:00+00:00")
+    cart = heard(None, "ward", "cart-1", status, 2e9, retained=True)
+    assert cart is not None
+    for again, at in ((status, cart.heard_at), (replace(status, at="2026-01-01T00:01:00+00:00"), 3e9)):
+        later = heard(cart, "ward", "cart-1", again, 3e9, retained=False)
+        assert later is not None
+        assert later.heard_at == at
 
 
 @pytest.mark.parametrize(
@@ -440,7 +470,7 @@ def test_ears_close_when_the_broker_refuses_them(broker: Mosquitto) -> None:
 def test_it_is_not_done_while_one_that_has_just_switched_may_still_fall_silent(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(conducting, "GAP_S", 7200.0)
+    monkeypatch.setattr(listening, "GAP_S", 7200.0)
     dark, *others = scene.carts.early
     with scene.conductor() as (conductor, ears):
         for name in (*others, *scene.carts.late):
@@ -470,7 +500,7 @@ def test_an_undecided_cart_that_stays_there_holds_it_open_for_its_soak_alone(
             scene.carts.succeeds(name)
         scene.carts.probation(idle)
         _heard(ears, 8, 14)
-        monkeypatch.setattr(conducting, "GAP_S", 7200.0)
+        monkeypatch.setattr(listening, "GAP_S", 7200.0)
         steps = []
         for minutes in (0, 10, 40, 46):
             scene.carts.probation(idle)
@@ -497,8 +527,8 @@ def test_carts_that_nobody_ever_saw_are_shown_and_where_the_plan_names_them_they
     plan = scene.published.plan
     names = tuple(f"{scene.site}/{each}" for each in (here, gone, scene.carts.early[2]))
     named = replace(scene.published, plan=replace(plan, select=replace(plan.select, devices=names)))
-    monkeypatch.setattr(conducting, "GAP_S", 90_000.0)
-    monkeypatch.setattr(conducting, "read_documents", lambda folder, published: _Documents((named,)))
+    monkeypatch.setattr(listening, "GAP_S", 90_000.0)
+    monkeypatch.setattr(conducting, "documents_of", lambda folder, state: _Documents((named,)))
     seen = scene.round(signs=False)
     words = {each.device: (each.verdict.word, each.verdict.stage) for each in seen.kept}
     assert words.pop(here)[0] == "waiting"
@@ -525,7 +555,7 @@ def test_the_reason_that_a_cart_told_in_an_event_outlives_its_status(
         for at, name in enumerate(scene.carts.early[:3]):
             scene.carts.status(name)
             facts = {"digest": scene.carts.new, "code": "backend.golden-mismatch", "why": case.format(at // 2)}
-            scene.carts._say(f"{name}/event", {"schema": 1, "kind": "update.failed", "facts": facts})
+            scene.carts.say(f"{name}/event", {"schema": 1, "kind": "update.failed", "facts": facts})
             scene.carts.leaves(name)  # before a round: what it said just before is not lost with that
         _until(lambda: (len(ears._ends), len(ears._away)) == (3, 3))
         conductor.round(ears, scene.now)

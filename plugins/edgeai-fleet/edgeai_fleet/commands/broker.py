@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,12 +62,19 @@ def broker_of(
     match = _PLACE.fullmatch(given(place, "--broker", "say where carts publish"))
     if match is None or (match["port"] and not 1 <= int(match["port"]) <= 65_535):
         raise ConfigError(f"{place} is no broker", code="fleet.broker", remedy="give HOST or HOST:PORT")
+    for given_, lacks, option, other in (
+        (key, certificate, "--tls-key", "--certificate"),
+        (password_file, username, "--password-file", "--username"),
+    ):
+        if given_ is not None and lacks is None:
+            raise ConfigError(f"{option} without {other}", code="fleet.broker", remedy="give both, or neither")
     is_tls = ca is not None or certificate is not None
+    files = "of --ca, --certificate and --tls-key"
     return Broker(
         host=match["host"].strip("[]"),
         port=int(match["port"] or (8883 if is_tls else 1883)),
-        client_id=f"edgeai-fleet-{who}-{os.getpid()}",
+        client_id=f"edgeai-fleet-{who}-{secrets.token_hex(6)}",  # of two with one name a broker ends the first
         username=username,
         password=password(password_file),
-        tls=tls_context(ca, certificate, key) if is_tls else None,
+        tls=tls_context(ca, certificate, key, named=files) if is_tls else None,
     )

@@ -25,10 +25,12 @@ from edgeai_fleet.commands.broker import (
 from edgeai_fleet.commands.given import FolderArgument, KeyOption, signers
 
 if TYPE_CHECKING:
-    from edgeai_fleet.conducting.conductor import Conductor, Seen
+    from edgeai_fleet.conducting.conductor import Conductor
+    from edgeai_fleet.conducting.seeing import Seen
 
 _AGAIN_S = 5.0
-_CART = re.compile(r"[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+_SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+_CART = re.compile(f"{_SITE.pattern}/{_SITE.pattern}", re.ASCII)
 
 
 def conduct(
@@ -44,6 +46,9 @@ def conduct(
     sites: Annotated[
         str | None, typer.Option(help="Hear these sites alone, as a,b; another conductor hears the others.")
     ] = None,
+    standby: Annotated[
+        bool, typer.Option("--standby", help="Where another one signs: hear for it, and sign when it has ended.")
+    ] = False,
     every: Annotated[float, typer.Option(help="Seconds between two rounds.", min=0.1, max=3600)] = 5.0,
     once: Annotated[bool, typer.Option("--once", help="One round, and end.")] = False,
     ca: CaOption = None,
@@ -64,9 +69,10 @@ def conduct(
     """
     hold_to_extra()
     from edgeai_fleet.conducting.conductor import Conductor
-    from edgeai_fleet.conducting.holding import the_only_one
+    from edgeai_fleet.conducting.databases import url_of
+    from edgeai_fleet.conducting.holding import Seat, conducted
     from edgeai_fleet.conducting.signing import signing_of
-    from edgeai_fleet.conducting.store import Store, url_of
+    from edgeai_fleet.conducting.store import Store
     from edgeai_fleet.layout import Folder
 
     repository = Folder(folder)
@@ -75,11 +81,16 @@ def conduct(
     held = signers(key, passphrase_file)
     signing = signing_of(repository, held) if held else None
     mine = tuple(filter(None, (sites or "").split(",")))
+    if wrong := [site for site in mine if not _SITE.fullmatch(site)]:
+        raise ConfigError(f"{wrong[0]!r} is no site", code="fleet.device", remedy="give --sites as profiles have them")
     kept = Store(url_of(folder, store))
+    seat = Seat(repository, kept)
     try:
-        with the_only_one(repository, kept, is_needed=signing is not None):
-            _conduct(Conductor(folder=repository, store=kept, signing=signing, sites=mine), place, every, once=once)
+        if signing is not None and not standby and not seat.take():
+            raise conducted(str(folder))
+        _conduct(Conductor(folder=repository, store=kept, signing=signing, seat=seat, sites=mine), place, every, once)
     finally:
+        seat.leave()
         kept.close()
 
 
@@ -167,7 +178,7 @@ def explain(
         raise typer.Exit(1)
 
 
-def _conduct(conductor: Conductor, place: Any, every: float, *, once: bool) -> None:
+def _conduct(conductor: Conductor, place: Any, every: float, once: bool) -> None:
     """Rounds, over connections that may break, until somebody ends it."""
     from edgeai_fleet.conducting.hearing import Ears
 
@@ -175,7 +186,7 @@ def _conduct(conductor: Conductor, place: Any, every: float, *, once: bool) -> N
     try:
         while True:
             try:
-                ears = Ears(place, conductor.sites)
+                ears = Ears(place, conductor.sites, conductor.store.name)
             except EdgeaiError as error:
                 if once:
                     raise
@@ -203,11 +214,19 @@ def _rounds(conductor: Conductor, ears: Any, every: float, told: dict[str, str],
             _tell(told, "", f"trouble: {error}")
         else:
             told.pop("", None)
+            _tell(told, "role", _role(conductor))
             for seen in every_seen:
                 _tell(told, seen.rollout.name, _line(seen))
             _tell(told, "signing", conductor.trouble)
         if once or ears.connection.wait_lost(every):
             return
+
+
+def _role(conductor: Conductor) -> str:
+    """What it does beside others, where that is not all."""
+    if conductor.only_hears:
+        return f"hears {', '.join(conductor.sites) or 'all sites'}; another one judges and signs"
+    return "signs" if conductor.signs else "signs nothing"
 
 
 def _line(seen: Seen) -> str:

@@ -164,8 +164,8 @@ def heard(before: Cart | None, site: str, device: str, status: Status, now: floa
         retained: it was kept by the broker, and may be old.
     """
     at = min(now, _moment(status.at) or now) if retained else now
-    if before is not None:
-        at = max(at, before.heard_at)
+    if before is not None:  # the very status again, from a broker that came back, is no new sign of life
+        at = before.heard_at if status.at and status == before.status else max(at, before.heard_at)
     return Cart(site=site, device=device, status=status, heard_at=at)
 
 

@@ -15,15 +15,16 @@ from typing import Final
 import msgspec
 
 from edgeai.mqtt import Broker, Connection, connect
+from edgeai_fleet.conducting import truth
 from edgeai_fleet.conducting.carts import AWAY, Ended, EndHeard, Heard, Status, read_status
 from edgeai_fleet.conducting.judging import LOST
 
 STATUS: Final = "edgeai/1/{site}/+/status"
 RESULTS: Final = "edgeai/1/{site}/+/result/+"
 EVENTS: Final = "edgeai/1/{site}/+/event"
-SHARED: Final = "$share/edgeai-conduct/"
-"""Before it with MQTT 5: shared out among conductors of the same sites, each result and event is heard by one. A shared
-subscription gets nothing that is retained, so no status goes by one."""
+SHARED: Final = "$share/edgeai-conduct-{group}/"
+"""Before it with MQTT 5, where conductors have one store: each result and event is heard by one of those of the same
+sites. A shared subscription gets nothing that is retained, so no status goes by one."""
 MOST_WAITING: Final = 100_000
 """So many results are held between two rounds; more are passed over, and counted when the cart gives others."""
 MAX_EVENT_BYTES: Final = 64 << 10
@@ -72,22 +73,25 @@ class Ears:
     Args:
         broker: where.
         sites: of whose carts; all of them without.
+        group: of the conductors that share results, their store's name; who has none hears every result.
     """
 
-    def __init__(self, broker: Broker, sites: Sequence[str] = ()) -> None:
+    def __init__(self, broker: Broker, sites: Sequence[str] = (), group: str = "") -> None:
         self._lock = threading.Lock()
         self._statuses: dict[tuple[str, str], tuple[Status, float]] = {}
         self._away: set[tuple[str, str]] = set()
         self._results: list[Heard] = []
         self._ends: list[EndHeard] = []
+        self._signed: dict[str, float] = {}
         self.connection: Connection = connect(broker)
         try:
             # MQTT 3.1.1 has no shared subscriptions: there each conductor hears all results and events.
-            shared = SHARED if self.connection.protocol == "5" else ""
+            shared = SHARED.format(group=group) if group and self.connection.protocol == "5" else ""
             for site in sites or ("+",):
                 self.connection.subscribe(STATUS.format(site=site), self._on_status)
                 self.connection.subscribe(shared + RESULTS.format(site=site), self._on_result)
                 self.connection.subscribe(shared + EVENTS.format(site=site), self._on_event)
+            self.connection.subscribe(truth.topic_of("+"), self._on_truth)
         except Exception:
             self.connection.close()
             raise
@@ -111,6 +115,10 @@ class Ears:
             self._statuses = {**taken.statuses, **self._statuses}
             self._results = [*taken.results, *self._results][:MOST_WAITING]
             self._ends = [*taken.ends, *self._ends][:MOST_WAITING]
+
+    def told_by_signer(self, rollout: str, now: float) -> bool:
+        """Whether one that signs has just said how a rollout stands."""
+        return abs(now - self._signed.get(rollout, -truth.FRESH_S)) < truth.FRESH_S
 
     def settle(self) -> None:
         """Wait until all that was retained has come: a part of the carts must not be taken for all of them."""
@@ -152,6 +160,11 @@ class Ears:
             with self._lock:
                 if len(self._ends) < MOST_WAITING:
                     self._ends.append(EndHeard(site=site, device=device, ended=ended))
+
+    def _on_truth(self, topic: str, body: bytes) -> None:
+        at = truth.signed_at(body)
+        if at is not None:
+            self._signed[topic.rsplit("/", 1)[1]] = at
 
 
 def read_end(body: bytes) -> Ended | None:

@@ -120,6 +120,12 @@ def has_met(slots: InSlots, digest: str) -> bool:
     return digest in here or (ended is not None and ended.digest == digest)
 
 
+def results_needed(cart: Cart | None) -> int:
+    """So many results prove any bundle on this cart; more show nothing more."""
+    needed = [each.slots.needed for each in cart.status.deployments if each.slots is not None] if cart else []
+    return min(max(needed, default=MOST_RESULTS), MOST_RESULTS)
+
+
 def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment, ended: Ended | None = None) -> Verdict:
     """What a cart whose turn has come has shown of the bundle; of several deployments the worst.
 

@@ -42,7 +42,8 @@ class Signing:
         """
         waits = read_documents(folder).rollout(rollout.name)
         if not _is_done(rollout, waits, what):
-            go_on(folder, rollout.name, what, why)
+            # What failed halts whatever else waits; all else follows the very document that was judged.
+            go_on(folder, rollout.name, what, why, after=None if what == "halt" else rollout.serial)
         with staging(folder) as change:
             if change.staged.of(ROLLOUTS) is not None:
                 change.sign(self.rollouts)

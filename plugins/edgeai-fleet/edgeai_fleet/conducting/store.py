@@ -6,70 +6,29 @@ what the broker retains; nothing here is needed to know the truth but counts of 
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 
-from edgeai.api.errors import ConfigError
 from edgeai_fleet.conducting.carts import Cart, Ended, EndHeard, Heard, decode, encode
+from edgeai_fleet.conducting.databases import is_shared, open_database, told
 from edgeai_fleet.conducting.judging import Kept, Verdict
+from edgeai_fleet.conducting.tables import CARTS, ENDS, ITSELF, RESULTS, TABLES, TIMES, VERDICTS
 
-SQLITE_NAME: Final = ".conduct.sqlite"
 _LOCK: Final = 0x6564_6765_6169
-_TABLES: Final = sa.MetaData()
-_CARTS: Final = sa.Table(
-    "carts",
-    _TABLES,
-    sa.Column("site", sa.String(64), primary_key=True),
-    sa.Column("device", sa.String(64), primary_key=True),
-    sa.Column("cart", sa.Text, nullable=False),
-)
-_RESULTS: Final = sa.Table(
-    "results",
-    _TABLES,
-    sa.Column("digest", sa.String(80), primary_key=True),
-    sa.Column("site", sa.String(64), primary_key=True),
-    sa.Column("device", sa.String(64), primary_key=True),
-    sa.Column("result_id", sa.String(64), primary_key=True),
-)
-_ENDS: Final = sa.Table(
-    "ends",
-    _TABLES,
-    sa.Column("digest", sa.String(80), primary_key=True),
-    sa.Column("site", sa.String(64), primary_key=True),
-    sa.Column("device", sa.String(64), primary_key=True),
-    sa.Column("move", sa.String(40), nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("why", sa.Text, nullable=False),
-)
-_VERDICTS: Final = sa.Table(
-    "verdicts",
-    _TABLES,
-    sa.Column("rollout", sa.String(64), primary_key=True),
-    sa.Column("site", sa.String(64), primary_key=True),
-    sa.Column("device", sa.String(64), primary_key=True),
-    sa.Column("phase", sa.Integer, nullable=False),
-    sa.Column("word", sa.String(16), nullable=False),
-    sa.Column("code", sa.Text, nullable=False),
-    sa.Column("why", sa.Text, nullable=False),
-    sa.Column("stage", sa.Text, nullable=False),
-    sa.Column("since", sa.Float, nullable=False),
-)
-_TIMES: Final = sa.Table(
-    "times",
-    _TABLES,
-    sa.Column("name", sa.String(160), primary_key=True),
-    sa.Column("at", sa.Float, nullable=False),
-)
+"""Of the one that signs. The next number: held while tables are made."""
 
 
 class Store:
     """One store; many conductors may share one of PostgreSQL, each hearing sites of its own.
+
+    Attributes:
+        name: of a store that several hosts share, its own; empty for SQLite.
 
     Args:
         url: ``sqlite:///FILE`` or ``postgresql+psycopg://...``; ``postgresql://`` is taken as the latter.
@@ -79,11 +38,11 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        with _told(url):
-            self._engine = sa.create_engine(_with_driver(url), pool_pre_ping=True)
-            if self._engine.dialect.name == "sqlite":
-                sa.event.listen(self._engine, "connect", _prepare_sqlite)
-            _TABLES.create_all(self._engine)
+        with told(url):
+            self._engine = open_database(url)
+            self._is_shared = is_shared(self._engine.url)
+            name = self._make_tables()
+            self.name = name if self._is_shared else ""
         self._url = url
         self._lock: sa.Connection | None = None
 
@@ -95,15 +54,27 @@ class Store:
         self._engine.dispose()
 
     def hold(self) -> bool:
-        """Be the only one that decides by this store, for as long as this process lives; whether it could be.
+        """Be the only one that decides by this store; whether this one is. Asked again before each step.
 
-        Of SQLite always: the folder's own lock is enough where the store lies in it.
+        PostgreSQL's advisory lock belongs to a session: it is free as soon as the server no longer has that, and asked
+        again within it, it is held. Of SQLite always: the folder's own lock is enough where the store lies in it.
+
+        Raises:
+            ConfigError: ``fleet.store``.
         """
-        if self._engine.dialect.name != "postgresql":
+        if not self._is_shared:
             return True
-        with _told(self._url):
-            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            return bool(self._lock.scalar(sa.select(sa.func.pg_try_advisory_lock(_LOCK))))
+        with told(self._url):
+            if self._lock is not None:
+                try:
+                    return self._try_lock(self._lock)
+                except DBAPIError:  # that session is over, and another may have become the one since
+                    self._lock.invalidate()
+                    self._lock.close()
+                    self._lock = None
+            lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            self._lock = lock
+            return self._try_lock(lock)
 
     @contextmanager
     def round(self) -> Iterator[Round]:
@@ -112,8 +83,22 @@ class Store:
         Raises:
             ConfigError: ``fleet.store``: it cannot be reached or written now.
         """
-        with _told(self._url), self._engine.begin() as connection:
+        with told(self._url), self._engine.begin() as connection:
             yield Round(connection)
+
+    def _try_lock(self, connection: sa.Connection) -> bool:
+        return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_LOCK))))
+
+    def _make_tables(self) -> str:
+        """What is lacking, by one of those that start at once; the store's name."""
+        with self._engine.begin() as connection:
+            if self._is_shared:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK + 1)))
+            for table in TABLES.sorted_tables:
+                connection.execute(sa.schema.CreateTable(table, if_not_exists=True))
+            own = _insert_of(connection)(ITSELF).values(what="name", value=secrets.token_hex(8))
+            connection.execute(own.on_conflict_do_nothing())
+            return str(connection.scalar(sa.select(ITSELF.c.value).where(ITSELF.c.what == "name")))
 
 
 class Round:
@@ -121,28 +106,33 @@ class Round:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._db = connection
-        self._insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        self._insert = _insert_of(connection)
 
-    def carts(self) -> dict[tuple[str, str], Cart]:
-        """Every cart by site and device."""
-        rows = self._db.execute(sa.select(_CARTS))
+    def carts(self, sites: Sequence[str] = ()) -> dict[tuple[str, str], Cart]:
+        """Every cart by site and device; of some sites."""
+        query = sa.select(CARTS)
+        rows = self._db.execute(query.where(CARTS.c.site.in_(sites)) if sites else query)
         return {(row.site, row.device): decode(row.cart) for row in rows}
 
     def keep_carts(self, carts: Iterable[Cart]) -> None:
         """Carts as they are now."""
-        self._put(_CARTS, [{"site": cart.site, "device": cart.device, "cart": encode(cart)} for cart in carts])
+        self._put(CARTS, [{"site": cart.site, "device": cart.device, "cart": encode(cart)} for cart in carts])
 
     def add_results(self, results: Sequence[Heard]) -> None:
         """Results that were heard; one that is known already counts once."""
         rows = [{name: getattr(each, name) for name in Heard.__slots__} for each in results]
         if rows:
-            self._db.execute(self._insert(_RESULTS).on_conflict_do_nothing(), rows)
+            self._db.execute(self._insert(RESULTS).on_conflict_do_nothing(), _in_order(RESULTS, rows))
+
+    def forget_results(self, but: Iterable[str]) -> None:
+        """Drop all but those of these digests."""
+        self._db.execute(sa.delete(RESULTS).where(RESULTS.c.digest.not_in(sorted(but))))
 
     def results(self, digest: str) -> dict[tuple[str, str], int]:
         """Of a digest, how many were heard by cart."""
         counted = sa.func.count().label("results")
-        query = sa.select(_RESULTS.c.site, _RESULTS.c.device, counted).where(_RESULTS.c.digest == digest)
-        rows = self._db.execute(query.group_by(_RESULTS.c.site, _RESULTS.c.device))
+        query = sa.select(RESULTS.c.site, RESULTS.c.device, counted).where(RESULTS.c.digest == digest)
+        rows = self._db.execute(query.group_by(RESULTS.c.site, RESULTS.c.device))
         return {(row.site, row.device): row.results for row in rows}
 
     def add_ends(self, ends: Iterable[EndHeard]) -> None:
@@ -153,16 +143,16 @@ class Round:
             | {"code": each.ended.code or "", "why": each.ended.why or ""}
             for (digest, site, device), each in last.items()
         ]
-        self._put(_ENDS, rows)
+        self._put(ENDS, rows)
 
     def ends(self, digest: str) -> dict[tuple[str, str], Ended]:
         """Of a digest, how it ended by cart."""
-        rows = self._db.execute(sa.select(_ENDS).where(_ENDS.c.digest == digest))
+        rows = self._db.execute(sa.select(ENDS).where(ENDS.c.digest == digest))
         return {(row.site, row.device): Ended(move=row.move, digest=digest, code=row.code, why=row.why) for row in rows}
 
     def verdicts(self, rollout: str) -> dict[tuple[str, str], Kept]:
         """As they were kept last."""
-        rows = self._db.execute(sa.select(_VERDICTS).where(_VERDICTS.c.rollout == rollout))
+        rows = self._db.execute(sa.select(VERDICTS).where(VERDICTS.c.rollout == rollout))
         return {
             (row.site, row.device): Kept(
                 site=row.site,
@@ -187,21 +177,33 @@ class Round:
             }
             for each in verdicts
         ]
-        self._put(_VERDICTS, rows)
+        self._put(VERDICTS, rows)
 
     def time(self, name: str) -> float | None:
         """A moment that was kept."""
-        return self._db.scalar(sa.select(_TIMES.c.at).where(_TIMES.c.name == name))
+        return self._db.scalar(sa.select(TIMES.c.at).where(TIMES.c.name == name))
+
+    def times(self, begins: str) -> dict[str, float]:
+        """All moments whose names begin so, by what follows."""
+        rows = self._db.execute(sa.select(TIMES).where(TIMES.c.name.startswith(begins, autoescape=True)))
+        return {row.name.removeprefix(begins): row.at for row in rows}
 
     def keep_time(self, name: str, at: float) -> None:
         """Keep a moment, in place of what it was."""
-        self._put(_TIMES, [{"name": name, "at": at}])
+        self._put(TIMES, [{"name": name, "at": at}])
 
     def first_time(self, name: str, at: float) -> float:
         """A moment, kept the first time and the same ever after."""
-        self._db.execute(self._insert(_TIMES).values(name=name, at=at).on_conflict_do_nothing())
+        self._db.execute(self._insert(TIMES).values(name=name, at=at).on_conflict_do_nothing())
         kept = self.time(name)
         return at if kept is None else kept
+
+    def highest(self, number: int) -> int:
+        """The highest version of the timestamp that a conductor of this store has seen published; with this one."""
+        before = int(self.time("published version") or 0)
+        if number > before:  # not written again each round: conductors would wait for one another's
+            self.keep_time("published version", number)
+        return max(number, before)
 
     def _put(self, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
         if not rows:
@@ -209,47 +211,15 @@ class Round:
         statement = self._insert(table)
         changes = {each.name: statement.excluded[each.name] for each in table.columns if not each.primary_key}
         statement = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changes)
-        self._db.execute(statement, list(rows))
+        self._db.execute(statement, _in_order(table, rows))
 
 
-def url_of(folder: Path, url: str | None) -> str:
-    """The store that was asked for, or a file in the repository's folder."""
-    return url or f"sqlite:///{(folder / SQLITE_NAME).absolute()}"
+def _insert_of(connection: sa.Connection) -> Any:
+    """SQL's insert, with what is to be done where a row is there already."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
 
 
-def _with_driver(url: str) -> str:
-    for scheme in ("postgresql://", "postgres://"):
-        if url.startswith(scheme):
-            return f"postgresql+psycopg://{url.removeprefix(scheme)}"
-    return url
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA busy_timeout=10000")
-
-
-@contextmanager
-def _told(url: str) -> Iterator[None]:
-    """What the database or its driver refuses, in one sentence without a password.
-
-    Raises:
-        ConfigError: ``fleet.store``.
-    """
-    try:
-        yield
-    except (SQLAlchemyError, ModuleNotFoundError) as error:
-        reason = error.orig if isinstance(error, DBAPIError) else error
-        remedy = "check --store, that its server runs, and that this user may write there"
-        if isinstance(error, ModuleNotFoundError | NoSuchModuleError | ArgumentError):
-            remedy = "give sqlite:///FILE, or postgresql://USER@HOST/NAME with `pip install edgeai-fleet[postgresql]`"
-        what = str(reason).strip().splitlines()[0] if str(reason).strip() else type(error).__name__
-        raise ConfigError(f"the conductor's store {_shown(url)}: {what}", code="fleet.store", remedy=remedy) from error
-
-
-def _shown(url: str) -> str:
-    try:
-        return sa.make_url(url).render_as_string(hide_password=True)
-    except SQLAlchemyError:
-        return "(no URL)"
+def _in_order(table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Rows by their keys: two conductors that write the same ones wait for one another, and neither for ever."""
+    keys = [column.name for column in table.primary_key.columns]
+    return sorted(rows, key=lambda row: tuple(row[key] for key in keys))

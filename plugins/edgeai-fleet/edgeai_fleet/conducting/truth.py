@@ -27,6 +27,10 @@ _SOME: Final = 5
 """Names that stand for all of a group."""
 _CASE: Final = re.compile(r"(?:\(|; )([^:;()]+): (?:off )?by [0-9]")
 """A golden case in the sentence of a rehearsal (``edgeai.model.golden``)."""
+AGAIN_S: Final = 60.0
+"""So often it is said though nothing changed: whoever reads it sees that somebody conducts."""
+FRESH_S: Final = 5 * AGAIN_S
+"""What one that signs has said is left alone for so long by one that does not."""
 _ORDER: Final = ("failed", "silent", "waiting", "undecided", "succeeded")
 
 
@@ -121,6 +125,20 @@ def _of_site(rollout: Rollout, site: str, carts: list[Kept]) -> dict[str, Any]:
 def encode(body: Mapping[str, Any], at: float) -> bytes:
     """As it is sent."""
     return msgspec.json.encode({**body, "at": moment(at)})
+
+
+class _Signed(msgspec.Struct):
+    signs: bool
+    at: str
+
+
+def signed_at(body: bytes) -> float | None:
+    """When one that signs said this summary; ``None`` for any other message."""
+    try:
+        told = msgspec.json.decode(body, type=_Signed)
+        return datetime.fromisoformat(told.at).timestamp() if told.signs else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def moment(at: float) -> str:

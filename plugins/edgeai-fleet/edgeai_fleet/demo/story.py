@@ -12,10 +12,12 @@ from rich.console import RenderableType
 
 from edgeai.testing.repository import OpsTeam
 from edgeai_fleet.conducting.carts import Cart
-from edgeai_fleet.conducting.conductor import Conductor, Seen
+from edgeai_fleet.conducting.conductor import Conductor
+from edgeai_fleet.conducting.databases import url_of
 from edgeai_fleet.conducting.hearing import Ears, Retained
+from edgeai_fleet.conducting.seeing import Seen
 from edgeai_fleet.conducting.signing import signing_of
-from edgeai_fleet.conducting.store import Store, url_of
+from edgeai_fleet.conducting.store import Store
 from edgeai_fleet.conducting.watching import TOPICS, drawn, read_truth
 from edgeai_fleet.demo.stage import CARTS, FleetStage
 from edgeai_fleet.keys import signers_of
