@@ -5,9 +5,10 @@ Metadata is looked at only where the core has no command of that name, so that a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import typer
@@ -162,7 +163,11 @@ def _refuse_absent(name: str) -> None:
 
 def _made(name: str, module_name: str) -> Any:
     """``app`` of the module (a ``typer.Typer``), or its function ``command``, or one of the command's own name."""
-    module = import_module(module_name)
+    return _built(name, import_module(module_name))
+
+
+@functools.cache  # typer reads every signature below it, which takes longer than most commands; each line asks twice
+def _built(name: str, module: ModuleType) -> Any:
     app = getattr(module, "app", None)
     if app is None:
         app = typer.Typer(add_completion=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,13 @@ def again(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def points(updated: Any, tmp_path: Path) -> Path:
+def points(updated: Any, tmp_path: Path) -> Iterator[Path]:
     """A file in there is a point to die at; one whose name has a dot is a point that was died at."""
     folder = tmp_path / "points"
     folder.mkdir()
     (updated.cart.plugins / "sitecustomize.py").write_text(DIES.format(points=str(folder)))
-    return folder
+    yield folder
+    print(f"killed at {deaths(folder)} points")
 
 
 def ask_for(points: Path, *names: str) -> None:

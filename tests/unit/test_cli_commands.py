@@ -15,7 +15,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from edgeai.cli import commands
 from edgeai.cli.commands import BUILD_HOST, FLEET, GROUP, OPS_HOST, OWN, UPDATE, UPDATE_CLIENT, WORKBENCH
+from edgeai.cli.main import run
 from edgeai.testing.distributions import write_fake_distribution
 
 ROOT = Path(__file__).parents[2]
@@ -214,3 +216,17 @@ def test_the_extra_update_brings_the_update_client_and_no_other_host() -> None:
     assert needed & NO_CARTS == {UPDATE, "tuf"}
     project = tomllib.loads((ROOT / "plugins/edgeai-update/pyproject.toml").read_text())["project"]
     assert project["entry-points"][GROUP] == {name: f"edgeai_update.commands.{name}" for name in UPDATE_CLIENT}
+
+
+def test_a_command_is_built_once_however_often_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built: list[str] = []
+    monkeypatch.setattr(commands, "as_written", lambda command: built.append(command.name))
+    commands._built.cache_clear()
+    try:
+        assert [run(["fleet", *words]) for words in (["--help"], ["rollout", "--help"])] == [0, 0]
+    finally:
+        commands._built.cache_clear()
+    assert "rollback" in capsys.readouterr().out
+    assert built == ["fleet"]

@@ -12,7 +12,7 @@ from edgeai.testing.repository import OpsTeam
 from edgeai.testing.scripted_server import ScriptedServer
 from edgeai_fleet.documents import stage
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("known_engines")]
 
 
 def test_an_order_back_is_followed_at_once_and_once(cart: Any, started: OpsTeam) -> None:

@@ -18,7 +18,7 @@ from edgeai.testing.scripted_server import ScriptedServer
 from edgeai_fleet.layout import place as put
 from edgeai_fleet.staging import Staging
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("known_engines")]
 
 
 def accept(cart: Any, digest: str, site: str, key: str) -> None:

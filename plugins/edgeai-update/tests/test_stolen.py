@@ -14,7 +14,7 @@ from edgeai.bundle.signing import signer_of
 from edgeai.testing.repository import OpsTeam
 from edgeai.testing.scripted_server import ScriptedServer
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("known_engines")]
 ONLINE = ("snapshot", "timestamp")
 Change = Callable[[Any], None]
 
