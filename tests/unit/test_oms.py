@@ -17,7 +17,7 @@ from edgeai.api.errors import BundleRejected, ConfigError
 from edgeai.bundle.archive import pack
 from edgeai.bundle.keys import KeyPair, make_keys
 from edgeai.bundle.manifest import Manifest
-from edgeai.bundle.oms import sign_oms
+from edgeai.bundle.oms import sign_oms, statement
 from edgeai.bundle.signing import sign_bundle, signer_of
 from edgeai.cli.main import run
 from edgeai.testing.require import require
@@ -30,6 +30,7 @@ def bundle(tmp_path: Path, write_tiny: Callable[[bytes], Path], tiny: Manifest) 
     folder = write_tiny(b"weights")
     (folder / "artifacts/more").mkdir()
     (folder / "artifacts/more/b.bin").write_bytes(b"b")
+    (folder / "artifacts/more-of-it.bin").write_bytes(b"c")
     pack(folder, tiny, tmp_path / "tiny.edgeai")
     return tmp_path / "tiny.edgeai"
 
@@ -57,6 +58,31 @@ def test_every_file_is_named_and_the_subject_is_of_all_of_them(bundle: Path, pai
     assert all(hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest for name, digest in resources.items())
     root = hashlib.sha256(b"".join(bytes.fromhex(resources[name]) for name in sorted(resources))).hexdigest()
     assert statement["subject"] == [{"name": "tiny-1.0.0", "digest": {"sha256": root}}]
+
+
+def test_what_is_signed_is_of_the_form_that_the_foreign_tool_reads() -> None:
+    """As a whole, for where that tool is not installed; tests/conformance/oms holds it against their vectors."""
+    files = {"b.bin": "11" * 32, "a/m.tflite": "22" * 32, "a-b/m.tflite": "33" * 32}
+    order = ("a-b/m.tflite", "a/m.tflite", "b.bin")
+    assert json.loads(statement("tiny-1.0.0", files)) == {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [
+            {
+                "name": "tiny-1.0.0",
+                "digest": {"sha256": hashlib.sha256(b"\x33" * 32 + b"\x22" * 32 + b"\x11" * 32).hexdigest()},
+            }
+        ],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "resources": [{"algorithm": "sha256", "name": name, "digest": files[name]} for name in order],
+            "serialization": {
+                "method": "files",
+                "hash_type": "sha256",
+                "allow_symlinks": False,
+                "ignore_paths": ["signatures.json"],
+            },
+        },
+    }
 
 
 def test_the_bundle_stays_as_it_is_and_the_signature_lies_beside_it(
