@@ -5,6 +5,7 @@ What was signed is counted where it stays: each published document of a rollout 
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -30,89 +31,129 @@ from edgeai_fleet.conducting.hearing import Retained
 from edgeai_fleet.conducting.watching import TOPICS, read_truth
 from edgeai_fleet.documents import read_documents
 
-CHILD = """
-import os, signal, sys
+NURSERY = """
+import json, os, signal, sys
 from edgeai.cli.main import run
 from edgeai.mqtt import Connection
 from edgeai_fleet import publishing
 from edgeai_fleet.commands import conduct
-from edgeai_fleet.conducting import hearing, listening, signing, store
+from edgeai_fleet.conducting import conductor, hearing, listening, signing, store
+
 conduct._AGAIN_S, hearing._QUIET_S = 0.2, 0.3
-if os.environ.get("GAP_S"):
-    listening.GAP_S = float(os.environ["GAP_S"])
-def dying(real, is_it):
+
+def dying(real, is_it=lambda words: True):
     def call(*words, **more):
         if is_it(words):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*words, **more)
     return call
-def every(words):
-    return True
-match sys.argv[1]:
-    case "store":
-        store.Round.keep_verdicts = dying(
-            store.Round.keep_verdicts, lambda words: any(each.verdict.word == "succeeded" for each in words[2])
-        )
-    case "sign":
-        signing.Signing.move = dying(signing.Signing.move, every)
-    case "publish":
-        signing.publish = dying(signing.publish, every)
-    case "timestamp":
+
+def die_at(point):
+    if point == "store":
+        proves = lambda words: any(each.verdict.word == "succeeded" for each in words[2])
+        store.Round.keep_verdicts = dying(store.Round.keep_verdicts, proves)
+    elif point == "sign":
+        signing.Signing.move = dying(signing.Signing.move)
+    elif point == "publish":
+        signing.publish = dying(signing.publish)
+    elif point == "timestamp":
         publishing.place = dying(publishing.place, lambda words: words[0].name == "timestamp.json")
-    case "tell":
+    elif point == "tell":
         publish = signing.publish
         def published(*words, **more):
             publish(*words, **more)
-            Connection.publish = dying(Connection.publish, every)
+            Connection.publish = dying(Connection.publish)
         signing.publish = published
-sys.exit(run(["fleet", "conduct", *sys.argv[2:], "--every", "0.1"]))
+
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+for line in sys.stdin:
+    order = json.loads(line)
+    if os.fork():
+        continue
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pid = os.fork()
+    if pid:
+        with open(order["at"] + ".pid", "w") as file:
+            file.write(f"{pid}\\n")
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with open(order["at"] + ".end", "w") as file:
+            file.write(f"{code}\\n")
+        os._exit(0)
+    out = os.open(order["at"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(out, 1), os.dup2(out, 2)
+    sys.stdout.reconfigure(line_buffering=True)
+    listening.GAP_S = order["gap_s"]
+    die_at(order["point"])
+    code = run(["fleet", "conduct", *order["words"], "--every", "0.3"])
+    sys.stdout.flush()
+    os._exit(code)
 """
-"""Dies before what was heard is kept, between that and the signing, with a signed document that nobody sees yet, with
+"""Has imported all of it once, and forks each conductor, whose end its keeper writes down.
+
+One dies before what was heard is kept, between that and the signing, with a signed document that nobody sees yet, with
 all of it public but for the timestamp, and before it is told."""
-POINTS = ("store", "sign", "publish", "timestamp", "tell")
+TORTURE = int(os.environ.get("EDGEAI_TORTURE_CONDUCT", "0"))
+POINTS = ("store", "sign", *(["publish"] if TORTURE else []), "timestamp", "tell")
 
 
 class Process:
     """A conductor; what it prints is read as it comes."""
 
-    def __init__(self, at: Path, point: str, *words: str | Path, **environment: str) -> None:
+    def __init__(self, nursery: subprocess.Popen[str], at: Path, point: str, words: list[str], gap_s: float) -> None:
         self.at = at
-        with at.open("wb") as out:
-            command = [sys.executable, "-u", "-c", CHILD, point, *map(str, words)]
-            self.child = subprocess.Popen(command, stdout=out, stderr=out, env={**os.environ, **environment})
+        at.touch()
+        assert nursery.stdin is not None
+        order = {"at": str(at), "point": point, "words": words, "gap_s": gap_s}
+        nursery.stdin.write(json.dumps(order) + "\n")
+        nursery.stdin.flush()
+
+    @property
+    def end(self) -> int | None:
+        """As of a process: a signal is below zero; ``None`` while it runs."""
+        return self._number(".end")
 
     def says(self, words: str) -> None:
-        until(lambda: words in self.at.read_text() or self.child.poll() is not None, self)
+        until(lambda: words in self.at.read_text() or self.end is not None, self)
         assert words in self.at.read_text(), self
 
     def dies(self) -> None:
-        until(lambda: self.child.poll() is not None, self)
-        assert self.child.returncode == -signal.SIGKILL, self
+        until(lambda: self.end is not None, self)
+        assert self.end == -signal.SIGKILL, self
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            self.child.kill()
-        self.child.wait()
+        until(lambda: self._number(".pid") is not None, self)
+        pid = self._number(".pid")
+        assert pid is not None
+        if self.end is None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda: self.end is not None, self)
+
+    def _number(self, suffix: str) -> int | None:
+        with suppress(FileNotFoundError):
+            text = Path(f"{self.at}{suffix}").read_text()
+            return int(text) if text.endswith("\n") else None
+        return None
 
     def __str__(self) -> str:
         return f"{self.at.name}: {self.at.read_text()}"
 
 
-def until(is_so: Callable[[], bool], *shown: Process) -> None:
+def until(is_so: Callable[[], bool], *shown: Process, every_s: float = 0.02) -> None:
     end = time.monotonic() + 240
     while not is_so():
         assert time.monotonic() < end, "\n".join(map(str, shown))
-        time.sleep(0.02)
+        time.sleep(every_s)
 
 
 class Scene:
     """A broker of its own, a repository with a rollout of two phases, carts of some sites, and who conducts."""
 
-    def __init__(self, ops: Any, folder: Path, *sites: str) -> None:
+    def __init__(self, nursery: subprocess.Popen[str], ops: Any, folder: Path, *sites: str) -> None:
         require("mosquitto", find_mosquitto() is not None, "a conductor needs a real broker")
         ops.begin_rollout()
         (folder / "broker").mkdir()
-        self.ops, self.folder = ops, folder
+        self.nursery, self.ops, self.folder = nursery, ops, folder
         self.broker = Mosquitto(folder / "broker").start()
         offers = {each["release"]: each["digest"] for each in ops.told("status", ops.repo)["offers"]}
         self.carts = [Carts(self.broker.port, site, offers[1], offers[2]) for site in sites]
@@ -121,11 +162,11 @@ class Scene:
                 each.status(name)
         self.processes: list[Process] = []
 
-    def conduct(self, *words: str | Path, point: str = "none", signs: bool = True, **environment: str) -> Process:
+    def conduct(self, *words: str, point: str = "none", gap_s: float = 300.0) -> Process:
         keys = [word for name in ("rollouts", "snapshot", "timestamp") for word in ("--key", self.ops.key(name))]
-        given = (self.ops.repo, "--broker", f"127.0.0.1:{self.broker.port}", *words, *(keys if signs else ()))
+        given = [str(self.ops.repo), "--broker", f"127.0.0.1:{self.broker.port}", *words, *keys]
         at = self.folder / f"conductor-{len(self.processes)}-{point}.txt"
-        self.processes.append(Process(at, point, *given, **environment))
+        self.processes.append(Process(self.nursery, at, point, given, gap_s))
         return self.processes[-1]
 
     def succeed(self, phase: int, *sites: int) -> None:
@@ -158,7 +199,7 @@ class Scene:
             last[:] = [self.truth()]
             return bool(last[0]) and is_so(last[0])
 
-        until(is_told, *self.processes)
+        until(is_told, *self.processes, every_s=0.3)
         return last[0]
 
     def close(self) -> None:
@@ -172,10 +213,17 @@ class Scene:
 BEGUN, OPENED, DONE = (1, "running", 1), (2, "running", 2), (3, "done", 2)
 
 
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", NURSERY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as process:
+        yield process
+
+
 @pytest.fixture
-def scene(ops: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+def scene(nursery: subprocess.Popen[str], ops: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setattr(hearing, "_QUIET_S", 0.2)
-    made = Scene(ops, tmp_path, "north", "south")
+    made = Scene(nursery, ops, tmp_path, "north", "south")
     yield made
     made.close()
 
@@ -189,7 +237,7 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
-@pytest.mark.parametrize("again", range(int(os.environ.get("EDGEAI_TORTURE_CONDUCT", "1"))))
+@pytest.mark.parametrize("again", range(TORTURE or 1))
 def test_killed_at_every_point_and_without_its_broker_it_signs_each_step_once_and_skips_none(
     scene: Scene, again: int
 ) -> None:
@@ -212,7 +260,7 @@ def test_killed_at_every_point_and_without_its_broker_it_signs_each_step_once_an
     scene.succeed(2)
     told = scene.until_told(lambda told: told["state"] == "done")
     assert (told["serial"], told["signs"], [phase["succeeded"] for phase in told["phases"]]) == (3, True, [8, 8])
-    assert conductor.child.poll() is None, "the same process, all the while"
+    assert conductor.end is None, "the same process, all the while"
     assert scene.signed == {BEGUN: 1, OPENED: 1, DONE: 1}
     assert scene.ops.codes() == set(), "a cart takes each of its documents"
 
@@ -224,7 +272,7 @@ def test_two_share_sites_and_one_store_and_the_second_takes_over_when_the_first_
     north, south = (("--store", url, "--sites", site, "--standby") for site in ("north", "south"))
     first = scene.conduct(*north)
     first.says("tiny-2 (running, phase 1")
-    second = scene.conduct(*south, GAP_S="3")
+    second = scene.conduct(*south, gap_s=3.0)
     second.says("hears south; another one judges and signs")
     scene.succeed(1, 1)
     told = scene.until_told(lambda told: told["open"] == 2)
@@ -256,4 +304,4 @@ def test_after_the_database_has_fallen_one_of_two_signs_and_never_both(scene: Sc
     scene.succeed(2)
     scene.until_told(lambda told: told["state"] == "done")
     assert scene.signed == {BEGUN: 1, OPENED: 1, DONE: 1}
-    assert [each.child.poll() for each in both] == [None, None]
+    assert [each.end for each in both] == [None, None]

@@ -13,9 +13,11 @@ from edgeai.api.errors import ConfigError
 from edgeai.testing.postgres import Postgres, find_postgres
 from edgeai.testing.require import require
 from edgeai_fleet.conducting.carts import Cart, Ended, EndHeard, Heard, Status
+from edgeai_fleet.conducting.holding import Seat
 from edgeai_fleet.conducting.judging import Kept, Verdict
 from edgeai_fleet.conducting.listening import listen
 from edgeai_fleet.conducting.store import Store
+from edgeai_fleet.layout import Folder
 
 CART = Cart(site="ward", device="cart-1", status=Status(state="online", edgeai_version="0.2.0"), heard_at=5.0)
 
@@ -145,6 +147,21 @@ def test_of_a_shared_store_one_decides_and_lets_go_with_its_end(url: str) -> Non
     first.close()
     assert second.hold()
     second.close()
+
+
+def test_of_two_copies_of_a_folder_one_signs_where_the_store_is_shared(url: str, tmp_path: Path) -> None:
+    stores = [Store(url), Store(url)]
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    first, second = (Seat(Folder(tmp_path / name), store) for name, store in zip(("one", "two"), stores, strict=True))
+    assert (first.take(), first.take()) == (True, True)
+    assert second.take() is not url.startswith("postgresql")
+    assert not Seat(Folder(tmp_path / "one"), stores[0]).take(), "the folder is held, whatever the store says"
+    stores[0].close()
+    assert second.take()
+    for seat, store in zip((first, second), stores, strict=True):
+        seat.leave()
+        store.close()
 
 
 def test_who_lost_its_session_is_not_the_one_any_more_unless_nobody_is(url: str) -> None:

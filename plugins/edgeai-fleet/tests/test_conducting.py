@@ -21,6 +21,7 @@ from edgeai.rollouts import Rollout
 from edgeai.testing.broker import Mosquitto, find_mosquitto
 from edgeai.testing.carts import Carts
 from edgeai.testing.require import require
+from edgeai_fleet.commands.broker import broker_of
 from edgeai_fleet.conducting import conductor as conducting
 from edgeai_fleet.conducting import hearing, listening
 from edgeai_fleet.conducting.carts import Status, heard
@@ -460,6 +461,27 @@ def test_what_could_not_be_kept_is_not_lost(scene: Scene, monkeypatch: pytest.Mo
 
 def _away(self: Store) -> Any:
     raise ConfigError("the store is away", code="fleet.store")
+
+
+def test_results_are_shared_out_among_those_of_one_store_and_taken_from_nobody_else(scene: Scene) -> None:
+    groups = ("one", "one", "other", "")
+    every = [Ears(scene.place(f"hears-{at}"), (scene.site,), group) for at, group in enumerate(groups)]
+    try:
+        for name in scene.carts.early:
+            scene.carts.status(name)
+            scene.carts.results(name, 5)
+        _until(lambda: [len(each._results) for each in every[2:]] == [20, 20])
+        _until(lambda: sum(len(each._results) for each in every[:2]) == 20)
+        assert all(len(each._results) < 20 for each in every[:2])
+        _until(lambda: [len(each._statuses) for each in every] == [4] * 4)
+    finally:
+        for each in every:
+            each.close()
+
+
+def test_two_commands_are_two_clients_wherever_they_run() -> None:
+    names = {broker_of("broker.example", "watch", None, None, None, None, None).client_id for _ in range(2)}
+    assert len(names) == 2, "of two with one name a broker ends the first"
 
 
 def test_ears_close_when_the_broker_refuses_them(broker: Mosquitto) -> None:
