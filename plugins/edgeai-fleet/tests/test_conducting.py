@@ -464,16 +464,16 @@ def _away(self: Store) -> Any:
 
 
 def test_results_are_shared_out_among_those_of_one_store_and_taken_from_nobody_else(scene: Scene) -> None:
-    groups = ("one", "one", "other", "")
+    groups = ("one", "one", "other", "", "")
     every = [Ears(scene.place(f"hears-{at}"), (scene.site,), group) for at, group in enumerate(groups)]
     try:
         for name in scene.carts.early:
             scene.carts.status(name)
             scene.carts.results(name, 5)
-        _until(lambda: [len(each._results) for each in every[2:]] == [20, 20])
+        _until(lambda: [len(each._results) for each in every[2:]] == [20, 20, 20])
         _until(lambda: sum(len(each._results) for each in every[:2]) == 20)
         assert all(len(each._results) < 20 for each in every[:2])
-        _until(lambda: [len(each._statuses) for each in every] == [4] * 4)
+        _until(lambda: [len(each._statuses) for each in every] == [4] * 5)
     finally:
         for each in every:
             each.close()
