@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks import cart, images, process, spool, throughput
 from benchmarks.cine import cine
+from benchmarks.conducting import conduct
 from benchmarks.digest import digest
 from benchmarks.fleet import fleet
 from benchmarks.machine import machine
@@ -41,6 +42,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "cold": process.cold_start,
     "memory": cart.memory,
     "pruning": pruning,
+    "conduct": conduct,
     "fleet": fleet,
 }
 ONLY_NAMED = ("fleet",)

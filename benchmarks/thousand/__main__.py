@@ -46,6 +46,10 @@ def told(outcome: Outcome) -> dict[str, object]:
     """For programs."""
     rollout, crowd, kept = outcome.seen.rollout, outcome.told, outcome.seen.kept
     predicted = outcome.forecast
+
+    def hours_of(at: float) -> float:
+        return round((at - outcome.began_at) / 3600, 2)
+
     return {
         "state": rollout.state,
         "open": rollout.open,
@@ -53,7 +57,9 @@ def told(outcome: Outcome) -> dict[str, object]:
         "hours": outcome.hours,
         "setting_s": round(outcome.setting_s, 1),
         "wall_s": round(outcome.wall_s, 1),
-        "verdicts": {f"{each.site}/{each.device}": [each.verdict.word, each.verdict.code] for each in kept},
+        "verdicts": {
+            f"{each.site}/{each.device}": [each.verdict.word, each.verdict.code, hours_of(each.since)] for each in kept
+        },
         "carts": {name: list(each) for name, each in sorted(crowd.carts.items())},
         "expected": {name: kind.ends_as for name, kind in KINDS.items()},
         "codes": sorted(crowd.codes),

@@ -226,7 +226,7 @@ class SimulatedCart:
             backend="fake-works",
             device="CPU",
             artifact="fake-fp32",
-            slots=summary(self._folder.read()),
+            slots={**summary(self._folder.read()), "needed": self._config.updates.probation_results},
             update=self._looked,
         )
         alive = RoleHealth(role="infer:guard", alive=True, pid=1, state="ready", silent_s=0.0)

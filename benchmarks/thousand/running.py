@@ -52,7 +52,7 @@ class Outcome:
         seen: the rollout as the conductor saw it last.
         forecast: what `edgeai fleet simulate` says of it beforehand.
         told: of the carts.
-        hours: by the carts' clocks.
+        began_at: seconds since the epoch, and ``hours`` until its end: by the carts' clocks.
         setting_s: until all carts were there. ``wall_s``: of the rollout. Of real time, both.
         requests: that the web server answered.
         spent_s: processor time of the rollout, by ``carts``, ``conductor``, ``broker`` and ``web``.
@@ -61,6 +61,7 @@ class Outcome:
     seen: Seen
     forecast: Forecast
     told: Told
+    began_at: float
     hours: float
     setting_s: float
     wall_s: float
@@ -109,6 +110,7 @@ def run(
             seen=seen,
             forecast=forecast(seen.rollout, names(carts), fleet),
             told=told,
+            began_at=began_at,
             hours=(clock.now - began_at) / 3600,
             setting_s=setting_s,
             wall_s=wall_s,
