@@ -15,8 +15,9 @@ from benchmarks.timing import Row
 from edgeai.testing.repository import OpsTeam
 from edgeai_fleet.conducting.carts import Cart, Deployed, Heard, InSlot, InSlots, Status
 from edgeai_fleet.conducting.conductor import Conductor
+from edgeai_fleet.conducting.databases import url_of
 from edgeai_fleet.conducting.hearing import Taken
-from edgeai_fleet.conducting.store import Store, url_of
+from edgeai_fleet.conducting.store import Store
 from edgeai_fleet.documents import read_documents
 from edgeai_fleet.layout import Folder
 
@@ -35,6 +36,10 @@ class QuietEars:
     def __init__(self) -> None:
         self.waiting = Taken()
         self.connection = SimpleNamespace(publish=list)
+
+    def told_by_signer(self, name: str, now: float) -> bool:
+        """Nobody tells."""
+        return False
 
     def take(self) -> Taken:
         """What waits, once."""

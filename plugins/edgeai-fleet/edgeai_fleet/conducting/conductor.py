@@ -10,6 +10,7 @@ Of several conductors that share a store one judges, signs and tells: who has th
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,7 +21,8 @@ from edgeai_fleet.conducting import truth
 from edgeai_fleet.conducting.hearing import Ears, Taken
 from edgeai_fleet.conducting.holding import Seat
 from edgeai_fleet.conducting.listening import Listening, listen
-from edgeai_fleet.conducting.seeing import Seen, is_settled, merged, seen, wanted
+from edgeai_fleet.conducting.picture import Known
+from edgeai_fleet.conducting.seeing import Seen, is_settled, seen
 from edgeai_fleet.conducting.signing import Signing
 from edgeai_fleet.conducting.store import Round, Store
 from edgeai_fleet.documents import documents_of
@@ -53,6 +55,9 @@ class Conductor:
     signs: bool = False
     _told: dict[str, tuple[dict[str, Any], float]] = field(default_factory=dict)
     _told_by: Ears | None = None
+    _untold: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By rollout, sites of which something is new and not told yet."""
+    _known: Known | None = None
     _has_begun: bool = False
 
     @property
@@ -92,19 +97,27 @@ class Conductor:
         documents = documents_of(self.folder, live)
         with self.store.round() as kept:
             _hold_to_newest(kept, self.folder, live)
-            carts = kept.carts(self.sites if self.only_hears else ())
-            kept.keep_carts(merged(carts, taken, now))
             rollouts = [each for each in documents.rollouts if not is_settled(each, now)]
             digests = {each.plan.digest for each in rollouts}
             if not self._has_begun:
                 kept.forget_results(but=digests)
-            kept.add_results(wanted(kept, taken.results, carts, digests))
-            kept.add_ends(each for each in taken.ends if each.ended.digest in digests)
+            known = self._recalled(kept)
+            changed = known.hear(kept, taken, digests, now)
             listening = listen(kept, self.sites, now)
-            every = [] if self.only_hears else [seen(kept, each, carts, listening) for each in rollouts]
+            every = [] if self.only_hears else [seen(kept, each, known, changed, listening) for each in rollouts]
+            is_known = known.is_of_its_own(kept, wrote=bool(changed or any(each.news for each in every)))
+        self._known = known if is_known else None
         self._has_begun = True
         self.trouble = _deaf(every, listening)
         return every
+
+    def _recalled(self, kept: Round) -> Known:
+        """What is known from the last round, where nobody has written since; or all of it, read anew."""
+        known, self._known = self._known, None  # of a round that is cut nothing is believed
+        sites = tuple(self.sites) if self.only_hears else ()
+        if known is None or known.sites != sites or known.revision != kept.revision():
+            return Known.of(kept, sites)
+        return known
 
     def _step(self, judged: Seen) -> None:
         move = _MOVES.get(judged.decision.step)
@@ -127,6 +140,9 @@ class Conductor:
             self._told, self._told_by = {}, ears
         for each in every:
             name = each.rollout.name
+            is_told = truth.topic_of(name) in self._told
+            untold = self._untold[name]
+            untold.update(cart.site for cart in (each.news if is_told else each.kept))
             if not self.signs and (self.signing is not None or ears.told_by_signer(name, now)):
                 continue
             summary = truth.summary(
@@ -139,7 +155,8 @@ class Conductor:
                 trouble=self.trouble,
             )
             bodies = {truth.topic_of(name): summary}
-            for site, body in truth.of_sites(each.rollout, each.kept).items():
+            some = (cart for cart in each.kept if cart.site in untold)
+            for site, body in truth.of_sites(each.rollout, some).items():
                 bodies[truth.topic_of(name, site)] = body
             news = {topic: body for topic, body in bodies.items() if self._is_news(topic, body, now)}
             ears.connection.publish(
@@ -147,6 +164,7 @@ class Conductor:
                 for topic, body in news.items()
             )
             self._told |= {topic: (body, now) for topic, body in news.items()}
+            untold.clear()
 
     def _is_news(self, topic: str, body: dict[str, Any], now: float) -> bool:
         told = self._told.get(topic)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
@@ -147,6 +148,19 @@ def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment, ended: E
     if verdict.word == "undecided" and not _is_there(cart, moment):
         return replace(verdict, word="waiting", stage=f"{verdict.stage}, and away")
     return verdict
+
+
+def stands_until(rollout: Rollout, cart: Cart, verdict: Verdict, moment: Moment) -> float:
+    """Until when a verdict stands as long as nothing is heard of the cart, and nothing else is signed: the next of the
+    limits by which time alone makes another of it.
+    """
+    if verdict.word not in ("waiting", "undecided"):
+        return math.inf
+    silent_s = rollout.plan.halting.silent_s
+    listened = max(cart.heard_at, moment.listening_since)
+    silent = max(listened, moment.turn_since) + (max(silent_s, LATE_S) if cart.is_online else silent_s)
+    stuck = max(moment.turn_since, moment.listening_since) + max(silent_s, STUCK_S)
+    return min((each for each in (listened + LATE_S, silent, stuck) if each >= moment.now), default=math.inf)
 
 
 def _judge(digest: str, deployed: Deployed, published: int, reported: Ended | None) -> Verdict:

@@ -20,6 +20,9 @@ from edgeai_fleet.conducting.databases import is_shared, open_database, told
 from edgeai_fleet.conducting.judging import Kept, Verdict
 from edgeai_fleet.conducting.tables import CARTS, ENDS, ITSELF, RESULTS, TABLES, TIMES, VERDICTS
 
+_AT_ONCE: Final = 400
+"""Carts in one question."""
+_REVISION: Final = "revision"
 _LOCK: Final = 0x6564_6765_6169
 """Of the one that signs. The next number: held while tables are made."""
 
@@ -128,12 +131,17 @@ class Round:
         """Drop all but those of these digests."""
         self._db.execute(sa.delete(RESULTS).where(RESULTS.c.digest.not_in(sorted(but))))
 
-    def results(self, digest: str) -> dict[tuple[str, str], int]:
-        """Of a digest, how many were heard by cart."""
+    def results(self, digest: str, places: Iterable[tuple[str, str]] | None = None) -> dict[tuple[str, str], int]:
+        """Of a digest, how many were heard by cart; of these carts alone, or of all."""
         counted = sa.func.count().label("results")
         query = sa.select(RESULTS.c.site, RESULTS.c.device, counted).where(RESULTS.c.digest == digest)
-        rows = self._db.execute(query.group_by(RESULTS.c.site, RESULTS.c.device))
-        return {(row.site, row.device): row.results for row in rows}
+        query = query.group_by(RESULTS.c.site, RESULTS.c.device)
+        if places is None:
+            queries = [query]
+        else:
+            some, of = list(places), sa.tuple_(RESULTS.c.site, RESULTS.c.device)
+            queries = [query.where(of.in_(some[at : at + _AT_ONCE])) for at in range(0, len(some), _AT_ONCE)]
+        return {(row.site, row.device): row.results for each in queries for row in self._db.execute(each)}
 
     def add_ends(self, ends: Iterable[EndHeard]) -> None:
         """Ends that were heard; of a cart and a digest the last counts."""
@@ -178,6 +186,17 @@ class Round:
             for each in verdicts
         ]
         self._put(VERDICTS, rows)
+
+    def revision(self) -> float:
+        """A number that rises with each round that wrote something, whoever's it was."""
+        return self.time(_REVISION) or 0.0
+
+    def rises(self) -> float:
+        """This round wrote something; the number from now on."""
+        statement = self._insert(TIMES).values(name=_REVISION, at=1.0)
+        changes = {"at": TIMES.c.at + 1.0}
+        statement = statement.on_conflict_do_update(index_elements=[TIMES.c.name], set_=changes)
+        return float(self._db.scalar(statement.returning(TIMES.c.at)))
 
     def time(self, name: str) -> float | None:
         """A moment that was kept."""

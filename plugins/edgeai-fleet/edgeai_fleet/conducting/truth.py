@@ -75,9 +75,9 @@ def reasons(kept: Iterable[Kept]) -> list[dict[str, Any]]:
     rehearsals failed, on how many carts each golden case did.
     """
     groups: dict[str, list[Kept]] = defaultdict(list)
-    for each in kept:
-        if each.verdict.word in ("failed", "silent"):
-            groups[each.verdict.code].append(each)
+    bad = (each for each in kept if each.verdict.word in ("failed", "silent"))
+    for each in sorted(bad, key=lambda each: (each.site, each.device)):
+        groups[each.verdict.code].append(each)
     rows = [
         {
             "code": code,
