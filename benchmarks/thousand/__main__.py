@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--looks", type=float, default=6.0, help="hours between two looks of a cart")
     parser.add_argument("--images", type=float, default=30.0, help="minutes between two images of a cart")
     parser.add_argument("--seed", default="1", help="of every lot")
-    parser.add_argument("--processes", type=int, default=2, help="that the carts share")
+    parser.add_argument("--processes", type=int, help="that the carts share; by itself one for each 250, and two")
     options = parser.parse_args()
     shares = tuple(float(word) / 100 for word in options.phases.split(","))
     plan = Plan(shares=shares, soak_h=options.soak, failures=options.failures, silent_h=2 * options.soak)

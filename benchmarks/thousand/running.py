@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ ROUNDS: Final = 4
 """Of the conductor meanwhile: after a longer gap it would not have listened, and no cart been silent."""
 LIMIT_S: Final = 14 * 86_400.0
 SITES: Final = 10
+A_PROCESS: Final = 250
+"""Carts in a process at most: each has three descriptors, and paho waits with select, which knows 1,024."""
 _ENDS: Final = ("done", "halted")
 
 
@@ -74,7 +77,7 @@ def run(
     carts: int,
     plan: Plan | None = None,
     *,
-    processes: int = 2,
+    processes: int | None = None,
     tell: Callable[[str], None] = lambda line: None,
     **life: Any,
 ) -> Outcome:
@@ -84,7 +87,7 @@ def run(
         folder: for everything; some 400 kB a cart.
         carts: how many.
         plan: of the rollout.
-        processes: that the carts share.
+        processes: that the carts share; by itself as many as ``A_PROCESS`` asks for, and two.
         tell: how far it is.
         life: of the carts, as ``Fleet`` has it.
 
@@ -96,7 +99,8 @@ def run(
     with ExitStack() as ending:
         stage = ending.enter_context(Stage(folder, clock))
         fleet = stage.fleet(**life)
-        crowds = ending.enter_context(Crowds(fleet, names(carts), processes, clock.now))
+        shared = processes or max(2, math.ceil(carts / A_PROCESS))
+        crowds = ending.enter_context(Crowds(fleet, names(carts), shared, clock.now))
         setting_s, began_at = time.monotonic() - begun, clock.now
         tell(f"{carts} carts are there after {setting_s:.0f} s")
         stage.start(plan.text)
