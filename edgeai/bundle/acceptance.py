@@ -54,9 +54,9 @@ class Share(Record, frozen=True, kw_only=True):
 class Acceptance(Record, frozen=True, kw_only=True):
     """What came of it.
 
-    ``data`` is the digest of the cases and what is expected of them. ``right`` counts all expectations, and what was
-    withheld as not right; ``sensitivity`` and ``specificity`` by label count it so too. ``accepted``: the lower end of
-    ``right`` is at least ``least``.
+    ``data`` is the digest of the cases and what is expected of them. ``right`` counts the images of which all that is
+    expected is right, and what was withheld as not right; ``sensitivity`` and ``specificity`` by label count images so
+    too. ``accepted``: the lower end of ``right`` is at least ``least``.
     """
 
     schema: int = _SCHEMA

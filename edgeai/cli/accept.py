@@ -37,7 +37,8 @@ def command(
     """Run a site's own labelled cases on its own cart, with the deployment's engine, and sign what came of them.
 
     cases.csv has a row an expectation: file, label, present (yes or no), and perhaps measurement, least, most.
-    Decisions are counted, with intervals; what the model withheld is not right. The service need not be running.
+    An image is right where all that is expected of it is; what the model withheld is not. Intervals tell how sure
+    that is, so that one image that is there twice is refused. The service need not be running.
 
     Exit status: 0 when it is accepted; 1 when it is not, or the bundle does not open; 2 when profile, cases or key
     cannot be used.
@@ -46,11 +47,14 @@ def command(
     from edgeai.bundle.signing import signer_of
     from edgeai.config import load_config
     from edgeai.model.accepting import read_cases
+    from edgeai.model.copies import refuse_copies
 
     config = load_config(profile)
     cases = read_cases(given(data, "--data", "say where the cases are"))
     signer = signer_of(key, passphrase(passphrase_file)) if key else None  # asked before minutes of work
-    report = _report(config, _meant(config, deployment), bundle, cases, least)
+    meant = _meant(config, deployment)
+    refuse_copies(cases)
+    report = _report(config, meant, bundle, cases, least)
     if signer is not None:
         _keep(config, report, signed_acceptance(report, signer), out)
     _tell(report, as_json=as_json, is_signed=signer is not None)
@@ -85,7 +89,7 @@ def _report(
     from edgeai.bundle.acceptance import Acceptance
     from edgeai.bundle.reader import open_bundle
     from edgeai.bundle.trust import TrustPolicy
-    from edgeai.model.accepting import by_label, digest_of_cases, share
+    from edgeai.model.accepting import by_image, by_label, digest_of_cases
     from edgeai.model.results import now
     from edgeai.roles.engine import Noter, open_deployment
     from edgeai.spool import Station
@@ -101,7 +105,7 @@ def _report(
             model.rehearse()
             contents, answers = _answers(config, model, cases)
             engine = model.engine
-    right = share(sum(item.right for item in answers), len(answers))
+    right = by_image(answers)
     return Acceptance(
         model=opened.manifest.name,
         version=opened.manifest.version,

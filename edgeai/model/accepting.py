@@ -53,7 +53,10 @@ def read_cases(folder: Path) -> dict[Path, tuple[Expectation, ...]]:
                 image = folder / (row["file"] or "")
                 if not image.is_file():
                     raise _wrong(path, line, f"there is no file {row['file']!r}")
-                cases.setdefault(image, []).append(_expectation(path, line, row))
+                expected, others = _expectation(path, line, row), cases.setdefault(image, [])
+                if any(_is_again(expected, other) for other in others):
+                    raise _wrong(path, line, f"{expected.label} of {row['file']} is said before")
+                others.append(expected)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read: {error}", code="config.cases", remedy=_REMEDY) from error
     if not cases:
@@ -90,13 +93,21 @@ def share(count: int, of: int) -> Share:
     return Share(count=count, of=of, low=max(0.0, middle - half), high=min(1.0, middle + half))
 
 
+def by_image(answers: Sequence[Judged]) -> Share:
+    """Of the images: of how many all that is expected is right. What is said of one image is no sample of its own."""
+    right: dict[str, bool] = {}
+    for item in answers:
+        right[item.case] = right.get(item.case, True) and item.right
+    return share(sum(right.values()), len(right))
+
+
 def by_label(answers: Sequence[Judged], *, present: bool) -> dict[str, Share]:
-    """Of the expectations that a label is there, or is not: how many were met."""
-    shares = {}
-    for label in dict.fromkeys(item.label for item in answers if item.expected == present):
-        own = [item for item in answers if item.label == label and item.expected == present]
-        shares[label] = share(sum(item.stated == present for item in own), len(own))
-    return shares
+    """Of the images of which a label is expected, or its absence: of how many the model says so."""
+    met: dict[str, dict[str, bool]] = {}
+    for item in answers:
+        if item.expected == present:
+            met.setdefault(item.label, {})[item.case] = item.stated == present
+    return {label: share(sum(images.values()), len(images)) for label, images in met.items()}
 
 
 def _of_label(result: Result, label: str) -> Finding | None:
@@ -132,6 +143,13 @@ def _expectation(path: Path, line: int, row: Mapping[str, str | None]) -> Expect
     return Expectation(
         label=label, present=_WORDS[word], measurement=(row.get("measurement") or "").strip(), least=least, most=most
     )
+
+
+def _is_again(expected: Expectation, other: Expectation) -> bool:
+    """Whether two of one image say one thing, or contradict each other."""
+    if expected.label != other.label:
+        return False
+    return expected.measurement == other.measurement or expected.present != other.present
 
 
 def _wrong(path: Path, line: int, what: str) -> ConfigError:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 
 from edgeai.api.errors import BundleRejected
@@ -17,7 +18,7 @@ from edgeai.bundle.acceptance import accepted_digests, read_acceptance
 from edgeai.bundle.keys import make_keys
 from edgeai.bundle.signing import sign_bundle, signer_of
 from edgeai.cli.main import run
-from edgeai.model.accepting import Expectation, by_label, judged, read_cases, share
+from edgeai.model.accepting import Expectation, by_image, by_label, judged, read_cases, share
 
 Call = Callable[..., tuple[int, str, str]]
 DEVICE = {"site": "lab", "device_id": "cart"}
@@ -106,11 +107,23 @@ def test_labels_are_counted_by_what_is_expected() -> None:
     sees = result(Finding(kind="class", label="yes", present=True))
     answers = [
         answer
-        for present in (True, True, False)
-        for answer in judged("case", [Expectation(label="yes", present=present)], sees)
+        for case, present in (("a", True), ("b", True), ("c", False))
+        for answer in judged(case, [Expectation(label="yes", present=present)], sees)
     ]
     assert {label: (each.count, each.of) for label, each in by_label(answers, present=True).items()} == {"yes": (2, 2)}
     assert {label: (each.count, each.of) for label, each in by_label(answers, present=False).items()} == {"yes": (0, 1)}
+
+
+def test_what_is_said_of_one_image_is_one_sample() -> None:
+    sees = result(Finding(kind="class", label="yes", present=True), Finding(kind="class", label="no", present=False))
+    expected = [
+        Expectation(label="yes", present=True),
+        Expectation(label="yes", present=True, measurement="around"),
+        Expectation(label="no", present=False),
+    ]
+    answers = [*judged("a", expected, sees), *judged("b", expected[::2], sees)]
+    assert (by_image(answers).count, by_image(answers).of) == (1, 2)  # of a nothing was measured
+    assert (by_label(answers, present=True)["yes"].count, by_label(answers, present=True)["yes"].of) == (2, 2)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +136,9 @@ def test_labels_are_counted_by_what_is_expected() -> None:
         "file,label,present\na.dcm,yes,perhaps\n",
         "file,label,present\na.dcm,,yes\n",
         "file,label,present,least\na.dcm,yes,yes,low\n",
+        "file,label,present\na.dcm,yes,yes\na.dcm,yes,yes\n",
+        "file,label,present\na.dcm,yes,yes\n./a.dcm,yes,no\n",
+        "file,label,present,measurement\na.dcm,yes,yes,around\na.dcm,yes,no,across\n",
     ],
 )
 def test_a_table_of_cases_with_a_mistake_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
@@ -158,7 +174,7 @@ class Site:
         )
         self.cases = at / "cases"
         for number in range(20):
-            make_dicom(f"cases/{number}.dcm", level=230)
+            make_dicom(f"cases/{number}.dcm", level=230 + number)
 
     def expect(self, label: str = "bright", wrong: int = 0) -> None:
         rows = [f"{number}.dcm,{label},{'no' if number < wrong else 'yes'}" for number in range(20)]
@@ -240,6 +256,24 @@ def test_another_bundle_than_the_one_that_runs_can_be_accepted_before_it_does(
     sign_bundle(other, signer_of(str(site.release.private), lambda what: ""))
     body = json.loads(call(site.profile, "--data", site.cases, "--bundle", other, "--json")[1])
     assert (body["version"], body["deployment"]) == ("2.0.0", "d")
+
+
+@pytest.mark.parametrize("same", ["content", "SOP Instance UID", "pixels"])
+def test_one_image_is_no_case_twice(call: Call, site: Site, make_dicom: Any, same: str) -> None:
+    site.expect()
+    first = site.cases / "0.dcm"
+    for number in range(1, 20):
+        copy = site.cases / f"{number}.dcm"
+        if same == "content":
+            copy.write_bytes(first.read_bytes())
+        elif same == "SOP Instance UID":
+            make_dicom(f"cases/{number}.dcm", level=230 + number, SOPInstanceUID=pydicom.dcmread(first).SOPInstanceUID)
+        else:
+            make_dicom(f"cases/{number}.dcm", level=230)
+    status, printed, error = call(site.profile, "--data", site.cases, "--key", site.key.private)
+    assert (status, printed, "error[config.case-twice]" in error) == (2, "", True)
+    assert f"1.dcm has the {same} of 0.dcm" in error
+    assert not (site.at / "var/acceptance").exists()
 
 
 def test_what_cannot_be_used_is_refused_before_anything_runs(call: Call, site: Site) -> None:
