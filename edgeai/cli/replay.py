@@ -16,11 +16,12 @@ from edgeai.cli.given import given
 from edgeai.cli.trace import BundleOption, LookOption, ProfileOption, ResultFile, ResultId, TrustOption
 
 if TYPE_CHECKING:
-    from edgeai.api.results import EngineRef, Result
+    from edgeai.api.results import EngineRef, InstanceIds, Result
     from edgeai.bundle.reader import Bundle
     from edgeai.bundle.trust import TrustPolicy
     from edgeai.config import DeviceConfig
     from edgeai.model.again import Comparison
+    from edgeai.model.results import Identity
 
 
 def command(
@@ -37,9 +38,9 @@ def command(
 ) -> None:
     """Run the image of a result again, with the same bundle on the same engine, and hold the answer to the result.
 
-    The image is held to the result first, by the hash of its content, or by its UID where the result has none. What is
-    stated must be the same, and numbers as near as the bundle's golden cases ask of this artifact. Another image,
-    bundle or engine is refused: nothing would follow from it.
+    The image is held to the result first, by the hash of its content, or by its UID where the result has none. Id,
+    model, labels, codes, thresholds and what is stated must be the same, and numbers as near as the bundle's golden
+    cases ask of this artifact. Another image, bundle or engine is refused: nothing would follow from it.
 
     Exit status: 0 when it is the same; 1 when it differs, or the bundle is not sound or not trusted; 2 when it cannot
     be replayed here.
@@ -50,11 +51,12 @@ def command(
     before = read_result(result, result_id)
     path = given(file, "--file", "say which file the image is")
     config = load_config(profile) if profile else None
-    known_by = _hold_image(before, path, config)
+    ids = _hold_image(before, path, config)
     engine = before.engine
     if engine is None:
         _refuse(f"no engine ran: the result is {before.outcome}", "trace.not-run", "trace it (`edgeai trace`)")
-    after, compared = _again(before, engine, path, (bundle, look or [], config), trust or [])
+    after, compared = _again(before, engine, (path, ids), (bundle, look or [], config), trust or [])
+    known_by = "content" if before.instance.content else "uid"
     if as_json:
         told = {
             "same": not compared.differences,
@@ -72,8 +74,8 @@ def command(
         raise typer.Exit(1)
 
 
-def _hold_image(result: Result, path: Path, config: DeviceConfig | None) -> str:
-    """By what it is known that this is the image. Raises ``ConfigError``: ``trace.other-image``, ``trace.masked``."""
+def _hold_image(result: Result, path: Path, config: DeviceConfig | None) -> InstanceIds:
+    """What the file is, as the result says it; ``ConfigError``: ``trace.other-image``, ``trace.masked``."""
     from edgeai.dicom.content import ContentDigest
     from edgeai.dicom.header import read_header
     from edgeai.privacy import UidMask
@@ -89,13 +91,13 @@ def _hold_image(result: Result, path: Path, config: DeviceConfig | None) -> str:
     if expected.sop_instance_uid != actual.sop_instance_uid or (by_content and expected.content != actual.content):
         what = "UID" if expected.sop_instance_uid != actual.sop_instance_uid else "content"
         _refuse(f"{path} is another image than the result's: its {what} differs", "trace.other-image", "name that one")
-    return "content" if by_content else "uid"
+    return ids if by_content else replace(ids, content="")
 
 
 def _again(
     before: Result,
     engine: EngineRef,
-    file: Path,
+    image: tuple[Path, InstanceIds],
     where: tuple[Path | None, Sequence[Path], DeviceConfig | None],
     trust: Sequence[Path],
 ) -> tuple[Result, Comparison]:
@@ -105,7 +107,7 @@ def _again(
     from edgeai.model import open_model
     from edgeai.model.again import compare, tolerance_of
 
-    named, look, config = where
+    (file, ids), (named, look, config) = image, where
     places = [*look, *(places_of(config) if config else [])]
     with tempfile.TemporaryDirectory(prefix="edgeai-replay-") as workplace:
         path = bundle_of(before.model.digest, named, places, Path(workplace))
@@ -122,8 +124,18 @@ def _again(
                 _refuse(
                     f"here it would be {_named(model.engine)}, it was {_named(engine)}", "trace.other-engine", _WHERE
                 )
-            after = model.run_file(file, deployment=before.deployment)
+            after = model.run_file(file, deployment=before.deployment, identity=_identity(before, ids))
         return after, compare(before, after, tolerance_of(bundle.manifest, engine.artifact))
+
+
+def _identity(before: Result, ids: InstanceIds) -> Identity:
+    """Derived anew; what cannot be (a later attempt keeps the id of the first one's bundle) is taken as it stands."""
+    from edgeai.model.results import Identity, derived_ids
+
+    derived = derived_ids(before)
+    is_derived = before.result_id in derived or (bool(derived) and before.attempt == 1)
+    result_id = before.result_id if before.result_id in derived or not is_derived else derived[0]
+    return Identity(result_id=result_id, instance=ids, attempt=before.attempt)
 
 
 _WHERE = "replay it where that engine is installed in that version; `edgeai infer` runs the image on what is here"
@@ -160,7 +172,9 @@ def _refuse(why: str, code: str, remedy: str) -> NoReturn:
 def _print(before: Result, after: Result, compared: Comparison, known_by: str) -> None:
     image = "by the hash of its content" if known_by == "content" else "by its UID alone: the result has no hash of it"
     typer.echo(f"image   the same, {image}")
-    typer.echo(f"model   {before.model.name} {before.model.version}, {before.model.digest}")
+    typer.echo(f"model   {after.model.name} {after.model.version}, {after.model.digest}")
+    if before.attempt > 1:
+        typer.echo(f"id      of attempt {before.attempt}, not derived anew where another bundle gave the first one")
     if before.engine is not None:
         typer.echo(f"engine  {_named(before.engine)}")
     if before.edgeai_version != after.edgeai_version:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
 from edgeai.api.errors import ConfigError
 from edgeai.api.results import Result
+from edgeai.bundle.strict_json import read_object
 
 _MOST_BYTES: Final = 64 * 1024 * 1024
 _REMEDY: Final = (
@@ -41,14 +41,14 @@ def read_result(path: Path, result_id: str = "") -> Result:
 
 
 def _bodies(data: bytes) -> list[dict[str, Any]]:
-    """One JSON text, or one a line."""
+    """One JSON object, or one a line; in none a key twice."""
     try:
-        return [json.loads(data)]
+        return [read_object(data)]
     except ValueError:
         lines = [line for line in data.splitlines() if line.strip()]
         if len(lines) < 2:
             raise
-        return [json.loads(line) for line in lines]
+        return [read_object(line) for line in lines]
 
 
 def _none(why: str, remedy: str = _REMEDY) -> ConfigError:

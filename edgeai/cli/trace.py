@@ -89,6 +89,7 @@ def _links(
             first,
             trace_links.bundle_link(result, verified, path if path != Path(workplace) else None),
             trace_links.engine_link(result, verified),
+            trace_links.findings_link(result, verified.manifest),
             trace_links.signers_link(result, verified, keys),
             *links_of(verified.manifest, documents),
         ]

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeai.bundle.provenance import Link
 
 if TYPE_CHECKING:
     from edgeai.api.results import Result
     from edgeai.bundle.keys import PublicKey
+    from edgeai.bundle.manifest import Manifest
     from edgeai.bundle.reader import Verified
 
+_AGREEMENT: Final = "agreement"
+"""The kind of a finding whose label is an attribute of the header, and none of the model's."""
 NO_KEYS = "public keys to hold the signatures to"
 
 
 def result_link(result: Result) -> Link:
     """Its id is derived from the image, the bundle and the deployment: whoever changed one of them is seen."""
-    from edgeai.model.results import result_id
+    from edgeai.model.results import derived_ids
 
     facts = {"result_id": result.result_id, "outcome": str(result.outcome), "created_at": result.created_at}
-    uid, model, deployment = result.instance.sop_instance_uid, result.model.digest, result.deployment
-    if not uid:
+    derived = derived_ids(result)
+    if not derived:
         return Link(name="result", says="its image has no UID, so that its id cannot be derived again", lacks=("UID",))
-    derived = {result_id(uid, model, deployment, content) for content in (result.instance.content, "")}
     if result.result_id in derived:
         return Link(name="result", says="its id is that of this image, bundle and deployment", facts=facts)
     if result.attempt > 1:  # what is done again keeps the first id, also under another bundle
@@ -67,6 +70,42 @@ def engine_link(result: Result, verified: Verified) -> Link:
     lacks = (f"artifact {engine.artifact}, not fetched",) if engine.artifact in verified.absent else ()
     says = f"{engine.artifact} on {engine.engine}, {engine.device}"
     return Link(name="engine", says=says, lacks=lacks, facts=facts)
+
+
+def findings_link(result: Result, manifest: Manifest) -> Link:
+    """Labels and their codes are the manifest's. What the image decides, a replay asks."""
+    declared: dict[str, dict[str, Any]] = {}
+    for label, table in _labels(manifest.task.options):
+        declared.setdefault(label, {}).update(table)
+    others, lacks = [], []
+    stated = [item for item in result.findings if item.kind != _AGREEMENT]
+    for item in stated:
+        code, own = asdict(item.concept) if item.concept else None, declared.get(item.label, {}).get("concept")
+        if declared and item.label not in declared:
+            others.append(f"{item.label} is none of its labels ({', '.join(declared)})")
+        elif code and own and code != own:
+            others.append(f"{item.label} has the code {_code(code)}, in the manifest it has {_code(own)}")
+        elif code != own:
+            lacks.append(f"the code of {item.label} in the {'result' if own else 'manifest'}")
+    if others:
+        return Link(name="findings", says="; ".join(dict.fromkeys(others)), code="trace.findings")
+    says = f"{len(stated)}, with labels and codes of the manifest" if stated else "none"
+    return Link(name="findings", says=says, lacks=tuple(dict.fromkeys(lacks)))
+
+
+def _labels(options: object) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The labels that a task's options name, with what is said of each: a word of ``labels``, or a table anywhere."""
+    if isinstance(options, Mapping):
+        if isinstance(options.get("label"), str):
+            yield options["label"], dict(options)
+        words = options.get("labels")
+        yield from ((word, {}) for word in (words if isinstance(words, list) else ()) if isinstance(word, str))
+    for value in options.values() if isinstance(options, Mapping) else options if isinstance(options, list) else ():
+        yield from _labels(value)
+
+
+def _code(concept: Mapping[str, Any]) -> str:
+    return f"{concept.get('scheme')} {concept.get('code')} ({concept.get('meaning')})"
 
 
 def signers_link(result: Result, verified: Verified, keys: Sequence[PublicKey]) -> Link:

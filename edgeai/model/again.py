@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final, TypeAlias
 
-from edgeai.api.results import Finding, Result
+from edgeai.api.results import Concept, Finding, Result
 from edgeai.bundle.manifest import Manifest, Tolerance
+from edgeai.model.outlines import apart
+
+OUTLINES_PX: Final = 2.0
+"""So far apart may outlines of one shape lie: they are simplified, and a pixel more or less moves their points."""
+
+Named: TypeAlias = Iterator[tuple[str, Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,56 +60,115 @@ def tolerance_of(manifest: Manifest, artifact_id: str) -> Tolerance:
 def compare(before: Result, after: Result, tolerance: Tolerance) -> Comparison:
     """Hold a result to an earlier one of the same image, model and engine.
 
-    Outcome, reason, labels and what is stated of each must be the same; numbers may be ``absolute + relative * |was|``
-    apart. Times, ids and the points of outlines, which follow from areas and boxes, are not compared.
+    Words must be the same: id, model, image, engine, outcome, labels, codes, thresholds, what is stated. Numbers may be
+    ``absolute + relative * |was|`` apart, and outlines ``OUTLINES_PX``. Times, notes and sentences are not compared,
+    nor who signed: that is not said by an image.
     """
-    was, now = dict(_values(before)), dict(_values(after))
-    differences, largest, numbers = [], 0.0, 0
-    for what in dict.fromkeys((*was, *now)):
-        old: Any = was.get(what)
-        new: Any = now.get(what)
-        if not (_is_number(old) and _is_number(new)):
-            if old != new:
-                differences.append(Difference(what=what, was=old, now=new))
+    words = _pairs(_words(before), _words(after))
+    differences = [Difference(what=what, was=old, now=new) for what, old, new in words if old != new]
+    largest, numbers = 0.0, 0
+    for what, old, new in _pairs(_numbers(before), _numbers(after)):
+        if old is None or new is None:
+            differences.append(Difference(what=what, was=old, now=new))
             continue
         numbers, largest = numbers + 1, max(largest, abs(new - old))
         allowed = tolerance.absolute + tolerance.relative * abs(old)
         if not abs(new - old) <= allowed:
             differences.append(Difference(what=what, was=old, now=new, allowed=allowed))
+    for what, old, new in _pairs(_outlines(before), _outlines(after)):
+        away = apart(old or (), new or ())
+        largest = max(largest, away)
+        if away > OUTLINES_PX:
+            differences.append(Difference(what=what, was=0.0, now=away, allowed=OUTLINES_PX))
     return Comparison(differences=tuple(differences), largest=largest, numbers=numbers)
 
 
-def _values(result: Result) -> Iterator[tuple[str, Any]]:
-    """What a result says, each by a name that is its own."""
+def _pairs(was: Named, now: Named) -> Iterator[tuple[str, Any, Any]]:
+    """By name; what is there several times by one name is numbered, so that none hides another."""
+    old, new = _numbered(was), _numbered(now)
+    yield from ((what, old.get(what), new.get(what)) for what in dict.fromkeys((*old, *new)))
+
+
+def _numbered(named: Named) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    counted: dict[str, int] = {}
+    for what, value in named:
+        counted[what] = counted.get(what, 0) + 1
+        values[f"{what} ({counted[what]})" if counted[what] > 1 else what] = value
+    return values
+
+
+def _words(result: Result) -> Named:
+    """What may not differ at all."""
+    yield "result id", result.result_id
+    for what in ("name", "version", "digest"):
+        yield f"model {what}", getattr(result.model, what)
+    for what, value in asdict(result.instance).items():
+        yield f"image {what}", value
+    for what, value in (asdict(result.engine) if result.engine else {}).items():
+        yield f"engine {what}", value
     yield "outcome", str(result.outcome)
     yield "reason", result.reason.code if result.reason else None
     yield "frames", result.frames_run
-    counted: dict[str, int] = {}
-    for finding in result.findings:
-        name = f"{finding.kind} {finding.label}" + (f" of frame {finding.frame_number}" if finding.frame_number else "")
-        counted[name] = counted.get(name, 0) + 1
-        name += f" ({counted[name]})" if counted[name] > 1 else ""
-        yield from ((f"{name}, {what}", value) for what, value in _of(finding))
+    yield "frames in all", result.frames_total
+    for file in result.attachments:
+        yield f"attachment {file.name}", file.digest
+    for figure in result.guard:
+        yield f"guard {figure.check}, {figure.name}, threshold", figure.threshold
+        yield f"guard {figure.check}, {figure.name}, withheld", figure.withheld
+    for name, finding in _findings(result):
+        yield f"{name}, stated", finding.present
+        yield f"{name}, threshold", finding.threshold
+        yield f"{name}, code", _coded(finding.concept)
+        for item in finding.measurements:
+            yield f"{name}, {item.name}, code", _coded(item.concept)
+        if finding.region is not None:
+            for what in ("parts", "frame_number", "spacing_from"):
+                yield f"{name}, {what}", getattr(finding.region, what)
 
 
-def _of(finding: Finding) -> Iterator[tuple[str, Any]]:
-    yield "stated", finding.present
+def _numbers(result: Result) -> Named:
+    """What an engine may give otherwise at the end of its digits; ``None`` is left out."""
+    for figure in result.guard:
+        yield f"guard {figure.check}, {figure.name}", figure.value
+    for name, finding in _findings(result):
+        yield from ((f"{name}, {what}", value) for what, value in _of(finding) if value is not None)
+
+
+def _of(finding: Finding) -> Named:
     yield "probability", finding.probability
-    yield "threshold", finding.threshold
     for item in finding.measurements:
         yield f"{item.name} in {item.unit}", item.value
+        yield from ((f"{item.name}, {end}", at) for end, at in zip(("from", "to"), item.interval or (), strict=False))
     region = finding.region
     if region is None:
         return
-    for what in ("area_px", "area_mm2", "perimeter_px", "perimeter_mm", "parts"):
+    for what in ("area_px", "area_mm2", "perimeter_px", "perimeter_mm"):
         yield what, getattr(region, what)
     for what in ("box", "centroid"):
         yield from ((f"{what}[{at}]", value) for at, value in enumerate(getattr(region, what) or ()))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _outlines(result: Result) -> Named:
+    for name, finding in _findings(result):
+        if finding.region is not None:
+            yield f"{name}, outlines in pixels", finding.region.contours
+
+
+def _findings(result: Result) -> Iterator[tuple[str, Finding]]:
+    """Each by a name that is its own."""
+    named = (
+        (f"{item.kind} {item.label}" + (f" of frame {item.frame_number}" if item.frame_number else ""), item)
+        for item in result.findings
+    )
+    yield from _numbered(named).items()
+
+
+def _coded(concept: Concept | None) -> str | None:
+    return f"{concept.scheme} {concept.code} ({concept.meaning})" if concept else None
 
 
 def _told(value: Any) -> str:
-    return "absent" if value is None else {True: "yes", False: "no"}.get(value, str(value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "absent" if value is None else str(value)

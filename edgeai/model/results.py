@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from edgeai.api.instances import InstanceRef
-from edgeai.api.results import InstanceIds, ModelRef
+from edgeai.api.results import InstanceIds, ModelRef, Result
 from edgeai.bundle.reader import Bundle
 
 _IDENTITY: Final = b"edgeai result 1"
@@ -39,6 +39,13 @@ def result_id(sop_instance_uid: str, digest: str, deployment: str, content: str 
     if content:
         parts = [_IDENTITY_WITH_CONTENT, *parts[1:], content.encode()]
     return uuid_of(hashlib.sha256(b"\0".join(parts)).digest())
+
+
+def derived_ids(result: Result) -> tuple[str, ...]:
+    """The ids that a first result of this image, bundle and deployment can have; none where its image has no UID."""
+    uid = result.instance.sop_instance_uid
+    contents = dict.fromkeys((result.instance.content, "")) if uid else ()
+    return tuple(result_id(uid, result.model.digest, result.deployment, content) for content in contents)
 
 
 def uuid_of(named: bytes) -> str:

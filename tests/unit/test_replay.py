@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from edgeai.cli.main import run
 from edgeai.dicom.content import ContentDigest
 from edgeai.dicom.header import read_header
 from edgeai.model.again import compare
+from edgeai.model.results import result_id
 from edgeai.privacy import UidMask
 
 Case = tuple[Path, Path, dict[str, Any]]
@@ -58,6 +59,51 @@ def test_the_same_image_gives_the_same_answer(case: Case, replay: Replay) -> Non
     assert told["numbers"] >= 2
 
 
+EDITS: tuple[tuple[tuple[Any, ...], Any, str], ...] = (
+    (("result_id",), "4f8828ee-fb0d-8b9d-90d2-a572f4f1f362", "result id: was 4f8828ee"),
+    (("model", "name"), "us-tail", "model name: was us-tail, is tiny"),
+    (("model", "version"), "9.9", "model version: was 9.9, is 1.0.0"),
+    (("instance", "study_instance_uid"), "1.2.3", "image study_instance_uid: was 1.2.3, is "),
+    (("instance", "modality"), "MG", "image modality: was MG, is CR"),
+    (("frames_total",), 7, "frames in all: was 7, is 1"),
+    (("guard",), [{"check": "c", "name": "n", "value": 1.0}], "guard c, n: was 1.0, is absent"),
+    (("findings", 0, "concept"), {"code": "1", "scheme": "SCT", "meaning": "Fine"}, "code: was SCT 1 (Fine), is"),
+    (("findings", 0, "label"), "benign", "class benign, stated: was"),
+    (("findings", 0, "threshold"), 0.500001, "threshold: was 0.500001, is"),
+    (("findings", 0, "measurements"), [{"name": "a", "value": 1, "unit": "mm"}], "a in mm: was 1, is absent"),
+)
+
+
+def edited(body: dict[str, Any], at: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    changed = place = json.loads(json.dumps(body))
+    for step in at[:-1]:
+        place = place[step]
+    place[at[-1]] = value
+    return dict(changed)
+
+
+def test_whatever_follows_from_image_bundle_and_engine_is_compared(case: Case, replay: Replay) -> None:
+    bundle, image, body = case
+    for at, value, says in EDITS:
+        compared = compare(Result.from_dict(edited(body, at, value)), Result.from_dict(body), Tolerance(absolute=0.1))
+        assert any(says in str(each) for each in compared.differences), at
+    everything = body
+    for at, value, _ in EDITS:
+        everything = edited(everything, at, value)
+    status, printed, _ = replay(everything, "--file", image, "--bundle", bundle)
+    assert (status, [says for _, _, says in EDITS if says not in printed]) == (1, []), printed
+    assert "model   tiny 1.0.0, sha256:" in printed  # the bundle's words, not the result's
+    status, printed, _ = replay(edited(body, ("deployment",), "other"), "--file", image, "--bundle", bundle)
+    assert (status, "result id: was " in printed, "DIFFERS in 1" in printed) == (1, True, True)
+
+
+def test_an_id_of_a_later_attempt_is_told_and_not_held(case: Case, replay: Replay) -> None:
+    bundle, image, body = case
+    body |= {"attempt": 2, "result_id": "4f8828ee-fb0d-8b9d-90d2-a572f4f1f362"}
+    status, printed, _ = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "id      of attempt 2, not derived anew" in printed) == (0, True)
+
+
 def test_an_answer_that_differs_is_told_in_figures(case: Case, replay: Replay) -> None:
     bundle, image, body = case
     body["findings"][0]["probability"] -= 1e-5
@@ -95,7 +141,8 @@ def test_an_image_under_hmacs_needs_the_carts_key(case: Case, replay: Replay, tm
     )
     mask = UidMask((tmp_path / "hmac.key").read_bytes())
     ids = mask.ids(read_header(image).instance, ContentDigest.of_file(image).result())
-    body["instance"] |= {"hashed": True, "content": ids.content, "sop_instance_uid": ids.sop_instance_uid}
+    body["instance"] = asdict(ids)
+    body["result_id"] = result_id(ids.sop_instance_uid, body["model"]["digest"], body["deployment"], ids.content)
     status, _, error = replay(body, "--file", image, "--bundle", bundle)
     assert (status, "trace.masked" in error) == (2, True)
     status, printed, error = replay(body, "--file", image, "--bundle", bundle, "--profile", profile)
@@ -160,6 +207,15 @@ def test_regions_measurements_and_outcomes_are_compared(case: Case) -> None:
     assert compare(before, before, tolerance).differences == ()
     near = replace(finding, region=replace(finding.region, area_px=1001.0))
     assert compare(before, replace(before, findings=(near,)), tolerance).differences == ()
+    square = ((0.0, 0.0), (100.0, 0.0), (100.0, 100.0), (0.0, 100.0))
+    drawn = replace(finding, region=replace(finding.region, contours=(square,)))
+    for points, differs in (((square[0], (50.0, 1.0), *square[1:]), False), (square[:3], True), ((), True)):
+        other = replace(drawn, region=replace(finding.region, contours=(points,) if points else ()))
+        compared = compare(replace(before, findings=(drawn,)), replace(before, findings=(other,)), tolerance)
+        assert [each.what for each in compared.differences] == ["segment head, outlines in pixels"] * differs
+        assert compared.largest > 0.0
+    twice = replace(finding, measurements=(Measurement(name="around", value=9.0, unit="mm"), *finding.measurements))
+    assert compare(before, replace(before, findings=(twice,)), tolerance).differences
     far = replace(finding, region=replace(finding.region, area_px=1002.0, box=None), measurements=())
     compared = compare(before, replace(before, findings=(far,)), tolerance)
     assert {each.what.partition(", ")[2] for each in compared.differences} == {

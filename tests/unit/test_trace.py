@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from edgeai.api.results import EngineRef, Finding, InstanceIds, ModelRef, Outcome, Result, SignerRef
+from edgeai.api.results import Concept, EngineRef, Finding, InstanceIds, ModelRef, Outcome, Result, SignerRef
 from edgeai.bundle.archive import Archive, pack
 from edgeai.bundle.keys import KeyPair, make_keys
 from edgeai.bundle.manifest import Manifest
@@ -21,6 +21,7 @@ from edgeai.testing.repository import OpsTeam
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = next((ROOT / "models/us-head").glob("*.edgeai"))
+HEAD = Concept(code="69536005", scheme="SCT", meaning="Head")
 NO_SUCH_ARTIFACT = EngineRef(backend="any", engine="any", device="CPU", artifact="none", precision="fp32")
 Traced = tuple[int, dict[str, dict[str, Any]]]
 
@@ -64,7 +65,7 @@ def result_of(bundle: Path, *signers: KeyPair, **changes: Any) -> Result:
         instance=ids,
         created_at="2026-11-30T00:00:00.000Z",
         edgeai_version="0.1.0",
-        findings=(Finding(kind="segment", label="head", present=True),),
+        findings=(Finding(kind="segment", label="head", present=True, concept=HEAD),),
         engine=EngineRef(
             backend="any", engine="any 1", device="CPU", artifact=artifact.id, precision=artifact.precision
         ),
@@ -93,7 +94,7 @@ def test_every_link_of_a_reference_model_holds(trace: Any, signed: tuple[Path, K
     bundle, pair = signed
     status, links = trace(result_of(bundle, pair), "--look", bundle.parent, "--trust", pair.public.path)
     assert {name: link["state"] for name, link in links.items()} == dict.fromkeys(
-        ("result", "bundle", "engine", "signers", "card", "evidence", "data", "build"), "holds"
+        ("result", "bundle", "engine", "findings", "signers", "card", "evidence", "data", "build"), "holds"
     )
     assert status == 0
     assert links["signers"]["facts"]["signatures"] == {pair.public.key_id: "good"}
@@ -109,8 +110,10 @@ def test_what_is_missing_is_named_and_breaks_nothing(trace: Any, signed: tuple[P
     assert (status, links["signers"]["state"]) == (0, "missing")
     assert links["signers"]["missing"] == ["public keys to hold the signatures to"]
     old = next((ROOT / "tests/golden/bundles").glob("real-1.edgeai"))  # packed before there was evidence
-    status, links = trace(result_of(old), "--bundle", old)
+    findings = (Finding(kind="class", label="normal", present=True),)
+    status, links = trace(result_of(old, findings=findings), "--bundle", old)
     assert (status, links["evidence"]["missing"]) == (0, ["evidence.json"])
+    assert links["findings"]["missing"] == ["the code of normal in the result"]
     assert links["signers"]["missing"] == ["a signer: the device asked for none"]
 
 
@@ -135,7 +138,8 @@ def test_a_repositorys_folder_gives_the_bundle_from_its_contents(trace: Any, tmp
     team.begin()
     bundle = team.bundle()
     team.offer(bundle)
-    status, links = trace(result_of(bundle), "--look", team.repo)
+    findings = (Finding(kind="class", label="bright", present=True),)
+    status, links = trace(result_of(bundle, findings=findings), "--look", team.repo)
     assert (status, links["bundle"]["state"], links["bundle"]["facts"]["path"]) == (0, "holds", "a repository")
     for blob in (team.public / "blobs/sha256").iterdir():
         blob.write_bytes(blob.read_bytes()[:-1] + b"?")
@@ -219,6 +223,20 @@ def test_an_image_that_was_done_again_keeps_its_first_id(trace: Any, signed: tup
     other = result_of(bundle, pair, result_id="4f8828ee-fb0d-8b9d-90d2-a572f4f1f362", attempt=2)
     status, links = trace(other, "--bundle", bundle)
     assert (status, links["result"]["state"]) == (0, "missing")
+
+
+def test_a_code_or_label_that_is_not_the_bundles_is_seen(trace: Any, signed: tuple[Path, KeyPair]) -> None:
+    bundle, _ = signed
+    (finding,) = result_of(bundle).findings
+    codes = (replace(HEAD, code="17621005"), replace(HEAD, scheme="RADLEX"), replace(HEAD, meaning="Normal"))
+    for code in codes:
+        status, links = trace(result_of(bundle, findings=(replace(finding, concept=code),)), "--bundle", bundle)
+        assert (status, links["findings"]["code"]) == (1, "trace.findings")
+        assert "in the manifest it has SCT 69536005 (Head)" in links["findings"]["says"]
+    status, links = trace(result_of(bundle, findings=(replace(finding, label="tail"),)), "--bundle", bundle)
+    assert (status, links["findings"]["says"]) == (1, "tail is none of its labels (head)")
+    status, links = trace(result_of(bundle, findings=(replace(finding, concept=None),)), "--bundle", bundle)
+    assert (status, links["findings"]["missing"]) == (0, ["the code of head in the result"])
 
 
 def test_a_name_that_is_not_the_bundles_is_seen(trace: Any, signed: tuple[Path, KeyPair]) -> None:
