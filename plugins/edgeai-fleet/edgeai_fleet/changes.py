@@ -13,6 +13,7 @@ import msgspec
 
 from edgeai.api.errors import ConfigError
 from edgeai.rollouts import Rollout
+from edgeai_fleet.spans import span
 
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -31,7 +32,7 @@ def open_next(rollout: Rollout, now: datetime, why: str = "", *, early: bool = F
     soak_s = phases[rollout.open - 1].soak_s
     left_s = soak_s - (now - time_of(rollout.since)).total_seconds()
     if left_s > 0 and not early:
-        why = f"phase {rollout.open} soaks for {left_s / 3600:.1f} of {soak_s / 3600:.1f} hours more"
+        why = f"phase {rollout.open} soaks for another {span(left_s)} of its {span(soak_s)}"
         raise _refused(rollout, why, "wait; or open it --early, if you know that it holds")
     return _next(rollout, now, why, open=rollout.open + 1, since=word_of(now))
 
@@ -79,6 +80,11 @@ CHANGES: Final[Mapping[str, Callable[..., Rollout]]] = {
 }
 
 
+def has_ended(rollout: Rollout) -> bool:
+    """Whether nothing of it is opened, judged or counted any more."""
+    return rollout.state in ("done", "cancelled")
+
+
 def time_of(word: str) -> datetime:
     """A time of a document."""
     return datetime.strptime(word, _TIME).replace(tzinfo=UTC)
@@ -95,7 +101,7 @@ def _next(rollout: Rollout, now: datetime, why: str, **changes: Any) -> Rollout:
 
 def _hold_to_state(rollout: Rollout, states: str, what: str) -> None:
     if rollout.state not in states.split():
-        remedy = "a rollout that ended stays so: start another one" if rollout.state in ("cancelled", "done") else ""
+        remedy = "a rollout that ended stays so: start another one" if has_ended(rollout) else ""
         raise _refused(
             rollout, f"it is {rollout.state}", remedy or f"{what} is for one that is {' or '.join(states.split())}"
         )

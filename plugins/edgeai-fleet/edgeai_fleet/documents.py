@@ -64,6 +64,21 @@ def read_documents(folder: Folder, *, published: bool = False) -> Documents:
     return documents_of(folder, live if published else read_staged(folder).above(live))
 
 
+def unsigned_approvals(folder: Folder) -> dict[str, int]:
+    """Approvals that wait and count for nothing yet: by rollout, how many signatures of their role are lacking.
+
+    Raises:
+        ConfigError: ``fleet.absent``, ``fleet.altered``.
+    """
+    live, staged = read_live(folder), read_staged(folder)
+    metadata, merged = staged.of(APPROVALS), staged.above(live)
+    if metadata is None or not (lacking := merged.verified(APPROVALS, metadata).missing):
+        return {}
+    public = documents_of(folder, live).approvals
+    waiting = documents_of(folder, merged).approvals.items()
+    return {name: lacking for name, approval in waiting if approval != public.get(name)}
+
+
 def documents_of(folder: Folder, state: State) -> Documents:
     """Those that these metadata list.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,16 @@ import msgspec
 from edgeai.api.errors import ConfigError
 from edgeai.rollouts import Facts, Plan, Rollout, phase_of, place
 from edgeai.rollouts.turns import not_selected
+from edgeai_fleet.conducting.judging import LATE_S
 from edgeai_fleet.offering import Listed
+from edgeai_fleet.spans import span
 
 USUAL_PERCENT: Final = (1.0, 10.0, 50.0, 100.0)
 USUAL_SOAK_H: Final = 24.0
 _FROM_OFFER: Final = ("model", "release", "digest")
 _LABEL: Final = "label."
+CART: Final = re.compile("[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+"""``site/device``, as profiles have them."""
 
 
 def plan_of(offer: Listed, file: Path | None, percent: Sequence[float], soak_h: float) -> Plan:
@@ -43,6 +48,8 @@ def plan_of(offer: Listed, file: Path | None, percent: Sequence[float], soak_h: 
             raise _wrong(file, getattr(error, "strerror", None) or str(error)) from error
         if own := sorted(set(body) & set(_FROM_OFFER)):
             raise _wrong(file, f"{own[0]}: it is the offer's to say")
+        if mistake := next(_meant_otherwise(body), ""):
+            raise _wrong(file, mistake)
     if percent or "phases" not in body:
         shares = percent or USUAL_PERCENT
         body["phases"] = [{"share": each / 100, "soak_s": soak_h * 3600} for each in shares]
@@ -51,6 +58,23 @@ def plan_of(offer: Listed, file: Path | None, percent: Sequence[float], soak_h: 
         return msgspec.convert(body, Plan, strict=True)
     except msgspec.ValidationError as error:
         raise _wrong(file, str(error)) from error
+
+
+def _meant_otherwise(body: dict[str, Any]) -> Iterator[str]:
+    """What can be read, and takes in everybody or nobody where somebody was meant."""
+    select = body.get("select")
+    select = select if isinstance(select, dict) else {}
+    labels = select.get("labels")
+    lists = {"replaces": body.get("replaces"), "windows": body.get("windows")}
+    lists |= {f"select.{name}": value for name, value in select.items()}
+    lists |= {f"select.labels.{name}": value for name, value in (labels if isinstance(labels, dict) else {}).items()}
+    for name, value in lists.items():
+        if value in ([], {}):
+            yield f"{name}: it is empty, and asks nothing; name whom you mean, or leave it out to mean all"
+    devices = select.get("devices")
+    for device in devices if isinstance(devices, list) else ():
+        if isinstance(device, str) and not CART.fullmatch(device):
+            yield f"select.devices: {device!r} is no cart; give SITE/DEVICE, as in its profile"
 
 
 def in_words(rollout: Rollout) -> Iterator[str]:
@@ -63,14 +87,20 @@ def in_words(rollout: Rollout) -> Iterator[str]:
     for label, value in _asked(plan):
         yield f"  {label:<10} {value}"
     for number, phase in enumerate(plan.phases, 1):
-        soak = f", at least {phase.soak_s / 3600:g} h" if phase.soak_s else ""
+        soak = f", at least {span(phase.soak_s)}" if phase.soak_s else ""
         yield f"  phase {number}    {100 * phase.share:g} %{soak}{', by approval' if phase.approval else ''}"
     halting = plan.halting
     yield (
         f"  halts      at {halting.least} failed devices or more, where they are over {100 * halting.failures:g} %; "
-        f"silent for {halting.silent_s / 3600:g} h is failed"
+        f"silent for {span(halting.silent_s)} is failed{_but_connected(halting.silent_s)}"
     )
+    yield "  undecided  is who runs it and has no images: neither failed nor proven"
     yield f"  plan       {plan.fingerprint}"
+
+
+def _but_connected(silent_s: float) -> str:
+    """A connected cart says its status now and then: it is silent after some of those at the earliest."""
+    return f" ({span(LATE_S)}, where it is connected)" if silent_s < LATE_S else ""
 
 
 def _asked(plan: Plan) -> Iterator[tuple[str, str]]:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from securesystemslib.signer import Signer
+
 from edgeai.api.errors import ConfigError
 from edgeai.rollouts import Approval, Plan, RollBack, Rollout, Select, Stop, encode
 from edgeai_fleet.changes import CHANGES, word_of
 from edgeai_fleet.documents import Documents, documents_of, stage
 from edgeai_fleet.layout import Folder
 from edgeai_fleet.offering import Listed, listed
-from edgeai_fleet.staging import Staging, staging
+from edgeai_fleet.staging import Staging, hold_to_role, staging
 from edgeai_fleet.state import APPROVALS, State
 
 
@@ -108,17 +110,33 @@ def go_on(
         return rollout
 
 
-def approve(folder: Folder, name: str, phase: int | None = None, now: datetime | None = None) -> Approval:
+def approve(
+    folder: Folder,
+    name: str,
+    phase: int | None = None,
+    now: datetime | None = None,
+    *,
+    signers: Sequence[Signer] = (),
+) -> Approval:
     """Stage a second key's word on a rollout's plan: up to a phase (all, without), after as many halts as there were.
 
+    Args:
+        folder: the repository.
+        name: of the rollout.
+        phase: up to which; all, without.
+        now: the time.
+        signers: keys that are to sign it next: each must be an approver's.
+
     Raises:
-        ConfigError: ``fleet.no-rollout``, ``fleet.rollout-state``, ``fleet.roles``, and the codes of ``staging``.
+        ConfigError: ``fleet.no-rollout``, ``fleet.rollout-state``, ``fleet.roles``, ``fleet.key-unknown``, and the
+            codes of ``staging``.
     """
     with staging(folder) as change:
         rollout = _documents(change).rollout(name)
         last = len(rollout.plan.phases)
         if phase is not None and phase > last:
             raise ConfigError(f"{name} has {last} phases", code="fleet.rollout-state", remedy="approve one of them")
+        hold_to_role(change, APPROVALS, signers)
         approval = Approval(
             rollout=name,
             plan=rollout.plan.fingerprint,
@@ -143,12 +161,19 @@ def order_back(
     """Stage an order: whoever runs one of these releases runs that one, and nobody takes what is left.
 
     Raises:
-        ConfigError: ``fleet.not-offered``, and the codes of ``staging``.
+        ConfigError: ``fleet.not-offered``; ``fleet.not-back``: it is above one that is to be left; and the codes of
+            ``staging``.
         RolloutError: ``rollout.invalid``.
     """
     with staging(folder) as change:
         before = _documents(change).backs.get(model)
         target = offer_of(change.merged, model, to)
+        if forward := [each for each in leaves if each < to]:
+            raise ConfigError(
+                f"release {to} of {model} is newer than {forward[0]}, which is to be left: that is no way back",
+                code="fleet.not-back",
+                remedy="order back to a lower release; to a newer one carts come by `edgeai fleet rollout start`",
+            )
         back = RollBack(
             model=model,
             number=before.number + 1 if before is not None else 1,
@@ -169,9 +194,11 @@ def stop(
     """Stage the emergency stop, or its end.
 
     Raises:
-        ConfigError: ``fleet.rollout-state``: it is lifted, or was never in force; and the codes of ``staging``.
+        ConfigError: ``fleet.rollout-state``: it is lifted, or was never in force; ``fleet.not-offered``: a model of
+            which nothing is; and the codes of ``staging``.
     """
     with staging(folder) as change:
+        _hold_to_models(change, models)
         before = _documents(change).stop
         if lift and (before is None or not before.stopped):
             raise ConfigError("no emergency stop is in force", code="fleet.rollout-state", remedy="nothing")
@@ -180,6 +207,17 @@ def stop(
         document = Stop(serial=serial, stopped=not lift, models=() if lift else tuple(models), why=why, at=at)
         stage(change, document)
         return document
+
+
+def _hold_to_models(change: Staging, models: Sequence[str]) -> None:
+    """Refuse a model that nothing is offered of: a stop of it would stop nothing."""
+    there = {each.name for each in listed(change.merged)}
+    if unknown := [model for model in models if model not in there]:
+        raise ConfigError(
+            f"nothing is offered of {unknown[0]}: to stop it stops no cart",
+            code="fleet.not-offered",
+            remedy=f"models that are offered: {', '.join(sorted(there)) or 'none'}; without --model all are stopped",
+        )
 
 
 def _documents(change: Staging) -> Documents:

@@ -153,6 +153,22 @@ def hold_to_staged(role: str, known: Sequence[str]) -> None:
         raise unknown_role(role, [each for each in known if each not in ONLINE])
 
 
+def hold_to_role(change: Staging, role: str, signers: Sequence[Signer]) -> None:
+    """Refuse a key that is not one of a role's, where the repository has the role.
+
+    Raises:
+        ConfigError: ``fleet.key-unknown``.
+    """
+    keys = change.keys(role)
+    others = [signer.public_key for signer in signers if signer.public_key.keyid not in keys]
+    if keys and others:
+        raise ConfigError(
+            f"the key {called(others[0])} is none of {role}: what it signs counts for nothing here",
+            code="fleet.key-unknown",
+            remedy=f"keys of {role}: {', '.join(called(each) for each in keys.values())}",
+        )
+
+
 def _unknown_key(signer: Signer, waiting: Sequence[str]) -> ConfigError:
     return ConfigError(
         f"the key {called(signer.public_key)} has nothing to sign here; staged are {', '.join(waiting)}",

@@ -37,6 +37,9 @@ def offering(ops: Any) -> Any:
     return ops
 
 
+EMPTY = {"devices": "[]", "sites": "[]", "labels": "{}", "labels.type": "[]", "backends": "[]", "machines": "[]"}
+
+
 def rollout(ops: Any, *words: str | Path, key: str | None = "rollouts") -> str:
     out: str = ops.do("rollout", words[0], ops.repo, *words[1:], *(("--key", ops.key(key)) if key else ()))
     return out
@@ -124,7 +127,19 @@ def test_what_is_not_right_is_not_staged(offering: Any, tmp_path: Path) -> None:
     assert refused(offering, "rollback", "tiny", "--leave", "2", "--to", "9", "--why", "x") == "fleet.not-offered"
     assert refused(offering, "rollback", "tiny", "--leave", "2", "--to", "2", "--why", "x") == "rollout.invalid"
     assert refused(offering, "stop", "--lift") == "fleet.rollout-state"
-    for text in ("[select]\ncontinents = []\n", "digest = 1\n", "phases = 3\n", "not toml"):
+    assert refused(offering, "rollback", "tiny", "--leave", "1", "--to", "2", "--why", "x") == "fleet.not-back"
+    assert refused(offering, "stop", "--model", "tiny", "--model", "tyni") == "fleet.not-offered"
+    empty = [f"[select]\n{name} = {nothing}\n" for name, nothing in EMPTY.items()]
+    bare = [f'[select]\ndevices = ["{name}"]\n' for name in ("cart-1", "ward/", "ward/cart-1/x", "Ward/cart-1", "")]
+    wrong = (
+        "[select]\ncontinents = []\n",
+        "digest = 1\n",
+        "phases = 3\n",
+        "not toml",
+        "replaces = []\n",
+        "select = 1\n",
+    )
+    for text in (*wrong, *empty, *bare):
         (tmp_path / "plan.toml").write_text(text)
         assert refused(offering, "start", "a", "--model", "tiny", "--plan", tmp_path / "plan.toml") == "fleet.plan"
     for text in ("", "site\nward\n", "site,device\nward,a\nward,a\n", "site,device\nward\n", "site,device\na,b,c\n"):
@@ -159,6 +174,24 @@ def test_a_second_key_approves_a_plan_and_no_other_may(offering: Any) -> None:
     rollout(offering, "pause", "tiny-2")
     offering.publish()
     assert seen.approvals["tiny-2"].plan == published(offering).plan.fingerprint, "it is of the plan alone"
+
+
+def test_another_roles_key_approves_nothing_and_an_approval_that_nobody_signed_is_shown_so(offering: Any) -> None:
+    rollout(offering, "start", "tiny-2", "--model", "tiny", key=None)  # so that this key has something to sign
+    words = ("rollout", "approve", offering.repo, "tiny-2")
+    for keys in (("rollouts",), ("second", "rollouts")):
+        given = [word for name in keys for word in ("--key", offering.key(name))]
+        assert offering.refused(*words, *given) == "fleet.key-unknown"
+    assert "approved" not in rollout(offering, "show", key=None), "nothing is staged"
+    offering.do(*words)
+    assert "UNSIGNED   the approval counts for nothing yet: it lacks 1 sig" in rollout(offering, "show", key=None)
+    [approval] = json.loads(offering.do("rollout", "show", offering.repo, "--json"))["approvals"]
+    assert approval["lacking"] == 1
+    offering.sign("second")
+    offering.sign("rollouts")
+    assert "UNSIGNED" not in rollout(offering, "show", key=None)
+    offering.publish()
+    assert "UNSIGNED" not in rollout(offering, "show", key=None)
 
 
 def test_a_repository_gets_second_keys_later(ops: Any) -> None:

@@ -75,12 +75,23 @@ def test_an_order_to_what_is_not_here_fetches_and_rehearses_it_first(cart: Any, 
 # --- while a bundle is on probation -------------------------------------------------------------------
 
 
-def test_an_order_to_what_is_on_probation_here_changes_nothing_here(cart: Any, started: OpsTeam) -> None:
+@pytest.mark.usefixtures("started")
+def test_an_order_to_what_is_on_probation_here_changes_nothing_here(cart: Any, forge: Any) -> None:
     """It is for those who run what it leaves; here that has been left already, and probation decides."""
     cart.update()
     cart.switch(proven=False)
-    started.rollout("rollback", "tiny", "--leave", "1", "--to", "2", "--why", "it is right after all")
     before = cart.slots.read()
+    assert before.running is not None
+    forward = RollBack(  # as no command makes it: a way back goes back
+        model="tiny",
+        number=1,
+        leaves=tuple(each.digest for each in (before.a, before.b) if each.release == 1),
+        to=before.running.digest,
+        release=2,
+        why="it is right after all",
+        at="2026-05-04T12:00:00Z",
+    )
+    forge(lambda now: stage(now, forward) and None)
     assert cart.outcome() == ("current", "")
     assert cart.slots.read() == before
     cart.slots.roll_back("slots.failures", "it failed on two images")

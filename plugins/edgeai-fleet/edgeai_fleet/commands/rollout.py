@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,7 +169,8 @@ def approve(
     It is of the plan alone: a pause leaves it good, and a changed plan needs another. Signed by the role `approvals`,
     whose keys are nobody else's: `edgeai fleet init --approvals`, or `rotate-key REPO approvals --in PUB`.
 
-    Exit status: 0 when it is staged; 2 when nobody here may approve, or there is no such rollout.
+    Exit status: 0 when it is staged; 2 when nobody here may approve, a key is no approver's, or there is no such
+    rollout.
     """
     from edgeai_fleet import rollouts
     from edgeai_fleet.documents import read_documents
@@ -177,7 +178,7 @@ def approve(
 
     held = signers(key, passphrase_file)
     _print(read_documents(Folder(folder)).rollout(name), None)
-    approval = rollouts.approve(Folder(folder), name, phase)
+    approval = rollouts.approve(Folder(folder), name, phase, signers=held)
     after = f" after {approval.halts} halts" if approval.halts else ""
     typer.echo(f"approved up to phase {approval.phase}{after}, once that is signed and published")
     sign_staged(Folder(folder), held)
@@ -202,7 +203,7 @@ def rollback(
     other one switches to it without fetching; any other fetches and rehearses it first. What is left is remembered as
     bad on each cart that leaves it; a repaired build needs a new release.
 
-    Exit status: 0 when it is staged; 2 when one of them is not offered here.
+    Exit status: 0 when it is staged; 2 when one of them is not offered here, or the other is newer than what is left.
     """
     from edgeai.cli.given import given
     from edgeai_fleet import rollouts
@@ -232,7 +233,7 @@ def stop(
 
     Carts run on what they run; orders of `rollback` are followed all the same.
 
-    Exit status: 0 when it is staged; 2 when there is none to lift.
+    Exit status: 0 when it is staged; 2 when there is none to lift, or nothing is offered of a model.
     """
     from edgeai_fleet import rollouts
     from edgeai_fleet.layout import Folder
@@ -255,21 +256,24 @@ def show(
 
     Exit status: 0, or 2 when the repository cannot be read or has no such rollout.
     """
-    from edgeai_fleet.documents import read_documents
+    from edgeai_fleet.documents import read_documents, unsigned_approvals
     from edgeai_fleet.layout import Folder
     from edgeai_fleet.planning import read_devices
 
     seen = read_documents(Folder(folder))
     public = read_documents(Folder(folder), published=True)
+    unsigned = unsigned_approvals(Folder(folder))
     shown = [seen.rollout(name)] if name else list(seen.rollouts)
     if as_json:
-        _put_json(shown, seen)
+        _put_json(shown, seen, unsigned)
         return
     for each in shown:
         _print(each, read_devices(devices, each.plan.model) if devices is not None else None)
         if (approval := seen.approvals.get(each.name)) is not None:
             good = "" if approval.plan == each.plan.fingerprint else " (of another plan: it says nothing)"
             typer.echo(f"  approved   up to phase {approval.phase}, after {approval.halts} halts{good}")
+        if lacks := unsigned.get(each.name):
+            typer.echo(f"  UNSIGNED   the approval counts for nothing yet: it lacks {lacks} signatures of its role")
         if each not in public.rollouts:
             typer.echo("  not public yet")
     for back in seen.backs.values() if name is None else ():
@@ -307,13 +311,15 @@ def _print(rollout: Rollout, devices: Any) -> None:
         typer.echo(f"  {many} never: {reason}")
 
 
-def _put_json(shown: Iterable[Rollout], seen: Any) -> None:
+def _put_json(shown: Iterable[Rollout], seen: Any, unsigned: Mapping[str, int]) -> None:
     import msgspec
 
     body = {
         "schema": 1,
         "rollouts": [{**msgspec.to_builtins(each), "fingerprint": each.plan.fingerprint} for each in shown],
-        "approvals": msgspec.to_builtins(list(seen.approvals.values())),
+        "approvals": [
+            {**msgspec.to_builtins(each), "lacking": unsigned.get(each.rollout, 0)} for each in seen.approvals.values()
+        ],
         "orders_back": msgspec.to_builtins(list(seen.backs.values())),
         "stop": msgspec.to_builtins(seen.stop),
     }

@@ -13,6 +13,7 @@ import typer
 from edgeai.api.errors import ConfigError
 from edgeai.cli import output
 from edgeai_fleet.commands.given import FolderArgument
+from edgeai_fleet.spans import span
 
 if TYPE_CHECKING:
     from edgeai_fleet.conducting.simulating import Forecast
@@ -135,5 +136,5 @@ def _lines(forecast: Forecast) -> Iterator[str]:
     for code, number in forecast.reasons.items():
         yield f"  {number:6d} carts: {code}"
     kinds = ", ".join(f"{number:,} {_PLURALS[kind]}" for kind, number in forecast.said.items())
-    yield f"{forecast.state} after {forecast.seconds / 86_400:.1f} days; {forecast.fetched_bytes / 1e6:,.1f} MB fetched"
+    yield f"{forecast.state} after {span(forecast.seconds)}; {forecast.fetched_bytes / 1e6:,.1f} MB fetched"
     yield f"  {forecast.messages:,} messages of {forecast.message_bytes / 1e6:,.1f} MB: {kinds}"
