@@ -79,7 +79,7 @@ def _measured(folder: Path, size: int, rounds: int) -> tuple[float, float]:
     carts = [_cart(number, digest, now) for number in range(size)]
     with store.round() as kept:
         kept.keep_carts(carts)
-        kept.add_results([_result(cart, digest, at) for cart in carts for at in range(RESULTS - 1)])
+        kept.add_results("tiny-2", [_result(cart, digest, at) for cart in carts for at in range(RESULTS - 1)])
     conductor, ears = Conductor(folder=repository, store=store), QuietEars()
     _round(conductor, ears, now)
     idle = [_round(conductor, ears, now + at) for at in range(1, rounds)]

@@ -185,7 +185,7 @@ class SimulatedCart:
             return
         result = self._answer(self._fails if is_new else GOOD)
         self._slots.ended(result)
-        self.say("result/guard", result.as_dict())
+        self.say("result/guard", {"site": self.site, "device_id": self.device, **result.as_dict()})
         self._serve()
 
     def _answer(self, kind: Any) -> Result:

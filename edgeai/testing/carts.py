@@ -57,12 +57,12 @@ class Carts:
         counts = {"since": "x", "needed": 2, "completed": completed, "failed": 0, "withheld": 0}
         self.status(device, active="b", probation=counts)
 
-    def results(self, device: str, number: int = 2, outcome: str = "completed") -> None:
-        """So many by the new bundle; the same ids each time."""
+    def results(self, device: str, number: int = 2, outcome: str = "completed", of: str = "") -> None:
+        """So many by the new bundle; the same ids each time. ``of``: the cart that they say, where that is another."""
         for at in range(number):
             model = {"name": "tiny", "version": "2", "digest": self.new}
             body = {"result_id": f"{device}-{at}", "outcome": outcome, "model": model, "findings": [{"a": [1] * 50}]}
-            self.say(f"{device}/result/tiny", body)
+            self.say(f"{device}/result/tiny", {"site": self.site, "device_id": of or device, **body})
 
     def succeeds(self, device: str) -> None:
         """Its probation is over, and its results are heard."""

@@ -56,8 +56,8 @@ def test_a_result_counts_once_however_often_it_is_heard(store: Store) -> None:
     results = [Heard(digest="new", site="ward", device="cart-1", result_id=name) for name in ("a", "b", "a")]
     for _ in range(2):
         with store.round() as kept:
-            kept.add_results(results)
-            kept.add_results([Heard(digest="old", site="ward", device="cart-1", result_id="a")])
+            kept.add_results("new", results)
+            kept.add_results("old", results[:1])
     with store.round() as kept:
         assert kept.results("new") == {("ward", "cart-1"): 2}
         assert kept.results("none") == {}

@@ -276,6 +276,83 @@ def test_what_others_have_staged_and_not_signed_is_told_as_trouble_and_tried_aga
     assert scene.published.state == "halted"
 
 
+def test_a_result_on_another_carts_topic_counts_for_neither(scene: Scene) -> None:
+    first, second, *_ = scene.carts.early
+    with scene.conductor(signs=False) as (conductor, ears):
+        for name in (first, second):
+            scene.carts.status(name, active="b")
+        scene.carts.results(first, of=second)
+        scene.carts.succeeds(scene.carts.early[2])  # last: whoever has heard this has heard all
+        _heard(ears, 3, 2)
+        (seen,) = conductor.round(ears, scene.now)
+    assert {each.device: each.verdict.stage for each in seen.kept} == {
+        first: "proven, 0 of 2 results heard",
+        second: "proven, 0 of 2 results heard",
+        scene.carts.early[2]: "proven",
+    }
+
+
+def test_a_rollout_that_ended_keeps_its_counts_and_another_ones_success_is_none_of_it(scene: Scene) -> None:
+    here, dark, *_ = scene.carts.early
+
+    def counts(after_s: float, name: str) -> Any:
+        with scene.conductor(signs=False) as (conductor, ears):
+            every = {each.rollout.name: each for each in conductor.round(ears, scene.now + after_s)}
+        return every[name].standings
+
+    with scene.conductor(signs=False) as (conductor, ears):
+        for name in (here, dark):
+            scene.carts.succeeds(name)
+        _heard(ears, 2, 4)
+        (seen,) = conductor.round(ears, scene.now)
+        assert seen.standings[0].succeeded == 2
+    words = ("--model", "tiny", "--phases", "100", "--soak", "0", "--key", scene.ops.key("rollouts"))
+    scene.ops.do("rollout", "start", scene.ops.repo, "again", *words)
+    scene.ops.publish()
+    assert (counts(10, "again")[0].succeeded, counts(10, "again")[0].waiting) == (0, 2), "before it had begun"
+    for name in ("tiny-2", "again"):
+        scene.ops.do("rollout", "cancel", scene.ops.repo, name, "--key", scene.ops.key("rollouts"))
+    scene.ops.publish()
+    with scene.conductor(signs=False) as (conductor, ears):
+        scene.carts.status(here)
+        scene.carts.fails(dark)
+        scene.carts.results(scene.carts.early[2])
+        scene.carts.succeeds(scene.carts.early[3])
+        _heard(ears, 3, 4)
+        conductor.round(ears, scene.now + 20)
+    for after_s in (30, 3 * 86_400):
+        assert counts(after_s, "tiny-2")[0].succeeded == counts(after_s, "tiny-2")[0].carts == 2
+        assert counts(after_s, "again")[0].waiting == counts(after_s, "again")[0].carts == 2
+    where = ("--broker", f"127.0.0.1:{scene.port}")
+    explained = scene.ops.do("explain", f"{scene.site}/{scene.carts.early[3]}", *where)
+    assert "tiny-2: it was not counted when the rollout ended" in explained
+    scene.carts.link.publish([Outgoing(topic="edgeai/1/rollouts/again", body=b"", retain=True)])
+
+
+def test_results_of_a_phase_count_from_its_opening(scene: Scene) -> None:
+    late = scene.carts.late[0]
+    with scene.conductor() as (conductor, ears):
+        scene.carts.succeeds(late)  # by another rollout: its phase here is closed
+        for name in scene.carts.early:
+            scene.carts.succeeds(name)
+        _heard(ears, 5, 10)
+        (seen,) = conductor.round(ears, scene.now)
+        assert (seen.decision.step, scene.published.open) == ("go-on", 2)
+        (seen,) = conductor.round(ears, scene.now + 10)
+        assert (seen.standings[1].succeeded, seen.standings[1].waiting) == (0, 1)
+        scene.carts.results(late)
+        _heard(ears, 0, 2)
+        (seen,) = conductor.round(ears, scene.now + 20)
+        assert seen.standings[1].succeeded == 1
+
+
+def test_a_conductor_that_is_earlier_than_any_cart_opens_nothing_at_once(scene: Scene) -> None:
+    seen = scene.round()
+    assert (seen.decision.step, scene.published.open) == ("wait", 1)
+    assert "no cart of phase 1 was heard" in seen.decision.why
+    assert scene.round(after_s=200).decision.step == "wait"
+
+
 def test_without_keys_it_says_what_it_would_do_and_does_nothing(scene: Scene) -> None:
     for name in scene.carts.early:
         scene.carts.fails(name)
@@ -313,7 +390,7 @@ def test_results_that_show_nothing_more_are_not_kept(scene: Scene) -> None:
     def kept() -> dict[tuple[str, str], int]:
         store = Store(url_of(scene.ops.repo, None))
         with store.round() as each:
-            results = each.results(scene.carts.new)
+            results = each.results("tiny-2")
         store.close()
         return results
 
@@ -435,6 +512,13 @@ def test_watch_and_explain_say_the_same_from_retained_messages_alone(scene: Scen
     assert "tiny-2: failed, rolled-back: slots.slow: 3 times as slow" in failed
     late = scene.ops.do("explain", f"{scene.site}/{scene.carts.late[0]}", *where)
     assert "not yet: phase 2 is this cart's" in late
+    assert scene.ops.refused("watch", "nonesuch", "--once", *where) == "fleet.no-rollout"
+    assert scene.ops.refused("watch", "nonesuch", "--json", *where) == "fleet.no-rollout"
+    scene.carts.link.publish(
+        [Outgoing(topic=f"edgeai/1/{scene.site}/{scene.carts.early[3]}/status", body=b"{]", retain=True)]
+    )
+    status, out, _ = scene.ops.call("explain", f"{scene.site}/{scene.carts.early[3]}", *where)
+    assert (status, "its status cannot be read" in out, "never said" in out) == (1, True, False)
     status, out, _ = scene.ops.call("explain", "nobody/here", *where)
     assert status == 1
     assert "never said its status" in out
@@ -501,6 +585,9 @@ def test_it_is_not_done_while_one_that_has_just_switched_may_still_fall_silent(
         _heard(ears, 8, 14)
         (seen,) = conductor.round(ears, scene.now)
         assert (seen.decision.step, scene.published.open) == ("go-on", 2)
+        for name in scene.carts.late:
+            scene.carts.results(name)
+        _heard(ears, 0, 8)
         (seen,) = conductor.round(ears, scene.now + 600)
         assert seen.decision.step == "wait"
         assert "1 carts run it and have no images" in seen.decision.why
@@ -525,8 +612,10 @@ def test_an_undecided_cart_that_stays_there_holds_it_open_for_its_soak_alone(
         monkeypatch.setattr(listening, "GAP_S", 7200.0)
         steps = []
         for minutes in (0, 10, 40, 46):
+            for name in scene.carts.late:
+                scene.carts.results(name)
             scene.carts.probation(idle)
-            _heard(ears, 1, 0)
+            _heard(ears, 1, 8)
             with ears._lock:
                 status, _ = ears._statuses[scene.site, idle]
                 ears._statuses[scene.site, idle] = status, scene.now + minutes * 60.0
@@ -561,6 +650,21 @@ def test_carts_that_nobody_ever_saw_are_shown_and_where_the_plan_names_them_they
     assert scene.truth()["reasons"][0]["code"] == "fleet.never-seen"
     explained = scene.ops.do("explain", f"{scene.site}/{gone}", *where)
     assert "silent, never seen: fleet.never-seen: the plan names it" in explained
+
+
+def test_a_cart_that_is_not_selected_is_told_so_whatever_its_phase(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = scene.published.plan
+    chosen = replace(scene.published, plan=replace(plan, select=replace(plan.select, sites=("elsewhere",))))
+    monkeypatch.setattr(conducting, "documents_of", lambda folder, state: _Documents((chosen,)))
+    here, gone = scene.carts.early[0], scene.carts.late[0]
+    scene.carts.status(here)
+    scene.carts.leaves(gone)
+    scene.round(signs=False)
+    for name in (here, gone):
+        out = scene.ops.do("explain", f"{scene.site}/{name}", "--broker", f"127.0.0.1:{scene.port}")
+        assert f"tiny-2: never: not selected: site {scene.site}" in out
 
 
 class _Documents:

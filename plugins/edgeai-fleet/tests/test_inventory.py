@@ -81,6 +81,19 @@ def test_models_are_counted_by_bundle_with_their_engines_and_signers(call: Call,
     assert (ended, "ward/a" in printed, "openvino CPU a" in printed, "offline" in printed) == (0, True, True, True)
 
 
+def test_80_columns_show_a_cart_whole(call: Call, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    printed = call("inventory", saved, "--devices")[1]
+    head = read_manifest(HEAD)[1][:19]
+    for words in (
+        "online, edgeai 0.1.0",
+        f"d: us-head 1.2.0 {head}...",
+        "tflite CPU a; signed by clinic 7be2",
+        "ward/d",
+    ):
+        assert words in printed
+
+
 def test_the_fleets_bill_is_cyclonedx_of_what_the_bundles_carry(call: Call, saved: Path, tmp_path: Path) -> None:
     out = tmp_path / "fleet.cdx.json"
     ended, printed, error = call("sbom", saved, "--look", MODELS, "--name", "clinic", "--out", out)

@@ -22,6 +22,7 @@ from edgeai_fleet.conducting.judging import (
     is_unseen,
     judge,
     phase_of_cart,
+    results_needed,
 )
 from edgeai_fleet.conducting.phases import Standing, count, decide, settles_s
 
@@ -108,6 +109,14 @@ def test_what_did_not_stay_has_failed_with_its_code_and_sentence(move: str) -> N
     assert verdict(cart({**ACTIVE, "last_end": ended}), published=3).word == "succeeded", "it was pardoned, and came"
 
 
+@pytest.mark.parametrize("needed", [0, -5])
+def test_one_result_proves_it_at_least_whatever_a_cart_says(needed: int) -> None:
+    odd = cart({**ACTIVE, "needed": needed})
+    assert verdict(odd).word == "waiting"
+    assert verdict(odd, published=1).word == "succeeded"
+    assert results_needed(odd) == 1
+
+
 @pytest.mark.parametrize("move", ["superseded", "abandoned"])
 def test_a_newer_release_or_a_pause_that_took_it_away_makes_it_no_failure(move: str) -> None:
     ended = {"move": move, "digest": NEW, "at": AT, "code": None, "why": "newer", "stands": True}
@@ -143,6 +152,20 @@ def test_a_cart_that_is_there_and_never_takes_it_has_failed_at_last_unless_ops_h
     held = cart({}, {**look, "code": "rollout.outside-window"})
     held = Cart(site="ward", device="cart-1", status=held.status, heard_at=NOW + STUCK_S)
     assert verdict(held, after_s=STUCK_S + 1).word == "waiting"
+
+
+def test_what_another_rollout_of_the_bundle_holds_back_is_no_word_on_this_one() -> None:
+    look = {"at": AT, "outcome": "waiting", "code": "rollout.cancelled", "digest": NEW, "message": "it was cancelled"}
+    for named, code in (("tiny-1", ""), ("tiny-2", "rollout.cancelled"), ("", "rollout.cancelled")):
+        seen = verdict(cart({}, {**look, "rollout": named}))
+        assert (seen.word, seen.code) == ("waiting", code)
+    stuck = Cart(site="ward", device="cart-1", status=cart({}, {**look, "rollout": "a"}).status, heard_at=NOW + STUCK_S)
+    assert verdict(stuck, after_s=STUCK_S + 1).word == "waiting", "something that ops signed holds it back"
+    never = {**look, "code": "rollout.not-selected"}
+    assert phase_of_cart(rollout(), cart({}, {**never, "rollout": "tiny-1"})) == 1
+    assert phase_of_cart(rollout(), cart({}, {**never, "rollout": "tiny-2"})) is None
+    refusal = {**look, "code": "backend.no-candidate", "rollout": "tiny-1"}
+    assert verdict(cart({}, refusal)).word == "failed", "that is of the bundle"
 
 
 def test_a_weekend_without_images_is_no_failure_and_no_success() -> None:
@@ -401,6 +424,15 @@ def test_a_phase_soaks_and_an_empty_one_soaks_too() -> None:
         assert decide(of, [count(words), Standing()], NOW + 3600, NOW).step == "go-on"
 
 
+def test_a_phase_in_which_nobody_was_heard_is_opened_only_after_a_beat_of_listening() -> None:
+    for words in ([], ["succeeded"] * 5):
+        early = decide(rollout(phases=TWO), [count(words), Standing()], NOW, NOW, STATUS_EVERY_S - 1)
+        assert early.step == ("go-on" if words else "wait")
+        late = decide(rollout(phases=TWO), [count(words), Standing()], NOW, NOW, STATUS_EVERY_S)
+        assert late.step == "go-on"
+    assert "15 min of listening would show one" in decide(rollout(phases=TWO), [Standing()], NOW, NOW, 0.0).why
+
+
 def test_the_last_phase_is_done_when_nobody_is_on_the_way() -> None:
     last = rollout(phases=TWO, open=2)
     good = count(["succeeded"] * 5)
@@ -410,7 +442,7 @@ def test_the_last_phase_is_done_when_nobody_is_on_the_way() -> None:
     for standings in ([good, count(["succeeded"] * 5 + ["undecided"], fresh=1)], [count(["undecided"], fresh=1), good]):
         decision = decide(last, standings, NOW, NOW)
         assert decision.step == "wait", "it has just switched: whether it lives is not known yet"
-        assert "1 carts run it and have no images, for less than 0.75 h yet" in decision.why
+        assert "1 carts run it and have no images, for less than 45 min yet" in decision.why
     assert decide(last, [good, good], NOW, NOW).step == "done"
 
 

@@ -78,7 +78,7 @@ def taken(chance: random.Random, now: float) -> Taken:
 
 
 def judged(kept: Round, known: Known, light: Frame, heard: Taken, now: float) -> tuple[dict[Any, Any], set[str]]:
-    changed = known.hear(kept, heard, [NEW], now)
+    changed = known.hear(kept, heard, [light.rollout], now)
     picture = known.picture(kept, light.rollout)
     kept.keep_verdicts(light.rollout.name, picture.judge(light, known, changed, Listening(now=now, since=light.heard)))
     return dict(picture.kept), set(picture.unseen)

@@ -25,12 +25,13 @@ from edgeai_fleet.commands.broker import (
 from edgeai_fleet.commands.given import FolderArgument, KeyOption, signers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgeai_fleet.conducting.conductor import Conductor
     from edgeai_fleet.conducting.seeing import Seen
 
 _AGAIN_S = 5.0
 _SITE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
-_CART = re.compile(f"{_SITE.pattern}/{_SITE.pattern}", re.ASCII)
 
 
 def conduct(
@@ -107,7 +108,8 @@ def watch(
 ) -> None:
     """Show how rollouts stand: a bar a phase, failures by reason, carts not done yet. By retained messages alone.
 
-    Exit status: 0 when it was shown; 2 when the broker cannot be reached.
+    Exit status: 0 when it was shown; 2 when the broker cannot be reached, or no conductor says anything of this
+    rollout.
     """
     from rich.console import Console
     from rich.live import Live
@@ -123,6 +125,8 @@ def watch(
         return {name: told for name, told in rollouts.items() if rollout in (None, name)}
 
     try:
+        if rollout is not None and rollout not in seen():
+            raise _untold(rollout, read_truth(retained.bodies()))
         if as_json:
             output.put(json.dumps({"schema": 1, "rollouts": seen()}, indent=2))
         elif once:
@@ -150,15 +154,17 @@ def explain(
 ) -> None:
     """Say why a cart has a model or has it not: what it says itself, and its place in each rollout.
 
-    Exit status: 0 when it was said; 1 when nobody has heard of this cart; 2 when the broker cannot be reached.
+    Exit status: 0 when it was said; 1 when nobody has heard of this cart, or its status cannot be read; 2 when the
+    broker cannot be reached.
     """
     from edgeai_fleet.conducting.carts import read_status
     from edgeai_fleet.conducting.explaining import explain as explained
     from edgeai_fleet.conducting.explaining import topics_of
     from edgeai_fleet.conducting.hearing import Retained
     from edgeai_fleet.conducting.watching import read_truth
+    from edgeai_fleet.planning import CART
 
-    if not _CART.fullmatch(device):
+    if not CART.fullmatch(device):
         raise ConfigError(f"{device} is no cart", code="fleet.device", remedy="give SITE/DEVICE, as in its profile")
     site, name = device.split("/")
     place = broker_of(broker, "explain", ca, certificate, tls_key, username, password_file)
@@ -167,8 +173,11 @@ def explain(
         bodies = retained.bodies()
     finally:
         retained.close()
-    status = read_status(bodies.pop(f"edgeai/1/{site}/{name}/status", b""))
-    body = explained(site, name, status, read_truth(bodies))
+    retained_status = bodies.pop(f"edgeai/1/{site}/{name}/status", None)
+    status = read_status(retained_status or b"")
+    body = explained(
+        site, name, status, read_truth(bodies), is_unreadable=retained_status is not None and status is None
+    )
     if as_json:
         output.put(json.dumps(body, indent=2))
     else:
@@ -176,6 +185,14 @@ def explain(
             typer.echo(line)
     if status is None:
         raise typer.Exit(1)
+
+
+def _untold(name: str, there: Iterable[str]) -> ConfigError:
+    return ConfigError(
+        f"no conductor says anything of a rollout {name!r} at this broker",
+        code="fleet.no-rollout",
+        remedy=f"there is {', '.join(there) or 'none'}; of one that was published `edgeai fleet conduct` tells",
+    )
 
 
 def _conduct(conductor: Conductor, place: Any, every: float, once: bool) -> None:

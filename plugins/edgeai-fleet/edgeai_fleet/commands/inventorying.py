@@ -44,7 +44,7 @@ MaybeBroker = Annotated[
 def inventory(
     statuses: MaybeStatuses = None,
     broker: MaybeBroker = None,
-    devices: Annotated[bool, typer.Option("--devices", help="A row a deployment of each cart.")] = False,
+    devices: Annotated[bool, typer.Option("--devices", help="A row a cart, with its deployments.")] = False,
     as_json: Annotated[bool, output.option("One JSON object, for programs.")] = False,
     ca: CaOption = None,
     certificate: CertificateOption = None,
@@ -160,19 +160,19 @@ def _by_model(carts: Sequence[Cart]) -> Any:
 
 
 def _by_cart(carts: Sequence[Cart]) -> Any:
+    """A cart, and beside it lines on it: nothing is cut on a terminal of 80 columns."""
     from rich.markup import escape
 
-    table = _table(
-        f"{len(carts)} carts", "cart", "state", "edgeai", "deployment", "model", "digest", "engine", "signed by"
-    )
+    table = _table(f"{len(carts)} carts", "cart", "runs")
     for cart in carts:
-        rows = cart.running or (None,)
-        for item in rows:
-            engine = " ".join(filter(None, (item.backend, item.on, item.artifact))) if item else ""
-            cells = (
-                (item.deployment, item.model, f"{item.digest[:19]}...", engine, ", ".join(item.signers)) if item else ()
-            )
-            table.add_row(*(escape(cell) for cell in (cart.name, cart.state, cart.edgeai, *cells)))
+        edgeai = f", edgeai {cart.edgeai}" if cart.edgeai else ""
+        lines = [f"{cart.state}{edgeai}"]
+        for item in cart.running:
+            lines.append(f"{item.deployment}: {item.model or item.state} {item.digest and item.digest[:19] + '...'}")
+            engine = " ".join(filter(None, (item.backend, item.on, item.artifact)))
+            by = f"signed by {', '.join(item.signers)}" if item.signers else ""
+            lines.append(f"  {'; '.join(filter(None, (engine, by)))}")
+        table.add_row(escape(cart.name), escape("\n".join(line for line in lines if line.strip())))
     return table
 
 

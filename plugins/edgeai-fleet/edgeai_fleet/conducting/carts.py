@@ -34,6 +34,12 @@ class Looked(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: _Word = ""
     code: _Word = ""
     message: _Word = ""
+    rollout: _Word | dict[str, Any] = ""
+
+    def is_by_another(self, rollout: str) -> bool:
+        """Whether what it says is of the turn in another rollout than this one: two may bring one bundle."""
+        named = self.rollout if isinstance(self.rollout, str) else ""
+        return self.code.startswith("rollout.") and named not in ("", rollout)
 
 
 class InSlot(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,6 +93,11 @@ class InSlots(msgspec.Struct, frozen=True, omit_defaults=True):
     def running(self) -> InSlot | None:
         """What runs."""
         return {"a": self.a, "b": self.b}.get(self.active or "")
+
+    @property
+    def proving(self) -> int:
+        """So many results prove a bundle there: one at least, whatever the cart says."""
+        return max(1, self.needed)
 
 
 class Deployed(msgspec.Struct, frozen=True, omit_defaults=True):

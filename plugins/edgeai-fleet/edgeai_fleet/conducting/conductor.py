@@ -98,11 +98,10 @@ class Conductor:
         with self.store.round() as kept:
             _hold_to_newest(kept, self.folder, live)
             rollouts = [each for each in documents.rollouts if not is_settled(each, now)]
-            digests = {each.plan.digest for each in rollouts}
             if not self._has_begun:
-                kept.forget_results(but=digests)
+                kept.forget_results(but=[each.name for each in rollouts])
             known = self._recalled(kept)
-            changed = known.hear(kept, taken, digests, now)
+            changed = known.hear(kept, taken, rollouts, now)
             listening = listen(kept, self.sites, now)
             every = [] if self.only_hears else [seen(kept, each, known, changed, listening) for each in rollouts]
             is_known = known.is_of_its_own(kept, wrote=bool(changed or any(each.news for each in every)))

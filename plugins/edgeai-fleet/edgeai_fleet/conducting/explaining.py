@@ -7,8 +7,10 @@ from typing import Any
 
 import msgspec
 
-from edgeai.rollouts import Phase, phase_of, place
-from edgeai_fleet.conducting.carts import Status
+from edgeai.rollouts import Facts, Phase, Select, phase_of, place
+from edgeai.rollouts.turns import not_selected
+from edgeai_fleet.conducting.carts import Cart, Status
+from edgeai_fleet.conducting.judging import not_meant
 from edgeai_fleet.conducting.truth import PREFIX
 
 
@@ -17,27 +19,46 @@ def topics_of(site: str, device: str) -> tuple[str, ...]:
     return (f"edgeai/1/{site}/{device}/status", f"{PREFIX}/+", f"{PREFIX}/+/{site}")
 
 
-def explain(site: str, device: str, status: Status | None, rollouts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """For programs: ``cart`` as it says itself, and of each rollout its ``word`` and ``lines``, as for people."""
+def explain(
+    site: str,
+    device: str,
+    status: Status | None,
+    rollouts: Mapping[str, Mapping[str, Any]],
+    *,
+    is_unreadable: bool = False,
+) -> dict[str, Any]:
+    """For programs: ``cart`` as it says itself, and of each rollout its ``word`` and ``lines``, as for people.
+
+    Args:
+        site: the cart's.
+        device: the cart's.
+        status: as it is retained; none where there is none that can be read.
+        rollouts: as a conductor tells of them.
+        is_unreadable: there is a status, and it cannot be read.
+    """
+    cart = Cart(site=site, device=device, status=status or Status(state=""), heard_at=0.0)
     return {
         "schema": 1,
         "cart": f"{site}/{device}",
         "status": None if status is None else msgspec.to_builtins(status),
-        "lines": list(_cart(status)),
+        "lines": list(_cart(status, is_unreadable=is_unreadable)),
         "rollouts": [
             {
                 "rollout": name,
                 "model": told["model"],
                 "digest": told["digest"],
                 **_known(told, site, device),
-                "lines": list(_rollout(name, told, site, device, status)),
+                "lines": list(_rollout(name, told, cart)),
             }
             for name, told in rollouts.items()
         ],
     }
 
 
-def _cart(status: Status | None) -> Iterator[str]:
+def _cart(status: Status | None, *, is_unreadable: bool) -> Iterator[str]:
+    if is_unreadable:
+        yield "its status cannot be read: another edgeai wrote it, or no edgeai (look at its topic at the broker)"
+        return
     if status is None:
         yield "it has never said its status to this broker: it is another name, or was never there"
         return
@@ -61,28 +82,49 @@ def _cart(status: Status | None) -> Iterator[str]:
             yield f"{each.name}: its last look came to {each.update.code}: {each.update.message}"
 
 
-def _rollout(name: str, told: Mapping[str, Any], site: str, device: str, status: Status | None) -> Iterator[str]:
+def _rollout(name: str, told: Mapping[str, Any], cart: Cart) -> Iterator[str]:
+    site, device = cart.site, cart.device
     phases = [Phase(share=phase["share"]) for phase in told["phases"]]
     number, row = phase_of(place(name, site, device), phases), _row(told, site, device)
     stands = f"place {place(name, site, device):.3f} of the row"
     if row is not None:
         reason = f": {row['code']}: {row['why']}" if row["code"] else ""
         yield f"{name}: {row['word']}, {row['stage']}{reason} (phase {row['phase']}, since {row['since']})"
+    elif unfit := _unfit(told, cart):
+        yield f"{name}: never: not selected: {unfit}"
     elif number is None:
         yield f"{name}: never: its phases end before this cart ({stands})"
     elif number > told["open"]:
         yield f"{name}: not yet: phase {number} is this cart's ({stands}), and {told['open']} of {len(phases)} are open"
+    elif told["state"] in ("done", "cancelled"):
+        yield f"{name}: it was not counted when the rollout ended (phase {number})"
     elif told["sites"].get(site, {}).get("left_out"):
         yield f"{name}: nothing stands out (its site has more carts than are listed; phase {number})"
-    elif status is None or status.state == "offline":
+    elif not cart.is_known:
         yield f"{name}: never seen: it is not counted, since nobody can say what it runs (phase {number})"
     else:
-        slots = [each.slots for each in status.deployments if each.slots]
+        slots = [each.slots for each in cart.status.deployments if each.slots]
         models = ", ".join(sorted({slot.model for each in slots if (slot := each.running)}))
         why = f"it is not selected, or takes no updates of {told['model']} (it runs {models or '?'})"
         yield f"{name}: never, as the cart is: {why}"
     if told["state"] != "running":
         yield f"{name}: it is {told['state']}: {told['said'] or 'no word why'}"
+
+
+def _unfit(told: Mapping[str, Any], cart: Cart) -> str:
+    """Why the plan does not mean a cart, as far as is known of it; empty where it may."""
+    try:
+        select = msgspec.convert(told.get("select", {}), Select)
+    except msgspec.ValidationError:  # of a newer conductor
+        return ""
+    if not cart.is_known:
+        by_name = Select(sites=select.sites, devices=select.devices)
+        return not_selected(by_name, Facts(site=cart.site, device=cart.device, edgeai="", model="", digest=""))
+    every = [
+        not_meant(select, told.get("replaces", ()), told["digest"], cart, each)
+        for each in cart.deployments_of(told["model"])
+    ]
+    return every[0] if every and all(every) else ""
 
 
 def _known(told: Mapping[str, Any], site: str, device: str) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class _Model(msgspec.Struct):
 
 
 class _Result(msgspec.Struct):
+    site: str
+    device_id: str
     result_id: str
     outcome: str
     model: _Model
@@ -146,6 +148,8 @@ class Ears:
         except (ValueError, RecursionError):
             return
         _, _, site, device, _, _ = topic.split("/")
+        if (result.site, result.device_id) != (site, device):
+            return  # the broker vouches for the topic: what is of another cart counts for neither
         if result.outcome != "completed" or len(result.result_id) > 64 or len(result.model.digest) > 80:
             return
         heard = Heard(digest=result.model.digest, site=site, device=device, result_id=result.result_id)

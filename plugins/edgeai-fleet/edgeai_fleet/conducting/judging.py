@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 from edgeai.owners import owner_of
-from edgeai.rollouts import Facts, Rollout, phase_of, place
+from edgeai.rollouts import Facts, Rollout, Select, phase_of, place
 from edgeai.rollouts.turns import not_selected
 from edgeai_fleet.conducting.carts import Cart, Deployed, Ended, InSlots, Looked
+from edgeai_fleet.spans import span
 
 Word: TypeAlias = Literal["succeeded", "failed", "silent", "undecided", "waiting"]
 """``silent`` counts as a failure. ``undecided``: it is there, the new bundle runs, and no image has come to it."""
@@ -23,6 +24,8 @@ LATE_S: Final = 3 * STATUS_EVERY_S
 """A connected cart that has said nothing for so long is not taken to be there."""
 STUCK_S: Final = 2 * 86_400.0
 """A cart that is there and has not taken the bundle after so long has failed; it looks four times a day."""
+ELSEWHERE: Final = "not fetched, it names another rollout"
+"""How far a cart is whose last look was held back by another rollout of the bundle: that is no word on this one."""
 LOST: Final = ("rolled-back", "failed", "ordered-back", "damaged")
 """Ends that show something of the bundle. One that was abandoned comes again, or the next look says why not."""
 _WORST: Final[Mapping[Word, int]] = {"failed": 0, "silent": 1, "waiting": 2, "undecided": 3, "succeeded": 4}
@@ -72,28 +75,47 @@ def phase_of_cart(rollout: Rollout, cart: Cart, ended: Ended | None = None) -> i
         cart: what is known of it. Where that is its name alone, it belongs to a plan that names it.
         ended: how the plan's bundle ended there, where the cart said so.
     """
-    plan, status = rollout.plan, cart.status
+    plan = rollout.plan
     if not cart.is_known and cart.name in plan.select.devices:
         return _phase_by_name(rollout, cart)
     for each in cart.deployments_of(plan.model):
-        assert each.slots is not None
-        running = each.slots.running
-        facts = Facts(
-            site=cart.site,
-            device=cart.device,
-            edgeai=status.edgeai_version,
-            model=plan.model,
-            digest=running.digest if running else "",
-            labels=status.labels,
-            machine=status.machine,
-            backends=frozenset(status.backends or ((each.backend,) if each.backend else ())),
-        )
-        if not_selected(plan.select, facts) or _says_never(each.update, plan.digest):
-            continue
-        if plan.replaces and facts.digest not in plan.replaces and not (ended or has_met(each.slots, plan.digest)):
+        if not_meant(plan.select, plan.replaces, plan.digest, cart, each, ended) or _says_never(each.update, rollout):
             continue
         return phase_of(place(rollout.name, cart.site, cart.device), plan.phases)
     return None
+
+
+def not_meant(
+    select: Select, replaces: Sequence[str], digest: str, cart: Cart, deployed: Deployed, ended: Ended | None = None
+) -> str:
+    """What of a deployment does not fit a plan that selects and replaces so, in a few words; empty where all does.
+
+    Args:
+        select: of the plan.
+        replaces: of the plan.
+        digest: of the plan.
+        cart: whose it is.
+        deployed: that takes updates of the plan's model.
+        ended: how the plan's bundle ended there, where the cart said so.
+    """
+    status, slots = cart.status, deployed.slots
+    assert slots is not None
+    running = slots.running
+    facts = Facts(
+        site=cart.site,
+        device=cart.device,
+        edgeai=status.edgeai_version,
+        model=running.model if running else "",
+        digest=running.digest if running else "",
+        labels=status.labels,
+        machine=status.machine,
+        backends=frozenset(status.backends or ((deployed.backend,) if deployed.backend else ())),
+    )
+    if unfit := not_selected(select, facts):
+        return unfit
+    if replaces and facts.digest not in replaces and not (ended or has_met(slots, digest)):
+        return f"it replaces other bundles than the one that runs here, {facts.digest[:19]}..."
+    return ""
 
 
 def is_unseen(rollout: Rollout, cart: Cart) -> bool:
@@ -123,7 +145,7 @@ def has_met(slots: InSlots, digest: str) -> bool:
 
 def results_needed(cart: Cart | None) -> int:
     """So many results prove any bundle on this cart; more show nothing more."""
-    needed = [each.slots.needed for each in cart.status.deployments if each.slots is not None] if cart else []
+    needed = [each.slots.proving for each in cart.status.deployments if each.slots is not None] if cart else []
     return min(max(needed, default=MOST_RESULTS), MOST_RESULTS)
 
 
@@ -138,7 +160,7 @@ def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment, ended: E
         ended: how the new digest ended there, where the cart said so: its status has the last end alone.
     """
     digest, silent_s = rollout.plan.digest, rollout.plan.halting.silent_s
-    verdicts = [_judge(digest, each, published, ended) for each in cart.deployments_of(rollout.plan.model)]
+    verdicts = [_judge(rollout, each, published, ended) for each in cart.deployments_of(rollout.plan.model)]
     nothing = _lost(ended, digest) or Verdict(word="waiting", stage="unknown" if cart.is_known else "never seen")
     verdict = min(verdicts, key=lambda each: _WORST[each.word], default=nothing)
     if verdict.word not in ("waiting", "undecided"):
@@ -163,8 +185,8 @@ def stands_until(rollout: Rollout, cart: Cart, verdict: Verdict, moment: Moment)
     return min((each for each in (listened + LATE_S, silent, stuck) if each >= moment.now), default=math.inf)
 
 
-def _judge(digest: str, deployed: Deployed, published: int, reported: Ended | None) -> Verdict:
-    slots = deployed.slots
+def _judge(rollout: Rollout, deployed: Deployed, published: int, reported: Ended | None) -> Verdict:
+    slots, digest = deployed.slots, rollout.plan.digest
     assert slots is not None
     running, told = slots.running, _lost(reported, digest)
     if running is not None and running.digest == digest:
@@ -177,7 +199,7 @@ def _judge(digest: str, deployed: Deployed, published: int, reported: Ended | No
         return Verdict(word="waiting", stage=stages.get(spare.stage, spare.stage))
     if spare is not None:
         return told or Verdict(word="failed", code="slots.bad", why="it failed on this cart", stage="bad")
-    return told or _not_here(deployed.update, digest)
+    return told or _not_here(deployed.update, rollout)
 
 
 def _lost(ended: Ended | None, digest: str) -> Verdict | None:
@@ -188,7 +210,7 @@ def _lost(ended: Ended | None, digest: str) -> Verdict | None:
 
 
 def _running(slots: InSlots, published: int) -> Verdict:
-    probation, needed = slots.probation, min(slots.needed, MOST_RESULTS)
+    probation, needed = slots.probation, min(slots.proving, MOST_RESULTS)
     if probation is None:
         if published >= needed:
             return Verdict(word="succeeded", stage="proven")
@@ -198,9 +220,11 @@ def _running(slots: InSlots, published: int) -> Verdict:
     return Verdict(word="waiting", stage=f"probation {probation.completed} of {probation.needed}")
 
 
-def _not_here(look: Looked | None, digest: str) -> Verdict:
-    if look is None or not look.code or look.digest not in ("", digest):
+def _not_here(look: Looked | None, rollout: Rollout) -> Verdict:
+    if look is None or not look.code or look.digest not in ("", rollout.plan.digest):
         return Verdict(word="waiting", stage="not fetched")
+    if look.is_by_another(rollout.name):
+        return Verdict(word="waiting", stage=ELSEWHERE)
     if look.code == "slots.bad" or is_lasting(look.code):
         return Verdict(word="failed", code=look.code, why=look.message, stage="refused")
     return Verdict(word="waiting", code=look.code, why=look.message, stage="not fetched")
@@ -212,9 +236,11 @@ def is_lasting(code: str) -> bool:
     return area in ("bundle", "backend", "plugin") and (owner_of(code) != "image")
 
 
-def _says_never(look: Looked | None, digest: str) -> bool:
+def _says_never(look: Looked | None, rollout: Rollout) -> bool:
     never = ("rollout.not-selected", "rollout.other-model", "rollout.unsupported")
-    return look is not None and look.digest == digest and look.code in never
+    if look is None or look.digest != rollout.plan.digest or look.is_by_another(rollout.name):
+        return False
+    return look.code in never
 
 
 def _silence(cart: Cart, verdict: Verdict, silent_s: float, moment: Moment) -> Verdict | None:
@@ -224,10 +250,10 @@ def _silence(cart: Cart, verdict: Verdict, silent_s: float, moment: Moment) -> V
         return None
     if not cart.is_known:
         will = "the broker has its last will alone" if cart.status.state else "the broker has nothing of it"
-        why = f"the plan names it, and it was not seen in {allowed / 3600:.3g} h: {will}"
+        why = f"the plan names it, and it was not seen in {span(allowed)}: {will}"
         return Verdict(word="silent", code="fleet.never-seen", why=why, stage=verdict.stage)
     where = "with the new bundle running" if verdict.stage.startswith(("active", "probation", "proven")) else "before"
-    why = f"nothing was heard of it for {allowed / 3600:.3g} h, {where}"
+    why = f"nothing was heard of it for {span(allowed)}, {where}"
     return Verdict(word="silent", code="fleet.silent", why=why, stage=verdict.stage)
 
 
@@ -241,12 +267,13 @@ def _stuck(cart: Cart, verdict: Verdict, digest: str, silent_s: float, moment: M
     is_here = any(each.slots is not None and has_met(each.slots, digest) for each in cart.status.deployments)
     since = max(moment.turn_since, moment.listening_since)
     allowed = max(silent_s, STUCK_S)
-    if is_here or verdict.code.startswith("rollout.") or moment.now - since <= allowed:
+    is_held = verdict.code.startswith("rollout.") or verdict.stage == ELSEWHERE
+    if is_here or is_held or moment.now - since <= allowed:
         return None
     why = verdict.why or "it never said why"
     return Verdict(
         word="failed",
         code=verdict.code or "fleet.not-taken",
-        why=f"it was not taken within {allowed / 3600:.3g} h: {why}",
+        why=f"it was not taken within {span(allowed)}: {why}",
         stage=verdict.stage,
     )

@@ -30,6 +30,11 @@ class Listening:
         """Since when a site is heard; now, where nobody hears it."""
         return min(self.since.get(site, self.now), self.since.get(_ALL, self.now))
 
+    @property
+    def whole(self) -> float:
+        """Since when everybody is heard who is: of the site that is heard for the shortest time."""
+        return self.since[_ALL] if _ALL in self.since else max(self.since.values(), default=self.now)
+
     def deaf(self, sites: Iterable[str]) -> list[str]:
         """Those of these that nobody hears."""
         return [] if _ALL in self.since else sorted({site for site in sites if site not in self.since})

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from edgeai.rollouts import Rollout
-from edgeai_fleet.conducting.judging import LATE_S, Word
+from edgeai_fleet.conducting.judging import LATE_S, STATUS_EVERY_S, Word
+from edgeai_fleet.spans import span
 
 Step: TypeAlias = Literal["go-on", "wait", "halt", "done"]
 WORDS: Final[tuple[Word, ...]] = ("succeeded", "failed", "silent", "undecided", "waiting")
@@ -74,7 +75,9 @@ def settles_s(rollout: Rollout) -> float:
     return max(rollout.plan.phases[rollout.open - 1].soak_s, LATE_S)
 
 
-def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: float) -> Decision:
+def decide(
+    rollout: Rollout, standings: Sequence[Standing], now: float, since: float, listened_s: float = math.inf
+) -> Decision:
     """What follows.
 
     Failures are held against all that have ended or are on their way: who ends first makes no difference, and once all
@@ -85,6 +88,7 @@ def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: f
         standings: of the phases that are open, the first first.
         now: seconds since the epoch.
         since: when the phase now open was opened.
+        listened_s: for so long somebody has listened without a gap.
     """
     if rollout.state != "running":
         return Decision(step="wait", why=f"it is {rollout.state}")
@@ -94,7 +98,10 @@ def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: f
         return Decision(step="halt", why=reason)
     own = opened[-1] if opened else Standing()
     if (left := plan.phases[rollout.open - 1].soak_s - (now - since)) > 0:
-        return Decision(step="wait", why=f"phase {rollout.open} soaks for another {left / 3600:.3g} h")
+        return Decision(step="wait", why=f"phase {rollout.open} soaks for another {span(left)}")
+    if not own.carts and listened_s < STATUS_EVERY_S:
+        why = f"no cart of phase {rollout.open} was heard, and {span(STATUS_EVERY_S)} of listening would show one"
+        return Decision(step="wait", why=why)
     if lacks := _lacks(rollout, own, overall):
         return Decision(step="wait", why=lacks)
     if rollout.open < len(plan.phases):
@@ -102,7 +109,7 @@ def decide(rollout: Rollout, standings: Sequence[Standing], now: float, since: f
     if overall.waiting:
         return Decision(step="wait", why=f"{overall.waiting} of {overall.carts} carts are on their way")
     if overall.fresh:
-        why = f"{overall.fresh} carts run it and have no images, for less than {settles_s(rollout) / 3600:.3g} h yet"
+        why = f"{overall.fresh} carts run it and have no images, for less than {span(settles_s(rollout))} yet"
         return Decision(step="wait", why=why)
     return Decision(step="done", why=f"all phases held: {_figures(overall)}")
 

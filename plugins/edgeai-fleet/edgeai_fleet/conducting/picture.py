@@ -5,11 +5,12 @@ The store has all of it; this is read from there once, and again whenever somebo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from edgeai.rollouts import Rollout
+from edgeai.rollouts import Rollout, phase_of, place
+from edgeai_fleet.changes import has_ended
 from edgeai_fleet.conducting.carts import Cart, Ended, Heard, Status, away, heard
 from edgeai_fleet.conducting.hearing import Taken
 from edgeai_fleet.conducting.judging import (
@@ -30,7 +31,7 @@ Place: TypeAlias = tuple[str, str]
 
 @dataclass(slots=True)
 class Known:
-    """Everything that the store holds of carts; by digest results and ends; by rollout a picture.
+    """Everything that the store holds of carts; by digest ends; by rollout results and a picture.
 
     ``revision``: of the store, at which that was so. ``sites``: of which carts; all, without.
     """
@@ -47,24 +48,32 @@ class Known:
         """All of it, read anew."""
         return cls(revision=kept.revision(), sites=sites, carts=kept.carts(sites))
 
-    def hear(self, kept: Round, taken: Taken, digests: Iterable[str], now: float) -> set[Place]:
-        """Keep what was heard, of these digests; of whom something is known that was not before."""
+    def hear(self, kept: Round, taken: Taken, rollouts: Sequence[Rollout], now: float) -> set[Place]:
+        """Keep what was heard, of what these rollouts bring; of whom something is known that was not before."""
         news = _merged(self.carts, taken, now)
         self.carts.update(news)
         kept.keep_carts(news.values())
         places = set(news)
-        for digest in digests:
-            if digest not in self.results:
-                self.results[digest], self.ends[digest] = kept.results(digest), kept.ends(digest)
-            results = [each for each in taken.results if each.digest == digest and self._is_wanted(each)]
+        for digest in sorted({each.plan.digest for each in rollouts}):
+            if digest not in self.ends:
+                self.ends[digest] = kept.ends(digest)
             ends = [each for each in taken.ends if each.ended.digest == digest]
-            by = {(each.site, each.device) for each in results}
-            kept.add_results(results)
             kept.add_ends(ends)
-            self.results[digest] |= kept.results(digest, by)
             self.ends[digest] |= {(each.site, each.device): each.ended for each in ends}
-            places |= by | {(each.site, each.device) for each in ends}
+            places |= {(each.site, each.device) for each in ends}
+        for rollout in rollouts:
+            places |= self._hear_results(kept, taken, rollout)
         return places
+
+    def _hear_results(self, kept: Round, taken: Taken, rollout: Rollout) -> set[Place]:
+        name = rollout.name
+        if name not in self.results:
+            self.results[name] = kept.results(name)
+        results = [each for each in taken.results if self._is_wanted(rollout, each)]
+        by = {(each.site, each.device) for each in results}
+        kept.add_results(name, results)
+        self.results[name] |= kept.results(name, by)
+        return by
 
     def is_of_its_own(self, kept: Round, *, wrote: bool) -> bool:
         """At the end of a round: whether nobody else has written meanwhile, so that this is all there is."""
@@ -73,10 +82,17 @@ class Known:
         before, self.revision = self.revision, kept.rises()
         return self.revision == before + 1.0
 
-    def _is_wanted(self, result: Heard) -> bool:
-        """Whether it may still show something: the store does not grow with each image of a fleet."""
+    def _is_wanted(self, rollout: Rollout, result: Heard) -> bool:
+        """Whether it may still show something of a rollout: it is by its bundle, since the cart's phase is open, and
+        before the end. The store does not grow with each image of a fleet.
+        """
+        if result.digest != rollout.plan.digest or has_ended(rollout):
+            return False
+        phase = phase_of(place(rollout.name, result.site, result.device), rollout.plan.phases)
+        if phase is None or phase > rollout.open:
+            return False
         place_ = result.site, result.device
-        return self.results[result.digest].get(place_, 0) < results_needed(self.carts.get(place_))
+        return self.results[rollout.name].get(place_, 0) < results_needed(self.carts.get(place_))
 
     def picture(self, kept: Round, rollout: Rollout) -> Picture:
         """Of a rollout, as it was in the last round."""
@@ -136,6 +152,25 @@ class Picture:
             places = changed | {place_ for place_, due in self._due.items() if listening.now > due}
         return [news for place_ in places if (news := self._judged(place_, frame, known, listening)) is not None]
 
+    def end(self, rollout: Rollout, known: Known, *, is_noted: bool) -> None:
+        """The rollout has ended: verdicts stay as they were before, whatever is heard.
+
+        Args:
+            rollout: it.
+            known: of all carts.
+            is_noted: what was kept is what was counted; otherwise there are carts among it that were not any more.
+        """
+        self._named, self.unseen = _named(rollout), set()
+        self.kept = {
+            place_: was
+            for place_, was in self._last.items()
+            if is_noted or self._phase(place_, rollout, known) == was.phase
+        }
+
+    def _phase(self, place_: Place, rollout: Rollout, known: Known) -> int | None:
+        cart = known.carts.get(place_) or self._named.get(place_)
+        return None if cart is None else phase_of_cart(rollout, cart, known.ends[rollout.plan.digest].get(place_))
+
     def _judged(self, place_: Place, frame: Frame, known: Known, listening: Listening) -> Kept | None:
         cart, digest = known.carts.get(place_) or self._named.get(place_), frame.rollout.plan.digest
         self.kept.pop(place_, None)
@@ -148,7 +183,7 @@ class Picture:
         if phase is None or phase > frame.rollout.open:
             return None
         moment = frame.moment(phase, cart.site, listening)
-        verdict = judge(frame.rollout, cart, known.results[digest].get(place_, 0), moment, ended)
+        verdict = judge(frame.rollout, cart, known.results[frame.rollout.name].get(place_, 0), moment, ended)
         was = self._last.get(place_)
         since = was.since if was is not None and was.verdict.word == verdict.word else listening.now
         made = Kept(site=cart.site, device=cart.device, phase=phase, verdict=verdict, since=since)

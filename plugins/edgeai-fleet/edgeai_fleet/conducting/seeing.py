@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from edgeai.rollouts import Rollout
-from edgeai_fleet.changes import time_of
+from edgeai_fleet.changes import has_ended, time_of
 from edgeai_fleet.conducting.judging import Kept, Word
 from edgeai_fleet.conducting.listening import Listening
 from edgeai_fleet.conducting.phases import Decision, Standing, count, decide, settles_s
@@ -36,7 +36,7 @@ class Seen:
 
 def is_settled(rollout: Rollout, now: float) -> bool:
     """Whether it ended so long ago that nobody asks any more."""
-    return rollout.state in ("done", "cancelled") and now - time_of(rollout.at).timestamp() > SETTLED_S
+    return has_ended(rollout) and now - time_of(rollout.at).timestamp() > SETTLED_S
 
 
 def seen(kept: Round, rollout: Rollout, known: Known, changed: set[Place], listening: Listening) -> Seen:
@@ -49,6 +49,8 @@ def seen(kept: Round, rollout: Rollout, known: Known, changed: set[Place], liste
         changed: of whom something was heard since the last round.
         listening: who hears which sites.
     """
+    if has_ended(rollout):
+        return _ended(kept, rollout, known, listening)
     opened, resumed = _opened(kept, rollout), _resumed(kept, rollout)
     frame = Frame(rollout=rollout, opened=opened, resumed=resumed, heard=listening.since)
     picture = known.picture(kept, rollout)
@@ -56,9 +58,24 @@ def seen(kept: Round, rollout: Rollout, known: Known, changed: set[Place], liste
     kept.keep_verdicts(rollout.name, news)
     verdicts = tuple(picture.kept.values())
     standings = _standings(verdicts, rollout, resumed, listening)
-    decision = decide(rollout, standings, listening.now, opened[rollout.open])
+    decision = decide(rollout, standings, listening.now, opened[rollout.open], listening.now - listening.whole)
     unseen = tuple(sorted(picture.unseen))
     return Seen(rollout=rollout, decision=decision, standings=standings, kept=verdicts, unseen=unseen, news=tuple(news))
+
+
+def _ended(kept: Round, rollout: Rollout, known: Known, listening: Listening) -> Seen:
+    """One that is over, with its counts of the end: what carts do later is no word on it."""
+    picture, mark = known.picture(kept, rollout), f"ended {rollout.name}"
+    is_noted = kept.time(mark) is not None
+    picture.end(rollout, known, is_noted=is_noted)
+    verdicts = tuple(picture.kept.values())
+    if not is_noted:
+        kept.end_verdicts(rollout.name, verdicts)
+        kept.keep_time(mark, listening.now)
+    standings = _standings(verdicts, rollout, 0.0, listening)
+    decision = decide(rollout, standings, listening.now, 0.0)
+    news = () if is_noted else verdicts
+    return Seen(rollout=rollout, decision=decision, standings=standings, kept=verdicts, news=news)
 
 
 def _opened(kept: Round, rollout: Rollout) -> dict[int, float]:

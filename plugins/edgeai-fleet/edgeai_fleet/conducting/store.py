@@ -121,20 +121,21 @@ class Round:
         """Carts as they are now."""
         self._put(CARTS, [{"site": cart.site, "device": cart.device, "cart": encode(cart)} for cart in carts])
 
-    def add_results(self, results: Sequence[Heard]) -> None:
-        """Results that were heard; one that is known already counts once."""
-        rows = [{name: getattr(each, name) for name in Heard.__slots__} for each in results]
+    def add_results(self, rollout: str, results: Iterable[Heard]) -> None:
+        """Results that were heard for a rollout; one that is known already counts once."""
+        names = ("site", "device", "result_id")
+        rows = [{"rollout": rollout, **{name: getattr(each, name) for name in names}} for each in results]
         if rows:
             self._db.execute(self._insert(RESULTS).on_conflict_do_nothing(), _in_order(RESULTS, rows))
 
     def forget_results(self, but: Iterable[str]) -> None:
-        """Drop all but those of these digests."""
-        self._db.execute(sa.delete(RESULTS).where(RESULTS.c.digest.not_in(sorted(but))))
+        """Drop all but those of these rollouts."""
+        self._db.execute(sa.delete(RESULTS).where(RESULTS.c.rollout.not_in(sorted(but))))
 
-    def results(self, digest: str, places: Iterable[tuple[str, str]] | None = None) -> dict[tuple[str, str], int]:
-        """Of a digest, how many were heard by cart; of these carts alone, or of all."""
+    def results(self, rollout: str, places: Iterable[tuple[str, str]] | None = None) -> dict[tuple[str, str], int]:
+        """Of a rollout, how many were heard by cart; of these carts alone, or of all."""
         counted = sa.func.count().label("results")
-        query = sa.select(RESULTS.c.site, RESULTS.c.device, counted).where(RESULTS.c.digest == digest)
+        query = sa.select(RESULTS.c.site, RESULTS.c.device, counted).where(RESULTS.c.rollout == rollout)
         query = query.group_by(RESULTS.c.site, RESULTS.c.device)
         if places is None:
             queries = [query]
@@ -186,6 +187,11 @@ class Round:
             for each in verdicts
         ]
         self._put(VERDICTS, rows)
+
+    def end_verdicts(self, rollout: str, verdicts: Iterable[Kept]) -> None:
+        """Verdicts as they stay: these and no others."""
+        self._db.execute(sa.delete(VERDICTS).where(VERDICTS.c.rollout == rollout))
+        self.keep_verdicts(rollout, verdicts)
 
     def revision(self) -> float:
         """A number that rises with each round that wrote something, whoever's it was."""

@@ -15,9 +15,9 @@ CARTS: Final = sa.Table(
     sa.Column("cart", sa.Text, nullable=False),
 )
 RESULTS: Final = sa.Table(
-    "results",
+    "shown",
     TABLES,
-    sa.Column("digest", sa.String(80), primary_key=True),
+    sa.Column("rollout", sa.String(64), primary_key=True),
     sa.Column("site", sa.String(64), primary_key=True),
     sa.Column("device", sa.String(64), primary_key=True),
     sa.Column("result_id", sa.String(64), primary_key=True),

@@ -56,6 +56,8 @@ def summary(
         "model": plan.model,
         "release": plan.release,
         "digest": plan.digest,
+        "select": msgspec.to_builtins(plan.select),
+        "replaces": list(plan.replaces),
         "step": decision.step,
         "why": decision.why,
         "said": rollout.why,

@@ -15,7 +15,7 @@ from rich.text import Text
 from edgeai_fleet.conducting.truth import PREFIX, SCHEMA
 
 TOPICS: Final = (f"{PREFIX}/+", f"{PREFIX}/+/+")
-_BAR: Final = 16
+_BAR: Final = 12
 _COLOURS: Final[Mapping[str, str]] = {
     "succeeded": "green",
     "failed": "red",
@@ -82,14 +82,15 @@ def _unseen(unseen: Mapping[str, Any]) -> Text:
 
 
 def _phases(told: Mapping[str, Any]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), collapse_padding=True, pad_edge=False, show_edge=False)
+    """As wide as a terminal of 80 columns at most."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
     for name in ("phase", "share", "carts", "", *_COLOURS):
         table.add_column(name, justify="left" if name in ("phase", "") else "right", no_wrap=True)
     for number, phase in enumerate(told["phases"], 1):
         is_open = number <= told["open"]
         counts = [str(phase[name]) if is_open else "" for name in _COLOURS]
         carts = str(phase["carts"]) if is_open else "-"
-        table.add_row(str(number), f"{100 * phase['share']:g} %", carts, _bar(phase, is_open=is_open), *counts)
+        table.add_row(str(number), f"{100 * phase['share']:.3g} %", carts, _bar(phase, is_open=is_open), *counts)
     return table
 
 
@@ -98,7 +99,7 @@ def _bar(phase: Mapping[str, Any], *, is_open: bool) -> Text:
         return Text("closed", style="dim")
     bar, total = Text(), phase["carts"]
     if not total:
-        return Text("no cart stands in it", style="dim")
+        return Text("nobody", style="dim")
     so_far = drawn_so_far = 0
     for name, colour in _COLOURS.items():
         so_far += phase[name]
@@ -109,25 +110,33 @@ def _bar(phase: Mapping[str, Any], *, is_open: bool) -> Text:
 
 
 def _reasons(reasons: Iterable[Mapping[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for name in ("failed", "code", "why", "such as"):
-        table.add_column(name, justify="right" if name == "failed" else "left", overflow="fold")
+    table = _rows("failed", "why")
     for each in reasons:
-        cases = ", ".join(f"{case} on {carts}" for case, carts in each.get("cases", {}).items())
-        why = f"{each['why']}\ngolden cases: {cases}" if cases else each["why"]
-        table.add_row(str(each["carts"]), escape(each["code"]), escape(why), escape(", ".join(each["some"][:3])))
+        lines = [each["code"], each["why"]]
+        if each.get("cases"):
+            lines.append("golden cases: " + ", ".join(f"{case} on {carts}" for case, carts in each["cases"].items()))
+        lines.append(f"such as {', '.join(each['some'][:3])}")
+        table.add_row(str(each["carts"]), escape("\n".join(lines)))
     return table
 
 
 def _carts(carts: list[dict[str, Any]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
-    for name in ("cart", "phase", "", "how far", "why"):
-        table.add_column(name, overflow="fold")
+    table = _rows("cart", "how far")
     carts.sort(key=lambda cart: _FIRST.index(cart["word"]))
     for cart in carts[:_MOST_CARTS]:
-        word = Text(cart["word"], style=_COLOURS.get(cart["word"], ""))
-        why = escape(f"{cart['code']}: {cart['why']}".strip(": "))
-        table.add_row(f"{cart['site']}/{cart['device']}", str(cart["phase"]), word, escape(cart["stage"]), why)
+        how_far = Text(cart["word"], style=_COLOURS.get(cart["word"], ""))
+        how_far.append(f", {cart['stage']} (phase {cart['phase']})", style="default")
+        if why := f"{cart['code']}: {cart['why']}".strip(": "):
+            how_far.append(f"\n{why}", style="default")
+        table.add_row(escape(f"{cart['site']}/{cart['device']}"), how_far)
     if len(carts) > _MOST_CARTS:
-        table.add_row(f"and {len(carts) - _MOST_CARTS} more", "", "", "", "")
+        table.add_row(f"and {len(carts) - _MOST_CARTS} more", "")
+    return table
+
+
+def _rows(head: str, told: str) -> Table:
+    """Something short, and beside it lines on it, so that nothing is cut on a narrow terminal."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False)
+    table.add_column(head, overflow="fold", max_width=32)
+    table.add_column(told, overflow="fold")
     return table
