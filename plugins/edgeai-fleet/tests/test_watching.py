@@ -59,7 +59,7 @@ def test_a_terminal_of_80_columns_shows_whole_words() -> None:
     [
         (1.93, "1.9 s"),
         (0.0, "0 s"),
-        (59.0, "59 s"),
+        (50.0, "50 s"),
         (59.9, "1 min"),
         (60.0, "1 min"),
         (2700.0, "45 min"),

@@ -271,9 +271,10 @@ def show(
         _print(each, read_devices(devices, each.plan.model) if devices is not None else None)
         if (approval := seen.approvals.get(each.name)) is not None:
             good = "" if approval.plan == each.plan.fingerprint else " (of another plan: it says nothing)"
-            typer.echo(f"  approved   up to phase {approval.phase}, after {approval.halts} halts{good}")
-        if lacks := unsigned.get(each.name):
-            typer.echo(f"  UNSIGNED   the approval counts for nothing yet: it lacks {lacks} signatures of its role")
+            what = f"up to phase {approval.phase}, after {approval.halts} halts{good}"
+            lacks = unsigned.get(each.name)
+            unsigned_words = f"  unsigned   an approval {what}: it counts for nothing yet, and lacks {lacks} signatures"
+            typer.echo(unsigned_words if lacks else f"  approved   {what}")
         if each not in public.rollouts:
             typer.echo("  not public yet")
     for back in seen.backs.values() if name is None else ():
