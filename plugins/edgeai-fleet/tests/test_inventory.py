@@ -84,13 +84,9 @@ def test_models_are_counted_by_bundle_with_their_engines_and_signers(call: Call,
 def test_80_columns_show_a_cart_whole(call: Call, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     printed = call("inventory", saved, "--devices")[1]
-    head = read_manifest(HEAD)[1][:19]
-    for words in (
-        "online, edgeai 0.1.0",
-        f"d: us-head 1.2.0 {head}...",
-        "tflite CPU a; signed by clinic 7be2",
-        "ward/d",
-    ):
+    manifest, digest = read_manifest(HEAD)
+    head = f"d: {manifest.name} {manifest.version} {digest[:19]}..."
+    for words in ("online, edgeai 0.1.0", head, "tflite CPU a; signed by clinic 7be2", "ward/d"):
         assert words in printed
 
 
