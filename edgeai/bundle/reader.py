@@ -38,7 +38,7 @@ from edgeai.bundle.manifest import (
     digest_of,
 )
 from edgeai.bundle.partial import HELD_NAME, Held, absent_files, read_held
-from edgeai.bundle.strangers import other_folder
+from edgeai.bundle.strangers import REMEDY, other_folder
 from edgeai.bundle.zip_form import LIMITS, BundleLimits
 from edgeai.durable import locked
 
@@ -256,7 +256,8 @@ def verify_folder(root: Path, trust: TrustPolicy | None = None, accept: Accept |
             if hash_file(root / name) != declared.sha256:
                 raise wrong_hash(name)
     except OSError as error:
-        raise BundleRejected(f"{root} cannot be read: {error}", code="bundle.not-a-bundle") from error
+        why = f"{root} cannot be read: {error}"
+        raise BundleRejected(why, code="bundle.not-a-bundle", remedy=REMEDY) from error
     return Bundle(manifest=manifest, digest=digest, root=root, signers=head.signers, held=held)
 
 

@@ -23,9 +23,12 @@ _BY_SUFFIX: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 )
 
 
+REMEDY: Final = "check the path, and fetch the bundle (a .edgeai file, or its unpacked folder) again"
+
+
 def not_a_bundle(path: Path | str, why: str, remedy: str | None = None) -> BundleRejected:
     """The file is something else."""
-    return BundleRejected(f"{path} is not a bundle: {why}", code="bundle.not-a-bundle", remedy=remedy)
+    return BundleRejected(f"{path} is not a bundle: {why}", code="bundle.not-a-bundle", remedy=remedy or REMEDY)
 
 
 def closed(path: Path | str) -> BundleRejected:

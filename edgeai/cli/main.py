@@ -87,9 +87,11 @@ def run(arguments: Sequence[str]) -> int:
     except EdgeaiError as error:
         if os.environ.get("EDGEAI_TRACEBACK") == "1":
             raise
-        typer.echo(f"error[{error.code}]: {error}", err=True)
+        from edgeai.cli.wording import steady
+
+        typer.echo(f"error[{error.code}]: {steady(str(error))}", err=True)
         if error.remedy:
-            typer.echo(f"  what to do: {error.remedy}", err=True)
+            typer.echo(f"  what to do: {steady(error.remedy)}", err=True)
         return next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 1)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)

@@ -170,6 +170,8 @@ def _refuse(why: str, code: str, remedy: str) -> NoReturn:
 
 
 def _print(before: Result, after: Result, compared: Comparison, known_by: str) -> None:
+    from edgeai.cli.wording import printable
+
     image = "by the hash of its content" if known_by == "content" else "by its UID alone: the result has no hash of it"
     typer.echo(f"image   the same, {image}")
     typer.echo(f"model   {after.model.name} {after.model.version}, {after.model.digest}")
@@ -178,11 +180,11 @@ def _print(before: Result, after: Result, compared: Comparison, known_by: str) -
     if before.engine is not None:
         typer.echo(f"engine  {_named(before.engine)}")
     if before.edgeai_version != after.edgeai_version:
-        typer.echo(f"edgeai  {before.edgeai_version} then, {after.edgeai_version} now")
+        typer.echo(f"edgeai  {printable(before.edgeai_version)} then, {after.edgeai_version} now")
     if not compared.differences:
         near = "to the digit" if compared.largest == 0.0 else f"to the tolerance: at most {compared.largest:.3g} apart"
         typer.echo(f"answer  the same {near} ({compared.numbers} numbers)")
         return
     typer.echo(f"answer  DIFFERS in {len(compared.differences)} of what it says:")
     for each in compared.differences:
-        typer.echo(f"  {each}")
+        typer.echo(f"  {printable(each)}")

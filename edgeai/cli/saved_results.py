@@ -30,7 +30,11 @@ def read_result(path: Path, result_id: str = "") -> Result:
         raise _none(f"{path} has more than {_MOST_BYTES} bytes")
     try:
         results = [Result.from_dict(body) for body in _bodies(data)]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:  # its words are of our code, not of the file
+        raise _none(
+            f"{path} is no result that this edgeai reads: a part of it is missing, or of another kind"
+        ) from error
+    except ValueError as error:
         raise _none(f"{path} is no result that this edgeai reads: {error}") from error
     meant = [result for result in results if not result_id or result.result_id == result_id]
     if not meant:

@@ -108,15 +108,18 @@ def _print(result: Result, links: Sequence[Link]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    title = f"{result.model.name} {result.model.version} said {result.outcome} on {result.created_at}"
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, padding=(0, 1))
+    from edgeai.cli.wording import printable
+
+    heading = f"{result.model.name} {result.model.version} said {result.outcome} on {result.created_at}"
+    title = Text(printable(heading), style="bold")
+    table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
     for column in ("link", "state"):
         table.add_column(column, no_wrap=True)
     table.add_column("what was compared", overflow="fold")
     for link in links:
         code = f" [{link.code}]" if link.code else ""
         lacks = f"; missing: {', '.join(link.lacks)}" if link.lacks else ""
-        table.add_row(link.name, _MARKS[link.state], Text(f"{link.says}{code}{lacks}"))
+        table.add_row(link.name, _MARKS[link.state], Text(printable(f"{link.says}{code}{lacks}")))
     Console().print(table)
 
 

@@ -75,15 +75,15 @@ def _candidates(place: Path) -> Iterator[Path]:
 def _digest_at(path: Path) -> str:
     from edgeai.bundle.archive import Archive
     from edgeai.bundle.manifest import MANIFEST_NAME, MAX_MANIFEST_BYTES, digest_of
+    from edgeai.bundle.strangers import not_a_bundle
 
     if path.is_dir():
         try:
             with (path / MANIFEST_NAME).open("rb") as file:
                 return digest_of(file.read(MAX_MANIFEST_BYTES + 1))
         except OSError as error:
-            raise BundleRejected(
-                f"{path} has no {MANIFEST_NAME} that can be read: {error.strerror}", code="bundle.not-a-bundle"
-            ) from error
+            why = f"no {MANIFEST_NAME} in it can be read: {error.strerror}"
+            raise not_a_bundle(path, why) from error
     with Archive(path) as archive:
         return archive.digest
 

@@ -15,6 +15,11 @@ def printable(name: object) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(name))
 
 
+def steady(text: str) -> str:
+    """Lines fit for a terminal: all that would steer it is replaced, but for the ends of lines."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
 def agreements(result: Result) -> tuple[Finding, ...]:
     """Whether the image fits its header, where the model says."""
     return tuple(f for f in result.findings if f.kind == "agreement" and f.frame_number is None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edgeai.config.files import named_files, named_folders, variable
+from edgeai.config.files import KEY_FOLDERS, named_files, named_folders, variable
 from edgeai.config.rules import Found
 from edgeai.config.tables import DeviceConfig
 from edgeai.config.words import Where, nearest, nearest_word
@@ -198,7 +198,9 @@ def _files(config: DeviceConfig) -> Iterator[Remark]:
     for where, path in named_files(config):
         if where in unset:
             continue
-        if path.is_dir() and not (where[-1] == "bundle" and (path / "manifest.json").is_file()):
+        if path.is_dir() and not (
+            where in KEY_FOLDERS or (where[-1] == "bundle" and (path / "manifest.json").is_file())
+        ):
             yield Remark(where=where, what=f"{path} is a folder: name the file")
         elif not path.exists():
             yield _missing(where, path, "file")

@@ -10,6 +10,8 @@ from pathlib import Path
 from edgeai.config.tables import DeviceConfig
 from edgeai.config.words import Where
 
+KEY_FOLDERS: tuple[tuple[str, str], ...] = (("trust", "approvers"), ("trust", "acceptors"))
+"""What may be a folder of public keys, or one of them."""
 _VARIABLE = re.compile(r"\$\{?[A-Za-z_]\w*\}?|%[A-Za-z_]\w*%")
 
 
@@ -20,7 +22,7 @@ def named_files(config: DeviceConfig) -> Iterator[tuple[Where, Path]]:
     ]
     named += [(("mqtt", "password_file"), config.mqtt.password_file)]
     named += [(("privacy", "hmac_key_file"), config.privacy.hmac_key_file)]
-    named += [(("trust", key), getattr(config.trust, key)) for key in ("approvers", "acceptors")]
+    named += [(where, getattr(config.trust, where[1])) for where in KEY_FOLDERS]
     for where, tls in ((("mqtt", "tls"), config.mqtt.tls), (("ingest", "scp", "tls"), config.ingest.scp.tls)):
         if tls is not None:
             named += [((*where, "ca"), tls.ca), ((*where, "certificate"), tls.certificate), ((*where, "key"), tls.key)]
@@ -84,4 +86,4 @@ def variable(config: DeviceConfig, path: Path) -> str:
     return match[0] if match else ""
 
 
-__all__ = ["allowing", "carried_away", "named_files", "named_folders", "variable"]
+__all__ = ["KEY_FOLDERS", "allowing", "carried_away", "named_files", "named_folders", "variable"]

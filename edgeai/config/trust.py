@@ -24,9 +24,12 @@ class Trust(Table):
     )
     approvers: FilePath | None = Field(
         None,
-        description="public keys, one of which must have signed a release that changes what the one before it does not "
-        "let a later release change; none of them may lie in `keys` too. Without: no such release is installed",
+        description="folder of public keys, or one such file; one of them must have signed a release that changes what "
+        "the one before it does not let a later release change; none of them may lie in `keys` too. Without: no such "
+        "release is installed",
     )
     acceptors: FilePath | None = Field(
-        None, description="public keys, one of which must have signed a report of `edgeai accept` for it to count"
+        None,
+        description="folder of public keys, or one such file; one of them must have signed a report of `edgeai accept` "
+        "for it to count",
     )

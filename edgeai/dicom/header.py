@@ -150,7 +150,8 @@ def _no_preamble(start: bytes) -> DicomRejected:
             remedy="send it by C-STORE, or save it again as a DICOM file (PS3.10)",
         )
     what = "is empty" if not start else "does not begin as a DICOM file does (128 bytes, then 'DICM')"
-    return DicomRejected(f"the file {what}", code="dicom.not-dicom")
+    remedy = "check that the right file is sent: a DICOM file (PS3.10); other image formats are not read"
+    return DicomRejected(f"the file {what}", code="dicom.not-dicom", remedy=remedy)
 
 
 def is_implicit(prefix: Prefix, syntax: TransferSyntax) -> bool:

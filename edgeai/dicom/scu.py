@@ -76,4 +76,5 @@ def _context(path: Path) -> tuple[str, str]:
         dataset = dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return str(dataset.SOPClassUID), str(dataset.file_meta.TransferSyntaxUID)
     except (InvalidDicomError, AttributeError, OSError) as error:
-        raise DicomRejected(f"{path}: {error}", code="dicom.not-dicom") from error
+        remedy = "name DICOM files (PS3.10); other image formats are not sent"
+        raise DicomRejected(f"{path}: {error}", code="dicom.not-dicom", remedy=remedy) from error

@@ -287,3 +287,12 @@ def test_what_cannot_be_used_is_refused_before_anything_runs(call: Call, site: S
     blocked.write_text("")
     status, _, error = call(site.profile, "--data", site.cases, "--key", site.key.private, "--out", blocked / "r.json")
     assert (status, "config.report-unwritable" in error) == (2, True)
+
+
+def test_the_check_of_a_profile_takes_a_folder_of_acceptors_as_a_run_does(
+    site: Site, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["config", "check", str(site.profile)]) == 0, capfd.readouterr().err
+    (site.at / "acceptors").rename(site.at / "gone")
+    assert run(["config", "check", str(site.profile)]) == 2
+    assert "trust.acceptors" in capfd.readouterr().err

@@ -301,3 +301,23 @@ def test_what_is_no_result_or_another_bundle_is_refused(
     other = ROOT / "tests/golden/bundles/real-1.edgeai"
     assert run(["trace", str(saved), "--bundle", str(other)]) == 2
     assert "trace.other-bundle" in capfd.readouterr().err
+
+
+def test_no_words_of_a_result_steer_a_terminal_or_speak_of_our_code(
+    tmp_path: Path, signed: tuple[Path, KeyPair], capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle, _ = signed
+    body = result_of(bundle).as_dict()
+    saved = tmp_path / "r.json"
+    for changes in ({"created_at": "\x1b[2Jnow"}, {"model": {**body["model"], "version": "[red]\x1b]0;x\x07"}}):
+        saved.write_text(json.dumps({**body, **changes}))
+        run(["trace", str(saved), "--bundle", str(bundle)])
+        printed = capfd.readouterr()
+        assert "\x1b" not in printed.out + printed.err
+        assert "us-head" in printed.out
+    for part in ({"reason": {}}, {"findings": 7}, {"model": []}, {"instance": None}, {"findings": [[]]}):
+        saved.write_text(json.dumps({**body, **part}))
+        assert run(["trace", str(saved), "--bundle", str(bundle)]) == 2
+        error = capfd.readouterr().err
+        assert "error[trace.no-result]" in error
+        assert not any(word in error for word in ("__init__", "attribute", "object", "argument", "subscript")), error

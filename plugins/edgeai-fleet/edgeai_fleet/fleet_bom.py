@@ -29,8 +29,9 @@ def fleet_bom(name: str, carts: Sequence[Cart], bills: Mapping[str, Bill | None]
         bills: digest of a bundle -> the bill that it carries; ``None``, or absent, where it is not at hand.
     """
     parts = _Parts()
-    for each in deployed(carts):
-        parts.bundle(each, bills.get(each.digest))
+    rows = deployed(carts)
+    for digest in dict.fromkeys(each.digest for each in rows):
+        parts.bundle([each for each in rows if each.digest == digest], bills.get(digest))
     for cart in carts:
         parts.cart(cart)
     devices = [_device(cart) for cart in carts]
@@ -63,10 +64,16 @@ class _Parts:
         self.components: dict[str, dict[str, Any]] = {}
         self._depends: dict[str, set[str]] = {}
 
-    def bundle(self, deployed: Deployed, bill: Bill | None) -> None:
-        """A bundle as one component, named by its digest, on what its own bill lists."""
+    def bundle(self, rows: Sequence[Deployed], bill: Bill | None) -> None:
+        """A bundle as one component, named by its digest, on what its own bill lists.
+
+        Of ``rows`` each is of carts that name the same signers; what they name stays apart, most carts first.
+        """
+        deployed = rows[0]
         name, _, version = deployed.model.rpartition(" ")
-        known = {"edgeai:signers": ", ".join(deployed.signers), "edgeai:carts": str(len(deployed.carts))}
+        signers = [", ".join(each.signers) or "nobody" for each in rows] if len(rows) > 1 else deployed.signers
+        carts = {cart for each in rows for cart in each.carts}
+        known = {"edgeai:signers": ("; " if len(rows) > 1 else ", ").join(signers), "edgeai:carts": str(len(carts))}
         if bill is None:
             known["edgeai:bill"] = "not at hand"
         self.components[deployed.digest] = {

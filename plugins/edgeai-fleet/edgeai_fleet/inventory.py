@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeai.api.errors import ConfigError
+from edgeai.cli.wording import printable
 
 _SCHEMAS: Final = (1, 2)
+_MOST_LETTERS: Final = 400
 _MOST_BYTES: Final = 256 * 1024 * 1024
 
 
@@ -79,7 +81,7 @@ def of_broker(bodies: Mapping[str, bytes]) -> tuple[Cart, ...]:
     for topic, body in bodies.items():
         _, _, site, device, _ = topic.split("/")
         with contextlib.suppress(ValueError, RecursionError):
-            carts.append(replace(cart_of(json.loads(body)), site=site, device_id=device))
+            carts.append(replace(cart_of(json.loads(body)), site=_plain(site), device_id=_plain(device)))
     return youngest(carts)
 
 
@@ -105,7 +107,7 @@ def cart_of(body: Any) -> Cart:
     return Cart(
         site=_text(body, "site"),
         device_id=_text(body, "device_id"),
-        state=body["state"],
+        state=_text(body, "state"),
         edgeai=_text(body, "edgeai_version"),
         machine=_text(body, "machine"),
         at=_text(body, "at"),
@@ -114,17 +116,17 @@ def cart_of(body: Any) -> Cart:
 
 
 def deployed(carts: Sequence[Cart]) -> tuple[Deployed, ...]:
-    """By bundle, the one that most carts run first."""
-    runs: dict[str, list[tuple[Cart, Running]]] = {}
+    """By bundle and who is said to have signed it, most carts first: no cart's word stands beside others'."""
+    runs: dict[tuple[str, tuple[str, ...]], list[tuple[Cart, Running]]] = {}
     for cart in carts:
         for item in cart.running:
             if item.digest:
-                runs.setdefault(item.digest, []).append((cart, item))
-    made = [_deployed(digest, pairs) for digest, pairs in runs.items()]
-    return tuple(sorted(made, key=lambda each: (-len(each.carts), each.model, each.digest)))
+                runs.setdefault((item.digest, tuple(sorted(set(item.signers)))), []).append((cart, item))
+    made = [_deployed(digest, signers, pairs) for (digest, signers), pairs in runs.items()]
+    return tuple(sorted(made, key=lambda each: (-len(each.carts), each.model, each.digest, each.signers)))
 
 
-def _deployed(digest: str, pairs: Sequence[tuple[Cart, Running]]) -> Deployed:
+def _deployed(digest: str, signers: tuple[str, ...], pairs: Sequence[tuple[Cart, Running]]) -> Deployed:
     engines: dict[str, int] = {}
     for _, item in pairs:
         engine = " ".join(filter(None, (item.backend, item.on, item.artifact)))
@@ -132,7 +134,7 @@ def _deployed(digest: str, pairs: Sequence[tuple[Cart, Running]]) -> Deployed:
     return Deployed(
         model=next((item.model for _, item in pairs if item.model), ""),
         digest=digest,
-        signers=tuple(sorted({signer for _, item in pairs for signer in item.signers})),
+        signers=signers,
         engines=dict(sorted(engines.items())),
         carts=tuple(sorted({cart.name for cart, _ in pairs})),
     )
@@ -140,25 +142,30 @@ def _deployed(digest: str, pairs: Sequence[tuple[Cart, Running]]) -> Deployed:
 
 def _running(item: Mapping[str, Any]) -> Running:
     slots = item.get("slots")
-    slot = slots.get(slots.get("active") or "") if isinstance(slots, dict) else None
-    signers = item.get("signers")
+    active = slots.get("active") if isinstance(slots, dict) else None
+    slot = slots.get(active) if isinstance(slots, dict) and isinstance(active, str) else None
+    signers, release = item.get("signers"), slot.get("release") if isinstance(slot, dict) else None
     return Running(
         deployment=_text(item, "name"),
         state=_text(item, "state"),
         model=_text(item, "model"),
         digest=_text(item, "digest"),
-        release=slot.get("release") if isinstance(slot, dict) else None,
+        release=release if isinstance(release, int) and not isinstance(release, bool) else None,
         backend=_text(item, "backend"),
         on=_text(item, "device"),
         artifact=_text(item, "artifact"),
-        signers=tuple(map(str, signers)) if isinstance(signers, list) else (),
+        signers=tuple(_plain(each) for each in signers if isinstance(each, str)) if isinstance(signers, list) else (),
     )
 
 
 def _text(body: Mapping[str, Any], key: str) -> str:
-    """Words as they may stand on a terminal."""
     value = body.get(key)
-    return "".join(each for each in value if each.isprintable())[:400] if isinstance(value, str) else ""
+    return _plain(value) if isinstance(value, str) else ""
+
+
+def _plain(text: str) -> str:
+    """Words as they may stand on a terminal."""
+    return printable(text[:_MOST_LETTERS])
 
 
 def _files(path: Path) -> Iterator[Path]:

@@ -164,6 +164,30 @@ def test_what_is_no_status_is_refused(call: Call, tmp_path: Path, text: str) -> 
 
 
 def test_what_a_cart_says_reaches_no_terminal_as_it_is(call: Call, tmp_path: Path) -> None:
-    (tmp_path / "s.json").write_text(json.dumps(status("\x1b[2Jx", deployment(None, model="[red]\x1b]0;x\x07"))))
-    ended, printed, _ = call("inventory", tmp_path, "--devices")
-    assert (ended, "\x1b" in printed, "[red]" in printed) == (0, False, True)
+    said = deployment(None, model="[red]\x1b]0;x\x07", signers=["\x1b[31mclinic", 7], slots={"active": []})
+    (tmp_path / "s.json").write_text(json.dumps(status("\x1b[2Jx", said, state="\x1b[2Jonline")))
+    for how in ((), ("--devices",), ("--json",)):
+        ended, printed, _ = call("inventory", tmp_path, *how)
+        assert (ended, "\x1b" in printed or "u001b" in printed, "[red]" in printed) == (0, False, True)
+    (tmp_path / "s.json").write_text('{"\\u001b[31m": ')
+    (tmp_path / "\x1b[31m.json").write_text("{")
+    assert "\x1b" not in call("inventory", tmp_path / "\x1b[31m.json")[2]
+
+
+def test_who_is_said_to_have_signed_stays_with_who_says_it(call: Call, saved: Path) -> None:
+    forged = status("forger", deployment(HEAD, signers=["FDA 0000"]))
+    (saved / "forged.json").write_text(json.dumps(forged))
+    models = json.loads(call("inventory", saved, "--json")[1])["models"]
+    rows = [(each["signers"], each["carts"]) for each in models if each["model"] == HEAD_NAME]
+    assert rows == [(["clinic 7be2"], ["ward/a", "ward/b"]), (["FDA 0000"], ["ward/forger"])]
+    body = json.loads(call("sbom", saved, "--look", MODELS)[1])
+    (head,) = [each for each in body["components"] if each["bom-ref"] == read_manifest(HEAD)[1]]
+    assert {"name": "edgeai:signers", "value": "clinic 7be2; FDA 0000"} in head["properties"]
+
+
+def test_watch_shows_no_letter_that_steers_a_terminal() -> None:
+    from edgeai_fleet.conducting.watching import read_truth
+
+    said = {"schema": 1, "state": "\x1b[2Jrunning", "reasons": [{"why": "\x9b31m", "some": ["\x07"]}]}
+    shown = repr(read_truth({"edgeai/1/rollouts/a": json.dumps(said).encode()}))
+    assert ("running" in shown, [letter for letter in ("x1b", "x9b", "x07") if letter in shown]) == (True, [])

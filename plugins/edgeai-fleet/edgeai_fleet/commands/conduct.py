@@ -12,6 +12,7 @@ import typer
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.cli import output
 from edgeai.cli.keys import PassphraseFile
+from edgeai.cli.wording import printable
 from edgeai_fleet.commands.broker import (
     BrokerOption,
     CaOption,
@@ -182,7 +183,7 @@ def explain(
         output.put(json.dumps(body, indent=2))
     else:
         for line in (device, *(f"  {line}" for each in (body, *body["rollouts"]) for line in each["lines"])):
-            typer.echo(line)
+            typer.echo(printable(line))
     if status is None:
         raise typer.Exit(1)
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from edgeai.cli.wording import steady
 from edgeai_fleet.conducting.truth import PREFIX, SCHEMA
 
 TOPICS: Final = (f"{PREFIX}/+", f"{PREFIX}/+/+")
@@ -36,19 +37,28 @@ def read_truth(bodies: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
         if not topic.startswith(f"{PREFIX}/"):
             continue
         try:
-            message = json.loads(body)
+            message = plain(json.loads(body))
         except (ValueError, RecursionError):
             continue
         if not isinstance(message, dict) or message.get("schema") != SCHEMA:
             continue
         if topic.count("/") == 3:
-            rollouts[topic.rsplit("/", 1)[1]] = {**message, "sites": {}}
+            rollouts[steady(topic.rsplit("/", 1)[1])] = {**message, "sites": {}}
         else:
             sites.append(message)
     for site in sites:
         if site["rollout"] in rollouts:
             rollouts[site["rollout"]]["sites"][site["site"]] = site
     return rollouts
+
+
+def plain(value: Any) -> Any:
+    """The same with no letter that would steer a terminal, at any depth: a broker's words are anybody's."""
+    if isinstance(value, str):
+        return steady(value)
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return {steady(key): plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def drawn(rollouts: Mapping[str, Mapping[str, Any]]) -> RenderableType:
