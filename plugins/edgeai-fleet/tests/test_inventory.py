@@ -164,8 +164,8 @@ def test_what_is_no_status_is_refused(call: Call, tmp_path: Path, text: str) -> 
 
 
 def test_what_a_cart_says_reaches_no_terminal_as_it_is(call: Call, tmp_path: Path) -> None:
-    said = deployment(None, model="[red]\x1b]0;x\x07", signers=["\x1b[31mclinic", 7], slots={"active": []})
-    (tmp_path / "s.json").write_text(json.dumps(status("\x1b[2Jx", said, state="\x1b[2Jonline")))
+    body = deployment(None, model="[red]\x1b]0;x\x07", signers=["\x1b[31mclinic", 7], slots={"active": []})
+    (tmp_path / "s.json").write_text(json.dumps(status("\x1b[2Jx", body, state="\x1b[2Jonline")))
     for how in ((), ("--devices",), ("--json",)):
         ended, printed, _ = call("inventory", tmp_path, *how)
         assert (ended, "\x1b" in printed or "u001b" in printed, "[red]" in printed) == (0, False, True)
@@ -188,6 +188,6 @@ def test_who_is_said_to_have_signed_stays_with_who_says_it(call: Call, saved: Pa
 def test_watch_shows_no_letter_that_steers_a_terminal() -> None:
     from edgeai_fleet.conducting.watching import read_truth
 
-    said = {"schema": 1, "state": "\x1b[2Jrunning", "reasons": [{"why": "\x9b31m", "some": ["\x07"]}]}
-    shown = repr(read_truth({"edgeai/1/rollouts/a": json.dumps(said).encode()}))
+    body = {"schema": 1, "state": "\x1b[2Jrunning", "reasons": [{"why": "\x9b31m", "some": ["\x07"]}]}
+    shown = repr(read_truth({"edgeai/1/rollouts/a": json.dumps(body).encode()}))
     assert ("running" in shown, [letter for letter in ("x1b", "x9b", "x07") if letter in shown]) == (True, [])
