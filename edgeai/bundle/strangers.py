@@ -23,7 +23,7 @@ _BY_SUFFIX: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
 )
 
 
-REMEDY: Final = "check the path, and fetch the bundle (a .edgeai file, or its unpacked folder) again"
+REMEDY: Final = "check the path (of a deployment, `bundle` in the profile), and fetch the file or folder again"
 
 
 def not_a_bundle(path: Path | str, why: str, remedy: str | None = None) -> BundleRejected:

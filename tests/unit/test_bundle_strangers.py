@@ -11,6 +11,7 @@ import pytest
 from edgeai.api import BundleRejected
 from edgeai.bundle.archive import Archive
 from edgeai.bundle.reader import open_bundle
+from edgeai.bundle.strangers import REMEDY
 
 
 def keras_file(path: Path) -> Path:
@@ -59,10 +60,10 @@ def test_of_what_is_something_else_altogether_nothing_is_guessed(tmp_path: Path,
     path = written(tmp_path / f"thing{suffix}")
     with pytest.raises(BundleRejected, match="does not begin as a zip file") as caught:
         open_bundle(path, cache_dir=tmp_path / "cache")
-    assert caught.value.remedy is None
+    assert caught.value.remedy == REMEDY
     with pytest.raises(BundleRejected, match=r"empty is not a bundle: it has no manifest\.json") as caught:
         open_bundle(folder_with(tmp_path / "empty", "readme.txt"), cache_dir=tmp_path / "cache")
-    assert caught.value.remedy is None
+    assert caught.value.remedy == REMEDY
 
 
 def test_whoever_signs_a_card_is_told_what_it_is(tmp_path: Path) -> None:
