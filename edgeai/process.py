@@ -14,6 +14,7 @@ PARENT: Final = "EDGEAI_CHILD_OF"
 """Environment variable: the process id of whoever started a child that is to die with it."""
 
 _PR_SET_PDEATHSIG = 1
+_FALLOC_FL_KEEP_SIZE, _FALLOC_FL_PUNCH_HOLE = 1, 2  # of linux/falloc.h
 
 
 def for_a_child(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -57,3 +58,13 @@ def flush_native() -> None:
     """Write out what C code printed and its library still holds: else it would land wherever descriptor 1 goes next."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).fflush(None)
+
+
+def punch_hole(file: int, end: int) -> None:
+    """Give the memory of a file before ``end`` back; its size stays, and what is read there is zeros.
+
+    From the beginning each time, as a page that two holes share would stay. Where the file's system cannot, nothing
+    happens.
+    """
+    mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+    ctypes.CDLL(None).fallocate(file, mode, ctypes.c_int64(0), ctypes.c_int64(end))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from edgeai.logs import Log
-from edgeai.process import flush_native
+from edgeai.process import flush_native, punch_hole
 
 SHOWN: Final = 500
 """Characters of what was printed that stand in the record."""
@@ -32,42 +32,68 @@ def keep_the_log_apart() -> None:
     sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
+class _File:
+    """A file in memory that whoever prints appends to; each byte is told once, however busy both sides are.
+
+    What was told is let go of as a hole: a file that is cut to nothing would lose what came while it was looked at.
+    """
+
+    def __init__(self) -> None:
+        self.number = os.memfd_create("printed", os.MFD_CLOEXEC)
+        fcntl.fcntl(self.number, fcntl.F_SETFL, os.O_APPEND)
+        self._told = 0
+
+    def tell(self, **facts: object) -> None:
+        """One record of what was printed since the last, if anything."""
+        begin, end = self._told, os.fstat(self.number).st_size
+        if end > begin:
+            text = os.pread(self.number, min(SHOWN, end - begin), begin).decode("utf-8", "replace")
+            punch_hole(self.number, end)
+            self._told = end
+            log.warning("native.printed", **facts, text=" ".join(text.split()), bytes=end - begin)
+
+    def close(self) -> None:
+        os.close(self.number)
+
+
 class _Printed:
     """What has been printed since the first of those that are under way began, and who they are."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._under_way: dict[object, dict[str, object]] = {}
-        self._file = -1
+        self._file: _File | None = None
         self._before: tuple[int, int] = (-1, -1)
 
     def begin(self, key: object, facts: dict[str, object]) -> None:
         with self._guard:
-            if self._under_way:
+            if self._file is not None:
                 flush_native()
-                _tell(self._file, **self._facts())
+                self._file.tell(**self._facts())
             else:
-                self._divert()
+                self._file = self._divert()
             self._under_way[key] = facts
 
     def end(self, key: object) -> None:
         with self._guard:
             flush_native()
-            facts = self._facts()
+            facts, file = self._facts(), self._file
+            assert file is not None
             del self._under_way[key]
             if not self._under_way:
                 self._restore()
-            _tell(self._file, **facts)
+            file.tell(**facts)
             if not self._under_way:
-                os.close(self._file)
+                file.close()
+                self._file = None
 
-    def _divert(self) -> None:
+    def _divert(self) -> _File:
         flush_native()
-        self._file = os.memfd_create("printed", os.MFD_CLOEXEC)
-        fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)  # it is emptied while others write
+        file = _File()
         self._before = os.dup(1), os.dup(2)
         for number in (1, 2):
-            os.dup2(self._file, number)
+            os.dup2(file.number, number)
+        return file
 
     def _facts(self) -> dict[str, object]:
         """Those of the one that is under way; of several, lists: which of them printed is not known."""
@@ -109,30 +135,20 @@ class Rest:
 
     def __init__(self) -> None:
         flush_native()
-        self._printed = os.memfd_create("printed", os.MFD_CLOEXEC)
-        fcntl.fcntl(self._printed, fcntl.F_SETFL, os.O_APPEND)  # it is emptied while others write
+        self._printed = _File()
         for number in (1, 2):
-            os.dup2(self._printed, number)
+            os.dup2(self._printed.number, number)
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="printed", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._is_over.wait(POLL_S):
-            _tell(self._printed)
+            self._printed.tell()
 
     def close(self) -> None:
         """Say what is left, as the last act of a process."""
         self._is_over.set()
         self._thread.join()
         flush_native()
-        _tell(self._printed)
-
-
-def _tell(printed: int, **facts: object) -> None:
-    """One record of what was printed, if anything, and none of it any more."""
-    size = os.fstat(printed).st_size
-    if size:
-        text = os.pread(printed, SHOWN, 0).decode("utf-8", "replace")
-        os.ftruncate(printed, 0)
-        log.warning("native.printed", **facts, text=" ".join(text.split()), bytes=size)
+        self._printed.tell()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+
+from edgeai import logs
+from edgeai.roles import native
 
 PROGRAM = """
 import ctypes, os
@@ -161,3 +165,19 @@ def test_the_log_of_a_device_is_json_though_its_engine_prints(cart: Any, until: 
     cart.stop()
     for line in cart.log.read_text().splitlines():
         assert json.loads(line)["event"], line
+
+
+def test_what_was_told_takes_no_memory_and_is_not_told_again(capsys):
+    logs.configure("publish")
+    file = native._File()
+    for _ in range(3):
+        os.write(file.number, b"x" * 1_000_000)
+        file.tell()
+        assert os.fstat(file.number).st_blocks * 512 <= 4096
+    os.write(file.number, b"and then")
+    file.tell(job=7)
+    file.tell()
+    rows = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(row["bytes"], row.get("job")) for row in rows] == [(1_000_000, None)] * 3 + [(8, 7)]
+    assert rows[-1]["text"] == "and then"
+    file.close()
