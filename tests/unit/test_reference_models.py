@@ -15,7 +15,7 @@ from edgeai.bundle.reader import read_manifest
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.testing.require import require
-from edgeai_workbench import pictures
+from edgeai_workbench import bright, pictures
 from edgeai_workbench.card import Card, check_model, read_card
 from edgeai_workbench.dataset import digest, read_splits
 from edgeai_workbench.drawings import chest, head
@@ -26,7 +26,7 @@ from edgeai_workbench.pack import pack_card
 pytestmark = pytest.mark.slow
 
 MODELS = {"xray-pneumonia": chest, "xray-view": chest, "us-head": head}
-CASES = {"xray-pneumonia": 4, "xray-view": 3, "us-head": 2}  # a mask of 65,536 answers tells more than two scores
+CASES = {"xray-pneumonia": 4, "xray-view": 3, "us-head": 3}  # a mask of 65,536 answers tells more than two scores
 LARGEST = 4_000_000
 
 
@@ -53,9 +53,12 @@ def test_golden_inputs_are_drawings_and_no_patients(folder: Path) -> None:
     pipeline = Pipeline(card.transforms, Registry.of(["transforms"]).transforms, spec)
     cases = _golden(card, folder)
     assert len(cases) == CASES[folder.name]
-    for number, case in enumerate(cases):
+    drawings = [case for case in cases if case.id != bright.NAME]
+    for number, case in enumerate(drawings):
         drawn, _ = pipeline.prepare(pictures.frame_of(MODELS[folder.name](number), name="drawing"))
         np.testing.assert_allclose(case.inputs[spec.name], drawn, atol=1e-6)
+    for case in (case for case in cases if case.id == bright.NAME):
+        np.testing.assert_array_equal(case.inputs[spec.name], bright.brightest(pipeline))
 
 
 def test_the_parent_answers_its_golden_cases_as_recorded(folder: Path) -> None:
