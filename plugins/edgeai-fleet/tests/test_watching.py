@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import StringIO
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from edgeai.rollouts import Phase, Plan, Rollout
 from edgeai.rollouts.document import Halting
-from edgeai_fleet.conducting.watching import drawn
+from edgeai_fleet.conducting.watching import drawn, read_truth
 from edgeai_fleet.planning import in_words
 from edgeai_fleet.spans import span
 
@@ -88,3 +89,45 @@ def test_a_plan_says_when_who_is_connected_counts_as_silent_and_that_one_without
     assert "silent for 1 min is failed (45 min, where it is connected)" in lines(60.0)
     assert "silent for 24 h is failed\n" in lines(86_400.0)
     assert "undecided  is who runs it and has no images: neither failed nor proven" in lines(60.0)
+
+
+CART = {"device": "us-1", "phase": 1, "word": "failed", "stage": "rolled-back", "code": "a.b", "why": "c", "since": AT}
+SITE = {"schema": 1, "rollout": "us-head-2", "site": "er", "at": AT, "carts": [CART], "left_out": 0}
+SUMMARY = {
+    **{"schema": 1, "rollout": "us-head-2", "at": AT, "serial": 1, "state": "running", "open": 1, "model": "us-head"},
+    **{"release": 2, "digest": "sha256:" + "0" * 64, "step": "wait", "why": "it soaks", "said": "", "signs": True},
+    **{"trouble": "", "phases": [phase(1.0, carts=1, failed=1)], "reasons": [], "a key of later": 1},
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"phases": [{}]},
+        {"phases": "all"},
+        {"phases": None},
+        {"open": "1"},
+        {"open": 0},
+        {"reasons": [{"code": 1}]},
+        {"signs": None},
+        {"unseen": []},
+        {"schema": 2},
+        {"state": []},
+    ],
+)
+def test_a_summary_of_another_form_is_passed_over_and_the_others_are_shown(changes: dict[str, Any]) -> None:
+    bodies = {"us-head-2": SUMMARY, "forged": {**SUMMARY, "rollout": "forged", **changes}}
+    told = read_truth({f"edgeai/1/rollouts/{name}": json.dumps(body).encode() for name, body in bodies.items()})
+    assert list(told) == ["us-head-2"]
+    Console(width=80, file=StringIO()).print(drawn(told))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"carts": [{"device": "us-1"}]}, {"carts": {}}, {"rollout": []}, {"carts": [{**CART, "word": "fine"}]}]
+)
+def test_a_sites_message_of_another_form_is_passed_over(changes: dict[str, Any]) -> None:
+    sites = {"er": SITE, "forged": {**SITE, "site": "forged", **changes}}
+    bodies = {f"edgeai/1/rollouts/us-head-2/{site}": json.dumps(body).encode() for site, body in sites.items()}
+    told = read_truth({"edgeai/1/rollouts/us-head-2": json.dumps(SUMMARY).encode(), **bodies})
+    assert list(told["us-head-2"]["sites"]) == ["er"]
+    Console(width=80, file=StringIO()).print(drawn(told))

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeai.cli.wording import steady
-from edgeai_fleet.conducting.truth import PREFIX, SCHEMA
+from edgeai_fleet.conducting.messages import is_of_a_site, is_summary
+from edgeai_fleet.conducting.truth import PREFIX
 
 TOPICS: Final = (f"{PREFIX}/+", f"{PREFIX}/+/+")
 _BAR: Final = 12
@@ -40,11 +41,9 @@ def read_truth(bodies: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
             message = plain(json.loads(body))
         except (ValueError, RecursionError):
             continue
-        if not isinstance(message, dict) or message.get("schema") != SCHEMA:
-            continue
-        if topic.count("/") == 3:
+        if topic.count("/") == 3 and is_summary(message):
             rollouts[steady(topic.rsplit("/", 1)[1])] = {**message, "sites": {}}
-        else:
+        elif topic.count("/") == 4 and is_of_a_site(message):
             sites.append(message)
     for site in sites:
         if site["rollout"] in rollouts:
