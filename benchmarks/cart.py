@@ -95,13 +95,13 @@ def arrival(folder: Path, bundle: Path, rounds: int) -> Iterator[Row]:
                 limits_ms.append(measured[0])
                 ours_ms.append(measured[1])
         limit.close()
-    found = summary(ours_ms, limits_ms)
+    times = summary(ours_ms, limits_ms)
     yield Row(
         case=f"storescu 15 MB -> subscriber, {BACKEND}",
-        ours=f"{found.ours_ms:.0f} ms",
-        limit=f"{found.limit_ms:.0f} ms: receive, fsync, area pass, engine, round trip",
-        ratio=found.ratio,
-        spread=found.spread,
+        ours=f"{times.ours_ms:.0f} ms",
+        limit=f"{times.limit_ms:.0f} ms: receive, fsync, area pass, engine, round trip",
+        ratio=times.ratio,
+        spread=times.spread,
         bound=1.5,
     )
 
@@ -152,8 +152,8 @@ def memory(folder: Path, bundle: Path, rounds: int) -> Iterator[Row]:
 
 def _sizes_mb(pid: int) -> dict[str, float]:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    found = dict(line.split(":", 1) for line in lines[1:])
-    return {key: int(found[key].split()[0]) / 1000.0 for key in ("Rss", "Pss")}
+    sizes = dict(line.split(":", 1) for line in lines[1:])
+    return {key: int(sizes[key].split()[0]) / 1000.0 for key in ("Rss", "Pss")}
 
 
 def _words(sizes: dict[str, float]) -> str:

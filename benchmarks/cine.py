@@ -42,8 +42,8 @@ def cine(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
         bundle = open_bundle(bundle_path if network == "small" else built(folder, network))
         for backend in BACKENDS:
             first = network == "mobilenet" and backend == BACKENDS[0]
-            found = _Cine(bundle, backend, path, max(ENOUGH, rounds))
-            yield from found.rows((agreement(bundle, path),) if first else ())
+            measured = _Cine(bundle, backend, path, max(ENOUGH, rounds))
+            yield from measured.rows((agreement(bundle, path),) if first else ())
     cv2.setNumThreads(before)
 
 

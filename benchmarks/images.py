@@ -109,17 +109,17 @@ def against(
             session.run(tensors)
 
         with open_model(bundle, backends=[backend]) as model:
-            found = paired(lambda model=model: completed(model, path), alone, rounds=rounds)  # type: ignore[misc]
-            said = notes(model)
+            measured = paired(lambda model=model: completed(model, path), alone, rounds=rounds)  # type: ignore[misc]
+            nearness = notes(model)
         session.close()
         yield Row(
             case=f"{image}, {bundle.manifest.name}, {backend}",
-            ours=f"{found.ours_ms:.1f} ms",
-            limit=f"{found.limit_ms:.1f} ms: {limit}, bare engine",
-            ratio=found.ratio,
-            spread=found.spread,
+            ours=f"{measured.ours_ms:.1f} ms",
+            limit=f"{measured.limit_ms:.1f} ms: {limit}, bare engine",
+            ratio=measured.ratio,
+            spread=measured.spread,
             bound=bound,
-            notes=said,
+            notes=nearness,
         )
 
 

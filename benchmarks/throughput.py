@@ -126,25 +126,25 @@ def cart(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
         "engine": _spent_ms(pair.run),
     }
     bare = Bare(raw)
-    found: list[tuple[dict[str, float], float]] = []
+    measured: list[tuple[dict[str, float], float]] = []
     with Stage(stage_folder, path, "tflite") as stage:
         for number in range(max(3, rounds // 5) + 1):
             at_a_time = pair.a_second()
             received, sender_ms, receiver_ms = bare.a_second(files[0], IMAGES)
-            spent_ms = sum(parts.values()) + sender_ms + receiver_ms
+            parts |= {"sender": sender_ms, "receiver": receiver_ms}
             limits = {"receiver with fsync": received, f"{CORES} at a time": at_a_time}
-            limits["processor time"] = CORES * 1e3 / spent_ms
+            limits["processor time"] = CORES * 1e3 / sum(parts.values())
             own = _through(stage, files[0])
             if number:
-                found.append((limits, own))
-                parts |= {"sender": sender_ms, "receiver": receiver_ms}
+                measured.append((limits, own))
     bare.close()
     pair.close()
     cv2.setNumThreads(before)
-    slowest = min(found[0][0], key=lambda name: statistics.median(limits[name] for limits, _ in found))
-    told = "; ".join(f"{name} {statistics.median(limits[name] for limits, _ in found):.0f}/s" for name in found[0][0])
+    medians = {name: statistics.median(limits[name] for limits, _ in measured) for name in measured[0][0]}
+    slowest = min(medians, key=lambda name: medians[name])
+    told = "; ".join(f"{name} {rate:.0f}/s" for name, rate in medians.items())
     spent = ", ".join(f"{name} {ms:.1f}" for name, ms in parts.items())
-    pairs = [(limits[slowest], own) for limits, own in found]
+    pairs = [(limits[slowest], own) for limits, own in measured]
     yield _row(case, pairs, slowest, notes=(told, f"processor time an image, ms: {spent}"))
 
 

@@ -63,14 +63,14 @@ def together(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
 
 def _row(kind: str, taken: dict[str, list[float]]) -> Row:
     limits = [alone + 2 * engine for alone, engine in zip(taken["alone"], taken["engine"], strict=True)]
-    found = summary(taken["shared"], limits)
+    summed = summary(taken["shared"], limits)
     apart = summary(taken["apart"], limits)
     return Row(
         case=f"three deployments, X-ray {kind}, {NETWORK}, {BACKEND}",
-        ours=f"{found.ours_ms:.1f} ms an image",
-        limit=f"{found.limit_ms:.1f} ms: a cart of one, two bare engines",
-        ratio=found.ratio,
-        spread=found.spread,
+        ours=f"{summed.ours_ms:.1f} ms an image",
+        limit=f"{summed.limit_ms:.1f} ms: a cart of one, two bare engines",
+        ratio=summed.ratio,
+        spread=summed.spread,
         notes=(f"with nothing shared {apart.ours_ms:.1f} ms: {apart.ratio:.2f} of the limit",),
     )
 

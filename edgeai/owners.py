@@ -114,8 +114,6 @@ _BUNDLE: Final = (
     "backend.random",
     "backend.opening-died",
     "backend.int8-overflows",
-    "backend.stateful",
-    "backend.random",
     "config.card-missing",
     "config.card-unreadable",
     "config.card-syntax",

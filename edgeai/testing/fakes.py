@@ -38,6 +38,16 @@ from edgeai.api import (
 )
 
 FORMAT = "fake"
+GORGES = """
+import os, time
+def _gorge(how):
+    hoard = []
+    while True:
+        hoard.append(os.urandom(8_000_000))
+        time.sleep(0.005)
+fakes._die = _gorge
+"""
+"""As a plugin's prelude: an engine that takes memory without end for what it misbehaves on."""
 DEVICES = (Device(name="CPU", description="no engine at all"), Device(name="FAKE.1", description="a second one"))
 
 WAYS = {

@@ -6,21 +6,10 @@ from typing import Any
 
 import pytest
 
-from edgeai.testing.fakes import Misbehaviour
+from edgeai.testing.fakes import GORGES, Misbehaviour
 
 DULL, BRIGHT = 60, 250
 BUDGET = "max_memory_bytes = 400_000_000"
-
-_GORGES = """
-import os, time
-def _gorge(how):
-    hoard = []
-    while True:
-        hoard.append(os.urandom(8_000_000))
-        time.sleep(0.005)
-fakes._die = _gorge
-"""
-"""An engine that takes memory without end for what it misbehaves on."""
 
 _CHILD_GORGES = """
 import os, subprocess, sys, time
@@ -43,7 +32,7 @@ threading.Thread(target=_grow, daemon=True).start()
 """A plugin that grows slowly, whatever is asked of it."""
 
 
-@pytest.mark.parametrize("prelude", [_GORGES, _CHILD_GORGES], ids=["itself", "in a child"])
+@pytest.mark.parametrize("prelude", [GORGES, _CHILD_GORGES], ids=["itself", "in a child"])
 def test_an_image_on_which_the_engine_takes_all_memory_fails_alone(cart: Any, prelude: str, until: Any) -> None:
     cart.add_backend("greedy", prelude=prelude)
     cart.backends = ("greedy",)
@@ -66,7 +55,7 @@ def test_an_image_on_which_the_engine_takes_all_memory_fails_alone(cart: Any, pr
 
 
 def test_an_engine_that_takes_all_memory_of_every_image_is_quarantined(cart: Any, until: Any) -> None:
-    cart.add_backend("greedy", "leak", prelude=_GORGES)
+    cart.add_backend("greedy", "leak", prelude=GORGES)
     cart.backends = ("greedy", "fake-works")
     cart.configure(deployment=f"{BUDGET}\ndeadline_s = 300.0")
     cart.start()

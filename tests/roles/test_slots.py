@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeai.testing.fakes import Misbehaviour
+from edgeai.testing.fakes import GORGES, Misbehaviour
 
 DULL, BRIGHT = 60, 250
 
@@ -159,18 +159,6 @@ def test_a_model_that_fails_on_real_images_is_left_again_and_its_engine_is_not_b
     page = updated.cart.command("history", str(updated.cart.profile))
     assert "it runs" in page
     assert "rolled back: on probation it had 2 failed results" in page
-
-
-GORGES = """
-import os, time
-def _gorge(how):
-    hoard = []
-    while True:
-        hoard.append(os.urandom(8_000_000))
-        time.sleep(0.005)
-fakes._die = _gorge
-"""
-"""An engine that takes memory without end for what it misbehaves on."""
 
 
 def test_a_model_that_fills_memory_is_left_again_and_every_image_ends(updated: Any) -> None:

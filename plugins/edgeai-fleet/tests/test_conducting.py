@@ -525,12 +525,6 @@ def test_watch_and_explain_say_the_same_from_retained_messages_alone(scene: Scen
     assert scene.ops.refused("explain", "not a cart", *where) == "fleet.device"
 
 
-def test_messages_that_are_no_truth_are_passed_over() -> None:
-    good = json.dumps({"schema": 1, "rollout": "a"}).encode()
-    bodies = {"edgeai/1/rollouts/a": good, "edgeai/1/rollouts/b": b"[", "edgeai/1/rollouts/c": b'{"schema": 9}'}
-    assert list(read_truth(bodies)) == ["a"]
-
-
 def test_what_could_not_be_kept_is_not_lost(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     with scene.conductor() as (conductor, ears):
         scene.carts.succeeds(scene.carts.early[0])

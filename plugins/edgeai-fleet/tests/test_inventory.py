@@ -183,11 +183,3 @@ def test_who_is_said_to_have_signed_stays_with_who_says_it(call: Call, saved: Pa
     body = json.loads(call("sbom", saved, "--look", MODELS)[1])
     (head,) = [each for each in body["components"] if each["bom-ref"] == read_manifest(HEAD)[1]]
     assert {"name": "edgeai:signers", "value": "clinic 7be2; FDA 0000"} in head["properties"]
-
-
-def test_watch_shows_no_letter_that_steers_a_terminal() -> None:
-    from edgeai_fleet.conducting.watching import read_truth
-
-    body = {"schema": 1, "state": "\x1b[2Jrunning", "reasons": [{"why": "\x9b31m", "some": ["\x07"]}]}
-    shown = repr(read_truth({"edgeai/1/rollouts/a": json.dumps(body).encode()}))
-    assert ("running" in shown, [letter for letter in ("x1b", "x9b", "x07") if letter in shown]) == (True, [])

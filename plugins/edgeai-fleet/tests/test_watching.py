@@ -117,7 +117,8 @@ SUMMARY = {
 )
 def test_a_summary_of_another_form_is_passed_over_and_the_others_are_shown(changes: dict[str, Any]) -> None:
     bodies = {"us-head-2": SUMMARY, "forged": {**SUMMARY, "rollout": "forged", **changes}}
-    told = read_truth({f"edgeai/1/rollouts/{name}": json.dumps(body).encode() for name, body in bodies.items()})
+    sent = {f"edgeai/1/rollouts/{name}": json.dumps(body).encode() for name, body in bodies.items()}
+    told = read_truth({**sent, "edgeai/1/rollouts/broken": b"["})
     assert list(told) == ["us-head-2"]
     Console(width=80, file=StringIO()).print(drawn(told))
 
@@ -131,3 +132,10 @@ def test_a_sites_message_of_another_form_is_passed_over(changes: dict[str, Any])
     told = read_truth({"edgeai/1/rollouts/us-head-2": json.dumps(SUMMARY).encode(), **bodies})
     assert list(told["us-head-2"]["sites"]) == ["er"]
     Console(width=80, file=StringIO()).print(drawn(told))
+
+
+def test_watch_shows_no_letter_that_steers_a_terminal() -> None:
+    reasons = [{"code": "a.b", "why": "\x9b31m", "carts": 1, "some": ["\x07"]}]
+    body = {**SUMMARY, "state": "\x1b[2Jrunning", "reasons": reasons}
+    shown = repr(read_truth({"edgeai/1/rollouts/us-head-2": json.dumps(body).encode()}))
+    assert ("running" in shown, [letter for letter in ("x1b", "x9b", "x07") if letter in shown]) == (True, [])

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.mqtt import Outgoing
@@ -21,6 +21,7 @@ from edgeai_fleet.conducting import truth
 from edgeai_fleet.conducting.hearing import Ears, Taken
 from edgeai_fleet.conducting.holding import Seat
 from edgeai_fleet.conducting.listening import Listening, listen
+from edgeai_fleet.conducting.phases import MOVES
 from edgeai_fleet.conducting.picture import Known
 from edgeai_fleet.conducting.seeing import Seen, is_settled, seen
 from edgeai_fleet.conducting.signing import Signing
@@ -28,8 +29,6 @@ from edgeai_fleet.conducting.store import Round, Store
 from edgeai_fleet.documents import documents_of
 from edgeai_fleet.layout import Folder
 from edgeai_fleet.state import State, read_live
-
-_MOVES: Final[Mapping[str, str]] = {"go-on": "phase", "halt": "halt", "done": "finish"}
 
 
 @dataclass(slots=True)
@@ -119,7 +118,7 @@ class Conductor:
         return known
 
     def _step(self, judged: Seen) -> None:
-        move = _MOVES.get(judged.decision.step)
+        move = MOVES.get(judged.decision.step)
         if move is None or self.signing is None or not self.signs:
             return
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
@@ -28,7 +28,7 @@ ELSEWHERE: Final = "not fetched, it names another rollout"
 """How far a cart is whose last look was held back by another rollout of the bundle: that is no word on this one."""
 LOST: Final = ("rolled-back", "failed", "ordered-back", "damaged")
 """Ends that show something of the bundle. One that was abandoned comes again, or the next look says why not."""
-_WORST: Final[Mapping[Word, int]] = {"failed": 0, "silent": 1, "waiting": 2, "undecided": 3, "succeeded": 4}
+WORST_FIRST: Final[tuple[Word, ...]] = ("failed", "silent", "waiting", "undecided", "succeeded")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +162,7 @@ def judge(rollout: Rollout, cart: Cart, published: int, moment: Moment, ended: E
     digest, silent_s = rollout.plan.digest, rollout.plan.halting.silent_s
     verdicts = [_judge(rollout, each, published, ended) for each in cart.deployments_of(rollout.plan.model)]
     nothing = _lost(ended, digest) or Verdict(word="waiting", stage="unknown" if cart.is_known else "never seen")
-    verdict = min(verdicts, key=lambda each: _WORST[each.word], default=nothing)
+    verdict = min(verdicts, key=lambda each: WORST_FIRST.index(each.word), default=nothing)
     if verdict.word not in ("waiting", "undecided"):
         return verdict
     if late := _silence(cart, verdict, silent_s, moment) or _stuck(cart, verdict, digest, silent_s, moment):

@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from edgeai_fleet.conducting.judging import Word
+
 _Count = Annotated[int, msgspec.Meta(ge=0)]
-_Word = Literal["succeeded", "failed", "silent", "undecided", "waiting"]
 
 
 class _Phase(msgspec.Struct):
@@ -59,7 +60,7 @@ class _Summary(msgspec.Struct):
 class _Cart(msgspec.Struct):
     device: str
     phase: int
-    word: _Word
+    word: Word
     stage: str
     code: str
     why: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
@@ -13,6 +13,8 @@ from edgeai_fleet.conducting.judging import LATE_S, STATUS_EVERY_S, Word
 from edgeai_fleet.spans import span
 
 Step: TypeAlias = Literal["go-on", "wait", "halt", "done"]
+MOVES: Final[Mapping[Step, str]] = {"go-on": "phase", "halt": "halt", "done": "finish"}
+"""What is done to a rollout for a step; nothing for the one that waits."""
 WORDS: Final[tuple[Word, ...]] = ("succeeded", "failed", "silent", "undecided", "waiting")
 ENOUGH: Final = 0.5
 """Of a phase's carts so many must have ended before the next is opened."""

@@ -21,10 +21,9 @@ from edgeai.rollouts import Approval, Facts, Rollout
 from edgeai_fleet.changes import CHANGES, time_of, word_of
 from edgeai_fleet.conducting.judging import LATE_S, Moment, judge, phase_of_cart
 from edgeai_fleet.conducting.lives import SETTLES, Life, Then
-from edgeai_fleet.conducting.phases import WORDS, Decision, Standing, decide, settles_s
+from edgeai_fleet.conducting.phases import MOVES, WORDS, Decision, Standing, decide, settles_s
 from edgeai_fleet.conducting.world import MESSAGE_BYTES, World
 
-MOVES: Final = {"go-on": "phase", "halt": "halt", "done": "finish"}
 _NOBODY: Final = -1
 """In the place of a cart, where something happens to the rollout."""
 

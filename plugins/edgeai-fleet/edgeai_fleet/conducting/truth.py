@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from edgeai.rollouts import Rollout
-from edgeai_fleet.conducting.judging import Kept
+from edgeai_fleet.conducting.judging import WORST_FIRST, Kept
 from edgeai_fleet.conducting.phases import Decision, Standing
 
 SCHEMA: Final = 1
@@ -31,7 +31,6 @@ AGAIN_S: Final = 60.0
 """So often it is said though nothing changed: whoever reads it sees that somebody conducts."""
 FRESH_S: Final = 5 * AGAIN_S
 """What one that signs has said is left alone for so long by one that does not."""
-_ORDER: Final = ("failed", "silent", "waiting", "undecided", "succeeded")
 
 
 def summary(
@@ -64,7 +63,7 @@ def summary(
         "signs": signs,
         "trouble": trouble,
         "phases": [
-            {**share, "carts": standing.carts, **{name: getattr(standing, name) for name in _ORDER}}
+            {**share, "carts": standing.carts, **{name: getattr(standing, name) for name in WORST_FIRST}}
             for share, standing in zip(shares, standings, strict=True)
         ],
         "reasons": reasons(kept),
@@ -107,7 +106,7 @@ def of_sites(rollout: Rollout, kept: Iterable[Kept]) -> dict[str, dict[str, Any]
 
 
 def _of_site(rollout: Rollout, site: str, carts: list[Kept]) -> dict[str, Any]:
-    carts.sort(key=lambda each: (_ORDER.index(each.verdict.word), each.device))
+    carts.sort(key=lambda each: (WORST_FIRST.index(each.verdict.word), each.device))
     rows = [
         {
             "device": each.device,

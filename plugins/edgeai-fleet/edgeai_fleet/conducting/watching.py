@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeai.cli.wording import steady
+from edgeai_fleet.conducting.judging import WORST_FIRST
 from edgeai_fleet.conducting.messages import is_of_a_site, is_summary
 from edgeai_fleet.conducting.truth import PREFIX
 
@@ -26,7 +27,6 @@ _COLOURS: Final[Mapping[str, str]] = {
     "waiting": "yellow",
 }
 _MARKS: Final[Mapping[str, str]] = {"succeeded": "█", "failed": "x", "silent": "?", "undecided": "░", "waiting": "·"}
-_FIRST: Final = ("failed", "silent", "waiting", "undecided")
 _MOST_CARTS: Final = 12
 
 
@@ -131,7 +131,7 @@ def _reasons(reasons: Iterable[Mapping[str, Any]]) -> Table:
 
 def _carts(carts: list[dict[str, Any]]) -> Table:
     table = _rows("cart", "how far")
-    carts.sort(key=lambda cart: _FIRST.index(cart["word"]))
+    carts.sort(key=lambda cart: WORST_FIRST.index(cart["word"]))
     for cart in carts[:_MOST_CARTS]:
         how_far = Text(cart["word"], style=_COLOURS.get(cart["word"], ""))
         how_far.append(f", {cart['stage']} (phase {cart['phase']})", style="default")
