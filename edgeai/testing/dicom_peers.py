@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 import socket
 import struct
-import time
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ from edgeai.dicom.negotiation import AssociationRules
 from edgeai.dicom.scp import ScpOptions, StorageScp
 from edgeai.roles.ingest import SpoolIntake
 from edgeai.spool import DefaultLimits, Spool
+from edgeai.testing.waiting import until
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 US = "1.2.840.10008.5.1.4.1.1.6.1"
@@ -89,7 +88,7 @@ class Receiving:
 
     def wait_for_quiet(self) -> None:
         """Until no connection is open; then nothing may be half received."""
-        wait_until(lambda: self.scp is None or self.scp.connections == 0)
+        until(lambda: self.scp is None or self.scp.connections == 0)
         assert self.arriving == []
 
     def close(self) -> None:
@@ -98,14 +97,6 @@ class Receiving:
             self.scp.stop(0.2)
         self.intake.close()
         self.spool.close()
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 240.0) -> None:
-    """Until ``true()``; an assertion fails after ``seconds``."""
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def radiograph(syntax: str = EXPLICIT, *, side: int = 64, uid: str | None = None, sop_class: str = CR) -> Dataset:

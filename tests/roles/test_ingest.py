@@ -19,7 +19,8 @@ from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, TaskUse, TensorDecl
 from edgeai.spool import FAILED, Spool, read_note
 from edgeai.testing.broker import free_port
-from edgeai.testing.dicom_peers import SUCCESS, Wire, body_of, radiograph, save, send, store_pdus, wait_until
+from edgeai.testing.dicom_peers import SUCCESS, Wire, body_of, radiograph, save, send, store_pdus
+from edgeai.testing.waiting import until
 
 TENSOR = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 
@@ -39,7 +40,7 @@ class Role:
     def start(self) -> None:
         command = [sys.executable, "-m", "edgeai.roles", "ingest", "--config", str(self.profile)]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        wait_until(lambda: self._listens() or self.exited is not None)
+        until(lambda: self._listens() or self.exited is not None)
 
     @property
     def exited(self) -> int | None:
@@ -141,7 +142,7 @@ def test_instances_become_jobs_of_the_deployments_they_are_for(
     files = [save(radiograph(), tmp_path / f"{number}.dcm") for number in range(5)]
     subprocess.run([storescu, "127.0.0.1", str(role.port), *files], check=True, timeout=600)
     assert role.jobs() == {"chest": 5, "any": 5}
-    wait_until(lambda: role.spool.notes()["ingest"].detail.get("received") == 5)
+    until(lambda: role.spool.notes()["ingest"].detail.get("received") == 5)
     note = role.spool.notes()["ingest"]
     assert (note.state, note.pid) == ("ready", role.process.pid if role.process else 0)
     status, logged = role.end()
@@ -153,7 +154,7 @@ def test_an_instance_for_no_deployment_is_acknowledged_and_said(make_role: Calla
     role = make_role(bundles={"breast": _bundle(tmp_path / "breast.edgeai", modality=("US",))})
     dataset = radiograph()
     assert [status.Status for status in send(role.port, dataset, dataset)] == [SUCCESS, SUCCESS]
-    wait_until(lambda: role.events() != [])
+    until(lambda: role.events() != [])
     (event,) = role.events()
     assert event["kind"] == "instance.not-eligible"
     assert event["facts"]["why"].startswith("breast: modality is CR")
@@ -168,7 +169,7 @@ def test_a_bundle_that_cannot_be_read_is_said_and_its_jobs_are_made(
     role = make_role(bundles={"damaged": tmp_path / "damaged.edgeai", "missing": tmp_path / "missing.edgeai"})
     send(role.port, radiograph())
     assert role.jobs() == {"damaged": 1, "missing": 1}
-    wait_until(lambda: len(role.events()) >= 2)
+    until(lambda: len(role.events()) >= 2)
     assert {event["kind"] for event in role.events()} == {"deployment.bundle-unreadable"}
     assert {event["facts"]["deployment"] for event in role.events()} == {"damaged", "missing"}
 
@@ -180,8 +181,8 @@ def test_folders_are_watched_from_the_start(make_role: Callable[..., Role], tmp_
     more = f'[[ingest.folders]]\npath = "{inbox}"\nsettle_s = 0.1\n'
     role = make_role(bundles={"any": _bundle(tmp_path / "any.edgeai")}, more=more)
     save(radiograph(), inbox / "after.dcm")
-    wait_until(lambda: role.jobs() == {"any": 2})
-    wait_until(lambda: sorted(path.name for path in inbox.glob("done/*")) == ["after.dcm", "before.dcm"])
+    until(lambda: role.jobs() == {"any": 2})
+    until(lambda: sorted(path.name for path in inbox.glob("done/*")) == ["after.dcm", "before.dcm"])
     assert role.end()[0] == 0
 
 
@@ -191,10 +192,10 @@ def test_sigterm_lets_the_arriving_instance_arrive(make_role: Callable[..., Role
     pdus = store_pdus(dataset.SOPInstanceUID, body_of(dataset))
     wire = Wire(role.port)
     wire.socket.sendall(b"".join(pdus[:4]))
-    wait_until(lambda: len(list(role.spool.tmp.iterdir())) == 1)
+    until(lambda: len(list(role.spool.tmp.iterdir())) == 1)
     assert role.process is not None
     role.process.terminate()
-    wait_until(lambda: not role._listens())
+    until(lambda: not role._listens())
     wire.socket.sendall(b"".join(pdus[4:]))
     assert wire.status().Status == SUCCESS
     assert wire.pdu()[0] == 7
@@ -260,11 +261,11 @@ def test_memory_and_threads_stay_small_over_many_associations(make_role: Callabl
 
     for _ in range(5):
         round_trip()
-    wait_until(lambda: quiet(5))
+    until(lambda: quiet(5))
     files, threads = process.num_fds(), process.num_threads()
     for _ in range(20):
         round_trip()
-    wait_until(lambda: quiet(25))
+    until(lambda: quiet(25))
     assert process.num_fds() <= files + 4  # the pool of spool threads may still grow to its size
     assert process.num_threads() <= threads + 4
     assert process.memory_info().rss < 200e6

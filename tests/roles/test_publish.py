@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from edgeai.mqtt import Broker, connect
 from edgeai.spool import Spool
 from edgeai.spool.aside import Choice
 from edgeai.testing.broker import Mosquitto, free_port
+from edgeai.testing.waiting import until
 
 _ENDS = ExitStack()
 """What is closed when a test ends."""
@@ -33,13 +34,6 @@ _ENDS = ExitStack()
 def _end_all() -> Iterator[None]:
     with _ENDS:
         yield
-
-
-def _until(condition: Callable[[], bool], timeout_s: float = 240.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class Cart:
@@ -110,7 +104,7 @@ def test_what_is_queued_arrives_in_order_and_leaves_the_spool(broker: Mosquitto,
     _events(cart, 250)
     with cart.publishing():
         assert _numbers(received, 250) == list(range(250))
-        _until(lambda: cart.spool.backlog()[1] == 0)
+        until(lambda: cart.spool.backlog()[1] == 0)
 
 
 def test_events_and_status_are_what_the_schemas_say(broker: Mosquitto, tmp_path: Path, repo_root: Path) -> None:
@@ -133,7 +127,7 @@ def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: 
     broker = Mosquitto(folder, port=port)
     _events(cart, 30)
     with cart.publishing() as process:
-        _until(lambda: "sink mqtt" in cart.get("/health")[1])
+        until(lambda: "sink mqtt" in cart.get("/health")[1])
         broker.start()
         received = _subscribe(port, "edgeai/1/lab/cart/event")
         _events(cart, 30, first=30)
@@ -144,7 +138,7 @@ def test_a_broker_that_is_down_at_start_and_dies_later_loses_nothing(mosquitto: 
         broker.start()
         again = _subscribe(port, "edgeai/1/lab/cart/event")
         process.send_signal(signal.SIGCONT)
-        _until(lambda: cart.spool.backlog()[1] == 0)
+        until(lambda: cart.spool.backlog()[1] == 0)
         rest: list[int] = []
         while not set(range(60, 90)) <= set(rest):
             rest += _numbers(again, 1)
@@ -158,7 +152,7 @@ def test_a_sink_that_fails_does_not_hold_up_another(tmp_path: Path) -> None:
     cart = Cart(tmp_path, free_port(), more=f'[jsonl]\npath = "{lines}"\n')
     _events(cart, 5)
     with cart.publishing():
-        _until(lambda: lines.exists() and lines.read_text().count("test.counted") == 5)
+        until(lambda: lines.exists() and lines.read_text().count("test.counted") == 5)
     assert cart.spool.backlog()[1] >= 5, "the broker was never there: its copies are still queued"
 
 
@@ -170,7 +164,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(broker: Mosquitto, tmp_pat
         _numbers(received, 20)
         process.kill()
     with cart.publishing():
-        _until(lambda: cart.spool.backlog()[1] == 0)
+        until(lambda: cart.spool.backlog()[1] == 0)
     rest: set[int] = set()
     while not rest >= set(range(20, 600)):
         rest.update(_numbers(received, 1))
@@ -179,7 +173,7 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(broker: Mosquitto, tmp_pat
 def test_health_says_503_and_why_while_roles_are_missing(broker: Mosquitto, tmp_path: Path) -> None:
     cart = Cart(tmp_path, broker.port, more='[[deployments]]\nname = "guard"\nbundle = "absent.edgeai"\n')
     with cart.publishing():
-        _until(lambda: cart.get("/health")[0] != 0)
+        until(lambda: cart.get("/health")[0] != 0)
         status, body = cart.get("/health")
     assert status == 503
     assert "infer:guard is not running" in body
@@ -190,7 +184,7 @@ def test_metrics_are_prometheus_text_with_stage_histograms(broker: Mosquitto, tm
     cart = Cart(tmp_path, broker.port)
     cart.spool.count("restarts", role="infer:guard")
     with cart.publishing():
-        _until(lambda: 'edgeai_role_up{role="publish"} 1.0' in cart.get("/metrics")[1])
+        until(lambda: 'edgeai_role_up{role="publish"} 1.0' in cart.get("/metrics")[1])
         text = cart.get("/metrics")[1]
     assert 'edgeai_restarts_total{role="infer:guard"} 1.0' in text
     assert 'edgeai_role_up{role="publish"} 1.0' in text
@@ -201,7 +195,7 @@ def test_metrics_are_prometheus_text_with_stage_histograms(broker: Mosquitto, tm
 def test_an_unknown_path_is_404(broker: Mosquitto, tmp_path: Path) -> None:
     cart = Cart(tmp_path, broker.port)
     with cart.publishing():
-        _until(lambda: cart.get("/health")[0] != 0)
+        until(lambda: cart.get("/health")[0] != 0)
         assert cart.get("/secret")[0] == 404
 
 
@@ -212,9 +206,9 @@ def test_a_health_port_that_is_taken_is_said_and_stops_no_message(broker: Mosqui
         _events(cart, 5)
         with cart.publishing():
             assert _numbers(received, 5) == list(range(5))
-            _until(lambda: "cannot listen" in str(cart.said("health_problem")))
+            until(lambda: "cannot listen" in str(cart.said("health_problem")))
     with cart.publishing():
-        _until(lambda: cart.get("/health")[0] != 0)
+        until(lambda: cart.get("/health")[0] != 0)
 
 
 @pytest.mark.parametrize("position", [0, 7, 19])
@@ -230,8 +224,8 @@ def test_a_row_that_cannot_be_read_stops_neither_the_role_nor_another_message(
     expected = [number for number in range(20) if number != position]
     with cart.publishing() as process:
         assert _numbers(received, 19) == expected
-        _until(lambda: lines.exists() and lines.read_text().count("test.counted") == 19)
-        _until(lambda: len(cart.spool.set_aside(Choice(code="spool.row-unreadable"))) == 2)
+        until(lambda: lines.exists() and lines.read_text().count("test.counted") == 19)
+        until(lambda: len(cart.spool.set_aside(Choice(code="spool.row-unreadable"))) == 2)
         assert process.poll() is None
 
 
@@ -239,15 +233,15 @@ def test_the_heartbeat_says_of_each_sink_how_it_does(mosquitto: str, tmp_path: P
     cart = Cart(tmp_path, free_port(), more=f'[jsonl]\npath = "{tmp_path}/lines"\n')
     _events(cart, 1)
     with cart.publishing():
-        _until(lambda: (cart.said("sinks") or {}).get("mqtt", {}).get("up") is False)
-        _until(lambda: cart.said("sinks")["jsonl"]["up"] is True)
+        until(lambda: (cart.said("sinks") or {}).get("mqtt", {}).get("up") is False)
+        until(lambda: cart.said("sinks")["jsonl"]["up"] is True)
         mqtt = cart.said("sinks")["mqtt"]
         assert mqtt["code"] == "mqtt.unreachable"
         assert mqtt["remedy"]
         assert time.time() - 600 < mqtt["since"] <= time.time()
         assert not mqtt["taken"]
         with Mosquitto(tmp_path, port=cart.config.mqtt.port):
-            _until(lambda: cart.said("sinks")["mqtt"]["up"] is True)
+            until(lambda: cart.said("sinks")["mqtt"]["up"] is True)
             assert cart.said("sinks")["mqtt"]["code"] is None
 
 

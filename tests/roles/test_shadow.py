@@ -49,6 +49,7 @@ def refused(updated: Any, until: Any, old: str, code: str, **facts: Any) -> str:
 
 def test_only_what_agrees_with_what_runs_is_switched_to(updated: Any, until: Any) -> None:
     old = updated.configure(RULES)
+    updated.hurry_shadows()
     updated.start()
     updated.runs(old)
     why = refused(updated, until, old, "slots.shadow-died", misbehave=Misbehaviour(how="abort", mean_above=0.8))
@@ -58,10 +59,12 @@ def test_only_what_agrees_with_what_runs_is_switched_to(updated: Any, until: Any
     assert "the last: failed (tensor.not-finite) in place of completed" in why
     assert updated.cart.spool.quarantined() == []
 
+    (updated.cart.plugins / "sitecustomize.py").unlink()
     new = updated.bring(4)
     sent = keep_sending(updated, until, lambda: updated.state.shadow and updated.state.shadow.compared >= 2)
     shadow = updated.cart.pid("shadow:guard")
     assert os.sched_getscheduler(shadow) == os.SCHED_IDLE
+    updated.hurry_shadows()
     os.kill(shadow, signal.SIGKILL)
     sent += keep_sending(updated, until, lambda: updated.cart.events("update.activated"))
     shown = updated.event("update.shown")["message"]

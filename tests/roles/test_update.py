@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +19,7 @@ from edgeai.roles.hints import MAX_INCOMING_BYTES, Hints
 from edgeai.roles.update import Look, Pauses, Updates
 from edgeai.testing.broker import Mosquitto, find_mosquitto, free_port
 from edgeai.testing.require import require
+from edgeai.testing.waiting import until
 
 
 def least(low: float, high: float) -> float:
@@ -107,14 +108,6 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     require("mosquitto", find_mosquitto() is not None, "hints need a real broker")
     with Mosquitto(tmp_path) as broker:
         yield broker
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 240
-    while not (value := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    return value
 
 
 def device(tmp_path: Path, port: int) -> DeviceConfig:

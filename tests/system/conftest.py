@@ -34,24 +34,10 @@ from edgeai.testing.distributions import write_fake_backend, write_fakes
 from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.mqtt_peers import BreakingWire, Subscriber
 from edgeai.testing.phantoms import Phantom, write_instance
+from edgeai.testing.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).resolve().parents[2]
 DULL, BRIGHT = 60, 250
-
-
-PATIENCE_S = 240.0
-"""A machine may be twenty times slower than the one that a test was written on."""
-
-
-def until(true: Callable[[], Any], timeout_s: float = PATIENCE_S, what: str = "it") -> Any:
-    """What ``true`` gives once it is true; a KeyError or an IndexError is something that is not there yet."""
-    end = time.monotonic() + timeout_s
-    while True:
-        with suppress(KeyError, IndexError):
-            if value := true():
-                return value
-        assert time.monotonic() < end, f"{what} did not happen within {timeout_s:g} s"
-        time.sleep(0.03)
 
 
 class Contract:

@@ -22,8 +22,9 @@ from edgeai.mqtt import Broker, Outgoing, connect, tls_context
 from edgeai.sinks.mqtt import MqttSink
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.certificates import Authority
-from edgeai.testing.dicom_peers import SUCCESS, Receiving, radiograph, send, wait_until
+from edgeai.testing.dicom_peers import SUCCESS, Receiving, radiograph, send
 from edgeai.testing.require import require
+from edgeai.testing.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDE = (ROOT / "docs/guides/integrator.md").read_text(encoding="utf-8")
@@ -210,7 +211,7 @@ def test_a_connection_that_stands_is_opened_anew_for_renewed_files_and_nothing_i
         put(_result(4))
         assert sink.put([]) == []
         assert clients() == ["cart", "renewed"], "once"
-        wait_until(lambda: b"4" in [body for _, body in heard])
+        until(lambda: b"4" in [body for _, body in heard])
         assert [body for topic, body in heard if topic == "guard"] == [b"1", b"2", b"3", b"4"]
         assert {body for topic, body in heard if topic == "status"} == {b"online"}, "and nobody took it for gone"
         sink.close()

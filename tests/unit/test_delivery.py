@@ -21,6 +21,7 @@ from edgeai.roles.publish import Publisher
 from edgeai.spool import Spool
 from edgeai.spool.aside import Choice
 from edgeai.spool.queueing import queue_message
+from edgeai.testing.waiting import until
 
 Answer = Callable[[Sequence[Message]], Sequence[Receipt] | None]
 
@@ -68,13 +69,6 @@ def results(spool: Spool, *keys: str) -> None:
     with spool.db.write() as db:
         for key in keys:
             queue_message(db, key, "result/guard", json.dumps({"key": key}).encode())
-
-
-def until(condition: Callable[[], object], timeout_s: float = 240.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ import pytest
 from edgeai.api.errors import SpoolError
 from edgeai.api.instances import InstanceRef
 from edgeai.dicom.folder import FolderOptions, WatchedFolder
-from edgeai.testing.dicom_peers import Receiving, radiograph, save, wait_until
+from edgeai.testing.dicom_peers import Receiving, radiograph, save
+from edgeai.testing.waiting import until
 
 SETTLE_S = 0.05
 
@@ -99,7 +100,7 @@ def test_what_is_no_dicom_is_rejected_with_the_reason(
 ) -> None:
     watch = Watch(station, tmp_path)
     (watch.path / "x.dcm").write_bytes(content)
-    wait_until(lambda: watch.look() == 1)  # what may be the beginning of a file is waited for
+    until(lambda: watch.look() == 1)  # what may be the beginning of a file is waited for
     assert watch.names() == ["rejected/x.dcm", "rejected/x.dcm.reason"]
     assert (watch.path / "rejected" / "x.dcm").read_bytes() == content
     reason = (watch.path / "rejected" / "x.dcm.reason").read_text()
@@ -227,7 +228,7 @@ def test_run_takes_files_until_it_is_stopped(station: Receiving, tmp_path: Path)
     thread.start()
     for number in range(3):
         save(radiograph(), watch.path / f"{number}.dcm")
-    wait_until(lambda: station.jobs == 3)
+    until(lambda: station.jobs == 3)
     stopping.set()
     thread.join(240)
     assert not thread.is_alive()

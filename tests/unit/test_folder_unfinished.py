@@ -17,7 +17,8 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from edgeai.dicom.folder import FolderOptions, WatchedFolder
 from edgeai.dicom.unfinished import is_open_for_writing
-from edgeai.testing.dicom_peers import Receiving, radiograph, save, wait_until
+from edgeai.testing.dicom_peers import Receiving, radiograph, save
+from edgeai.testing.waiting import until
 
 SETTLE_S = 0.05
 WRITER = """
@@ -52,7 +53,7 @@ class Watch:
             self.watched.scan()
             return true()
 
-        wait_until(look)
+        until(look)
 
     def names(self) -> list[str]:
         return sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from edgeai.health.http_request import BadRequest, Hosts, parse_request
 from edgeai.health_server import MAX_CLIENTS, MAX_REQUEST_BYTES, HealthServer
 from edgeai.spool import Spool
 from edgeai.testing.broker import free_port
+from edgeai.testing.waiting import until
 
 
 @pytest.fixture
@@ -53,13 +53,6 @@ def get(config: DeviceConfig, path: str = "/health", host: str = "localhost", me
     answer = ask(config, f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
     head, _, body = answer.partition(b"\r\n\r\n")
     return int(head.split()[1]), body
-
-
-def until(true: Callable[[], object], timeout_s: float = 240.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 # --- who may ask --------------------------------------------------------------------------------

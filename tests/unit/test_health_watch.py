@@ -28,6 +28,7 @@ from edgeai.health.traffic import Traffic
 from edgeai.spool import Spool
 from edgeai.spool.soundness import quick_check, schema_differences, try_writing
 from edgeai.testing.certificates import Authority
+from edgeai.testing.waiting import until
 
 DAY_S = 86_400.0
 
@@ -43,14 +44,6 @@ def spool(config: DeviceConfig) -> Iterator[Spool]:
     opened = Spool.of(config)
     yield opened
     opened.close()
-
-
-def until(true: Callable[[], Any], timeout_s: float = 240.0) -> Any:
-    end = time.monotonic() + timeout_s
-    while not (value := true()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return value
 
 
 # --- the clock ----------------------------------------------------------------------------------

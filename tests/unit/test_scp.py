@@ -46,8 +46,8 @@ from edgeai.testing.dicom_peers import (
     save,
     send,
     store_pdus,
-    wait_until,
 )
+from edgeai.testing.waiting import until
 
 # --- accepted -----------------------------------------------------------------------------------
 
@@ -233,7 +233,7 @@ def test_who_may_not_associate_is_told_why(
     assert association.is_rejected
     answer = association.acceptor.primitive
     assert (answer.result, answer.result_source, answer.diagnostic) == why
-    wait_until(lambda: {kind for kind, _ in station.events} == {"association.rejected"})
+    until(lambda: {kind for kind, _ in station.events} == {"association.rejected"})
 
 
 def test_a_peer_that_is_listed_may(station: Receiving) -> None:
@@ -250,7 +250,7 @@ def test_one_association_too_many_is_told_to_come_back(station: Receiving) -> No
     late.socket.sendall(associate_rq(((CR, EXPLICIT),)))
     assert late.pdu() == (3, b"\0\x02\x03\x02")
     held[0].close()
-    wait_until(lambda: station.scp is not None and station.scp.connections <= 2)
+    until(lambda: station.scp is not None and station.scp.connections <= 2)
     (status,) = send(station.port, radiograph())
     assert status.Status == SUCCESS
     held[1].close()

@@ -26,8 +26,8 @@ from edgeai.testing.dicom_peers import (
     radiograph,
     save,
     send,
-    wait_until,
 )
+from edgeai.testing.waiting import until
 
 REQUEST = associate_rq(((CR, EXPLICIT),))
 NO_ROOM = struct.pack(">BxLxBBB", 3, 4, 2, 3, 2)
@@ -77,7 +77,7 @@ def test_40_connections_that_never_negotiate_shut_out_no_sender(
     scp = station.start(negotiation_timeout_s=600)
     file = save(radiograph(), tmp_path / "image.dcm")
     silent = [connect(station.port, say=say) for _ in range(40)]
-    wait_until(lambda: rejected(scp).get("evicted", 0) == 40 - MAX_NEGOTIATING_PER_ADDRESS)
+    until(lambda: rejected(scp).get("evicted", 0) == 40 - MAX_NEGOTIATING_PER_ADDRESS)
     subprocess.run([storescu, "127.0.0.1", str(station.port), file], check=True, timeout=600)
     assert station.jobs == 1
     assert [answer(connection) for connection in silent[:24]] == [b""] * 24  # the oldest went
@@ -94,7 +94,7 @@ def test_silent_connections_from_many_addresses_shut_out_no_sender(station: Rece
     silent = [connect(station.port, f"127.0.1.{1 + number % 50}") for number in range(100)]
     (status,) = send(station.port, radiograph())
     assert status.Status == SUCCESS
-    wait_until(lambda: rejected(scp) == {"evicted": 101 - MAX_NEGOTIATING})
+    until(lambda: rejected(scp) == {"evicted": 101 - MAX_NEGOTIATING})
     for connection in silent:
         connection.close()
 
@@ -163,7 +163,7 @@ def test_one_address_may_not_have_all_associations(station: Receiving) -> None:
     assert rejected(scp) == {"per-address": 1}
     held[0].close()
     third.close()
-    wait_until(lambda: scp.connections == 2)
+    until(lambda: scp.connections == 2)
     (status,) = send(station.port, radiograph())
     assert status.Status == SUCCESS
     held[1].close()
@@ -230,7 +230,7 @@ def test_a_client_without_tls_is_counted(station: Receiving, authority: Authorit
     server = authority.issue("cart")
     scp = station.start(tls=server_tls(server.certificate, server.key))
     connection = connect(station.port, say=REQUEST)
-    wait_until(lambda: rejected(scp) == {"tls": 1})
+    until(lambda: rejected(scp) == {"tls": 1})
     connection.close()
 
 

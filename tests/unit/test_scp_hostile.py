@@ -39,8 +39,8 @@ from edgeai.testing.dicom_peers import (
     save,
     send,
     store_pdus,
-    wait_until,
 )
+from edgeai.testing.waiting import until
 from edgeai.tls_files import TlsFiles
 
 # --- what breaks off, and what is no DICOM ------------------------------------------------------
@@ -52,7 +52,7 @@ def test_an_association_that_ends_mid_transfer_leaves_nothing(station: Receiving
     wire = Wire(station.port)
     pdus = store_pdus(generate_uid(), body_of(radiograph(side=512)))
     wire.socket.sendall(b"".join(pdus[: len(pdus) // 2]) + pdus[-1][:100] * (how == "reset"))
-    wait_until(lambda: len(station.arriving) == 1)
+    until(lambda: len(station.arriving) == 1)
     if how == "abort":
         wire.socket.sendall(struct.pack(">BxLxxBB", 7, 4, 0, 0))
     elif how == "release":
@@ -115,7 +115,7 @@ def test_garbage_is_survived_and_leaves_nothing(station: Receiving, name: str) -
             pass  # shown the door already
         wire.close()
     station.wait_for_quiet()
-    wait_until(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before)
+    until(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before)
     (status,) = send(station.port, radiograph())
     assert status.Status == SUCCESS
     assert station.jobs == 2
@@ -222,7 +222,7 @@ def test_stop_lets_an_instance_arrive_and_ends_who_is_idle(station: Receiving) -
     idle, busy = Wire(station.port), Wire(station.port)
     pdus = store_pdus(uid := generate_uid(), body_of(radiograph(uid=uid, side=256)))
     busy.socket.sendall(b"".join(pdus[:3]))
-    wait_until(lambda: len(station.arriving) == 1)
+    until(lambda: len(station.arriving) == 1)
     stopper = threading.Thread(target=scp.stop, args=(20.0,))
     port = station.port
     stopper.start()

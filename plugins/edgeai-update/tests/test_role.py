@@ -7,25 +7,16 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from edgeai.testing.repository import OpsTeam
 from edgeai.testing.scripted_server import ScriptedServer, Way
+from edgeai.testing.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.system]
-
-
-def until(condition: Callable[[], Any], what: str, limit_s: float = 400.0) -> Any:
-    end = time.monotonic() + limit_s
-    while True:
-        if value := condition():
-            return value
-        assert time.monotonic() < end, f"{what} did not happen in time"
-        time.sleep(0.1)
 
 
 @pytest.fixture
