@@ -49,7 +49,6 @@ def refused(updated: Any, until: Any, old: str, code: str, **facts: Any) -> str:
 
 def test_only_what_agrees_with_what_runs_is_switched_to(updated: Any, until: Any) -> None:
     old = updated.configure(RULES)
-    updated.hurry_shadows()
     updated.start()
     updated.runs(old)
     why = refused(updated, until, old, "slots.shadow-died", misbehave=Misbehaviour(how="abort", mean_above=0.8))
@@ -61,11 +60,14 @@ def test_only_what_agrees_with_what_runs_is_switched_to(updated: Any, until: Any
 
     (updated.cart.plugins / "sitecustomize.py").unlink()
     new = updated.bring(4)
-    sent = keep_sending(updated, until, lambda: updated.state.shadow and updated.state.shadow.compared >= 2)
-    shadow = updated.cart.pid("shadow:guard")
-    assert os.sched_getscheduler(shadow) == os.SCHED_IDLE
-    updated.hurry_shadows()
+    started = lambda: [each["pid"] for each in updated.cart.logged("shadow.started") if each["digest"] == new]  # noqa: E731
+    shadow = until(started)[0]
+    until(lambda: os.sched_getscheduler(shadow) == os.SCHED_IDLE)
+    assert os.getpriority(os.PRIO_PROCESS, shadow) == 10
+    updated.hurry()
     os.kill(shadow, signal.SIGKILL)
+    sent = keep_sending(updated, until, lambda: updated.state.shadow and updated.state.shadow.compared >= 2)
+    os.kill(updated.cart.pid("shadow:guard"), signal.SIGKILL)
     sent += keep_sending(updated, until, lambda: updated.cart.events("update.activated"))
     shown = updated.event("update.shown")["message"]
     assert "it agreed with what runs on 8 of 8 images (between 52" in shown

@@ -121,7 +121,6 @@ def test_an_update_that_goes_well(updated: Any, until: Any, points: Path) -> Non
 
 def test_an_update_that_is_shown_beside_what_runs_first(updated: Any, until: Any, points: Path) -> None:
     old = updated.configure("quiet_s = 0.1\nprobation_results = 1\nshadow_agreement = 0.5\nshadow_share = 1.0\n")
-    updated.hurry_shadows()
     updated.start()
     updated.runs(old)
     ask_for(points, "counted", "shown")
@@ -177,7 +176,6 @@ RULES = {
 @pytest.mark.parametrize("when", RULES)
 def test_the_whole_service_killed_goes_on_where_it_was(updated: Any, until: Any, when: str) -> None:
     old = updated.configure(rules=RULES[when])
-    updated.hurry_shadows()
     updated.start()
     updated.runs(old)
     phantoms = [updated.cart.admit()]
