@@ -116,7 +116,11 @@ def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], 
         check=False,
         timeout=600,
     )
-    return ran.returncode, log.read_text().splitlines(), ran.stdout + ran.stderr
+    calls = log.read_text().splitlines()
+    made = [call.partition("/")[0] for call in calls if "/.cart-tests " in call]
+    tried = [call for call in calls if "/.cart-tests " not in call]
+    assert made == [call.rpartition("VENV=")[2] for call in tried[2:]], "environments are made before they are used"
+    return ran.returncode, tried, ran.stdout + ran.stderr
 
 
 def test_every_python_that_is_here_is_tried_and_the_others_are_named(tmp_path: Path) -> None:
