@@ -91,8 +91,8 @@ wheelhouse: $(VENV)/.base ## A folder that installs a cart without an index: WHE
 deb: wheelhouse ## A Debian package of a cart, of that folder of wheels: DEB=var/deb; for this Python and CPU
 	@PYTHON=$(PY) firmware-configs/debian/build.sh "$(WHEELHOUSE)" "$(DEB)"
 
-deb-test: $(VENV)/.dev ## Installs, starts, upgrades with a full spool, removes and purges it on a machine over this one
-	EDGEAI_DEB=build $(PY) -m pytest tests/system/test_deb.py -s $(ARGS)
+deb-test: $(VENV)/.dev deb ## Installs, starts, upgrades with a full spool, removes and purges it on a machine over this one
+	EDGEAI_DEB="$(DEB)" $(PY) -m pytest tests/system/test_deb.py -s $(ARGS)
 
 clean: ## Remove the environments and what the demo wrote
 	rm -rf $(VENV) $(RUNTIME_VENV) .venv-3.1? demo-output var

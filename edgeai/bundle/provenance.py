@@ -29,7 +29,8 @@ _FOLDER: Final = "artifacts"
 class Link:
     """One step of the way back: what was compared, and what came of it.
 
-    ``code`` says why it is broken; ``lacks`` names what is not there; ``facts`` are what it leads to.
+    ``code`` says why it is broken; ``lacks`` names what is not there; ``facts`` are what it leads to; ``fields`` are
+    those of the result that were held to something (``model.digest``).
     """
 
     name: str
@@ -37,6 +38,7 @@ class Link:
     code: str = ""
     lacks: tuple[str, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:

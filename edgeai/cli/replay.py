@@ -17,6 +17,7 @@ from edgeai.cli.trace import BundleOption, LookOption, ProfileOption, ResultFile
 
 if TYPE_CHECKING:
     from edgeai.api.results import EngineRef, InstanceIds, Result
+    from edgeai.bundle.provenance import Link
     from edgeai.bundle.reader import Bundle
     from edgeai.bundle.trust import TrustPolicy
     from edgeai.config import DeviceConfig
@@ -39,23 +40,27 @@ def command(
     """Run the image of a result again, with the same bundle on the same engine, and hold the answer to the result.
 
     The image is held to the result first, by the hash of its content, or by its UID where the result has none. Id,
-    model, labels, codes, thresholds and what is stated must be the same, and numbers as near as the bundle's golden
-    cases ask of this artifact. Another image, bundle or engine is refused: nothing would follow from it.
+    model, signers, labels, codes, notes, thresholds and what is stated must be the same, and numbers as near as the
+    bundle's golden cases ask of this artifact. Another image, bundle or engine is refused: nothing would follow from
+    it. Fields of the result that are not compared are named.
 
     Exit status: 0 when it is the same; 1 when it differs, or the bundle is not sound or not trusted; 2 when it cannot
     be replayed here.
     """
-    from edgeai.cli.saved_results import read_result
+    from edgeai.cli.saved_results import read_result, uncompared
+    from edgeai.cli.wording import printable
     from edgeai.config import load_config
 
-    before = read_result(result, result_id)
+    saved = read_result(result, result_id)
+    before = saved.result
     path = given(file, "--file", "say which file the image is")
     config = load_config(profile) if profile else None
     ids = _hold_image(before, path, config)
     engine = before.engine
     if engine is None:
         _refuse(f"no engine ran: the result is {before.outcome}", "trace.not-run", "trace it (`edgeai trace`)")
-    after, compared = _again(before, engine, (path, ids), (bundle, look or [], config), trust or [])
+    after, compared, signers = _again(before, engine, (path, ids), (bundle, look or [], config), trust or [])
+    left_out = uncompared(saved, after.edgeai_version)
     known_by = "content" if before.instance.content else "uid"
     if as_json:
         told = {
@@ -66,10 +71,13 @@ def command(
             "differences": [{**asdict(each), "says": str(each)} for each in compared.differences],
             "image": known_by,
             "edgeai": [before.edgeai_version, after.edgeai_version],
+            "signers": {"state": signers.state, "says": signers.says, "missing": list(signers.lacks)},
+            "not_compared": left_out,
         }
         output.put(json.dumps(told, indent=1))
     else:
-        _print(before, after, compared, known_by)
+        _print(before, after, compared, signers, known_by)
+        typer.echo(f"beside  not compared: {printable(', '.join(saved.in_short(left_out)))}")
     if compared.differences:
         raise typer.Exit(1)
 
@@ -100,12 +108,12 @@ def _again(
     image: tuple[Path, InstanceIds],
     where: tuple[Path | None, Sequence[Path], DeviceConfig | None],
     trust: Sequence[Path],
-) -> tuple[Result, Comparison]:
+) -> tuple[Result, Comparison, Link]:
     from edgeai.api.errors import BackendError
     from edgeai.bundle.reader import open_bundle
     from edgeai.cli.whereabouts import bundle_of, places_of
     from edgeai.model import open_model
-    from edgeai.model.again import compare, tolerance_of
+    from edgeai.model.again import Difference, compare, tolerance_of
 
     (file, ids), (named, look, config) = image, where
     places = [*look, *(places_of(config) if config else [])]
@@ -115,6 +123,7 @@ def _again(
             why = f"no bundle {before.model.digest} of {before.model.name} {before.model.version} lies where you say"
             _refuse(why, "trace.no-bundle", "name it with --bundle, or where it may lie with --look or --profile")
         bundle = _with_artifact(open_bundle(path, trust=_policy(trust, config)), engine)
+        signers = _signers(before, path, [*trust, *([config.trust.keys] if config and not trust else [])])
         try:  # one thread: nobody recorded how many there were, and none is measured for one image
             model = open_model(bundle, backends=(engine.backend,), device=engine.device, threads=1)
         except BackendError as error:
@@ -125,7 +134,21 @@ def _again(
                     f"here it would be {_named(model.engine)}, it was {_named(engine)}", "trace.other-engine", _WHERE
                 )
             after = model.run_file(file, deployment=before.deployment, identity=_identity(before, ids))
-        return after, compare(before, after, tolerance_of(bundle.manifest, engine.artifact))
+        compared = compare(before, after, tolerance_of(bundle.manifest, engine.artifact))
+        if signers.code:
+            other = Difference(
+                what="signers", was=", ".join(item.name for item in before.model.signers), now=signers.says
+            )
+            compared = replace(compared, differences=(*compared.differences, other))
+        return after, compared, signers
+
+
+def _signers(before: Result, path: Path, trusted: Sequence[Path]) -> Link:
+    from edgeai.bundle.keys import read_keys
+    from edgeai.bundle.reader import verify_bundle
+    from edgeai.cli.trace_links import signers_link
+
+    return signers_link(before, verify_bundle(path), read_keys(trusted))
 
 
 def _identity(before: Result, ids: InstanceIds) -> Identity:
@@ -169,12 +192,14 @@ def _refuse(why: str, code: str, remedy: str) -> NoReturn:
     raise ConfigError(why, code=code, remedy=remedy)
 
 
-def _print(before: Result, after: Result, compared: Comparison, known_by: str) -> None:
+def _print(before: Result, after: Result, compared: Comparison, signers: Link, known_by: str) -> None:
     from edgeai.cli.wording import printable
 
     image = "by the hash of its content" if known_by == "content" else "by its UID alone: the result has no hash of it"
     typer.echo(f"image   the same, {image}")
     typer.echo(f"model   {after.model.name} {after.model.version}, {after.model.digest}")
+    lacks = f"; missing: {', '.join(signers.lacks)}" if signers.lacks else ""
+    typer.echo(f"signers {printable(signers.says)}{printable(lacks)}")
     if before.attempt > 1:
         typer.echo(f"id      of attempt {before.attempt}, not derived anew where another bundle gave the first one")
     if before.engine is not None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgeai.api.results import Result
     from edgeai.bundle.provenance import Link
+    from edgeai.cli.saved_results import Saved
     from edgeai.config import DeviceConfig
 
 ResultFile = Annotated[Path, typer.Argument(help="A file that holds the result as JSON.", metavar="RESULT.json")]
@@ -46,7 +47,7 @@ def command(
 
     Each link is recomputed from the bytes at hand: the result's id, every file of the bundle, every signature, and
     whether the bundle's documents speak of one another. What is missing is named, and breaks nothing; what
-    contradicts something is broken, and says so with a code.
+    contradicts something is broken, and says so with a code. Fields of the result that no link covers are named last.
 
     Exit status: 0 when no link is broken; 1 when one is, or the bundle lies nowhere; 2 when the command, the result
     or a key cannot be used.
@@ -54,10 +55,10 @@ def command(
     from edgeai.cli.saved_results import read_result
     from edgeai.config import load_config
 
-    wanted = read_result(result, result_id)
+    saved = read_result(result, result_id)
     config = load_config(profile) if profile else None
-    links = _links(wanted, bundle, look or [], config, trust or [])
-    (_print_json if as_json else _print)(wanted, links)
+    links = _links(saved.result, bundle, look or [], config, trust or [])
+    (_print_json if as_json else _print)(saved, links)
     if any(link.state == "broken" for link in links):
         raise typer.Exit(1)
 
@@ -88,7 +89,7 @@ def _links(
         return [
             first,
             trace_links.bundle_link(result, verified, path if path != Path(workplace) else None),
-            trace_links.engine_link(result, verified),
+            trace_links.engine_link(result, verified, documents.evidence),
             trace_links.findings_link(result, verified.manifest),
             trace_links.signers_link(result, verified, keys),
             *links_of(verified.manifest, documents),
@@ -103,13 +104,24 @@ def _nowhere(result: Result, places: Sequence[Path]) -> Link:
     return Link(name="bundle", says=says, code="trace.no-bundle", lacks=("the bundle",))
 
 
-def _print(result: Result, links: Sequence[Link]) -> None:
+def _uncovered(saved: Saved, links: Sequence[Link]) -> tuple[list[str], list[str]]:
+    """Fields of the result that no link covers: those that a replay holds to the image, and those that nothing does."""
+    import edgeai
+    from edgeai.cli.saved_results import uncompared
+
+    left = saved.without(field for link in links for field in link.fields)
+    nothing = set(uncompared(saved, edgeai.__version__) if saved.result.engine is not None else left)
+    return [name for name in left if name not in nothing], [name for name in left if name in nothing]
+
+
+def _print(saved: Saved, links: Sequence[Link]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from edgeai.cli.wording import printable
 
+    result = saved.result
     heading = f"{result.model.name} {result.model.version} said {result.outcome} on {result.created_at}"
     title = Text(printable(heading), style="bold")
     table = Table(title=title, title_justify="left", show_header=False, box=None, padding=(0, 1))
@@ -120,10 +132,15 @@ def _print(result: Result, links: Sequence[Link]) -> None:
         code = f" [{link.code}]" if link.code else ""
         lacks = f"; missing: {', '.join(link.lacks)}" if link.lacks else ""
         table.add_row(link.name, _MARKS[link.state], Text(printable(f"{link.says}{code}{lacks}")))
-    Console().print(table)
+    replayed, unheld = _uncovered(saved, links)
+    console = Console()
+    console.print(table)
+    for what, names in (("Not covered here, but by `edgeai replay`", replayed), ("Covered by neither", unheld)):
+        if names:
+            console.print(Text(printable(f"{what}: {', '.join(saved.in_short(names))}")))
 
 
-def _print_json(result: Result, links: Sequence[Link]) -> None:
+def _print_json(saved: Saved, links: Sequence[Link]) -> None:
     told: list[dict[str, Any]] = [
         {
             "link": link.name,
@@ -136,4 +153,6 @@ def _print_json(result: Result, links: Sequence[Link]) -> None:
         for link in links
     ]
     whole = all(link.state != "broken" for link in links)
-    output.put(json.dumps({"result_id": result.result_id, "whole": whole, "links": told}, indent=1))
+    replayed, unheld = _uncovered(saved, links)
+    body = {"result_id": saved.result.result_id, "whole": whole, "links": told}
+    output.put(json.dumps({**body, "not_covered": {"but_by_replay": replayed, "at_all": unheld}}, indent=1))

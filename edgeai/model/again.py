@@ -12,6 +12,18 @@ from edgeai.model.outlines import apart
 
 OUTLINES_PX: Final = 2.0
 """So far apart may outlines of one shape lie: they are simplified, and a pixel more or less moves their points."""
+UNCOMPARED: Final = (
+    "schema",
+    "attempt",
+    "created_at",
+    "edgeai_version",
+    "degraded",
+    "timings_ms",
+    "model.signers.name",
+)
+"""Fields of a result to which another run has no word."""
+SENTENCES: Final = ("reason.message", "reason.remedy", "notes.text")
+"""Fields that are compared where one version of edgeai wrote both, and no UID in them was replaced."""
 
 Named: TypeAlias = Iterator[tuple[str, Any]]
 
@@ -60,11 +72,13 @@ def tolerance_of(manifest: Manifest, artifact_id: str) -> Tolerance:
 def compare(before: Result, after: Result, tolerance: Tolerance) -> Comparison:
     """Hold a result to an earlier one of the same image, model and engine.
 
-    Words must be the same: id, model, image, engine, outcome, labels, codes, thresholds, what is stated. Numbers may be
-    ``absolute + relative * |was|`` apart, and outlines ``OUTLINES_PX``. Times, notes and sentences are not compared,
-    nor who signed: that is not said by an image.
+    Words must be the same: id, model, image, engine, outcome, labels, codes, notes, thresholds, what is stated. Numbers
+    may be ``absolute + relative * |was|`` apart, and outlines ``OUTLINES_PX``. ``UNCOMPARED`` is not compared (nor who
+    signed, which no run says), and ``SENTENCES`` only where ``has_sentences``.
     """
-    words = _pairs(_words(before), _words(after))
+    words = list(_pairs(_words(before), _words(after)))
+    if has_sentences(before, after.edgeai_version):
+        words += _pairs(_sentences(before), _sentences(after))
     differences = [Difference(what=what, was=old, now=new) for what, old, new in words if old != new]
     largest, numbers = 0.0, 0
     for what, old, new in _pairs(_numbers(before), _numbers(after)):
@@ -81,6 +95,11 @@ def compare(before: Result, after: Result, tolerance: Tolerance) -> Comparison:
         if away > OUTLINES_PX:
             differences.append(Difference(what=what, was=0.0, now=away, allowed=OUTLINES_PX))
     return Comparison(differences=tuple(differences), largest=largest, numbers=numbers)
+
+
+def has_sentences(before: Result, version: str) -> bool:
+    """Whether a result of this version of edgeai is to have the same sentences; another may have other words."""
+    return before.edgeai_version == version and not before.instance.hashed
 
 
 def _pairs(was: Named, now: Named) -> Iterator[tuple[str, Any, Any]]:
@@ -111,8 +130,10 @@ def _words(result: Result) -> Named:
     yield "reason", result.reason.code if result.reason else None
     yield "frames", result.frames_run
     yield "frames in all", result.frames_total
+    for note in result.notes:
+        yield f"note {note.code}", True
     for file in result.attachments:
-        yield f"attachment {file.name}", file.digest
+        yield f"attachment {file.name}", f"{file.digest}, {file.media_type}, {file.size_bytes} bytes"
     for figure in result.guard:
         yield f"guard {figure.check}, {figure.name}, threshold", figure.threshold
         yield f"guard {figure.check}, {figure.name}, withheld", figure.withheld
@@ -125,6 +146,14 @@ def _words(result: Result) -> Named:
         if finding.region is not None:
             for what in ("parts", "frame_number", "spacing_from"):
                 yield f"{name}, {what}", getattr(finding.region, what)
+
+
+def _sentences(result: Result) -> Named:
+    if result.reason is not None:
+        yield "reason in words", result.reason.message
+        yield "remedy", result.reason.remedy
+    for note in result.notes:
+        yield f"note {note.code}, in words", note.text
 
 
 def _numbers(result: Result) -> Named:

@@ -74,6 +74,35 @@ EDITS: tuple[tuple[tuple[Any, ...], Any, str], ...] = (
 )
 
 
+NOTE = {"code": "dicom.other-decoder", "text": "it was read by another"}
+FILE = {"digest": "sha256:0", "name": "a", "media_type": "image/png", "size_bytes": 1}
+
+
+def test_notes_signers_and_attachments_are_compared(case: Case, replay: Replay, tmp_path: Path) -> None:
+    from edgeai.bundle.keys import make_keys
+
+    bundle, image, body = case
+    status, printed, _ = replay(body, "--file", image, "--bundle", bundle)
+    assert "beside  not compared: file, schema, created_at, edgeai_version, attempt, degraded, timings_ms" in printed
+    signer = {"name": "clinic", "key_id": make_keys("clinic", tmp_path / "keys").public.key_id}
+    changed = edited(edited(body, ("notes",), [NOTE]), ("model", "signers"), [signer])
+    status, printed, _ = replay(changed, "--file", image, "--bundle", bundle)
+    assert (status, "note dicom.other-decoder: was yes, is absent" in printed) == (1, True)
+    assert "note dicom.other-decoder, in words: was it was read by another, is absent" in printed
+    assert "signers: was clinic, is the result names clinic" in printed
+    assert "model.signers.name" in printed.splitlines()[-1]
+    told = json.loads(replay(changed, "--file", image, "--bundle", bundle, "--json")[1])
+    assert (told["signers"]["state"], "notes.text" in told["not_compared"]) == ("broken", False)
+    changed["edgeai_version"] = "0.0.9"  # another version may say it in other words
+    told = json.loads(replay(changed, "--file", image, "--bundle", bundle, "--json")[1])
+    assert "notes.text" in told["not_compared"]
+    assert [each["what"] for each in told["differences"]] == ["note dicom.other-decoder", "signers"]
+    with_file = edited(body, ("attachments",), [FILE])
+    for at, value in (("digest", "sha256:1"), ("name", "b"), ("media_type", "image/gif"), ("size_bytes", 2)):
+        after = Result.from_dict(edited(with_file, ("attachments", 0, at), value))
+        assert compare(Result.from_dict(with_file), after, Tolerance()).differences, at
+
+
 def edited(body: dict[str, Any], at: tuple[Any, ...], value: Any) -> dict[str, Any]:
     changed = place = json.loads(json.dumps(body))
     for step in at[:-1]:

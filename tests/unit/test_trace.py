@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from edgeai.api.results import Concept, EngineRef, Finding, InstanceIds, ModelRef, Outcome, Result, SignerRef
+from edgeai.api.results import (
+    Attachment,
+    Concept,
+    Degradation,
+    EngineRef,
+    Finding,
+    GuardFigure,
+    InstanceIds,
+    Measurement,
+    ModelRef,
+    Note,
+    Outcome,
+    Region,
+    Result,
+    SignerRef,
+)
 from edgeai.bundle.archive import Archive, pack
 from edgeai.bundle.keys import KeyPair, make_keys
 from edgeai.bundle.manifest import Manifest
@@ -67,7 +83,7 @@ def result_of(bundle: Path, *signers: KeyPair, **changes: Any) -> Result:
         edgeai_version="0.1.0",
         findings=(Finding(kind="segment", label="head", present=True, concept=HEAD),),
         engine=EngineRef(
-            backend="any", engine="any 1", device="CPU", artifact=artifact.id, precision=artifact.precision
+            backend=artifact.format, engine="any 1", device="CPU", artifact=artifact.id, precision=artifact.precision
         ),
     )
     return replace(result, **changes)
@@ -218,6 +234,40 @@ def test_a_result_that_was_changed_is_seen(
     assert (status, links[link]["code"]) == (1, code)
 
 
+def test_a_backend_that_reads_no_such_artifact_is_seen(trace: Any, signed: tuple[Path, KeyPair]) -> None:
+    bundle, pair = signed
+    engine = result_of(bundle).engine
+    assert engine is not None
+    assert engine.backend == "tflite"
+    for backend, expected in (("openvino", "trace.artifact"), ("acme-npu", None)):
+        changed = replace(engine, backend=backend)
+        status, links = trace(result_of(bundle, pair, engine=changed), "--bundle", bundle)
+        assert (status, links["engine"]["code"]) == (1 if expected else 0, expected)
+    assert links["engine"]["missing"] == [
+        "figures of student-tflite-int8 on acme-npu, which is not installed here either"
+    ]
+
+
+@pytest.mark.parametrize("options", [{"labels": [{"label": "head", "threshold": 0.4}]}, {"thresholds": {"head": 0.4}}])
+def test_a_threshold_is_held_to_the_one_of_the_manifest(
+    trace: Any, tmp_path: Path, unpacked: tuple[Path, Manifest], options: dict[str, Any]
+) -> None:
+    folder, manifest = unpacked
+    use = msgspec.structs.replace(manifest.task, options={**manifest.task.options, **options})
+    out = tmp_path / "changed.edgeai"
+    pack(folder, msgspec.structs.replace(manifest, task=use), out)
+    (plain,) = result_of(out).findings
+    at = replace(plain, concept=None, threshold=0.4, frame_number=1)
+    status, links = trace(result_of(out, findings=(at,)), "--bundle", out)
+    assert (status, links["findings"]["code"]) == (0, None)
+    status, links = trace(result_of(out, findings=(replace(at, threshold=0.5),)), "--bundle", out)
+    assert (status, links["findings"]["code"]) == (1, "trace.findings")
+    assert links["findings"]["says"] == "head was decided by the threshold 0.5, in the manifest it is 0.4"
+    summed_up = replace(at, threshold=0.5, frame_number=None)
+    status, links = trace(result_of(out, findings=(summed_up,)), "--bundle", out)
+    assert (status, "whether head was decided by 0.5" in str(links["findings"]["missing"])) == (0, True)
+
+
 def test_an_image_that_was_done_again_keeps_its_first_id(trace: Any, signed: tuple[Path, KeyPair]) -> None:
     bundle, pair = signed
     other = result_of(bundle, pair, result_id="4f8828ee-fb0d-8b9d-90d2-a572f4f1f362", attempt=2)
@@ -321,3 +371,82 @@ def test_no_words_of_a_result_steer_a_terminal_or_speak_of_our_code(
         error = capfd.readouterr().err
         assert "error[trace.no-result]" in error
         assert not any(word in error for word in ("__init__", "attribute", "object", "argument", "subscript")), error
+
+
+def leaves(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """Where each end of an object is, and what it is."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if value and not isinstance(value, (str, int, float)):
+        for step, each in inner:
+            yield from leaves(each, (*at, step))
+    else:
+        yield at, value
+
+
+def other(value: Any) -> Any:
+    """Something else of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return {"completed": "done", "class": "segment"}.get(value, f"{value[:-1]}{'1' if value[-1:] != '1' else '2'}")
+    return value + 1 if isinstance(value, (int, float)) else [] if value is None else ["else"]
+
+
+def whole_result(bundle: Path, pair: KeyPair) -> dict[str, Any]:
+    """A result that says something in every field, as a cart sends it."""
+    finding = Finding(
+        kind="segment",
+        label="head",
+        present=True,
+        probability=0.9,
+        threshold=0.5,
+        concept=HEAD,
+        frame_number=1,
+        region=Region(area_px=10.0, box=(1.0, 2.0, 3.0, 4.0), contours=(((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)),)),
+        measurements=(Measurement(name="around", value=250.0, unit="mm", interval=(249.0, 251.0), concept=HEAD),),
+    )
+    result = result_of(
+        bundle,
+        pair,
+        findings=(finding,),
+        notes=(Note(code="a.note", text="a sentence"),),
+        guard=(GuardFigure(check="content", name="share", value=0.1, threshold=0.2),),
+        attachments=(Attachment(digest="sha256:0", name="a", media_type="image/png", size_bytes=1),),
+        frames_total=1,
+        frames_run=1,
+        degraded=Degradation(wished="other", because=("it is absent",)),
+        timings_ms={"total": 1.0},
+    )
+    return {**result.as_dict(), "site": "lab", "device_id": "cart", "what a later edgeai says": 1}
+
+
+def test_each_edit_of_a_result_is_seen_or_its_field_is_named_as_not_covered(
+    tmp_path: Path, signed: tuple[Path, KeyPair], capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle, pair = signed
+    body, saved = whole_result(bundle, pair), tmp_path / "result.json"
+    words = ["trace", str(saved), "--bundle", str(bundle), "--trust", str(pair.public.path), "--json"]
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    for at, value in leaves(body):
+        edited = place = json.loads(json.dumps(body))
+        for step in at[:-1]:
+            place = place[step]
+        place[at[-1]] = other(value)
+        saved.write_text(json.dumps(edited))
+        status, printed = run(words), capfd.readouterr()
+        name = ".".join(step for step in at if isinstance(step, str))
+        if status == 0:
+            told = json.loads(printed.out)["not_covered"]
+            assert name in (*told["but_by_replay"], *told["at_all"]), name
+        seen[status != 0].add(name)
+    assert seen[True] >= {
+        "result_id", "deployment", "model.name", "model.version", "model.digest", "model.signers.key_id",
+        "instance.sop_instance_uid", "instance.content", "engine.artifact", "engine.precision",
+        "findings.label", "findings.concept.code", "findings.concept.scheme", "findings.concept.meaning",
+    }  # fmt: skip
+    saved.write_text(json.dumps(body))
+    assert run([*words[:-1]]) == 0
+    printed = " ".join(capfd.readouterr().out.split())
+    assert "Not covered here, but by `edgeai replay`: outcome, instance.sop_class_uid" in printed
+    assert "findings.threshold, findings.frame_number, findings.region, findings.measurements" in printed
+    assert "Covered by neither: schema, model.signers.name, created_at, edgeai_version, attempt" in printed
