@@ -140,6 +140,26 @@ def test_who_listens_is_known_by_site_and_a_gap_begins_anew(store: Store) -> Non
         assert every.deaf(["west"]) == []
 
 
+@pytest.mark.parametrize("every", [600.0, 1800.0, 86_400.0])
+def test_who_comes_in_a_rhythm_listens_and_who_misses_a_visit_begins_anew(store: Store, every: float) -> None:
+    site = f"site-{every:.0f}"
+    with store.round() as kept:
+        first = 1e9  # after all that was kept before
+        assert listen(kept, (site,), first).of(site) == first
+        second = first + every
+        assert listen(kept, (site,), second).of(site) == second, "nobody knew that it would come again"
+        assert listen(kept, (site,), second + every).of(site) == second
+        assert listen(kept, ("other",), second + 2 * every).of(site) == second, "as others see it"
+        late = second + 3 * every
+        assert listen(kept, (site,), late).of(site) == late
+        assert listen(kept, (site,), late + every).of(site) == late
+        months = [late + number * 30 * 86_400.0 for number in (1, 2)]
+        assert [listen(kept, (site,), at).of(site) for at in months] == months
+        stays = months[-1] + 5.0
+        assert listen(kept, (site,), stays).of(site) == months[-1]
+        assert listen(kept, (site,), stays + 600.0).of(site) == stays + 600.0
+
+
 def test_of_a_shared_store_one_decides_and_lets_go_with_its_end(url: str) -> None:
     first, second = Store(url), Store(url)
     assert (first.hold(), first.hold()) == (True, True)

@@ -353,6 +353,21 @@ def test_a_conductor_that_is_earlier_than_any_cart_opens_nothing_at_once(scene: 
     assert scene.round(after_s=200).decision.step == "wait"
 
 
+def test_one_that_comes_every_half_hour_opens_an_empty_phase(scene: Scene) -> None:
+    steps = [scene.round(after_s=visit * 1800.0).decision.step for visit in range(3)]
+    assert (steps, scene.published.open) == (["wait", "wait", "go-on"], 2)
+
+
+def test_one_that_comes_four_times_a_day_sees_who_has_fallen_silent(scene: Scene) -> None:
+    for name in scene.carts.early:
+        scene.carts.status(name)
+    assert scene.published.plan.halting.silent_s == 86_400.0
+    silent = [scene.round(after_s=hours * 3600.0).standings[0].silent for hours in (0, 6, 12, 18, 24, 30)]
+    assert silent == [0] * 6, "it has listened since the sixth hour"
+    seen = scene.round(after_s=36 * 3600.0)
+    assert (seen.decision.step, seen.standings[0].silent) == ("halt", 4)
+
+
 def test_without_keys_it_says_what_it_would_do_and_does_nothing(scene: Scene) -> None:
     for name in scene.carts.early:
         scene.carts.fails(name)

@@ -10,8 +10,11 @@ from edgeai_fleet.conducting.store import Round
 
 GAP_S: Final = 300.0
 """A conductor that was away for longer has not listened meanwhile: no cart was silent to it."""
+MOST_GAP_S: Final = 36 * 3600.0
+"""One that comes in a rhythm (by a timer, say) finds what the broker retained: it may be away half as long again as it
+was the last time, and never for longer than this."""
 _ALL: Final = "*"
-_LAST, _SINCE = "heard last ", "heard since "
+_LAST, _SINCE, _AWAY = "heard last ", "heard since ", "heard after "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,17 +51,22 @@ def listen(kept: Round, sites: Sequence[str], now: float) -> Listening:
         sites: of this conductor.
         now: seconds since the epoch.
     """
-    last, since = kept.times(_LAST), kept.times(_SINCE)
+    last, since, away = kept.times(_LAST), kept.times(_SINCE), kept.times(_AWAY)
     for site in sites or (_ALL,):
-        if not _is_fresh(last.get(site), now) or site not in since:
+        before = last.get(site, now)
+        if not _is_fresh(last.get(site), away.get(site), now) or site not in since:
             since[site] = now
             kept.keep_time(f"{_SINCE}{site}", now)
+        was_away = gap if (gap := abs(now - before)) > GAP_S else 0.0
+        if was_away != away.get(site, 0.0):
+            away[site] = was_away
+            kept.keep_time(f"{_AWAY}{site}", was_away)
         last[site] = now
         kept.keep_time(f"{_LAST}{site}", now)
-    fresh = {site: at for site, at in since.items() if _is_fresh(last.get(site), now)}
+    fresh = {site: at for site, at in since.items() if _is_fresh(last.get(site), away.get(site), now)}
     return Listening(now=now, since=fresh)
 
 
-def _is_fresh(last: float | None, now: float) -> bool:
-    """Whether it listened a moment ago; by two clocks, which may differ a little."""
-    return last is not None and abs(now - last) <= GAP_S
+def _is_fresh(last: float | None, was_away: float | None, now: float) -> bool:
+    """Whether it listened a moment ago, or as lately as it comes; by two clocks, which may differ a little."""
+    return last is not None and abs(now - last) <= min(max(GAP_S, 1.5 * (was_away or 0.0)), MOST_GAP_S)
