@@ -79,7 +79,9 @@ def turn_of(offered: Offered, orders: Orders, facts: Facts, now: datetime) -> Tu
     if (stop := orders.stop) is not None and stop.stopped and (not stop.models or facts.model in stop.models):
         why = f"nothing is taken until the emergency stop is lifted{f': {stop.why}' if stop.why else ''}"
         return Turn(word="not-yet", code="rollout.stopped", why=why)
-    if (back := orders.back) is not None and offered.digest in back.leaves and not not_selected(back.select, facts):
+    back = orders.back
+    is_left = back is not None and not back.lifted and offered.digest in back.leaves
+    if back is not None and is_left and not not_selected(back.select, facts):
         return Turn(word="never", code="rollout.left", why=f"order {back.number} leaves it: {back.why}")
     about = [each for each in orders.rollouts if each.plan.digest == offered.digest]
     answer = best(turn(each, facts, now, orders.approvals.get(each.name)) for each in about)
@@ -93,4 +95,4 @@ def turn_of(offered: Offered, orders: Orders, facts: Facts, now: datetime) -> Tu
 def is_for(back: RollBack, facts: Facts) -> bool:
     """Whether a device has still to follow an order back."""
     is_meant = back.model == facts.model and facts.digest in back.leaves and not not_selected(back.select, facts)
-    return is_meant and back.number > facts.followed
+    return is_meant and not back.lifted and back.number > facts.followed

@@ -154,7 +154,8 @@ class Approval(Record, frozen=True, kw_only=True, omit_defaults=True):
 class RollBack(Record, frozen=True, kw_only=True, omit_defaults=True):
     """An order to devices that run one of ``leaves`` to run ``to`` instead; of a model the newest alone is in force.
 
-    Each is followed once, by its number, which only rises. No device takes what it is told to leave.
+    Each is followed once, by its number, which only rises. No device takes what it is told to leave, until one with
+    the next number is ``lifted``: nobody follows that, and what was bad on a device by an order alone may come again.
     """
 
     schema: int = SCHEMA
@@ -165,6 +166,7 @@ class RollBack(Record, frozen=True, kw_only=True, omit_defaults=True):
     release: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
     why: Text
     select: Select = Select()
+    lifted: bool = False
     at: Time
 
 

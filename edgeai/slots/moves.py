@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -35,6 +35,9 @@ from edgeai.slots.record import (
     SlotsError,
     Stage,
 )
+
+ORDERED: Final = "ordered"
+"""Code of what was left by an order: nothing failed here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +227,7 @@ def go_back(slots: Slots, order: Order, at: str) -> Slots:
     if slot.digest != order.to:
         raise out_of_turn(f"the other slot holds {slot.digest[:19]}..., the order wants {order.to[:19]}...")
     ready = _put(slots, name, _standing(slot, at))
-    return msgspec.structs.replace(_left(ready, at, "ordered-back", "ordered", order.why), order=order.number)
+    return msgspec.structs.replace(_left(ready, at, "ordered-back", ORDERED, order.why), order=order.number)
 
 
 def damaged(slots: Slots, name: Name, why: str, at: str) -> Slots:
@@ -240,6 +243,11 @@ def damaged(slots: Slots, name: Name, why: str, at: str) -> Slots:
     if slots.before is None:
         raise out_of_turn("nothing lies in the other slot that could run instead")
     return _moved(slots, at, "damaged", name, None, digest=slot.digest, why=why, active=OTHER[name], probation=None)
+
+
+def left_by_order(slots: Slots, digests: Collection[str]) -> tuple[str, ...]:
+    """Which of these are bad here by an order alone: nothing was shown against them on this device."""
+    return tuple(key for key, failed in slots.bad.items() if key in digests and failed.code == ORDERED)
 
 
 def pardon(slots: Slots, digest: str, at: str) -> Slots:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from edgeai.agreement import interval
-from edgeai.slots.record import Name, Slot, Slots
+from edgeai.slots.record import Move, Name, Slot, Slots
 
 ENDS: Final[Mapping[str, str]] = {
     "rolled-back": "was rolled back",
@@ -40,9 +40,11 @@ def summary(slots: Slots) -> dict[str, Any]:
 
 def last_end(slots: Slots) -> dict[str, Any] | None:
     """How the last bundle ended that did not stay: ``move``, ``digest``, ``at``, ``code``, ``why``; and whether it was
-    the last thing that came of an update (``stands``).
+    the last thing that came of an update (``stands``). One that may come again has not ended.
     """
-    ended = next((move for move in reversed(slots.history) if move.move in ENDS), None)
+    pardoned = {(move.digest, move.sequence) for move in slots.history if move.move == "pardoned"}
+    ends = (move for move in reversed(slots.history) if move.move in ENDS)
+    ended = next((end for end in ends if not _is_after(end, pardoned)), None)
     if ended is None:
         return None
     failed = slots.bad.get(ended.digest or "")
@@ -56,6 +58,10 @@ def last_end(slots: Slots) -> dict[str, Any] | None:
         "why": ended.why,
         "stands": stands,
     }
+
+
+def _is_after(end: Move, pardoned: Collection[tuple[str | None, int]]) -> bool:
+    return any(digest == end.digest and sequence > end.sequence for digest, sequence in pardoned)
 
 
 def sentences(told: Mapping[str, Any]) -> list[str]:

@@ -322,7 +322,27 @@ FULL = rollout(
     halts=1,
     why="smoke",
 )
-DOCUMENTS: list[Document] = [FULL, approval(FULL.plan), back(), Stop(serial=3, stopped=True, models=("tiny",), at=AT)]
+
+
+def test_a_lifted_order_is_followed_by_nobody_and_leaves_nothing() -> None:
+    lifted = back(number=2, lifted=True)
+    for followed in (0, 1):
+        choice = choose([TWO], Orders(back=lifted), facts(digest=NEW, release=2, followed=followed), NOON)
+        assert (choice.back, choice.turn.word) == (None, "taken")
+    orders = Orders(back=lifted, rollouts=(rollout(state="done"),))
+    assert choose([TWO], orders, facts(followed=1), NOON).turn.word == "taken"
+    again = Orders(back=back(number=3), rollouts=(rollout(state="done"),))
+    assert choose([TWO], again, facts(digest=NEW, release=2, followed=1), NOON).back is not None
+    assert choose([TWO], again, facts(followed=1), NOON).turn.code == "rollout.left"
+
+
+DOCUMENTS: list[Document] = [
+    back(lifted=True),
+    FULL,
+    approval(FULL.plan),
+    back(),
+    Stop(serial=3, stopped=True, models=("tiny",), at=AT),
+]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: type(each).__name__)

@@ -24,6 +24,7 @@ from edgeai.config import load_config
 from edgeai.slots import SLOTS_NAME, Order, SlotFolder, Slots, SlotsError
 from edgeai.slots.record import MAX_HISTORY, MAX_WHY
 from edgeai.slots.schema import json_schema
+from edgeai.slots.telling import last_end
 
 NOW = "2026-11-29T12:00:00Z"
 
@@ -172,7 +173,11 @@ def test_a_bundle_that_fails_before_it_is_active_changes_nothing(slots: SlotFold
     assert code_of(lambda: slots.install(shelf(2)[0], shelf.fill(2))) == "slots.bad"
     slots.recover()
     assert not slots.content("b").exists(), "and is removed"
+    ended = last_end(slots.read())
+    assert ended is not None
+    assert (ended["move"], ended["stands"]) == ("failed", True)
     slots.pardon(shelf(2)[0].digest)
+    assert last_end(slots.read()) is None, "what may come again has not ended"
     slots.install(shelf(2)[0], shelf.fill(2))
 
 

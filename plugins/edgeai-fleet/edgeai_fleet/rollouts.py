@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from securesystemslib.signer import Signer
 
 from edgeai.api.errors import ConfigError
@@ -186,6 +187,27 @@ def order_back(
         )
         stage(change, back)
         return back
+
+
+def lift_back(folder: Folder, model: str, why: str, *, now: datetime | None = None) -> RollBack:
+    """Stage the end of the order that is in force: nobody follows it any more, and what it leaves may be taken again.
+
+    Raises:
+        ConfigError: ``fleet.rollout-state``: none is in force; and the codes of ``staging``.
+        RolloutError: ``rollout.invalid``.
+    """
+    with staging(folder) as change:
+        before = _documents(change).backs.get(model)
+        if before is None or before.lifted:
+            raise ConfigError(
+                f"no order back of {model} is in force",
+                code="fleet.rollout-state",
+                remedy="`edgeai fleet rollout show` lists those that are",
+            )
+        at = word_of(now or datetime.now(UTC))
+        lifted = msgspec.structs.replace(before, number=before.number + 1, why=why, lifted=True, at=at)
+        stage(change, lifted)
+        return lifted
 
 
 def stop(

@@ -264,6 +264,15 @@ def test_an_event_tells_how_a_bundle_ended() -> None:
     assert told == Ended(move="rolled-back", digest=NEW, code="slots.slow", why="slow")
 
 
+def test_what_may_come_again_has_not_ended() -> None:
+    facts = {"deployment": "d", "digest": NEW}
+    told = read_end(json.dumps({"schema": 1, "kind": "update.pardoned", "facts": facts}).encode())
+    assert told == Ended(move="pardoned", digest=NEW, code="", why="")
+    left = Ended(move="ordered-back", digest=NEW, code="ordered", why="it misses")
+    before = cart({"active": "a", "a": slot(OLD)})
+    assert (verdict(before, ended=left).word, verdict(before, ended=told).word) == ("failed", "waiting")
+
+
 def test_a_connected_cart_is_not_silent_between_two_statuses() -> None:
     halting = Halting(silent_s=60.0)
     assert verdict(cart({}), after_s=STATUS_EVERY_S, halting=halting).word == "waiting"

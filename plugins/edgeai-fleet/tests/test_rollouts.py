@@ -128,6 +128,7 @@ def test_what_is_not_right_is_not_staged(offering: Any, tmp_path: Path) -> None:
     assert refused(offering, "rollback", "tiny", "--leave", "2", "--to", "2", "--why", "x") == "rollout.invalid"
     assert refused(offering, "stop", "--lift") == "fleet.rollout-state"
     assert refused(offering, "rollback", "tiny", "--leave", "1", "--to", "2", "--why", "x") == "fleet.not-back"
+    assert refused(offering, "rollback", "tiny", "--lift", "--why", "x") == "fleet.rollout-state", "none is in force"
     assert refused(offering, "stop", "--model", "tiny", "--model", "tyni") == "fleet.not-offered"
     empty = [f"[select]\n{name} = {nothing}\n" for name, nothing in EMPTY.items()]
     bare = [f'[select]\ndevices = ["{name}"]\n' for name in ("cart-1", "ward/", "ward/cart-1/x", "Ward/cart-1", "")]
@@ -222,13 +223,20 @@ def test_orders_back_and_the_stop_count_up(offering: Any) -> None:
     for number in (1, 2):
         assert f"order {number}:" in rollout(offering, *words)
         offering.publish()
+    lift = ("rollback", "tiny", "--lift", "--why", "it was the probe")
+    assert "order 3: nobody leaves" in rollout(offering, *lift)
+    assert "order 3 of tiny: lifted, because it was the probe" in rollout(offering, "show", key=None)
+    offering.publish()
+    assert refused(offering, *lift) == "fleet.rollout-state", "it is lifted already"
+    assert "order 4:" in rollout(offering, *words)
+    offering.publish()
     rollout(offering, "stop", "--why", "smoke")
     offering.publish()
     assert "EMERGENCY STOP of all models: smoke" in rollout(offering, "show", key=None)
     assert "lifted" in rollout(offering, "stop", "--lift")
     offering.publish()
     seen = read_documents(offering.folder, published=True)
-    assert (seen.backs["tiny"].number, seen.backs["tiny"].release) == (2, 1)
+    assert (seen.backs["tiny"].number, seen.backs["tiny"].release, seen.backs["tiny"].lifted) == (4, 1, False)
     assert seen.stop is not None
     assert (seen.stop.serial, seen.stop.stopped) == (2, False)
     assert offering.codes() == set()

@@ -27,7 +27,9 @@ from edgeai.rollouts import (
     turn_of,
 )
 from edgeai.rollouts.choosing import is_for
+from edgeai.rollouts.turns import not_selected
 from edgeai.slots import Asked
+from edgeai.slots.moves import left_by_order
 
 if TYPE_CHECKING:
     from tuf.api.metadata import TargetFile
@@ -147,6 +149,19 @@ class Signed:
             return slots
         name = f"rollout {answer.rollout}: " if answer.rollout else ""
         return folder.abandon(f"{name}{answer.why} [{answer.code}]", waiting.digest)
+
+    def forgive(self, folder: SlotFolder, slots: Slots) -> Slots:
+        """What was left by an order that is lifted may come again.
+
+        Raises:
+            SlotsError: ``slots.unwritable``.
+        """
+        back = self.orders.back
+        if back is None or not back.lifted or not_selected(back.select, self.facts):
+            return slots
+        for digest in left_by_order(slots, back.leaves):
+            slots = folder.pardon(digest)
+        return slots
 
 
 def _offered(listed: Listed) -> Offered:

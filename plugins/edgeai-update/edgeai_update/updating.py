@@ -130,7 +130,7 @@ class Updating:
         outcome.model = runs.name
         mine = Signed.of(repository, self._config, runs, slots)
         if install:
-            slots = mine.give_up(folder, slots)
+            slots = mine.forgive(folder, mine.give_up(folder, slots))
         case = _Case(repository, deployment, folder, slots, runs, outcome, install)
         choice = mine.choice()
         if choice.back is not None:
@@ -173,9 +173,9 @@ class Updating:
     def _left_first(self, case: _Case, order: Order) -> Outcome:
         """What is on probation is left at once; what is wanted is fetched after that, since it takes the slot."""
         moves.hold_to_order(case.slots, order)
-        after = moves.roll_back(case.slots, "ordered", order.why, _now())
+        after = moves.roll_back(case.slots, moves.ORDERED, order.why, _now())
         if case.install:
-            after = case.folder.roll_back("ordered", order.why)
+            after = case.folder.roll_back(moves.ORDERED, order.why)
         assert after.running is not None
         case.outcome.goes_to(after.running.number)
         return case.outcome.ends("ordered-back" if case.install else "ready")

@@ -54,6 +54,37 @@ def _without_bad(text: str) -> str:
     return json.dumps(body)
 
 
+def test_a_lifted_order_lets_come_again_what_was_left_by_it_alone(cart: Any, started: OpsTeam) -> None:
+    cart.update()
+    cart.switch()
+    started.rollout("rollback", "tiny", "--leave", "2", "--to", "1", "--why", "it misses small heads")
+    assert cart.outcome() == ("ordered-back", "")
+    [left] = cart.slots.read().bad
+    started.rollout("rollback", "tiny", "--lift", "--why", "the probe was at fault")
+    assert cart.told()["deployments"][0]["outcome"] != "ordered-back"
+    assert list(cart.slots.read().bad) == [left], "it was only asked"
+    assert cart.outcome() == ("installed", "")
+    slots = cart.slots.read()
+    assert (slots.bad, slots.running.release, slots.order) == ({}, 1, 1)
+    cart.switch()
+    assert (cart.slots.read().running.release, cart.outcome()) == (2, ("current", ""))
+    started.rollout("rollback", "tiny", "--leave", "2", "--to", "1", "--why", "it misses all the same")
+    assert (cart.outcome(), cart.slots.read().order) == (("ordered-back", ""), 3), "orders are numbered in one row"
+
+
+def test_a_lifted_order_is_followed_by_nobody_who_comes_late_and_pardons_no_failure(
+    cart: Any, started: OpsTeam
+) -> None:
+    cart.update()
+    cart.switch(proven=False)
+    started.rollout("rollback", "tiny", "--leave", "2", "--to", "1", "--why", "it misses")
+    started.rollout("rollback", "tiny", "--lift", "--why", "it does not")  # before this cart has looked
+    assert cart.outcome() == ("current", "")
+    assert cart.slots.read().running.release == 2
+    cart.slots.roll_back("slots.failures", "it failed on two images")
+    assert cart.outcome() == ("refused", "slots.bad"), "what failed here is not ops' to forgive"
+
+
 def test_an_order_to_what_is_not_here_fetches_and_rehearses_it_first(cart: Any, ops: OpsTeam, server: Any) -> None:
     cart.serve(server.url)
     for release in (2, 3):

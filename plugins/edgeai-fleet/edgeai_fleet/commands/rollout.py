@@ -194,6 +194,7 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="The release to run instead. Required.", show_default=False)] = None,
     why: Annotated[str, typer.Option(help="Why: carts remember it. Required.", show_default=False)] = "",
     site: Annotated[list[str] | None, typer.Option(help="Only carts of this site; again.")] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="End the order in force. With --why alone.")] = False,
     key: KeyOption = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
@@ -203,12 +204,26 @@ def rollback(
     other one switches to it without fetching; any other fetches and rehearses it first. What is left is remembered as
     bad on each cart that leaves it; a repaired build needs a new release.
 
-    Exit status: 0 when it is staged; 2 when one of them is not offered here, or the other is newer than what is left.
+    `--lift` ends the order that is in force, where it was a mistake: who has not followed it does not, and what was
+    left by it may come again, by its rollout or a new one. What failed on a cart by itself stays bad there.
+
+    Exit status: 0 when it is staged; 2 when one of them is not offered here, the other is newer than what is left, or
+    there is none to lift.
     """
     from edgeai.cli.given import given
     from edgeai_fleet import rollouts
     from edgeai_fleet.layout import Folder
 
+    if lift:
+        if leave or to or site:
+            raise typer.BadParameter(
+                "it ends the order as a whole: leave --leave, --to and --site out", param_hint="--lift"
+            )
+        reason, held = given(why, "--why", "say why, for whoever reads it on a cart"), signers(key, passphrase_file)
+        lifted = rollouts.lift_back(Folder(folder), model, reason)
+        typer.echo(f"order {lifted.number}: nobody leaves release {lifted.release} of {model} any more, once published")
+        sign_staged(Folder(folder), held)
+        return
     left = given(leave, "--leave", "say which release is to be left")
     target = given(to, "--to", "say which release is to run instead")
     reason = given(why, "--why", "say why, for whoever reads it on a cart")
@@ -278,7 +293,8 @@ def show(
         if each not in public.rollouts:
             typer.echo("  not public yet")
     for back in seen.backs.values() if name is None else ():
-        typer.echo(f"order {back.number} of {back.model}: to release {back.release}, because {back.why}")
+        what = "lifted" if back.lifted else f"to release {back.release}"
+        typer.echo(f"order {back.number} of {back.model}: {what}, because {back.why}")
     if seen.stop is not None and seen.stop.stopped and name is None:
         typer.echo(f"EMERGENCY STOP of {', '.join(seen.stop.models) or 'all models'}: {seen.stop.why or 'no word why'}")
 

@@ -17,7 +17,7 @@ import msgspec
 from edgeai.mqtt import Broker, Connection, connect
 from edgeai_fleet.conducting import truth
 from edgeai_fleet.conducting.carts import AWAY, Ended, EndHeard, Heard, Status, read_status
-from edgeai_fleet.conducting.judging import LOST
+from edgeai_fleet.conducting.judging import LOST, PARDONED
 
 STATUS: Final = "edgeai/1/{site}/+/status"
 RESULTS: Final = "edgeai/1/{site}/+/result/+"
@@ -172,7 +172,7 @@ class Ears:
 
 
 def read_end(body: bytes) -> Ended | None:
-    """How a bundle ended on a cart, of an event that says so; ``None`` for any other, and for what is none."""
+    """How a bundle ended on a cart, of an event that says so, or that it may come again; ``None`` for any other."""
     if len(body) > MAX_EVENT_BYTES:
         return None
     try:
@@ -180,7 +180,12 @@ def read_end(body: bytes) -> Ended | None:
     except (ValueError, RecursionError):
         return None
     move, facts = event.kind.removeprefix(_UPDATE), event.facts
-    if not event.kind.startswith(_UPDATE) or move not in LOST or not facts.digest or len(facts.digest) > 80:
+    if (
+        not event.kind.startswith(_UPDATE)
+        or move not in (*LOST, PARDONED)
+        or not facts.digest
+        or len(facts.digest) > 80
+    ):
         return None
     return Ended(move=move, digest=facts.digest, code=(facts.code or "")[:100], why=(facts.why or "")[:500])
 

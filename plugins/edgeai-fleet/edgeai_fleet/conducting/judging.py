@@ -28,6 +28,8 @@ ELSEWHERE: Final = "not fetched, it names another rollout"
 """How far a cart is whose last look was held back by another rollout of the bundle: that is no word on this one."""
 LOST: Final = ("rolled-back", "failed", "ordered-back", "damaged")
 """Ends that show something of the bundle. One that was abandoned comes again, or the next look says why not."""
+PARDONED: Final = "pardoned"
+"""No end: what was one may come again, by a person's word or since an order was lifted."""
 WORST_FIRST: Final[tuple[Word, ...]] = ("failed", "silent", "waiting", "undecided", "succeeded")
 
 
