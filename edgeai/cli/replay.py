@@ -14,6 +14,7 @@ import typer
 from edgeai.cli import output
 from edgeai.cli.given import given
 from edgeai.cli.trace import BundleOption, LookOption, ProfileOption, ResultFile, ResultId, TrustOption
+from edgeai.counted import counted
 
 if TYPE_CHECKING:
     from edgeai.api.results import EngineRef, InstanceIds, Result
@@ -208,7 +209,7 @@ def _print(before: Result, after: Result, compared: Comparison, signers: Link, k
         typer.echo(f"edgeai  {printable(before.edgeai_version)} then, {after.edgeai_version} now")
     if not compared.differences:
         near = "to the digit" if compared.largest == 0.0 else f"to the tolerance: at most {compared.largest:.3g} apart"
-        typer.echo(f"answer  the same {near} ({compared.numbers} numbers)")
+        typer.echo(f"answer  the same {near} ({counted(compared.numbers, 'number')})")
         return
     typer.echo(f"answer  DIFFERS in {len(compared.differences)} of what it says:")
     for each in compared.differences:

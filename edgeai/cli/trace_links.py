@@ -34,7 +34,7 @@ def result_link(result: Result) -> Link:
         return Link(name="result", says="its image has no UID, so that its id cannot be derived again", lacks=("UID",))
     if result.result_id in derived:
         lacks: tuple[str, ...] = ()
-        fields = ("result_id", *_IDENTITY, "instance.content")
+        fields: tuple[str, ...] = ("result_id", *_IDENTITY, "instance.content")
         if result.instance.content and result.result_id != derived[0]:  # of an image that edgeai 0.1 received
             fields, lacks = fields[:-1], ("the hash of its image in its id",)
         says = "its id is that of this image, bundle and deployment"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgeai.api.errors import BundleRejected, ConfigError
 from edgeai.bundle.offers import Offer, blob_path, decode_offer, packed_as
+from edgeai.counted import counted
 from edgeai.rollouts import Approval, Document, RollBack, Rollout, Stop, kind_of
 from edgeai_fleet.documents import listed_documents, read_document
 from edgeai_fleet.keys import called
@@ -145,7 +146,7 @@ def _hold_signed(change: Staging, role: str) -> None:
             lacking |= change.live.verified(role, metadata).unsigned
         who = ", ".join(called(key) for key in lacking.values())
         raise ConfigError(
-            f"{role} needs {change.missing(role)} signatures more, of {who}",
+            f"{role} needs {counted(change.missing(role), 'more signature')}, of {who}",
             code="fleet.signatures-missing",
             remedy="edgeai fleet sign FOLDER --key, by who holds one of them"
             + ("" if change.staged.of(role) else f"; it is published already, so with --renew {role}"),

@@ -91,7 +91,7 @@ def in_words(rollout: Rollout) -> Iterator[str]:
         yield f"  phase {number}    {100 * phase.share:g} %{soak}{', by approval' if phase.approval else ''}"
     halting = plan.halting
     yield (
-        f"  halts      at {halting.least} failed devices or more, where they are over {100 * halting.failures:g} %; "
+        f"  halts      at {halting.least} or more failed devices, where they are over {100 * halting.failures:g} %; "
         f"silent for {span(halting.silent_s)} is failed{_but_connected(halting.silent_s)}"
     )
     yield "  undecided  is who runs it and has no images: neither failed nor proven"

@@ -20,6 +20,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, MetaFile, Snapshot, Timestamp
 
 from edgeai.api.errors import ConfigError
+from edgeai.counted import counted
 from edgeai_fleet.holding import hold, new_documents, new_offers
 from edgeai_fleet.keys import called
 from edgeai_fleet.layout import Folder, place
@@ -137,7 +138,7 @@ def _sign_enough(new: State, role: str, signers: Sequence[Signer]) -> None:
     if not result:
         who = ", ".join(called(key) for key in result.unsigned.values())
         raise ConfigError(
-            f"{role} needs {result.missing} signatures more, of {who}",
+            f"{role} needs {counted(result.missing, 'more signature')}, of {who}",
             code="fleet.signatures-missing",
             remedy="give their private keys with --key",
         )

@@ -10,6 +10,7 @@ import msgspec
 from securesystemslib.signer import Signer
 
 from edgeai.api.errors import ConfigError
+from edgeai.counted import counted
 from edgeai.rollouts import Approval, Plan, RollBack, Rollout, Select, Stop, encode
 from edgeai_fleet.changes import CHANGES, word_of
 from edgeai_fleet.documents import Documents, documents_of, stage
@@ -136,7 +137,9 @@ def approve(
         rollout = _documents(change).rollout(name)
         last = len(rollout.plan.phases)
         if phase is not None and phase > last:
-            raise ConfigError(f"{name} has {last} phases", code="fleet.rollout-state", remedy="approve one of them")
+            raise ConfigError(
+                f"{name} has {counted(last, 'phase')}", code="fleet.rollout-state", remedy="approve one of them"
+            )
         hold_to_role(change, APPROVALS, signers)
         approval = Approval(
             rollout=name,

@@ -411,7 +411,7 @@ def test_a_phase_goes_on_by_success_alone(words: list[Any]) -> None:
 def test_one_failure_of_one_cart_is_halted_by_the_plans_own_rule_and_said() -> None:
     decision = decide(rollout(phases=TWO), [count(["failed"]), Standing()], NOW, NOW)
     assert decision.step == "halt"
-    assert decision.why.startswith("1 of 1 carts failed: more than 5 %")
+    assert decision.why.startswith("1 of 1 cart failed: more than 5 %")
     mild = rollout(phases=TWO, halting=Halting(least=2))
     decision = decide(mild, [count(["failed"]), Standing()], NOW, NOW)
     assert decision.step == "wait"
@@ -451,7 +451,7 @@ def test_the_last_phase_is_done_when_nobody_is_on_the_way() -> None:
     for standings in ([good, count(["succeeded"] * 5 + ["undecided"], fresh=1)], [count(["undecided"], fresh=1), good]):
         decision = decide(last, standings, NOW, NOW)
         assert decision.step == "wait", "it has just switched: whether it lives is not known yet"
-        assert "1 carts run it and have no images, for less than 45 min yet" in decision.why
+        assert "1 cart running it without images, for less than 45 min yet" in decision.why
     assert decide(last, [good, good], NOW, NOW).step == "done"
 
 

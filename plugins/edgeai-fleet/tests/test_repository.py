@@ -83,7 +83,7 @@ def test_the_status_says_what_waits_for_whom_and_a_carts_share(ops: Any) -> None
     ops.sign("carol")
     out = ops.do("status", ops.repo)
     assert "2 of 3" in out
-    assert "version 1, 1 signatures missing" in out
+    assert "version 1, 1 signature missing" in out
     ops.sign("alice", "targets", "rollouts")
     ops.publish()
     ops.offer(ops.bundle("tiny", 1))

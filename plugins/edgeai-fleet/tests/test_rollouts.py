@@ -101,7 +101,7 @@ def test_what_is_shown_is_what_is_signed(offering: Any, tmp_path: Path) -> None:
     [only] = body["rollouts"]
     assert [phase["share"] for phase in only["plan"]["phases"]] == [0.1, 1.0], "the option's, in place of the file's"
     out = rollout(offering, "show", "--devices", devices, key=None)
-    for words in ("only for   sites ward, icu", "type: us-cart", "at 3 failed devices or more", "10 %"):
+    for words in ("only for   sites ward, icu", "type: us-cart", "at 3 or more failed devices", "10 %"):
         assert words in out
     assert "40 never: site er" in out
     assert "1 never: label type is x-ray" in out

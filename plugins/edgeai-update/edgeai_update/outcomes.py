@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from edgeai.counted import counted
+
 if TYPE_CHECKING:
     from edgeai.api.errors import EdgeaiError
     from edgeai.bundle.releases import Numbered
@@ -105,7 +107,7 @@ class Outcome:
         if self.outcome == "refused":
             return f"{self.deployment}: refused {what if self.release else 'any update'}: {self.message}"
         share = f"{self.share_bytes:,} of {self.whole_bytes:,} bytes of it are for this device"
-        kept = f", {self.kept_files} files were here already" if self.kept_files else ""
+        kept = f", {counted(self.kept_files, 'file')} already here" if self.kept_files else ""
         if self.outcome == "offered":
             return f"{self.deployment}: {what} is offered: {self.to_fetch_bytes:,} bytes to fetch; {share}{kept}"
         return f"{self.deployment}: installed {what}: {self.fetched_bytes:,} bytes fetched; {share}{kept}"

@@ -12,6 +12,7 @@ import typer
 
 from edgeai.api.errors import ConfigError
 from edgeai.cli import output
+from edgeai.counted import counted
 from edgeai_fleet.commands.broker import (
     CaOption,
     CertificateOption,
@@ -144,7 +145,7 @@ def _by_model(carts: Sequence[Cart]) -> Any:
 
     from edgeai_fleet.inventory import deployed
 
-    table = _table(f"{len(carts)} carts", "model", "digest", "carts", "engines", "signed by")
+    table = _table(counted(len(carts), "cart"), "model", "digest", "carts", "engines", "signed by")
     for each in deployed(carts):
         engines = "\n".join(f"{count} x {engine}" for engine, count in each.engines.items())
         table.add_row(
@@ -163,7 +164,7 @@ def _by_cart(carts: Sequence[Cart]) -> Any:
     """A cart, and beside it lines on it: nothing is cut on a terminal of 80 columns."""
     from rich.markup import escape
 
-    table = _table(f"{len(carts)} carts", "cart", "runs")
+    table = _table(counted(len(carts), "cart"), "cart", "runs")
     for cart in carts:
         edgeai = f", edgeai {cart.edgeai}" if cart.edgeai else ""
         lines = [f"{cart.state}{edgeai}"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgeai.cli import output
+from edgeai.counted import counted
 from edgeai_fleet.commands.given import FolderArgument
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ def print_waiting(folder: Folder) -> None:
     waiting = [row for row in survey(folder).roles if row.staged]
     for row in waiting:
         others = [name for name in row.keys if name not in row.signed]
-        lacks = f"lacks {row.missing} of {row.threshold} signatures, of {', '.join(others) or 'its keys before'}"
+        lacks = (
+            f"lacks {row.missing} of {counted(row.threshold, 'signature')}, of {', '.join(others) or 'its keys before'}"
+        )
         typer.echo(f"  {row.role} version {row.staged}: " + (lacks if row.missing else "signed, ready to publish"))
 
 
@@ -105,7 +108,10 @@ def _print_audit(seen: Audit, soon: Sequence[str], now: Any) -> None:
         typer.echo(f"REFUSED  {each.what}\n  {each.code}: {each.message}")
     for offer in seen.offers:
         typer.echo(f"good     {offer.name} {offer.version}, release {offer.release}, by {offer.role}: {offer.digest}")
-    typer.echo(f"{len(seen.offers)} offers and {seen.blobs} blobs read; {len(seen.objections)} objections")
+    typer.echo(
+        f"{counted(len(seen.offers), 'offer')} and {counted(seen.blobs, 'blob')} read; "
+        f"{counted(len(seen.objections), 'objection')}"
+    )
     for ending in seen.endings:
         left = ending.days_left(now)
         when = f"in {left:.1f} days" if left > 0 else "ENDED"
@@ -118,8 +124,8 @@ def _print_audit(seen: Audit, soon: Sequence[str], now: Any) -> None:
 
 
 def _role_cells(row: RoleRow) -> list[str]:
-    ends = f"{row.expires[:10]} ({row.days_left:.0f} days)" if row.days_left is not None else "-"
-    waits = f"version {row.staged}, " + (f"{row.missing} signatures missing" if row.missing else "signed")
+    ends = f"{row.expires[:10]} ({counted(round(row.days_left), 'day')})" if row.days_left is not None else "-"
+    waits = f"version {row.staged}, " + (f"{counted(row.missing, 'signature')} missing" if row.missing else "signed")
     keys = ", ".join(f"{name}{' *' if name in row.signed else ''}" for name in row.keys)
     of_whom = f" for {', '.join(row.paths)}" if row.paths else ""
     return [

@@ -11,6 +11,7 @@ import typer
 
 from edgeai.cli import output
 from edgeai.cli.keys import PassphraseFile
+from edgeai.counted import counted
 from edgeai_fleet.commands.given import FolderArgument, KeyOption, sign_staged, signers
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def approve(
     held = signers(key, passphrase_file)
     _print(read_documents(Folder(folder)).rollout(name), None)
     approval = rollouts.approve(Folder(folder), name, phase, signers=held)
-    after = f" after {approval.halts} halts" if approval.halts else ""
+    after = f" after {counted(approval.halts, 'halt')}" if approval.halts else ""
     typer.echo(f"approved up to phase {approval.phase}{after}, once that is signed and published")
     sign_staged(Folder(folder), held)
 
@@ -286,9 +287,11 @@ def show(
         _print(each, read_devices(devices, each.plan.model) if devices is not None else None)
         if (approval := seen.approvals.get(each.name)) is not None:
             good = "" if approval.plan == each.plan.fingerprint else " (of another plan: it says nothing)"
-            what = f"up to phase {approval.phase}, after {approval.halts} halts{good}"
-            lacks = unsigned.get(each.name)
-            unsigned_words = f"  unsigned   an approval {what}: it counts for nothing yet, and lacks {lacks} signatures"
+            what = f"up to phase {approval.phase}, after {counted(approval.halts, 'halt')}{good}"
+            lacks = unsigned.get(each.name, 0)
+            unsigned_words = (
+                f"  unsigned   an approval {what}: it counts for nothing yet, and lacks {counted(lacks, 'signature')}"
+            )
             typer.echo(unsigned_words if lacks else f"  approved   {what}")
         if each not in public.rollouts:
             typer.echo("  not public yet")
@@ -313,17 +316,18 @@ def _go_on(
 
 
 def _print(rollout: Rollout, devices: Any) -> None:
-    from edgeai_fleet.planning import counted, in_words
+    from edgeai_fleet.planning import counted as in_phases
+    from edgeai_fleet.planning import in_words
 
     for line in in_words(rollout):
         typer.echo(line)
     if devices is None:
         return
-    count = counted(rollout, devices)
+    count = in_phases(rollout, devices)
     so_far = 0
     for number, new in enumerate(count.new, 1):
         so_far += new
-        typer.echo(f"  of {count.devices} devices, phase {number} takes {new} more, {so_far} in all")
+        typer.echo(f"  of {counted(count.devices, 'device')}, phase {number} takes {new} more, {so_far} in all")
     for reason, many in count.left_out.items():
         typer.echo(f"  {many} never: {reason}")
 

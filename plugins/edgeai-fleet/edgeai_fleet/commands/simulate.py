@@ -12,6 +12,7 @@ import typer
 
 from edgeai.api.errors import ConfigError
 from edgeai.cli import output
+from edgeai.counted import counted
 from edgeai_fleet.commands.given import FolderArgument
 from edgeai_fleet.spans import span
 
@@ -127,14 +128,14 @@ def _put(rollout: str, forecast: Forecast, *, as_json: bool) -> None:
 
 
 def _lines(forecast: Forecast) -> Iterator[str]:
-    left_out = f"; {forecast.left_out} are not meant by it" if forecast.left_out else ""
-    yield f"{forecast.carts} carts take part{left_out}"
+    left_out = f"; not meant by it: {forecast.left_out}" if forecast.left_out else ""
+    yield f"{counted(forecast.carts, 'cart')} in it{left_out}"
     for change in forecast.changes:
         yield f"  after {change.at_s / 3600:7.1f} h  {change.step:<6} {change.why}"
     if forecast.state == "running":
         yield f"  after {forecast.seconds / 3600:7.1f} h  it goes no further: {forecast.why}"
     for code, number in forecast.reasons.items():
-        yield f"  {number:6d} carts: {code}"
+        yield f"  {counted(number, 'cart'):>12}: {code}"
     kinds = ", ".join(f"{number:,} {_PLURALS[kind]}" for kind, number in forecast.said.items())
     yield f"{forecast.state} after {span(forecast.seconds)}; {forecast.fetched_bytes / 1e6:,.1f} MB fetched"
     yield f"  {forecast.messages:,} messages of {forecast.message_bytes / 1e6:,.1f} MB: {kinds}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
+from edgeai.counted import counted
 from edgeai.owners import owner_of
 from edgeai.rollouts import Facts, Rollout, Select, phase_of, place
 from edgeai.rollouts.turns import not_selected
@@ -216,7 +217,7 @@ def _running(slots: InSlots, published: int) -> Verdict:
     if probation is None:
         if published >= needed:
             return Verdict(word="succeeded", stage="proven")
-        return Verdict(word="waiting", stage=f"proven, {published} of {needed} results heard")
+        return Verdict(word="waiting", stage=f"proven, {published} of {counted(needed, 'result')} heard")
     if probation.completed + probation.failed + probation.withheld == 0:
         return Verdict(word="undecided", stage="active, no image yet")
     return Verdict(word="waiting", stage=f"probation {probation.completed} of {probation.needed}")

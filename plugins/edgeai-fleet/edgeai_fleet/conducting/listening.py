@@ -69,4 +69,4 @@ def listen(kept: Round, sites: Sequence[str], now: float) -> Listening:
 
 def _is_fresh(last: float | None, was_away: float | None, now: float) -> bool:
     """Whether it listened a moment ago, or as lately as it comes; by two clocks, which may differ a little."""
-    return last is not None and abs(now - last) <= min(max(GAP_S, 1.5 * (was_away or 0.0)), MOST_GAP_S)
+    return last is not None and abs(now - last) <= max(GAP_S, min(1.5 * (was_away or 0.0), MOST_GAP_S))

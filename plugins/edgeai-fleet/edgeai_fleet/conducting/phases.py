@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from edgeai.counted import counted
 from edgeai.rollouts import Rollout
 from edgeai_fleet.conducting.judging import LATE_S, STATUS_EVERY_S, Word
 from edgeai_fleet.spans import span
@@ -109,9 +110,11 @@ def decide(
     if rollout.open < len(plan.phases):
         return Decision(step="go-on", why=f"phase {rollout.open} held: {_figures(own)}")
     if overall.waiting:
-        return Decision(step="wait", why=f"{overall.waiting} of {overall.carts} carts are on their way")
+        return Decision(step="wait", why=f"on their way: {overall.waiting} of {counted(overall.carts, 'cart')}")
     if overall.fresh:
-        why = f"{overall.fresh} carts run it and have no images, for less than {span(settles_s(rollout))} yet"
+        why = (
+            f"{counted(overall.fresh, 'cart')} running it without images, for less than {span(settles_s(rollout))} yet"
+        )
         return Decision(step="wait", why=why)
     return Decision(step="done", why=f"all phases held: {_figures(overall)}")
 
@@ -125,7 +128,7 @@ def too_many(rollout: Rollout, overall: Standing) -> str:
         return ""
     silent = f", {overall.silent} of them silent" if overall.silent else ""
     bound = f"more than {100 * halting.failures:.3g} % of those that have ended or are on their way"
-    return f"{bad} of {base} carts failed{silent}: {bound}, and {halting.least} or more"
+    return f"{bad} of {counted(base, 'cart')} failed{silent}: {bound}, and {halting.least} or more"
 
 
 def _lacks(rollout: Rollout, own: Standing, overall: Standing) -> str:
@@ -134,15 +137,16 @@ def _lacks(rollout: Rollout, own: Standing, overall: Standing) -> str:
     if not own.carts:
         return ""
     needed = math.ceil(ENOUGH * own.carts)
-    undecided = f"; {own.undecided} run it and have no images" if own.undecided else ""
+    undecided = f"; {own.undecided} running it without images" if own.undecided else ""
     if own.ended < needed:
-        return f"{own.ended} of {own.carts} carts of phase {number} have ended, {needed} are needed{undecided}"
+        ended = f"{own.ended} of {counted(own.carts, 'cart')}"
+        return f"phase {number} has ended on {ended}, and {needed} must have{undecided}"
     if not own.succeeded:
         if bad and bad < rollout.plan.halting.least:
             few = f"{bad} failed, fewer than the {rollout.plan.halting.least} from which on it would be halted"
-            none = f"none of the {own.carts} carts of phase {number} has succeeded"
+            none = f"none of {counted(own.carts, 'cart')} of phase {number} has succeeded"
             return f"{few}, and {none}: it goes on by hand or not at all"
-        return f"none of the {own.carts} carts of phase {number} has succeeded{undecided}"
+        return f"none of {counted(own.carts, 'cart')} of phase {number} has succeeded{undecided}"
     return ""
 
 

@@ -17,6 +17,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from edgeai.api.errors import ConfigError
+from edgeai.counted import counted
 from edgeai.rollouts import Approval, Facts, Rollout
 from edgeai_fleet.changes import CHANGES, time_of, word_of
 from edgeai_fleet.conducting.judging import LATE_S, Moment, judge, phase_of_cart
@@ -74,7 +75,7 @@ def simulate(rollout: Rollout, devices: Sequence[Facts], world: World, approval:
     run = _Run(rollout, devices, world, approval)
     if not run.lives:
         raise ConfigError(
-            f"{rollout.name} takes none of these {len(devices)} carts",
+            f"{rollout.name} takes none of {counted(len(devices), 'cart')}",
             code="fleet.devices",
             remedy="look at the plan's select and replaces, and at the columns of the list",
         )

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeai.cli.wording import steady
+from edgeai.counted import counted
 from edgeai_fleet.conducting.judging import WORST_FIRST
 from edgeai_fleet.conducting.messages import is_of_a_site, is_summary
 from edgeai_fleet.conducting.truth import PREFIX
@@ -86,7 +87,9 @@ def _rollout(told: Mapping[str, Any]) -> Iterable[RenderableType]:
 
 
 def _unseen(unseen: Mapping[str, Any]) -> Text:
-    what = f"{unseen['carts']} carts are known by name alone, and not counted: nobody can say what they run"
+    what = (
+        f"known by name alone, and not counted, since nobody can say what they run: {counted(unseen['carts'], 'cart')}"
+    )
     return Text(f"  never seen: {what} (such as {', '.join(unseen['some'])})", style="magenta")
 
 
