@@ -52,8 +52,9 @@ test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or pe
 mutants: $(VENV)/.dev ## Do the tests notice mistakes? A sample of mutants, by a seed; ARGS="--seed 7 --target walk"
 	$(PY) tests/mutants $(ARGS)
 
-torture: $(VENV)/.dev ## The ledger after 200 kills, an update cut off and a conductor killed at every point twenty times, rollouts to simulated carts, and the long soak; its curves in var/torture/soak.csv
+torture: $(VENV)/.dev ## The ledger after 200 kills, each bit of a bundle, an update cut off and a conductor killed at every point twenty times, rollouts to simulated carts, and the long soak; its curves in var/torture/soak.csv
 	EDGEAI_TORTURE_KILLS=200 $(PY) -m pytest tests/system/test_ledger.py -s $(ARGS)
+	EDGEAI_TORTURE_BITS=1 $(PY) -m pytest tests/unit/test_bundle_bits.py -s $(ARGS)
 	EDGEAI_TORTURE_UPDATES=20 $(PY) -m pytest plugins/edgeai-update/tests/test_kills.py tests/roles/test_slots_kills.py -s --timeout 14400 $(ARGS)
 	EDGEAI_TORTURE_CONDUCT=20 $(PY) -m pytest plugins/edgeai-fleet/tests/test_conduct_processes.py -s $(ARGS)
 	EDGEAI_TORTURE_FLEET=1 $(PY) -m pytest tests/system/test_fleet.py -s --timeout 3600 $(ARGS)

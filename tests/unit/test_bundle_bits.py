@@ -1,11 +1,12 @@
-"""Every bit of a bundle has one meaning: turned round it is refused, or was a choice of the compressor's."""
+"""Each bit of a bundle has one meaning: turned round it is refused, or was a choice of the compressor's."""
 
 from __future__ import annotations
 
+import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from edgeai.bundle.trust import TrustPolicy
 
 pytestmark = pytest.mark.slow
 
+SOME = "EDGEAI_TORTURE_BITS" not in os.environ
 WEIGHTS = bytes(range(256)) + b"weights" * 40
 
 
@@ -50,8 +52,18 @@ def streams(path: Path) -> list[range]:
     return [range(begin, begin + size) for begin, size in begins]
 
 
-def flipped(data: bytes) -> Iterator[tuple[int, bytes]]:
-    for bit in range(8 * len(data)):
+def chosen(path: Path) -> Iterator[int]:
+    """The bits that are turned round: all that are no member's content, and of content one in eight and the last byte.
+
+    Whatever bit of a content it is, one digest is held to it; ``make torture`` turns all of them round.
+    """
+    inside = {place for stream in streams(path) for place in stream[:-1]} if SOME else set()
+    for place in range(path.stat().st_size):
+        yield from [8 * place + place % 8] if place in inside else range(8 * place, 8 * place + 8)
+
+
+def flipped(data: bytes, bits: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    for bit in bits:
         changed = bytearray(data)
         changed[bit // 8] ^= 1 << bit % 8
         yield bit, bytes(changed)
@@ -61,7 +73,7 @@ def accepted(path: Path, trust: TrustPolicy | None) -> list[int]:
     """Bits that can be turned round without a refusal; what is then read must be the same."""
     whole, wanted = path.read_bytes(), content_of(path, trust)
     taken = []
-    for bit, data in flipped(whole):
+    for bit, data in flipped(whole, list(chosen(path))):
         path.write_bytes(data)
         try:
             assert content_of(path, trust) == wanted
