@@ -76,10 +76,17 @@ def info_of(plugin: str, module: str = "") -> PluginInfo:
     """The plugin's metadata; made up when ``module`` says where it is and it is not installed."""
     if module:
         return PluginInfo(plugin or module.rpartition(".")[2], module, "", "")
-    matches = [info for info in find() if info.name == plugin]
+    matches = [info for info in _installed(tuple(sys.path)) if info.name == plugin]
     if not matches:
+        _installed.cache_clear()  # whatever is not there yet may be the next time
         pytest.fail(f"no installed plugin is called {plugin!r}; set `plugin` (or `module`)", pytrace=False)
     return matches[0]
+
+
+@functools.cache
+def _installed(path: tuple[str, ...]) -> tuple[PluginInfo, ...]:
+    """``find`` for this path: every rule asks, several times, and each time the metadata of everything was read."""
+    return find()
 
 
 @functools.cache
