@@ -1,12 +1,10 @@
-"""``edgeai evaluate`` and ``compare`` as processes, on fake engines: what an engineer reads, and what is refused."""
+"""``edgeai evaluate`` and ``compare`` on fake engines: what an engineer reads, and what is refused."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from edgeai.bundle.archive import pack
 from edgeai.bundle.evidence import decode_evidence
 from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse
 from edgeai.bundle.reader import open_bundle
+from edgeai.cli import main
 from edgeai.testing.distributions import write_fakes
 from edgeai.testing.fakes import Misbehaviour
 from edgeai_workbench.commands.evaluate import in_order
@@ -33,15 +32,23 @@ PLUGINS = ("fakes", "classify")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command in a process of its own, with the fakes installed."""
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in this process, which has imported what it needs, with the fakes installed."""
     write_fakes(tmp_path / "site")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    environment |= {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, value in {"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
 
     def running(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "edgeai", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
+        words = [*map(str, arguments)]
+        capfd.readouterr()
+        status = main.run(words)
+        printed = capfd.readouterr()
+        return subprocess.CompletedProcess(words, status, printed.out, printed.err)
 
     return running
 
