@@ -11,14 +11,14 @@ import pytest
 
 from edgeai.api import BackendUnavailable, ConfigError, InferenceFailed, ModelRejected, SessionClosed, TensorMismatch
 from edgeai.testing.require import require
-from edgeai_gpu import BACKEND
+from edgeai_gpu import BACKEND, engine
 from edgeai_gpu.engine import has_node
 
 TOLERANCE = 1e-5
 FP16_TOLERANCE = 5e-3
 
 
-def test_without_a_cuda_device_it_says_why_in_tensorflows_words():
+def test_without_a_cuda_device_it_says_why():
     if BACKEND.probe():
         assert BACKEND.explain() == ""
         return
@@ -26,11 +26,30 @@ def test_without_a_cuda_device_it_says_why_in_tensorflows_words():
     assert "cuda" in BACKEND.explain().lower()
 
 
+def test_a_device_node_without_a_device_is_explained_in_tensorflows_words(monkeypatch):
+    if BACKEND.probe():
+        pytest.skip("this machine has a CUDA device")
+    monkeypatch.setattr(engine, "has_node", lambda: True)
+    monkeypatch.setattr(engine, "_LIST_TIMEOUT_S", 900.0)
+    reason = engine.explain.__wrapped__()  # what is remembered of this machine stays so
+    assert "device node" not in reason
+    assert "tensorflow 2" in reason
+    assert "cuda" in reason.lower()
+
+
+def test_loading_tensorflow_leaves_keras_out_and_importable(in_a_child):
+    code = (
+        "import sys; from importlib.util import find_spec; from edgeai_gpu.engine import load; load();"
+        "sys.exit('keras' in sys.modules or find_spec('keras') is None)"
+    )
+    assert in_a_child(code).returncode == 0
+
+
 def test_probing_without_a_device_node_imports_no_tensorflow(in_a_child):
     if has_node():
         pytest.skip("this machine shows an NVIDIA device node")
     code = (
-        "import sys; from edgeai_gpu import BACKEND; BACKEND.probe(); BACKEND.engine();"
+        "import sys; from edgeai_gpu import BACKEND; BACKEND.probe(); BACKEND.engine(); BACKEND.explain();"
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert in_a_child(code).returncode == 0
@@ -125,7 +144,7 @@ def test_other_tensors_than_declared_are_refused_at_opening(open_artifact, specs
 
 
 @pytest.mark.parametrize("device", ["GPU", "GPU:7", "cpu", "", "CPU:0"])
-def test_another_device_is_refused_in_tensorflows_words(open_artifact, specs, device):
+def test_another_device_is_refused_with_the_reason(open_artifact, specs, device):
     with pytest.raises(BackendUnavailable) as caught:
         open_artifact("classifier", (specs.image,), (specs.probabilities,), device=device)
     assert caught.value.code == "backend.unknown-device"
