@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -21,12 +22,18 @@ def ratio(smaller: Any, parent: Any) -> float:
 
     Both run as float32 LiteRT models where that is installed, else as Keras functions.
     """
-    ours, theirs = timed(smaller), timed(parent)
+    ours, theirs = timed(smaller), _of_parent(parent)
     for _ in range(3):
         theirs()
         ours()
     pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(ROUNDS)]
     return statistics.median(own / other for own, other in pairs)
+
+
+@functools.lru_cache(maxsize=1)
+def _of_parent(model: Any) -> Callable[[], object]:
+    """``timed``, made once for all the models that a search tries against one parent."""
+    return timed(model)
 
 
 def engine() -> str:
