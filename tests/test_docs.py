@@ -19,7 +19,7 @@ import pytest
 
 from edgeai.bundle.bounds import read_bounds
 from edgeai.cli.commands import BUILD_HOST, OPS_HOST, OWN, UPDATE_CLIENT
-from edgeai.cli.main import app
+from edgeai.cli.main import app, run
 from edgeai.config import DeviceConfig, load_config
 from edgeai.testing.require import require
 
@@ -199,7 +199,9 @@ def test_every_decision_is_in_the_index_and_has_a_number_of_its_own() -> None:
 
 
 @pytest.mark.slow
-def test_the_ml_engineers_example_trains_packs_and_runs(tmp_path: Path) -> None:
+def test_the_ml_engineers_example_trains_packs_and_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     engines = ("keras", "ai_edge_litert", "openvino")
     require("tflite", all(find_spec(name) for name in engines), f"the example needs {', '.join(engines)}")
     text = _text("guides/ml-engineer.md")
@@ -209,17 +211,19 @@ def test_the_ml_engineers_example_trains_packs_and_runs(tmp_path: Path) -> None:
     assert card is not None
     folder = tmp_path / "tiny"
     folder.mkdir()
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script[1]]
+    trained = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert trained.returncode == 0, trained.stdout + trained.stderr
+    (folder / "model.toml").write_text(re.sub(r"sha256:0{64}", trained.stdout.strip(), card[1]))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    def run(*command: str, cwd: Path) -> str:
-        done = subprocess.run(
-            [sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def printed(*words: str) -> str:
+        capfd.readouterr()
+        assert run(words) == 0
+        return capfd.readouterr().out
 
-    digest = run("-c", script[1], cwd=folder).strip()
-    (folder / "model.toml").write_text(re.sub(r"sha256:0{64}", digest, card[1]))
-    assert "dist/tiny-0.1.0.edgeai" in run("-m", "edgeai", "pack", "tiny", cwd=tmp_path)
-    inspected = json.loads(run("-m", "edgeai", "inspect", "dist/tiny-0.1.0.edgeai", "--json", cwd=tmp_path))
+    assert "dist/tiny-0.1.0.edgeai" in printed("pack", "tiny")
+    inspected = json.loads(printed("inspect", "dist/tiny-0.1.0.edgeai", "--json"))
     assert inspected["manifest"]["name"] == "tiny"
