@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -319,7 +320,8 @@ def test_a_name_and_a_password_from_a_file(begun: Any, fleet: Fleet, tmp_path: P
     (tmp_path / "wrong").write_text("wrong\n")
     (tmp_path / "key").write_text("x")
     with Mosquitto(tmp_path / "broker", port=port, extra=extra):
-        where = ("--broker", f"localhost:{port}", "--ca", fleet.authority.ca, "--once")
+        place = ("--broker", f"localhost:{port}", "--ca", fleet.authority.ca)
+        where = (*place, "--once")
         named = (*where, "--username", "conductor", "--password-file")
         assert "tiny-2" in begun.do("conduct", begun.repo, *named, tmp_path / "right")
         assert "tiny-2" in begun.do("watch", *named, tmp_path / "right")
@@ -329,3 +331,18 @@ def test_a_name_and_a_password_from_a_file(begun: Any, fleet: Fleet, tmp_path: P
             assert begun.refused(*command, *where) == "mqtt.not-authorised"
             lacks = begun.refused(*command, *where, "--password-file", tmp_path / "right")
             assert lacks == "fleet.broker", "a password without a name"
+        tls = tls_context(fleet.authority.ca, None, None)
+        carts = Broker(host="localhost", port=port, client_id="carts", username="conductor", password="right", tls=tls)
+        link = connect(carts)
+        status = {"schema": 2, "site": SITE, "device_id": "us-1", "state": "online", "deployments": []}
+        link.publish([Outgoing(topic=f"edgeai/1/{SITE}/us-1/status", body=json.dumps(status).encode(), retain=True)])
+        link.close()
+        asks = ("inventory", *place, "--username", "conductor", "--password-file")
+        (cart,) = begun.told(*asks, tmp_path / "right")["carts"]
+        assert (cart["site"], cart["device_id"]) == (SITE, "us-1")
+        assert begun.refused(*asks, tmp_path / "wrong") == "mqtt.not-authorised"
+        assert begun.refused("inventory", *place) == "mqtt.not-authorised"
+        plain = ("inventory", "--broker", f"localhost:{port}", "--username", "conductor", "--password-file")
+        assert begun.refused(*plain, tmp_path / "right") == "mqtt.lost"
+        another = ("--ca", fleet.of_site.ca, "--username", "conductor", "--password-file", tmp_path / "right")
+        assert begun.refused("inventory", "--broker", f"localhost:{port}", *another) == "mqtt.tls"
