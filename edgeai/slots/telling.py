@@ -99,7 +99,7 @@ def _bounds(bounds: Mapping[str, Any]) -> str:
     own = ", ".join(f"{name} {json.dumps(bound)}" for name, bound in bounds["signed"].items())
     shift = ", or a label stated far more or less often" if bounds["shift"] else ""
     return (
-        f"from probation it goes back by more than {bounds['failures']} failures and deaths, {bounds['slowdown']:g} "
+        f"from probation it goes back by more failures and deaths than {bounds['failures']}, {bounds['slowdown']:g} "
         f"times the time, {bounds['withheld']:.0%} more images without a statement{shift}"
         f" ({f'it brings {own}' if own else 'all by the profile'})"
     )

@@ -141,7 +141,7 @@ def test_status_shows_which_count_for_what_is_on_probation_or_waits_to_be(
     assert told() == {"failures": 0, "slowdown": 4.0, "withheld": 0.5, "shift": True, "signed": signed}
     run(["status", str(profile)])
     page = " ".join(capsys.readouterr().out.split())
-    assert "from probation it goes back by more than 0 failures and deaths, 4 times the time, 50% more" in page
+    assert "from probation it goes back by more failures and deaths than 0, 4 times the time, 50% more" in page
     assert "(it brings failures 0, slowdown 9.0)" in page
     slots.counted(completed=3)
     slots.prove()

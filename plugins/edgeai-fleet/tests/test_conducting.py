@@ -276,6 +276,21 @@ def test_what_others_have_staged_and_not_signed_is_told_as_trouble_and_tried_aga
     assert scene.published.state == "halted"
 
 
+def test_a_stop_that_is_in_force_is_told_to_whoever_watches(scene: Scene) -> None:
+    def stop(*words: str) -> str:
+        scene.ops.do("rollout", "stop", scene.ops.repo, *words, "--key", scene.ops.key("rollouts"))
+        scene.ops.publish()
+        with scene.conductor() as (conductor, ears):
+            conductor.round(ears, scene.now)
+        told = scene.truth()["trouble"]
+        assert told == conductor.trouble
+        return str(told)
+
+    assert stop("--why", "smoke") == "EMERGENCY STOP of all models, until `edgeai fleet rollout stop --lift`: smoke"
+    assert stop("--model", "tiny") == "EMERGENCY STOP of tiny, until `edgeai fleet rollout stop --lift`"
+    assert stop("--lift") == ""
+
+
 def test_a_result_on_another_carts_topic_counts_for_neither(scene: Scene) -> None:
     first, second, *_ = scene.carts.early
     with scene.conductor(signs=False) as (conductor, ears):

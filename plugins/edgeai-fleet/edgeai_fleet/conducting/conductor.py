@@ -17,6 +17,7 @@ from typing import Any
 
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.mqtt import Outgoing
+from edgeai.rollouts import Stop
 from edgeai_fleet.conducting import truth
 from edgeai_fleet.conducting.hearing import Ears, Taken
 from edgeai_fleet.conducting.holding import Seat
@@ -41,7 +42,8 @@ class Conductor:
         signing: the keys, where it may sign; without, it says what it would do.
         seat: where several may sign, of the one that does; without, this is the one.
         sites: whose carts are heard here; all, without. Whoever signs judges every cart of the store.
-        trouble: why the last step could not be signed, or whose carts nobody hears; empty where all is well.
+        trouble: why the last step could not be signed, a stop in force, whose carts nobody hears; empty where all is
+            well.
         signs: whether it was the one in the last round.
     """
 
@@ -106,7 +108,7 @@ class Conductor:
             is_known = known.is_of_its_own(kept, wrote=bool(changed or any(each.news for each in every)))
         self._known = known if is_known else None
         self._has_begun = True
-        self.trouble = _deaf(every, listening)
+        self.trouble = "; ".join(filter(None, (_stopped(documents.stop), _deaf(every, listening))))
         return every
 
     def _recalled(self, kept: Round) -> Known:
@@ -182,6 +184,14 @@ def _hold_to_newest(kept: Round, folder: Folder, live: State) -> None:
             code="fleet.behind",
             remedy="let conductors share one folder, or bring the newer one here",
         )
+
+
+def _stopped(stop: Stop | None) -> str:
+    """A stop in force, in a sentence: nothing comes of any phase meanwhile."""
+    if stop is None or not stop.stopped:
+        return ""
+    of_what, why = ", ".join(stop.models) or "all models", f": {stop.why}" if stop.why else ""
+    return f"EMERGENCY STOP of {of_what}, until `edgeai fleet rollout stop --lift`{why}"
 
 
 def _deaf(every: Sequence[Seen], listening: Listening) -> str:
