@@ -55,7 +55,8 @@ mutants: $(VENV)/.dev ## Do the tests notice mistakes? A sample of mutants, by a
 torture: $(VENV)/.dev ## The ledger after 200 kills, each bit of a bundle, an update cut off and a conductor killed at every point twenty times, rollouts to simulated carts, and the long soak; its curves in var/torture/soak.csv
 	EDGEAI_TORTURE_KILLS=200 $(PY) -m pytest tests/system/test_ledger.py -s $(ARGS)
 	EDGEAI_TORTURE_BITS=1 $(PY) -m pytest tests/unit/test_bundle_bits.py -s $(ARGS)
-	EDGEAI_TORTURE_UPDATES=20 $(PY) -m pytest plugins/edgeai-update/tests/test_kills.py tests/roles/test_slots_kills.py -s --timeout 14400 $(ARGS)
+	EDGEAI_TORTURE_UPDATES=20 $(PY) -m pytest plugins/edgeai-update/tests/test_kills.py -s --timeout 14400 $(ARGS)
+	EDGEAI_TORTURE_UPDATES=20 $(PY) -m pytest tests/roles/test_slots_kills.py -n 4 --dist load -rP --timeout 14400 $(ARGS)
 	EDGEAI_TORTURE_CONDUCT=20 $(PY) -m pytest plugins/edgeai-fleet/tests/test_conduct_processes.py -s $(ARGS)
 	EDGEAI_TORTURE_FLEET=1 $(PY) -m pytest tests/system/test_fleet.py -s --timeout 3600 $(ARGS)
 	EDGEAI_SOAK=full EDGEAI_SOAK_CSV=var/torture/soak.csv $(PY) -m pytest tests/torture -s --timeout 14400 $(ARGS)
