@@ -32,7 +32,7 @@ from edgeai_fleet.conducting.holding import Seat
 from edgeai_fleet.conducting.signing import signing_of
 from edgeai_fleet.conducting.store import Store
 from edgeai_fleet.conducting.watching import TOPICS, read_truth
-from edgeai_fleet.documents import read_documents
+from edgeai_fleet.documents import Documents, read_documents
 from edgeai_fleet.keys import signers_of
 from edgeai_fleet.layout import Folder
 
@@ -663,7 +663,11 @@ def test_carts_that_nobody_ever_saw_are_shown_and_where_the_plan_names_them_they
     names = tuple(f"{scene.site}/{each}" for each in (here, gone, scene.carts.early[2]))
     named = replace(scene.published, plan=replace(plan, select=replace(plan.select, devices=names)))
     monkeypatch.setattr(listening, "GAP_S", 90_000.0)
-    monkeypatch.setattr(conducting, "documents_of", lambda folder, state: _Documents((named,)))
+    monkeypatch.setattr(
+        conducting,
+        "documents_of",
+        lambda folder, state: Documents(rollouts=(named,), approvals={}, backs={}, stop=None),
+    )
     seen = scene.round(signs=False)
     words = {each.device: (each.verdict.word, each.verdict.stage) for each in seen.kept}
     assert words.pop(here)[0] == "waiting"
@@ -681,7 +685,11 @@ def test_a_cart_that_is_not_selected_is_told_so_whatever_its_phase(
 ) -> None:
     plan = scene.published.plan
     chosen = replace(scene.published, plan=replace(plan, select=replace(plan.select, sites=("elsewhere",))))
-    monkeypatch.setattr(conducting, "documents_of", lambda folder, state: _Documents((chosen,)))
+    monkeypatch.setattr(
+        conducting,
+        "documents_of",
+        lambda folder, state: Documents(rollouts=(chosen,), approvals={}, backs={}, stop=None),
+    )
     here, gone = scene.carts.early[0], scene.carts.late[0]
     scene.carts.status(here)
     scene.carts.leaves(gone)
@@ -689,11 +697,6 @@ def test_a_cart_that_is_not_selected_is_told_so_whatever_its_phase(
     for name in (here, gone):
         out = scene.ops.do("explain", f"{scene.site}/{name}", "--broker", f"127.0.0.1:{scene.port}")
         assert f"tiny-2: never: not selected: site {scene.site}" in out
-
-
-class _Documents:
-    def __init__(self, rollouts: tuple[Rollout, ...]) -> None:
-        self.rollouts = rollouts
 
 
 def test_the_reason_that_a_cart_told_in_an_event_outlives_its_status(
