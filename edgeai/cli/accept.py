@@ -12,6 +12,7 @@ import typer
 from edgeai.cli import output
 from edgeai.cli.given import given
 from edgeai.cli.keys import KEY_HELP, PassphraseFile, passphrase
+from edgeai.counted import counted
 
 if TYPE_CHECKING:
     from edgeai.bundle.acceptance import Acceptance, Judged
@@ -173,9 +174,8 @@ def _tell(report: Acceptance, *, as_json: bool, is_signed: bool) -> None:
     if as_json:
         output.put(encode_acceptance(report).decode())
         return
-    typer.echo(
-        f"{report.model} {report.version} on {report.engine['engine']}, {report.engine['device']}: {report.cases} cases"
-    )
+    on = f"{report.engine['engine']}, {report.engine['device']}"
+    typer.echo(f"{report.model} {report.version} on {on}: {counted(report.cases, 'case')}")
     shares = {"right": report.right}
     shares |= {f"{label} seen": each for label, each in report.sensitivity.items()}
     shares |= {f"{label} denied": each for label, each in report.specificity.items()}

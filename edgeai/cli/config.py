@@ -90,6 +90,7 @@ def _trust_notes(config: DeviceConfig) -> Iterator[str]:
     """Whether a signed bundle would run here, as far as the trust folder decides it."""
     from edgeai.api.errors import ConfigError
     from edgeai.bundle.keys import bounds_of, key_files
+    from edgeai.counted import counted
 
     keys, place = config.trust.keys, "on this machine: no bundle would run (trust.keys)"
     if config.trust.unsigned == "refuse":
@@ -97,7 +98,7 @@ def _trust_notes(config: DeviceConfig) -> Iterator[str]:
         if not held:
             yield f"{keys} {'holds no key' if keys.exists() else 'is missing'} {place}"
         elif held < config.trust.threshold:
-            yield f"{keys} holds {held} keys, trust.threshold is {config.trust.threshold} {place}"
+            yield f"{keys} holds {counted(held, 'key')}, trust.threshold is {config.trust.threshold} {place}"
     try:
         bounds_of(keys)
     except ConfigError as error:

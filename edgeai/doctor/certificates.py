@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from edgeai.config import Tls
+from edgeai.counted import counted
 from edgeai.doctor.checks import Check
 from edgeai.tls import cause_of_file, cause_of_files, show
 
@@ -68,7 +69,7 @@ def _certificate(what: str, path: Path, side: Side | None) -> Check:
     begins = max(item.not_valid_before_utc for item in listed)
     days = (ends - now).days
     name = f" ({common_name(path)})" if not is_authority and common_name(path) else ""
-    shown = f"{path.name}{name}: valid until {ends:%Y-%m-%d}, {days} days"
+    shown = f"{path.name}{name}: valid until {ends:%Y-%m-%d}, {counted(days, 'day')}"
     if ends < now:
         shown = f"{path.name}{name}: it ended on {ends:%Y-%m-%d %H:%M} UTC"
         return Check(what=what, verdict="fail", found=shown, remedy="renew it: connections are refused")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.config import DeviceConfig, Folder
+from edgeai.counted import counted
 from edgeai.doctor.checks import Check
 from edgeai.health.clock import is_synchronised
 from edgeai.ports import why_not
@@ -35,7 +36,7 @@ def trust(config: DeviceConfig) -> Check:
     count = sum(not key.bounds.is_over(now) for key in keys)
     ending = [key for key in keys if key.bounds.is_over(now + timedelta(days=WARNING_DAYS))]
     names = ", ".join(_key(key, now) for key in keys)
-    state = f"{len(keys)} keys in {folder}: {names}" if keys else f"no key in {folder}"
+    state = f"{counted(len(keys), 'key')} in {folder}: {names}" if keys else f"no key in {folder}"
     if not folder.exists():
         state = f"{folder} is missing"
     if config.trust.unsigned == "accept":

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeai.counted import counted
 from edgeai.remedies import remedy_for
 from edgeai.spool.outbox import queue_event
 from edgeai.spool.rows import seconds
@@ -73,7 +74,7 @@ class Holding(Store):
                 return False
             jobs, oldest_s = _unfinished(db, deployment)
             held_s = round(max(0.0, time.time() - seconds(row[1], time.time())), 1)
-            message = f"{deployment} can run again; {jobs} jobs that were held are done now"
+            message = f"{deployment} can run again; what was held is done now: {counted(jobs, 'job')}"
             facts = {"deployment": deployment, "code": row[0], "jobs": jobs, "oldest_s": oldest_s, "held_s": held_s}
             queue_event(self, db, "deployment.released", message, **facts)
         self.bells.ring("publish")
