@@ -48,7 +48,7 @@ class Death:
 
     Attributes:
         cause: ``crashed`` by its own doing; killed at a ``deadline``, over its budget of ``memory``, or because it was
-            ``silent``; ``interrupted`` from outside; ``ended`` of itself with status 0.
+            ``silent``; ``interrupted`` from outside, or silent from its start; ``ended`` of itself with status 0.
         how: ``signal-SIGABRT``, ``exit-1``, ``deadline``, ``memory``, ``silent``.
         step: the plugin's step to blame, or None.
         job_id: the job that uses up an attempt, or None.
@@ -72,7 +72,8 @@ def judge(status: int, note: Note | None, *, killed: Killed | None = None, crash
         crash_report: what faulthandler wrote, if anything.
     """
     if killed == "silent":
-        return Death(cause="silent", how="silent")
+        # One that never spoke has opened and loaded nothing: the machine did not let it begin.
+        return Death(cause="silent" if note is not None else "interrupted", how="silent")
     if killed is None and status == 0:
         return Death(cause="ended", how=_how(status))
     if killed is None and status < 0 and -status not in OWN_DOING:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgeai.roles.deaths import judge
+from edgeai.roles.rehearsals import is_its_own
 from edgeai.spool import Note, Underway
 
 MAIN, AHEAD = 0x7F01, 0x7F02
@@ -77,7 +78,6 @@ def test_a_plugins_step_without_a_plugins_name_blames_nobody() -> None:
         (0, None, "ended", "exit-0"),
         (0, "deadline", "deadline", "deadline"),
         (1, None, "crashed", "exit-1"),
-        (-9, "silent", "silent", "silent"),
         (-9, "memory", "memory", "memory"),
         (-15, None, "interrupted", "signal-SIGTERM"),
         (-6, None, "crashed", "signal-SIGABRT"),
@@ -162,7 +162,15 @@ def test_a_deadline_blames_and_silence_does_not() -> None:
     assert (overdue.cause, overdue.how, overdue.job_id) == ("deadline", "deadline", 7)
     assert overdue.step is not None
     silent = judge(-signal.SIGKILL, note(), killed="silent")
-    assert (silent.cause, silent.step, silent.job_id) == ("silent", None, None)
+    assert (silent.cause, silent.how, silent.step, silent.job_id) == ("silent", "silent", None, None)
+
+
+def test_a_process_that_never_said_a_word_was_not_let_begin() -> None:
+    """It has opened no bundle and loaded no plugin: the machine had no time for it."""
+    starved = judge(-signal.SIGKILL, None, killed="silent")
+    assert (starved.cause, starved.how, starved.step, starved.job_id) == ("interrupted", "silent", None, None)
+    assert not is_its_own(starved)
+    assert is_its_own(judge(-signal.SIGKILL, note(), killed="silent"))
 
 
 def test_a_death_while_decoding_is_the_images_doing() -> None:
