@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -130,7 +131,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         ov.save_model(convert_model(folder / "saved"), path)
         return path
 
-    return made
+    return functools.cache(made)  # nobody writes to what somebody else made
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import replace
 
@@ -66,7 +67,7 @@ def theirs(tf, tmp_path_factory):
         path.write_bytes(converter.convert())
         return path
 
-    return get
+    return functools.cache(get)  # nobody writes to them
 
 
 WANTED = {
