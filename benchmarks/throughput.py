@@ -24,6 +24,7 @@ from benchmarks.timing import Row, timed
 from edgeai.api import Session
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.cli.demo_stage import Stage
+from edgeai.config import Supervise
 from edgeai.dicom.header import read_header
 from edgeai.model import open_model
 from edgeai.model.abreast import run_files
@@ -127,7 +128,8 @@ def cart(folder: Path, bundle_path: Path, rounds: int) -> Iterator[Row]:
     }
     bare = Bare(raw)
     measured: list[tuple[dict[str, float], float]] = []
-    with Stage(stage_folder, path, "tflite") as stage:
+    heartbeat_s = Supervise().heartbeat_s  # the stage's own is a demo's, and health is read at each
+    with Stage(stage_folder, path, "tflite", heartbeat_s=heartbeat_s) as stage:
         for number in range(max(3, rounds // 5) + 1):
             at_a_time = pair.a_second()
             received, sender_ms, receiver_ms = bare.a_second(files[0], IMAGES)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from edgeai.testing.embedded_broker import EmbeddedBroker
 
 READY_TIMEOUT_S = 180.0
+HEARTBEAT_S = 0.2
+"""For who watches: what becomes of a cart is to be seen at once."""
 
 _PROFILE = """schema = 1
 [device]
@@ -40,7 +42,7 @@ protocol = "{protocol}"
 [health]
 port = {health}
 [supervise]
-heartbeat_s = 0.2
+heartbeat_s = {heartbeat_s}
 """
 _MAY = """[plugins]
 allow = ["tflite", "openvino", "gpu", "transforms", "classify"]
@@ -146,7 +148,15 @@ def protocol_of(broker: Mosquitto | EmbeddedBroker) -> Literal["auto", "3.1.1"]:
     return "auto" if isinstance(broker, Mosquitto) else "3.1.1"
 
 
-def profile_head(device: str, broker: Mosquitto | EmbeddedBroker, *, dicom: int, health: int, spool: str = "") -> str:
+def profile_head(
+    device: str,
+    broker: Mosquitto | EmbeddedBroker,
+    *,
+    dicom: int,
+    health: int,
+    spool: str = "",
+    heartbeat_s: float = HEARTBEAT_S,
+) -> str:
     """The profile of a cart of site ``demo``, up to what it may load and its deployments.
 
     Args:
@@ -155,10 +165,12 @@ def profile_head(device: str, broker: Mosquitto | EmbeddedBroker, *, dicom: int,
         dicom: port that it listens on.
         health: port of its health endpoint.
         spool: more lines of ``[spool]``.
+        heartbeat_s: how often its roles say that they live.
     """
     return _PROFILE.format(
         device=device,
         spool=spool,
+        heartbeat_s=heartbeat_s,
         dicom=dicom,
         broker=broker.port,
         protocol=protocol_of(broker),
@@ -175,17 +187,25 @@ class Stage:
         backend: its engine, or ``auto``.
         deployments: of that model.
         spool: lines of the profile's ``[spool]``.
+        heartbeat_s: how often the cart's roles say that they live.
 
     Raises:
         EdgeaiError: ``demo.not-ready`` with the cart's own words when it does not come up.
     """
 
     def __init__(
-        self, folder: Path, bundle: Path, backend: str, *, deployments: Sequence[str] = ("guard",), spool: str = ""
+        self,
+        folder: Path,
+        bundle: Path,
+        backend: str,
+        *,
+        deployments: Sequence[str] = ("guard",),
+        spool: str = "",
+        heartbeat_s: float = HEARTBEAT_S,
     ) -> None:
         self.dicom_port, self._health_port = free_port(), free_port()
         self._folder, self._bundle, self._backend = folder, bundle, backend
-        self._deployments, self._spool = deployments, spool
+        self._deployments, self._spool, self._heartbeat_s = deployments, spool, heartbeat_s
         self._results: queue.Queue[dict[str, Any]] = queue.Queue()
         self._cart = CartProcess(folder / "profile.toml", self._health_port)
         self._subscriber: Connection | None = None
@@ -244,7 +264,7 @@ class Stage:
             )
             for name in self._deployments
         ]
-        head = profile_head("demo", self._broker, spool=self._spool, **ports)
+        head = profile_head("demo", self._broker, spool=self._spool, heartbeat_s=self._heartbeat_s, **ports)
         profile.write_text("".join([head, _MAY, *deployments]), encoding="utf-8")
         self._cart.start()
         self._cart.wait_until_ready()

@@ -180,7 +180,8 @@ class PduStream:
         try:
             self._connection.settimeout(max(left, 0.001))
             count = self._connection.recv_into(self._buffer)
-            self.acknowledge_soon()
+            if count < len(self._buffer):  # all that had come: whoever sends may be waiting for an acknowledgement
+                self.acknowledge_soon()
         except TimeoutError as error:
             raise AssociationEnded("silent for too long", abort_reason=0, timed_out=True) from error
         except OSError as error:

@@ -331,7 +331,7 @@ class Worker:
         is_lent = not selftest.is_selftest(job.instance) and self._disk.lends(job, final)
         while True:
             try:
-                kept = self._spool.finish(job, final, body, channel=channel)
+                kept = self._spool.finish(job, final, body, channel=channel, waits=False)
                 break
             except SpoolError as error:
                 log.error("spool.trouble", code=error.code, message=str(error))

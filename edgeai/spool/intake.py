@@ -7,6 +7,8 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Container, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +113,7 @@ class Intake(Store):
     ) -> Admission:
         """Take a received file for good. When this returns, no crash and no power cut loses the instance.
 
-        fsync of the file, rename to ``instances/``, fsync of the folder, then one transaction with the
+        Rename to ``instances/``, fsync of the file and of the folder, then one transaction with the
         instance's row and a job a deployment. ``received`` is a file in ``tmp``; it is gone afterwards. With no
         deployment the instance is only remembered.
 
@@ -139,8 +141,10 @@ class Intake(Store):
         finally:
             received.unlink(missing_ok=True)
         self.remove_files(admitted.dropped)
-        for role in (*(f"infer:{deployment}" for deployment in admitted.jobs), "publish"):
-            self.bells.ring(role)
+        for deployment in admitted.jobs:
+            self.bells.ring(f"infer:{deployment}")
+        if admitted.kind == "differs":  # which was said, by an event
+            self.bells.ring("publish")
         return admitted
 
     def _is_known(self, arrival: Arrival, content: Callable[[], str]) -> bool:
@@ -223,11 +227,26 @@ class Intake(Store):
 
 
 def _move_durably(received: Path, target: Path) -> None:
-    with received.open("rb") as stream:
-        os.fsync(stream.fileno())
+    """Its bytes and its name are on disk when this returns.
+
+    Both at once: what the disk has to flush for the name it flushes while it still writes the bytes.
+    """
     received.rename(target)
-    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    name = _beside().submit(_sync, target.parent, os.O_DIRECTORY)
     try:
-        os.fsync(folder)
+        _sync(target)
     finally:
-        os.close(folder)
+        name.result()
+
+
+def _sync(path: Path, kind: int = 0) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | kind)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="folder-sync")

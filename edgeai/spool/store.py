@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -80,6 +81,7 @@ class Store:
             for each in (self.tmp, self.instances, folder / "bells", self.roles):
                 each.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)  # images lie here
+        self._aside = ThreadPoolExecutor(1, thread_name_prefix="spool-aside")
         self.bells = Bells(folder / "bells")
         try:
             self.db = Database(folder / "spool.sqlite")
@@ -93,7 +95,13 @@ class Store:
             (self.instances / name).unlink(missing_ok=True)
             remove_tree(self.planes / name)
 
+    def remove_files_aside(self, names: Sequence[str]) -> None:
+        """The same on a thread of its own: a file system that is busy with arrivals takes its time. ``close`` waits."""
+        if names:
+            self._aside.submit(self.remove_files, names)
+
     def close(self) -> None:
         """Close connections and bells. Twice is fine."""
+        self._aside.shutdown()
         self.bells.close()
         self.db.close()

@@ -138,7 +138,7 @@ class Work(Sharing):
             reason=str(reason or ""),
         )
 
-    def finish(self, job: Job, result: Result, body: bytes, *, channel: str = "") -> bool:
+    def finish(self, job: Job, result: Result, body: bytes, *, channel: str = "", waits: bool = True) -> bool:
         """Job done and message queued, in one transaction; then the DICOM file goes, when nothing needs it.
 
         Args:
@@ -146,6 +146,7 @@ class Work(Sharing):
             result: its end.
             body: the result as it leaves.
             channel: where to; ``result/<deployment>`` when empty.
+            waits: until the file is gone; else that may be a little later.
 
         Returns:
             False when the job was taken away meanwhile (its claim released): nothing was written, and whoever
@@ -165,7 +166,7 @@ class Work(Sharing):
             add_count(db, "jobs_finished", deployment=job.deployment)
             spent = spend_file(db, self.limits, job.id)
         self.bells.ring("publish")
-        self.remove_files(spent)
+        (self.remove_files if waits else self.remove_files_aside)(spent)
         self.drop_planes(job.path.name)
         return True
 

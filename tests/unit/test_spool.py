@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 import threading
@@ -139,6 +141,33 @@ def test_a_full_disk_keeps_nothing_says_so_and_goes_on(spool: Spool) -> None:
     assert spool.backlog()[0] == jobs + 1
 
 
+def test_file_and_folder_are_on_disk_before_there_is_a_row(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[str] = set()
+
+    def sync(file: int) -> None:
+        assert not spool.knows("2.25.1")
+        synced.add(Path(os.readlink(f"/proc/self/fd/{file}")).name)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    assert arrive(spool) == "received"
+    assert synced == {take(spool).path.name, "instances"}
+
+
+@pytest.mark.parametrize("broken", ["file", "folder"])
+def test_what_the_disk_does_not_take_is_not_kept(spool: Spool, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    def sync(file: int) -> None:
+        if stat.S_ISDIR(os.fstat(file).st_mode) == (broken == "folder"):
+            raise OSError(errno.EIO, "the disk is broken")
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(SpoolError) as refused:
+        arrive(spool)
+    assert refused.value.code == "spool.io"
+    assert not spool.knows("2.25.1")
+    assert not list(spool.instances.iterdir())
+    assert not list(spool.tmp.iterdir())
+
+
 # --- work ---------------------------------------------------------------------------------------
 
 
@@ -150,6 +179,14 @@ def test_finish_queues_the_message_and_removes_the_file(spool: Spool) -> None:
     assert (message.key, message.channel, message.body) == (f"2.25.1/{job.content}/guard", "result/guard", b"{}")
     assert not job.path.exists()
     assert spool.claim("guard", "me") is None
+
+
+def test_who_does_not_wait_for_the_removal_of_a_file_has_it_removed_all_the_same(spool: Spool) -> None:
+    arrive(spool)
+    job = take(spool)
+    assert spool.finish(job, result_of(job), b"{}", waits=False)
+    spool.close()
+    assert not job.path.exists()
 
 
 def test_the_file_stays_while_another_deployment_needs_it(spool: Spool) -> None:
