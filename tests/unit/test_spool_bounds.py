@@ -49,11 +49,13 @@ def woken(spool: Spool, *roles: str) -> bool:
 def test_whoever_has_something_to_do_is_woken_and_nobody_else(spool: Spool) -> None:
     woken(spool)
     arrive(spool, 1)
-    assert woken(spool, "publish", "infer:guard")
+    assert woken(spool, "infer:guard")
     arrive(spool, 2, deployments=("guard", "other"))
-    assert woken(spool, "publish", "infer:guard", "infer:other")
+    assert woken(spool, "infer:guard", "infer:other")
     arrive(spool, 2, deployments=("guard", "other"))
     assert woken(spool), "it is known"
+    arrive(spool, 1, content="y")
+    assert woken(spool, "publish", "infer:guard"), "it differs, which an event says"
     end(spool, Outcome.FAILED)
     assert woken(spool, "publish")
     [failed] = spool.failed(Selection())
