@@ -275,8 +275,9 @@ def test_labels_that_a_fold_is_judged_by_do_not_choose_its_weights(build, sample
     def folds(labels):
         return cross_validate(
             lambda: build("classifier"), inputs, {"probabilities": labels}, groups=np.repeat(np.arange(12), 3),
-            strata=strata, folds=3, validation=batches(*samples("classifier", 12, 2)) if apart else None,
+            strata=strata, folds=2, validation=batches(*samples("classifier", 12, 2)) if apart else None,
             objective=Objective(loss="categorical-crossentropy"), epochs=6, patience=6, learning_rate=0.02,
+            batch_size=36,  # one size, which is traced once
         )  # fmt: skip
 
     first = folds(truth)
@@ -419,18 +420,20 @@ def test_an_erased_rectangle_is_grey_within_its_sides_and_the_mask_stays():
 
 _LARGE_PLANES = """
 import hashlib
+import os
 import numpy as np
 from edgeai.api import Objective
 from edgeai_keras.architectures import build
 from edgeai_keras.training import fit, set_seed
 
+assert os.environ["TF_NUM_INTEROP_THREADS"] == "1"  # where cores are busy, more of them seldom show
 set_seed(3)
-planes = np.random.default_rng(0).random((16, 256, 256, 1), dtype=np.float32)
+planes = np.random.default_rng(0).random((4, 256, 256, 1), dtype=np.float32)
 masks = (planes > 0.5).astype(np.float32)
-batches = [({"image": planes[at : at + 8]}, {"logits": masks[at : at + 8]}) for at in (0, 8)]
+batches = [({"image": planes[at : at + 2]}, {"logits": masks[at : at + 2]}) for at in (0, 2)]
 model = build("unet", size=256, filters=16, depth=4, most=96)
 objective = Objective(loss="dice-binary-crossentropy", from_logits=True)
-fit(model, objective=objective, train=lambda: batches, epochs=2, patience=2, learning_rate=1e-3, seed=3)
+fit(model, objective=objective, train=lambda: batches, epochs=1, patience=2, learning_rate=1e-3, seed=3)
 print(hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())).hexdigest())
 """
 
@@ -442,6 +445,6 @@ def test_a_training_on_large_planes_gives_the_same_weights_in_another_process():
         subprocess.Popen([sys.executable, "-c", _LARGE_PLANES], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         for _ in range(2)
     ]
-    digests = [child.communicate(timeout=600)[0] for child in children]
+    digests = [child.communicate(timeout=1100)[0] for child in children]
     assert len(digests[0]) > 60
     assert digests[0] == digests[1]
