@@ -34,8 +34,8 @@ LONGEST_FIRST = (
     "tests/torture/test_soak.py",
     "tests/roles/test_row.py",
     "tests/roles/test_trials.py",
+    "tests/unit/test_build_building.py",
     "plugins/edgeai-keras/tests/test_training.py",
-    "plugins/edgeai-keras/tests/test_resuming.py",
     "tests/roles/test_slots_kills.py",
     "tests/roles/test_shadow.py",
     "tests/unit/test_build_foreign_extents.py",
@@ -45,17 +45,15 @@ LONGEST_FIRST = (
     "tests/roles/test_blame_matrix.py",
     "tests/conformance/test_kit_catches.py",
     "tests/roles/test_memory_budget.py",
-    "tests/unit/test_bundle_bits.py",
     "tests/roles/test_on_disk.py",
     "plugins/edgeai-keras/tests/test_channels_pruning.py",
     "plugins/edgeai-gpu/tests/test_conformance.py",
     "plugins/edgeai-keras/tests/test_importing.py",
     "plugins/edgeai-keras/tests/test_distil.py",
+    "plugins/edgeai-keras/tests/test_resuming.py",
     "tests/conformance/test_seed_architectures.py",
     "tests/roles/test_sharing.py",
-    "tests/unit/test_build_building.py",
     "tests/unit/test_build_foreign.py",
-    "tests/unit/test_cli_evaluate.py",
 )
 """Files that take half a minute or more: with several workers they begin, so that none is left alone with one."""
 
