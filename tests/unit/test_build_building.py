@@ -20,6 +20,7 @@ from edgeai.testing.require import require
 from edgeai_workbench.bright import NAME as BRIGHT
 from edgeai_workbench.bright import NO_BRIGHT
 from edgeai_workbench.card import file_digest, read_card
+from edgeai_workbench.convert import ARTIFACTS
 from edgeai_workbench.variants import VARIANTS
 
 pytestmark = pytest.mark.slow
@@ -148,6 +149,43 @@ def build(made: Path, tmp_path: Path) -> Callable[..., int]:
     return command
 
 
+@pytest.fixture(scope="module")
+def of_pictures(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The card's folder with its variant and its artifacts, which these pictures calibrated."""
+    root = tmp_path_factory.mktemp("of-pictures")
+    shutil.copytree(made / "dist" / "stripes", root / "stripes")
+    _recipes(root / "stripes")
+    assert run(["build", str(root / "stripes"), "--data", str(made / "pictures"), "--out", str(root / "dist")]) == 0
+    return root / "stripes"
+
+
+@pytest.fixture(scope="module")
+def of_splits(made: Path, of_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, calibrated by the training samples of ``SPLITS``."""
+    root = tmp_path_factory.mktemp("of-splits")
+    shutil.copytree(made / "dist" / "stripes", root / "stripes")
+    shutil.copytree(of_pictures / VARIANTS, root / "stripes" / VARIANTS)
+    assert run(_split(made, root / "stripes", root / "data")) == 0
+    return root / "stripes"
+
+
+def _take_over(folder: Path, kept: Path) -> None:
+    for part in (VARIANTS, ARTIFACTS):
+        shutil.copytree(kept / part, folder / part, dirs_exist_ok=True)
+
+
+@pytest.fixture
+def small(folder: Path, of_pictures: Path) -> None:
+    """What the recipes ask for is there, as an earlier build left it; each test measures, judges and packs anew."""
+    _take_over(folder, of_pictures)
+
+
+@pytest.fixture
+def small_of_splits(folder: Path, of_splits: Path) -> None:
+    """The same where the data are ``_split``."""
+    _take_over(folder, of_splits)
+
+
 def _recipes(folder: Path, *, gates: str = "") -> None:
     """Give the card other recipes, and gates."""
     path = folder / "model.toml"
@@ -234,6 +272,7 @@ def test_a_variant_is_smaller_is_kept_and_packs_to_the_same_bytes_without_data(
         assert (tmp_path / "dist" / "stripes-0.1.0.edgeai").read_bytes() == first
 
 
+@pytest.mark.usefixtures("small")
 def test_golden_answers_of_a_bundle_are_its_own_variants(
     folder: Path, build: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -246,6 +285,7 @@ def test_golden_answers_of_a_bundle_are_its_own_variants(
     assert not np.array_equal(shipped, parents)
 
 
+@pytest.mark.usefixtures("small")
 def test_a_bright_golden_case_joins_those_that_the_card_and_its_variants_have(
     folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -268,6 +308,7 @@ def test_a_bright_golden_case_joins_those_that_the_card_and_its_variants_have(
         assert BRIGHT in [answer.case for answer in model.rehearse()]
 
 
+@pytest.mark.usefixtures("small")
 def test_a_gate_that_fails_leaves_a_report_and_no_bundle(
     folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +336,7 @@ def test_a_variant_that_is_not_there_needs_data(folder: Path, capfd: pytest.Capt
     assert "build.variant-missing" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_variant_that_was_changed_is_refused(
     folder: Path, build: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -344,6 +386,7 @@ def _split(made: Path, folder: Path, root: Path, *, turned: bool = False, gates:
     return ["build", str(folder), "--data", str(root), "--out", str(folder.parent / "dist")]
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -398,6 +441,7 @@ def test_the_test_confirms_what_validation_chose_and_the_look_is_in_the_bundle(
     ]
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_decision_that_so_few_can_show_is_judged_reported_and_packed(
     made: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -417,6 +461,7 @@ def test_a_decision_that_so_few_can_show_is_judged_reported_and_packed(
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 0
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_decision_that_five_samples_cannot_show_says_how_many_could(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -442,6 +487,7 @@ def _ship_the_parent(folder: Path) -> None:
     (folder / "model.toml").write_text(card.replace('variant = "small"', 'variant = "small"\nship = false'))
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_temperature_that_validation_chose_is_in_the_bundle_with_what_chose_it(
     made: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -477,6 +523,7 @@ def test_few_validation_samples_choose_nothing(
     assert not (folder / "choice.json").exists()
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -489,6 +536,7 @@ def test_what_holds_on_validation_and_not_on_the_test_does_not_ship(
     assert not list((tmp_path / "dist").glob("*.edgeai"))
 
 
+@pytest.mark.usefixtures("small")
 def test_what_training_saw_is_counted_in_validation(
     made: Path, folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -508,6 +556,7 @@ def test_what_training_saw_is_counted_in_validation(
     assert decode_evidence(own).trials[0].near == 0
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_what_validation_refuses_never_opens_the_test(made: Path, folder: Path, tmp_path: Path) -> None:
     assert run(_split(made, folder, tmp_path / "data", gates="[gates]\nfloors = { auc_roc = 1.01 }\n")) == 3
     assert not (folder / "openings.json").exists()
