@@ -562,6 +562,7 @@ def test_what_validation_refuses_never_opens_the_test(made: Path, folder: Path, 
     assert not (folder / "openings.json").exists()
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_model_that_had_its_looks_is_not_confirmed_again(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -586,6 +587,7 @@ def test_a_model_that_had_its_looks_is_not_confirmed_again(
     assert not list((tmp_path / "dist").glob("*.edgeai"))
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_build_that_breaks_off_leaves_no_report_of_an_earlier_one(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -599,6 +601,7 @@ def test_a_build_that_breaks_off_leaves_no_report_of_an_earlier_one(
         assert not (folder / name).exists(), name
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_bundle_that_is_too_large_is_none_in_the_report(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -620,6 +623,7 @@ def test_a_bundle_that_is_too_large_is_none_in_the_report(
         ('floors = { "sensitivity@specificity=0.9" = 0.0 }', "sensitivity@specificity=0.9: all samples are of one"),
     ],
 )
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_test_of_one_class_is_said_before_it_is_opened(
     made: Path, folder: Path, tmp_path: Path, gates: str, says: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -634,6 +638,7 @@ def test_a_test_of_one_class_is_said_before_it_is_opened(
     assert "There is no bundle: the test was not opened" in (folder / "REPORT.md").read_text()
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_test_of_one_class_confirms_what_it_can(made: Path, folder: Path, tmp_path: Path) -> None:
     command = _split(made, folder, tmp_path / "data", gates="[gates]\nmin_agreement = 0.1\n")
     table = tmp_path / "data" / "test.csv"
@@ -653,6 +658,7 @@ min_right = { rotated-90 = 0.0 }
 """
 
 
+@pytest.mark.usefixtures("small_of_splits")
 def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
     made: Path, folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -681,6 +687,7 @@ def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
     assert list((tmp_path / "dist").glob("*.edgeai"))
 
 
+@pytest.mark.usefixtures("small")
 def test_what_ships_chooses_its_own_temperature(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
