@@ -51,19 +51,19 @@ def events(cart: Any, kind: str) -> list[dict[str, Any]]:
 def test_a_device_takes_what_is_offered_by_itself_and_says_when_nothing_comes(
     running: Any, ops: OpsTeam, server: ScriptedServer
 ) -> None:
-    until(lambda: running.slots.read().running, "adopting")
+    until(lambda: running.slots.read().running, what="adopting")
     server.ways = [Way("broken")]
-    [trouble] = until(lambda: events(running, "update.trouble"), "trouble being told")
+    [trouble] = until(lambda: events(running, "update.trouble"), what="trouble being told")
     assert trouble["facts"]["code"] == "update.unreachable"
     ops.do("add", ops.repo, ops.bundle("tiny", 2), "--by-rollout", "--key", ops.key("targets"))
     ops.publish()
     server.ways = []
-    until(lambda: events(running, "update.recovered"), "recovery being told")
+    until(lambda: events(running, "update.recovered"), what="recovery being told")
     assert running.slots.read().running.release == 1, "it comes by rollout only"
     ops.start()
-    until(lambda: running.slots.read().running.release == 2, "release 2 running")
+    until(lambda: running.slots.read().running.release == 2, what="release 2 running")
     ops.rollout("rollback", "tiny", "--leave", "2", "--to", "1", "--why", "it misses")
-    until(lambda: running.slots.read().running.release == 1, "release 1 running again")
-    [ordered] = until(lambda: events(running, "update.ordered-back"), "the order being told")
+    until(lambda: running.slots.read().running.release == 1, what="release 1 running again")
+    [ordered] = until(lambda: events(running, "update.ordered-back"), what="the order being told")
     assert "it misses" in ordered["message"]
     assert len(events(running, "update.trouble")) == 1
