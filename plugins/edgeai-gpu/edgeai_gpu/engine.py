@@ -34,7 +34,7 @@ def has_node() -> bool:
 
 @functools.cache
 def load() -> Any:
-    """Import TensorFlow, some four seconds, and let its GPU memory grow instead of taking all of it.
+    """Import TensorFlow, some six seconds, and let its GPU memory grow instead of taking all of it.
 
     Raises:
         BackendUnavailable: not installed, or its import fails; the import's own words are kept.
@@ -59,7 +59,7 @@ def load() -> Any:
 
 
 def _without_keras() -> Any:
-    """TensorFlow. It brings Keras along where that is installed: a third of the time and 120 MB, of no use here."""
+    """TensorFlow. It brings Keras along where that is installed: two fifths of the time and 120 MB, of no use here."""
     table: dict[str, Any] = sys.modules
     if "keras" in table:
         return importlib.import_module("tensorflow")

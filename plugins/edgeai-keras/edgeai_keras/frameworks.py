@@ -14,7 +14,7 @@ os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 # TensorFlow's deterministic operations or not. Threads within an operation are many as before.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
-# What Keras imports where it is installed, for wrappers and drawings that nothing here uses: a fifth of its time.
+# What Keras imports where it is installed, for wrappers and drawings that nothing here uses: a quarter of its time.
 _HIDDEN = [name for name in ("sklearn", "matplotlib", "cv2", "pandas") if name not in sys.modules]
 _modules: dict[str, Any] = sys.modules
 _modules.update(dict.fromkeys(_HIDDEN))  # None is how Python says "not importable"
