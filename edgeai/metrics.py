@@ -122,6 +122,9 @@ def _deployments(health: Health) -> Iterator[Metric]:
     degraded = [((item.name,), float(item.degraded)) for item in health.deployments]
     yield _gauge("edgeai_deployment_ready", "1 while it can run", ("deployment", "backend"), ready)
     yield _gauge("edgeai_deployment_degraded", "1 on its second choice", ("deployment",), degraded)
+    lately = [((item.name,), item.lately.withheld / item.lately.of) for item in health.deployments if item.lately.of]
+    text = "Part of the last 50 results that were withheld by what stands before the model"
+    yield _gauge("edgeai_withheld_ratio", text, ("deployment",), lately)
     in_slots = [(item.name, item.slots) for item in health.deployments if item.slots]
     there = [
         ((name, slot, told[slot]["stage"], told[slot]["digest"]), float(told["active"] == slot))

@@ -20,6 +20,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "input": "image",
     "dicom": "image",
     "pixels": "image",
+    "guard": "image",
     "tensor": "bundle",
     "transform": "image",
     "task": "bundle",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
@@ -19,6 +19,7 @@ from edgeai.api import (
     Array,
     EdgeaiError,
     Frame,
+    GuardFigure,
     Options,
     PluginFault,
     PluginNotFound,
@@ -61,21 +62,51 @@ class Halfway:
         frame: as it is now.
         trail: what it was at first and became by each step, for who has to be told.
         cuts: what ``seen`` was told.
+        plain: as it was while its values were the decoded ones, for ``look``.
+        figures: what ``look`` measured; ``None`` while it has not been asked.
     """
 
     frame: Frame
     trail: tuple[tuple[str, str], ...]
     cuts: tuple[tuple[int, int], ...] = ()
+    plain: Frame | None = None
+    figures: tuple[GuardFigure, ...] | None = None
 
     @classmethod
     def start(cls, frame: Frame) -> Halfway:
         """Before the first step."""
-        return cls(frame, (("frame", _described(frame)),))
+        return cls(frame, (("frame", _described(frame)),), plain=frame)
+
+    def looked_at(self, look: Look) -> Halfway:
+        """The same, once ``look`` has measured what is left of the image by now, in the values that were decoded."""
+        if self.figures is not None:
+            return self
+        plain = self.plain or self.frame
+        return replace(self, figures=look.measure(plain if plain is self.frame else _part_of(plain, self.frame)))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether ``look`` can still do, or has done, what it would do alone with what ``frame`` is."""
+        return self.figures is not None or self.plain is self.frame
 
     @property
     def steps(self) -> int:
         """How many steps are done."""
         return len(self.trail) - 1
+
+
+class Look(Protocol):
+    """Stands before the model: asked once of each frame, after the cuts and before anything resamples it.
+
+    Attributes:
+        figures: what was measured of the frame, here or by whoever shares it.
+    """
+
+    figures: tuple[GuardFigure, ...]
+
+    def measure(self, frame: Frame) -> tuple[GuardFigure, ...]:
+        """Figures of a frame with decoded values; raises where it is not to go on."""
+        ...
 
 
 class Shared(Protocol):
@@ -121,7 +152,7 @@ class Pipeline:
         _check_input(input)
         self._steps = tuple(_built(index, step, transforms) for index, step in enumerate(steps))
 
-    def prepare(self, frame: Frame, shared: Shared | None = None) -> tuple[Array, Frame]:
+    def prepare(self, frame: Frame, shared: Shared | None = None, look: Look | None = None) -> tuple[Array, Frame]:
         """The tensor, with a batch axis of one, in the input's dtype and layout; and the frame as the model saw it.
 
         The tensor shares memory with the frame where nothing had to be converted: read-only to the caller.
@@ -129,12 +160,13 @@ class Pipeline:
         Args:
             frame: as decoded; or, where ``shared`` knows it, as far as its first steps have brought it.
             shared: asked first, and told of every step.
+            look: what stands before the model.
 
         Raises:
             TransformFailed: a step cannot be applied to this frame.
             TensorMismatch: what came out of the last step is not what the model takes; says which step made what.
             PluginFault: a step broke the contract.
-            EdgeaiError: what ``seen`` raises.
+            EdgeaiError: what ``seen`` and ``look`` raise.
         """
         halfway = shared.begun(frame) if shared else Halfway.start(frame)
         if self._seen is not None:
@@ -143,31 +175,38 @@ class Pipeline:
         if shared:
             shared.reached(halfway)
         for name, transform in self._steps[halfway.steps :]:
-            halfway = self._after(halfway, name, transform)
-            if shared:
+            halfway = self._after(halfway, name, transform, look)
+            if shared and (look is None or halfway.is_whole):
                 shared.reached(halfway)
+        if look is not None:
+            look.figures = halfway.looked_at(look).figures or ()
         try:
             return _tensor(halfway.frame.pixels, self.input), halfway.frame
         except TensorMismatch as error:
             path = "; ".join(f"{name}: {what}" for name, what in halfway.trail)
             raise TensorMismatch(f"{error}. Steps made {path}", code=error.code, remedy=error.remedy) from error
 
-    def _after(self, halfway: Halfway, name: str, transform: Transform) -> Halfway:
+    def _after(self, halfway: Halfway, name: str, transform: Transform, look: Look | None) -> Halfway:
         """One step further."""
         before = halfway.frame
         try:
             after: object = transform.apply(before)
         except Exception as error:
+            if look is not None:
+                halfway.looked_at(look)  # an image without content is no image that a step cannot do
             raise _named(name, error) from error
         if after is before:
-            return Halfway(before, (*halfway.trail, (name, halfway.trail[-1][1])), halfway.cuts)
+            return replace(halfway, trail=(*halfway.trail, (name, halfway.trail[-1][1])))
         if not isinstance(after, Frame):
             raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
         cuts = halfway.cuts
         if self._seen is not None and (left := _left(before, after)) is not None:
             self._seen(*left)
             cuts = (*cuts, left)
-        return Halfway(after, (*halfway.trail, (name, _described(after))), cuts)
+        if look is not None and _scale(before) != _scale(after):
+            halfway = halfway.looked_at(look)
+        plain = after if halfway.plain is before and _is_plain(before, after) else halfway.plain
+        return Halfway(after, (*halfway.trail, (name, _described(after))), cuts, plain, halfway.figures)
 
 
 def _left(before: Frame, after: Frame) -> tuple[int, int] | None:
@@ -186,6 +225,25 @@ def _covered(frame: Frame) -> tuple[tuple[float, float], tuple[float, float]]:
     a, b, _, d, e, _ = frame.geometry.affine
     down, across = math.hypot(b, e), math.hypot(a, d)
     return (frame.rows * down, down), (frame.columns * across, across)
+
+
+def _scale(frame: Frame) -> tuple[float, float, float, float]:
+    a, b, _, d, e, _ = frame.geometry.affine
+    return a, b, d, e
+
+
+def _is_plain(before: Frame, after: Frame) -> bool:
+    """Whether a step left the values what they were, as far as the frame tells: it cut, say, or made grey of colour."""
+    same = before.pixels.dtype == after.pixels.dtype and before.stored_units == after.stored_units
+    return same and _scale(before) == _scale(after)
+
+
+def _part_of(plain: Frame, frame: Frame) -> Frame:
+    """What of an earlier frame of the same scale a later one still shows; all of it where that is not a part of it."""
+    corners = plain.geometry.from_source(frame.geometry.to_source([(0.0, 0.0), (frame.columns, frame.rows)]))
+    (x0, y0), (x1, y1) = ([round(value) for value in corner] for corner in corners.tolist())
+    part = plain.pixels[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)]
+    return replace(plain, pixels=part) if part.size else plain
 
 
 def _built(index: int, step: StepLike, transforms: Mapping[str, TransformSpec]) -> tuple[str, Transform]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import edgeai
 from edgeai.api.errors import BundleRejected
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.uses import ImageFeed, source_of
+
+_HONOURED: Final = ("content",)
+"""Stages of a guard that stand before the model here."""
 
 
 def not_honoured(manifest: Manifest) -> tuple[str, ...]:
@@ -22,8 +27,9 @@ def not_honoured(manifest: Manifest) -> tuple[str, ...]:
         for name, feed in manifest.feeds.items()
         if len(manifest.feeds) > 1 or feed != ImageFeed()
     ]
-    if manifest.guard is not None and manifest.guard.stages:
-        lacking.append(f"guard ({', '.join(manifest.guard.stages)})")
+    stages = manifest.guard.stages if manifest.guard is not None else ()
+    if unknown := [stage for stage in stages if stage not in _HONOURED]:
+        lacking.append(f"guard ({', '.join(unknown)})")
     if manifest.explanations:
         lacking.append("explanations")
     return tuple(lacking)

@@ -1,6 +1,7 @@
 """What schema 2 of a manifest adds: what an answer is about, several inputs, what stands in front, and why.
 
-Nothing of it is run by this edgeai yet; ``honour`` refuses to run a bundle that asks for it, and says for what.
+Of it this edgeai runs the guard's look at the content (``edgeai.model.content``); ``honour`` refuses to run a bundle
+that asks for more, and says for what.
 """
 
 from __future__ import annotations
@@ -172,7 +173,10 @@ class AbstentionUse(Record, frozen=True, kw_only=True):
 
 
 class GuardUse(Record, frozen=True, kw_only=True):
-    """What an image must pass before the model may speak, in this order."""
+    """What an image must pass before the model may speak, in this order.
+
+    ``content``: figures of the pixels themselves, whether they are a picture at all; nothing else goes with it.
+    """
 
     content: bool = True
     model: GuardModel | None = None

@@ -192,7 +192,7 @@ def _deployments(health: Health) -> Table:
 
 
 def _reasons(health: Health) -> Iterator[RenderableType]:
-    """Below the table, where they have the whole width: why a deployment does not run, and why not on the others."""
+    """Below the table, with the whole width: what it withheld, why it does not run, and why not on the others."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -201,6 +201,8 @@ def _reasons(health: Health) -> Iterator[RenderableType]:
     for item in health.deployments:
         for line in sentences(item.slots) if item.slots else ():
             yield Padding(Text(f"{item.name}: {line}"), (0, 0, 0, 2))
+        if item.lately.withheld:
+            yield Padding(Text(f"{item.name}: {item.lately}", style="yellow"), (0, 0, 0, 2))
         for why in item.others or ((item.why,) if item.why else ()):
             yield Padding(Text(f"{item.name}: {why}", style="dim"), (0, 0, 0, 2))
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from edgeai.health.catalogue import Problem, moment
 from edgeai.health.certificates import Certificate
+from edgeai.spool.history import Lately
 from edgeai.spool.ledger import Ledger
 
 State = Literal["online", "degraded", "offline"]
@@ -37,6 +38,7 @@ class DeploymentHealth:
         others: every other backend, device and artifact, each with why it is not taken.
         slots: of one that takes updates: what is in each, how probation stands, the last that did not stay.
         update: what its last look at the repository came to, where the update role runs and has looked.
+        lately: how many of its last results were withheld by what stands before the model.
     """
 
     name: str
@@ -54,6 +56,7 @@ class DeploymentHealth:
     others: tuple[str, ...] = ()
     slots: Mapping[str, Any] | None = None
     update: Mapping[str, Any] | None = None
+    lately: Lately = field(default_factory=Lately)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,6 +73,9 @@ KINDS: Final[Mapping[str, Kind]] = {
     "deployment.bundle-changed": Kind(
         "", "warning", "restart the service to run what is there now, or put the old file back"
     ),
+    "deployment.withholding": Kind(
+        "", "warning", "look at what is sent; if the images are proper ones, tell whoever made the model"
+    ),
     "deployment.update-failed": Kind(
         "", "warning", "offer a repaired build: what failed here does not come again, and what stood before runs"
     ),

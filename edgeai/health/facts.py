@@ -13,6 +13,7 @@ from edgeai.api.errors import EdgeaiError
 from edgeai.config import Deployment, DeviceConfig, looks_for_updates
 from edgeai.health.account import DeploymentHealth, Disk, RoleHealth, SinkHealth
 from edgeai.spool import FAILED, Hold, Note, Quarantine, Spool, is_held
+from edgeai.spool.history import Lately
 from edgeai.spool.ledger import Ledger, has_finished_since, read_ledger
 
 STALLED_S: Final = 15.0
@@ -25,6 +26,7 @@ class Books:
 
     Attributes:
         idle: deployments on which jobs wait, nothing is under way and nothing finished for ``STALLED_S``.
+        lately: of each deployment that has given a result lately, how many were withheld.
         error: why the database could not be read; then the rest is empty.
     """
 
@@ -32,6 +34,7 @@ class Books:
     holds: tuple[Hold, ...] = ()
     quarantined: tuple[Quarantine, ...] = ()
     idle: frozenset[str] = frozenset()
+    lately: Mapping[str, Lately] = field(default_factory=dict)
     error: EdgeaiError | None = None
 
 
@@ -103,6 +106,7 @@ def gather(spool: Spool, config: DeviceConfig) -> Facts:
             replace(
                 _deployment(item.name, living.get(f"infer:{item.name}"), held.get(item.name)),
                 slots=_slots(config, item),
+                lately=books.lately.get(item.name, Lately()),
                 update=_update(item, living.get("update")),
             )
             for item in config.deployments
@@ -127,6 +131,7 @@ def _books(spool: Spool, notes: Mapping[str, Note], now: float) -> Books:
             holds=tuple(spool.holds()),
             quarantined=tuple(spool.quarantined()),
             idle=_idle(spool, ledger, notes, now),
+            lately=spool.withheld_lately(),
         )
     except EdgeaiError as error:
         return Books(error=error)
@@ -174,10 +179,11 @@ def _deployment(name: str, note: Note | None, hold: Hold | None) -> DeploymentHe
     state = note.state if note.state in ("ready", "starting", "unavailable") else "ready"
     if state == "unavailable" and hold is not None:
         state = "held"
+    told: dict[str, Any] = {key: detail.get(key) for key in _OF_ITS_NOTE}
     return DeploymentHealth(
         name=name,
         state=state,  # type: ignore[arg-type]  # just checked
-        **{key: detail.get(key) for key in _OF_ITS_NOTE},
+        **told,
         degraded=bool(detail.get("degraded")),
         signers=tuple(detail.get("signers", ())),
         others=tuple(detail.get("others", ())),

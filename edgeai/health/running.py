@@ -9,6 +9,7 @@ from typing import Final
 from edgeai.health.account import DeploymentHealth, age_s
 from edgeai.health.catalogue import Problem, Stops, problem
 from edgeai.health.facts import Facts
+from edgeai.health.withholding import is_much
 from edgeai.remedies import remedy_for
 
 OVERDUE_S: Final = 10.0
@@ -86,6 +87,11 @@ def _ready(facts: Facts, deployment: DeploymentHealth) -> Iterator[Problem]:
         message = f"deployment {name} runs on its second choice: {deployment.why or ''}".rstrip(": ")
         yield problem("deployment.degraded", message, about=name)
     yield from _changed(facts, name)
+    if is_much(deployment.lately):
+        message = f"deployment {name} withholds many of the images that come, mostly {deployment.lately.code}"
+        yield problem(
+            "deployment.withholding", message, about=name, withheld=deployment.lately.withheld, of=deployment.lately.of
+        )
     stalled = _stalled(facts, name)
     if stalled:
         entry = next((entry for entry in facts.books.ledger.jobs if entry.deployment == name), None)

@@ -22,6 +22,7 @@ ALIVE_EVERY_S: Final = 900.0
 """So often it is said again although nothing changed: a fleet that goes by it must tell idle from dead."""
 
 _FIGURES: Final = ("ledger", "figures")
+_CHANGES_WITH_EACH_IMAGE: Final = "lately"
 _TIME: Final = "at"
 _OWN_SINK: Final = "mqtt"
 
@@ -69,7 +70,8 @@ def _stable(item: Problem) -> dict[str, Any]:
 
 
 def _deployment(deployment: DeploymentHealth) -> dict[str, Any]:
-    return {name: getattr(deployment, name) for name in DeploymentHealth.__slots__}
+    names = [name for name in DeploymentHealth.__slots__ if name != _CHANGES_WITH_EACH_IMAGE]
+    return {name: getattr(deployment, name) for name in names}
 
 
 class StatusNews:

@@ -1,7 +1,8 @@
 """What publish looks after for the account, since somebody must have looked before anything can be said of it.
 
-The spool's soundness, whether it can be written, the clock, what arrived and was refused lately, and the self-test on
-its timer. `Watch.detail` goes into publish's heartbeat, where `read_health` finds it, in whatever process that runs.
+The spool's soundness, whether it can be written, the clock, what arrived and was refused lately, what was withheld, and
+the self-test on its timer. `Watch.detail` goes into publish's heartbeat, where `read_health` finds it, in whatever
+process that runs.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgeai.health.clock import ClockWatch
 from edgeai.health.integrity import Finding, check_spool
 from edgeai.health.timer import SelftestTimer
 from edgeai.health.traffic import Traffic
+from edgeai.health.withholding import Withholding
 from edgeai.logs import Log
 from edgeai.spool import Spool
 from edgeai.spool.soundness import try_writing
@@ -44,6 +46,7 @@ class Watch:
         self._spool = spool
         self._clock = ClockWatch()
         self._traffic = Traffic(spool)
+        self._withholding = Withholding(spool, self._say)
         self._selftest = SelftestTimer(config, profile, self._say)
         self._finding: Finding | None = None
         self._checked_at = 0.0
@@ -93,6 +96,7 @@ class Watch:
                 self._probe_at = time.monotonic() + PROBE_EVERY_S
                 self._guarded(self._probe)
             self._guarded(self._selftest.look)
+            self._guarded(self._withholding.look)
 
     def _guarded(self, look: Callable[[], object]) -> None:
         """One look that fails must not end the others."""

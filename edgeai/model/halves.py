@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from typing import Any, Final
 
 import numpy as np
 
 from edgeai.api.imaging import Frame, Grayscale, Lut, Window
-from edgeai.api.results import Note
+from edgeai.api.results import GuardFigure, Note
 from edgeai.api.tensors import Array
 from edgeai.dicom.header import Header
 from edgeai.pipeline import Halfway
@@ -52,6 +52,7 @@ def packed(halfway: Halfway, decoded: tuple[Note, ...], header: Header) -> tuple
         "decoded": [_told_note(note) for note in decoded],
         "trail": halfway.trail,
         "cuts": halfway.cuts,
+        "figures": None if halfway.figures is None else [asdict(figure) for figure in halfway.figures],
         **{name: getattr(frame, name) for name in _PLAIN},
     }
     try:
@@ -79,7 +80,8 @@ def unpacked(head: bytes, pixels: memoryview, header: Header, number: int) -> tu
     )
     trail = tuple((name, what) for name, what in told["trail"])
     cuts = tuple((rows, columns) for rows, columns in told["cuts"])
-    return Halfway(frame, trail, cuts), tuple(Note(**note) for note in told["decoded"])
+    figures = None if told["figures"] is None else tuple(GuardFigure(**figure) for figure in told["figures"])
+    return Halfway(frame, trail, cuts, frame, figures), tuple(Note(**note) for note in told["decoded"])
 
 
 def _told_note(note: Note) -> dict[str, str]:

@@ -17,9 +17,9 @@ from edgeai.bundle.reader import Bundle, verify_again
 from edgeai.hosting import PluginInfo
 from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
-from edgeai.model.progress import NotApplicable
 from edgeai.model.steps import Breadcrumb, RiskyStep
 from edgeai.model.threads import SingleFrames
+from edgeai.model.withheld import NotApplicable
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.selection import Candidate, Choice, Offer, Wish, choose

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 import edgeai
-from edgeai.api.errors import EdgeaiError, InputRejected
+from edgeai.api.errors import EdgeaiError
 from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
 from edgeai.api.results import EngineRef, Failure, Findings, Note, Outcome, Result
 from edgeai.dicom.layout import check_extent
 from edgeai.dicom.notes import DETECTOR_PLANE
+from edgeai.model.looks import Looks
 from edgeai.model.results import Stopwatch, identity_of, now
+from edgeai.model.withheld import NotApplicable
 
 if TYPE_CHECKING:
     from edgeai.api.imaging import Geometry
@@ -39,6 +41,7 @@ class Run:
         engine: what computed it; ``None`` until an engine has seen something of it.
         frames_run: how many frames the engine has answered.
         crumb: the breadcrumb to leave for this very run.
+        looks: what stands before the model, and what it saw.
         shared: what other deployments have prepared of it, or want to have; ``None`` where there is nothing to gain.
         failed_step: where it failed; ``None`` when it did not, or when no step was at fault.
     """
@@ -63,6 +66,7 @@ class Run:
         self.instance: InstanceRef | None = None
         self.engine: EngineRef | None = None
         self.frames_run = 0
+        self.looks = Looks(model.bundle.manifest.guard)
         self.shared: SharedFrames | None = None
         self.failed_step: RunStep | None = None
 
@@ -155,6 +159,7 @@ class Run:
             notes=(*self._notes, *self._sampled(outcome, total)),
             frames_total=total,
             frames_run=None if total is None else self.frames_run,
+            guard=self.looks.figures,
             engine=self.engine,
             degraded=model.degraded,
             timings_ms=self.watch.total(),
@@ -170,7 +175,8 @@ class Run:
         """That the findings do not speak of every frame."""
         if outcome is not Outcome.COMPLETED or total is None or self.frames_run >= total:
             return ()
-        return (Note(code="input.frames-sampled", text=f"{self.frames_run} of {total} frames were run"),)
+        note = Note(code="input.frames-sampled", text=f"{self.frames_run} of {total} frames were run")
+        return (note, *self.looks.notes)
 
 
 class At:
@@ -189,7 +195,3 @@ class At:
         self._watch.add(_STAGES.get(self._step, self._step), time.perf_counter() - self._began)
         if error is not None:
             self._run.lay(self._step, error)
-
-
-class NotApplicable(InputRejected):
-    """The instance is sound, and not what the model is meant for."""

@@ -15,6 +15,7 @@ from edgeai.dicom.fastpath import decoded_alike
 
 if TYPE_CHECKING:
     from edgeai.bundle.manifest import TransformStep
+    from edgeai.bundle.uses import GuardUse
     from edgeai.dicom.layout import PixelLayout
     from edgeai.dicom.pixels import DecodeOptions
     from edgeai.hosting import PluginInfo
@@ -53,11 +54,21 @@ class Recipe:
     steps: tuple[str, ...]
 
     @classmethod
-    def of(cls, decoding: DecodeOptions, steps: Sequence[TransformStep], plugins: Sequence[PluginInfo]) -> Recipe:
-        """Of a model that is open: what it is decoded by, its steps, and the plugin that each comes from."""
+    def of(
+        cls,
+        decoding: DecodeOptions,
+        steps: Sequence[TransformStep],
+        plugins: Sequence[PluginInfo],
+        guard: GuardUse | None = None,
+    ) -> Recipe:
+        """Of a model that is open: what it is decoded by, its steps, the plugin of each, and who looks before it.
+
+        Planes that nobody has looked at serve nobody who looks, but for those that are only decoded.
+        """
+        looked = guard is not None and guard.content
         digests = [_digest(_VERSIONS)]
         for step, plugin in zip(steps, plugins, strict=True):
-            told = [step.transform, step.options, plugin.name, plugin.distribution, plugin.version]
+            told = [step.transform, step.options, plugin.name, plugin.distribution, plugin.version, looked]
             digests.append(_digest(digests[-1] + json.dumps(told, sort_keys=True)))
         return cls(tuple(sorted(decoding.fast)), decoding.min_rows, decoding.min_columns, tuple(digests))
 

@@ -15,7 +15,7 @@ from edgeai.api import Frame, Geometry, InstanceRef
 from edgeai.api.errors import EdgeaiError, InputRejected, TensorMismatch
 from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
 from edgeai.api.specs import FrameContext, Session, Task
-from edgeai.api.tensors import Array, Tensors, check_tensors
+from edgeai.api.tensors import Tensors, check_tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.looking import among_others
@@ -23,6 +23,7 @@ from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, blank, load_inputs, rehearse
 from edgeai.model.kept_threads import Threads
+from edgeai.model.looks import Ready, each_ready, shown
 from edgeai.model.opening import OpenEngine
 from edgeai.model.prepared import Prepared, unreadable
 from edgeai.model.progress import Run
@@ -30,14 +31,14 @@ from edgeai.model.results import Identity, Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RiskyStep, RunStep
 from edgeai.model.streams import answers, decoders, ended, miscounted
 from edgeai.model.threads import SingleFrames
+from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai.selection import Choice
 
 if TYPE_CHECKING:
     from edgeai.model.sharing import SharedFile, SharedFrames
 
-_DEPTH: Final = 8
-"""Frames prepared ahead of the engine: enough to ride out one slow frame, little to hold in memory."""
+_DEPTH: Final = 8  # frames prepared ahead of the engine: to ride out one slow frame, and hold little in memory
 _DECODE: Final = RiskyStep("decode")
 _INTERPRET: Final = RiskyStep("interpret")
 
@@ -124,8 +125,7 @@ class Model:
                 prepared.header = _header_of(path)
             run.admit(prepared.header.instance, prepared.header)
             run.shared = shared.frames(prepared.header) if shared else None
-            count = prepared.header.instance.number_of_frames
-            prepared.numbers = self.bundle.manifest.frames.numbers(count)
+            prepared.numbers = self.bundle.manifest.frames.numbers(prepared.header.instance.number_of_frames)
             if len(prepared.numbers) == 1 and prepared.is_within(most_bytes):
                 self._decode(prepared)
         except Exception as error:  # noqa: BLE001 - it is raised again where the result is made of it
@@ -305,15 +305,15 @@ class Model:
 
     def _one_by_one(self, frames: Iterator[Frame], run: Run, *, settles: bool = False) -> Findings:
         """Decode, transform and run in turn, on this thread."""
-        each: list[Findings] = []
-        while True:
-            with run.crumb(_DECODE):
-                ready = self._next(frames, run, run.watch)
-            if ready is None:
-                return self._summary(each, run)
-            each.append(self._answered(ready, run, settles=settles))
 
-    def _answered(self, ready: tuple[Array, Frame], run: Run, *, settles: bool = False) -> Findings:
+        def following() -> Ready | None:
+            with run.crumb(_DECODE):
+                return self._next(frames, run, run.watch)
+
+        ready = shown(each_ready(following))
+        return self._summary([self._answered(each, run, settles=settles) for each in ready], run)
+
+    def _answered(self, ready: Ready, run: Run, *, settles: bool = False) -> Findings:
         """Run the engine on one frame, and see what its answer means.
 
         With ``settles`` it also tells on how many threads the next run (``edgeai.model.threads``).
@@ -340,7 +340,7 @@ class Model:
         with (
             in_turn(prepared, depth=_DEPTH) as ahead,
             run.crumb(self._run_step),
-            closing(answers(self, ahead, run, idle)) as answered,
+            closing(answers(self, shown(ahead), run, idle)) as answered,
         ):
             for outputs, seen in answered:
                 with idle.stage("findings"):
@@ -351,14 +351,13 @@ class Model:
         run.watch.add("run", max(0.0, spent["total"] - spent.get("frames", 0.0) - spent.get("findings", 0.0)) / 1e3)
         return self._summary(each, run)
 
-    def _prepared(self, frames: Iterable[Frame], run: Run, watch: Stopwatch) -> Iterator[tuple[Array, Frame]]:
+    def _prepared(self, frames: Iterable[Frame], run: Run, watch: Stopwatch) -> Iterator[Ready | Withheld]:
         """A thread's share of the frames, decoded and transformed."""
         each = iter(frames)
         with run.crumb(_DECODE), among_others():
-            while (ready := self._next(each, run, watch)) is not None:
-                yield ready
+            yield from each_ready(lambda: self._next(each, run, watch))
 
-    def _next(self, frames: Iterator[Frame], run: Run, watch: Stopwatch) -> tuple[Array, Frame] | None:
+    def _next(self, frames: Iterator[Frame], run: Run, watch: Stopwatch) -> Ready | None:
         shared = run.shared
         with shared or nullcontext():
             with run.at("decode", watch):
@@ -367,7 +366,7 @@ class Model:
                 return None
             run.note(*(shared.notes(frame) if shared else frame.notes))
             with run.at("transform", watch):
-                ready = self._pipeline.prepare(frame, shared)
+                ready = run.looks.prepare(self._pipeline, frame, shared)
         run.note(*ready[1].notes)
         return ready
 
@@ -379,6 +378,7 @@ class Model:
 
     def _summary(self, each: Sequence[Findings], run: Run) -> Findings:
         if not each:
+            run.looks.hold()
             raise InputRejected("the instance has no frames", code="input.no-frames")
         with run.crumb(_INTERPRET), run.at("summarise"):
             return self._task.summarise(each, run.known)

@@ -44,7 +44,8 @@ class Shared:
         self._sharing = None
         if not self._others or not self._max_bytes:
             return
-        recipe = Recipe.of(model.decode_options(()), model.bundle.manifest.transforms, model.pipeline.plugins)
+        manifest = model.bundle.manifest
+        recipe = Recipe.of(model.decode_options(()), manifest.transforms, model.pipeline.plugins, manifest.guard)
         try:
             planes = Planes(
                 self._spool.planes,

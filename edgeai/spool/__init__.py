@@ -15,7 +15,7 @@ What each part promises stands in its own module:
 `Trials`   ``trial_due`` ``trial_failed`` ``release_plugin``                   supervise, trial
 `Updating` ``is_mid_series`` ``own_deaths`` ``forgive_since`` ``say_moves``   infer
 `Upkeep`   ``recover`` ``sweep``                                               supervise
-`History`  ``recent``                                                          ``edgeai status``
+`History`  ``recent`` ``withheld_lately``                                      publish, ``edgeai status``
 `Spool`    all of them, and ``station`` / ``beat`` / ``notes``, ``bells``      every role
 ========== ==================================================================================================
 """
@@ -33,7 +33,7 @@ from edgeai.spool.again import Again, FailedJobs, Selection
 from edgeai.spool.counters import BUCKETS_MS, Counter, Histogram, Metrics
 from edgeai.spool.database import is_legacy
 from edgeai.spool.faults import Faults, Quarantine
-from edgeai.spool.history import Finished, History
+from edgeai.spool.history import Finished, History, Lately
 from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.refusing import Refusing
@@ -62,6 +62,7 @@ __all__ = [
     "Histogram",
     "Hold",
     "Job",
+    "Lately",
     "Limits",
     "Note",
     "Quarantine",

@@ -1,8 +1,11 @@
-"""What happened lately, for ``edgeai status``."""
+"""What happened lately, for ``edgeai status`` and health."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from edgeai.spool.rows import json_object
 from edgeai.spool.store import Store
@@ -18,6 +21,29 @@ class Finished:
     outcome: str
     code: str
     finished_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Lately:
+    """How many of a deployment's last results were withheld by what stands before its model, and mostly by which code.
+
+    ``of`` is at most 50, and 0 where none of the device's last 400 results is this deployment's.
+    """
+
+    withheld: int = 0
+    of: int = 0
+    code: str = ""
+
+    def __str__(self) -> str:
+        """``withheld 7 of the last 50, mostly guard.blank``; empty where nothing was."""
+        return f"withheld {self.withheld} of the last {self.of}, mostly {self.code}" if self.withheld else ""
+
+
+_LAST: Final = 50
+_LOOKED_AT: Final = 400
+"""Of all deployments together: what a look costs does not grow with what the spool remembers."""
+_GUARD: Final = "guard."
+_NO_STATEMENT: Final = ("not-applicable", "indeterminate")
 
 
 class History(Store):
@@ -43,3 +69,26 @@ class History(Store):
             )
             for deployment, uid, ref, outcome, code, finished_at in rows
         ]
+
+    def withheld_lately(self) -> Mapping[str, Lately]:
+        """By deployment, where it has given a result lately."""
+        with self.db.read() as db:
+            rows = db.execute(
+                "SELECT deployment, outcome, code FROM jobs WHERE state = 'done' ORDER BY finished_at DESC LIMIT ?",
+                (_LOOKED_AT,),
+            ).fetchall()
+        of: Counter[str] = Counter()
+        codes: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        for deployment, outcome, code in rows:
+            of[deployment] += 1
+            is_withheld = outcome in _NO_STATEMENT and (code or "").startswith(_GUARD)
+            if of[deployment] <= _LAST and is_withheld:
+                codes[deployment][code] += 1
+        return {
+            name: Lately(
+                withheld=codes[name].total(),
+                of=min(count, _LAST),
+                code=max(codes[name], key=codes[name].__getitem__, default=""),
+            )
+            for name, count in of.items()
+        }

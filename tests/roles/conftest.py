@@ -22,6 +22,7 @@ from edgeai.bundle.floors import FLOORS_NAME
 from edgeai.bundle.manifest import Eligibility, GoldenCase, TransformStep
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Numbered
+from edgeai.bundle.uses import GuardUse
 from edgeai.config import load_config
 from edgeai.dicom.content import ContentDigest
 from edgeai.slots import SlotFolder, Slots
@@ -264,6 +265,7 @@ class Updated:
         golden: float | None = None,
         modality: tuple[str, ...] = (),
         first: tuple[TransformStep, ...] = (),
+        guard: GuardUse | None = None,
     ) -> str:
         """Pack a bundle; ``golden``: how far its golden case is off; ``first``: steps before its own; its digest."""
         folder = self.cart.folder / f"content-{out.stem}"
@@ -276,6 +278,8 @@ class Updated:
         np.save(folder / "golden/out.npy", scores)
         changed = msgspec.structs.replace(
             manifest,
+            schema=1 if guard is None else 2,
+            guard=guard,
             files={},
             golden=(CASE,),
             eligibility=Eligibility(modality=modality),

@@ -10,12 +10,12 @@ import pytest
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import read_manifest
-from edgeai.bundle.uses import ClipUse, GuardUse, UnitUse
+from edgeai.bundle.uses import AbstentionUse, ClipUse, GuardUse, UnitUse
 from edgeai.config import load_config
 from edgeai.roles.on_disk import eligibilities
 
 DEMANDS = {
-    "guard": {"guard": GuardUse()},
+    "guard": {"guard": GuardUse(abstention=AbstentionUse(method="lac", risk=0.05, quantile=0.9))},
     "unit clip": {"unit": UnitUse(kind="clip", clip=ClipUse(frames=2))},
 }
 

@@ -14,6 +14,7 @@ import pytest
 from edgeai.bundle.manifest import TransformStep
 from edgeai.bundle.reader import read_manifest
 from edgeai.bundle.releases import Numbered
+from edgeai.bundle.uses import GuardUse
 from edgeai.config import load_config
 from edgeai.health import read_health, status_body
 from edgeai.metrics import metrics_text
@@ -165,12 +166,15 @@ def test_a_model_that_says_nothing_of_any_image_is_left_again(updated: Any) -> N
     updated.runs(old)
     for _ in range(10):
         assert updated.digest_of(updated.cart.admit()) == old
-    new = updated.bring(2, modality=("XA",))
+    new = updated.bring(2, guard=GuardUse())  # images of one grey level: what looks at them lets none pass
     updated.runs(new)
     for _ in range(4):
-        assert updated.cart.result_of(updated.cart.admit())["outcome"] == "not-applicable"
+        ended = updated.cart.result_of(updated.cart.admit())
+        assert (ended["outcome"], ended["reason"]["code"]) == ("not-applicable", "guard.constant")
     updated.runs(old)
-    assert updated.event("update.rolled-back")["facts"]["code"] == "slots.withheld"
+    event = updated.event("update.rolled-back")
+    assert event["facts"]["code"] == "slots.withheld"
+    assert "guard.constant" in event["message"]
 
 
 @pytest.mark.parametrize("before", [0, 10], ids=["on a fresh cart", "on one with a history"])

@@ -17,9 +17,10 @@ from edgeai.bundle.honour import not_honoured
 from edgeai.bundle.manifest import Manifest, at_lowest_schema, decode_manifest, encode_manifest
 from edgeai.bundle.reader import open_bundle, read_manifest, verify_bundle
 from edgeai.bundle.schema import json_schema
-from edgeai.bundle.uses import ClipUse, GatheringUse, GuardUse, ImageFeed, UnitUse
+from edgeai.bundle.uses import AbstentionUse, ClipUse, GatheringUse, GuardUse, ImageFeed, UnitUse
 from edgeai.cli.inspect import rows
 
+ABSTENTION = AbstentionUse(method="lac", risk=0.05, quantile=0.9)
 FILE = {"sha256": "0" * 64, "bytes": 3}
 STATE = {"name": "state", "dtype": "float32", "shape": [1, 16]}
 IMAGE = {"dtype": "float32", "shape": [1, 8, 8, 1], "layout": "NHWC"}
@@ -254,7 +255,9 @@ def test_a_manifest_of_schema_1_has_no_word_for_it() -> None:
         ({}, ()),
         ({"feeds": {"image": ImageFeed()}}, ()),
         ({"guard": GuardUse(content=False)}, ()),
-        ({"guard": GuardUse()}, ("guard (content)",)),
+        ({"guard": GuardUse()}, ()),
+        ({"guard": GuardUse(content=False, abstention=ABSTENTION)}, ("guard (abstention)",)),
+        ({"guard": GuardUse(abstention=ABSTENTION)}, ("guard (abstention)",)),
         (
             {"feeds": {"image": ImageFeed(transforms=read(BODY).feeds["lateral"].transforms)}},
             ("input image from image",),
@@ -298,7 +301,7 @@ def test_what_cannot_be_honoured_is_read_and_never_run(tmp_path: Path, unpacked:
         with pytest.raises(BundleRejected) as caught:
             act()
         assert caught.value.code == "bundle.not-honoured"
-        for word in ("unit study", "input state from state", "guard (content, model, distance, abstention)"):
+        for word in ("unit study", "input state from state", "guard (model, distance, abstention)"):
             assert word in str(caught.value)
     assert not (tmp_path / "cache").exists(), "it is not unpacked"
 

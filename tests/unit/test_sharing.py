@@ -17,6 +17,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLEL
 from edgeai.api import Frame, Grayscale, Note, PixelsRejected, Result
 from edgeai.api.imaging import Lut, UltrasoundRegion, Window
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, TransformStep
+from edgeai.bundle.uses import GuardUse
 from edgeai.dicom import pixels as decoding
 from edgeai.dicom.header import read_header
 from edgeai.model import Model, open_model
@@ -26,6 +27,7 @@ from edgeai.model.sharing import SharedFile, Sharing
 from edgeai.pipeline import Halfway
 from edgeai.plugins import Registry
 from edgeai.spool.planes import Planes
+from edgeai.testing.gallery import frame as gallery_frame
 from edgeai.testing.phantoms import write_instance
 
 PATIENT_S = 120.0
@@ -79,6 +81,11 @@ KINDS: dict[str, Callable[[Path], Any]] = {
         path, noise(5, 500, 600, dtype=np.uint16), modality="CR", bits_stored=12, frames=True
     ),
 }
+
+
+def picture(path: Path) -> Any:
+    """A picture, as what is drawn above is noise."""
+    return write_instance(path, gallery_frame(600, 500).pixels.astype(np.uint16) * 16, modality="CR", bits_stored=12)
 
 
 @pytest.fixture(scope="session")
@@ -154,7 +161,8 @@ class Cart:
 
 
 def recipe_of(model: Model) -> Recipe:
-    return Recipe.of(model.decode_options(()), model.bundle.manifest.transforms, model.pipeline.plugins)
+    manifest = model.bundle.manifest
+    return Recipe.of(model.decode_options(()), manifest.transforms, model.pipeline.plugins, manifest.guard)
 
 
 def plain(result: Result) -> dict[str, Any]:
@@ -246,6 +254,25 @@ def test_those_that_part_half_way_share_the_way_to_there_in_any_order(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mapped", "jpeg2000", "jpeg-cine"])
+def test_figures_of_what_is_looked_at_come_with_the_plane(opening: Open, tmp_path: Path, kind: str) -> None:
+    """As if alone, whoever made it; and one that nobody looked at is shared with those that do not look alone."""
+    guarded = {"schema": 2, "guard": GuardUse()}
+    cart = Cart(tmp_path, [opening(*USUAL, **guarded), opening(*USUAL), opening(*USUAL, **guarded)])
+    for order in permutations(cart.names):
+        file = tmp_path / f"{''.join(order)}.dcm"
+        (picture if kind == "mapped" else KINDS[kind])(file)
+        alone = {name: cart.run(name, file) for name in cart.names}
+        left = list(order)
+        for name in order:
+            left.remove(name)
+            assert cart.run(name, file, cart.of(name, file, left)) == alone[name]
+        assert alone["d0"][0]["guard"]
+        assert not alone["d1"][0]["guard"]
+        assert alone["d0"][0]["outcome"] == ("completed" if kind == "mapped" else "not-applicable")
+    assert cart.planes()
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other", "is_shared"),
     [

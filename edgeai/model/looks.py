@@ -1,0 +1,109 @@
+"""What stands before the model, in one run: which frames it let pass, what it measured, and what of it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from edgeai.api.imaging import Frame
+from edgeai.api.results import Note
+from edgeai.api.tensors import Array
+from edgeai.counted import counted
+from edgeai.model.content import ContentLook, Figures
+from edgeai.model.withheld import Withheld
+
+if TYPE_CHECKING:
+    from edgeai.bundle.uses import GuardUse
+    from edgeai.pipeline import Pipeline, Shared
+
+Ready: TypeAlias = tuple[Array, Frame]
+"""The tensor, and the frame as the model sees it."""
+FRAMES_WITHHELD: Final = "guard.frames-withheld"
+_MOST_NAMED: Final = 8
+
+
+class Looks:
+    """Of one run; frames may be prepared on several threads.
+
+    Args:
+        guard: what the manifest puts before the model.
+    """
+
+    def __init__(self, guard: GuardUse | None) -> None:
+        self._looks = guard is not None and guard.content
+        self._figures: dict[int, Figures] = {}
+        self._withheld: dict[int, Withheld] = {}
+
+    def prepare(self, pipeline: Pipeline, frame: Frame, shared: Shared | None) -> Ready:
+        """The frame through the transforms, and past what stands before the model.
+
+        Raises:
+            Withheld: the model is not to be asked about it.
+            EdgeaiError: as ``Pipeline.prepare``.
+        """
+        if not self._looks:
+            return pipeline.prepare(frame, shared)
+        look = ContentLook()
+        try:
+            ready = pipeline.prepare(frame, shared, look)
+            look.hold_size(ready[1])
+        except Withheld as error:
+            self._withheld[frame.number] = error
+            raise
+        self._figures[frame.number] = look.figures
+        return ready
+
+    @property
+    def figures(self) -> Figures:
+        """For the result: of the first frame that was withheld, or else of the first."""
+        if self._withheld:
+            return self._withheld[min(self._withheld)].figures
+        return self._figures[min(self._figures)] if self._figures else ()
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """That the findings do not speak of frames that were withheld, and which those are."""
+        if not self._withheld:
+            return ()
+        numbers = sorted(self._withheld)
+        named = ", ".join(map(str, numbers[:_MOST_NAMED])) + ", ..." * (len(numbers) > _MOST_NAMED)
+        codes = ", ".join(sorted({error.code for error in self._withheld.values()}))
+        frames = counted(len(numbers), "frame")
+        text = f"{frames} not judged, and no finding speaks of what is there: {named} ({codes})"
+        return (Note(code=FRAMES_WITHHELD, text=text),)
+
+    def hold(self) -> None:
+        """Nothing, unless frames were withheld: for when no other is left.
+
+        Raises:
+            Withheld: as the first of them.
+        """
+        if not self._withheld:
+            return
+        first = self._withheld[min(self._withheld)]
+        if len(self._withheld) == 1:
+            raise first
+        told = f"none of {len(self._withheld)} frames may be judged; of the first, {first}"
+        raise Withheld(told, code=first.code, figures=first.figures, remedy=first.remedy)
+
+
+def each_ready(following: Callable[[], Ready | None]) -> Iterator[Ready | Withheld]:
+    """Frames in their order, and in the place of one that is withheld, why: so that those of several threads stay so.
+
+    Args:
+        following: gives the next; ``None`` when there is none.
+    """
+    while True:
+        try:
+            ready = following()
+        except Withheld as error:
+            yield error
+            continue
+        if ready is None:
+            return
+        yield ready
+
+
+def shown(frames: Iterable[Ready | Withheld]) -> Iterator[Ready]:
+    """Those that the model is asked about."""
+    return (frame for frame in frames if not isinstance(frame, Withheld))
