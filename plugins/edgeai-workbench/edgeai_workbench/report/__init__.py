@@ -7,6 +7,7 @@ out every time that was measured, so that two builds of the same inputs stay byt
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,21 @@ def markdown(card: Card, evidence: Evidence) -> str:
 
 
 def _rendered(template: str, card: Card, evidence: Evidence, *, pictures: Sequence[Picture]) -> str:
+    shown: str = (
+        _templates(template.endswith(".html.j2"))
+        .get_template(template)
+        .render(_said(card, evidence), pictures=pictures)
+    )
+    return shown
+
+
+@functools.cache
+def _templates(autoescape: bool) -> Any:
+    """The environment of the templates, which compiles each once."""
     jinja2 = needed("jinja2")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=template.endswith(".html.j2"),
+        autoescape=autoescape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -97,8 +109,7 @@ def _rendered(template: str, card: Card, evidence: Evidence, *, pictures: Sequen
         "faster": faster,
     }
     environment.tests["code"] = lambda cell: isinstance(cell, Code)
-    shown: str = environment.get_template(template).render(_said(card, evidence), pictures=pictures)
-    return shown
+    return environment
 
 
 def _said(card: Card, evidence: Evidence) -> dict[str, Any]:

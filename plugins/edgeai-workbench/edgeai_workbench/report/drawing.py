@@ -24,10 +24,11 @@ _STYLES: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 
 def drawn(title: str, says: str, draw: Callable[[Any], None], *, size: tuple[float, float] = (6.4, 4.2)) -> Picture:
     """A picture of one figure, which ``draw`` is given (a ``matplotlib.figure.Figure``)."""
-    figure = needed("matplotlib.figure").Figure(figsize=size, layout="constrained")
+    figure = needed("matplotlib.figure").Figure(figsize=size, dpi=110, layout="constrained")
+    canvas = needed("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     draw(figure)
     body = io.BytesIO()
-    figure.savefig(body, format="png", dpi=110, metadata={"Software": None})
+    canvas.print_png(body, metadata={"Software": None})  # savefig draws everything twice
     return Picture(title=title, says=says, png=body.getvalue(), wide=size[0] > _HALF_PAGE)
 
 
