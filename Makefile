@@ -44,16 +44,18 @@ demo-fleet: $(VENV)/.demo-fleet ## Three carts, a rollout that goes through and 
 # The system tests run whatever the others found. pytest's status 5 is "no such test": with ARGS one part may say so.
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
 	@trap 'exit 130' INT; \
-	$(RUNTIME_PYTHON) $(PARALLEL) -m "not system" $(ARGS); others=$$?; \
-	$(PARALLEL) -m system $(or $(ARGS),$(SYSTEM_TESTS)); system=$$?; \
+	$(RUNTIME_PYTHON) $(PARALLEL) -m "not system and not torture" $(ARGS); others=$$?; \
+	$(PARALLEL) -m "system and not torture" $(or $(ARGS),$(SYSTEM_TESTS)); system=$$?; \
 	case "$$others $$system" in "0 0"|"0 5"|"5 0") exit 0;; esac; \
 	echo "Tests failed: pytest ended with status $$system in the system tests, and $$others in all others"; exit 1
 
 mutants: $(VENV)/.dev ## Do the tests notice mistakes? A sample of mutants, by a seed; ARGS="--seed 7 --target walk"
 	$(PY) tests/mutants $(ARGS)
 
-torture: $(VENV)/.dev ## The ledger after 200 kills, each bit of a bundle, an update cut off and a conductor killed at every point twenty times, rollouts to simulated carts, and the long soak; its curves in var/torture/soak.csv
+torture: $(VENV)/.dev ## All that `make test` tries a part of; the ledger after 200 kills, each bit of a bundle, an update cut off and a conductor killed at every point twenty times, rollouts to simulated carts, and the long soak; its curves in var/torture/soak.csv
+	$(PARALLEL) -m torture $(ARGS)
 	EDGEAI_TORTURE_KILLS=200 $(PY) -m pytest tests/system/test_ledger.py -s $(ARGS)
+	EDGEAI_TORTURE_EXAMPLES=1000 $(PARALLEL) tests/fuzz --timeout 14400 $(ARGS)
 	EDGEAI_TORTURE_BITS=1 $(PY) -m pytest tests/unit/test_bundle_bits.py -s $(ARGS)
 	EDGEAI_TORTURE_UPDATES=20 $(PY) -m pytest plugins/edgeai-update/tests/test_kills.py -s --timeout 14400 $(ARGS)
 	EDGEAI_TORTURE_UPDATES=20 $(PY) -m pytest tests/roles/test_slots_kills.py -n 4 --dist load -rP --timeout 14400 $(ARGS)
@@ -70,14 +72,14 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import contracts
 check: lint test ## The gate: lint and all tests
 
 unit: $(VENV)/.dev
-	$(PARALLEL) -m "not system and not slow" tests/unit tests/test_house.py $(ARGS)
+	$(PARALLEL) -m "not system and not slow and not torture" tests/unit tests/test_house.py $(ARGS)
 
 # What a cart runs and another Python might do otherwise: TLS, MQTT, SQLite, TOML, logs, bundles, an engine. Without the
 # build host's packages (TensorFlow and others), so that each Python takes minutes.
 CART_TESTS = $(foreach name,bundle_keys bundle_signing certificates cli_infer config jsonl logs mqtt outbox privacy spool tls,\
 	$(wildcard tests/unit/test_$(name)*.py))
 cart-tests: $(VENV)/.cart-tests
-	$(PARALLEL) -m "not system" $(CART_TESTS) $(ARGS)
+	$(PARALLEL) -m "not system and not torture" $(CART_TESTS) $(ARGS)
 
 quick: lint unit ## Lint and the unit tests but the slow ones: for between two changes
 

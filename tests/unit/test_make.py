@@ -53,6 +53,7 @@ def test_both_parts_run_and_are_asked_what_was_asked_for(tmp_path: Path) -> None
     assert status == 0
     assert [call.endswith("tests/unit -k word") for call in calls] == [True, True]
     assert "not system" in calls[0]
+    assert all("not torture" in call for call in calls)
     assert all("--dist loadfile" in call for call in calls)  # a file's tests share what its fixtures set up
 
 
@@ -68,7 +69,7 @@ def test_the_system_tests_are_where_they_are_looked_for(tmp_path: Path) -> None:
     files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").rglob("test_*.py")]
     marked = [path for path in files if re.search(r"mark\.system\b", path.read_text())]
     assert {str(path.parent.relative_to(ROOT)) for path in marked} == set(folders)
-    assert make_test(tmp_path)[1][1].endswith(" ".join(["-m system", *folders]))
+    assert make_test(tmp_path)[1][1].endswith(" ".join(["-m system and not torture", *folders]))
 
 
 @pytest.mark.parametrize(
