@@ -41,6 +41,17 @@ ENGINES = {
 }
 """Converter and precision -> plugin, and the error that is allowed as a part of the answers' own spread."""
 SLOW = {"openvino-int8", "gpu-fp32"}
+ALIKE = {"cnn-28-sigmoid", "cnn-150-sigmoid", "cnn-224-softmax", "unet-upsample", "small-unet"}
+"""Of the layers of others here: converted as they are for both engines, and quantised only for `make torture`."""
+
+
+def _marks(engine: str, name: str) -> list[pytest.MarkDecorator]:
+    more = engine.endswith("int8") and name in ALIKE
+    more |= engine == "gpu-fp32" and name not in ("cnn-28-logits", "rnn", "unet")  # it runs what Keras itself saves
+    return [pytest.mark.slow] * (engine in SLOW) + [pytest.mark.torture] * more
+
+
+CASES = [pytest.param(engine, name, marks=_marks(engine, name)) for engine in ENGINES for name in SEEDS]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +162,7 @@ def _run(registry: Registry, seed: Seed, engine: str, folder: Path) -> Iterator[
             session.close()
 
 
-@pytest.mark.parametrize("name", SEEDS)
-@pytest.mark.parametrize(
-    "engine", [pytest.param(engine, marks=pytest.mark.slow if engine in SLOW else ()) for engine in ENGINES]
-)
+@pytest.mark.parametrize(("engine", "name"), CASES)
 def test_every_engine_answers_as_keras_does(
     registry: Registry, seeds: Callable[[str], Seed], name: str, engine: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import stat
 import zipfile
 from io import BytesIO
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 
 ROOT = Path(__file__).resolve().parents[2]
 SIGNED = (ROOT / "tests/golden/bundles/good-signed-1.edgeai").read_bytes()
+EXAMPLES = int(os.environ.get("EDGEAI_TORTURE_EXAMPLES", "50"))
 FUZZ = settings(
-    max_examples=100,
+    max_examples=EXAMPLES,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -34,10 +35,11 @@ SEEDS = (
     "liver_1frame.dcm",  # single bits, functional groups
     "nested_priv_SQ.dcm",
 )
+EXAMPLES = int(os.environ.get("EDGEAI_TORTURE_EXAMPLES", "50"))
 # Derandomised: the suite must not fail one day in a hundred because a native decoder has a bug that only
 # one input reaches. Open-ended search is what dicom_bytes.py under atheris is for.
 CHOSEN = settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -117,7 +119,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(CHOSEN, max_examples=1500)
+@settings(CHOSEN, max_examples=10 * EXAMPLES)
 @given(pieces=st.lists(PIECES, max_size=14))
 def test_whatever_stands_before_pixel_data_they_are_these_or_none(pieces: list[bytes]) -> None:
     """What is odd may be refused or stepped over. It may never move the pixels, nor become another instance."""

@@ -202,16 +202,12 @@ def _body(line: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def cart(tmp_path: Path) -> Iterator[Cart]:
-    """A cart that is not yet configured; whatever of it runs is ended afterwards."""
+    """A cart that is not yet configured; whatever of it runs is killed afterwards: roles die with their supervisor."""
     made = Cart(tmp_path)
     yield made
     if made.process is not None and made.process.poll() is None:
-        made.process.terminate()
-        try:
-            made.process.wait(30)
-        except subprocess.TimeoutExpired:
-            made.process.kill()
-            made.process.wait()
+        made.process.kill()
+        made.process.wait()
     if made._spool is not None:
         made._spool.close()
 

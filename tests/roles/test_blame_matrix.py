@@ -218,15 +218,22 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     sys.modules.pop("raiser", None)
 
 
-@pytest.mark.parametrize("frames", [1, MANY])
-@pytest.mark.parametrize("step", STEPS)
+CODES_AT = [
+    ("run", 1, CODES),
+    *((step, frames, CODES[number :: len(STEPS)]) for number, step in enumerate(STEPS) for frames in (1, MANY)),
+    *(pytest.param(step, frames, CODES, marks=pytest.mark.torture) for step in STEPS for frames in (1, MANY)),
+]
+"""Each code at the engine's own step, and at one of all; for `make torture`, each at each step."""
+
+
+@pytest.mark.parametrize(("step", "frames", "codes"), CODES_AT)
 def test_only_the_engines_own_step_strikes_the_engine_whatever_the_code(
-    bench: Callable[..., Bench], step: str, frames: int
+    bench: Callable[..., Bench], step: str, frames: int, codes: list[str]
 ) -> None:
     made = bench()
     assert made.run(frames) == ("completed", "")
     assert len(CODES) > 200
-    for code in CODES:
+    for code in codes:
         before = len(made.faults())
         assert made.fails(step, EdgeaiError("told to", code=code), frames) == code
         assert made.faults()[before:] == ([("raiser", "run", code)] if step == "run" else []), code
@@ -280,8 +287,10 @@ PLAN[{step!r}] = _die
 """
 
 
-@pytest.mark.parametrize("frames", [1, MANY])
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(
+    ("step", "frames"),
+    [pytest.param(s, f, marks=() if s == "run" or f == 1 else pytest.mark.torture) for s in STEPS for f in (1, MANY)],
+)
 def test_only_a_death_at_the_engines_own_step_is_the_engines(cart: Any, step: str, frames: int, until: Any) -> None:
     flag = cart.folder / "dies"
     source = PLUGIN + DIES_ONCE.format(flag=str(flag), step=step)

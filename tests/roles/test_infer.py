@@ -132,8 +132,8 @@ UNAVAILABLE = [
     ({"backends": ("fake-absent",)}, "backend."),
     ({"backends": ("fake-nobody",)}, "backend."),
     ({"backends": ("fake-works",), "allow": []}, "plugin.not-allowed"),
-    ({"backends": ("tflite",)}, "plugin.not-allowed"),
-    ({"backends": ("tflite", "fake-nobody")}, "plugin.not-allowed"),
+    pytest.param({"backends": ("tflite",)}, "plugin.not-allowed", marks=pytest.mark.torture),
+    pytest.param({"backends": ("tflite", "fake-nobody")}, "plugin.not-allowed", marks=pytest.mark.torture),
     ({"backends": ("tflite", "fake-absent")}, "plugin.not-allowed"),
 ]
 

@@ -134,6 +134,11 @@ WAYS = {
 """``PyDLL`` keeps the interpreter's lock: no other thread runs."""
 
 STEPS = ("decode", "transform", "run", "interpret", "summarise")
+PLAIN = {*((step, "aborts") for step in STEPS), ("run", "hangs-with-the-interpreter"), ("transform", "hangs")}
+"""Each step, and each way to die in the engine's own step and beside it; the whole product is for `make torture`."""
+ENDS = [
+    pytest.param(step, way, marks=() if (step, way) in PLAIN else pytest.mark.torture) for step in STEPS for way in WAYS
+]
 
 WAITS = """
 from pathlib import Path
@@ -199,8 +204,7 @@ def outcomes_of(cart: Any) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("step", "way"), ENDS)
 def test_of_many_images_only_the_one_that_kills_is_blamed(cart: Any, step: str, way: str, until: Any) -> None:
     deploy(cart, DIES.format(odd=ODD, how=WAYS[way], step=step), deadline_s=4.0 if way.startswith("hangs") else 30.0)
     levels = [DULL + number for number in range(GOOD)]

@@ -226,7 +226,7 @@ def test_a_death_of_its_own_is_its_own_and_it_does_its_next_attempt_alone(shared
     until(lambda: planes(cart) == [])
 
 
-@pytest.mark.parametrize("max_bytes", [256_000_000, 0])
+@pytest.mark.parametrize("max_bytes", [256_000_000, pytest.param(0, marks=pytest.mark.torture)])
 def test_an_image_that_kills_fails_in_each_by_a_death_of_each(shared: Any, until: Any, max_bytes: int) -> None:
     cart = shared(max_bytes=max_bytes, attempts=1)
     (cart.folder / "dies-always").touch()

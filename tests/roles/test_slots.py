@@ -12,6 +12,7 @@ from edgeai.testing.fakes import GORGES, Misbehaviour
 DULL, BRIGHT = 60, 250
 
 pytestmark = pytest.mark.slow
+TORTURE = pytest.mark.torture
 
 
 def test_an_update_is_rehearsed_switched_to_and_stays(updated: Any) -> None:
@@ -66,7 +67,7 @@ def stays_on(updated: Any, old: str, new: str) -> dict[str, Any]:
         ({"misbehave": Misbehaviour(how="raise")}, "plugin.fault", "ZeroDivisionError"),
         ({"misbehave": Misbehaviour(how="abort")}, "slots.rehearsal-died", "signal-SIGABRT) at run of fakes"),
         ({"misbehave": Misbehaviour(how="abort", at="open")}, "slots.rehearsal-died", "SIGABRT) at open of fakes"),
-        ({"misbehave": Misbehaviour(how="hang")}, "slots.rehearsal-died", "(deadline)"),
+        pytest.param({"misbehave": Misbehaviour(how="hang")}, "slots.rehearsal-died", "(deadline)", marks=TORTURE),
         ({"misbehave": Misbehaviour(how="hang-holding-the-gil")}, "slots.rehearsal-died", "(deadline)"),
     ],
     ids=["disagrees", "nan", "other shape", "raises", "aborts", "aborts at open", "hangs", "hangs holding the GIL"],
@@ -179,7 +180,7 @@ def test_a_model_that_fills_memory_is_left_again_and_every_image_ends(updated: A
     assert updated.cart.spool.quarantined() == []
 
 
-@pytest.mark.parametrize("how", ["abort", "hang"])
+@pytest.mark.parametrize("how", ["abort", pytest.param("hang", marks=TORTURE)])
 def test_a_model_that_kills_its_process_is_left_again_and_every_image_ends(updated: Any, how: str) -> None:
     old = updated.configure(deployment=f"deadline_s = {3.0 if how == 'hang' else 60.0}")
     updated.start()

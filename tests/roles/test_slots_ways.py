@@ -177,7 +177,10 @@ def test_a_model_that_says_nothing_of_any_image_is_left_again(updated: Any) -> N
     assert "guard.constant" in event["message"]
 
 
-@pytest.mark.parametrize("before", [0, 10], ids=["on a fresh cart", "on one with a history"])
+@pytest.mark.parametrize(
+    "before",
+    [pytest.param(0, id="on a fresh cart", marks=pytest.mark.torture), pytest.param(10, id="on one with a history")],
+)
 def test_a_model_whose_steps_can_do_no_image_is_left_again_and_the_code_is_named(updated: Any, before: int) -> None:
     """Its golden cases feed tensors, and pass."""
     updated.cart.allow.append("transforms")

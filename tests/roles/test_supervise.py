@@ -58,7 +58,9 @@ def test_a_poisonous_image_fails_alone_and_the_others_go_on(cart: Any, until: An
     assert "Aborted" in reports[0]["report"]
 
 
-@pytest.mark.parametrize(("how", "cause"), [("abort", "signal-SIGABRT"), ("exit", None)])
+@pytest.mark.parametrize(
+    ("how", "cause"), [("abort", "signal-SIGABRT"), pytest.param("exit", None, marks=pytest.mark.torture)]
+)
 def test_a_backend_that_dies_is_quarantined_and_the_next_takes_over(
     cart: Any, how: str, cause: str | None, until: Any
 ) -> None:
@@ -94,19 +96,7 @@ def test_a_backend_that_dies_when_opened_costs_no_job(cart: Any, until: Any) -> 
     until(lambda: restarts(cart) == 3)
 
 
-def test_a_plugin_that_dies_when_loaded_is_skipped(cart: Any) -> None:
-    cart.add_backend("deadly", prelude="import os\nos.abort()")
-    cart.backends = ("deadly", "fake-works")
-    cart.configure()
-    waiting = cart.admit()
-    cart.start()
-    result = cart.result_of(waiting)
-    assert (result["outcome"], result["engine"]["backend"]) == ("completed", "fake-works")
-    assert result["degraded"]["wished"] == "deadly"
-    assert cart.spool.quarantined("guard")[0].step == "load"
-
-
-@pytest.mark.parametrize("how", ["hang", "hang-holding-the-gil"])
+@pytest.mark.parametrize("how", [pytest.param("hang", marks=pytest.mark.torture), "hang-holding-the-gil"])
 def test_a_backend_that_hangs_is_ended_at_its_deadline(cart: Any, how: str) -> None:
     cart.add_backend("stuck", how)
     cart.backends = ("stuck", "fake-works")
@@ -127,19 +117,6 @@ def test_a_backend_that_hangs_when_opened_is_ended_at_its_deadline(cart: Any) ->
     waiting = cart.admit()
     cart.start()
     assert cart.result_of(waiting)["engine"]["backend"] == "fake-works"
-
-
-def test_with_no_backend_left_what_waits_is_held(cart: Any, until: Any) -> None:
-    cart.add_backend("deadly", "abort")
-    cart.backends = ("deadly",)
-    cart.configure()
-    first, *_ = [cart.admit() for _ in range(4)]
-    cart.start()
-    failed = cart.result_of(first)
-    assert (failed["reason"]["code"], failed["findings"]) == ("job.crashed", [])
-    [held] = until(lambda: [hold for hold in cart.spool.holds() if hold.code == "plugin.quarantined"])
-    assert held.jobs == 3
-    assert len(cart.results()) == 1
 
 
 def test_with_no_backend_left_a_deployment_may_prefer_to_fail(cart: Any) -> None:
@@ -305,6 +282,7 @@ def test_the_supervisor_stays_small_and_imports_no_numpy(cart: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.torture
 def test_random_kills_of_every_role_lose_nothing_and_double_nothing(cart: Any, until: Any) -> None:
     """A small relative of the system test: kills over all roles, the supervisor too, while jobs are done."""
     dice = random.Random(20)

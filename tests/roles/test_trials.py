@@ -45,7 +45,7 @@ def convict(cart: Any, until: Any) -> None:
     until(lambda: cart.spool.quarantined("guard"))
 
 
-@pytest.mark.parametrize("how", ["abort", "hang"])
+@pytest.mark.parametrize("how", ["hang", pytest.param("abort", marks=pytest.mark.torture)])
 def test_the_first_wish_comes_back_by_itself_and_its_trials_disturb_nobody(
     cart: Any, flag: Path, how: str, until: Any
 ) -> None:
@@ -82,7 +82,7 @@ def test_with_no_engine_left_jobs_are_held_until_a_trial_passes(cart: Any, flag:
     first, *others = [cart.admit() for _ in range(4)]
     cart.start()
     failed = cart.result_of(first)
-    assert (failed["outcome"], failed["reason"]["code"]) == ("failed", "job.crashed")
+    assert (failed["outcome"], failed["reason"]["code"], failed["findings"]) == ("failed", "job.crashed", [])
     [held] = until(lambda: cart.spool.holds())
     assert (held.code, held.jobs) == ("plugin.quarantined", 3)
     assert "pardon" in held.remedy
@@ -110,7 +110,7 @@ def test_an_engine_that_fails_without_dying_comes_back_too(cart: Any, flag: Path
     until(lambda: cart.result_of(cart.admit())["degraded"] is None)
 
 
-@pytest.mark.parametrize("at", ["open", "load"])
+@pytest.mark.parametrize("at", [pytest.param("open", marks=pytest.mark.torture), "load"])
 def test_what_died_when_it_was_opened_or_loaded_is_tried_in_the_same_way(
     cart: Any, flag: Path, at: str, until: Any
 ) -> None:
@@ -121,8 +121,11 @@ def test_what_died_when_it_was_opened_or_loaded_is_tried_in_the_same_way(
         flagged(cart, flag, "abort", at)
     cart.backends = ("deadly", "fake-works")
     cart.configure(more=SOON)
+    waiting = cart.admit()
     cart.start()
-    assert cart.result_of(cart.admit())["engine"]["backend"] == "fake-works"
+    result = cart.result_of(waiting)
+    assert (result["outcome"], result["engine"]["backend"]) == ("completed", "fake-works")
+    assert result["degraded"]["wished"] == "deadly"
     [held] = cart.spool.quarantined("guard")
     assert held.step == at
     until(lambda: cart.events("plugin.trial-failed"))
@@ -130,7 +133,9 @@ def test_what_died_when_it_was_opened_or_loaded_is_tried_in_the_same_way(
     until(lambda: cart.result_of(cart.admit())["engine"]["backend"] == "deadly")
 
 
-@pytest.mark.parametrize("fresh", ["garbage", "gone", "another"])
+@pytest.mark.parametrize(
+    "fresh", ["another", *(pytest.param(w, marks=pytest.mark.torture) for w in ("garbage", "gone"))]
+)
 def test_a_trial_judges_what_would_run_whatever_lies_on_disk(cart: Any, flag: Path, until: Any, fresh: str) -> None:
     flagged(cart, flag, "abort")
     cart.backends = ("deadly", "fake-works")

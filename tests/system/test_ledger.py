@@ -24,7 +24,7 @@ from edgeai.spool.ledger import Ledger, read_ledger
 from edgeai.testing.broker import Mosquitto
 from edgeai.testing.phantoms import Phantom
 
-KILLS = int(os.environ.get("EDGEAI_TORTURE_KILLS", "24"))
+KILLS = int(os.environ.get("EDGEAI_TORTURE_KILLS", "12"))
 INSTANCES = 3 * KILLS
 SENDERS = 2
 ROLES = ("ingest", "infer:guard", "publish", "supervise")

@@ -40,7 +40,7 @@ def problems(cart: Any, code: str) -> list[str]:
         ("abort", ("job.crashed",)),
         ("hang", ("job.deadline",)),
         ("wrong-shape", ("tensor.mismatch",)),
-        ("nan", ("tensor.not-finite",)),
+        pytest.param("nan", ("tensor.not-finite",), marks=pytest.mark.torture),
     ],
 )
 def test_an_engine_that_misbehaves_fails_its_jobs_aloud_and_the_next_takes_over(
@@ -155,6 +155,7 @@ def test_an_image_that_kills_the_decoder_fails_alone_and_blames_no_plugin(cart: 
     assert heard.events("plugin.quarantined") == []
 
 
+@pytest.mark.torture
 def test_an_image_that_makes_its_engine_hang_fails_alone(cart: Any) -> None:
     cart.deploy(misbehave=Misbehaviour(how="hang", mean_above=0.9), deadline_s=2.5)
     heard = cart.listen()

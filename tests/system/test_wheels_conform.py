@@ -68,7 +68,7 @@ def test_a_wheel_holds_the_tests_of_its_plugin(wheel, name):
     assert strays == []
 
 
-@pytest.mark.parametrize("plugin", ["classify", "segment"])
+@pytest.mark.parametrize("plugin", [pytest.param("classify", marks=pytest.mark.torture), "segment"])
 def test_an_installed_plugin_is_held_to_every_rule(wheel, tmp_path, plugin):
     zipfile.ZipFile(wheel("edgeai-tasks")).extractall(tmp_path)
     body = check(tmp_path, plugin)
@@ -78,7 +78,7 @@ def test_an_installed_plugin_is_held_to_every_rule(wheel, tmp_path, plugin):
     assert not others, "the rules of another plugin of the same package"
 
 
-@pytest.mark.parametrize("engine", ["tflite", "openvino"])
+@pytest.mark.parametrize("engine", ["tflite", pytest.param("openvino", marks=pytest.mark.torture)])
 def test_a_device_without_tensorflow_holds_its_engine_to_every_rule(wheel, tmp_path, engine):
     from edgeai.plugins import Registry
 

@@ -23,6 +23,7 @@ from edgeai_workbench.statistics.precision import AveragePrecision
 from edgeai_workbench.statistics.shares import Share, wilson
 
 pytestmark = pytest.mark.slow
+TORTURE = pytest.mark.torture
 
 DRAWS = 2000
 LEAST, MOST = 0.93, 0.97
@@ -71,12 +72,12 @@ def _areas(true: float, positive: int, negative: int, each: int, alike: float, s
     ("true", "positive", "negative", "each", "alike"),
     [
         (0.8, 6, 54, 1, 0.0),
-        (0.95, 6, 194, 1, 0.0),
+        pytest.param(0.95, 6, 194, 1, 0.0, marks=TORTURE),
         (0.99, 10, 90, 1, 0.0),
-        (0.99, 20, 280, 1, 0.0),
-        (0.8, 10, 30, 3, 0.5),
+        pytest.param(0.99, 20, 280, 1, 0.0, marks=TORTURE),
+        pytest.param(0.8, 10, 30, 3, 0.5, marks=TORTURE),
         (0.95, 10, 30, 3, 0.5),
-        (0.99, 20, 40, 2, 0.5),
+        pytest.param(0.99, 20, 40, 2, 0.5, marks=TORTURE),
     ],
 )
 def test_the_area_under_a_curve(true: float, positive: int, negative: int, each: int, alike: float) -> None:
@@ -106,9 +107,9 @@ def test_the_percentile_bootstrap_of_an_area_does_not() -> None:
 @pytest.mark.parametrize(
     ("one", "other", "positive", "negative", "alike", "most"),
     [
-        (0.8, 0.8, 10, 90, 0.9, 0.99),
+        pytest.param(0.8, 0.8, 10, 90, 0.9, 0.99, marks=TORTURE),
         (0.95, 0.9, 20, 100, 0.5, 0.98),
-        (0.95, 0.95, 20, 100, 0.99, 1.0),
+        pytest.param(0.95, 0.95, 20, 100, 0.99, 1.0, marks=TORTURE),
     ],
 )
 def test_the_difference_of_areas(
@@ -151,17 +152,17 @@ def _precisions(
     ("area", "positive", "negative", "each", "alike", "most"),
     [
         (0.8, 6, 54, 1, 0.0, MOST),
-        (0.95, 6, 194, 1, 0.0, MOST),
-        (0.9, 10, 990, 1, 0.0, MOST),
-        (0.9, 15, 135, 1, 0.0, MOST),
+        pytest.param(0.95, 6, 194, 1, 0.0, MOST, marks=TORTURE),
+        pytest.param(0.9, 10, 990, 1, 0.0, MOST, marks=TORTURE),
+        pytest.param(0.9, 15, 135, 1, 0.0, MOST, marks=TORTURE),
         (0.8, 20, 20, 1, 0.0, MOST),
-        (0.95, 20, 20, 1, 0.0, MOST),
-        (0.99, 20, 280, 1, 0.0, MOST),
-        (0.7, 30, 70, 1, 0.0, MOST),
-        (0.8, 60, 240, 1, 0.0, MOST),
-        (0.97, 100, 100, 1, 0.0, MOST),
+        pytest.param(0.95, 20, 20, 1, 0.0, MOST, marks=TORTURE),
+        pytest.param(0.99, 20, 280, 1, 0.0, MOST, marks=TORTURE),
+        pytest.param(0.7, 30, 70, 1, 0.0, MOST, marks=TORTURE),
+        pytest.param(0.8, 60, 240, 1, 0.0, MOST, marks=TORTURE),
+        pytest.param(0.97, 100, 100, 1, 0.0, MOST, marks=TORTURE),
         (0.99, 10, 90, 1, 0.0, 0.99),
-        (0.8, 10, 30, 3, 0.5, MOST),
+        pytest.param(0.8, 10, 30, 3, 0.5, MOST, marks=TORTURE),
         (0.95, 20, 40, 2, 0.5, MOST),
     ],
 )
@@ -241,9 +242,9 @@ def test_a_share_of_patients_with_several_samples(true: float, units: int, each:
 @pytest.mark.parametrize(
     ("one", "other", "units", "each", "alike", "most"),
     [
-        (0.8, 0.8, 60, 1, 0.5, MOST),
-        (0.9, 0.85, 150, 1, 0.5, MOST),
-        (0.95, 0.95, 300, 1, 0.9, 0.98),
+        pytest.param(0.8, 0.8, 60, 1, 0.5, MOST, marks=TORTURE),
+        pytest.param(0.9, 0.85, 150, 1, 0.5, MOST, marks=TORTURE),
+        pytest.param(0.95, 0.95, 300, 1, 0.9, 0.98, marks=TORTURE),
         (0.9, 0.85, 60, 3, 0.5, 0.98),
         (0.99, 0.99, 60, 1, 0.9, 1.0),
     ],
@@ -283,7 +284,7 @@ def test_the_mean_over_labels() -> None:
 # --- what is drawn -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("units", "each"), [(60, 1), (20, 3)])
+@pytest.mark.parametrize(("units", "each"), [pytest.param(60, 1, marks=TORTURE), (20, 3)])
 def test_the_mean_of_a_skewed_figure(units: int, each: int) -> None:
     """As Dice is: most near 1, some far below."""
     design, rng = _grouped([0] * (units * each), units, each), np.random.default_rng(5)

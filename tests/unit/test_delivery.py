@@ -142,11 +142,17 @@ POISON: dict[str, tuple[Answer, str]] = {
 }
 
 
-KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * kind.startswith("SinkFailed")) for kind in POISON]
+def _marks(kind: str, position: int) -> list[pytest.MarkDecorator]:
+    """One that must fail again and again until it is clear who is guilty, which takes seconds each time."""
+    if not kind.startswith("SinkFailed"):
+        return []
+    return [pytest.mark.slow] + [pytest.mark.torture] * (position in (1, 3))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("position", range(5))
+PLACES = [pytest.param(kind, position, marks=_marks(kind, position)) for kind in POISON for position in range(5)]
+
+
+@pytest.mark.parametrize(("kind", "position"), PLACES)
 def test_one_message_that_cannot_be_delivered_holds_up_no_other(spool: Spool, kind: str, position: int) -> None:
     answer, code = POISON[kind]
     good = [f"good-{number}" for number in range(4)]

@@ -105,10 +105,18 @@ PARTS = {
 }
 
 
+AFTER, KINDS = ("move", "leave", "delete"), ("native", "compressed")
+CASES = [
+    pytest.param(kind, part, after, marks=pytest.mark.torture if (row + column + place) % 2 else ())
+    for row, kind in enumerate(KINDS)
+    for column, part in enumerate(PARTS)
+    for place, after in enumerate(AFTER)
+]
+"""Each two of these together; all three for `make torture`."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("after", ["move", "leave", "delete"])
-@pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("kind", ["native", "compressed"])
+@pytest.mark.parametrize(("kind", "part", "after"), CASES)
 def test_a_part_is_not_taken_while_more_may_come(
     station: Receiving, tmp_path: Path, kind: str, part: str, after: str
 ) -> None:

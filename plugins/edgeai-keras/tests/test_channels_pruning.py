@@ -59,9 +59,16 @@ def request_of(tmp_path: Path) -> Any:
     return made
 
 
-@pytest.mark.parametrize("scope", ["global", "layer"])
-@pytest.mark.parametrize("target", ["flops", "parameters"])
-@pytest.mark.parametrize("fraction", [0.8, 0.5, 0.25])
+TARGETS = [
+    pytest.param(scope, target, fraction, marks=pytest.mark.torture if (row + column + place) % 2 else ())
+    for row, scope in enumerate(("global", "layer"))
+    for column, target in enumerate(("flops", "parameters"))
+    for place, fraction in enumerate((0.8, 0.5, 0.25))
+]
+"""Each two of these together; all three for `make torture`."""
+
+
+@pytest.mark.parametrize(("scope", "target", "fraction"), TARGETS)
 def test_the_target_is_met_and_not_by_far(request_of: Any, scope: str, target: str, fraction: float) -> None:
     request = request_of(scope=scope, round_to=1, min_channels=2, **{target: fraction})
     done = SPEC.compress(request)
@@ -160,6 +167,7 @@ def test_pruned_in_rounds_and_fine_tuned_it_answers_well(request_of: Any, blobs:
     assert 0.0 <= done.facts["validation_loss"] < 0.5
 
 
+@pytest.mark.torture
 def test_the_same_request_gives_the_same_bytes(request_of: Any, blobs: Any, batches: Any) -> None:
     pictures, classes, _ = blobs(32, 1)
     data = batches({"image": pictures}, {"probabilities": classes})

@@ -47,8 +47,10 @@ def test_fewer_values_than_clusters_are_kept_exactly():
     )
 
 
-@pytest.mark.parametrize("data", [False, True])
-@pytest.mark.parametrize("count", [2, 8])
+@pytest.mark.parametrize(
+    ("data", "count"),
+    [(False, 2), (True, 8), *(pytest.param(*each, marks=pytest.mark.torture) for each in ((True, 2), (False, 8)))],
+)
 def test_a_kernel_has_at_most_so_many_values(keras, request_for, clustered, data, count):
     made = clustered(request_for(data=data), clusters=count, epochs=2)
     kernels = {name: len(np.unique(value)) for name, value in _kernels(keras, made.model).items()}

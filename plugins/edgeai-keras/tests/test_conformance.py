@@ -75,7 +75,7 @@ class TestPruneMagnitude(Compressor):
 class TestPruneChannels(Compressor):
     __test__ = True
     compressor = "prune-channels"
-    options = {"flops": 0.6}
+    options = {"flops": 0.6, "importance": "taylor"}  # which needs the data
     nonsense = ({"flops": 2}, {"flops": 0.5, "parameters": 0.5}, {"keep": ["none"]}, {"epochs": -1})
 
 

@@ -131,6 +131,7 @@ def test_a_teacher_of_no_weight_is_not_asked(keras, request_for, distilled, tmp_
     assert asked.model.read_bytes() != own.model.read_bytes()
 
 
+@pytest.mark.torture
 def test_the_same_request_gives_the_same_bytes(request_for, distilled, tmp_path):
     made = [
         distilled(request_for(output=tmp_path / f"{n}.keras"), student="cnn", student_options=STUDENT, epochs=2).model

@@ -128,6 +128,7 @@ def test_nested_models_and_recurrent_layers_are_pruned_and_named(keras, request_
     assert (made.get_layer("score").get_weights()[0] != 0).all()
 
 
+@pytest.mark.torture
 def test_the_same_request_gives_the_same_bytes(request_for, pruned, tmp_path):
     digests = [
         hashlib.sha256(
