@@ -40,63 +40,70 @@ def failed(lines: dict[str, dict[str, str]]) -> set[str]:
     return {what for what, line in lines.items() if line["verdict"] == "fail"}
 
 
-@pytest.mark.parametrize(
-    ("prelude", "words"),
-    [
-        ("import os; os._exit(7)", ("status 7", "while it was loaded")),
-        ("import os; print('no licence', flush=True); os._exit(0)", ("status 0", "last words: no licence")),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", ("died of SIGSEGV", "while it was loaded")),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", ("died of SIGKILL", "while it was loaded")),
-        ("import time; time.sleep(3600)", ("not come to an end in time", "while it was loaded")),
-        ("raise OSError('libvendor.so.1 is not there')", ("OSError", "libvendor.so.1 is not there")),
-        ("raise SystemExit(9)", ("SystemExit", "9")),
-    ],
-)
-def test_a_plugin_that_takes_its_process_along_is_blamed_and_the_rest_is_looked_at(
-    cart: Any, prelude: str, words: tuple[str, ...]
+DIES: dict[str, tuple[str, ...]] = {
+    "import os; os._exit(7)": ("status 7", "while it was loaded"),
+    "import os; print('no licence', flush=True); os._exit(0)": ("status 0", "last words: no licence"),
+    "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": ("died of SIGSEGV", "while it was loaded"),
+    "import os, signal; os.kill(os.getpid(), signal.SIGKILL)": ("died of SIGKILL", "while it was loaded"),
+}
+HANGS = {"import time; time.sleep(3600)": ("not come to an end in time", "while it was loaded")}
+RAISES: dict[str, tuple[str, ...]] = {
+    "raise OSError('libvendor.so.1 is not there')": ("OSError", "libvendor.so.1 is not there"),
+    "raise SystemExit(9)": ("SystemExit", "9"),
+}
+
+
+@pytest.mark.parametrize("preludes", [DIES, HANGS, RAISES], ids=["die", "hang", "raise"])
+def test_plugins_that_take_their_process_along_are_blamed_and_the_rest_is_looked_at(
+    cart: Any, preludes: dict[str, tuple[str, ...]]
 ) -> None:
     cart.deploy()
     cart.listen()
-    cart.add_backend("vendor", prelude=prelude)
+    vendors = {f"vendor-{number}": prelude for number, prelude in enumerate(preludes)}
+    for name, prelude in vendors.items():
+        cart.add_backend(name, prelude=prelude)
     cart.add_backend("other")
-    limit = "12" if "sleep" in prelude else LIMIT_S
-    status, lines = doctor(cart, "--limit-s", limit)
+    status, lines = doctor(cart, "--limit-s", "12" if preludes is HANGS else LIMIT_S)
     assert status == 1
-    assert all(word in lines["plugin vendor"]["found"] for word in words), lines["plugin vendor"]
-    assert "plugins.allow" in lines["plugin vendor"]["remedy"]
+    for name, prelude in vendors.items():
+        line = lines[f"plugin {name}"]
+        assert all(word in line["found"] for word in preludes[prelude]), line
+        assert "plugins.allow" in line["remedy"]
+    blamed = {f"plugin {name}" for name in vendors}
     assert lines["backend other"]["verdict"] == lines["backend fake-works"]["verdict"] == "ok"
     assert lines["broker"]["verdict"] == "ok"
-    if "raise" in prelude:  # the others serve on, as in `run`
-        assert failed(lines) == {"plugin vendor"}
+    if preludes is RAISES:  # the others serve on, as in `run`
+        assert failed(lines) == blamed
         assert lines["deployment guard"]["verdict"] == "ok"
     else:
-        assert failed(lines) == {"plugin vendor", "deployment guard"}
-        assert "vendor" in lines["deployment guard"]["found"]
+        assert failed(lines) == {*blamed, "deployment guard"}
+        assert "vendor-0" in lines["deployment guard"]["found"]
     assert not cart.data_dir.exists(), "looking leaves nothing behind"
 
 
-@pytest.mark.parametrize(
-    ("how", "at", "words"),
-    [
-        ("abort", "open", ("vendor", "SIGABRT", "while it was opened")),
-        ("abort", "run", ("vendor", "SIGABRT")),
-        ("hang", "open", ("vendor", "not come to an end")),
-        ("raise", "open", ("vendor",)),
-        ("nan", "run", ("finite",)),
-        ("wrong-shape", "run", ("do not match",)),
-        ("elsewhere", "open", ("vendor", "device")),
-    ],
-)
-def test_an_engine_that_cannot_serve_its_deployment_is_found(
-    cart: Any, how: str, at: str, words: tuple[str, ...]
-) -> None:
-    cart.deploy(backends=("vendor",), open_deadline_s=4 if how == "hang" else 60)
-    cart.add_backend("vendor", how, at=at)
+UNABLE: dict[tuple[str, str], tuple[str, ...]] = {
+    ("abort", "open"): ("abort-open", "SIGABRT", "while it was opened"),
+    ("abort", "run"): ("abort-run", "SIGABRT"),
+    ("hang", "open"): ("hang-open", "not come to an end"),
+    ("raise", "open"): ("raise-open",),
+    ("nan", "run"): ("finite",),
+    ("wrong-shape", "run"): ("do not match",),
+    ("elsewhere", "open"): ("elsewhere-open", "device"),
+}
+"""What an engine does and where, and what is found."""
+
+
+def test_engines_that_cannot_serve_their_deployments_are_found_each(cart: Any) -> None:
+    for how, at in UNABLE:
+        cart.add_backend(f"{how}-{at}", how, at=at)
+        cart.deploy(f"of-{how}-{at}", backends=(f"{how}-{at}",), open_deadline_s=4 if how == "hang" else 60)
+    cart.deploy()
     cart.listen()
     status, lines = doctor(cart)
-    assert (status, failed(lines)) == (1, {"deployment guard"}), lines
-    finding = lines["deployment guard"]["found"]
-    assert all(word in finding for word in words), finding
+    assert (status, failed(lines)) == (1, {f"deployment of-{how}-{at}" for how, at in UNABLE}), lines
+    for (how, at), words in UNABLE.items():
+        finding = lines[f"deployment of-{how}-{at}"]["found"]
+        assert all(word in finding for word in words), finding
 
 
 def test_a_misspelt_backend_a_missing_device_and_a_setting_that_is_none_are_said(cart: Any) -> None:

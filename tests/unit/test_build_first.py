@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,85 +210,105 @@ def _two(keras: Any, path: Path) -> Path:
     )
 
 
-@pytest.mark.parametrize(
-    ("make", "wish", "says"),
-    [
-        (_two, {}, "1 input and 2 outputs (image, kind, grade)"),
-        (lambda k, p: _saved(k, p, k.layers.Dense(1, "relu", name="age")), {}, "output age ends in relu"),
-        (lambda k, p: _saved(k, p, k.layers.Dense(1, "tanh", name="age")), {"task": "classify"}, "age ends in tanh"),
-        (lambda k, p: _saved(k, p, lambda x: k.layers.ReLU(name="age")(k.layers.Dense(1)(x))), {}, "age ends in relu"),
-        (lambda k, p: _saved(k, p, lambda x: k.ops.exp(k.layers.Dense(1)(x))), {}, "ends in exponential"),
-        (lambda k, p: _saved(k, p, k.layers.Conv2D(1, 1, activation="softplus"), pool=False), {}, "ends in softplus"),
-        (lambda k, p: _saved(k, p, k.layers.Dense(2, "softmax")), {"mode": "multi-label"}, "a softmax, so that"),
-        (lambda k, p: _saved(k, p, k.layers.Dense(2), batch=4), {}, "4 images at a time"),
-        (lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(SIDE, SIDE, 2)), {}, "no grey or RGB image"),
-        (None, {"task": "detect"}, "--task detect: no installed plugin provides a task called 'detect'"),
-        (None, {"task": "segment"}, "no map"),
-        (None, {"mode": "binary"}, "2 answers"),
-        (None, {"labels": "a\n\nb\nc\n"}, "has 3 labels (line 2 is empty), the output out wants 2"),
-        (None, {"labels": "\n\n"}, "has no label"),
-        (None, {"labels": None}, "No such file"),
-        (None, {"labels": b"\xff\xfea\x00\n\x00"}, "no text in UTF-8"),
-        (
-            None,
-            {"labels": "normal\nmalignant\n"},
-            "sub-folders are bright, dark, and none is called as a label (normal",
-        ),
-        (lambda k, p: _saved(k, p, k.layers.Dense(1, "sigmoid")), {"labels": "ill\n"}, "first line is the negative"),
-        (None, {"labels": "dark\nbrigth\n"}, "folder bright is no label"),
-        (None, {"labels": "Dark\nBright\n"}, "nearly"),
-        (None, {"values": (1.0, 1.0)}, "white is not more than black"),
-        (None, {"values": (0.0, float("nan"))}, "nan is no number"),
-        (None, {"values": (float("-inf"), 1.0)}, "-inf is no number"),
-        (None, {"size": (8, 8)}, "takes no other"),
-        (
-            lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(None, 64, 1)),
-            {"size": (40, 40)},
-            "any x 64 x 1, and its columns are 64 always",
-        ),
-        (
-            lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.layers.Rescaling(1 / 255)]),
-            {"values": (0.0, 1.0)},
-            "take 0 to 255, and make what is 0 to 1 about 255 times too small",
-        ),
-        (
-            lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.Sequential([k.layers.Rescaling(1 / 127.5, -1)])]),
-            {"values": (-1.0, 1.0)},
-            "--values 0 255",
-        ),
-        (
-            lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.layers.Normalization(mean=0.4, variance=0.05)]),
-            {"values": (0.0, 255.0)},
-            "255 times too large",
-        ),
-        (None, {"images": None}, "--calibration"),
-    ],
-)
+UNFIT: list[tuple[Any, dict[str, Any], str]] = [
+    (_two, {}, "1 input and 2 outputs (image, kind, grade)"),
+    (lambda k, p: _saved(k, p, k.layers.Dense(1, "relu", name="age")), {}, "output age ends in relu"),
+    (lambda k, p: _saved(k, p, k.layers.Dense(1, "tanh", name="age")), {"task": "classify"}, "age ends in tanh"),
+    (lambda k, p: _saved(k, p, lambda x: k.layers.ReLU(name="age")(k.layers.Dense(1)(x))), {}, "age ends in relu"),
+    (lambda k, p: _saved(k, p, lambda x: k.ops.exp(k.layers.Dense(1)(x))), {}, "ends in exponential"),
+    (lambda k, p: _saved(k, p, k.layers.Conv2D(1, 1, activation="softplus"), pool=False), {}, "ends in softplus"),
+    (lambda k, p: _saved(k, p, k.layers.Dense(2, "softmax")), {"mode": "multi-label"}, "a softmax, so that"),
+    (lambda k, p: _saved(k, p, k.layers.Dense(2), batch=4), {}, "4 images at a time"),
+    (lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(SIDE, SIDE, 2)), {}, "no grey or RGB image"),
+    (None, {"task": "detect"}, "--task detect: no installed plugin provides a task called 'detect'"),
+    (None, {"task": "segment"}, "no map"),
+    (None, {"mode": "binary"}, "2 answers"),
+    (None, {"labels": "a\n\nb\nc\n"}, "has 3 labels (line 2 is empty), the output out wants 2"),
+    (None, {"labels": "\n\n"}, "has no label"),
+    (None, {"labels": None}, "No such file"),
+    (None, {"labels": b"\xff\xfea\x00\n\x00"}, "no text in UTF-8"),
+    (
+        None,
+        {"labels": "normal\nmalignant\n"},
+        "sub-folders are bright, dark, and none is called as a label (normal",
+    ),
+    (lambda k, p: _saved(k, p, k.layers.Dense(1, "sigmoid")), {"labels": "ill\n"}, "first line is the negative"),
+    (None, {"labels": "dark\nbrigth\n"}, "folder bright is no label"),
+    (None, {"labels": "Dark\nBright\n"}, "nearly"),
+    (None, {"values": (1.0, 1.0)}, "white is not more than black"),
+    (None, {"values": (0.0, float("nan"))}, "nan is no number"),
+    (None, {"values": (float("-inf"), 1.0)}, "-inf is no number"),
+    (None, {"size": (8, 8)}, "takes no other"),
+    (
+        lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(None, 64, 1)),
+        {"size": (40, 40)},
+        "any x 64 x 1, and its columns are 64 always",
+    ),
+    (
+        lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.layers.Rescaling(1 / 255)]),
+        {"values": (0.0, 1.0)},
+        "take 0 to 255, and make what is 0 to 1 about 255 times too small",
+    ),
+    (
+        lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.Sequential([k.layers.Rescaling(1 / 127.5, -1)])]),
+        {"values": (-1.0, 1.0)},
+        "--values 0 255",
+    ),
+    (
+        lambda k, p: _saved(k, p, k.layers.Dense(2), first=[k.layers.Normalization(mean=0.4, variance=0.05)]),
+        {"values": (0.0, 255.0)},
+        "255 times too large",
+    ),
+    (None, {"images": None}, "--calibration"),
+]
+"""What saves the model (or none: one of two answers), what is wished for, and what is said."""
+
+TRIES = """
+import json, pickle, sys
+from pathlib import Path
+from edgeai.api import EdgeaiError
+from edgeai_workbench.first_card import first_card
+from edgeai_workbench.first_checks import Wish
+for model, out, wish in pickle.loads(Path(sys.argv[1]).read_bytes()):
+    says = ""
+    try:
+        first_card(model, out=out, wish=Wish(**wish))
+    except EdgeaiError as error:
+        says = f"{error.code} {error} {error.remedy}"
+    print(json.dumps([says, "tensorflow" in sys.modules, out.exists()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def unfit(keras: Any, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, bool, bool]]:
+    """Of each of ``UNFIT``, all in one process: what is said, and whether TensorFlow and a card are there."""
+    root = tmp_path_factory.mktemp("unfit")
+    tries = []
+    for number, (make, wish, _) in enumerate(UNFIT):
+        folder = root / str(number)
+        folder.mkdir()
+        (make or (lambda k, p: _saved(k, p, k.layers.Dense(2, name="out"))))(keras, folder / "m.keras")
+        given = {"images": pictures} | wish
+        if "labels" in wish:
+            given["labels"] = folder / "l.txt"
+            content = wish["labels"]
+            if content is not None:
+                given["labels"].write_bytes(content if isinstance(content, bytes) else content.encode())
+        tries.append((folder / "m.keras", folder / "out", given))
+    (root / "tries").write_bytes(pickle.dumps(tries))
+    command = [sys.executable, "-c", TRIES, str(root / "tries")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1100, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("number", range(len(UNFIT)))
 def test_what_does_not_fit_is_said_before_tensorflow_is_there_and_nothing_is_written(
-    keras: Any, tmp_path: Path, pictures: Path, make: Any, wish: dict[str, Any], says: str
+    unfit: list[tuple[str, bool, bool]], number: int
 ) -> None:
-    path = tmp_path / "m.keras"
-    (make or (lambda k, p: _saved(k, p, k.layers.Dense(2, name="out"))))(keras, path)
-    if "labels" in wish:
-        content = wish["labels"]
-        if content is not None:
-            (tmp_path / "l.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
-        wish = wish | {"labels": tmp_path / "l.txt"}
-    script = (
-        "import sys; from pathlib import Path; from edgeai_workbench.first_card import first_card\n"
-        "from edgeai_workbench.first_checks import Wish; from edgeai.api import EdgeaiError\n"
-        "nan, inf = float('nan'), float('inf')\n"
-        f"wish = { ({'images': pictures} | wish)!r}\n"
-        "try: first_card(Path(sys.argv[1]), out=Path(sys.argv[2]), wish=Wish(**wish))\n"
-        "except EdgeaiError as error: print(error.code, error, error.remedy)\n"
-        "print('tensorflow' in sys.modules)"
-    ).replace("PosixPath", "Path")
-    done = subprocess.run(
-        [sys.executable, "-c", script, path, tmp_path / "out"], capture_output=True, text=True, timeout=600, check=True
-    )
-    assert says in done.stdout
-    assert done.stdout.splitlines()[-1] == "False"
-    assert not (tmp_path / "out").exists()
+    says, has_tensorflow, is_written = unfit[number]
+    assert UNFIT[number][2] in says
+    assert not has_tensorflow
+    assert not is_written
 
 
 def test_pictures_of_a_label_that_are_too_few_to_judge_by_are_refused(
