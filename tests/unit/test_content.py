@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit
 
 from edgeai.api import Array, Frame, Geometry, Grayscale, InstanceRef, Outcome, Result, TensorSpec, TransformSpec
@@ -26,6 +25,18 @@ from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai.testing.gallery import frame as gallery_frame
 from edgeai.testing.phantoms import write_instance
+from edgeai.testing.wrong_images import (
+    Draw,
+    blobs,
+    checkers,
+    constant,
+    discs,
+    normal,
+    radial,
+    ramp,
+    text,
+    uniform,
+)
 from edgeai_workbench.drawings import chest, head
 
 GUARDED: dict[str, Any] = {"schema": 2, "guard": GuardUse()}
@@ -63,79 +74,12 @@ def judged(pixels: Array, **more: Any) -> str:
 # --- what shows nothing -------------------------------------------------------------------------
 
 
-def grid(rows: int, columns: int) -> tuple[Array, Array]:
-    y, x = np.mgrid[0:rows, 0:columns] / max(rows, columns)
-    return y, x
-
-
-def byte(levels: Array) -> Array:
-    return np.asarray(255 * np.clip(levels, 0, 1), np.uint8)
-
-
-def ramp(random: np.random.Generator, rows: int, columns: int) -> Array:
-    y, x = grid(rows, columns)
-    turn = random.uniform(0, 2 * np.pi)
-    way = np.cos(turn) * x + np.sin(turn) * y
-    return byte((way - way.min()) / np.ptp(way))
-
-
-def radial(random: np.random.Generator, rows: int, columns: int) -> Array:
-    y, x = grid(rows, columns)
-    return byte(np.hypot(x - random.uniform(0.3, 0.7), y - 0.5) / 0.7)
-
-
-def checkers(random: np.random.Generator, rows: int, columns: int) -> Array:
-    (y, x), count = grid(rows, columns), int(random.integers(2, 32))
-    one, other = random.choice(256, 2, replace=False)
-    return np.where(((x * count).astype(int) + (y * count).astype(int)) % 2, one, other).astype(np.uint8)
-
-
-def blobs(random: np.random.Generator, rows: int, columns: int) -> Array:
-    (y, x), whole = grid(rows, columns), np.zeros((rows, columns))
-    for _ in range(int(random.integers(1, 8))):
-        at, size = random.uniform(0, 1, 2), random.uniform(0.03, 0.3)
-        whole += random.uniform(0.3, 1) * np.exp(-((x - at[0]) ** 2 + (y - at[1]) ** 2) / (2 * size * size))
-    return byte(whole / whole.max())
-
-
-def discs(random: np.random.Generator, rows: int, columns: int) -> Array:
-    (y, x), whole = grid(rows, columns), np.zeros((rows, columns), bool)
-    for _ in range(int(random.integers(1, 8))):
-        at, size = random.uniform(0.2, 0.6, 2), random.uniform(0.08, 0.3)
-        whole |= np.hypot(x - at[0], y - at[1]) < size
-    return byte(whole.astype(float))
-
-
-def uniform(random: np.random.Generator, rows: int, columns: int) -> Array:
-    return random.integers(0, 256, (rows, columns)).astype(np.uint8)
-
-
-def normal(random: np.random.Generator, rows: int, columns: int) -> Array:
-    return np.clip(random.normal(128, random.uniform(10, 60), (rows, columns)), 0, 255).astype(np.uint8)
-
-
-def text(random: np.random.Generator, rows: int, columns: int) -> Array:
-    paper, ink = random.choice([(0, 255), (255, 0), (40, 200)])
-    image = Image.new("L", (columns, rows), int(paper))
-    draw, words = ImageDraw.Draw(image), "PATIENT NAME 2024-01-01 LEFT"
-    for _ in range(int(random.integers(1, 6))):
-        at = (random.uniform(0, 0.6) * columns, random.uniform(0, 0.9) * rows)
-        size = max(8, int(rows * random.uniform(0.03, 0.08)))
-        draw.text(at, words[: int(random.integers(4, 28))], fill=int(ink), font_size=size)
-    return np.asarray(image)
-
-
-def constant(random: np.random.Generator, rows: int, columns: int) -> Array:
-    return np.full((rows, columns), random.choice([0, 255, random.integers(1, 255)]), np.uint8)
-
-
 def saturated(random: np.random.Generator, rows: int, columns: int) -> Array:
     draw = random.choice([chest, head])  # type: ignore[arg-type]
     image = draw(int(random.integers(100)), rows=rows, columns=columns).astype(int)
     return np.clip(image * 8, 0, 255).astype(np.uint8)
 
 
-Draw = Callable[[np.random.Generator, int, int], Array]
 WRONG: list[tuple[Draw, set[str]]] = [
     (constant, {"guard.constant"}),
     (checkers, {"guard.few-levels", "guard.blank"}),
