@@ -42,11 +42,11 @@ ENGINES = {
 """Converter and precision -> plugin, and the error that is allowed as a part of the answers' own spread."""
 SLOW = {"openvino-int8", "gpu-fp32"}
 ALIKE = {"cnn-28-sigmoid", "cnn-150-sigmoid", "cnn-224-softmax", "unet-upsample", "small-unet"}
-"""Of the layers of others here: converted as they are for both engines, and quantised only for `make torture`."""
+"""Of the layers of others here: converted for TFLite as they are, and else only for `make torture`."""
 
 
 def _marks(engine: str, name: str) -> list[pytest.MarkDecorator]:
-    more = engine.endswith("int8") and name in ALIKE
+    more = engine != "tflite-fp32" and name in ALIKE
     more |= engine == "gpu-fp32" and name not in ("cnn-28-logits", "rnn", "unet")  # it runs what Keras itself saves
     return [pytest.mark.slow] * (engine in SLOW) + [pytest.mark.torture] * more
 
