@@ -31,6 +31,7 @@ from edgeai.privacy import UidMask
 from edgeai.remedies import remedy_for
 from edgeai.roles import native
 from edgeai.roles.claims import Claims
+from edgeai.roles.ends import Ends
 from edgeai.roles.engine import Noter, not_tried, open_deployment
 from edgeai.roles.identities import Identities
 from edgeai.roles.in_slots import InSlots
@@ -98,6 +99,7 @@ class Worker:
         self._note = Noter(self._station, deployment)
         self._stopping = self._lacks = False
         self._shared = Shared(config, deployment, spool)
+        self._ends = Ends(spool)
         self._claims = Claims(
             spool,
             self._station,
@@ -134,6 +136,7 @@ class Worker:
         self._spool.release(self._deployment.name)  # this process is the only one: whoever held them is gone
         while not self._stopping:
             try:
+                self._ends.make_durable_when_due()
                 if self._strikes.is_lifted() or self._disk.is_due(self._model is not None):
                     self._close_model()
                 if self._is_opening_due():
@@ -146,6 +149,10 @@ class Worker:
                 log.error("spool.trouble", code=error.code, message=str(error))
                 self._pause()
         self._close_model()
+        try:
+            self._ends.make_durable()
+        except SpoolError as error:  # what reads the spool next makes them so
+            log.error("spool.trouble", code=error.code, message=str(error))
 
     # --- the model --------------------------------------------------------------------------------
 
@@ -331,7 +338,7 @@ class Worker:
         is_lent = not selftest.is_selftest(job.instance) and self._disk.lends(job, final)
         while True:
             try:
-                kept = self._spool.finish(job, final, body, channel=channel, waits=False)
+                kept = self._spool.finish(job, final, body, channel=channel, durable=False)
                 break
             except SpoolError as error:
                 log.error("spool.trouble", code=error.code, message=str(error))
@@ -339,6 +346,7 @@ class Worker:
                 if self._stopping:
                     return  # its claim goes back to waiting at the next start
         code = final.reason.code if final.reason else None
+        self._ends.one_more()
         times = {stage: round(ms, 1) for stage, ms in final.timings_ms.items()}
         log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=times)
         if not selftest.is_selftest(job.instance):
@@ -363,7 +371,7 @@ class Worker:
         """Wait for the bell."""
         if self._model is not None and self._model.threads is not None:
             self._say_threads(self._model.threads.count)
-        self._spool.wait(self.role, min(1.0, self._config.supervise.heartbeat_s))
+        self._spool.wait(self.role, min(1.0, self._config.supervise.heartbeat_s, self._ends.due_in_s))
         self._station.beat()
 
     def _pause(self) -> None:

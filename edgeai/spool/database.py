@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import sqlite3
 import threading
 import time
@@ -182,7 +183,8 @@ class Database:
         """A transaction: all of it or nothing, on disk when this returns.
 
         Args:
-            durable: False for what a start after a power cut would undo anyway (claims): saves the fsync.
+            durable: False for what may be undone by a power cut (claims): it is on disk with the next durable write of
+                any process, or with ``sync``, as what is written later never is there without it.
         """
         with self._translated("writing the spool"), self._turn():
             db = self.connection()
@@ -196,6 +198,19 @@ class Database:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+    def sync(self) -> None:
+        """Have all on disk that was committed before, by whomever. Others may write meanwhile."""
+        with self._translated("syncing the spool"):
+            try:
+                # SQLite locks its other files, never this one: closing it gives up no lock of this process.
+                log = os.open(f"{self.path}-wal", os.O_RDONLY)
+            except FileNotFoundError:
+                return  # all of it was moved into the database, which is synced then
+            try:
+                os.fdatasync(log)
+            finally:
+                os.close(log)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

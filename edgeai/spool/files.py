@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 from edgeai.spool.store import Limits
 
+KEPT: Final = 1
+SPENT: Final = 2
+"""Of ``instances.kept``: the file stays so that a failed job can be done again; until the ends of jobs are on disk."""
 
-def spend_file(db: sqlite3.Connection, limits: Limits, job_id: int) -> list[str]:
-    """Forget what no job needs any more, now that this one is done; names of files to remove after the commit.
 
-    A crash between commit and removal leaves a file without a row, which ``recover`` removes.
-    """
+def spend_file(db: sqlite3.Connection, limits: Limits, job_id: int) -> None:
+    """Mark the file of a job that is done now, when no job needs it any more; ``take_spent`` names it."""
     if limits.keep_files == "always":
-        return []
+        return
     row = db.execute(
         "SELECT i.id, i.file, EXISTS (SELECT 1 FROM jobs WHERE instance = i.id AND state <> 'done'),"
         " EXISTS (SELECT 1 FROM jobs WHERE instance = i.id AND outcome = 'failed')"
@@ -21,12 +23,21 @@ def spend_file(db: sqlite3.Connection, limits: Limits, job_id: int) -> list[str]
         (job_id,),
     ).fetchone()
     if row is None or row[1] is None or row[2]:
-        return []
-    if row[3] and limits.keep_files == "failed":
-        db.execute("UPDATE instances SET kept = 1 WHERE id = ?", (row[0],))
-        return drop_kept(db, at_most=limits.max_failed_bytes)
-    db.execute("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", (row[0],))
-    return [str(row[1])]
+        return
+    kept = KEPT if row[3] and limits.keep_files == "failed" else SPENT
+    db.execute("UPDATE instances SET kept = ? WHERE id = ?", (kept, row[0]))
+
+
+def take_spent(db: sqlite3.Connection, limits: Limits) -> list[str]:
+    """Forget the files that no job needs, and of those that are kept what is over the bound; the names of both.
+
+    They may be removed once this transaction is on disk, as then the ends of their jobs are. A crash in between leaves
+    a file without a row, which ``recover`` removes.
+    """
+    rows = db.execute("SELECT id, file FROM instances WHERE kept = 2").fetchall()
+    db.executemany("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", [(row[0],) for row in rows])
+    dropped = drop_kept(db, at_most=limits.max_failed_bytes) if limits.keep_files == "failed" else []
+    return [str(file) for _, file in rows if file is not None] + dropped
 
 
 def drop_kept(db: sqlite3.Connection, *, at_most: int) -> list[str]:

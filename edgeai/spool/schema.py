@@ -10,15 +10,17 @@ from __future__ import annotations
 from typing import Final
 
 MAJOR: Final = 2
-MINOR: Final = 0
+MINOR: Final = 1
 SCHEMA_VERSION: Final = MAJOR * 1000 + MINOR
 LEGACY_VERSION: Final = 1
 """What edgeai 0.1 wrote."""
 
-MINOR_STEPS: Final[dict[int, str]] = {}
+_SPENT: Final = "CREATE INDEX instances_spent ON instances (id) WHERE kept = 2;"
+
+MINOR_STEPS: Final[dict[int, str]] = {1: _SPENT}
 """Minor -> the statements that lead to it from the one before."""
 
-TABLES: Final = """
+TABLES: Final = f"""
 CREATE TABLE instances (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     sop_instance_uid TEXT NOT NULL,
@@ -27,7 +29,8 @@ CREATE TABLE instances (
     ref TEXT NOT NULL,                  -- InstanceRef as JSON
     file TEXT,                          -- name in instances/, NULL once nothing needs it
     bytes INTEGER NOT NULL DEFAULT 0,   -- size of the file
-    kept INTEGER NOT NULL DEFAULT 0,    -- 1 while the file stays only so that a failed job can be done again
+    kept INTEGER NOT NULL DEFAULT 0,    -- 1 while the file stays only so that a failed job can be done again,
+                                        -- 2 while it stays only until the ends of its jobs are on disk
     source TEXT NOT NULL,
     received_at REAL NOT NULL,          -- seconds since the epoch, of the latest arrival
     UNIQUE (sop_instance_uid, content)
@@ -35,6 +38,7 @@ CREATE TABLE instances (
 CREATE INDEX instances_by_age ON instances (received_at);
 CREATE UNIQUE INDEX instances_by_file ON instances (file) WHERE file IS NOT NULL;
 CREATE INDEX instances_kept ON instances (received_at, bytes) WHERE kept = 1;
+{_SPENT}
 
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,

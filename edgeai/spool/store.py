@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from edgeai import defaults
+from edgeai.logs import Log
 from edgeai.spool.bells import Bells
 from edgeai.spool.database import Database, translated
 from edgeai.spool.planes import remove_tree
+
+log = Log("edgeai.spool")
 
 
 class Limits(Protocol):
@@ -98,7 +101,13 @@ class Store:
     def remove_files_aside(self, names: Sequence[str]) -> None:
         """The same on a thread of its own: a file system that is busy with arrivals takes its time. ``close`` waits."""
         if names:
-            self._aside.submit(self.remove_files, names)
+            self._aside.submit(self._remove_or_tell, names)
+
+    def _remove_or_tell(self, names: Sequence[str]) -> None:
+        try:
+            self.remove_files(names)
+        except OSError as error:  # recover() removes them at the next start
+            log.error("spool.trouble", code="spool.io", message=f"files that no job needs cannot be removed: {error}")
 
     def close(self) -> None:
         """Close connections and bells. Twice is fine."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeai.spool.counters import add_count, add_duration
-from edgeai.spool.files import spend_file
+from edgeai.spool.files import spend_file, take_spent
 from edgeai.spool.outbox import queue_message
 from edgeai.spool.rows import instance_of, nameless, seconds, whole
 from edgeai.spool.sharing import Sharing
@@ -138,7 +138,7 @@ class Work(Sharing):
             reason=str(reason or ""),
         )
 
-    def finish(self, job: Job, result: Result, body: bytes, *, channel: str = "", waits: bool = True) -> bool:
+    def finish(self, job: Job, result: Result, body: bytes, *, channel: str = "", durable: bool = True) -> bool:
         """Job done and message queued, in one transaction; then the DICOM file goes, when nothing needs it.
 
         Args:
@@ -146,14 +146,15 @@ class Work(Sharing):
             result: its end.
             body: the result as it leaves.
             channel: where to; ``result/<deployment>`` when empty.
-            waits: until the file is gone; else that may be a little later.
+            durable: on disk when this returns, and the file gone; else with the next durable write of anybody, at the
+                latest with ``make_ends_durable``. Until then a power cut has the job done again, under the same id.
 
         Returns:
             False when the job was taken away meanwhile (its claim released): nothing was written, and whoever
             holds it now will give the result.
         """
         code = result.reason.code if result.reason else ""
-        with self.db.write() as db:
+        with self.db.write(durable=durable) as db:
             done = db.execute(
                 "UPDATE jobs SET state = 'done', owner = NULL, outcome = ?, code = ?, finished_at = ?, result_id = ?"
                 " WHERE id = ? AND owner = ? AND state IN ('claimed', 'condemned')",
@@ -164,11 +165,20 @@ class Work(Sharing):
             queue_message(db, result.result_id, channel or f"result/{job.deployment}", body, attempt=job.attempt)
             _count_end(db, job.deployment, result, code, is_selftest=channel.startswith("selftest/"))
             add_count(db, "jobs_finished", deployment=job.deployment)
-            spent = spend_file(db, self.limits, job.id)
+            spend_file(db, self.limits, job.id)
+            spent = take_spent(db, self.limits) if durable else []
         self.bells.ring("publish")
-        (self.remove_files if waits else self.remove_files_aside)(spent)
+        self.remove_files(spent)
         self.drop_planes(job.path.name)
         return True
+
+    def make_ends_durable(self) -> None:
+        """Have on disk what ``finish`` left to be; then files that no job needs go, on a thread of their own."""
+        with self.db.write() as db:
+            spent = take_spent(db, self.limits)
+        if not spent:
+            self.db.sync()  # a transaction that changed nothing syncs nothing
+        self.remove_files_aside(spent)
 
     def give_back(self, job: Job, *, max_attempts: int) -> bool:
         """A claim back to waiting since the device could not do it now; False when that was the last time.

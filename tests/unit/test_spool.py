@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -181,12 +182,80 @@ def test_finish_queues_the_message_and_removes_the_file(spool: Spool) -> None:
     assert spool.claim("guard", "me") is None
 
 
-def test_who_does_not_wait_for_the_removal_of_a_file_has_it_removed_all_the_same(spool: Spool) -> None:
+def test_a_file_outlives_its_job_until_the_end_is_durable(spool: Spool) -> None:
     arrive(spool)
     job = take(spool)
-    assert spool.finish(job, result_of(job), b"{}", waits=False)
+    assert spool.finish(job, result_of(job), b"{}", durable=False)
+    assert job.path.exists()
+    spool.recover()
+    assert job.path.exists()
+    spool.make_ends_durable()
     spool.close()
     assert not job.path.exists()
+
+
+def test_an_end_that_no_life_made_durable_gives_its_file_up_in_the_next(open_spool: Callable[..., Spool]) -> None:
+    first = open_spool()
+    arrive(first)
+    job = take(first)
+    assert first.finish(job, result_of(job), b"{}", durable=False)
+    second = open_spool()
+    second.make_ends_durable()
+    second.close()
+    assert not job.path.exists()
+
+
+def test_an_instance_that_comes_again_before_its_end_is_durable_keeps_its_file(spool: Spool) -> None:
+    arrive(spool)
+    job = take(spool)
+    assert spool.finish(job, result_of(job), b"{}", durable=False)
+    arrive(spool, deployments=("guard", "other"))
+    spool.make_ends_durable()
+    again = take(spool, deployment="other")
+    assert again.path.exists()
+
+
+def test_what_a_power_cut_takes_of_ends_is_done_again_with_its_file_there(spool: Spool, tmp_path: Path) -> None:
+    arrive(spool)
+    spool.make_ends_durable()
+    before = (spool.folder / "spool.sqlite-wal").read_bytes()
+    job = take(spool)
+    assert spool.finish(job, result_of(job), b"{}", durable=False)
+    lost = tmp_path / "after the cut"
+    shutil.copytree(spool.folder, lost, ignore=shutil.ignore_patterns("*-shm", "*.bell", "bells"))
+    (lost / "spool.sqlite-wal").write_bytes(before)
+    after = Spool(lost)
+    after.recover()
+    after.release()
+    redone = take(after)
+    assert (redone.id, redone.path.name, redone.path.exists()) == (job.id, job.path.name, True)
+    after.close()
+
+
+def test_a_file_that_cannot_be_removed_is_told(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    arrive(spool)
+    job = take(spool)
+    assert spool.finish(job, result_of(job), b"{}", durable=False)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "unlink", fail)
+    spool.make_ends_durable()
+    spool.close()
+    assert "spool.trouble" in caplog.text
+
+
+def test_ends_that_free_no_file_are_synced_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrive(spool, deployments=("guard", "other"))
+    job = take(spool)
+    assert spool.finish(job, result_of(job), b"{}", durable=False)
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    spool.make_ends_durable()
+    assert synced == [str(spool.folder / "spool.sqlite-wal")]
 
 
 def test_the_file_stays_while_another_deployment_needs_it(spool: Spool) -> None:

@@ -21,8 +21,8 @@ from edgeai.testing.spools import arrive, end
 
 WALKS = re.compile(r"^SCAN (?P<table>\w+)(?P<how>.*)$")
 GROWING = {"instances", "jobs", "messages", "pending", "set_aside", "i", "j", "m", "p", "s"}
-BOUNDED_INDEXES = ("jobs_unfinished", "jobs_failed", "instances_kept", "instances_by_file")
-"""Partial indexes over what is bounded by the profile: unfinished jobs, failures that can be redone, kept files."""
+BOUNDED_INDEXES = ("jobs_unfinished", "jobs_failed", "instances_kept", "instances_spent", "instances_by_file")
+"""Partial indexes over what is bounded: unfinished jobs, failures that can be redone, files that are kept or spent."""
 
 COUNTED = ("messages", "pending", "set_aside")
 """Bounded by the profile too, and counted as a whole at most twice a second, or at a refusal."""
