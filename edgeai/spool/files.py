@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from edgeai.spool.store import Limits
@@ -28,16 +29,34 @@ def spend_file(db: sqlite3.Connection, limits: Limits, job_id: int) -> None:
     db.execute("UPDATE instances SET kept = ? WHERE id = ?", (kept, row[0]))
 
 
-def take_spent(db: sqlite3.Connection, limits: Limits) -> list[str]:
-    """Forget the files that no job needs, and of those that are kept what is over the bound; the names of both.
+Spent = tuple[int, float]
+"""Number of an instance, and when the last of its jobs ended."""
 
-    They may be removed once this transaction is on disk, as then the ends of their jobs are. A crash in between leaves
-    a file without a row, which ``recover`` removes.
+
+def spent(db: sqlite3.Connection) -> list[Spent]:
+    """Instances whose files no job needs any more, as of now."""
+    return db.execute(
+        "SELECT id, (SELECT MAX(finished_at) FROM jobs WHERE instance = instances.id) FROM instances WHERE kept = 2"
+    ).fetchall()
+
+
+def take_spent(db: sqlite3.Connection, limits: Limits, wanted: Sequence[Spent]) -> list[str]:
+    """Forget files that are still spent as they were, and of those that are kept what is over the bound; their names.
+
+    They may be removed once the ends of their jobs are on disk. A crash before that leaves a row without a file whose
+    jobs are done, or a file without a row; ``recover`` puts both right.
     """
-    rows = db.execute("SELECT id, file FROM instances WHERE kept = 2").fetchall()
-    db.executemany("UPDATE instances SET file = NULL, kept = 0 WHERE id = ?", [(row[0],) for row in rows])
-    dropped = drop_kept(db, at_most=limits.max_failed_bytes) if limits.keep_files == "failed" else []
-    return [str(file) for _, file in rows if file is not None] + dropped
+    names = [
+        str(file)
+        for number, ended_at in wanted
+        for (file,) in db.execute(
+            "SELECT file FROM instances WHERE id = ?1 AND kept = 2 AND file IS NOT NULL"
+            " AND (SELECT MAX(finished_at) FROM jobs WHERE instance = ?1) IS ?2",
+            (number, ended_at),
+        ).fetchall()
+    ]
+    db.executemany("UPDATE instances SET file = NULL, kept = 0 WHERE file = ?", [(name,) for name in names])
+    return names + (drop_kept(db, at_most=limits.max_failed_bytes) if limits.keep_files == "failed" else [])
 
 
 def drop_kept(db: sqlite3.Connection, *, at_most: int) -> list[str]:

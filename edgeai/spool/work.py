@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from edgeai.spool.counters import add_count, add_duration
-from edgeai.spool.files import spend_file, take_spent
+from edgeai.spool.files import spend_file, spent, take_spent
 from edgeai.spool.outbox import queue_message
 from edgeai.spool.rows import instance_of, nameless, seconds, whole
 from edgeai.spool.sharing import Sharing
@@ -166,19 +166,20 @@ class Work(Sharing):
             _count_end(db, job.deployment, result, code, is_selftest=channel.startswith("selftest/"))
             add_count(db, "jobs_finished", deployment=job.deployment)
             spend_file(db, self.limits, job.id)
-            spent = take_spent(db, self.limits) if durable else []
+            names = take_spent(db, self.limits, spent(db)) if durable else []
         self.bells.ring("publish")
-        self.remove_files(spent)
+        self.remove_files(names)
         self.drop_planes(job.path.name)
         return True
 
     def make_ends_durable(self) -> None:
         """Have on disk what ``finish`` left to be; then files that no job needs go, on a thread of their own."""
-        with self.db.write() as db:
-            spent = take_spent(db, self.limits)
-        if not spent:
-            self.db.sync()  # a transaction that changed nothing syncs nothing
-        self.remove_files_aside(spent)
+        with self.db.read() as db:
+            ended = spent(db)
+        self.db.sync()  # and no writer waits for that
+        with self.db.write(durable=False) as db:
+            names = take_spent(db, self.limits, ended)
+        self.remove_files_aside(names)
 
     def give_back(self, job: Job, *, max_attempts: int) -> bool:
         """A claim back to waiting since the device could not do it now; False when that was the last time.
