@@ -19,7 +19,8 @@ class Message:
     """``result/<deployment>``, ``event`` or ``status``."""
     body: bytes
     sequence: int = 0
-    """Rises by one a message of this device; order within a channel is order of this."""
+    """Rises by one a message of this device; order within a channel is order of this. After a power cut the last few
+    numbers may be used again: what outlives the process goes by ``key`` and ``attempt``."""
     attempt: int = 1
     """Of a result: receivers deduplicate by (result id, attempt), and the highest attempt counts."""
 
