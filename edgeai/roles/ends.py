@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from edgeai.api.errors import SpoolError
+from edgeai.logs import Log
 from edgeai.spool import Spool
 
 MOST: Final = 8
 """Ends that are made durable together; as many received files stay on disk until then."""
 LONGEST_S: Final = 0.25
 """From an end until it is on disk. A power cut before that has its job done again, under the same result id."""
+
+log = Log("edgeai.roles.ends")
 
 
 class Ends:
@@ -36,6 +40,13 @@ class Ends:
         """Raises SpoolError when the disk fails; they stay due."""
         if self._count >= MOST or self.due_in_s == 0.0:
             self.make_durable()
+
+    def close(self) -> None:
+        """Now; what the disk refuses, the next life makes durable."""
+        try:
+            self.make_durable()
+        except SpoolError as error:
+            log.error("spool.trouble", code=error.code, message=str(error))
 
     def make_durable(self) -> None:
         """Now. Raises SpoolError when the disk fails."""

@@ -149,10 +149,7 @@ class Worker:
                 log.error("spool.trouble", code=error.code, message=str(error))
                 self._pause()
         self._close_model()
-        try:
-            self._ends.make_durable()
-        except SpoolError as error:  # what reads the spool next makes them so
-            log.error("spool.trouble", code=error.code, message=str(error))
+        self._ends.close()
 
     # --- the model --------------------------------------------------------------------------------
 

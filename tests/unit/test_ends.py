@@ -68,3 +68,11 @@ def test_what_the_disk_refused_stays_due(disk: Disk, mine: Ends) -> None:
     disk.is_broken = False
     mine.make_durable_when_due()
     assert (disk.times, mine.due_in_s) == (2, float("inf"))
+
+
+def test_what_the_disk_refuses_at_the_end_is_told_and_ends_nothing(
+    disk: Disk, mine: Ends, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk.is_broken = True
+    mine.close()
+    assert "spool.trouble" in caplog.text
