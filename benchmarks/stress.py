@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,11 +96,12 @@ def stress(model: Model, data: Path, own: str, most: int) -> Table:
     images = list(kit(data / own, most))
     plain = [ask(model, image) for image in images]
     table.add_row(f"{own}, proper", withheld(plain))
-    for kind, change in {
+    changes: dict[str, Callable[[Array], Array]] = {
         "inverted": lambda image: 255 - image,
         "upside down": lambda image: image[::-1],
         f"{TOO_BRIGHT} times as bright": lambda image: np.clip(image.astype(int) * TOO_BRIGHT, 0, 255).astype(np.uint8),
-    }.items():
+    }
+    for kind, change in changes.items():
         results = [ask(model, change(image)) for image in images]
         good = [
             r.outcome is not Outcome.COMPLETED or stated(r) == stated(p) for r, p in zip(results, plain, strict=True)

@@ -58,6 +58,10 @@ class DeploymentHealth:
     update: Mapping[str, Any] | None = None
     lately: Lately = field(default_factory=Lately)
 
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, here and in the retained status: without what changes with each image."""
+        return {name: value for name, value in asdict(self).items() if name != "lately"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinkHealth:
@@ -158,7 +162,8 @@ class Health:
             "problems": [item.as_dict() for item in self.problems],
             "warnings": [item.as_dict() for item in self.warnings],
             "roles": [asdict(role) for role in self.roles],
-            "deployments": [asdict(deployment) for deployment in self.deployments],
+            "deployments": [deployment.as_dict() for deployment in self.deployments],
+            "lately": {deployment.name: asdict(deployment.lately) for deployment in self.deployments},
             "sinks": [{**asdict(sink), "since": moment(sink.since)} for sink in self.sinks],
             "ledger": ledger_dict(self.ledger, self.read_at),
             "certificates": [item.as_dict(self.read_at) for item in self.certificates],

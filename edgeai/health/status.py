@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from edgeai import __version__
 from edgeai.config import DeviceConfig
-from edgeai.health.account import DeploymentHealth, Health, ledger_dict
+from edgeai.health.account import Health, ledger_dict
 from edgeai.health.catalogue import Problem
 
 STATUS_SCHEMA: Final = 2
@@ -22,7 +22,6 @@ ALIVE_EVERY_S: Final = 900.0
 """So often it is said again although nothing changed: a fleet that goes by it must tell idle from dead."""
 
 _FIGURES: Final = ("ledger", "figures")
-_CHANGES_WITH_EACH_IMAGE: Final = "lately"
 _TIME: Final = "at"
 _OWN_SINK: Final = "mqtt"
 
@@ -53,7 +52,7 @@ def status_body(config: DeviceConfig, health: Health, since: str) -> dict[str, A
         "at": datetime.fromtimestamp(health.read_at, UTC).isoformat(timespec="seconds"),
         "problems": [_stable(item) for item in problems],
         "warnings": [_stable(item) for item in health.warnings],
-        "deployments": [_deployment(deployment) for deployment in health.deployments],
+        "deployments": [deployment.as_dict() for deployment in health.deployments],
         "ledger": ledger_dict(health.ledger, health.read_at),
         "figures": [
             {"code": item.code, "about": item.about, **item.facts}
@@ -67,11 +66,6 @@ def _stable(item: Problem) -> dict[str, Any]:
     body = item.as_dict()
     del body["facts"]
     return body
-
-
-def _deployment(deployment: DeploymentHealth) -> dict[str, Any]:
-    names = [name for name in DeploymentHealth.__slots__ if name != _CHANGES_WITH_EACH_IMAGE]
-    return {name: getattr(deployment, name) for name in names}
 
 
 class StatusNews:

@@ -43,7 +43,8 @@ def checkers(random: np.random.Generator, rows: int, columns: int) -> Array:
     """Two levels, in squares."""
     (y, x), count = _grid(rows, columns), int(random.integers(2, 32))
     one, other = random.choice(256, 2, replace=False)
-    return np.where(((x * count).astype(int) + (y * count).astype(int)) % 2, one, other).astype(np.uint8)
+    odd = ((x * count).astype(int) + (y * count).astype(int)) % 2
+    return np.asarray(np.where(odd, one, other), np.uint8)
 
 
 def blobs(random: np.random.Generator, rows: int, columns: int) -> Array:
@@ -88,7 +89,8 @@ def text(random: np.random.Generator, rows: int, columns: int) -> Array:
 
 def constant(random: np.random.Generator, rows: int, columns: int) -> Array:
     """One level."""
-    return np.full((rows, columns), random.choice([0, 255, random.integers(1, 255)]), np.uint8)
+    level = int(random.choice([0, 255, int(random.integers(1, 255))]))
+    return np.asarray(np.full((rows, columns), level), np.uint8)
 
 
 WRONG: Final[dict[str, Draw]] = {

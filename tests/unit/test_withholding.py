@@ -93,10 +93,10 @@ def test_health_status_and_metrics_say_it_and_the_retained_status_is_not_new_wit
         health = read_health(spool, config)
         [warning] = [item for item in health.warnings if item.code == "deployment.withholding"]
         assert (warning.about, warning.facts) == ("guard", {"withheld": 4, "of": 16})
-        assert health.as_dict()["deployments"][0]["lately"] == {"withheld": 4, "of": 16, "code": GUARD}
+        assert health.as_dict()["lately"]["guard"] == {"withheld": 4, "of": 16, "code": GUARD}
         finish(spool, Outcome.NOT_APPLICABLE, GUARD)
         bodies = [status_body(config, each, "then")["deployments"] for each in (health, read_health(spool, config))]
-        assert bodies[0] == bodies[1]
+        assert bodies[0] == bodies[1] == health.as_dict()["deployments"]
         page = StringIO()
         Console(file=page, width=100).print(_page(config, read_health(spool, config), []))
         assert "guard: withheld 5 of the last 17, mostly guard.blank" in page.getvalue()
