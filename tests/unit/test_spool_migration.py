@@ -203,6 +203,18 @@ def test_what_0_1_cannot_hold_keeps_the_spool_from_going_back(folder: Path) -> N
 # --- newer and broken ---------------------------------------------------------------------------
 
 
+def test_a_spool_of_an_older_minor_gets_what_it_lacks(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    Spool(folder).close()
+    with closing(sqlite3.connect(folder / "spool.sqlite")) as db:
+        db.execute("DROP INDEX instances_spent")
+        db.execute(f"PRAGMA user_version = {MAJOR * 1000}")
+        db.commit()
+    Spool(folder).close()
+    assert ask(folder, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    assert ask(folder, "SELECT name FROM sqlite_master WHERE name = 'instances_spent'") == [("instances_spent",)]
+
+
 def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> None:
     Spool(tmp_path / "spool").close()
     newer = SCHEMA_VERSION + 7
