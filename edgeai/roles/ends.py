@@ -12,7 +12,10 @@ from edgeai.spool import Spool
 MOST: Final = 8
 """Ends that are made durable together; as many received files stay on disk until then."""
 LONGEST_S: Final = 0.25
-"""From an end until it is on disk. A power cut before that has its job done again, under the same result id."""
+"""From an end until it is made durable, or until the job at hand then is done. A power cut before that has its job done
+again, under the same result id."""
+AGAIN_S: Final = 1.0
+"""After the disk refused."""
 
 log = Log("edgeai.roles.ends")
 
@@ -37,18 +40,15 @@ class Ends:
         return max(0.0, self._due_at - time.monotonic()) if self._count else float("inf")
 
     def make_durable_when_due(self) -> None:
-        """Raises SpoolError when the disk fails; they stay due."""
+        """For after each job, and between jobs."""
         if self._count >= MOST or self.due_in_s == 0.0:
             self.make_durable()
 
-    def close(self) -> None:
-        """Now; what the disk refuses, the next life makes durable."""
+    def make_durable(self) -> None:
+        """Now; where the disk refuses it is said, and they stay due, for the next life too."""
         try:
-            self.make_durable()
+            self._spool.make_ends_durable()
+            self._count = 0
         except SpoolError as error:
             log.error("spool.trouble", code=error.code, message=str(error))
-
-    def make_durable(self) -> None:
-        """Now. Raises SpoolError when the disk fails."""
-        self._spool.make_ends_durable()
-        self._count = 0
+            self._due_at = time.monotonic() + AGAIN_S

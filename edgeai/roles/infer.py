@@ -149,7 +149,7 @@ class Worker:
                 log.error("spool.trouble", code=error.code, message=str(error))
                 self._pause()
         self._close_model()
-        self._ends.close()
+        self._ends.make_durable()
 
     # --- the model --------------------------------------------------------------------------------
 
@@ -344,6 +344,7 @@ class Worker:
                     return  # its claim goes back to waiting at the next start
         code = final.reason.code if final.reason else None
         self._ends.one_more()
+        self._ends.make_durable_when_due()  # here, as a row of jobs goes on for long
         times = {stage: round(ms, 1) for stage, ms in final.timings_ms.items()}
         log.info("job.finished", job=job.id, outcome=str(final.outcome), code=code, kept=kept, ms=times)
         if not selftest.is_selftest(job.instance):

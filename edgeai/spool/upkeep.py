@@ -56,7 +56,7 @@ class Upkeep(Store):
                 " WHERE state <> 'done' AND instance = (SELECT id FROM instances WHERE file = ?)",
                 (name,),
             ).rowcount
-            db.execute("UPDATE instances SET file = NULL WHERE file = ?", (name,))
+            db.execute("UPDATE instances SET file = NULL, kept = 0 WHERE file = ?", (name,))
             if condemned:
                 told = "a received file is gone from the spool; its jobs fail"
                 queue_event(self, db, "spool.file-missing", told, jobs=condemned)

@@ -6,7 +6,7 @@ import pytest
 
 from edgeai.api import SpoolError
 from edgeai.roles import ends
-from edgeai.roles.ends import LONGEST_S, MOST, Ends
+from edgeai.roles.ends import AGAIN_S, LONGEST_S, MOST, Ends
 
 
 class Disk:
@@ -58,21 +58,16 @@ def test_many_do_not_wait(disk: Disk, mine: Ends) -> None:
     assert disk.times == 2
 
 
-def test_what_the_disk_refused_stays_due(disk: Disk, mine: Ends) -> None:
+def test_what_the_disk_refused_is_told_and_tried_again_after_a_pause(
+    disk: Disk, mine: Ends, caplog: pytest.LogCaptureFixture
+) -> None:
     mine.one_more()
     disk.now += LONGEST_S
     disk.is_broken = True
-    for _ in range(2):
-        with pytest.raises(SpoolError):
-            mine.make_durable_when_due()
+    mine.make_durable_when_due()
+    assert "spool.trouble" in caplog.text
+    assert mine.due_in_s == pytest.approx(AGAIN_S)
     disk.is_broken = False
+    disk.now += AGAIN_S
     mine.make_durable_when_due()
     assert (disk.times, mine.due_in_s) == (2, float("inf"))
-
-
-def test_what_the_disk_refuses_at_the_end_is_told_and_ends_nothing(
-    disk: Disk, mine: Ends, caplog: pytest.LogCaptureFixture
-) -> None:
-    disk.is_broken = True
-    mine.close()
-    assert "spool.trouble" in caplog.text

@@ -232,6 +232,15 @@ def test_what_a_power_cut_takes_of_ends_is_done_again_with_its_file_there(spool:
     after.close()
 
 
+def test_a_spent_file_that_a_power_cut_left_gone_is_forgotten(spool: Spool) -> None:
+    arrive(spool)
+    job = take(spool)
+    assert spool.finish(job, result_of(job), b"{}", durable=False)
+    job.path.unlink()
+    spool.recover()
+    assert spool.db.connection().execute("SELECT file, kept FROM instances").fetchall() == [(None, 0)]
+
+
 def test_a_file_that_cannot_be_removed_is_told(
     spool: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
