@@ -44,8 +44,8 @@ def compress(request: CompressRequest) -> Compressed:
         )
     if request.teacher is None:
         raise CompressionFailed("distil: there is no teacher", code="compress.no-teacher", remedy="name the parent")
-    set_seed(request.seed)
     teacher, current = load(request.teacher), load(request.model)
+    set_seed(request.seed)  # after these: their layers draw from the same numbers as the student's first weights
     student = _built(name, options) if name else current
     _check(student, teacher, current, request.objective)
     before = pristine(current)

@@ -56,6 +56,14 @@ CLUSTER_OPTIONS = (
     *WHICH,
     *options(epochs=5, patience=2, learning_rate=1e-4),
 )
+VIEWS_OPTIONS = (
+    OptionSpec(
+        name="mirror",
+        help="horizontal: left and right; vertical: upside down; both: each, and the two together, which is four views",
+        default="horizontal",
+        choices=("horizontal", "vertical", "both"),
+    ),
+)
 
 
 def _lazily(module: str) -> Callable[[CompressRequest], Compressed]:
@@ -96,5 +104,12 @@ COMPRESSORS = (
         compress=_lazily("cluster"),
         options=CLUSTER_OPTIONS,
         help="Lets each kernel's weights share a few values and fine-tunes those. The file compresses better.",
+    ),
+    CompressorSpec(
+        name="views",
+        compress=_lazily("views"),
+        options=VIEWS_OPTIONS,
+        help="The model answers with the mean of what it says of a picture and of the picture mirrored: better where"
+        " one view goes wrong, and as many times slower as there are views.",
     ),
 )

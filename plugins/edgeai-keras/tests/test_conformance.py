@@ -43,7 +43,7 @@ class TestKeras(BackendConformance):
 
 
 class Compressor(CompressorConformance):
-    """What the four have in common."""
+    """What they have in common."""
 
     __test__ = False
     plugin = "keras"
@@ -91,3 +91,22 @@ class TestCluster(Compressor):
     compressor = "cluster"
     options = {"clusters": 4}
     nonsense = ({"clusters": 1}, {"init": "none"}, {"keep": ["none"]}, {"epochs": 0.5})
+
+
+class TestViews(Compressor):
+    __test__ = True
+    compressor = "views"
+    options = {"mirror": "both"}
+    nonsense = ({"mirror": "diagonal"}, {"mirror": 2}, {"epochs": 1})
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def example(cls, trained, samples, batches):
+        return CompressionExample(
+            path=trained("segmenter"),
+            inputs=(replace(IMAGE, shape=(None, 16, 16, 1)),),
+            outputs=(TensorSpec(name="mask", dtype="float32", shape=(None, 16, 16, 1)),),
+            objective=Objective(loss="dice-binary-crossentropy"),
+            train=tuple(batches(*samples("segmenter", 16, 1))()),
+            options=cls.options,
+        )

@@ -131,6 +131,18 @@ def test_a_teacher_of_no_weight_is_not_asked(keras, request_for, distilled, tmp_
     assert asked.model.read_bytes() != own.model.read_bytes()
 
 
+def test_the_first_weights_of_a_new_student_are_the_seeds_alone(keras, request_for, distilled, tmp_path):
+    """However much another parent draws while it is loaded."""
+    usual = {"student": "cnn", "student_options": STUDENT, "epochs": 1, "alpha": 0.0}
+    own = distilled(request_for(output=tmp_path / "own.keras"), **usual)
+    image = keras.Input((16, 16, 1), name="image")
+    x = keras.layers.Dense(3, name="answer")(keras.layers.Flatten(name="flat")(image))
+    parent = tmp_path / "other-parent.keras"
+    keras.Model(image, keras.layers.Softmax(name="probabilities")(x)).save(parent)
+    made = distilled(request_for(model=parent, teacher=parent, output=tmp_path / "other.keras"), **usual)
+    assert made.model.read_bytes() == own.model.read_bytes()
+
+
 @pytest.mark.torture
 def test_the_same_request_gives_the_same_bytes(request_for, distilled, tmp_path):
     made = [

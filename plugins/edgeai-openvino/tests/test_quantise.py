@@ -272,3 +272,30 @@ def test_dense_layers_in_a_row_are_right_with_any_number_of_threads(
     answers = np.concatenate([session.run(sample)["values"] for sample in samples])
     wanted = np.concatenate([np.asarray(model(sample["image"], training=False)) for sample in samples])
     assert np.abs(answers - wanted).max() < 0.1 * np.abs(wanted).max()
+
+
+def test_two_views_are_int8_and_their_weights_are_there_once(
+    keras, request_for, calibration, open_artifact, specs, tmp_path
+):
+    """As Keras answers, nearly; a mirrored picture has the answer mirrored; the file grows by operations alone."""
+    from edgeai_keras.architectures import build
+    from edgeai_keras.saving import save
+    from edgeai_keras.views import VIEWS, of_views
+
+    keras.utils.set_random_seed(3)
+    network = build("unet", size=16, filters=24, depth=2, shrink=2)
+    models = {"one": network, "two": of_views(network, VIEWS["horizontal"])}
+    logits = (TensorSpec(name="logits", dtype="float32", shape=(1, 16, 16, 1)),)
+    sizes = {}
+    for name, model in models.items():
+        save(model, tmp_path / f"{name}.keras")
+        artifact = CONVERTER.convert(request_for(model=tmp_path / f"{name}.keras", outputs=logits)).artifact
+        sizes[name] = artifact.with_suffix(".bin").stat().st_size
+    assert sizes["two"] < 1.1 * sizes["one"]
+    session = open_artifact(artifact, (specs.image,), logits)
+    image = calibration[0]["image"]  # of the range that it was calibrated on
+    answer, mirrored = (session.run({"image": x})["logits"] for x in (image, np.ascontiguousarray(image[:, :, ::-1])))
+    wanted = np.asarray(models["two"](image))
+    tolerance = 0.1 * float(np.ptp(wanted))
+    np.testing.assert_allclose(answer, wanted, atol=tolerance)
+    np.testing.assert_allclose(mirrored[:, :, ::-1], answer, atol=tolerance)

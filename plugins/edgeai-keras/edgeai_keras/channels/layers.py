@@ -134,7 +134,7 @@ def _recurrent(call: Call, layer: Any, cell: Any) -> None:
     if _altered(layer):
         call.unfollowed(_altered(layer))
         return
-    steps = call.input.shape[1]
+    steps = call.input.shape[0] * call.input.shape[1]
     state = call.output.shape[-1 - rank : -1] if rank else ()
     for kernel in (cell.kernel, cell.recurrent_kernel):
         call.trace.count(kernel, steps * math.prod(state), call.path)

@@ -271,5 +271,5 @@ def _arranged(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list
 
 
 def positions(shape: tuple[int, ...]) -> int:
-    """How many positions a channels-last tensor has, the batch apart."""
-    return math.prod(shape[1:-1])
+    """How many positions a channels-last tensor has: of one sample, or of all that a model makes of it (``views``)."""
+    return math.prod(shape[:-1])
