@@ -132,7 +132,7 @@ _BUNDLE: Final = (
     "config.golden-invalid",
     "config.augment",
 )
-_IMAGE: Final = ("task.no-frames", "task.no-spacing")
+_IMAGE: Final = ("task.no-frames", "task.no-spacing", "task.unequal-spacing", "task.out-of-range")
 _PLUGIN: Final = ("convert.outside", "convert.nothing")
 
 CODES: Final[Mapping[str, Owner]] = {

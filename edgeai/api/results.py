@@ -88,8 +88,9 @@ class Finding:
     """One statement about an instance or one of its frames.
 
     Attributes:
-        kind: ``class`` (a label of a classifier), ``segment`` (where the label is) or ``agreement`` (does the image
-            fit its header?). Later minors add kinds; a reader skips those it does not know.
+        kind: ``class`` (a label of a classifier), ``segment`` (where the label is), ``value`` (how large it is) or
+            ``agreement`` (does the image fit its header?). Later minors add kinds; a reader skips those it does not
+            know.
         label: the model's word.
         probability: 0 to 1, with the card's temperature where it gives one; of a ``segment`` the mean inside;
             ``None`` where there is none.

@@ -106,12 +106,27 @@ class Reader:
             raise self.refused(name, f"is {value!r}, not a finite number from 0")
         return number
 
+    def number(self, name: str, value: Any) -> float:
+        """A finite number."""
+        number = _number(value)
+        if number is None:
+            raise self.refused(name, f"has {value!r}, not a finite number")
+        return number
+
     def temperature(self, value: Any) -> float:
         """``temperature``: a finite number above 0."""
         number = _number(value)
         if number is None or number <= 0:
             raise self.refused("temperature", f"is {value!r}, not a finite number above 0")
         return number
+
+    def concept(self, name: str, value: Any) -> Concept | None:
+        """A table of code, scheme and meaning; ``None`` where there is none."""
+        if value is None:
+            return None
+        if not isinstance(value, Mapping) or set(value) != {"code", "scheme", "meaning"}:
+            raise self.refused(name, f"has concept {value!r}, which needs code, scheme and meaning")
+        return Concept(**{key: self.text(name, text) for key, text in value.items()})
 
     def _label(self, item: Any) -> Label:
         if isinstance(item, str):
@@ -122,15 +137,8 @@ class Reader:
         return Label(
             label=self.text("labels", item["label"]),
             threshold=None if threshold is None else self.fraction("labels", threshold),
-            concept=self._concept(item.get("concept")),
+            concept=self.concept("labels", item.get("concept")),
         )
-
-    def _concept(self, value: Any) -> Concept | None:
-        if value is None:
-            return None
-        if not isinstance(value, Mapping) or set(value) != {"code", "scheme", "meaning"}:
-            raise self.refused("labels", f"has concept {value!r}, which needs code, scheme and meaning")
-        return Concept(**{name: self.text("labels", text) for name, text in value.items()})
 
 
 def _with_threshold(label: Label, named: Mapping[str, Any], default: float | None) -> Label:

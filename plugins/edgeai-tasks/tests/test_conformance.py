@@ -223,3 +223,88 @@ class TestJudgeOfMasks(JudgeConformance):
         y, x = np.mgrid[0:32, 0:40]
         disc = np.hypot(y - random.uniform(8, 24), x - random.uniform(8, 24)) < random.uniform(0, 9)
         return {"mask": (0.9 * disc[np.newaxis, ..., np.newaxis]).astype(np.float32)}
+
+
+HEAD = {"name": "head", "unit": "mm", "low": 0, "high": 500, "same": 3}
+PER_PIXEL = {"per": "source-pixel", "scale": 1000, "offset": 50}
+
+
+class TestRegress(TaskConformance):
+    plugin = "regress"
+    task = "regress"
+    options = {
+        "values": [
+            {
+                **{"name": "head circumference", "unit": "mm", "low": 0, "high": 500, "same": 3, "sizes": [100, 200]},
+                **{"per": "source-pixel", "scale": 900, "offset": 100},
+                "concept": {"code": "11984-2", "scheme": "LN", "meaning": "Head circumference"},
+            },
+            {"name": "ratio", "unit": "1", "low": 0, "high": 1, "same": 0.05},
+        ],
+        "intervals": {"head circumference": {"coverage": 0.9, "half": [3, 4, 5]}},
+        "per_frame": True,
+    }
+    outputs = _output(2)
+    nonsense = (
+        {},
+        {"values": []},
+        {"values": "head"},
+        {"values": [HEAD]},
+        {"values": [HEAD, HEAD]},
+        {"values": [HEAD, {**HEAD, "name": ""}]},
+        {"values": [HEAD, {"name": "b", "unit": "mm", "low": 0, "high": 1}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "colour": "red"}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "low": 500}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "high": float("inf")}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "same": -1}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "same": 501}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "scale": 0}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "per": "pixel"}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "per": "model-pixel", "unit": "kg"}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "sizes": [200, 100]}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "sizes": [500]}]},
+        {"values": [HEAD, {**HEAD, "name": "b", "concept": {"code": "1"}}]},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "intervals": {"c": {"coverage": 0.9, "half": 3}}},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "intervals": {"b": {"coverage": 1, "half": 3}}},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "intervals": {"b": {"coverage": 0.9, "half": -3}}},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "intervals": {"b": {"coverage": 0.9, "half": [3, 4]}}},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "intervals": {"b": 3}},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "loss": "hinge"},
+        {"values": [HEAD, {**HEAD, "name": "b"}], "output": "other"},
+    )
+    wrong_outputs = (
+        (),
+        _output(1),
+        _output(3),
+        (TensorSpec(name="map", dtype="float32", shape=(1, 8, 8, 2), layout="NHWC"),),
+        (*_output(2), TensorSpec(name="more", dtype="float32", shape=(1, 2))),
+    )
+
+
+class TestJudgeOfAValue(JudgeConformance):
+    plugin = "regress"
+    task = "regress"
+    options = {
+        "values": [
+            {**{"name": "head", "unit": "mm", "low": 20, "high": 440, "same": 3, "sizes": [100, 200]}, **PER_PIXEL},
+        ],
+        "intervals": {"head": {"coverage": 0.9, "half": [60, 80, 100]}},
+    }
+    outputs = _output(1)
+    rows = ({"value": "171.5"}, {"value": "96"}, {"value": "310.25"})
+    nonsense_rows = ({"value": "wide"}, {"value": "nan"}, {"value": "19.9"}, {"value": "441"})
+
+
+class TestJudgeOfSeveralValues(JudgeConformance):
+    plugin = "regress"
+    task = "regress"
+    options = {
+        "values": [
+            {"name": "long axis", "unit": "mm", "low": 0, "high": 0.9, "same": 0.1},
+            {"name": "angle", "unit": "deg", "low": 0, "high": 1, "same": 0.2, "sizes": [0.5]},
+        ],
+        "loss": "mean-absolute-error",
+    }
+    outputs = _output(2)
+    rows = ({"long axis": "0.5", "angle": "0.2"}, {"long axis": "0.1", "angle": "0.9"})
+    nonsense_rows = ({"long axis": "0.5"}, {"long axis": "0.5", "angle": "up"}, {"long axis": "2", "angle": "0.1"})

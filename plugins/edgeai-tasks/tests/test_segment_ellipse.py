@@ -13,10 +13,11 @@ import pytest
 from edgeai.api import Frame, FrameContext, Geometry, MaskTask, TaskFailed, TaskRequest, TensorSpec
 from edgeai.testing.examples import instance_ref
 from edgeai_tasks.segment import SPEC
-from edgeai_tasks.segment.circumferences import weighted_median
-from edgeai_tasks.segment.ellipse import Ellipse, of_source, size_of
+from edgeai_tasks.segment.ellipse import Ellipse, of_source
 from edgeai_tasks.segment.judge import Masks, PackedMask, SegmentJudge
 from edgeai_tasks.segment.options import SegmentOptions
+from edgeai_tasks.sizes import size_of
+from edgeai_tasks.weighted import weighted_median
 
 SIDE = 128
 OUTPUT = TensorSpec(name="out", dtype="float32", shape=(1, SIDE, SIDE, 1), layout="NHWC")

@@ -24,5 +24,6 @@ class Choice(Table):
     options: dict[str, Any] = Field(
         min_length=1,
         description="what, as the task documents it: for classify `temperature = true`, "
-        '`threshold = "sensitivity@specificity=0.9"`; for segment `threshold = "dice"` or `"circumference"`',
+        '`threshold = "sensitivity@specificity=0.9"`; for segment `threshold = "dice"` or `"circumference"`; '
+        "for regress `interval = 0.9`, `by_size = true`",
     )

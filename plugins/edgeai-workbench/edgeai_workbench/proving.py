@@ -82,7 +82,7 @@ def _seen(model: Model) -> tuple[Tensors, Frame]:
 
 
 def _drawn(layout: str, shape: tuple[int | None, ...]) -> Frame:
-    """A ramp, grey or in colour as the input is."""
+    """A ramp, grey or in colour as the input is; it says how large its pixels are, for tasks that measure."""
     colour = dict(zip(layout, shape, strict=True)).get("C") == 3
     plane = np.tile(np.linspace(0, 255, _SIDE).astype(np.uint8), (_SIDE, 1))
     photometric = "RGB" if colour else "MONOCHROME2"
@@ -98,7 +98,7 @@ def _drawn(layout: str, shape: tuple[int | None, ...]) -> Frame:
     return Frame(
         pixels=np.repeat(plane[..., None], 3, axis=2) if colour else plane,
         number=1,
-        geometry=Geometry(source_rows=_SIDE, source_columns=_SIDE),
+        geometry=Geometry(source_rows=_SIDE, source_columns=_SIDE, pixel_spacing_mm=(1.0, 1.0)),
         instance=instance,
         photometric_interpretation=photometric,
         bits_stored=8,

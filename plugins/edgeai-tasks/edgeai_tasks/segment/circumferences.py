@@ -9,6 +9,7 @@ import numpy as np
 from edgeai.api import LOWER, Case, Figure, Flags, Reals, Values, Weights
 from edgeai_tasks.segment.ellipse import of_source
 from edgeai_tasks.segment.truth import source_mask
+from edgeai_tasks.weighted import weighted_median
 
 ERROR, PERCENT = "circumference_error", "circumference_percent"
 
@@ -47,16 +48,6 @@ class Circumferences:
             known = pairs[:, 0] > 0
             self._values[PERCENT][known] = 100.0 * error[known] / pairs[known, 0]
         return self._values[name]
-
-
-def weighted_median(values: Reals, weights: Weights) -> Values:
-    """Of each row of weights: half of their sum is on either side; between two values, their middle."""
-    order = np.argsort(values, kind="stable")
-    sums = np.cumsum(weights[..., order], axis=-1)
-    half = sums[..., -1:] / 2
-    low, high = (np.argmax(reached, axis=-1) for reached in (sums >= half, sums > half))
-    medians: Values = (values[order][low] + values[order][high]) / 2
-    return medians
 
 
 def measures(cases: Sequence[Case]) -> tuple[list[tuple[float, float]], str]:

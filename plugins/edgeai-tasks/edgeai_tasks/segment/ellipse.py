@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,8 +14,6 @@ from edgeai.api import Measurement, Reals
 Mask: TypeAlias = npt.NDArray[np.bool_]
 Edges: TypeAlias = npt.NDArray[np.float64]
 
-PIXELS = "{pixels}"
-"""UCUM has no unit of them."""
 _DIGITS = 4
 
 
@@ -106,13 +103,3 @@ def of_source(mask: Mask, spacing: tuple[float, float] | None) -> Ellipse | None
     rows, columns = mask.shape
     down, across = spacing or (1.0, 1.0)
     return Ellipse.of(mask, np.arange(columns + 1.0), np.arange(rows + 1.0), scale=(across, down))
-
-
-def size_of(circumference: float, bounds: Sequence[float], unit: str) -> str:
-    """Between which of the bounds: ``under 100 mm``, ``100 to 200 mm``, ``from 200 mm``."""
-    place = sum(circumference >= bound for bound in bounds)
-    if place == 0:
-        return f"under {bounds[0]:g} {unit}"
-    if place == len(bounds):
-        return f"from {bounds[-1]:g} {unit}"
-    return f"{bounds[place - 1]:g} to {bounds[place]:g} {unit}"

@@ -38,11 +38,12 @@ from edgeai.api import (
 )
 from edgeai_tasks.segment.choosing import check_wish, chosen
 from edgeai_tasks.segment.circumferences import Circumferences, measures
-from edgeai_tasks.segment.ellipse import of_source, size_of
+from edgeai_tasks.segment.ellipse import of_source
 from edgeai_tasks.segment.figures import DISTANCES, NAMES, OVERLAPS, figures_of, overlap
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.pictures import Outlined, worst_cases
 from edgeai_tasks.segment.truth import MovedMask, flags_of, sampled, source_mask
+from edgeai_tasks.sizes import size_of
 
 if TYPE_CHECKING:
     from edgeai_tasks.segment.task import Segment
