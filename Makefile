@@ -41,11 +41,13 @@ demo: $(VENV)/.demo ## A broker, a cart and real ultrasound, CT and MR files in 
 demo-fleet: $(VENV)/.demo-fleet ## Three carts, a rollout that goes through and one that is undone; BACKEND=tflite|openvino
 	$(PY) -m edgeai fleet demo --backend $(or $(filter-out auto,$(BACKEND)),tflite) $(ARGS)
 
-# The system tests run whatever the others found. pytest's status 5 is "no such test": with ARGS one part may say so.
+# The system tests mostly wait: the others run beside them, take what they leave of the processor (nice) and hide nothing of
+# theirs, which is shown at the end. pytest's status 5 is "no such test": with ARGS one part may say so.
 test: $(VENV)/.dev $(RUNTIME_VENV)/.ready ## All tests; those whose engine or peer is absent say so
-	@trap 'exit 130' INT; \
-	$(RUNTIME_PYTHON) $(PARALLEL) -m "not system and not torture" $(ARGS); others=$$?; \
-	$(PARALLEL) -m "system and not torture" $(or $(ARGS),$(SYSTEM_TESTS)); system=$$?; \
+	@printed=$$(mktemp); trap 'wait; rm -f "$$printed"; exit 130' INT; \
+	$(PARALLEL) -m "system and not torture" $(or $(ARGS),$(SYSTEM_TESTS)) >"$$printed" 2>&1 & system=$$!; \
+	$(RUNTIME_PYTHON) nice -n 5 $(PARALLEL) -m "not system and not torture" $(ARGS); others=$$?; \
+	wait $$system; system=$$?; echo "The system tests:"; cat "$$printed"; rm -f "$$printed"; \
 	case "$$others $$system" in "0 0"|"0 5"|"5 0") exit 0;; esac; \
 	echo "Tests failed: pytest ended with status $$system in the system tests, and $$others in all others"; exit 1
 

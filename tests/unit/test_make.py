@@ -52,9 +52,20 @@ def test_both_parts_run_and_are_asked_what_was_asked_for(tmp_path: Path) -> None
     status, calls, _ = make_test(tmp_path, arguments="tests/unit -k word")
     assert status == 0
     assert [call.endswith("tests/unit -k word") for call in calls] == [True, True]
-    assert "not system" in calls[0]
+    assert sorted("not system" in call for call in calls) == [False, True]
     assert all("not torture" in call for call in calls)
     assert all("--dist loadfile" in call for call in calls)  # a file's tests share what its fixtures set up
+
+
+def test_the_others_run_beside_the_system_tests_and_yield_to_them(tmp_path: Path) -> None:
+    begun, own = tmp_path / "begun", os.getpriority(os.PRIO_PROCESS, 0)
+    waits = f"for i in $(seq 999); do test -e {begun} && break; sleep 0.3; done; cat {begun} && echo others at $(nice)"
+    begins = f"touch {begun}; echo system at $(nice); exit 1"
+    status, _, output = make_test(tmp_path, f"{UNIT}) {waits} ;; {SYSTEM}) {begins} ;;")
+    lines = output.splitlines()
+    places = [lines.index(line) for line in (f"others at {min(own + 5, 19)}", "The system tests:", f"system at {own}")]
+    assert status != 0
+    assert places == sorted(places)
 
 
 def test_the_files_that_begin_are_there() -> None:
@@ -69,7 +80,8 @@ def test_the_system_tests_are_where_they_are_looked_for(tmp_path: Path) -> None:
     files = [*(ROOT / "tests").rglob("test_*.py"), *(ROOT / "plugins").rglob("test_*.py")]
     marked = [path for path in files if re.search(r"mark\.system\b", path.read_text())]
     assert {str(path.parent.relative_to(ROOT)) for path in marked} == set(folders)
-    assert make_test(tmp_path)[1][1].endswith(" ".join(["-m system and not torture", *folders]))
+    asked = " ".join(["-m system and not torture", *folders])
+    assert [call.endswith(asked) for call in sorted(make_test(tmp_path)[1])] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +110,7 @@ def test_arguments_that_choose_tests_of_one_part_alone_are_no_failure(tmp_path: 
 def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], str]:
     """``.ci/run`` on a machine that has these Pythons, of which the first is ``python3``."""
     programs, log = folder / "bin", folder / "log"
-    for name in ("bash", "dirname", "id", "cat"):
+    for name in ("bash", "dirname", "id", "cat", "mktemp", "rm"):
         programs.mkdir(exist_ok=True)
         (programs / name).symlink_to(shutil.which(name) or name)
     script(programs / "make", NOTING.format(log=log, cases=f"{fails}) exit 1 ;;"))
@@ -118,39 +130,42 @@ def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], 
         timeout=600,
     )
     calls = log.read_text().splitlines()
-    made = [call.partition("/")[0] for call in calls if "/.cart-tests " in call]
-    tried = [call for call in calls if "/.cart-tests " not in call]
-    assert made == [call.rpartition("VENV=")[2] for call in tried[2:]], "environments are made before they are used"
+    assert calls[-1] == "test", "which has the processor to itself"
+    tried = ["lint", *(call for call in calls if call != "lint")]  # beside it the others
+    assert len(tried) == len(calls)
     return ran.returncode, tried, ran.stdout + ran.stderr
 
 
 def test_every_python_that_is_here_is_tried_and_the_others_are_named(tmp_path: Path) -> None:
     status, calls, output = ci(tmp_path, "3.11", "3.12")
     assert status == 0, output
-    assert calls == ["lint", "test", f"cart-tests PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12"]
+    assert calls == ["lint", f"cart-tests PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12", "test"]
     assert "has no such Python: 3.13" in output  # there is one of that name, which does not start
 
 
 def test_the_newest_python_may_be_the_one_that_make_takes(tmp_path: Path) -> None:
     status, calls, output = ci(tmp_path, "3.13", "3.11", "3.12")
     assert status == 0
-    assert [call.split()[-1] for call in calls[2:]] == ["VENV=.venv-3.11", "VENV=.venv-3.12"]
+    assert [call.split()[-1] for call in calls[1:-1]] == ["VENV=.venv-3.11", "VENV=.venv-3.12"]
     assert "no such Python" not in output
 
 
-@pytest.mark.parametrize("fails", ["lint", "test", "cart-tests*3.12"])
-def test_whatever_fails_in_ci_the_rest_is_tried_too(tmp_path: Path, fails: str) -> None:
+@pytest.mark.parametrize(
+    ("fails", "name"),
+    [("lint", "lint"), ("test", "test"), ("cart-tests*3.12*", "python3.12"), ("cart*3.13", "python3.13")],
+)
+def test_whatever_fails_in_ci_the_rest_is_tried_too(tmp_path: Path, fails: str, name: str) -> None:
     status, calls, output = ci(tmp_path, "3.11", "3.12", "3.13", fails=fails)
     assert status == 1
     assert len(calls) == 4
-    assert "Failed:" in output
+    assert output.splitlines()[-1] == f"Failed: {name}"
 
 
 def test_a_python_of_pyenv_is_taken(tmp_path: Path) -> None:
     script(tmp_path / ".pyenv/versions/3.12.9/bin/python", "#!/bin/sh\nexit 0\n")
     status, calls, _ = ci(tmp_path, "3.11")
     assert status == 0
-    assert calls[2:] == [f"cart-tests PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
+    assert calls[1:-1] == [f"cart-tests PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
 
 
 def test_what_ci_asks_of_make_there_is() -> None:
