@@ -23,6 +23,7 @@ echo "$*" >> {log}
 case "$*" in {cases} esac
 exit 0
 """
+RUNTIME = ".venv-tflite-runtime/.ready"
 UNIT, SYSTEM = '*"not system"*', '*"-m system"*'
 
 
@@ -131,15 +132,15 @@ def ci(folder: Path, *versions: str, fails: str = "x") -> tuple[int, list[str], 
     )
     calls = log.read_text().splitlines()
     assert calls[-1] == "test", "which has the processor to itself"
-    tried = ["lint", *(call for call in calls if call != "lint")]  # beside it the others
-    assert len(tried) == len(calls)
-    return ran.returncode, tried, ran.stdout + ran.stderr
+    first = [call for call in calls if call in ("lint", RUNTIME)]
+    assert sorted(first) == [RUNTIME, "lint"], "begun side by side"
+    return ran.returncode, ["lint", *(call for call in calls if call not in first)], ran.stdout + ran.stderr
 
 
 def test_every_python_that_is_here_is_tried_and_the_others_are_named(tmp_path: Path) -> None:
     status, calls, output = ci(tmp_path, "3.11", "3.12")
     assert status == 0, output
-    assert calls == ["lint", f"cart-tests PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12", "test"]
+    assert calls == ["lint", f"cart-tests WORKERS=2 PYTHON={tmp_path}/bin/python3.12 VENV=.venv-3.12", "test"]
     assert "has no such Python: 3.13" in output  # there is one of that name, which does not start
 
 
@@ -165,7 +166,7 @@ def test_a_python_of_pyenv_is_taken(tmp_path: Path) -> None:
     script(tmp_path / ".pyenv/versions/3.12.9/bin/python", "#!/bin/sh\nexit 0\n")
     status, calls, _ = ci(tmp_path, "3.11")
     assert status == 0
-    assert calls[1:-1] == [f"cart-tests PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
+    assert calls[1:-1] == [f"cart-tests WORKERS=2 PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
 
 
 def test_what_ci_asks_of_make_there_is() -> None:
