@@ -23,30 +23,35 @@ STARTS = {
 _TELL = "; import json, resource, sys; print(json.dumps([sorted(sys.modules), resource.getrusage(0).ru_maxrss]))"
 
 
-def closure(process: str) -> tuple[list[str], float]:
-    """The modules of a process out of ``STARTS``, and its memory in MB. In one of its own, from compiled sources."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PYTHONPYCACHEPREFIX": folder}
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        for _ in ("compile", "look"):
-            done = subprocess.run(
-                [sys.executable, "-c", STARTS[process] + _TELL],
-                check=True,
-                capture_output=True,
-                text=True,
-                env=environment,
-                cwd=Path(__file__).resolve().parents[1],
-            )
+def closure(process: str, compiled: Path) -> tuple[list[str], float]:
+    """The modules of a process out of ``STARTS``, and its memory in MB. In one of its own, from compiled sources.
+
+    Args:
+        process: its name.
+        compiled: a folder for what is compiled, which those that come later find there.
+    """
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(compiled)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    for _ in ("compile", "look"):
+        done = subprocess.run(
+            [sys.executable, "-c", STARTS[process] + _TELL],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd=Path(__file__).resolve().parents[1],
+        )
     modules, kilobytes = json.loads(done.stdout)
     return modules, kilobytes / 1024.0
 
 
 def main() -> None:
     print(f"{'process':<14}{'modules':>8}{'edgeai':>8}{'MB':>6}")
-    for process in sys.argv[1:] or STARTS:
-        modules, megabytes = closure(process)
-        own = [name for name in modules if name.partition(".")[0] == "edgeai"]
-        print(f"{process:<14}{len(modules):>8}{len(own):>8}{megabytes:>6.0f}")
+    with tempfile.TemporaryDirectory() as folder:
+        for process in sys.argv[1:] or STARTS:
+            modules, megabytes = closure(process, Path(folder))
+            own = [name for name in modules if name.partition(".")[0] == "edgeai"]
+            print(f"{process:<14}{len(modules):>8}{len(own):>8}{megabytes:>6.0f}")
 
 
 if __name__ == "__main__":

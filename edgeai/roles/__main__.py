@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -67,11 +68,16 @@ def _run(role: str, name: str, config_path: Path, given: tuple[str, ...]) -> int
         # It never loads the configuration's own code into its memory.
         status: int = import_module("edgeai.roles.supervise").main(config_path)
         return status
-    from edgeai.config import load_config
+    gc.disable()  # what is imported stays: to look again and again for what may be let go takes a twelfth of a start
+    try:
+        from edgeai.config import load_config
 
-    config = load_config(config_path)
-    logs.configure(name, level=config.log.level, form=config.log.format)
-    module: Any = import_module(f"edgeai.roles.{role}")
+        config = load_config(config_path)
+        logs.configure(name, level=config.log.level, form=config.log.format)
+        module: Any = import_module(f"edgeai.roles.{role}")
+    finally:
+        gc.freeze()
+        gc.enable()
     try:
         return int(module.main(config, *given))
     except EdgeaiError as error:
