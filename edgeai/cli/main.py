@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     except EdgeaiError as error:
         if os.environ.get("EDGEAI_TRACEBACK") == "1":
             raise
-        from edgeai.cli.wording import steady
+        from edgeai.cli.terminal import steady
 
         typer.echo(f"error[{error.code}]: {steady(str(error))}", err=True)
         if error.remedy:

@@ -19,7 +19,7 @@ from edgeai.cli.picture.sheet import Shown, shown_findings, write_origin, write_
 from edgeai.cli.picture.style import BACK, MARGIN, PANEL
 from edgeai.cli.picture.text import Placed
 from edgeai.cli.rendering import render
-from edgeai.cli.wording import printable
+from edgeai.cli.terminal import printable
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 

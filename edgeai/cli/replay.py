@@ -49,7 +49,7 @@ def command(
     be replayed here.
     """
     from edgeai.cli.saved_results import read_result, uncompared
-    from edgeai.cli.wording import printable
+    from edgeai.cli.terminal import printable
     from edgeai.config import load_config
 
     saved = read_result(result, result_id)
@@ -194,7 +194,7 @@ def _refuse(why: str, code: str, remedy: str) -> NoReturn:
 
 
 def _print(before: Result, after: Result, compared: Comparison, signers: Link, known_by: str) -> None:
-    from edgeai.cli.wording import printable
+    from edgeai.cli.terminal import printable
 
     image = "by the hash of its content" if known_by == "content" else "by its UID alone: the result has no hash of it"
     typer.echo(f"image   the same, {image}")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from edgeai.api.results import Outcome, Result
 from edgeai.cli.statement import NO_RESULT, close_calls, statement
-from edgeai.cli.wording import agreements, classes, disagrees, finding_says, labels_say, printable, probability_says
+from edgeai.cli.terminal import printable
+from edgeai.cli.wording import agreements, classes, disagrees, finding_says, labels_say, probability_says
 
 if TYPE_CHECKING:
     from rich.text import Text

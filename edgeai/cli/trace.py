@@ -119,7 +119,7 @@ def _print(saved: Saved, links: Sequence[Link]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from edgeai.cli.wording import printable
+    from edgeai.cli.terminal import printable
 
     result = saved.result
     heading = f"{result.model.name} {result.model.version} said {result.outcome} on {result.created_at}"

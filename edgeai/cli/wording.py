@@ -10,16 +10,6 @@ _UNITS = {"1": "", "mm2": "mm\u00b2", "cm2": "cm\u00b2"}
 _PLANES = {IMAGER_PIXEL_SPACING: " on the detector", NOMINAL_SCANNED_PIXEL_SPACING: " on the film"}
 
 
-def printable(name: object) -> str:
-    """A file's name, fit for a terminal: what cannot be encoded, or would steer it, is replaced."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in str(name))
-
-
-def steady(text: str) -> str:
-    """Lines fit for a terminal: all that would steer it is replaced, but for the ends of lines."""
-    return "\n".join(printable(line) for line in text.split("\n"))
-
-
 def agreements(result: Result) -> tuple[Finding, ...]:
     """Whether the image fits its header, where the model says."""
     return tuple(f for f in result.findings if f.kind == "agreement" and f.frame_number is None)

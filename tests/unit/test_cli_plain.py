@@ -102,3 +102,11 @@ def test_no_command_pays_for_pydantic_to_read_its_own_words(words: str) -> None:
     done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, timeout=600)
     assert "nonesuch" in done.stderr
     assert "pydantic" not in done.stdout.split()
+
+
+@pytest.mark.parametrize("words", ["status nonesuch.toml", "plugins new Nonesuch"])
+def test_an_error_is_said_without_numpy(words: str) -> None:
+    code = "import sys; from edgeai.cli.main import run; run(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *words.split()], capture_output=True, text=True, timeout=600)
+    assert "what to do" in done.stderr
+    assert "numpy" not in done.stdout.split()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from edgeai.api.errors import ConfigError
-from edgeai.cli.wording import printable
+from edgeai.cli.terminal import printable
 
 _SCHEMAS: Final = (1, 2)
 _MOST_LETTERS: Final = 400

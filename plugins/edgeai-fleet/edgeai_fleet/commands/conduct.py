@@ -12,7 +12,7 @@ import typer
 from edgeai.api.errors import ConfigError, EdgeaiError
 from edgeai.cli import output
 from edgeai.cli.keys import PassphraseFile
-from edgeai.cli.wording import printable
+from edgeai.cli.terminal import printable
 from edgeai_fleet.commands.broker import (
     BrokerOption,
     CaOption,

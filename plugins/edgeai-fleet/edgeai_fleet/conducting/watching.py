@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from edgeai.cli.wording import steady
+from edgeai.cli.terminal import steady
 from edgeai.counted import counted
 from edgeai_fleet.conducting.judging import WORST_FIRST
 from edgeai_fleet.conducting.messages import is_of_a_site, is_summary
