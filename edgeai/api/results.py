@@ -47,7 +47,8 @@ class Region:
         box: (x0, y0, x1, y1), the pixels' outer edges; ``None`` when nothing was found.
         centroid: mean of its pixels' centres; ``None`` when nothing was found.
         parts: how many pieces it has, of which ``contours`` may leave out the smallest.
-        contours: closed polygons, simplified. Filled by the even-odd rule: one inside another is a hole.
+        contours: closed polygons, simplified. Filled by the even-odd rule: one inside another is a hole. None of a
+            place that is known by its box alone: its area is the box's, it has no perimeter, and it is drawn as a box.
         frame_number: the frame that it lies in, from 1.
         spacing_from: where its millimetres come from, out of ``edgeai.api.SPACINGS``; ``None`` where it has none.
     """
@@ -88,12 +89,12 @@ class Finding:
     """One statement about an instance or one of its frames.
 
     Attributes:
-        kind: ``class`` (a label of a classifier), ``segment`` (where the label is), ``value`` (how large it is) or
-            ``agreement`` (does the image fit its header?). Later minors add kinds; a reader skips those it does not
-            know.
+        kind: ``class`` (a label of a classifier), ``segment`` (where the label is), ``detect`` (one thing of the
+            label, by its box), ``value`` (how large it is) or ``agreement`` (does the image fit its header?). Later
+            minors add kinds; a reader skips those it does not know.
         label: the model's word.
-        probability: 0 to 1, with the card's temperature where it gives one; of a ``segment`` the mean inside;
-            ``None`` where there is none.
+        probability: 0 to 1, with the card's temperature where it gives one; of a ``segment`` the mean inside, of
+            a box its score; ``None`` where there is none.
         threshold: the bound that ``present`` was decided by, or ``None``.
         present: whether the statement is made (True) or denied (False).
         concept: the label's code, where the card gives one.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Failure, Finding, GuardFigure, Outcome, Result
-from edgeai.cli.wording import agreements, classes, disagrees, numbers_say, percent
+from edgeai.cli.wording import agreements, classes, disagrees, is_boxed, numbers_say, percent
 
 NO_RESULT: Final = "no result"
 NOT_NEGATIVE: Final = "This is not a negative finding."
@@ -149,10 +150,11 @@ def _headline(stated: Sequence[Finding], nuances: Mapping[Finding, str]) -> str:
 
 
 def _named(present: Sequence[Finding]) -> str:
-    labels = [_stated(finding) for finding in present[:_MOST_NAMED]]
-    more = f" and {len(present) - _MOST_NAMED} more" if len(present) > _MOST_NAMED else ""
+    counted = Counter(_stated(finding) for finding in present)
+    labels = [name if count == 1 else f"{count} \u00d7 {name}" for name, count in counted.items()]
+    more = f" and {len(labels) - _MOST_NAMED} more" if len(labels) > _MOST_NAMED else ""
     outlined = " outlined" if all(finding.region is not None for finding in present) else ""
-    return ", ".join(labels) + more + outlined
+    return ", ".join(labels[:_MOST_NAMED]) + more + outlined
 
 
 def _stated(finding: Finding) -> str:
@@ -168,7 +170,7 @@ def _close(finding: Finding, among: Sequence[Finding]) -> tuple[str, str] | None
         return None
     bound = finding.threshold
     if bound is not None and 0.0 < bound < 1.0 and _apart(_odds(score), _odds(bound)) < _CLOSE_ODDS:
-        if finding.region is not None:
+        if finding.region is not None and not is_boxed(finding.region):
             return "faintly", f"{finding.label}: {percent(score)} inside, outlined from {percent_short(bound)}"
         side = "just above" if finding.present else "just below"
         return f"{side} its threshold", f"{finding.label}: {percent(score)}, stated from {percent_short(bound)}"

@@ -6,7 +6,7 @@ from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACI
 from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
 
 PERCENT = 100.0
-_UNITS = {"1": "", "mm2": "mm\u00b2", "cm2": "cm\u00b2"}
+_UNITS = {"1": "", "mm2": "mm\u00b2", "cm2": "cm\u00b2", "{pixels}": "px"}
 _PLANES = {IMAGER_PIXEL_SPACING: " on the detector", NOMINAL_SCANNED_PIXEL_SPACING: " on the film"}
 
 
@@ -71,7 +71,7 @@ def size_says(finding: Finding) -> str:
     Millimetres that are not those of the anatomy are never without their plane.
     """
     region = finding.region
-    if region is None:
+    if region is None or (is_boxed(region) and finding.measurements):
         return numbers_say(finding)
     if region.area_mm2 is None:
         return f"{region.area_px:.0f} px"
@@ -96,6 +96,11 @@ def value_says(measurement: Measurement) -> str:
 def rounded(value: float) -> str:
     """As many digits as a reader has a use for."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def is_boxed(region: Region | None) -> bool:
+    """Whether a place is known by its box alone: its score is the box's, and no mean of what is inside."""
+    return region is not None and region.box is not None and not region.contours
 
 
 def plane_says(region: Region) -> str:

@@ -55,6 +55,26 @@ def scored(label: str, probability: float, threshold: float | None = 0.5, **more
     return Finding(kind="class", label=label, present=present, probability=probability, threshold=threshold, **more)
 
 
+def boxed(label: str, box: tuple[float, float, float, float], score: float, **more: Any) -> Finding:
+    """A place that is known by its box alone, in source pixels; ``unit`` of its sides, of 0.2 mm a pixel."""
+    x0, y0, x1, y1 = box
+    unit = more.pop("unit", "mm")
+    scale = 0.2 if unit == "mm" else 1.0
+    area = (x1 - x0) * (y1 - y0)
+    region = {"area_px": area, "area_mm2": area * 0.04, "box": box, "frame_number": 1, **more.pop("region", {})}
+    sides = (("width", x1 - x0), ("height", y1 - y0))
+    return Finding(
+        kind="detect",
+        label=label,
+        present=True,
+        probability=score,
+        threshold=0.5,
+        region=Region(**region),
+        measurements=tuple(Measurement(name=name, value=side * scale, unit=unit) for name, side in sides),
+        **more,
+    )
+
+
 def segment(label: str, centre: tuple[float, float], radius: float, **more: Any) -> Finding:
     """A round area in source pixels."""
     turns = [2 * math.pi * step / 48 for step in range(48)]
@@ -157,6 +177,14 @@ RESULTS: dict[str, Result] = {
     "nothing outlined": replace(
         BASE,
         findings=(Finding(kind="segment", label="head", present=False, threshold=0.5, region=Region(area_px=0.0)),),
+    ),
+    "boxes": replace(
+        BASE,
+        findings=(
+            boxed("lesion", (40, 60, 90, 100), 0.87),
+            boxed("lesion", (110, 30, 150, 60), 0.52, region={"area_mm2": None}, unit="{pixels}"),
+            Finding(kind="detect", label="clip", present=False, probability=0.12, threshold=0.5),
+        ),
     ),
     "measured": replace(
         BASE,

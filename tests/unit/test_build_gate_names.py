@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from edgeai.api import Case, ConfigError, EvaluationFailed, Judge, Judged, TaskRequest, TensorSpec
-from edgeai_tasks import classify, segment
+from edgeai_tasks import classify, detect, segment
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gate_names import check_metrics
 from edgeai_workbench.gates import CEILINGS, FLOORS
@@ -31,6 +31,7 @@ def _judges() -> Mapping[str, Judge]:
         "several": _judge(classify.SPEC, (3,), labels=["a", "b", "c"], activation="sigmoid", mode="multi-label"),
         "one": _judge(classify.SPEC, (1,), labels=["a"], activation="sigmoid", mode="multi-label"),
         "mask": _judge(segment.SPEC, (8, 8, 1), labels=["head"], activation="sigmoid"),
+        "boxes": _judge(detect.SPEC, (8, 8, 5), labels=["head"], form="dense"),
         "head": _judge(segment.SPEC, (8, 8, 1), labels=["head"], activation="sigmoid", ellipse=True),
     }
 
@@ -48,6 +49,7 @@ def _judges() -> Mapping[str, Judge]:
         ("mask", {"floors": {"dice": 0.9}, "ceilings": {"hd95": 4.0}, "worst_floors": {"iou": 0.3}}),
         ("head", {"ceilings": {"circumference_error": 2.0}, "worst_ceilings": {"circumference_percent": 4.0}}),
         ("mask", {"min_agreement": 0.9}),
+        ("boxes", {"floors": {"map50": 0.9, "recall@fppi=0.5": 0.9}, "ceilings": {"false_positives": 0.2}}),
     ],
 )
 def test_what_a_task_has_is_taken_without_a_sample(kind: str, bounds: dict[str, Any]) -> None:

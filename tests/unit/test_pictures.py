@@ -20,6 +20,7 @@ from edgeai.cli.picture.scale import caption, scale_of
 from edgeai.cli.picture.sheet import area_says
 from edgeai.cli.picture.text import Placed, height, legible, shortened, width, wrapped
 from edgeai.cli.rendering import render
+from edgeai.cli.statement import statement
 from edgeai.cli.wording import labels_say
 from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment, withheld
 
@@ -385,6 +386,27 @@ def test_each_area_is_tagged_with_its_letter_in_its_colour() -> None:
     for letter, line in tags.items():
         corner = _pixels(picture, (line.box[0] - 2, line.box[1], line.box[0], line.box[3]))
         assert np.abs(corner - np.array(style.AREAS[ord(letter) - ord("A")])).max() < 8
+
+
+def test_a_place_that_is_known_by_its_box_is_drawn_as_a_box() -> None:
+    picture = _drawn("boxes")
+    assert [line.text for line in _of(picture, "tag")] == ["A lesion 87.0 %", "B lesion 52.0 %"]
+    told = [line.text for line in picture.texts if line.role.startswith("size")]
+    assert told == [
+        *("score", "87.0 %", "width", "10.0 mm", "height", "8.0 mm"),
+        *("score", "52.0 %", "width", "40.0 px", "height", "30.0 px"),
+    ]
+    text = _text(picture)
+    assert "inside" not in text, "nothing is known of what is inside a box"
+    assert "stated from" in text
+    assert statement(RESULTS["boxes"]).headline == "2 \u00d7 lesion outlined"
+    assert statement(RESULTS["boxes"]).doubts == ("lesion: 52.0 %, stated from 50 %",)
+    assert "clip (not stated)" in text
+    shown = frame()
+    drawn, scale, _ = _plate(compose(shown, "a", RESULTS["boxes"]), shown)
+    edge = drawn[round(99.5 * scale), round(45 * scale) : round(85 * scale)]
+    assert np.abs(edge - np.array(style.AREAS[0])).max() < 60, "along its lower side"
+    assert labels_say(RESULTS["boxes"]).startswith("lesion width 10.0 mm, height 8.0 mm (87.0 %), lesion")
 
 
 @pytest.mark.parametrize(

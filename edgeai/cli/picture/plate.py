@@ -16,6 +16,7 @@ from edgeai.cli.picture.sheet import lettered, shown_findings
 from edgeai.cli.picture.style import AMBER, BODY, CORAL, DIM, DIMMED, FILLED, PLATE, SMALL, TITLE, WHITE, Colour
 from edgeai.cli.picture.text import Placed, height, shortened, width, write
 from edgeai.cli.statement import NO_RESULT, NOT_FOR_DIAGNOSIS, NOT_NEGATIVE, close_calls
+from edgeai.cli.wording import is_boxed, percent
 
 Box = tuple[int, int, int, int]
 
@@ -70,7 +71,8 @@ def plate_of(
         for finding, (letter, colour) in lettered(result).items():
             box = _extent(finding, frame, (wide, high))
             if box is not None:
-                board.tag(f"{letter} {finding.label}", box, colour)
+                score = f" {percent(finding.probability)}" if is_boxed(finding.region) else ""
+                board.tag(f"{letter} {finding.label}{score}", box, colour)
     return Plate(image=canvas, texts=tuple(board.texts))
 
 
@@ -205,7 +207,8 @@ def _with_areas(image: Image.Image, frame: Frame, result: Result) -> Image.Image
         ]
         fill, edge, halo = (mask.resize(part.size, _BOX) for mask in _masks(outlines, size, dashed=finding in close))
         plain = Image.new("RGB", part.size, colour)
-        part.paste(plain, mask=fill.point(lambda level: round(level * FILLED)))
+        if not is_boxed(finding.region):  # nothing is said of each pixel in a box, and it is to be seen
+            part.paste(plain, mask=fill.point(lambda level: round(level * FILLED)))
         part.paste(_INK, mask=halo.point(lambda level: level // 2))
         part.paste(plain, mask=edge)
         image.paste(part, (left, top))
@@ -246,12 +249,16 @@ def _dashes(closed: Sequence[tuple[float, float]]) -> list[list[tuple[float, flo
 
 
 def _outlines(finding: Finding, frame: Frame, size: tuple[int, int]) -> list[list[tuple[float, float]]]:
-    """The contours that lie in this frame, in pixels of the picture."""
+    """The contours that lie in this frame, or the box where that is all, in pixels of the picture."""
     region = finding.region
     if region is None or region.frame_number not in (None, frame.number):
         return []
+    contours = region.contours
+    if region.box is not None and is_boxed(region):
+        x0, y0, x1, y1 = region.box
+        contours = (((x0, y0), (x1, y0), (x1, y1), (x0, y1)),)
     across, down = size[0] / frame.geometry.source_columns, size[1] / frame.geometry.source_rows
-    return [[(x * across, y * down) for x, y in contour] for contour in region.contours if len(contour) > 1]
+    return [[(x * across, y * down) for x, y in contour] for contour in contours if len(contour) > 1]
 
 
 def _extent(finding: Finding, frame: Frame, size: tuple[int, int]) -> Box | None:

@@ -36,12 +36,14 @@ from edgeai.cli.statement import (
     statement,
     what_to_do,
 )
-from edgeai.cli.wording import agreements, classes, disagrees, percent, plane_says, rounded, value_says
+from edgeai.cli.wording import agreements, classes, disagrees, is_boxed, percent, plane_says, rounded, value_says
 
 MOST_FINDINGS: Final = 8
 _MOST_NOTES: Final = 6
 _SAID_BY_FRAMES: Final = "input.frames-sampled"
 _COLUMN: Final = 62
+_OF_AN_AREA: Final = ("mean probability inside", "a pixel counts from probability")
+_OF_A_BOX: Final = ("score", "stated from")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,14 +180,15 @@ def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, s
         column.text(f"{finding.label} (not outlined)", BODY, DIM, "label")
     else:
         column.swatch(letter[0], finding.label, BODY, (letter[1], WHITE), "label")
-    for name, value in _sizes(region) if finding.present else ():
+    score, bound = _OF_A_BOX if is_boxed(region) else _OF_AN_AREA
+    is_measured = is_boxed(region) and finding.measurements  # its sides say more than the area of the box
+    for name, value in _sizes(region) if finding.present and not is_measured else ():
         column.pair(name, value, SMALL, (DIM, WHITE), "size", indent=26)
     if finding.probability is not None:
         colour = AMBER if doubtful else WHITE
-        column.pair("mean probability inside", percent(finding.probability), SMALL, (DIM, colour), "size", indent=26)
+        column.pair(score, percent(finding.probability), SMALL, (DIM, colour), "size", indent=26)
     if finding.threshold is not None:
-        edge = percent_short(finding.threshold)
-        column.pair("a pixel counts from probability", edge, SMALL, (DIM, SOFT), "explained", indent=26)
+        column.pair(bound, percent_short(finding.threshold), SMALL, (DIM, SOFT), "explained", indent=26)
     if finding.present and region.frame_number not in (None, shown.number):
         column.text(f"in frame {region.frame_number}, not shown", SMALL, AMBER, "elsewhere", indent=26)
     _measured(column, finding.measurements)

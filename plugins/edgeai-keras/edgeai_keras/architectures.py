@@ -206,6 +206,50 @@ def small_unet(
     return keras.Model(image, _enlarged(x, labels, head, shrink), name="small_unet")
 
 
+def centre_head(
+    *,
+    size: int = 256,
+    channels: int = 1,
+    filters: int = 16,
+    depth: int = 4,
+    up: int = 1,
+    most: int = 64,
+    labels: int = 1,
+    separable: bool = False,
+) -> keras.Model:
+    """A detector of one stage, without anchors: at each place of a grid a score a label, and four distances.
+
+    ``depth`` halvings and ``up`` doublings back, with what was seen on the way down: the grid has a place for each
+    2 ** (depth - up) pixels a side. The one output, ``boxes``, has ``labels`` logits and then the distances to left,
+    top, right and bottom, in places of the grid. Source: Zhou, Wang and Krähenbühl, *Objects as Points*, 2019.
+    """
+    if not 0 <= up < depth:
+        raise ValueError(f"up is {up}, not from 0 to below depth, {depth}")
+    image = keras.Input((size, size, channels), name="image")
+    x: Any = image
+    levels = []
+    for number, count in enumerate(_doubled(filters, depth, most), start=1):
+        x = _convolved(x, count, f"down_{number}", strides=2, batch_norm=True)
+        x = _convolved(x, count, f"deep_{number}", batch_norm=True, separable=separable)
+        levels.append(x)
+    levels.pop()
+    for number in range(1, up + 1):
+        skip = levels.pop()
+        x = layers.Conv2D(skip.shape[-1], 1, name=f"narrow_{number}")(x)
+        x = layers.UpSampling2D(2, interpolation="nearest", name=f"grow_{number}")(x)
+        x = layers.Add(name=f"join_{number}")([skip, x])
+        x = _convolved(x, skip.shape[-1], f"up_{number}", batch_norm=True, separable=separable)
+    x = _convolved(x, int(x.shape[-1]), "head", batch_norm=True)
+    rare, side = (keras.initializers.Constant(value) for value in (_RARE, _SIDE))
+    scores = layers.Conv2D(labels, 1, bias_initializer=rare, name="scores")(x)
+    distances = layers.Conv2D(4, 1, bias_initializer=side, name="distances")(x)
+    return keras.Model(image, layers.Concatenate(name="boxes")([scores, distances]), name="centre_head")
+
+
+_RARE, _SIDE = -2.19, 4.0
+"""What an untrained head answers: that hardly anything is there (Lin et al., ICCV 2017), and boxes of eight places."""
+
+
 _MAKERS: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
     {
         "cnn": cnn,
@@ -215,6 +259,7 @@ _MAKERS: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
         "fcn": fcn,
         "small-cnn": small_cnn,
         "small-unet": small_unet,
+        "centre-head": centre_head,
     }
 )
 NAMES = tuple(_MAKERS)

@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "centre-head"])
 @pytest.mark.parametrize("head", ["logits", "sigmoid", "softmax"])
 def test_every_network_takes_image_and_gives_one_named_output(name: str, head: str) -> None:
     keras.utils.set_random_seed(1)
@@ -55,6 +55,15 @@ def test_cnns_of_the_usual_sizes_end_in_flatten_and_dense(size: int, filters: tu
     assert model.output_shape == (None, 3)
 
 
+@pytest.mark.parametrize(("depth", "up", "places"), [(3, 0, 8), (3, 1, 16), (3, 2, 32)])
+def test_a_centre_head_has_a_grid_of_scores_and_distances(depth: int, up: int, places: int) -> None:
+    model = build("centre-head", size=64, filters=4, depth=depth, up=up, labels=2)
+    assert (model.output_names, model.output_shape) == (["boxes"], (None, places, places, 6))
+    answer = np.asarray(model(np.zeros((1, 64, 64, 1), np.float32)))
+    assert (answer[..., :2] < 0).all(), "nothing is there before it is trained"
+    assert (answer[..., 2:] > 0).all(), "and its boxes are boxes"
+
+
 def test_students_are_smaller_than_what_they_learn_from() -> None:
     assert build("small-cnn").count_params() * 20 < build("cnn", size=224, units=32).count_params()
     assert build("small-unet").count_params() * 8 < build("unet", filters=16, most=96).count_params()
@@ -80,6 +89,8 @@ def test_both_ways_up(up: str) -> None:
         ("cnn", {"head": "tanh"}, "no head 'tanh'"),
         ("rnn", {"cell": "qrnn"}, "no cell 'qrnn'"),
         ("unet", {"up": "stairs"}, "no way up 'stairs'"),
+        ("centre-head", {"depth": 3, "up": 3}, "up is 3"),
+        ("centre-head", {"up": -1}, "up is -1"),
     ],
 )
 def test_what_there_is_not_is_said(name: str, options: dict[str, Any], words: str) -> None:

@@ -308,3 +308,214 @@ class TestJudgeOfSeveralValues(JudgeConformance):
     outputs = _output(2)
     rows = ({"long axis": "0.5", "angle": "0.2"}, {"long axis": "0.1", "angle": "0.9"})
     nonsense_rows = ({"long axis": "0.5"}, {"long axis": "0.5", "angle": "up"}, {"long axis": "2", "angle": "0.1"})
+
+
+def _grid(labels: int, layout: str = "NHWC", name: str = "boxes", rows: int = 12) -> TensorSpec:
+    columns = rows * 4 // 3
+    shape = (1, rows, columns, labels + 4) if layout == "NHWC" else (1, labels + 4, rows, columns)
+    return TensorSpec(name=name, dtype="float32", shape=shape, layout=layout)
+
+
+def _rows(**widths: int) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name=name, dtype="float32", shape=(1, 6, width)) for name, width in widths.items())
+
+
+def _amid(seed: int) -> Array:
+    """(6, 4): x0, y0, x1, y1 in shares of the plane, amid it."""
+    random = np.random.default_rng(seed)
+    corner = random.uniform(0.35, 0.5, (6, 2))
+    return np.concatenate((corner, corner + random.uniform(0.1, 0.2, (6, 2))), axis=1).astype(np.float32)
+
+
+def _scores(seed: int, columns: int) -> Array:
+    scores = np.random.default_rng(seed).random((1, 6, columns)).astype(np.float32)
+    scores[0, 0, 0] = 0.95
+    return scores
+
+
+class TestDetectDense(TaskConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {
+        "form": "dense",
+        "labels": [{"label": "head", "concept": {"code": "69536005", "scheme": "SCT", "meaning": "Head structure"}}],
+        "threshold": 0.3,
+        "per_frame": True,
+    }
+    outputs = (_grid(1),)
+    nonsense = (
+        {},
+        {"labels": ["a"]},
+        {"form": "dense"},
+        {"labels": [], "form": "dense"},
+        {"labels": ["a", "a"], "form": "dense"},
+        {"labels": ["a"], "form": "yolo"},
+        {"labels": ["a"], "form": ["dense"]},
+        {"labels": ["a", "b"], "form": "dense"},
+        {"labels": ["a"], "form": "dense", "activation": "softmax"},
+        {"labels": ["a"], "form": "dense", "background": "first"},
+        {"labels": ["a"], "form": "dense", "threshold": 0},
+        {"labels": ["a"], "form": "dense", "threshold": 1.5},
+        {"labels": ["a"], "form": "dense", "thresholds": {"b": 0.5}},
+        {"labels": [{"label": "a", "threshold": 0.001}], "form": "dense"},
+        {"labels": ["a"], "form": "dense", "outputs": ["other"]},
+        {"labels": ["a"], "form": "dense", "outputs": ["boxes", "boxes"]},
+        {"labels": ["a"], "form": "dense", "outputs": []},
+        {"labels": ["a"], "form": "dense", "outputs": "boxes"},
+        {"labels": ["a"], "form": "dense", "anchors": [[0.5, 0.5, 1, 1]]},
+        {"labels": ["a"], "form": "dense", "nms": "soft"},
+        {"labels": ["a"], "form": "dense", "nms_overlap": -0.1},
+        {"labels": ["a"], "form": "dense", "nms_sigma": 0},
+        {"labels": ["a"], "form": "dense", "nms_across_labels": 1},
+        {"labels": ["a"], "form": "dense", "max_detections": 0},
+        {"labels": ["a"], "form": "dense", "box_scales": [1, 1, 1]},
+        {"labels": ["a"], "form": "dense", "box_scales": [1, 1, 1, 0]},
+        {"labels": ["a"], "form": "dense", "sizes": [3, 2]},
+        {"labels": ["a"], "form": "dense", "millimetres_from": ["ruler"]},
+    )
+    wrong_outputs = (
+        (),
+        (_grid(2),),
+        (TensorSpec(name="boxes", dtype="float32", shape=(1, 5), layout="NC"),),
+        (_grid(1), TensorSpec(name="more", dtype="float32", shape=(1, 3))),
+    )
+
+
+class TestDetectLevels(TaskConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {
+        "form": "dense",
+        "labels": ["a", "b"],
+        "activation": "sigmoid",
+        "nms": "gaussian",
+        "outputs": ["fine", "coarse"],
+    }
+    outputs = (_grid(2, "NCHW", "coarse", 3), _grid(2, "NCHW", "fine"))
+    nonsense = ({"form": "dense", "labels": ["a", "b"], "outputs": ["fine", "finest"]},)
+    wrong_outputs = ((_grid(3, "NCHW", "coarse", 3), _grid(2, "NCHW", "fine")),)
+
+
+class TestDetectSsd(TaskConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {
+        "form": "ssd",
+        "labels": ["a", "b"],
+        "anchors": {"grids": [[1, 1]], "min_scale": 0.3, "reduce_lowest": False, "aspect_ratios": [1, 2, 0.5, 3, 0.4]},
+    }
+    outputs = _rows(boxes=4, scores=3)
+    nonsense = tuple(
+        {"form": "ssd", "labels": ["a", "b"], "anchors": anchors}
+        for anchors in (
+            None,
+            [],
+            "grid",
+            [[0.5, 0.5, 1, 1]],
+            [[0.5, 0.5, 1]] * 6,
+            [[0.5, 0.5, 1, 0]] * 6,
+            [[0.5, 0.5, 1, float("nan")]] * 6,
+            {},
+            {"grids": [[6, 0]]},
+            {"grids": [[1, 3]]},
+            {"grids": [[1, 1]], "scale": 2},
+            {"grids": [[1, 1]], "min_scale": 0},
+            {"grids": [[1, 1]], "aspect_ratios": [0]},
+            {"grids": [[1, 1]], "interpolated": -1},
+            {"grids": [[1, 1]], "reduce_lowest": 1},
+            {"grids": [[10_000, 10_000]]},
+        )
+    )
+    wrong_outputs = (_rows(boxes=4, scores=2), _rows(boxes=5, scores=3), _rows(boxes=4))
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        boxes = np.random.default_rng(seed).normal(size=(1, 6, 4)).astype(np.float32)
+        scores = _scores(seed, 3)
+        scores[0, 0, 1] = 5.0
+        return {"boxes": boxes, "scores": scores / scores.sum(axis=2, keepdims=True)}
+
+
+class TestDetectPostprocessed(TaskConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {"form": "tflite-postprocessed", "labels": ["a", "b"], "outputs": ["boxes", "classes", "scores", "count"]}
+    outputs = (
+        TensorSpec(name="scores", dtype="float32", shape=(1, 6)),
+        *_rows(boxes=4),
+        TensorSpec(name="count", dtype="float32", shape=(1,)),
+        TensorSpec(name="classes", dtype="float32", shape=(1, 6)),
+    )
+    nonsense = (
+        {"form": "tflite-postprocessed", "labels": ["a", "b"]},
+        {"form": "tflite-postprocessed", "labels": ["a"], "outputs": ["boxes", "scores"]},
+        {**options, "activation": "sigmoid"},
+        {**options, "background": "first"},
+        {**options, "order": "zyx"},
+    )
+    wrong_outputs = (outputs[:3], (*outputs[:2], TensorSpec(name="count", dtype="float32", shape=(1, 6)), outputs[3]))
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        boxes = np.ascontiguousarray(_amid(seed)[np.newaxis][..., [1, 0, 3, 2]])
+        classes = np.random.default_rng(seed).integers(0, 2, (1, 6)).astype(np.float32)
+        scores = np.ascontiguousarray(_scores(seed, 1)[..., 0])
+        return {"scores": scores, "boxes": boxes, "count": np.float32([4]), "classes": classes}
+
+
+class TestDetectTwoStage(TaskConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {"form": "two-stage", "labels": ["a", "b"], "activation": "softmax", "coordinates": "shares"}
+    outputs = _rows(proposals=4, scores=3, deltas=8)
+    nonsense = (
+        {**options, "background": "no"},
+        {**options, "coordinates": "metres"},
+        {**options, "labels": ["a"]},
+    )
+    wrong_outputs = (_rows(proposals=4, scores=3, deltas=16), _rows(proposals=4, scores=2, deltas=8))
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        deltas = np.random.default_rng(seed).normal(size=(1, 6, 8)).astype(np.float32)
+        scores = _scores(seed, 3) + np.float32([3, 0, 0])
+        return {"proposals": _amid(seed)[np.newaxis], "scores": scores, "deltas": deltas}
+
+
+class TestJudgeOfBoxes(JudgeConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {"form": "dense", "labels": ["a", "b"], "threshold": 0.9, "sizes": [10.0, 30.0], "max_detections": 6}
+    outputs = (_grid(2, rows=3),)
+    rows = (
+        {"boxes": '[{"box": [10, 20, 40, 60], "label": "a"}, {"box": [50, 20, 90, 60], "label": "b"}]'},
+        {"boxes": '[{"box": [10, 20, 40, 60], "label": "b"}]'},
+        {"boxes": "[]"},
+        {"x0": "10", "y0": "20", "x1": "41", "y1": "60", "label": "a"},
+    )
+    nonsense_rows = (
+        {"boxes": "10 20 40 60"},
+        {"boxes": '{"box": [10, 20, 40, 60]}'},
+        {"boxes": "[[10, 20, 40, 60]]"},
+        {"boxes": '[{"box": [10, 20, 40, 60], "label": "c"}]'},
+        {"boxes": '[{"box": [40, 20, 10, 60], "label": "a"}]'},
+        {"boxes": '[{"box": [10, 20, 40], "label": "a"}]'},
+        {"boxes": '[{"box": [10, 20, 40, NaN], "label": "a"}]'},
+        {"boxes": '[{"box": [10, 20, 40, true], "label": "a"}]'},
+        {"x0": "10", "y0": "20", "x1": "40"},
+        {"x0": "10", "y0": "20", "x1": "40", "y1": "", "label": "a"},
+        {"x0": "10", "y0": "20", "x1": "40", "y1": "60"},
+    )
+
+
+class TestJudgeOfBoxesOfMasks(JudgeConformance):
+    plugin = "detect"
+    task = "detect"
+    options = {**TestDetectPostprocessed.options, "labels": ["head"]}
+    outputs = TestDetectPostprocessed.outputs
+    rows = ({"mask": _half(slice(40, 80))}, {"mask": _half(slice(60, 64))}, {"mask": _half(slice(0, 0))})
+    nonsense_rows = ({"mask": "nowhere.png"},)
+
+    def context(self) -> FrameContext:
+        return seen()
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        outputs = TestDetectPostprocessed().example_outputs(seed)
+        return {**outputs, "classes": np.zeros((1, 6), np.float32)}

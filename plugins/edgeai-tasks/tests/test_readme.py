@@ -8,6 +8,7 @@ import pytest
 
 from edgeai.api import OptionSpec
 from edgeai_tasks.classify import SPEC as CLASSIFY
+from edgeai_tasks.detect import SPEC as DETECT
 from edgeai_tasks.regress import SPEC as REGRESS
 from edgeai_tasks.segment import SPEC as SEGMENT
 
@@ -21,11 +22,11 @@ def _row(option: OptionSpec) -> str:
     return f"| `{option.name}` | {default} | {choices} | {text} |"
 
 
-@pytest.mark.parametrize("spec", [CLASSIFY, SEGMENT, REGRESS], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [CLASSIFY, SEGMENT, DETECT, REGRESS], ids=lambda spec: spec.name)
 def test_readme_has_every_option(spec) -> None:  # type: ignore[no-untyped-def]
     text = README.read_text(encoding="utf-8")
     _, _, section = text.partition(f"\n### {spec.name}\n")
     section = section.partition("\n### ")[0].partition("\n## ")[0]
     assert spec.help in section, f"README has no section `{spec.name}` with its help text"
-    shown = [line for line in section.splitlines() if line.startswith("| `")]
-    assert shown == [_row(option) for option in spec.options]
+    table = section.partition("| --- | --- | --- | --- |\n")[2].partition("\n\n")[0]
+    assert table.splitlines() == [_row(option) for option in spec.options]

@@ -22,7 +22,8 @@ from edgeai.api import (
 from edgeai.testing.examples import instance_ref
 from edgeai_tasks.segment import SPEC
 from edgeai_tasks.segment.plane import Affine, Cells, Plane
-from edgeai_tasks.segment.shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
+from edgeai_tasks.segment.shapes import Outline, filled, pieces, ranked, sigmoid, softmax
+from edgeai_tasks.sizes import common_spacing
 
 SIDE = 256
 CLOSE = 0.1

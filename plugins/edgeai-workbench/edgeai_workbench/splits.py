@@ -32,7 +32,8 @@ class Split(Table):
         default_factory=dict, description="value in the column -> label of the task; by default they are equal"
     )
     mask: str = Field(
-        "", description="segment: column of the mask's file, relative to the table; what is not 0 is the label"
+        "",
+        description="segment and detect: column of the mask's file, relative to the table; what is not 0 is the label",
     )
     truth: dict[str, Any] = Field(
         default_factory=dict,

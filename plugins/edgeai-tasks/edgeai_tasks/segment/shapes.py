@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import Mpl2005ContourGenerator
 
-from edgeai.api import Array, Geometry, Spacing
+from edgeai.api import Array
 from edgeai_tasks.segment.plane import Cells, Field, Mask, Plane
 
 Ring: TypeAlias = npt.NDArray[np.float64]
@@ -26,7 +26,6 @@ _HAIR = 1e-3
 _FINE = 0.3
 _SAME_AREA = 0.02
 _POINTS_A_RING = 8
-_SAME_SCALE = 0.01
 _BLUR_REACH = 4.0
 """Deviations that OpenCV's Gaussian reaches in float32."""
 
@@ -215,23 +214,6 @@ def _coordinates(rows: int, columns: int) -> tuple[npt.NDArray[np.float64], npt.
 def _simplified(ring: Field, tolerance: float) -> Field:
     simple: Field = cv2.approxPolyDP(ring, tolerance, True).reshape(-1, 2)
     return simple
-
-
-def common_spacing(
-    geometry: Geometry, points: Sequence[tuple[float, float]], sources: Collection[str]
-) -> Spacing | None:
-    """That of the first point; ``None`` where another point is of another scale.
-
-    Points that nothing calibrates (a shape that juts out of its ultrasound region) do not count.
-    """
-    first = geometry.spacing(*points[0], sources=sources)
-    if first is None or min(first[:2]) <= 0:
-        return None
-    for point in points[1:]:
-        other = geometry.spacing(*point, sources=sources)
-        if other is not None and any(abs(o / f - 1.0) > _SAME_SCALE for o, f in zip(other[:2], first[:2], strict=True)):
-            return None
-    return first
 
 
 def ranked(spread: Sequence[Field]) -> tuple[npt.NDArray[np.uint16], Field, Field]:

@@ -25,8 +25,8 @@ from edgeai_tasks.segment.agreeing import difference
 from edgeai_tasks.segment.ellipse import Ellipse
 from edgeai_tasks.segment.options import SegmentOptions
 from edgeai_tasks.segment.plane import Field, Mask, Plane
-from edgeai_tasks.segment.shapes import Outline, common_spacing, filled, pieces, ranked, sigmoid, softmax
-from edgeai_tasks.sizes import PIXELS
+from edgeai_tasks.segment.shapes import Outline, filled, pieces, ranked, sigmoid, softmax
+from edgeai_tasks.sizes import PIXELS, common_spacing
 
 # As for classify: an int8 softmax has steps of 1/256, and more channels round more.
 SUM_TOLERANCE = 0.03
