@@ -58,6 +58,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(autouse=True)
+def _unillustrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test builds has no pictures, which are a third of a build: the first try has them."""
+    monkeypatch.setattr("edgeai_workbench.telling.pictures_of", lambda *_: [])
+
+
 def _has(module: str) -> bool:
     from importlib.util import find_spec
 

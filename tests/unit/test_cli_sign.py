@@ -13,6 +13,8 @@ import pytest
 from edgeai.bundle.manifest import digest_of
 from edgeai.cli.main import run
 from edgeai.config import load_config
+from edgeai.doctor import device
+from edgeai.doctor.checks import Check
 
 Make = Callable[..., Path]
 PROFILE = (
@@ -186,26 +188,23 @@ def test_config_check_notes_that_there_is_no_key(call: Any, tmp_path: Path, made
     assert "trust" not in call("config", "check", profile)[2]
 
 
-def trust_line(call: Any, profile: Path) -> dict[str, str]:
-    lines = json.loads(call("doctor", profile, "--json")[1])
-    return next(line for line in lines if line["what"] == "trust")  # type: ignore[no-any-return]
+def trust_line(profile: Path) -> Check:
+    return device.trust(load_config(profile))
 
 
-@pytest.mark.slow
 def test_doctor_looks_at_the_trust_folder(call: Any, keys: Path, make_bundle: Make) -> None:
     profile, bundle = keys / "profile.toml", make_bundle()
     deployment = f'[[deployments]]\nname = "guard"\nbundle = "{bundle}"\n'
     profile.write_text(PROFILE + deployment)
-    line = trust_line(call, profile)
-    assert (line["verdict"], "build, clinic" in line["found"]) == ("ok", True)
     lines = {line["what"]: line for line in json.loads(call("doctor", profile, "--json")[1])}
+    assert (lines["trust"]["verdict"], "build, clinic" in lines["trust"]["found"]) == ("ok", True)
     assert (lines["bundle of guard"]["verdict"], "not signed" in lines["bundle of guard"]["found"]) == ("fail", True)
     profile.write_text(PROFILE + "[trust]\nthreshold = 3\n")
-    assert trust_line(call, profile)["verdict"] == "fail"
+    assert trust_line(profile).verdict == "fail"
     profile.write_text(PROFILE + '[trust]\nkeys = "none"\n')
-    assert "is missing" in trust_line(call, profile)["found"]
+    assert "is missing" in trust_line(profile).found
     profile.write_text(PROFILE + '[trust]\nkeys = "none"\nunsigned = "accept"\n')
-    assert trust_line(call, profile)["verdict"] == "warn"
+    assert trust_line(profile).verdict == "warn"
     profile.write_text(PROFILE)
     soon = (datetime.now(UTC) + timedelta(days=20)).date()
     for bounds, verdict, words in (
@@ -216,11 +215,11 @@ def test_doctor_looks_at_the_trust_folder(call: Any, keys: Path, make_bundle: Ma
         ("[keys.nobody]\n", "fail", "keys.nobody"),
     ):
         (keys / "trust" / "trust.toml").write_text(bounds)
-        line = trust_line(call, profile)
-        assert (line["verdict"], words in line["found"]) == (verdict, True), line
+        line = trust_line(profile)
+        assert (line.verdict, words in line.found) == (verdict, True), line
     (keys / "trust" / "trust.toml").unlink()
     (keys / "trust" / "x.pem").write_text("junk")
-    assert (trust_line(call, profile)["verdict"], "x.pem" in trust_line(call, profile)["found"]) == ("fail", True)
+    assert (trust_line(profile).verdict, "x.pem" in trust_line(profile).found) == ("fail", True)
 
 
 def test_config_check_notes_a_mistake_in_the_bounds(call: Any, keys: Path) -> None:
