@@ -39,11 +39,11 @@ from edgeai.api import (
 
 FORMAT = "fake"
 GORGES = """
-import os, time
+import time
 def _gorge(how):
     hoard = []
     while True:
-        hoard.append(os.urandom(8_000_000))
+        hoard.append(b"x" * 8_000_000)
         time.sleep(0.005)
 fakes._die = _gorge
 """

@@ -26,7 +26,7 @@ SEEDS: dict[str, tuple[str, dict[str, Any]]] = {
     "cnn-28-logits": ("cnn", {"size": 28, "filters": (8, 16), "batch_norm": True, "dropout": 0.4}),
     "autoencoder": ("autoencoder", {"size": 64}),
     "rnn": ("rnn", {}),
-    "unet": ("unet", {"size": 64, "filters": 8, "depth": 3, "head": "sigmoid"}),
+    "unet": ("unet", {"size": 64, "filters": 8, "depth": 2, "head": "sigmoid"}),
     "unet-upsample": ("unet", {"size": 64, "filters": 8, "depth": 2, "up": "upsample"}),
     "fcn": ("fcn", {"size": 64, "filters": (8, 16, 16)}),
     "small-cnn": ("small-cnn", {"size": 96}),
@@ -47,7 +47,7 @@ ALIKE = {"cnn-28-sigmoid", "cnn-150-sigmoid", "cnn-224-softmax", "unet-upsample"
 
 def _marks(engine: str, name: str) -> list[pytest.MarkDecorator]:
     more = engine != "tflite-fp32" and name in ALIKE
-    more |= engine == "gpu-fp32" and name not in ("cnn-28-logits", "rnn", "unet")  # it runs what Keras itself saves
+    more |= engine == "gpu-fp32" and name not in ("cnn-28-logits", "rnn")  # it runs what Keras itself saves
     return [pytest.mark.slow] * (engine in SLOW) + [pytest.mark.torture] * more
 
 

@@ -314,7 +314,10 @@ def test_only_a_death_at_the_engines_own_step_is_the_engines(cart: Any, step: st
 DIES = "\nPLAN['transform'] = {how}\n"
 
 
-@pytest.mark.parametrize("how", ["os.abort", "lambda: __import__('time').sleep(3600)"], ids=["aborts", "hangs"])
+HANGS = pytest.param("lambda: __import__('time').sleep(3600)", marks=pytest.mark.torture, id="hangs")
+
+
+@pytest.mark.parametrize("how", [pytest.param("os.abort", id="aborts"), HANGS])
 def test_a_transform_that_dies_of_everything_ends_its_images_and_no_engine(cart: Any, how: str, until: Any) -> None:
     """Of the blank plane too that goes through it before the first image."""
     write_fake_distribution(cart.plugins, name="raiser", module_source=PLUGIN + DIES.format(how=how))

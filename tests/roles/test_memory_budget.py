@@ -12,20 +12,20 @@ DULL, BRIGHT = 60, 250
 BUDGET = "max_memory_bytes = 400_000_000"
 
 _CHILD_GORGES = """
-import os, subprocess, sys, time
+import subprocess, sys
 def _gorge(how):
-    code = "import os, time; hoard = [os.urandom(8_000_000) for _ in range(80)]; time.sleep(3600)"
+    code = "import time; hoard = [b'x' * 8_000_000 for _ in range(80)]; time.sleep(3600)"
     subprocess.run([sys.executable, "-c", code])
 fakes._die = _gorge
 """
 
 _GROWS = """
-import os, threading, time
+import threading, time
 from pathlib import Path
 def _grow():
     hoard = []
     while Path({flag!r}).exists():
-        hoard.append(os.urandom(4_000_000))
+        hoard.append(b"x" * 4_000_000)
         time.sleep(0.02)
 threading.Thread(target=_grow, daemon=True).start()
 """
@@ -87,7 +87,7 @@ def test_a_role_that_grows_without_a_job_is_started_anew_and_nobody_is_blamed(ca
 
 
 def test_without_a_budget_nobody_is_ended(cart: Any) -> None:
-    cart.add_backend("roomy", prelude="import os\nhoard = os.urandom(500_000_000)")
+    cart.add_backend("roomy", prelude="hoard = b'x' * 500_000_000")
     cart.backends = ("roomy",)
     cart.configure()
     cart.start()

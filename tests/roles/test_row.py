@@ -134,8 +134,12 @@ WAYS = {
 """``PyDLL`` keeps the interpreter's lock: no other thread runs."""
 
 STEPS = ("decode", "transform", "run", "interpret", "summarise")
-PLAIN = {*((step, "aborts") for step in STEPS), ("run", "hangs-with-the-interpreter"), ("transform", "hangs")}
-"""Each step, and each way to die in the engine's own step and beside it; the whole product is for `make torture`."""
+PLAIN = {
+    *((step, "aborts") for step in ("decode", "run", "summarise")),
+    ("run", "hangs-with-the-interpreter"),
+    ("transform", "hangs"),
+}
+"""Before, in and behind the engine's own step, and ways to die in it and beside it; all of both for `make torture`."""
 ENDS = [
     pytest.param(step, way, marks=() if (step, way) in PLAIN else pytest.mark.torture) for step in STEPS for way in WAYS
 ]

@@ -90,6 +90,13 @@ def test_names_that_only_resemble_are_two(install: Install) -> None:
 
 # --- every command says it -----------------------------------------------------------------------
 
+ONE_WAY = pytest.mark.parametrize(
+    "twins",
+    ["one-declared", *(pytest.param(way, marks=pytest.mark.torture) for way in ("declared", "undeclared"))],
+    indirect=True,
+)
+"""In processes: who declares what is for the registry alone, which is asked above."""
+
 
 @pytest.mark.usefixtures("twins")
 def test_infer_refuses_the_name(make_bundle: Make, tmp_path: Path) -> None:
@@ -109,6 +116,7 @@ def test_infer_serves_on_another_where_nobody_names_it(
         assert model.engine.backend == "twin-sound"
 
 
+@ONE_WAY
 @pytest.mark.usefixtures("twins")
 @pytest.mark.slow
 def test_fastest_passes_it_over_aloud(install: Install, make_bundle: Make, tmp_path: Path) -> None:
@@ -120,6 +128,7 @@ def test_fastest_passes_it_over_aloud(install: Install, make_bundle: Make, tmp_p
         assert SAID in str(model.degraded)
 
 
+@ONE_WAY
 @pytest.mark.usefixtures("twins")
 @pytest.mark.slow
 def test_fastest_minds_none_that_opens_no_artifact_of_it(install: Install, make_bundle: Make, tmp_path: Path) -> None:
@@ -130,6 +139,7 @@ def test_fastest_minds_none_that_opens_no_artifact_of_it(install: Install, make_
         assert "acme-other" not in str(model.degraded)
 
 
+@ONE_WAY
 @pytest.mark.usefixtures("twins")
 @pytest.mark.slow
 def test_bench_says_it_of_the_name_and_without(install: Install, make_bundle: Make) -> None:
@@ -145,6 +155,7 @@ def test_bench_says_it_of_the_name_and_without(install: Install, make_bundle: Ma
     assert SAID in err
 
 
+@ONE_WAY
 @pytest.mark.usefixtures("twins")
 @pytest.mark.slow
 def test_the_list_of_plugins_says_it_in_both_its_forms() -> None:

@@ -146,7 +146,7 @@ def _marks(kind: str, position: int) -> list[pytest.MarkDecorator]:
     """One that must fail again and again until it is clear who is guilty, which takes seconds each time."""
     if not kind.startswith("SinkFailed"):
         return []
-    return [pytest.mark.slow] + [pytest.mark.torture] * (position in (1, 3))
+    return [pytest.mark.slow] + [pytest.mark.torture] * (position in (1, 2, 3))
 
 
 PLACES = [pytest.param(kind, position, marks=_marks(kind, position)) for kind in POISON for position in range(5)]

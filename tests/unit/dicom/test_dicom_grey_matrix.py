@@ -122,14 +122,19 @@ def by_pydicom(path: Path, bits: Bits, signed: bool, rescale: str) -> Array:
 # --- windows ----------------------------------------------------------------------------------------
 
 
+PRODUCT = list(
+    itertools.product(
+        ("MONOCHROME2", "MONOCHROME1"), ("LINEAR", "LINEAR_EXACT", "SIGMOID"), ((0.3, 0.4), (0.8, 0.05), (0.5, 1.7))
+    )
+)
+"""Every other of these has each two of them together; `make torture` has the rest."""
+
+
+@pytest.mark.parametrize("half", [0, pytest.param(1, marks=pytest.mark.torture)])
 @pytest.mark.parametrize(("bits", "signed", "rescale"), ALL, ids=IDS)
-def test_windows(build: Build, dcm2pnm: str, bits: Bits, signed: bool, rescale: str) -> None:
+def test_windows(build: Build, dcm2pnm: str, bits: Bits, signed: bool, rescale: str, half: int) -> None:
     low, high = units(bits, signed, rescale)
-    for photometric, function, (centre, width) in itertools.product(
-        ("MONOCHROME1", "MONOCHROME2"),
-        ("LINEAR", "LINEAR_EXACT", "SIGMOID"),
-        ((0.3, 0.4), (0.8, 0.05), (0.5, 1.7)),
-    ):
+    for photometric, function, (centre, width) in PRODUCT[half::2]:
         window = {"WindowCenter": round(low + centre * (high - low), 4), "WindowWidth": round(width * (high - low), 4)}
         if function == "LINEAR" and window["WindowWidth"] < 1:
             continue
