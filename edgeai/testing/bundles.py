@@ -79,3 +79,17 @@ def change_member(bundle: Path, name: str, change: Callable[[bytes], bytes]) -> 
     with zipfile.ZipFile(bundle, "w") as new:
         for each, data in members.items():
             new.writestr(new_member(each), data)
+
+
+def let_all_pass(folder: Path) -> Path:
+    """Have the card of a folder leave out the look at the content: for tests whose subject is another.
+
+    Images that are drawn, of one level or of noise, show nothing, and would be withheld.
+
+    Args:
+        folder: of the card; it is returned. Twice is fine.
+    """
+    card = folder / "model.toml"
+    if "\n[guard]\n" not in (text := card.read_text(encoding="utf-8")):
+        card.write_text(f"{text}\n[guard]\ncontent = false\n", encoding="utf-8")
+    return folder

@@ -10,6 +10,7 @@ import pytest
 
 from edgeai.api import ConfigError
 from edgeai.bundle.manifest import Tolerance
+from edgeai.bundle.uses import GuardUse
 from edgeai_workbench.card import Card, Recipe, check_model, read_card
 from edgeai_workbench.card_reference import SECTIONS, written
 from edgeai_workbench.tables import Table
@@ -219,6 +220,16 @@ def test_what_is_no_toml_is_told_with_its_line_as_in_a_profile(folder: Path, old
     with pytest.raises(ConfigError, match=rf"^model\.toml:\d+: not TOML: .*{says}") as caught:
         read_card(folder)
     assert caught.value.code == "config.card-syntax"
+
+
+def test_content_is_looked_at_unless_the_card_says_that_it_is_not(folder: Path) -> None:
+    """Manifests of either are of schema 2: a cart that cannot honour the one refuses it, the other is told."""
+    assert read_card(folder).for_manifest()["guard"] == GuardUse()
+    _edit(folder, "[training]", "[guard]\ncontent = false\n[training]")
+    assert read_card(folder).guard == GuardUse(content=False)
+    _edit(folder, "content = false", "contents = false")
+    with pytest.raises(ConfigError, match='did you mean "content"'):
+        read_card(folder)
 
 
 def test_a_card_that_is_not_there_or_not_toml_is_refused(folder: Path, tmp_path: Path) -> None:

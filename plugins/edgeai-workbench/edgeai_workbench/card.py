@@ -17,9 +17,10 @@ from pydantic import Field, ValidationError, model_validator
 from edgeai.api.errors import ConfigError
 from edgeai.api.tensors import DTYPES
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
+from edgeai.bundle.uses import GuardUse
 from edgeai.config.words import not_toml
 from edgeai_workbench.balance import Balanced
-from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As
+from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As, GuardTable
 from edgeai_workbench.card_words import mistakes
 from edgeai_workbench.choice_keys import VALIDATION, Choice
 from edgeai_workbench.control_keys import Control
@@ -166,6 +167,7 @@ class Card(Table):
     pixels: Annotated[PixelUse, As(PIXELS, PixelUse)] = Field(default_factory=PixelUse)
     frames: Annotated[FrameUse, As(FRAMES, FrameUse)] = Field(default_factory=FrameUse)
     transforms: tuple[Annotated[TransformStep, As(TRANSFORM, TransformStep)], ...] = Field((), strict=False)
+    guard: Annotated[GuardUse, As(GuardTable, GuardUse)] = Field(default_factory=GuardUse)
     task: Annotated[TaskUse, As(TASK, TaskUse)]
     inputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
     outputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
@@ -233,6 +235,7 @@ class Card(Table):
             "eligibility": self.eligibility,
             "pixels": self.pixels,
             "frames": self.frames,
+            "guard": self.guard,
             "task": self.task,
             "transforms": self.transforms,
             "inputs": tuple(_tensor(tensor) for tensor in self.inputs),

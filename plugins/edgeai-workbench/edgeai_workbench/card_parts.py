@@ -74,6 +74,14 @@ def _annotation(kind: types.Type) -> Any:
     raise TypeError(f"no field of a card is {kind}")
 
 
+class GuardTable(Table):
+    """``[guard]``: what stands before the model; what is absent is as the defaults say, without the table too."""
+
+    content: bool = Field(
+        True, description="whether images that show nothing are withheld (docs/guides/guards.md); `false` leaves it out"
+    )
+
+
 ELIGIBILITY: Final = table_of(
     Eligibility,
     "``[eligibility]``: which instances the model is for; what is absent or empty asks nothing.",

@@ -26,6 +26,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[pixels]`", card_parts.PIXELS),
     ("`[frames]`", card_parts.FRAMES),
     ("`[[transforms]]`", card_parts.TRANSFORM),
+    ("`[guard]`", card_parts.GuardTable),
     ("`[task]`", card_parts.TASK),
     ("`[[inputs]]` and `[[outputs]]`", card.Tensor),
     ("`[[variants]]`", card.Variant),

@@ -27,6 +27,7 @@ from edgeai_workbench.report.words import (
     estimate,
     failed,
     faster,
+    guard_says,
     headline,
     held_on,
     interval,
@@ -125,6 +126,7 @@ def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
             (opened(one) for one in reversed(evidence.openings) if confirmed and one.data == confirmed.data), ""
         ),
         "headline": headline(evidence),
+        "guard": guard_says(card.guard),
         "judged_on": judged_on(evidence),
         "near": near(first),
         "methods": methods(evidence.trials),

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Gate, Load, Look, Trial
+from edgeai.bundle.uses import GuardUse
 from edgeai_workbench.load import disturbed
 from edgeai_workbench.spread import UNKNOWN, in_words
 
@@ -30,6 +31,13 @@ def failed(evidence: Evidence) -> list[tuple[Candidate, Gate]]:
     """What keeps the bundle from being made: of the split that confirmed, else of the one that chose."""
     shipped = [row for row in evidence.trials[-1].models if row.ship]
     return [(row, verdict) for row in shipped for verdict in row.verdicts if not verdict.holds]
+
+
+def guard_says(guard: GuardUse) -> str:
+    """What stands before the model, in a sentence."""
+    if "content" in guard.stages:
+        return "An image that shows nothing (constant, blank, clipped, noise, no texture) is withheld before the model."
+    return "Nothing looks at an image before the model: the card says `content = false`."
 
 
 def headline(evidence: Evidence) -> str:
