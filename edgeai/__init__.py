@@ -4,7 +4,7 @@
 
     import edgeai
 
-    with edgeai.open_model("modality-guard-1.0.0.edgeai") as model:
+    with edgeai.open_model("modality-guard-1.0.1.edgeai") as model:
         result = model.run_file("image.dcm")
     print(result.outcome, [finding.label for finding in result.findings if finding.present])
 

@@ -119,7 +119,7 @@ def test_pictures_are_there_and_small() -> None:
 
 
 def test_the_pictured_run_and_the_example_of_a_result_are_of_the_model_that_ships() -> None:
-    _, digest = read_manifest(ROOT / "models/modality-guard/modality-guard-1.0.0.edgeai")
+    _, digest = read_manifest(ROOT / "models/modality-guard/modality-guard-1.0.1.edgeai")
     svg = html.unescape(re.sub(r"<[^>]+>", "", (ROOT / "docs/images/demo.svg").read_text(encoding="utf-8")))
     assert digest[:19] in re.sub(r"\s", "", svg), "run: python docs/images/make.py"
     assert digest in (ROOT / "docs/reference/result.md").read_text(encoding="utf-8"), "run: python docs/images/make.py"

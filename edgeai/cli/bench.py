@@ -41,7 +41,7 @@ def command(
 
     For example:
 
-      edgeai bench models/modality-guard/modality-guard-1.0.0.edgeai --backend tflite --threads 1
+      edgeai bench models/modality-guard/modality-guard-1.0.1.edgeai --backend tflite --threads 1
 
     Exit status: 0 when something runs and agrees, 1 when nothing does, 2 when the command cannot be used.
     """

@@ -34,13 +34,13 @@ def command(
 ) -> None:
     """Run a whole cart for a minute: DICOM arrives by C-STORE, a model runs, results leave over MQTT.
 
-    Sends the real ultrasound, CT and MR files that ship inside pydicom. Needs no network, no GPU and no service;
-    everything that it starts ends with it. Exit status 0 when every instance had a result, none failed and none
-    disagreed.
+    Sends the real ultrasound, CT and MR files that ship inside pydicom, and a black image, which no model is asked
+    about. Needs no network, no GPU and no service; everything that it starts ends with it. Exit status 0 when every
+    instance had a result, none failed and none disagreed.
     """
     from rich.console import Console
 
-    from edgeai.cli.demo_files import demo_files, find_bundle
+    from edgeai.cli.demo_files import demo_files, find_bundle, no_probe
     from edgeai.cli.demo_stage import Stage
     from edgeai.cli.demo_table import DemoTable
 
@@ -50,6 +50,8 @@ def command(
     started = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="edgeai-demo-")))
+        if not files:
+            paths = [*paths, no_probe(folder)]
         stage = stack.enter_context(Stage(folder, model, backend))
         console.print(f"broker [bold]{stage.broker_name}[/], cart ready after {time.monotonic() - started:.1f} s")
         console.print(f"sending {len(paths)} files by C-STORE to EDGEAI on port {stage.dicom_port}\n")

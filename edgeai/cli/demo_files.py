@@ -6,12 +6,14 @@ from pathlib import Path
 
 from edgeai.api.errors import ConfigError
 
-BUNDLE = Path("models/modality-guard/modality-guard-1.0.0.edgeai")
+BUNDLE = Path("models/modality-guard/modality-guard-1.0.1.edgeai")
 
 ULTRASOUND = ("examples_jpeg2k.dcm", "examples_ybr_color.dcm", "examples_palette.dcm", "examples_rgb_color.dcm")
 OTHERS = ("J2K_pixelrep_mismatch.dcm", "examples_overlay.dcm", "MR_small.dcm")
 AGAIN = ("examples_overlay.dcm",)
 """Sent a second time: taken, and not run twice."""
+UNCOMPRESSED = "examples_rgb_color.dcm"
+"""Whose header the image has that shows nothing."""
 
 
 def demo_files() -> list[Path]:
@@ -44,6 +46,18 @@ def another(path: Path, to: Path) -> Path:
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.save_as(to)
     return to
+
+
+def no_probe(folder: Path) -> Path:
+    """An ultrasound image as of a probe that is not plugged in, all black, written to ``folder``."""
+    from pydicom import dcmread
+    from pydicom.data import get_testdata_file
+
+    path = another(Path(str(get_testdata_file(UNCOMPRESSED, download=False))), folder / "no-probe.dcm")
+    dataset = dcmread(path)
+    dataset.PixelData = bytes(len(dataset.PixelData))
+    dataset.save_as(path)
+    return path
 
 
 def find_bundle(given: Path | None) -> Path:

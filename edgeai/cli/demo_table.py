@@ -129,14 +129,18 @@ class DemoTable:
         results = self._results.values()
         acknowledged = sum(1 for uid, _ in self._paths if uid in self._sent)
         fitting = sum(_fits(result) is True for result in results)
-        yield f"{acknowledged} instances acknowledged, {len(results)} results received, {fitting} agree"
+        withheld = sum(map(_is_withheld, results))
+        kept = f", {withheld} withheld" if withheld else ""
+        yield f"{acknowledged} instances acknowledged, {len(results)} results received, {fitting} agree{kept}"
         for sent in self._again:
             if sum(_uid(result) == sent.sop_instance_uid for result in results) == 1:
                 yield f"  {escape(sent.path.name)} again: known, so acknowledged and not run twice"
         for result in results:
             name = escape(self._path(result).name)
             if result["outcome"] != "completed":
-                yield f"  [yellow]{name}: {NO_RESULT}, which is no negative: {escape(result['reason']['message'])}[/]"
+                kept = "; it was kept from the model" if _is_withheld(result) else ""
+                why = escape(result["reason"]["message"])
+                yield f"  [yellow]{name}: {NO_RESULT}, which is no negative{kept}: {why}[/]"
             elif result["frames_run"] != result["frames_total"]:
                 yield f"  {name}: {result['frames_run']} of {result['frames_total']} frames were run"
         for sent in self._refused:
@@ -207,6 +211,10 @@ def _fits(result: Mapping[str, Any]) -> bool | None:
         if finding["kind"] == "agreement" and finding["frame_number"] is None and finding["probability"] is not None:
             return bool(finding["present"])
     return None
+
+
+def _is_withheld(result: Mapping[str, Any]) -> bool:
+    return any(figure["withheld"] for figure in result["guard"]) and result["outcome"] == "not-applicable"
 
 
 def _is_side_by_side(result: Mapping[str, Any]) -> bool:

@@ -279,10 +279,11 @@ class Cart:
         """What the role last said of itself, or None."""
         return read_note(self.data_dir / "spool" / "roles" / f"{role}.note")
 
-    def phantom(self, level: int = DULL, side: int = 32, **facts: Any) -> Phantom:
-        """A new instance, not yet sent."""
+    def phantom(self, level: int = DULL, side: int = 32, pixels: Any = None, **facts: Any) -> Phantom:
+        """A new instance, not yet sent: of one level, which only fake models are asked about, or of ``pixels``."""
         path = self.folder / "images" / f"{len(self.sent):05d}.dcm"
-        phantom = write_instance(path, np.full((side, side), level, np.uint8), **facts)
+        pixels = np.full((side, side), level, np.uint8) if pixels is None else pixels
+        phantom = write_instance(path, pixels, **facts)
         self.sent.append(phantom)
         return phantom
 

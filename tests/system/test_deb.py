@@ -23,8 +23,9 @@ import pytest
 
 from edgeai.testing.broker import Mosquitto
 from edgeai.testing.mqtt_peers import Subscriber
-from edgeai.testing.phantoms import ramp, write_instance
+from edgeai.testing.phantoms import write_instance
 from edgeai.testing.require import require
+from edgeai_workbench.drawings import head
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,7 +159,7 @@ path = "/var/lib/edgeai/inbox"
 settle_s = 0.5
 [[deployments]]
 name = "guard"
-bundle = "/opt/edgeai/share/modality-guard-1.0.0.edgeai"
+bundle = "/opt/edgeai/share/modality-guard-1.0.1.edgeai"
 [mqtt]
 port = {port}
 [health]
@@ -292,7 +293,7 @@ def test_a_cart_is_installed_started_upgraded_with_a_full_spool_removed_and_purg
     until(lambda: machine.has("/var/lib/edgeai/inbox"), 240)
     uids = []
     for number in range(40):
-        phantom = write_instance(tmp_path / f"{number}.dcm", ramp(64, 64 + number), modality="US")
+        phantom = write_instance(tmp_path / f"{number}.dcm", head(number), modality="US")
         uids.append(phantom.instance.sop_instance_uid)
         machine.put(f"/var/lib/edgeai/inbox/{number}.dcm", phantom.path.read_bytes())
     until(lambda: (json.loads(status(machine) or "{}").get("messages_waiting", 0)) > 5, 240)
@@ -319,7 +320,7 @@ def test_a_cart_is_installed_started_upgraded_with_a_full_spool_removed_and_purg
         assert machine.has("/etc/edgeai/profile.toml")
         machine.dpkg("-i", "/tmp/newer.deb")
         machine.call("systemctl", "start", "edgeai")
-        again = write_instance(tmp_path / "again.dcm", ramp(64, 200), modality="US")
+        again = write_instance(tmp_path / "again.dcm", head(200), modality="US")
         machine.put("/var/lib/edgeai/inbox/again.dcm", again.path.read_bytes())
         until(lambda: len(heard.results()) == len(uids) + 1, 240)
         assert len(heard.attempts()) == len(uids) + 1, "nothing was done twice"

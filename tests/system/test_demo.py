@@ -43,12 +43,14 @@ def test_the_demo_shows_a_result_for_every_instance(broker: str, columns: str, m
     )
     text = done.stdout
     assert f"broker {broker}" in text, text + done.stderr
-    summary = re.search(r"(\d+) instances acknowledged, (\d+) results received, (\d+) agree", text)
+    summary = re.search(r"(\d+) instances acknowledged, (\d+) results received, (\d+) agree, (\d+) withheld", text)
     assert summary is not None, text + done.stderr
-    acknowledged, received, agree = map(int, summary.groups())
-    assert acknowledged == received == agree == 7
-    assert done.returncode == 0
-    assert len(list((tmp_path / "pictures").glob("*.png"))) == 7
+    acknowledged, received, agree, withheld = map(int, summary.groups())
+    assert acknowledged == received == agree + withheld == 8
+    assert (withheld, done.returncode) == (1, 0)
+    told = " ".join(text.split())
+    assert "no-probe.dcm: no result, which is no negative; it was kept from the model: all of the image is one" in told
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 8
     assert "examples_overlay.dcm again: known, so acknowledged and not run twice" in text
     assert "examples_ybr_color.dcm: 16 of 30 frames were run" in text
     assert max(map(len, text.splitlines())) <= int(columns)

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from edgeai_workbench.drawings import head
+
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parents[2]
-GUARD = ROOT / "models" / "modality-guard" / "modality-guard-1.0.0.edgeai"
+GUARD = ROOT / "models" / "modality-guard" / "modality-guard-1.0.1.edgeai"
 
 
 def _deploy(cart: Any) -> None:
@@ -28,7 +30,7 @@ def test_the_fastest_answers_and_is_not_measured_again(cart: Any, until: Any) ->
     _deploy(cart)
     cart.listen()
     cart.start()
-    [phantom] = cart.send(side=64)
+    [phantom] = cart.send(pixels=head(0))
     first = cart.result_of(phantom)
     best = _trials(cart)[0]
     taken = {name: first["engine"][name] for name in ("backend", "device", "artifact")}
@@ -37,7 +39,7 @@ def test_the_fastest_answers_and_is_not_measured_again(cart: Any, until: Any) ->
     kept = (cart.data_dir / "trials" / "guard.json").stat().st_mtime_ns
     assert cart.stop() == 0
     cart.start()
-    [phantom] = cart.send(side=64)
+    [phantom] = cart.send(pixels=head(0))
     assert cart.result_of(phantom)["engine"] == first["engine"]
     assert (cart.data_dir / "trials" / "guard.json").stat().st_mtime_ns == kept
 
@@ -47,6 +49,6 @@ def test_an_engine_that_is_not_allowed_is_not_tried(cart: Any, until: Any) -> No
     cart.profile["plugins"]["allow"].remove("openvino")
     cart.listen()
     cart.start()
-    [phantom] = cart.send(side=64)
+    [phantom] = cart.send(pixels=head(0))
     assert cart.result_of(phantom)["engine"]["backend"] == "tflite"
     assert {trial["backend"] for trial in _trials(cart)} == {"tflite"}

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from edgeai.testing.phantoms import write_instance
 from edgeai.testing.require import require
+from edgeai_workbench.drawings import head
 
 pytestmark = [pytest.mark.system, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -41,7 +41,7 @@ def desk(tmp_path: Path) -> Path:
     (tmp_path / "dist").mkdir()
     for bundle in (ROOT / "models").glob("*/*.edgeai"):
         shutil.copy(bundle, tmp_path / "dist")
-    write_instance(tmp_path / "IMAGES/one.dcm", np.full((96, 96), 90, np.uint8), modality="US")
+    write_instance(tmp_path / "IMAGES/one.dcm", head(0), modality="US")
     return tmp_path
 
 
@@ -100,7 +100,7 @@ def test_the_ml_engineers_figures_are_of_artifacts_that_ship(desk: Path) -> None
     require("tflite", all(find_spec(name) for name in engines), f"needs {', '.join(engines)}")
     lines = list(_lines("ml-engineer.md", after="## 5.", before="## A model that"))
     lines = [line.replace("~/data", str(data)) for line in lines if not line.startswith("edgeai build")]
-    assert [line.split()[1] for line in lines] == ["evaluate", "compare", "bench", "sign", "verify"]
+    assert [line.split()[1] for line in lines] == ["evaluate", "compare", "bench", "pack", "sign", "verify"]
     _all_run(desk, ["edgeai keys new release --out .", *lines])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from edgeai.plugins import find
 from edgeai.spool import read_note
+from edgeai_workbench.drawings import head
 
 pytestmark = pytest.mark.system
 
@@ -24,7 +25,7 @@ SENDERS = 2
 
 def deploy_the_best_model(cart: Any, repo_root: Path) -> str:
     """The modality guard on LiteRT where that is installed, else a fake; the backend's name."""
-    bundle = repo_root / "models/modality-guard/modality-guard-1.0.0.edgeai"
+    bundle = repo_root / "models/modality-guard/modality-guard-1.0.1.edgeai"
     installed = {info.name for info in find()}
     try:
         import ai_edge_litert.interpreter  # noqa: F401
@@ -94,7 +95,7 @@ def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any
     dice = random.Random(seed)
     backend = deploy_the_best_model(cart, repo_root)
     heard = cart.listen()
-    phantoms = [cart.phantom(dice.randrange(10, 250)) for _ in range(INSTANCES)]
+    phantoms = [cart.phantom(pixels=head(number, rows=64, columns=64)) for number in range(INSTANCES)]
     cart.start()
     cart.keep_running()
     kills: list[str] = []
@@ -130,7 +131,7 @@ def test_a_hundred_kills_lose_no_acknowledged_instance_and_double_none(cart: Any
             by_instance.setdefault(result["instance"]["sop_instance_uid"], set()).add(result["result_id"])
         return by_instance
 
-    phantoms.append(cart.phantom())
+    phantoms.append(cart.phantom(pixels=head(INSTANCES, rows=64, columns=64)))
     last = Sender(cart, phantoms[-1:], kills)  # its result comes last: whatever is doubled has come before it
     last.run()  # until it is acknowledged: whom the last kill met may still be away
     acknowledged |= last.acknowledged

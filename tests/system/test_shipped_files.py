@@ -26,6 +26,7 @@ from edgeai.testing.certificates import Authority, Identity
 from edgeai.testing.mqtt_peers import Subscriber
 from edgeai.testing.require import require
 from edgeai.testing.shipped_broker import ShippedMosquitto
+from edgeai_workbench.drawings import head
 
 pytestmark = pytest.mark.system
 
@@ -225,7 +226,7 @@ def test_a_cart_profile_runs_on_the_site_broker_with_its_own_model(
     shipped = on_this_machine(name, site_broker)
     cart.subscriber = receiver
     cart.start()
-    phantom = cart.phantom(modality=modality, side=96)
+    phantom = cart.phantom(modality=modality, pixels=head(0))
     if "tls" in shipped["ingest"]["scp"]:
         assert cart.store(phantom) == {}  # not without TLS
     for wrong in ({"aet": "STRANGER"}, {"aec": "OTHER"}):
@@ -238,7 +239,7 @@ def test_a_cart_profile_runs_on_the_site_broker_with_its_own_model(
     assert f"{result['site']}/{result['device_id']}" == f"{shipped['device']['site']}/{shipped['device']['id']}"
     assert len(result["model"]["signers"]) == shipped["trust"].get("threshold", 1)
     for folder in shipped["ingest"].get("folders", ()):
-        shutil.copy(cart.phantom(modality=modality, side=96, level=200).path, folder["path"])
+        shutil.copy(cart.phantom(modality=modality, pixels=head(1)).path, folder["path"])
         until(lambda: len(receiver.results()) == 2)
     done = cart.command("doctor", str(cart.path))
     assert done.returncode == 0, done.stdout
@@ -258,7 +259,7 @@ def test_the_profile_for_ones_own_machine_runs_on_the_broker_of_the_guide(
     heard = cart.listen()
     shipped = on_this_machine("dev", cart.broker.port)
     cart.start()
-    phantom = cart.phantom(modality="US", side=96)
+    phantom = cart.phantom(modality="US", pixels=head(0))
     assert cart.store(phantom, options=_sender(authority, shipped)) == {phantom.instance.sop_instance_uid: "Success"}
     [result] = until(lambda: list(heard.results().values()))
     assert (result["outcome"], result["instance"]["sop_instance_uid"]) == (

@@ -16,7 +16,7 @@ from edgeai.testing.require import require
 pytestmark = pytest.mark.system
 
 ROOT = Path(__file__).resolve().parents[2]
-GUARD = ROOT / "models" / "modality-guard" / "modality-guard-1.0.0.edgeai"
+GUARD = ROOT / "models" / "modality-guard" / "modality-guard-1.0.1.edgeai"
 MODULES = ("/usr/lib/softhsm/libsofthsm2.so", "/usr/lib64/softhsm/libsofthsm2.so", "/usr/lib64/pkcs11/libsofthsm2.so")
 PIN = "4321"
 

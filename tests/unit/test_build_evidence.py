@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -474,16 +473,15 @@ def test_parts_are_slices_and_what_is_not_determined_is_left_out(card: Card) -> 
 def test_evidence_of_other_artifacts_is_not_packed(card: Card, tmp_path: Path) -> None:
     (tmp_path / "artifacts" / "a").mkdir(parents=True)
     (tmp_path / "artifacts" / "a" / "model").write_bytes(b"weights")
-    made = [SimpleNamespace(id="a")]
     row = _row("a", ship=True, digest=digest_of_folder(tmp_path / "artifacts" / "a"))
     evidence = evidence_of(card, _comparison(_row("parent"), row), command="")
     write_evidence(tmp_path, evidence)
-    assert evidence_for(card, tmp_path, made) == still(evidence)  # type: ignore[arg-type]
-    assert evidence_for(card.model_copy(update={"version": "9.9.9"}), tmp_path, made) is None  # type: ignore[arg-type]
+    assert evidence_for(card, tmp_path, ["a"]) == still(evidence)
+    assert evidence_for(card.model_copy(update={"version": "9.9.9"}), tmp_path, ["a"]) is None
     (tmp_path / "artifacts" / "a" / "model").write_bytes(b"other weights")
-    assert evidence_for(card, tmp_path, made) is None  # type: ignore[arg-type]
+    assert evidence_for(card, tmp_path, ["a"]) is None
     (tmp_path / "bundle-evidence.json").write_text("{")
-    assert evidence_for(card, tmp_path, made) is None  # type: ignore[arg-type]
+    assert evidence_for(card, tmp_path, ["a"]) is None
 
 
 def test_the_reference_page_names_every_key(repo_root: Path) -> None:

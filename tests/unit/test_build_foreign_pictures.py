@@ -123,6 +123,7 @@ def test_black_is_the_least_whole_number_and_white_the_greatest(
     least = np.iinfo(dtype).min
     assert _whole(made.folder) == [pytest.approx(least + level, abs=1) for level in (0, 192, 64, 255)]
     assert any("as its own scale says" in note for note in made.notes)
+    assert "4 of its pictures will be withheld (guard.constant), unless the card says [guard] content" in made.notes[-1]
     options = read_card(made.folder).task.options
     assert (options["mode"], options["activation"]) == ("multi-class", "none")
     assert _bright(made.folder, tmp_path, pictures / "white.png") > 0.95

@@ -17,7 +17,7 @@ from edgeai.bundle.schema import json_schema
 
 @pytest.fixture(scope="module")
 def body(repo_root: Path) -> dict[str, Any]:
-    with zipfile.ZipFile(repo_root / "models/modality-guard/modality-guard-1.0.0.edgeai") as archive:
+    with zipfile.ZipFile(repo_root / "models/modality-guard/modality-guard-1.0.1.edgeai") as archive:
         return json.loads(archive.read("manifest.json"))  # type: ignore[no-any-return]
 
 
@@ -38,7 +38,7 @@ def test_the_schema_is_one_and_closed(number: int) -> None:
 
 
 def test_a_manifest_that_ships_fits(body: dict[str, Any]) -> None:
-    Draft202012Validator(json_schema(1)).validate(body)
+    Draft202012Validator(json_schema(body["schema"])).validate(body)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_manifest_that_ships_fits(body: dict[str, Any]) -> None:
 )
 def test_schema_and_reader_refuse_alike(body: dict[str, Any], change: dict[str, Any]) -> None:
     changed = {**body, **change}
-    assert not Draft202012Validator(json_schema(1)).is_valid(changed)
+    assert not Draft202012Validator(json_schema(body["schema"])).is_valid(changed)
     with pytest.raises(BundleRejected):
         decode_manifest(json.dumps(changed).encode())
 
@@ -67,6 +67,6 @@ def test_schema_and_reader_refuse_alike(body: dict[str, Any], change: dict[str, 
 @pytest.mark.parametrize("name", ["name", "plugins", "task", "artifacts", "intended_use"])
 def test_what_must_be_there_must_be_there_for_both(body: dict[str, Any], name: str) -> None:
     changed = {key: value for key, value in body.items() if key != name}
-    assert not Draft202012Validator(json_schema(1)).is_valid(changed)
+    assert not Draft202012Validator(json_schema(body["schema"])).is_valid(changed)
     with pytest.raises(BundleRejected):
         decode_manifest(json.dumps(changed).encode())

@@ -256,7 +256,8 @@ def test_litert_starts_without_tensorflow(make_dicom: Make, data_kit: Path, repo
     require("tflite", importlib.util.find_spec("ai_edge_litert") is not None, "ai-edge-litert is not installed")
     *_, bundle = sorted((repo_root / "models" / "modality-guard").glob("*.edgeai"))
     code = "import sys; from edgeai.cli.main import run; run(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-    pixels = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
+    grain = np.random.default_rng(0).normal(0, 6, (64, 64))  # else it would show nothing, and be withheld
+    pixels = np.clip(20 + 3 * np.arange(64) + grain, 0, 255).astype(np.uint8)
     image = make_dicom(Rows=64, Columns=64, PixelData=pixels.tobytes())
     done = subprocess.run(
         [sys.executable, "-c", code, "infer", str(bundle), str(image), "--backend", "tflite"],

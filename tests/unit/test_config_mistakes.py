@@ -130,8 +130,8 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
         ('host = "broker:1883"', "mqtt.host", "and its port as `port`"),
         ('host = "127.0.0.300"', "mqtt.host", "no address"),
     ],
-    ("dev", "modality-guard-1.0.0.edgeai"): [("modality-guard-1.0.O.edgeai", "deployments[0].bundle", "did you mean")],
-    ("dev", "models/modality-guard/modality-guard-1.0.0.edgeai"): [
+    ("dev", "modality-guard-1.0.1.edgeai"): [("modality-guard-1.0.l.edgeai", "deployments[0].bundle", "did you mean")],
+    ("dev", "models/modality-guard/modality-guard-1.0.1.edgeai"): [
         ("models/guard/m.edgeai", "bundle", "there is no file"),
         ("models/modality-guard", "bundle", "is a folder"),
     ],
@@ -142,9 +142,9 @@ MISTAKES: dict[tuple[str, str], list[tuple[str, ...]]] = {
     ("dev", '[[ingest.folders]]\npath = "../../var/dev/inbox"'): [
         ('[ingest]\nfolders = ["../../var/dev/inbox"]', "ingest.folders[0]", "a table each: write [[ingest.folders]]")
     ],
-    ("dev", 'bundle = "../../models/modality-guard/modality-guard-1.0.0.edgeai"'): [
+    ("dev", 'bundle = "../../models/modality-guard/modality-guard-1.0.1.edgeai"'): [
         (
-            'bundle = "../../models/modality-guard/modality-guard-1.0.0.edgeai"\n[deployments.head]\nname = "head"',
+            'bundle = "../../models/modality-guard/modality-guard-1.0.1.edgeai"\n[deployments.head]\nname = "head"',
             "deployments[0].head",
             'for another one write [[deployments]] with two brackets, and name = "head"',
         )
@@ -181,7 +181,7 @@ def tree(repo_root: Path, tmp_path: Path) -> Path:
     shutil.copytree(repo_root / "firmware-configs/profiles", tmp_path / "firmware-configs/profiles")
     (tmp_path / "LICENSE").write_text("")
     (tmp_path / "models/modality-guard").mkdir(parents=True)
-    (tmp_path / "models/modality-guard/modality-guard-1.0.0.edgeai").write_text("")
+    (tmp_path / "models/modality-guard/modality-guard-1.0.1.edgeai").write_text("")
     return tmp_path
 
 

@@ -12,7 +12,8 @@ import pydicom
 import pytest
 from rich.console import Console
 
-from edgeai.api import Finding, InstanceIds, Outcome, Result
+from edgeai.api import Finding, GuardFigure, InstanceIds, Outcome, Result
+from edgeai.cli.demo_files import no_probe
 from edgeai.cli.demo_table import DemoTable
 from edgeai.dicom.content import ContentDigest
 from edgeai.dicom.scu import Sent
@@ -126,6 +127,21 @@ def test_no_result_is_said_to_be_no_negative(make_dicom: Make) -> None:
     shown.table.received(_result(path, base=withheld(Outcome.INDETERMINATE, "x.y", "it holds [too] little")))
     text = " ".join(" ".join(line.split()) for line in shown.lines())
     assert "a[b].dcm: no result, which is no negative: it holds [too] little" in text
+
+
+def test_what_was_kept_from_the_model_is_counted_and_is_no_failure(make_dicom: Make, tmp_path: Path) -> None:
+    path = no_probe(tmp_path)
+    assert not pydicom.dcmread(path).pixel_array.any()
+    figure = GuardFigure(check="content", name="grey levels", value=1.0, threshold=2.0, withheld=True)
+    why = withheld(Outcome.NOT_APPLICABLE, "guard.constant", "all of the image is one grey level")
+    shown = Shown([path, make_dicom("a.dcm")])
+    shown.table.received(_result(path, base=replace(why, guard=(figure,))))
+    assert not shown.table.all_well
+    shown.table.received(_result(tmp_path / "a.dcm"))
+    text = " ".join(" ".join(line.split()) for line in shown.lines())
+    assert "2 instances acknowledged, 2 results received, 1 agree, 1 withheld" in text
+    assert "no-probe.dcm: no result, which is no negative; it was kept from the model: all of the image is one" in text
+    assert shown.table.all_well
 
 
 def test_one_instance_sent_twice_has_one_result_and_other_content_has_its_own(make_dicom: Make) -> None:

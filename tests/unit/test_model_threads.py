@@ -21,6 +21,7 @@ from edgeai.model.threads import SingleFrames, Turn, falling
 from edgeai.plugins import Registry
 from edgeai.testing.fakes import backend
 from edgeai.testing.require import require
+from edgeai_workbench.drawings import chest
 
 CORES = 8
 INPUTS = {"image": np.full((1, 4), 0.5, np.float32)}
@@ -470,9 +471,8 @@ def test_a_real_engine_answers_the_same_to_the_last_bit_whatever_is_taken(
     name: str, module: str, make_dicom: Make, repo_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require(name, importlib.util.find_spec(module) is not None, f"{module} is not installed")
-    bundle = repo_root / "models" / "modality-guard" / "modality-guard-1.0.0.edgeai"
-    ramp = np.tile(np.arange(64, dtype=np.uint8), (64, 1))
-    image = make_dicom(Rows=64, Columns=64, PixelData=ramp.tobytes())
+    bundle = repo_root / "models" / "modality-guard" / "modality-guard-1.0.1.edgeai"
+    image = make_dicom(Rows=64, Columns=64, PixelData=chest(0, rows=64, columns=64).tobytes())
     ran: list[Session] = []
 
     def clocked(session: Session, inputs: Tensors) -> tuple[Tensors, Turn]:

@@ -19,7 +19,7 @@ from edgeai.testing.require import require
 
 MODELS = Path(__file__).resolve().parents[3] / "models"
 HEAD, VIEW = (next((MODELS / name).glob("*.edgeai")) for name in ("us-head", "xray-view"))
-HEAD_NAME = " ".join(HEAD.stem.rsplit("-", 1))
+HEAD_NAME, VIEW_NAME = (" ".join(bundle.stem.rsplit("-", 1)) for bundle in (HEAD, VIEW))
 GONE = f"sha256:{'7' * 64}"
 Call = Callable[..., tuple[int, str, str]]
 
@@ -73,7 +73,7 @@ def test_models_are_counted_by_bundle_with_their_engines_and_signers(call: Call,
         {"tflite CPU a": 2},
     )
     assert head["signers"] == ["clinic 7be2"]
-    assert {each["model"] for each in others} == {"xray-view 1.1.0", "gone 9.9.9"}  # the youngest of c counts
+    assert {each["model"] for each in others} == {VIEW_NAME, "gone 9.9.9"}  # the youngest of c counts
     assert body["carts"][1]["running"][0]["release"] == 3
     ended, printed, _ = call("inventory", saved)
     assert (ended, HEAD_NAME in printed, "nothing open" in printed, "ward/d" in printed) == (0, True, True, True)
@@ -149,7 +149,7 @@ def test_retained_statuses_are_read_from_the_broker_beside_saved_ones(call: Call
         assert [cart["device_id"] for cart in carts] == ["a", "z"]
         both = json.loads(call("inventory", saved, *where, "--json")[1])["carts"]
     assert [cart["device_id"] for cart in both] == ["a", "b", "c", "d", "z"]
-    assert [each["model"] for each in both[0]["running"]] == ["xray-view 1.1.0"]
+    assert [each["model"] for each in both[0]["running"]] == [VIEW_NAME]
     ended, _, error = call("inventory")
     assert (ended, "fleet.no-status" in error) == (2, True)
 

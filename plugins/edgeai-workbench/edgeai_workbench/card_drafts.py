@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from edgeai.api import Array, BackendSpec, OpenRequest, Tensors, TensorSpec
 from edgeai.bundle.manifest import TransformStep
+from edgeai.bundle.uses import GuardUse
 from edgeai.model.golden import drift, refuse_drift
+from edgeai.model.looks import Looks
+from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_workbench.card import CARD_NAME
@@ -21,6 +22,7 @@ from edgeai_workbench.dataset import Sample
 from edgeai_workbench.golden import Golden
 from edgeai_workbench.guessing import Refusal, tensor_of
 from edgeai_workbench.libraries import needed
+from edgeai_workbench.robustness.asking import spread
 
 CASES: Final = 4
 """So many golden cases, where nobody brings any."""
@@ -112,8 +114,21 @@ def as_the_model_sees(
 ) -> list[Array]:
     """Some of the pictures, from the first to the last."""
     pipeline = Pipeline(steps, registry.transforms, source)
-    places = np.unique(np.linspace(0, len(samples) - 1, min(CASES, len(samples))).round().astype(int))
-    return [pipeline.prepare(samples[place].load()[0])[0] for place in places]
+    return [pipeline.prepare(sample.load()[0])[0] for sample in spread(samples, CASES)]
+
+
+def kept_from_it(
+    samples: Sequence[Sample], steps: Sequence[TransformStep], registry: Registry, source: TensorSpec
+) -> list[str]:
+    """By which codes the look at the content, which is packed with every model, withholds some of the same pictures."""
+    pipeline = Pipeline(steps, registry.transforms, source)
+    codes = []
+    for sample in spread(samples, CASES):
+        try:
+            Looks(GuardUse()).prepare(pipeline, sample.load()[0], None)
+        except Withheld as error:
+            codes.append(error.code)
+    return codes
 
 
 def answered(backend: BackendSpec, request: OpenRequest, cases: Sequence[Tensors]) -> list[Golden]:

@@ -33,7 +33,15 @@ from edgeai_workbench.apart import opened_apart
 from edgeai_workbench.as_is import copied, files_of, format_of, plugin_for
 from edgeai_workbench.bright import bright_input, has_bright
 from edgeai_workbench.card import AS_IS, CARD_NAME, file_digest
-from edgeai_workbench.card_drafts import CASES, Draft, answered, as_the_model_sees, name_of, refuse_changed
+from edgeai_workbench.card_drafts import (
+    CASES,
+    Draft,
+    answered,
+    as_the_model_sees,
+    kept_from_it,
+    name_of,
+    refuse_changed,
+)
 from edgeai_workbench.convert import backend_of, loaded
 from edgeai_workbench.dataset import read_folder
 from edgeai_workbench.deviation import device_of
@@ -113,7 +121,7 @@ def foreign_card(
         command="unknown: trained by someone else",
     )
     (folder / CARD_NAME).write_text(draft.text(_head(engine, known)), encoding="utf-8")
-    return ForeignCard(folder=folder, notes=notes)
+    return ForeignCard(folder=folder, notes=(*notes, *_withheld_note(known, inputs[0], steps, registry)))
 
 
 # --- its tensors ----------------------------------------------------------------------------------
@@ -221,6 +229,17 @@ def _ends_note(spec: TensorSpec, ends: tuple[float, float], known: Foreign) -> s
     if np.dtype(spec.dtype).kind in "iu" and ends != UNIT:
         return f"{shown}, as its own scale says"
     return f"{shown} is assumed; --values BLACK WHITE says otherwise"
+
+
+def _withheld_note(
+    known: Foreign, source: TensorSpec, steps: Sequence[TransformStep], registry: Registry
+) -> tuple[str, ...]:
+    """That pictures which are meant for it show nothing, to whoever judges by levels and texture."""
+    codes = [] if known.images is None else kept_from_it(read_folder(known.images), steps, registry, source)
+    if not codes:
+        return ()
+    by_code = ", ".join(dict.fromkeys(codes))
+    return (f"{len(codes)} of its pictures will be withheld ({by_code}), unless the card says [guard] content = false",)
 
 
 # --- golden cases ---------------------------------------------------------------------------------

@@ -60,7 +60,14 @@ def keep_judgement(
         card=_sections(card),
         told=_told(folder),
     )
-    (folder / JUDGEMENT).write_bytes(msgspec.json.format(msgspec.json.encode(body, order="sorted"), indent=2) + b"\n")
+    _write(folder, body)
+
+
+def judge_as_told(folder: Path) -> None:
+    """The same verdicts, of the same card, of what stands in ``folder`` by now; nothing where nothing was judged."""
+    judged = _read(folder)
+    if judged is not None and judged.told:
+        _write(folder, msgspec.structs.replace(judged, told=_told(folder)))
 
 
 def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None:
@@ -94,6 +101,11 @@ def _read(folder: Path) -> Judgement | None:
         return msgspec.json.decode((folder / JUDGEMENT).read_bytes(), type=Judgement)
     except (OSError, msgspec.MsgspecError):
         return None
+
+
+def _write(folder: Path, judged: Judgement) -> None:
+    body = msgspec.json.format(msgspec.json.encode(judged, order="sorted"), indent=2)
+    (folder / JUDGEMENT).write_bytes(body + b"\n")
 
 
 def _not_judged(why: str) -> GateFailed:

@@ -261,7 +261,7 @@ def _write(
         write_golden(Path(staging), golden)
         for name in (CARD_NAME, *card.attachments):
             attach(folder / name, Path(staging) / name)
-        evidence = evidence_for(card, folder, artifacts)
+        evidence = evidence_for(card, folder, [artifact.id for artifact in artifacts])
         # A report of others is none of these; one from before there was any evidence is the folder's to answer for.
         own = evidence is not None or not (folder / BUNDLED_EVIDENCE).exists()
         if own and REPORT not in card.attachments and (folder / BUNDLED_REPORT).is_file():
@@ -286,14 +286,14 @@ def _write(
     return bundle, digest
 
 
-def evidence_for(card: Card, folder: Path, artifacts: Sequence[Artifact]) -> Evidence | None:
+def evidence_for(card: Card, folder: Path, artifacts: Sequence[str]) -> Evidence | None:
     """What was measured of these very artifacts behind this very card; of others it would be no evidence."""
     try:
         evidence = decode_evidence((folder / BUNDLED_EVIDENCE).read_bytes())
     except (OSError, ValueError):
         return None
     measured = {model.id: model.digest for trial in evidence.trials for model in trial.models if model.ship}
-    packed = {one.id: digest_of_folder(folder / ARTIFACTS / one.id) for one in artifacts}
+    packed = {name: digest_of_folder(folder / ARTIFACTS / name) for name in artifacts}
     same = (evidence.model, evidence.version, evidence.digest) == (card.name, card.version, card.model_digest)
     return evidence if same and measured == packed and is_as_told(card, folder) else None
 

@@ -30,7 +30,7 @@ def make_releases(shipped: Path, folder: Path, key: str) -> Releases:
     """Make the three of them.
 
     Args:
-        shipped: the bundle of release 1.
+        shipped: the bundle that becomes release 1.
         folder: for what is written; made if it is not there.
         key: the private key that signs them.
 
@@ -41,7 +41,7 @@ def make_releases(shipped: Path, folder: Path, key: str) -> Releases:
     bundle = open_bundle(shipped, cache_dir=folder / "cache")
     content = folder / "content"
     shutil.copytree(bundle.root, content, ignore=shutil.ignore_patterns(MANIFEST_NAME, SIGNATURES_NAME))
-    first = bundle.manifest
+    first = msgspec.structs.replace(bundle.manifest, release=1)
     made = {
         "first": first,
         "good": _next(first, 1),

@@ -67,7 +67,7 @@ def command(
 
     For example:
 
-      edgeai compare dist/us-head-1.3.0.edgeai models/us-head/us-head.keras --data ~/data
+      edgeai compare dist/us-head-1.3.1.edgeai models/us-head/us-head.keras --data ~/data
 
       edgeai compare my.edgeai#tflite-fp32 my.edgeai#tflite-int8 --data ~/pictures
 

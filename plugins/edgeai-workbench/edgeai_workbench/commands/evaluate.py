@@ -79,7 +79,7 @@ def command(
 
     For example:
 
-      edgeai evaluate dist/us-head-1.3.0.edgeai --data ~/data
+      edgeai evaluate dist/us-head-1.3.1.edgeai --data ~/data
 
       edgeai evaluate my.edgeai --data ~/pictures --backend openvino --json scores.json
 

@@ -68,6 +68,7 @@ def command(
 
     Artifacts that are there and come from this .keras file by this recipe are kept. Each is run on the golden cases on
     this machine; one that is further from the parent than the card allows, or a gate that fails, ends without a bundle.
+    Where the card has another version than what was built, report and evidence are told under it.
 
     With a model that someone else made: writes OUT/NAME/ with a card, a copy of the model and golden cases that it
     answers itself, and packs that. Nothing is converted. Correct the card, and pack the folder again. Such a model is
@@ -82,14 +83,15 @@ def command(
       edgeai pack theirs.tflite --labels labels.txt --images ~/pictures --values -1 1
     """
     from edgeai_workbench.pack import pack_card
+    from edgeai_workbench.retelling import retell
 
     known: dict[str, Any] = {"name": name, "task": task, "labels": labels, "images": images, "inputs": inputs}
     known |= {"values": values, "mode": mode, "size": size}
     if _is_card(target):
         refuse_unused(ctx, known, "it is for a model that someone else made; the card says it")
     with progress_line() as progress:
-        folder, notes = (target, ()) if _is_card(target) else _foreign(target, out, known, progress)
-        for note in notes:
+        folder, notes = (target, (retell(target),)) if _is_card(target) else _foreign(target, out, known, progress)
+        for note in filter(None, notes):
             typer.echo(note, err=True)
         packed = pack_card(folder, out=out, rebuild=rebuild, progress=progress)
     rows = [COLUMNS, *(_row(one, made=one.artifact in packed.made) for one in packed.deviations)]

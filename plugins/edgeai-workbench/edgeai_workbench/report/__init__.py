@@ -68,11 +68,17 @@ def write_report(folder: Path, card: Card, evidence: Evidence, pictures: Sequenc
     Raises:
         ConfigError: ``build.extra-missing``.
     """
-    write_evidence(folder, evidence)
-    (folder / REPORT).write_text(markdown(card, evidence), encoding="utf-8")
-    (folder / BUNDLED_REPORT).write_text(markdown(card, still(evidence)), encoding="utf-8")
+    write_told(folder, card, evidence)
     page = _rendered("report.html.j2", card, evidence, pictures=pictures)
     (folder / PAGE).write_text(page, encoding="utf-8")
+
+
+def write_told(folder: Path, card: Card, evidence: Evidence) -> None:
+    """Of those the files that need no pictures. Raises as ``write_report``, before anything is written."""
+    texts = {REPORT: markdown(card, evidence), BUNDLED_REPORT: markdown(card, still(evidence))}
+    write_evidence(folder, evidence)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
 
 
 def markdown(card: Card, evidence: Evidence) -> str:

@@ -36,7 +36,10 @@ def failed(evidence: Evidence) -> list[tuple[Candidate, Gate]]:
 def guard_says(guard: GuardUse) -> str:
     """What stands before the model, in a sentence."""
     if "content" in guard.stages:
-        return "An image that shows nothing (constant, blank, clipped, noise, no texture) is withheld before the model."
+        return (
+            "An image that shows nothing (constant, blank, clipped, noise, without texture) is withheld before the "
+            "model. Figures are of the model alone."
+        )
     return "Nothing looks at an image before the model: the card says `content = false`."
 
 
