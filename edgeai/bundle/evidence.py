@@ -145,7 +145,8 @@ class Trial(Record, frozen=True, kw_only=True):
     says what was chosen by it. ``units`` are what resamples draw: samples, or the fewer groups that they belong to.
     ``data`` is the digest of pixels and truth. ``part_samples`` counts the samples of each subgroup. ``reference`` is
     the model that times are held against; ``fronts`` names, by cost, the models that no other beats in both.
-    ``near`` counts its images that are one of train's, but for how they are stored.
+    ``near`` counts its images that are one of train's, but for how they are stored. ``withheld`` counts, by code, those
+    that the guard keeps from the model (figures are of all the same); ``null`` where it was not asked.
     """
 
     split: str
@@ -161,6 +162,7 @@ class Trial(Record, frozen=True, kw_only=True):
     reference: str = ""
     fronts: dict[str, tuple[str, ...]] = {}
     near: int = 0
+    withheld: dict[str, int] | None = None
 
 
 class Look(Record, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgeai.api import Array, ConfigError, DataRejected, EvaluationFailed, Frame, Judge, TensorSpec, Truth
 from edgeai.bundle.manifest import Eligibility, TaskUse, TransformStep
+from edgeai.bundle.uses import GuardUse
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_tasks.classify.judge import Labels
@@ -19,6 +20,7 @@ from edgeai_tasks.segment.truth import source_mask
 from edgeai_workbench import pictures
 from edgeai_workbench.cells import TablePicture
 from edgeai_workbench.dataset import Sample
+from edgeai_workbench.drawings import chest
 from edgeai_workbench.judges import judge_by_plugins
 from edgeai_workbench.prepared import Prepared, Sieve, batches, prepare
 
@@ -307,3 +309,24 @@ def test_where_none_is_meant_that_is_said_with_why(pipeline: Callable[..., Pipel
     with pytest.raises(EvaluationFailed, match="none of 2 samples is eligible: modality is US") as caught:
         prepare(samples, pipeline(), input=IMAGE, judge=judge, sieve=Sieve(Eligibility(modality=("DX",))))
     assert caught.value.code == "evaluate.none-eligible"
+
+
+@pytest.mark.parametrize(
+    ("guard", "looked", "withheld"),
+    [
+        (GuardUse(), ("", "guard.constant", ""), {"guard.constant": 1}),
+        (GuardUse(content=False), (), None),
+        (None, (), None),
+    ],
+)
+def test_what_is_withheld_before_the_model_is_counted_and_prepared_all_the_same(
+    pipeline: Callable[..., Pipeline], guard: GuardUse | None, looked: tuple[str, ...], withheld: dict[str, int] | None
+) -> None:
+    drawn = [chest(0, rows=64, columns=64), np.full((64, 64), 51, np.uint8), chest(1, rows=64, columns=64)]
+    samples = [_sample(None, number, pixels) for number, pixels in enumerate(drawn)]
+    judge, wide = _judge(_classify("binary", ["yes"]), _output(1)), replace(IMAGE, shape=(1, 64, 64, 1))
+    prepared = prepare(samples, pipeline(input=wide), input=wide, judge=judge, guard=guard)
+    assert (prepared.looked, prepared.withheld, len(prepared)) == (looked, withheld, 3)
+    assert prepared.inputs["image"][1].max() > 0
+    part = prepared.at([2, 0])
+    assert part.withheld == (None if withheld is None else {})

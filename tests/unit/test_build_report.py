@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from edgeai.bundle.evidence import Evidence
+from edgeai.bundle.uses import GuardUse
 from edgeai.testing.require import require
 from edgeai_workbench.card import Card, read_card
 from edgeai_workbench.comparison import Comparison, Figure, Row
@@ -86,6 +87,20 @@ SLOW = Verdict(gate="max_latency_ratio", bound=0.5, found=0.7, holds=False)
 )
 def test_ratios_say_which_way_they_go(ratio: float, size: str, time: str) -> None:
     assert (smaller(ratio), faster(ratio)) == (size, time)
+
+
+def test_the_report_says_what_stands_before_the_model_and_how_much_it_withholds(card: Card) -> None:
+    rows = (_row("parent"), _row("a", ship=True, verdicts=(GOOD,)))
+    for withheld, words in (
+        (None, "is withheld before the model. Figures are"),
+        ({}, "is withheld before the model: none of the 42 samples of validation. Figures are"),
+        ({"guard.blank": 2, "guard.noise": 1}, "3 of the 42 samples of validation (guard.blank 2, guard.noise 1)."),
+    ):
+        comparison = _comparison(*rows, withheld=withheld)
+        assert words in _text(card, comparison)
+        assert words in _text(card, comparison, timed=False)
+    without = card.model_copy(update={"guard": GuardUse(content=False)})
+    assert "the card says `content = false`" in _text(without, comparison)
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ from edgeai.api import (
 )
 from edgeai.api.results import Finding
 from edgeai.bundle.evidence import Evidence, decode_evidence, encode_evidence
+from edgeai.bundle.uses import GuardUse
 from edgeai.hosting.faults import PluginInfo
 from edgeai.hosting.judges import hosted_judge
 from edgeai.pipeline import Pipeline
@@ -40,6 +41,7 @@ from edgeai_tasks.classify.judge import Labels
 from edgeai_tasks.segment import SPEC as SEGMENT
 from edgeai_workbench.cells import TablePicture
 from edgeai_workbench.dataset import Sample
+from edgeai_workbench.drawings import chest
 from edgeai_workbench.pictures import frame_of
 from edgeai_workbench.report.sections import _robustness
 from edgeai_workbench.robustness import Robustness, Row
@@ -201,6 +203,26 @@ def test_an_image_that_the_model_is_not_for_is_withheld() -> None:
     assert half.refusals == {"input.not-eligible": EACH}
     assert half.main is None
     assert rows["double-size"].right.value == 1.0
+
+
+def test_what_shows_nothing_is_withheld_before_the_model_odd_or_plain() -> None:
+    """Half of the chests are bright, which is all that this model looks at; one of them is a blank."""
+    samples = [
+        _sample(n, chest(n, rows=64, columns=64) // (2 - n % 2), Labels((("well", "ill")[n % 2],))) for n in range(10)
+    ]
+    blank = _sample(11, np.full((64, 64), 200, np.uint8), Labels(("ill",)))
+    asker = _asker([*samples, blank], CLASSIFY, CLASSES, PROBABILITY, _by_brightness)
+    rows = _rows(_measured(replace(asker, guard=GuardUse()), "saturated", strengths={"saturated": 8.0}))
+    plain, bright = rows["plain"], rows["saturated"]
+    assert (plain.refusals, plain.withheld.value) == ({"guard.constant": 1}, 1 / 11)
+    assert plain.alike.value == 10 / 11
+    assert sum(bright.refusals.values()) == 11
+    assert bright.refusals["guard.constant"] == 1
+    assert (bright.right.value, bright.withheld.value, bright.confidently_wrong.value) == (0.0, 1.0, 0.0)
+    for guard in (None, GuardUse(content=False)):
+        rows = _rows(_measured(replace(asker, guard=guard), "saturated", strengths={"saturated": 8.0}))
+        assert (rows["plain"].refusals, rows["saturated"].refusals) == ({}, {})
+        assert rows["saturated"].confidently_wrong.value > 0.4
 
 
 def test_an_engine_that_fails_is_no_odd_image() -> None:

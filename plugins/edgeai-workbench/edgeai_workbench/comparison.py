@@ -116,7 +116,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     ``constant``: the parent gave all samples the same answer. ``units`` are what resamples draw, 0 where they are the
     samples. ``load``: of the machine while times were taken. ``split``: of which the samples are. ``near``: a line for
-    each of them that is nearly an image of train.
+    each of them that is nearly an image of train. ``withheld``: code -> how many would be kept from the model; ``None``
+    where nothing looks at them.
     """
 
     rows: tuple[Row, ...]
@@ -128,6 +129,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     load: Load | None = None
     split: str = "validation"
     near: tuple[str, ...] = ()
+    withheld: dict[str, int] | None = None
 
     def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
         """Of the artifacts that ship."""
@@ -190,6 +192,7 @@ def compare(
         constant=constant(watched[PARENT]),
         units=scores[PARENT].drawn if scores else 0,
         load=machine.load,
+        withheld=None if shop.validation is None else shop.validation.withheld,
     )
     return Compared(comparison=comparison, answers=answers, scores=scores)
 

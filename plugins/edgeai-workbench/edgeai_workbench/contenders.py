@@ -67,7 +67,10 @@ class Contender:
             DataRejected, ConfigError, EvaluationFailed: as ``edgeai_workbench.prepared.prepare``.
         """
         source = self.manifest.input_specs()[0]
-        return prepare(samples, self.pipeline, input=source, judge=self.judge, sieve=sieve, progress=progress)
+        guard = self.manifest.guard
+        return prepare(
+            samples, self.pipeline, input=source, judge=self.judge, guard=guard, sieve=sieve, progress=progress
+        )
 
     def answers(self, prepared: Prepared, progress: Progress) -> Answers:
         """What it says of them. Raises as ``answer``."""

@@ -114,6 +114,7 @@ def trial_of(comparison: Comparison, *, split: str, role: str, data: str, chosen
         reference=comparison.reference,
         fronts=fronts(models, comparison.main),
         near=len(comparison.near),
+        withheld=comparison.withheld,
     )
 
 

@@ -45,6 +45,7 @@ def evidence_of_scores(contender: Contender, scores: Scores, prepared: Prepared,
         models=(judged,),
         data=digest(prepared.samples, contender.judge),
         part_samples={name: part.n for name, part in scores.subgroups.items()},
+        withheld=prepared.withheld,
     )
     return _evidence(contender, trial, command="edgeai evaluate")
 

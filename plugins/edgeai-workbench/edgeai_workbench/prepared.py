@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -22,6 +23,9 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.bundle.manifest import Eligibility
+from edgeai.bundle.uses import GuardUse
+from edgeai.model.looks import Looks
+from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai_workbench.balance import Balance, Balanced
 from edgeai_workbench.dataset import Sample
@@ -41,6 +45,8 @@ class Prepared:
         inputs: input name -> (n, ...), stacked.
         contexts: for each, the frame as the model saw it, and its instance.
         targets: output name -> (n, ...) float32, as ``Judge.targets`` says; ``None`` where nobody says, or asked.
+        looked: for each, the code by which it is withheld before the model, empty where it passes; empty altogether
+            where nothing looks at it.
     """
 
     samples: tuple[Sample, ...]
@@ -48,6 +54,7 @@ class Prepared:
     inputs: Tensors
     contexts: tuple[FrameContext, ...]
     targets: Tensors | None = None
+    looked: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -56,6 +63,11 @@ class Prepared:
     def known(self) -> bool:
         """Whether anyone says what is true of them."""
         return any(sample.truth is not None for sample in self.samples)
+
+    @property
+    def withheld(self) -> dict[str, int] | None:
+        """Code -> how many of them are withheld before the model; ``None`` where nothing looks at them."""
+        return dict(sorted(Counter(filter(None, self.looked)).items())) if self.looked else None
 
     def cases(self) -> tuple[Case, ...]:
         """The samples as the judge sees them.
@@ -81,6 +93,7 @@ class Prepared:
             contexts=tuple(self.contexts[place] for place in chosen),
             inputs={name: value[chosen] for name, value in self.inputs.items()},
             targets=None if self.targets is None else {name: value[chosen] for name, value in self.targets.items()},
+            looked=tuple(self.looked[place] for place in chosen) if self.looked else (),
         )
 
 
@@ -110,6 +123,7 @@ def prepare(
     input: TensorSpec,
     judge: Judge,
     targets: bool = False,
+    guard: GuardUse | None = None,
     sieve: Sieve | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Prepared:
@@ -121,6 +135,7 @@ def prepare(
         input: the model's image input.
         judge: of the task.
         targets: whether to encode what training compares outputs with.
+        guard: what stands before the model, asked which of them it withholds; they are prepared all the same.
         sieve: asked of each sample; those that it does not let pass are left out.
         progress: told how far it is, now and then.
 
@@ -137,10 +152,12 @@ def prepare(
     contexts: list[FrameContext] = []
     kept: list[Sample] = []
     wanted: list[Tensors] = []
+    looked: list[str] = []
     for number, sample in enumerate(samples, start=1):
         frame, instance = sample.load()
         if sieve is None or sieve.passes(instance):
-            array, context = _seen(sample, frame, instance, pipeline)
+            array, context, code = _seen(sample, frame, instance, pipeline, guard)
+            looked.append(code)
             arrays.append(array[0])
             contexts.append(context)
             kept.append(sample)
@@ -157,6 +174,7 @@ def prepare(
         inputs={input.name: stacked},
         contexts=tuple(_sharing(context, array) for context, array in zip(contexts, stacked, strict=True)),
         targets={name: np.stack([each[name] for each in wanted]) for name in wanted[0]} if encoded else None,
+        looked=tuple(looked) if guard is not None and guard.content else (),
     )
 
 
@@ -235,14 +253,22 @@ def _part(tensors: Tensors, places: Array) -> dict[str, Array]:
     return {name: value[places].astype(np.float32, copy=False) for name, value in tensors.items()}
 
 
-def _seen(sample: Sample, frame: Frame, instance: InstanceRef, pipeline: Pipeline) -> tuple[Array, FrameContext]:
+def _seen(
+    sample: Sample, frame: Frame, instance: InstanceRef, pipeline: Pipeline, guard: GuardUse | None
+) -> tuple[Array, FrameContext, str]:
+    """The tensor, the frame as the model sees it, and by which code it is withheld; empty where it is not."""
+    code = ""
     try:
-        array, seen = pipeline.prepare(frame)
+        try:
+            array, seen = Looks(guard).prepare(pipeline, frame, None)
+        except Withheld as error:
+            code = error.code
+            array, seen = pipeline.prepare(frame)
     except EdgeaiError as error:
         raise DataRejected(
             f"{sample.id}: the card's transforms refuse it: {error}", code="data.not-transformed", remedy=error.remedy
         ) from error
-    return array, FrameContext(frame=seen, instance=instance)
+    return array, FrameContext(frame=seen, instance=instance), code
 
 
 def _sharing(context: FrameContext, array: Array) -> FrameContext:

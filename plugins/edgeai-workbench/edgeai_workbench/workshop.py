@@ -22,6 +22,7 @@ from edgeai_workbench.prepared import Prepared, batches, prepare
 from edgeai_workbench.variants import FineTuning
 
 _BATCH = 16
+_JUDGES = ("validation", "test")
 _SCORED = 200
 """Samples that a converter's search for layers to keep in float looks at."""
 
@@ -164,6 +165,7 @@ def _prepared(
             input=source,
             judge=judge,
             targets=True,
+            guard=card.guard if name in _JUDGES else None,
             progress=lambda words, name=name: progress(f"{name}: {words}"),  # type: ignore[misc]
         )
         for name, samples in splits.items()

@@ -149,16 +149,21 @@ def _given(data: Path | None, folder: Path) -> Path:
 
 def _print(comparison: Comparison) -> None:
     """The table, as soon as it is known: also when a gate then fails."""
+    from edgeai_workbench.report.words import kept_back
+
     main = comparison.main
     columns = (*COLUMNS[:4], *((f"{main}, {comparison.split}",) if main else ()), *COLUMNS[4:])
     rows = [columns, *(_cells(row, main) for row in comparison.rows)]
     widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    what = f"figures and agreement on {comparison.samples} samples of {comparison.split}"
+    samples = f"{comparison.samples} samples of {comparison.split}"
+    what = f"figures and agreement on {samples}"
+    if comparison.withheld:
+        typer.echo(f"withheld before the model are {kept_back(comparison.withheld, samples)}")
     if near := comparison.near:
         named = "; ".join(near[:3]) + (f"; and {len(near) - 3} more" if len(near) > 3 else "")
-        count = f"{len(near)} of the {comparison.samples} samples of {comparison.split}"
+        count = f"{len(near)} of the {samples}"
         typer.echo(f"nearly images of train are {count}, and figures are better for it: {named}")
     typer.echo(f"{what}; sizes against the parent's .keras file, times against {comparison.reference}; * ships")
 

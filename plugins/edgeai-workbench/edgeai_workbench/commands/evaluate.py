@@ -271,10 +271,13 @@ def interval_says(score: Score) -> str:
 
 
 def _print(judged: _Judged, *, intervals: bool) -> None:
+    from edgeai_workbench.report.words import kept_back
     from edgeai_workbench.robustness.words import lines_of
 
     scores = judged.scores
     told = counted(scores.n, scores.drawn, judged.source, judged.refused)
+    if withheld := judged.evidence.trials[0].withheld:
+        told += [f"a cart withholds {kept_back(withheld, f'{scores.n} samples')}; figures are of all of them"]
     for line in (ran_on(judged.contender), *told, *judged.looks, ""):
         typer.echo(line)
     rows = [("metric", "value", "95 % interval", "method"), *_rows(scores)]

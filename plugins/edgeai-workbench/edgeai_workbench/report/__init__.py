@@ -132,7 +132,7 @@ def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
             (opened(one) for one in reversed(evidence.openings) if confirmed and one.data == confirmed.data), ""
         ),
         "headline": headline(evidence),
-        "guard": guard_says(card.guard),
+        "guard": guard_says(card.guard, evidence.trials),
         "judged_on": judged_on(evidence),
         "near": near(first),
         "methods": methods(evidence.trials),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
 
@@ -33,14 +33,22 @@ def failed(evidence: Evidence) -> list[tuple[Candidate, Gate]]:
     return [(row, verdict) for row in shipped for verdict in row.verdicts if not verdict.holds]
 
 
-def guard_says(guard: GuardUse) -> str:
-    """What stands before the model, in a sentence."""
-    if "content" in guard.stages:
-        return (
-            "An image that shows nothing (constant, blank, clipped, noise, without texture) is withheld before the "
-            "model. Figures are of the model alone."
-        )
-    return "Nothing looks at an image before the model: the card says `content = false`."
+def guard_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
+    """What stands before the model, and what it withholds of the samples."""
+    if "content" not in guard.stages:
+        return "Nothing looks at an image before the model: the card says `content = false`."
+    counts = [kept_back(trial.withheld, samples_of(trial)) for trial in trials if trial.withheld is not None]
+    of_samples = f": {listed(counts)}" if counts else ""
+    return (
+        "An image that shows nothing (constant, blank, clipped, noise, without texture) is withheld before the "
+        f"model{of_samples}. Figures are of the model alone."
+    )
+
+
+def kept_back(withheld: Mapping[str, int], samples: str) -> str:
+    """``none of the 40 samples of test``, ``2 of the 40 samples of test (guard.blank 2)``."""
+    codes = ", ".join(f"{code} {count}" for code, count in withheld.items())
+    return f"{sum(withheld.values()) or 'none'} of the {samples}{f' ({codes})' if codes else ''}"
 
 
 def headline(evidence: Evidence) -> str:

@@ -22,6 +22,9 @@ from edgeai.api import (
     Judge,
     Task,
 )
+from edgeai.bundle.uses import GuardUse
+from edgeai.model.looks import Looks
+from edgeai.model.withheld import Withheld
 from edgeai.owners import owner_of
 from edgeai.pipeline import Pipeline
 from edgeai_workbench.dataset import Sample
@@ -33,7 +36,7 @@ Change = Callable[[Frame, str], Distorted]
 """(source frame, name of the sample) -> what arrives in its place."""
 REFUSED: Final = object()
 """In place of an answer: the image got none."""
-_ITS_OWN: Final = ("input", "dicom", "pixels", "tensor", "transform", "task")
+_ITS_OWN: Final = ("input", "dicom", "pixels", "guard", "tensor", "transform", "task")
 """Areas of codes that an image gets for being as it is, where the plain one got none."""
 
 
@@ -53,6 +56,7 @@ class Asker:
         samples: images with a truth, or all without.
         models: name -> inference, the one first that others are held against.
         input: name of the image input.
+        guard: what stands before the models; what it withholds of odd images, and of plain ones, is withheld.
     """
 
     samples: tuple[Sample, ...]
@@ -62,6 +66,7 @@ class Asker:
     judge: Judge
     input: str
     eligibility: Eligible | None = None
+    guard: GuardUse | None = None
 
     @property
     def known(self) -> bool:
@@ -101,8 +106,8 @@ class Asked:
 def ask(asker: Asker, change: Change | None, *, told: Callable[[int], None] = lambda count: None) -> Asked:
     """Every model of every image after ``change``, which is told the sample's name; ``None`` leaves images as they are.
 
-    An image that is refused, by eligibility, a transform or the task, is withheld; what is not the image's fault
-    is raised.
+    An image that is refused, by eligibility, the guard, a transform or the task, is withheld; what is not the image's
+    fault is raised.
 
     Raises:
         EdgeaiError: a model or its task fails, and not because of the image.
@@ -171,7 +176,7 @@ def _prepared(asker: Asker, arrived: Distorted, *, plain: bool) -> tuple[Array, 
         why = asker.eligibility.too_small(*arrived.extent)
         if why is not None:
             raise InputRejected(why, code="input.not-eligible")
-    return asker.pipeline.prepare(arrived.frame)
+    return Looks(asker.guard).prepare(asker.pipeline, arrived.frame, None)
 
 
 def _one(asker: Asker, infer: Infer, array: Array, context: FrameContext) -> Answer:
@@ -180,8 +185,9 @@ def _one(asker: Asker, infer: Infer, array: Array, context: FrameContext) -> Ans
 
 
 def _refused(sample: Sample, error: EdgeaiError, replies: Replies, *, plain: bool) -> None:
-    """Count it; what is not for being an odd image is raised."""
-    if plain or error.code.partition(".")[0] not in _ITS_OWN or owner_of(error.code) == "device":
+    """Count it; what is not for being an odd image is raised, but for what a guard is there for."""
+    is_odd = error.code.partition(".")[0] in _ITS_OWN and owner_of(error.code) != "device"
+    if not is_odd or (plain and not isinstance(error, Withheld)):
         raise type(error)(f"{sample.id}: {error}", code=error.code, remedy=error.remedy) from error
     replies.answers.append(REFUSED)
     replies.refusals[error.code] += 1

@@ -62,6 +62,7 @@ def of_build(
             judge=shop.judge,
             input=shop.inputs[0].name,
             eligibility=card.for_manifest()["eligibility"],
+            guard=card.guard,
         )
         return measure(
             asker,
@@ -91,6 +92,7 @@ def of_contender(
         judge=contender.judge,
         input=contender.manifest.input_specs()[0].name,
         eligibility=contender.manifest.eligibility,
+        guard=contender.manifest.guard,
     )
     return measure(asker, use, split=split, seed=0, progress=progress)
 

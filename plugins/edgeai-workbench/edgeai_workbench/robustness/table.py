@@ -127,8 +127,11 @@ def _assessed(asker: Asker, asked: Asked, replies: Replies) -> list[Assessed | N
 
 
 def _alike(asker: Asker, asked: Asked, replies: Replies, before: Replies) -> Part:
-    pairs = zip(before.answers, replies.answers, strict=True)
-    return _share(asker, asked, [now is not REFUSED and asker.judge.alike(was, now) for was, now in pairs])
+    hits = [
+        was is not REFUSED and now is not REFUSED and asker.judge.alike(was, now)
+        for was, now in zip(before.answers, replies.answers, strict=True)
+    ]
+    return _share(asker, asked, hits)
 
 
 def _share(asker: Asker, asked: Asked, hits: Sequence[bool]) -> Part:
