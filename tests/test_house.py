@@ -236,12 +236,13 @@ def test_no_host_names_a_task_or_a_figure() -> None:
     from edgeai_tasks.classify.figures import NAMES as of_classes
     from edgeai_tasks.detect import SPEC as detect
     from edgeai_tasks.detect.figures import NAMES as of_boxes
+    from edgeai_tasks.reconstruct import SPEC as reconstruct
     from edgeai_tasks.regress import SPEC as regress
     from edgeai_tasks.regress.figures import NAMES as of_values
     from edgeai_tasks.segment import SPEC as segment
     from edgeai_tasks.segment.figures import NAMES as of_masks
 
-    words = {classify.name, segment.name, detect.name, regress.name}
+    words = {classify.name, segment.name, detect.name, regress.name, reconstruct.name}
     words |= {*of_classes, *of_masks, *of_boxes, *of_values}
     words -= {"accuracy", "precision", "stated", "within"}  # words of other things
     _hold_names(words, TASKS_BY_NAME)

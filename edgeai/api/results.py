@@ -90,7 +90,8 @@ class Finding:
 
     Attributes:
         kind: ``class`` (a label of a classifier), ``segment`` (where the label is), ``detect`` (one thing of the
-            label, by its box), ``value`` (how large it is) or ``agreement`` (does the image fit its header?). Later
+            label, by its box), ``value`` (how large it is), ``anomaly`` (is the image as those of training?) or
+            ``agreement`` (does the image fit its header?). Later
             minors add kinds; a reader skips those it does not know.
         label: the model's word.
         probability: 0 to 1, with the card's temperature where it gives one; of a ``segment`` the mean inside, of

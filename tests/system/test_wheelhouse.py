@@ -81,9 +81,8 @@ def test_what_is_installed_is_whole(offline: Path, repo_root: Path) -> None:
     checked = subprocess.run([*pip, "check"], env=dict(OFFLINE), capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout
     listed = json.loads(_edgeai(offline, "plugins", "list", "--json").stdout)
-    assert {"tflite", "openvino", "transforms", "classify", "segment", "detect", "regress"} <= {
-        item["name"] for item in listed
-    }
+    tasks = {"classify", "segment", "detect", "regress", "reconstruct"}
+    assert {"tflite", "openvino", "transforms", *tasks} <= {item["name"] for item in listed}
     installed = subprocess.run([*pip, "freeze"], env=dict(OFFLINE), capture_output=True, text=True, check=True).stdout
     pins = dict(
         line.lower().replace("_", "-").split("==")

@@ -7,6 +7,7 @@ import numpy as np
 from edgeai.api import Array, FrameContext, TensorSpec
 from edgeai.testing.conformance import JudgeConformance, TaskConformance
 from edgeai.testing.conformance.places import seen
+from edgeai.testing.examples import example_frame, instance_ref
 
 
 def _output(size: int) -> tuple[TensorSpec, ...]:
@@ -519,3 +520,47 @@ class TestJudgeOfBoxesOfMasks(JudgeConformance):
     def example_outputs(self, seed: int) -> dict[str, Array]:
         outputs = TestDetectPostprocessed().example_outputs(seed)
         return {**outputs, "classes": np.zeros((1, 6), np.float32)}
+
+
+PICTURE = (TensorSpec(name="made", dtype="float32", shape=(1, 96, 128, 1), layout="NHWC"),)
+
+
+def _as_the_model_saw(number: int = 1) -> FrameContext:
+    frame = example_frame("float32", number=number)
+    return FrameContext(frame=frame, instance=instance_ref(number_of_frames=9))
+
+
+class TestReconstruct(TaskConformance):
+    plugin = "reconstruct"
+    task = "reconstruct"
+    options = {"smooth_px": 3, "part": 0.1, "threshold": 0.3, "per_frame": True}
+    outputs = PICTURE
+    nonsense = (
+        {"labels": ["usual"]},
+        {"labels": ["a", "b", "c"]},
+        {"labels": ["a", {"label": "b", "threshold": 0.5}]},
+        {"error": "cubed"},
+        {"smooth_px": 2},
+        {"smooth_px": -1},
+        {"part": 0},
+        {"part": 1.5},
+        {"threshold": -1},
+        {"threshold": float("nan")},
+        {"output": "other"},
+    )
+    wrong_outputs = ((), _output(3), (*PICTURE, *_output(1)))
+
+    def context(self, number: int = 1) -> FrameContext:
+        return _as_the_model_saw(number)
+
+
+class TestJudgeOfPictures(JudgeConformance):
+    plugin = "reconstruct"
+    task = "reconstruct"
+    options = {"threshold": 0.3, "error": "squared"}
+    outputs = PICTURE
+    rows = ({"unusual": "0"}, {"unusual": "1"})
+    nonsense_rows = ({"unusual": "maybe"}, {"unusual": "10"}, {"unusual": ""})
+
+    def context(self) -> FrameContext:
+        return _as_the_model_saw()

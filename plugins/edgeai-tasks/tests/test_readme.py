@@ -9,6 +9,7 @@ import pytest
 from edgeai.api import OptionSpec
 from edgeai_tasks.classify import SPEC as CLASSIFY
 from edgeai_tasks.detect import SPEC as DETECT
+from edgeai_tasks.reconstruct import SPEC as RECONSTRUCT
 from edgeai_tasks.regress import SPEC as REGRESS
 from edgeai_tasks.segment import SPEC as SEGMENT
 
@@ -22,7 +23,7 @@ def _row(option: OptionSpec) -> str:
     return f"| `{option.name}` | {default} | {choices} | {text} |"
 
 
-@pytest.mark.parametrize("spec", [CLASSIFY, SEGMENT, DETECT, REGRESS], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [CLASSIFY, SEGMENT, DETECT, REGRESS, RECONSTRUCT], ids=lambda spec: spec.name)
 def test_readme_has_every_option(spec) -> None:  # type: ignore[no-untyped-def]
     text = README.read_text(encoding="utf-8")
     _, _, section = text.partition(f"\n### {spec.name}\n")

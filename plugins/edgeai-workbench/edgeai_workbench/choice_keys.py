@@ -26,5 +26,5 @@ class Choice(Table):
         description="what, as the task documents it: for classify `temperature = true`, "
         '`threshold = "sensitivity@specificity=0.9"`; for segment `threshold = "dice"` or `"circumference"`; '
         'for detect `threshold = "recall@fppi=0.5"`; '
-        "for regress `interval = 0.9`, `by_size = true`",
+        'for regress `interval = 0.9`, `by_size = true`; for reconstruct `threshold = "accept=0.98"`',
     )

@@ -28,6 +28,8 @@ from edgeai_workbench.convert import backend_of, loaded, plugin_of
 
 NO_PICTURE = "its input is no picture, so that no device can run it on images; its golden cases were asked alone"
 _SIDE = 96
+_SPACING = (1.0, 1.0)
+"""Millimetres: any do, for tasks that measure."""
 
 
 def prove(card: Card, path: Path) -> tuple[str, ...]:
@@ -77,8 +79,21 @@ def _seen(model: Model) -> tuple[Tensors, Frame]:
         tensor, seen = model.pipeline.prepare(frame)
     except EdgeaiError:
         golden: Mapping[str, np.ndarray] = load_inputs(model.bundle)[0]
-        return golden, frame
+        return golden, _as_seen(frame, golden[model.pipeline.input.name], model.pipeline.input.layout)
     return {model.pipeline.input.name: tensor}, seen
+
+
+def _as_seen(frame: Frame, tensor: np.ndarray, layout: str) -> Frame:
+    """The frame with what the model is given as its pixels, for tasks that look at them."""
+    axes, plane = layout[1:], tensor[0]
+    if "H" not in axes or "W" not in axes:
+        return frame
+    if "C" in axes:
+        plane = np.moveaxis(plane, axes.index("C"), -1)
+        plane = plane[..., 0] if plane.shape[-1] == 1 else plane
+    rows, columns = plane.shape[:2]
+    geometry = Geometry(source_rows=rows, source_columns=columns, pixel_spacing_mm=_SPACING)
+    return replace(frame, pixels=plane, geometry=geometry)
 
 
 def _drawn(layout: str, shape: tuple[int | None, ...]) -> Frame:
@@ -98,7 +113,7 @@ def _drawn(layout: str, shape: tuple[int | None, ...]) -> Frame:
     return Frame(
         pixels=np.repeat(plane[..., None], 3, axis=2) if colour else plane,
         number=1,
-        geometry=Geometry(source_rows=_SIDE, source_columns=_SIDE, pixel_spacing_mm=(1.0, 1.0)),
+        geometry=Geometry(source_rows=_SIDE, source_columns=_SIDE, pixel_spacing_mm=_SPACING),
         instance=instance,
         photometric_interpretation=photometric,
         bits_stored=8,

@@ -1,28 +1,24 @@
 """Half widths of intervals, by split conformal prediction, on samples that no weight was trained on.
 
-Papadopoulos et al. 2002; Lei et al. 2018: of n samples that are exchangeable with those to come, an interval of the
-error's k-th smallest on either side, k = ceil((n + 1) coverage), holds what is true in ``coverage`` of all cases at
-least, whatever the errors look like. By size (Mondrian; Vovk et al. 2005) this is so for each size that is stated by
-itself. Answers out of the plausible range count for nothing: no interval is stated of them.
+Lei et al. 2018: an interval as wide on either side as the bound of the errors (``conformal``) holds what is true in
+``coverage`` of all cases at least, whatever the errors look like. By size (Mondrian; Vovk et al. 2005) this is so for
+each size that is stated by itself. Answers out of the plausible range count for nothing: no interval is stated of them.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 
-from edgeai.api import ConfigError, DataRejected, Reals
+from edgeai.api import ConfigError, Reals
+from edgeai_tasks.conformal import bound_of
 from edgeai_tasks.regress.figures import Measured
 from edgeai_tasks.regress.options import Value
 from edgeai_tasks.sizes import place_of, size_of
 from edgeai_tasks.wishes import refused_wish
 
-FEWEST: Final = 10
-"""Samples without which nothing is chosen."""
-_DIGITS: Final = 4
 _WISHES: Final = ("interval", "by_size")
 _REMEDY: Final = "interval = 0.9, and by_size = true where each size of a value is to have its own"
 
@@ -82,24 +78,7 @@ def half_width(errors: Reals, coverage: float, what: str) -> float:
     Raises:
         DataRejected: ``data.fold-few``: of so few none can be said.
     """
-    rank = math.ceil((len(errors) + 1) * coverage - 1e-9)
-    if rank > len(errors) or len(errors) < FEWEST:
-        fewest = max(FEWEST, math.ceil(coverage / (1 - coverage) - 1e-9))
-        raise DataRejected(
-            f"{len(errors)} samples state {what}, and intervals of {coverage:g} need {fewest} at least",
-            code="data.fold-few",
-            remedy="more samples of it, fewer sizes, or a smaller coverage",
-        )
-    return _rounded_up(float(np.partition(errors, rank - 1)[rank - 1]))
-
-
-def _rounded_up(width: float) -> float:
-    """To so many digits, never to less: what was promised is held."""
-    if width == 0:
-        return 0.0
-    digits = _DIGITS - 1 - math.floor(math.log10(width))
-    short = round(width, digits)
-    return short if short >= width else round(short + 10.0**-digits, digits)
+    return bound_of(errors, coverage, what=f"state {what}", wanted=f"intervals of {coverage:g} need")
 
 
 def _size_at(value: Value, place: int) -> str:
