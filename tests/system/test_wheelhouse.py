@@ -24,6 +24,7 @@ OFFLINE: Mapping[str, str] = {
     "PIP_CONFIG_FILE": os.devnull,
     "PIP_NO_INDEX": "1",
     "PIP_NO_CACHE_DIR": "1",
+    "PIP_COMPILE": "0",  # what is imported is compiled then
     **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9"),
 }
 """Nothing of this machine's pip: no index, no folder of wheels, no cache; and a proxy at which nobody answers."""

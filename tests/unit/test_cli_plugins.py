@@ -55,7 +55,11 @@ def written(folder: Path, name: str, kind: str) -> Path:
 # --- new
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "converter")) for k in KINDS])
+BY_THE_GUIDE = pytest.param("backend", marks=pytest.mark.torture)
+"""What the author's guide says is run as it stands: it makes a backend, tests it and checks it."""
+
+
+@pytest.mark.parametrize("kind", [BY_THE_GUIDE, *(kind for kind in KINDS if kind != "backend")])
 def test_a_new_plugin_works_as_written(tmp_path, kind):
     distribution = written(tmp_path, f"acme-{kind}", kind)
     done = run(["pytest", "-q", "-p", "no:cacheprovider"], distribution, distribution)
@@ -219,7 +223,9 @@ def test_what_was_not_asked_is_not_held(tmp_path):
     assert "tests/test_conformance.py" in done.stdout
 
 
-@pytest.mark.parametrize("kind", ["transform", pytest.param("task", marks=pytest.mark.torture), "sink", "source"])
+@pytest.mark.parametrize(
+    "kind", ["sink", *(pytest.param(kind, marks=pytest.mark.torture) for kind in ("transform", "task", "source"))]
+)
 def test_without_the_authors_examples_nothing_is_held_against_a_plugin(tmp_path, kind):
     distribution = written(tmp_path, "acme", kind)
     (distribution / "tests" / "test_conformance.py").unlink()
@@ -306,7 +312,9 @@ def test_check_of_what_does_not_load_says_why(tmp_path):
     assert "plugin.not-found" in absent.stderr
 
 
-@pytest.mark.parametrize("source", DEADLY)
+@pytest.mark.parametrize(
+    "source", [pytest.param(s, marks=() if s.endswith(("unit')", "abort()")) else pytest.mark.torture) for s in DEADLY]
+)
 def test_check_says_how_a_plugin_dies_of_its_import(tmp_path, source):
     write_fake_distribution(tmp_path, name="acme", module_source=f"import json\n{source}\n")
     done = edgeai(tmp_path, "check", "acme", path=(tmp_path,))

@@ -145,7 +145,7 @@ def test_one_that_keras_2_saved(tmp_path):
     pytest.importorskip("tf_keras")
     code = (
         "import sys, numpy as np, tf_keras as k;"
-        "i = k.Input((8, 3), batch_size=1, name='rows'); m = k.Model(i, k.layers.Dense(1)(k.layers.LSTM(4)(i)));"
+        "i = k.Input((8, 3), batch_size=1, name='rows'); m = k.Model(i, k.layers.Dense(1)(k.layers.SimpleRNN(4)(i)));"
         "m.compile('adam', 'mse', metrics=['mae']);"
         "m.fit(np.zeros((2, 8, 3)), np.zeros((2, 1)), batch_size=1, verbose=0);"
         "m.save(sys.argv[1], save_format='tf')"
