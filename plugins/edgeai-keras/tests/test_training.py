@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import subprocess
@@ -444,6 +445,7 @@ def test_one_operation_runs_at_a_time():
     import edgeai_keras.frameworks  # noqa: F401 - which says so to TensorFlow before it begins
 
     assert os.environ["TF_NUM_INTEROP_THREADS"] == "1"
+    assert gc.isenabled(), "it was not, while they were imported"
 
 
 @pytest.mark.slow
