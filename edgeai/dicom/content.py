@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,6 +18,8 @@ from typing import Final
 
 from edgeai.dicom.header import data_set_start
 
+GIVES_WAY: Final = 10
+"""By how much nicer than the process the threads are that hash."""
 _THREADS: Final = 2
 _LEAST_BYTES: Final = 1024 * 1024
 _MOST_BYTES: Final = 4 * 1024 * 1024
@@ -143,4 +146,10 @@ class ContentDigest:
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_THREADS, thread_name_prefix="content")
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="content", initializer=_give_way)
+
+
+def _give_way() -> None:
+    """Whoever receives comes first: what is not hashed when the last byte has come is while the disk writes."""
+    if sys.platform == "linux":  # elsewhere it would be the whole process
+        os.nice(GIVES_WAY)

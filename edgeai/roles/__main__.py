@@ -29,6 +29,9 @@ ROLES = {
     "shadow": ("--deployment", "--digest", "--verdict"),
 }
 """Role -> what it is given beside the profile."""
+NICER = {"infer": 10}
+"""Role -> how far it steps back for the others. A sender waits for ingest; what ingest leaves, while the disk writes
+and nobody receives, is enough for images to be looked at."""
 _PR_SET_PDEATHSIG = 1
 _EX_CONFIG = 78
 _EX_SOFTWARE = 70
@@ -79,6 +82,7 @@ def _run(role: str, name: str, config_path: Path, given: tuple[str, ...]) -> int
         gc.freeze()
         gc.enable()
     try:
+        os.nice(NICER.get(role, 0))
         return int(module.main(config, *given))
     except EdgeaiError as error:
         _leave_word(config.device.data_dir, name, error)

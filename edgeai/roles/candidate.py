@@ -154,7 +154,7 @@ def _write_down(folder: SlotFolder, digest: str, verdict: str, what: str, cause:
 
 def _step_back() -> None:
     """What runs comes first: for the processor, and when memory runs out (proc(5), oom_score_adj)."""
-    os.nice(10)
+    os.nice(19)  # behind infer, which gives way itself
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

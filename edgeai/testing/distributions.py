@@ -85,6 +85,15 @@ def write_fake_backend(
     return write_fake_distribution(folder, name=name, version=version, module_source=source)
 
 
+def none_steps_back(folder: Path) -> None:
+    """Have processes that see ``folder`` first take their turn of the processor as all others do.
+
+    Some roles take what others leave of it: where many tests run, that is nothing.
+    """
+    with (folder / "sitecustomize.py").open("a", encoding="utf-8") as file:
+        file.write("import os\nos.nice = os.sched_setscheduler = lambda *args: 0\n")
+
+
 def write_fakes(folder: Path) -> Path:
     """Install the plugin ``fakes`` (``edgeai.testing.fakes_plugin``) by way of ``folder``."""
     return write_fake_distribution(

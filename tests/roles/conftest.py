@@ -28,7 +28,7 @@ from edgeai.dicom.content import ContentDigest
 from edgeai.slots import SlotFolder, Slots
 from edgeai.spool import Spool
 from edgeai.testing.bundles import pack_fake_bundle
-from edgeai.testing.distributions import write_fake_backend, write_fakes
+from edgeai.testing.distributions import none_steps_back, write_fake_backend, write_fakes
 from edgeai.testing.fakes import Misbehaviour, answer_of
 from edgeai.testing.phantoms import Phantom, write_instance
 from edgeai.testing.waiting import until
@@ -52,6 +52,7 @@ class Cart:
         self._messages: list[dict[str, Any]] = []
         self._sink = self._read = 0
         write_fakes(self.plugins)
+        none_steps_back(self.plugins)
 
     # --- setting up -------------------------------------------------------------------------------
 
@@ -246,7 +247,6 @@ class Updated:
         """
         rules = f"[updates]\n{rules}\n"
         self.cart.configure(deployment=f"updates = true\n{deployment}", more=f"{more}\n{rules}\n{QUICK}")
-        self.hurry()
         if mqtt:
             profile = self.cart.profile
             profile.write_text(profile.read_text().replace("[mqtt]\nenabled = false\n", mqtt))
@@ -309,11 +309,6 @@ class Updated:
     def start(self) -> None:
         self.cart.start()
         self.cart.ready()
-
-    def hurry(self) -> None:
-        """Rehearsals and shadows take what others leave of the processor: where many tests run, that is nothing."""
-        with (self.cart.plugins / "sitecustomize.py").open("a") as file:
-            file.write("import os\nos.nice = os.sched_setscheduler = lambda *args: 0\n")
 
     def running(self) -> str:
         slot = self.state.running

@@ -57,7 +57,8 @@ def points(updated: Any, tmp_path: Path) -> Iterator[Path]:
     """A file in there is a point to die at; one whose name has a dot is a point that was died at."""
     folder = tmp_path / "points"
     folder.mkdir()
-    (updated.cart.plugins / "sitecustomize.py").write_text(DIES.format(points=str(folder)))
+    with (updated.cart.plugins / "sitecustomize.py").open("a") as file:
+        file.write(DIES.format(points=str(folder)))
     yield folder
     print(f"killed at {deaths(folder)} points")
 

@@ -251,6 +251,17 @@ def test_stopping_finishes_what_is_held_and_sends_it(cart: Any, until: Any) -> N
     assert [result["outcome"] for result in cart.results()] == ["completed"]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="niceness as Linux has it")
+def test_what_a_sender_waits_for_has_the_processor_before_what_looks_at_images(cart: Any) -> None:
+    (cart.plugins / "sitecustomize.py").unlink()  # where all are alike
+    cart.configure(more=f"\n[ingest.scp]\nport = {free_port()}\n")
+    cart.start()
+    cart.ready()
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    nice = {role: os.getpriority(os.PRIO_PROCESS, cart.pid(role)) for role in ("ingest", "infer:guard", "publish")}
+    assert nice == {"ingest": here, "infer:guard": min(here + 10, 19), "publish": here}
+
+
 def test_systemd_is_told_when_it_is_ready_that_it_lives_and_when_it_stops(cart: Any, tmp_path: Path) -> None:
     cart.configure()
     path = tmp_path / "notify"

@@ -30,7 +30,7 @@ from jsonschema import Draft202012Validator
 from edgeai.spool import read_note
 from edgeai.testing.broker import Mosquitto, free_port
 from edgeai.testing.bundles import pack_fake_bundle
-from edgeai.testing.distributions import write_fake_backend, write_fakes
+from edgeai.testing.distributions import none_steps_back, write_fake_backend, write_fakes
 from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.mqtt_peers import BreakingWire, Subscriber
 from edgeai.testing.phantoms import Phantom, write_instance
@@ -91,6 +91,7 @@ class Cart:
         self._keep = False
         self._guard = threading.Lock()
         write_fakes(self.plugins)
+        none_steps_back(self.plugins)
         self.profile: dict[str, Any] = {
             "schema": 1,
             "device": {"id": "cart", "site": "lab", "data_dir": str(self.data_dir)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,15 @@ def test_it_is_the_transfer_syntax_and_what_follows_file_meta(make_dicom: Callab
     body = path.read_bytes()[start:]
     assert syntax == ExplicitVRLittleEndian
     assert digest_of(path) == "sha256:" + hashlib.sha256(syntax.encode() + b"\0" + body).hexdigest()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere niceness is of the whole process")
+def test_whoever_receives_has_the_processor_before_what_hashes(make_dicom: Callable[..., Path]) -> None:
+    digest_of(make_dicom())
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    hashing = [t.native_id for t in threading.enumerate() if t.name.startswith("content") and t.native_id is not None]
+    assert hashing
+    assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in hashing} == {min(here + 10, 19)}
 
 
 def test_file_meta_does_not_count_and_everything_else_does(make_dicom: Callable[..., Path], tmp_path: Path) -> None:
