@@ -220,7 +220,7 @@ UNFIT: list[tuple[Any, dict[str, Any], str]] = [
     (lambda k, p: _saved(k, p, k.layers.Dense(2, "softmax")), {"mode": "multi-label"}, "a softmax, so that"),
     (lambda k, p: _saved(k, p, k.layers.Dense(2), batch=4), {}, "4 images at a time"),
     (lambda k, p: _saved(k, p, k.layers.Dense(2), shape=(SIDE, SIDE, 2)), {}, "no grey or RGB image"),
-    (None, {"task": "detect"}, "--task detect: no installed plugin provides a task called 'detect'"),
+    (None, {"task": "caption"}, "--task caption: no installed plugin provides a task called 'caption'"),
     (None, {"task": "segment"}, "no map"),
     (None, {"mode": "binary"}, "2 answers"),
     (None, {"labels": "a\n\nb\nc\n"}, "has 3 labels (line 2 is empty), the output out wants 2"),
