@@ -41,7 +41,15 @@ contract: they appear in results, logs and ``docs/reference/errors.md``, and are
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from typing import ClassVar, Final
+
+_CODE: Final = re.compile(r"[a-z][a-z0-9-]*\.[a-z0-9-]+")
+
+
+def is_code(word: object) -> bool:
+    """Whether it is ``<area>.<what>`` in lower case with hyphens, as every code is that leaves a device."""
+    return isinstance(word, str) and _CODE.fullmatch(word) is not None
 
 
 class EdgeaiError(Exception):

@@ -85,6 +85,19 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something that a reader of the result should know and that did not stop the run.
+
+    Attributes:
+        code: stable, ``<area>.<what>``; ``docs/reference/errors.md`` lists those of edgeai.
+        text: one sentence without patient data.
+    """
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One statement about an instance or one of its frames.
 
@@ -102,6 +115,9 @@ class Finding:
         frame_number: from 1, or ``None`` when the statement is about the whole instance.
         region: where, of a kind that says so; the JSON form leaves it out where there is none.
         measurements: numbers that belong to it; the JSON form leaves them out where there are none.
+        codes: what qualifies it beside the label's ``concept`` (a side, a severity, a site), as codes (since 1.4).
+        notes: what a reader of this very statement should know (since 1.4). The JSON form leaves both out where there
+            are none.
     """
 
     kind: str
@@ -113,6 +129,8 @@ class Finding:
     frame_number: int | None = None
     region: Region | None = None
     measurements: tuple[Measurement, ...] = ()
+    codes: tuple[Concept, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 Findings: TypeAlias = tuple[Finding, ...]
@@ -142,19 +160,6 @@ class Failure:
     def of(cls, error: EdgeaiError) -> Failure:
         """The same three facts that the error carries."""
         return cls(code=error.code, message=str(error), remedy=error.remedy)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """Something that a reader of the result should know and that did not stop the run.
-
-    Attributes:
-        code: stable, ``<area>.<what>``; ``docs/reference/errors.md`` lists the codes.
-        text: one sentence without patient data.
-    """
-
-    code: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -306,8 +311,9 @@ class Result:
         for finding in body["findings"]:
             if finding["region"] is None:  # so that kinds without a place look as they did before there were places
                 del finding["region"]
-            if not finding["measurements"]:
-                del finding["measurements"]
+            for name in ("measurements", "codes", "notes"):
+                if not finding[name]:
+                    del finding[name]
         for name in ("findings", "notes", "guard", "attachments"):
             body[name] = list(body[name])
         if body["degraded"] is not None:
@@ -368,6 +374,8 @@ def _finding(body: Mapping[str, Any]) -> Finding:
     known["concept"] = _optional(_reader(Concept))(known.get("concept"))
     known["region"] = _optional(_region)(known.get("region"))
     known["measurements"] = _each(_measurement)(known.get("measurements", ()))
+    known["codes"] = _each(_reader(Concept))(known.get("codes", ()))
+    known["notes"] = _each(_reader(Note))(known.get("notes", ()))
     return Finding(**known)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-API_VERSION: Final[tuple[int, int]] = (1, 3)
+API_VERSION: Final[tuple[int, int]] = (1, 4)
 """(major, minor). A major breaks plugins; a minor only adds."""
 
 

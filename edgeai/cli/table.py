@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgeai.api.results import Outcome, Result
 from edgeai.cli.statement import NO_RESULT, close_calls, statement
 from edgeai.cli.terminal import printable
-from edgeai.cli.wording import agreements, classes, disagrees, finding_says, labels_say, probability_says
+from edgeai.cli.wording import agreements, classes, code_says, disagrees, finding_says, labels_say, probability_says
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -117,6 +117,10 @@ def _beneath(result: Result) -> Iterator[tuple[str, str]]:
         yield f"{result.reason.code}: {result.reason.message}", _COLOURS.get(result.outcome, "red")
     for doubt in statement(result).doubts:
         yield f"doubtful: {doubt}", "yellow"
+    for finding in classes(result):
+        if finding.codes:
+            yield f"{finding.label}: {', '.join(map(code_says, finding.codes))}", "dim"
+        yield from ((f"note on {finding.label}: {note.text}", "dim") for note in finding.notes[:_MOST_NOTES])
     for note in result.notes[:_MOST_NOTES]:
         yield f"note: {note.text}", "dim"
     if len(result.notes) > _MOST_NOTES:

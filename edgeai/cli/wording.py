@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
-from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
+from edgeai.api.results import Concept, Finding, Measurement, Outcome, Region, Result
 
 PERCENT = 100.0
 _UNITS = {"1": "", "mm2": "mm\u00b2", "cm2": "cm\u00b2", "{pixels}": "px"}
@@ -96,6 +96,11 @@ def value_says(measurement: Measurement) -> str:
 def rounded(value: float) -> str:
     """As many digits as a reader has a use for."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def code_says(concept: Concept) -> str:
+    """``Left (SCT 7771000)``."""
+    return f"{concept.meaning} ({concept.scheme} {concept.code})"
 
 
 def is_boxed(region: Region | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from edgeai.api.errors import TaskFailed, TransformFailed
+from edgeai.api.errors import TaskFailed, TransformFailed, is_code
 from edgeai.api.imaging import Frame
 from edgeai.api.options import Options
 from edgeai.api.results import Finding, Findings
@@ -68,6 +68,8 @@ def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Call
         # An empty tuple would read as "nothing found"; a task that cannot say raises TaskFailed.
         if not isinstance(answer, tuple) or not answer or not all(isinstance(f, Finding) for f in answer):
             raise broken(info, step, "returned no findings; TaskFailed says why there are none")
+        if strange := next((note for f in answer for note in f.notes if not is_code(note.code)), None):
+            raise broken(info, step, f"returned a note of the code {strange.code!r}, which is not <area>.<what>")
         return answer
 
     return checked

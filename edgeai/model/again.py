@@ -22,7 +22,7 @@ UNCOMPARED: Final = (
     "model.signers.name",
 )
 """Fields of a result to which another run has no word."""
-SENTENCES: Final = ("reason.message", "reason.remedy", "notes.text")
+SENTENCES: Final = ("reason.message", "reason.remedy", "notes.text", "findings.notes.text")
 """Fields that are compared where one version of edgeai wrote both, and no UID in them was replaced."""
 
 Named: TypeAlias = Iterator[tuple[str, Any]]
@@ -143,6 +143,10 @@ def _words(result: Result) -> Named:
         yield f"{name}, code", _coded(finding.concept)
         for item in finding.measurements:
             yield f"{name}, {item.name}, code", _coded(item.concept)
+        for concept in finding.codes:
+            yield f"{name}, further code", _coded(concept)
+        for note in finding.notes:
+            yield f"{name}, note {note.code}", True
         if finding.region is not None:
             for what in ("parts", "frame_number", "spacing_from"):
                 yield f"{name}, {what}", getattr(finding.region, what)
@@ -154,6 +158,8 @@ def _sentences(result: Result) -> Named:
         yield "remedy", result.reason.remedy
     for note in result.notes:
         yield f"note {note.code}, in words", note.text
+    for name, finding in _findings(result):
+        yield from ((f"{name}, note {note.code}, in words", note.text) for note in finding.notes)
 
 
 def _numbers(result: Result) -> Named:

@@ -10,6 +10,7 @@ from edgeai.api.results import Outcome, Result
 from edgeai.model.results import uuid_of
 
 _NEW_KEYS: Final = ("attempt", "notes", "frames_total", "frames_run", "guard", "attachments")
+_NEW_IN_A_FINDING: Final = ("measurements", "codes", "notes")
 _IDENTITY: Final = b"edgeai result 1 attempt"
 
 
@@ -23,7 +24,8 @@ def as_schema_1(result: Result) -> dict[str, Any]:
     for name in _NEW_KEYS:
         del body[name]
     for finding in body["findings"]:
-        finding.pop("measurements", None)
+        for name in _NEW_IN_A_FINDING:
+            finding.pop(name, None)
         if "region" in finding and finding["region"].pop("spacing_from") not in (None, *IN_THE_PATIENT):
             finding["region"].update(area_mm2=None, perimeter_mm=None)  # that form cannot say whose they are
     del body["instance"]["content"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgeai.api import (
+    Concept,
     Degradation,
     EngineRef,
     Failure,
@@ -197,6 +198,18 @@ RESULTS: dict[str, Result] = {
                     Measurement(name="angle", value=12.0, unit="deg"),
                 ),
             ),
+        ),
+    ),
+    "qualified": replace(
+        BASE,
+        findings=(
+            scored(
+                "fracture",
+                0.93,
+                codes=(Concept(code="7771000", scheme="SCT", meaning="Left"),),
+                notes=(Note(code="acme.cast", text="a cast lies over it"),),
+            ),
+            scored("effusion", 0.04),
         ),
     ),
     "a number alone": replace(

@@ -21,6 +21,7 @@ from edgeai.cli.picture.sheet import area_says
 from edgeai.cli.picture.text import Placed, height, legible, shortened, width, wrapped
 from edgeai.cli.rendering import render
 from edgeai.cli.statement import statement
+from edgeai.cli.table import lines
 from edgeai.cli.wording import labels_say
 from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment, withheld
 
@@ -234,6 +235,15 @@ def test_a_finding_that_is_a_number_shows_it_where_others_show_their_score() -> 
         *("contrast", "0.5"),
     ]
     assert "length 41.3 mm (39.9 to 42.6)" in labels_say(RESULTS["measured"])
+
+
+def test_what_qualifies_a_finding_and_what_is_to_be_known_of_it_is_shown_with_it() -> None:
+    roles = [line.role for line in _drawn("qualified").texts if line.role in ("label", "code", "note")]
+    assert roles == ["label", "code", "note", "label"]
+    assert "Left (SCT 7771000)" in _text(_drawn("qualified"), "code")
+    beneath = [str(line) for line in lines(["a.dcm"], [RESULTS["qualified"]], 100)]
+    assert "  fracture: Left (SCT 7771000)" in beneath
+    assert "  note on fracture: a cast lies over it" in beneath
 
 
 def test_what_is_nearly_certain_does_not_read_as_certain() -> None:

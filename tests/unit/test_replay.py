@@ -70,6 +70,12 @@ EDITS: tuple[tuple[tuple[Any, ...], Any, str], ...] = (
     (("findings", 0, "concept"), {"code": "1", "scheme": "SCT", "meaning": "Fine"}, "code: was SCT 1 (Fine), is"),
     (("findings", 0, "label"), "benign", "class benign, stated: was"),
     (("findings", 0, "threshold"), 0.500001, "threshold: was 0.500001, is"),
+    (
+        ("findings", 0, "codes"),
+        [{"code": "1", "scheme": "SCT", "meaning": "Left"}],
+        "code: was SCT 1 (Left), is absent",
+    ),
+    (("findings", 0, "notes"), [{"code": "a.b", "text": "x"}], "note a.b, in words: was x, is absent"),
     (("findings", 0, "measurements"), [{"name": "a", "value": 1, "unit": "mm"}], "a in mm: was 1, is absent"),
 )
 

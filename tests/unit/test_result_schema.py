@@ -123,7 +123,8 @@ def test_a_region_fits_and_survives_the_round_trip() -> None:
 
 
 def test_findings_without_a_region_look_as_they_always_did() -> None:
-    assert all("region" not in finding for finding in wire(FULL)["findings"])
+    later = {"region", "measurements", "codes", "notes"}
+    assert all(later.isdisjoint(finding) for finding in wire(FULL)["findings"])
     assert Result.from_dict(wire(FULL)).findings == FULL.findings
 
 
@@ -155,6 +156,8 @@ RICH = replace(
                 Measurement(name="axis", value=31.5, unit="mm", interval=(30.0, 33.0)),
                 Measurement(name="ratio", value=0.8, unit="1", concept=Concept(code="1", scheme="DCM", meaning="r")),
             ),
+            codes=(Concept(code="7771000", scheme="SCT", meaning="Left"),),
+            notes=(Note(code="acme.cast", text="a cast lies over it"),),
         ),
     ),
     notes=(Note(code="input.frames-sampled", text="16 of 60 frames were run"),),
@@ -187,6 +190,7 @@ def test_a_reader_of_schema_1_reads_what_it_knows_and_never_takes_indeterminate_
     for result in (FULL, RICH, unsure):
         body = json.loads(json.dumps(as_schema_1(result)))
         old.validate(body)
+        assert all({"measurements", "codes", "notes"}.isdisjoint(finding) for finding in body["findings"])
         assert Result.from_dict(body).model == result.model
     assert as_schema_1(unsure)["outcome"] == "failed"
     with pytest.raises(jsonschema.ValidationError):
@@ -250,6 +254,9 @@ def test_a_message_says_where_it_comes_from() -> None:
         {"findings": [{**FULL.as_dict()["findings"][0], "probability": 1.2}]},
         {"findings": [{**FULL.as_dict()["findings"][0], "frame_number": 0}]},
         {"findings": [{**FULL.as_dict()["findings"][0], "measurements": [{"name": "axis", "value": 3}]}]},
+        {"findings": [{**FULL.as_dict()["findings"][0], "notes": [{"code": "no point", "text": "x"}]}]},
+        {"findings": [{**FULL.as_dict()["findings"][0], "codes": [{"code": "1", "scheme": "SCT"}]}]},
+        {"findings": [{**FULL.as_dict()["findings"][0], "codes": []}]},
         {"model": {"name": "m", "version": "1", "digest": "latest"}},
         {"degraded": {"wished": "x", "because": []}},
         {"timings_ms": {"total": -1}},

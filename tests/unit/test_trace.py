@@ -404,6 +404,8 @@ def whole_result(bundle: Path, pair: KeyPair) -> dict[str, Any]:
         frame_number=1,
         region=Region(area_px=10.0, box=(1.0, 2.0, 3.0, 4.0), contours=(((1.0, 2.0), (3.0, 4.0), (5.0, 6.0)),)),
         measurements=(Measurement(name="around", value=250.0, unit="mm", interval=(249.0, 251.0), concept=HEAD),),
+        codes=(HEAD,),
+        notes=(Note(code="a.note", text="of this finding"),),
     )
     result = result_of(
         bundle,

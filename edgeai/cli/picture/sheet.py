@@ -36,7 +36,17 @@ from edgeai.cli.statement import (
     statement,
     what_to_do,
 )
-from edgeai.cli.wording import agreements, classes, disagrees, is_boxed, percent, plane_says, rounded, value_says
+from edgeai.cli.wording import (
+    agreements,
+    classes,
+    code_says,
+    disagrees,
+    is_boxed,
+    percent,
+    plane_says,
+    rounded,
+    value_says,
+)
 
 MOST_FINDINGS: Final = 8
 _MOST_NOTES: Final = 6
@@ -171,6 +181,7 @@ def _score(column: Column, finding: Finding, *, doubtful: bool, bound: bool) -> 
     if bound and finding.threshold is not None:
         column.text(f"stated from {percent_short(finding.threshold)} on", SMALL, DIM, "explained")
     _measured(column, [one for one in finding.measurements if one is not own or finding.probability is not None])
+    _remarks(column, finding)
 
 
 def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, shown: Shown, *, doubtful: bool) -> None:
@@ -192,6 +203,7 @@ def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, s
     if finding.present and region.frame_number not in (None, shown.number):
         column.text(f"in frame {region.frame_number}, not shown", SMALL, AMBER, "elsewhere", indent=26)
     _measured(column, finding.measurements)
+    _remarks(column, finding)
     column.gap(6)
 
 
@@ -218,6 +230,14 @@ def area_says(region: Region) -> str:
 def _measured(column: Column, measurements: Sequence[Measurement]) -> None:
     for one in measurements:
         column.pair(one.name, value_says(one), SMALL, (DIM, WHITE), "size", indent=26)
+
+
+def _remarks(column: Column, finding: Finding) -> None:
+    """What qualifies a finding, and what is to be known of it."""
+    for concept in finding.codes:
+        column.text(code_says(concept), SMALL, SOFT, "code", indent=26)
+    for note in finding.notes:
+        column.text(note.text, SMALL, AMBER, "note", indent=26)
 
 
 # --- no result --------------------------------------------------------------------------------

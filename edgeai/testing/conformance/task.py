@@ -26,6 +26,7 @@ from edgeai.api import (
     TensorMismatch,
     TensorSpec,
 )
+from edgeai.api.errors import is_code
 from edgeai.testing.conformance.places import WAYS, assert_same_place, blobs, seen
 from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
 from edgeai.testing.examples import example_frame, instance_ref, sample_tensors
@@ -278,3 +279,6 @@ def _assert_findings(findings: Findings) -> None:
             assert share is None or 0.0 <= share <= 1.0, f"{finding.label}: {share} is not between 0 and 1"
         assert finding.probability is None or type(finding.probability) is float, "a numpy number is not JSON"
         assert type(finding.present) is bool
+        for note in finding.notes:
+            assert is_code(note.code), f"{note.code!r} is no <area>.<what>"
+            assert note.text
