@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ConverterSpec,
         ConvertRequest,
         Infer,
+        MovableTargets,
         Objective,
     )
     from edgeai.api.drawing import Curve, Drawing, Grid, Mark, Outline, Panel, Plane, Polyline
@@ -257,6 +258,7 @@ __all__ = [
     "ModelFiles",
     "ModelRef",
     "ModelRejected",
+    "MovableTargets",
     "MqttError",
     "Note",
     "Objective",

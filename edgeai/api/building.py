@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from edgeai.api.options import Options, OptionSpec
-from edgeai.api.tensors import Tensors, TensorSpec
+from edgeai.api.tensors import Array, Tensors, TensorSpec
 
 
 def _say_nothing(step: str) -> None:
@@ -20,6 +23,27 @@ Infer: TypeAlias = Callable[[Tensors], Tensors]
 
 Batch: TypeAlias = tuple[Tensors, Tensors]
 """(inputs, targets), each by tensor name, float32, batch first; a target has its output's shape."""
+
+
+@runtime_checkable
+class MovableTargets(Protocol):
+    """Targets, a mapping as any, that are made anew where training moves their pictures. Since 1.4.
+
+    Without these two functions a target of the extent of a plane moves as its picture does, and any other stays.
+    """
+
+    def at(self, places: Array) -> Tensors:
+        """Those of the samples at these places, in this order; movable again."""
+        ...
+
+    def moved(self, affines: Array) -> tuple[Tensors, npt.NDArray[np.bool_]]:
+        """Targets of the moved pictures, and (n,): of which of these anybody can say what is true.
+
+        Args:
+            affines: (n, 2, 3), each takes points (x, y) of the moved picture to the picture as it was: in pixels of
+                what the model sees, from the outer corner of the first.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -239,6 +239,9 @@ class Judge(Protocol):
     """Sub-folder -> what is true of the images in it; empty where no folder can say it."""
     objective: Objective | None = None
     """What training minimises; ``None`` for a task whose models are not trained here."""
+    moves_by_truth: bool = False
+    """Whether targets of a picture that training moves are made anew, of what ``moved`` says is true; by default those
+    that are planes move as the picture does, and others stay. Since 1.4."""
 
     def read(self, cells: Cells) -> Truth | None:
         """What a row says is true; ``None`` where the card names no column for it.

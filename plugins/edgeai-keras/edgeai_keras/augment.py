@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgeai.api import Array, Batch, ConfigError, Options, Tensors
+from edgeai.api import Array, Batch, ConfigError, MovableTargets, Options, Tensors
 from edgeai_keras.frameworks import keras
 
 Random: TypeAlias = np.random.Generator
@@ -39,6 +39,10 @@ class Augmentation:
     Inputs of rank 4 (batch, rows, columns, channels) and 5 (batch, frames, rows, columns, channels) are changed,
     others are left alone. Targets of rank 4 and 5 move with them, and keep their values: those of zeros and ones by
     nearest neighbour, so that masks stay masks, others bilinearly. What comes in from outside is mirrored.
+
+    ``MovableTargets`` are made anew instead. Then what comes in from outside is as dark as the picture gets, since half
+    a thing in a mirror would be one more thing; and a sample of which nobody could say what is true is moved otherwise,
+    or in the end not at all.
     """
 
     def __init__(self, options: Options, seed: int) -> None:
@@ -50,6 +54,8 @@ class Augmentation:
         check(options)
         self._options = dict(options)
         self._random = np.random.default_rng([seed, 0xA06])
+        self.still = 0
+        """How many pictures were not moved so far, since nobody could say what would be true of them."""
         self._moves = any(options.get(name) for name in (*FLIPS, "rotate_degrees", "zoom", "stretch", "shift"))
         self._shades = any(options.get(name) for name in ("brightness", "contrast", "noise", "gamma", "erase"))
 
@@ -67,8 +73,13 @@ class Augmentation:
         inputs, targets = batch
         first = next((value for value in inputs.values() if value.ndim in (4, 5)), None)
         if self._moves and first is not None:
-            matrices = self._matrices(len(first), first.shape[-3], first.shape[-2])
-            inputs, targets = _moved(inputs, matrices, masks=False), _moved(targets, matrices, masks=True)
+            rows, columns = first.shape[-3], first.shape[-2]
+            if isinstance(targets, MovableTargets):
+                matrices, targets = self._told(targets, len(first), rows, columns)
+                inputs = _moved(inputs, matrices, masks=False, mirrored=False)
+            else:
+                matrices = self._matrices(len(first), rows, columns)
+                inputs, targets = _moved(inputs, matrices, masks=False), _moved(targets, matrices, masks=True)
         if self._shades:
             inputs = {name: self._shaded(value) if value.ndim in (4, 5) else value for name, value in inputs.items()}
         return inputs, targets
@@ -91,6 +102,23 @@ class Augmentation:
         along_y = [sine * mirror[0] * wide * columns / rows, cosine * mirror[1] / wide, shift[1]]
         matrices: Array = np.moveaxis(np.array([along_x, along_y]), 2, 0)
         return matrices
+
+    def _told(self, targets: MovableTargets, count: int, rows: int, columns: int) -> tuple[Array, Tensors]:
+        """Movements after which it can be said what is true, and what that is."""
+        matrices = np.tile(_STILL, (count, 1, 1))
+        told = {name: value.copy() for name, value in targets.at(np.arange(count)).items()}
+        places = np.arange(count)
+        for _ in range(_DRAWS):
+            drawn = self._matrices(len(places), rows, columns)
+            made, known = targets.at(places).moved(_from_corners(drawn, rows, columns))  # type: ignore[attr-defined]
+            matrices[places[known]] = drawn[known]
+            for name, value in made.items():
+                told[name][places[known]] = value[known]
+            places = places[~known]
+            if not len(places):
+                break
+        self.still += len(places)
+        return matrices, told
 
     def _shaded(self, pictures: Array) -> Array:
         random, options = self._random, self._options
@@ -158,18 +186,27 @@ def _either_side(random: Random, amount: float, shape: Any) -> Array:
     return values
 
 
-def _moved(tensors: Tensors, matrices: Array, *, masks: bool) -> Tensors:
-    return {
-        name: _warped(value, matrices, nearest=masks and _is_mask(value)) if value.ndim in (4, 5) else value
-        for name, value in tensors.items()
-    }
+_STILL = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+_DRAWS = 8
+"""How often a movement is drawn until it can be said what is true after it."""
+
+
+def _moved(tensors: Tensors, matrices: Array, *, masks: bool, mirrored: bool = True) -> Tensors:
+    def one(value: Array) -> Array:
+        if mirrored:
+            return _warped(value, matrices, nearest=masks and _is_mask(value))
+        dark = value.min(axis=tuple(range(1, value.ndim)), keepdims=True)
+        lit: Array = dark + _warped(value - dark, matrices, nearest=False, outside="constant")
+        return lit
+
+    return {name: one(value) if value.ndim in (4, 5) else value for name, value in tensors.items()}
 
 
 def _is_mask(value: Array) -> bool:
     return bool(np.isin(value, (0, 1)).all())
 
 
-def _warped(pictures: Array, matrices: Array, *, nearest: bool) -> Array:
+def _warped(pictures: Array, matrices: Array, *, nearest: bool, outside: str = "reflect") -> Array:
     """Each sample moved by its matrix; all frames of a clip alike."""
     frames = pictures.shape[1] if pictures.ndim == 5 else 1
     flat = pictures.reshape(-1, *pictures.shape[-3:])
@@ -178,7 +215,7 @@ def _warped(pictures: Array, matrices: Array, *, nearest: bool) -> Array:
         np.ascontiguousarray(flat, dtype=np.float32),
         np.repeat(_in_pixels(matrices, rows, columns), frames, axis=0),
         interpolation="nearest" if nearest else "bilinear",
-        fill_mode="reflect",
+        fill_mode=outside,
         data_format="channels_last",
     )
     array: Array = keras.ops.convert_to_numpy(moved).reshape(pictures.shape).astype(pictures.dtype)
@@ -198,3 +235,12 @@ def _in_pixels(matrices: Array, rows: int, columns: int) -> Array:
     ]
     transform: Array = np.stack(parts, axis=1).astype(np.float32)
     return transform
+
+
+def _from_corners(matrices: Array, rows: int, columns: int) -> Array:
+    """(n, 2, 3): the matrices for points x, y in pixels from the outer corner of the first."""
+    half = np.array([columns / 2, rows / 2])
+    linear = matrices[:, :, :2] * (half[:, np.newaxis] / half)
+    offset = half + matrices[:, :, 2] * half - linear @ half
+    affines: Array = np.concatenate((linear, offset[:, :, np.newaxis]), axis=2)
+    return affines

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgeai.api import Array, Batch, CompressionFailed, Tensors
+from edgeai.api import Array, Batch, CompressionFailed, MovableTargets, Tensors
 
 Batches: TypeAlias = Callable[[], Iterable[Batch]]
 """Called once an epoch; gives that epoch's batches."""
@@ -54,8 +54,10 @@ def splits(
     return [(train, held_out) for train, held_out in splitter.split(places, strata, own)]
 
 
-def part(tensors: Tensors, places: Array) -> dict[str, Array]:
+def part(tensors: Tensors, places: Array) -> Tensors:
     """The samples at these places, in their order."""
+    if isinstance(tensors, MovableTargets):
+        return tensors.at(places)
     return {name: value[places] for name, value in tensors.items()}
 
 

@@ -143,9 +143,11 @@ class _Run:
         done = self._go_on(train, change, progress)
         with averages_within(self.model, steps):
             for epoch in range(done + 1, self.epochs + 1):
-                started = time.monotonic()
+                started, still = time.monotonic(), getattr(change, "still", 0)
                 self._epoch(epoch, train, change, steps)
                 line = f"epoch {epoch} of {self.epochs}: loss {self.train_loss[-1]:.4g}"
+                if stayed := getattr(change, "still", 0) - still:
+                    line += f" ({stayed} pictures could not be moved)"
                 if validation is not None:
                     self.validation_loss.append(self._validate(validation))
                     line += f", validation {self.validation_loss[-1]:.4g}"

@@ -15,6 +15,7 @@ from edgeai_tasks.regress import SPEC
 from edgeai_tasks.regress.choosing import chosen, half_width
 from edgeai_tasks.regress.figures import Measured
 from edgeai_tasks.regress.options import RegressOptions
+from edgeai_tasks.regress.truth import TrueValues
 
 OUTPUT = TensorSpec(name="y", dtype="float32", shape=(1, 1))
 VALUE = {"name": "head", "unit": "mm", "low": 20, "high": 440, "same": 3, "per": "source-pixel", "sizes": [150, 250]}
@@ -29,7 +30,7 @@ def _judge(intervals: Any = None, **changes: Any) -> Judge:
 
 
 def _case(true: float) -> Case:
-    return Case(id=f"{true:.2f} mm", truth=(true,), context=CONTEXT, image=lambda: CONTEXT.frame.pixels)
+    return Case(id=f"{true:.2f} mm", truth=TrueValues((true,)), context=CONTEXT, image=lambda: CONTEXT.frame.pixels)
 
 
 def _samples(random: np.random.Generator, count: int) -> tuple[list[float], list[float]]:

@@ -28,6 +28,7 @@ from edgeai.testing.examples import example_frame, instance_ref
 from edgeai_tasks.regress import SPEC
 from edgeai_tasks.regress.figures import NAMES, Measured, icc
 from edgeai_tasks.regress.judge import Stated
+from edgeai_tasks.regress.truth import TrueValues
 
 OUTPUT = TensorSpec(name="y", dtype="float32", shape=(1, 1))
 VALUE = {"name": "head", "unit": "mm", "low": 20, "high": 440, "same": 3, "sizes": [100, 200]}
@@ -43,7 +44,7 @@ def _judge(**changes: Any) -> Judge:
 
 
 def _case(true: float, context: FrameContext = CONTEXT) -> Case:
-    return Case(id=f"sample-{true:g}", truth=(true,), context=context, image=lambda: CONTEXT.frame.pixels)
+    return Case(id=f"sample-{true:g}", truth=TrueValues((true,)), context=context, image=lambda: CONTEXT.frame.pixels)
 
 
 def _stated(value: float, half: float | None = None, *, present: bool = True) -> Stated:
@@ -138,7 +139,7 @@ def test_several_values_have_shares_together_and_figures_of_their_own() -> None:
     output = TensorSpec(name="y", dtype="float32", shape=(1, 2))
     assert SPEC.judge is not None
     judge = SPEC.judge(TaskRequest(options={"values": values}, outputs=(output,)))
-    case = Case(id="one", truth=(60.0, 90.0), context=CONTEXT, image=lambda: CONTEXT.frame.pixels)
+    case = Case(id="one", truth=TrueValues((60.0, 90.0)), context=CONTEXT, image=lambda: CONTEXT.frame.pixels)
     answer = Stated(("head", "abdomen"), (61.0, 120.0), (True, True), (None, None))
     figures = {figure.name: figure for figure in judge.judged([case], [answer]).figures}
     assert figures["within"].value() == 0.5
@@ -213,10 +214,33 @@ def test_a_truth_that_is_none_is_refused(cell: str) -> None:
 def test_what_is_measured_stays_where_the_picture_is_turned_and_is_unknown_where_it_is_cut() -> None:
     whole = Geometry(source_rows=96, source_columns=128)
     judge = _judge()
-    assert judge.moved((200.0,), whole.scaled(2.0, 2.0), (48, 64)) == (200.0,)
-    assert judge.moved((200.0,), whole.cropped(10.0, 0.0), (96, 118)) is None
-    assert judge.moved((200.0,), whole.cropped(0.0, 0.0), (80, 128)) is None
-    assert _judge(unit="{pixels}").moved((200.0,), whole, (96, 128)) is None
+    assert judge.moved(TrueValues((200.0,)), whole.scaled(2.0, 2.0), (48, 64)) == TrueValues((200.0,))
+    assert judge.moved(TrueValues((200.0,)), whole.cropped(10.0, 0.0), (96, 118)) is None
+    assert judge.moved(TrueValues((200.0,)), whole.cropped(0.0, 0.0), (80, 128)) is None
+    assert _judge(unit="{pixels}").moved(TrueValues((200.0,)), whole, (96, 128)) is None
+
+
+def test_a_picture_may_lose_what_lies_beyond_the_box_of_what_is_measured() -> None:
+    whole = Geometry(source_rows=96, source_columns=128)
+    judge = _judge()
+    truth = judge.read(ExampleCells({"value": "200", "x0": "20", "y0": "10", "x1": "60", "y1": "50"}))
+    near = judge.moved(truth, whole.cropped(10.0, 0.0), (96, 118))
+    assert near.values == (200.0,)
+    assert near.place == ((10.0, 10.0), (50.0, 10.0), (10.0, 50.0), (50.0, 50.0))
+    assert judge.moved(near, whole.cropped(15.0, 0.0), (96, 103)) is None, "what is measured itself is cut"
+    assert judge.digest(near) != judge.digest(truth) != judge.digest(TrueValues((200.0,)))
+
+
+def test_a_skewed_picture_says_no_length() -> None:
+    skewed = Geometry(source_rows=96, source_columns=128, affine=(1.0, 0.1, 0.0, 0.0, 1.0, 0.0))
+    assert _judge().moved(TrueValues((200.0,), ((20.0, 20.0), (40.0, 40.0))), skewed, (96, 128)) is None
+
+
+@pytest.mark.parametrize("box", [{"x0": "1"}, {"x0": "9", "y0": "1", "x1": "8", "y1": "4"}])
+def test_a_place_that_is_no_box_is_refused(box: dict[str, str]) -> None:
+    with pytest.raises(DataRejected) as caught:
+        _judge().read(ExampleCells({"value": "200", **box}))
+    assert caught.value.code == "data.value-invalid"
 
 
 def test_findings_of_another_task_are_no_answer() -> None:

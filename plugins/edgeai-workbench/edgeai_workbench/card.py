@@ -36,6 +36,8 @@ PARENT = "parent"
 """The variant that the card's `.keras` file is."""
 AS_IS = "as-is"
 """In place of a converter: the model is an artifact already, and is taken as it comes."""
+INITIAL_WEIGHTS = "initial weights"
+"""What a source of ``[[data]]`` is for that has no samples: a model to begin from."""
 FLOAT = ("fp32", "fp16")
 """Precisions whose arithmetic is close to the parent's, so that one tolerance fits all models."""
 

@@ -19,6 +19,7 @@ from edgeai.api import (
     FrameContext,
     InstanceRef,
     Judge,
+    MovableTargets,
     Tensors,
     TensorSpec,
 )
@@ -29,6 +30,7 @@ from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai_workbench.balance import Balance, Balanced
 from edgeai_workbench.dataset import Sample
+from edgeai_workbench.moving import MovingTargets
 from edgeai_workbench.splits import Split
 
 _SAID = 10
@@ -77,6 +79,16 @@ class Prepared:
         """
         pairs = zip(self.samples, self.contexts, strict=True)
         return tuple(case_of(sample, context, self.judge) for sample, context in pairs)
+
+    def compared(self) -> Tensors:
+        """What training compares outputs with; ``MovableTargets`` where truth has to be moved with its picture.
+
+        Raises:
+            DataRejected: ``data.target-missing``: samples without targets.
+        """
+        if self.targets is None:
+            raise DataRejected("the samples have no targets", code="data.target-missing")
+        return MovingTargets(self.targets, self.cases(), self.judge) if self.judge.moves_by_truth else self.targets
 
     def take(self, count: int) -> Prepared:
         """At most ``count`` of them, evenly spread."""
@@ -219,15 +231,14 @@ def batches(
         ConfigError: ``build.balanced``: no sample has such a subgroup.
         DataRejected: ``data.target-missing``: samples without targets.
     """
-    if prepared.targets is None:
-        raise DataRejected("the samples have no targets", code="data.target-missing")
+    targets = prepared.compared()
     random = np.random.default_rng([seed, 0xDA7A])
     evened = Balance(balanced, prepared.samples, prepared.cases(), prepared.judge) if balanced else None
 
     def epoch() -> _Epoch:
         places = evened.epoch(random) if evened else np.arange(len(prepared))
         order = random.permutation(places) if shuffle else places
-        return _Epoch(prepared, order, size)
+        return _Epoch(prepared.inputs, targets, order, size)
 
     return epoch
 
@@ -235,8 +246,8 @@ def batches(
 class _Epoch:
     """The batches of one epoch, each cut out when it is asked for."""
 
-    def __init__(self, prepared: Prepared, order: Array, size: int) -> None:
-        self._prepared = prepared
+    def __init__(self, inputs: Tensors, targets: Tensors, order: Array, size: int) -> None:
+        self._inputs, self._targets = inputs, targets
         self._order = order
         self._size = size
 
@@ -246,10 +257,12 @@ class _Epoch:
     def __iter__(self) -> Iterator[Batch]:
         for begin in range(0, len(self._order), self._size):
             places = self._order[begin : begin + self._size]
-            yield _part(self._prepared.inputs, places), _part(self._prepared.targets or {}, places)
+            yield _part(self._inputs, places), _part(self._targets, places)
 
 
-def _part(tensors: Tensors, places: Array) -> dict[str, Array]:
+def _part(tensors: Tensors, places: Array) -> Tensors:
+    if isinstance(tensors, MovableTargets):
+        return tensors.at(places)
     return {name: value[places].astype(np.float32, copy=False) for name, value in tensors.items()}
 
 

@@ -34,12 +34,14 @@ class Reference:
 
     Attributes:
         card: of the script's folder.
+        data: the folder of the samples, for what a script reads beside them.
         seed: of every random choice.
         folds: of a cross-validation; 0: train the model that ships.
     """
 
     card: Card
     folder: Path
+    data: Path
     shop: Workshop
     train: Prepared
     validation: Prepared
@@ -73,11 +75,10 @@ class Reference:
         Each fold's epoch is chosen by the card's validation, like that of the model that ships: by none of the samples
         that the fold answers for, and no training sample is lost to it.
         """
-        assert self.train.targets is not None
         strata = named_strata(self.train)
         return {
             "inputs": self.train.inputs,
-            "targets": self.train.targets,
+            "targets": self.train.compared(),
             "validation": batches(self.validation, shuffle=False),
             "groups": [sample.group for sample in self.train.samples],
             "strata": strata if len(set(strata)) > 1 else None,
@@ -148,6 +149,7 @@ def begin(script: str, description: str) -> Reference:
     return Reference(
         card=card,
         folder=folder,
+        data=wanted.data,
         shop=shop,
         train=shop.train,
         validation=shop.validation,

@@ -23,7 +23,7 @@ from pathlib import Path
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.process import for_a_child
 from edgeai_workbench.balance import check_balanced
-from edgeai_workbench.card import CARD_NAME, PARENT, SCRIPT, Card, check_model, file_digest, read_card
+from edgeai_workbench.card import CARD_NAME, INITIAL_WEIGHTS, PARENT, SCRIPT, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.choosing import Chooser, check_wish
 from edgeai_workbench.chosen import wanted_of
@@ -214,13 +214,14 @@ def _facts(card: Card, folder: Path, data: Path, digest_of_data: str | None) -> 
 def _recorded(card: Card, folder: Path) -> Recorded:
     """What the card says of its weights, and what these answer."""
     shared = card.for_manifest()
+    sources = [item for item in card.data if item.use != INITIAL_WEIGHTS]
     inputs, outputs = ([tensor.spec() for tensor in shared[what]] for what in ("inputs", "outputs"))
     golden: tuple[Golden, ...] = ()
     with suppress(ConfigError):  # a script need not write any
         golden = read_golden(folder, inputs=inputs, outputs=outputs, parent=card.model_digest)
     return Recorded(
         model=card.model_digest,
-        data=card.data[0].digest if len(card.data) == 1 else None,
+        data=sources[0].digest if len(sources) == 1 else None,
         processor=card.training.processor,
         environment=card.training.environment,
         golden=golden,
@@ -246,7 +247,7 @@ def record(
     Args:
         card: the file.
         model: digest of the ``.keras`` file.
-        data: digest of the samples; goes to ``[[data]]`` where the card has one source alone.
+        data: digest of the samples; goes to ``[[data]]`` where they are of one source alone.
         environment: distribution -> version.
         processor: that trained.
 
@@ -256,8 +257,9 @@ def record(
     tomlkit = needed("tomlkit")
     document = tomlkit.parse(card.read_text(encoding="utf-8"))
     document["model_digest"] = model
-    if data is not None and len(document["data"]) == 1:
-        document["data"][0]["digest"] = data
+    sources = [item for item in document["data"] if item["use"] != INITIAL_WEIGHTS]
+    if data is not None and len(sources) == 1:
+        sources[0]["digest"] = data
     if processor is not None:
         document["training"]["processor"] = processor
     table = tomlkit.table()

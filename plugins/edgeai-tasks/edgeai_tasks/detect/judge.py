@@ -79,6 +79,7 @@ class DetectJudge(Judge):
         Column(name="mask", help="column of a mask's file, instead: each piece of what is not 0 has its box"),
     )
     main = (MAP50, LOCALISED)
+    moves_by_truth = True
 
     def __init__(self, options: DetectOptions, outputs: Sequence[TensorSpec], task: Detect) -> None:
         self._options, self._outputs, self._task = options, tuple(outputs), task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 
@@ -34,10 +34,9 @@ from edgeai_tasks.regress.figures import Measured
 from edgeai_tasks.regress.options import RegressOptions, Value
 from edgeai_tasks.regress.pictures import Named, drawings, worst_cases
 from edgeai_tasks.regress.task import KIND, Regress, output_of
+from edgeai_tasks.regress.truth import COLUMNS, SIDES, TrueValues, moved, place_of_row
 from edgeai_tasks.sizes import PIXELS, size_of
 
-Truths: TypeAlias = tuple[float, ...]
-"""Each value, in its unit."""
 _OVERALL: Final = ("within", "stated")
 """Figures that values of several units have together."""
 
@@ -53,28 +52,35 @@ class Stated:
 
 
 class RegressJudge(Judge):
-    """See ``Judge``. A table has a column for each value, in its unit."""
+    """See ``Judge``. A table has a column for each value, in its unit; and may say where it is measured."""
+
+    moves_by_truth = True
 
     def __init__(self, options: RegressOptions, task: Regress, outputs: tuple[TensorSpec, ...]) -> None:
         self._options, self._values, self._task = options, options.values, task
         self._output = output_of(options, outputs)
         self.labels = tuple(value.name for value in self._values)
         self._keys = ("value",) if len(self._values) == 1 else self.labels
-        self.columns = tuple(
+        values = (
             Column(name=key, help=f"column of the true {value.name}, in {value.unit}")
             for key, value in zip(self._keys, self._values, strict=True)
         )
+        self._boxed = not set(SIDES) & set(self._keys)  # a value that is called like a side has the column
+        self.columns = (*values, *(COLUMNS if self._boxed else ()))
         self.main = ("mae",) if len(self._values) == 1 else ("within",)
         self.objective = Objective(loss=options.loss, formula=_huber if options.loss == "huber" else None)
 
-    def read(self, cells: Cells) -> Truths | None:
+    def read(self, cells: Cells) -> TrueValues | None:
         """Each value's number; of several, all have to be told."""
         given = [key for key in self._keys if cells.has(key)]
         if not given:
             return None
         if missing := [key for key in self._keys if key not in given]:
             raise cells.wrong(f"no column is named for {missing[0]}", code="data.value-invalid")
-        return tuple(self._number(cells, key, value) for key, value in zip(self._keys, self._values, strict=True))
+        return TrueValues(
+            tuple(self._number(cells, key, value) for key, value in zip(self._keys, self._values, strict=True)),
+            place_of_row(cells) if self._boxed else (),
+        )
 
     def _number(self, cells: Cells, key: str, value: Value) -> float:
         number = cells.number(key)
@@ -87,9 +93,9 @@ class RegressJudge(Judge):
             )
         return number
 
-    def digest(self, truth: Truths) -> bytes:
-        """The numbers, each with all its digits."""
-        return "|".join(map(repr, truth)).encode()
+    def digest(self, truth: TrueValues) -> bytes:
+        """The numbers, each with all its digits, and the place where there is one."""
+        return "|".join(map(repr, (*truth.values, *truth.place))).encode()
 
     def targets(self, case: Case) -> Tensors:
         """(values,): what the network is to answer, in pixels where it answers in pixels."""
@@ -103,19 +109,20 @@ class RegressJudge(Judge):
             factors = [self._task.factor(value, case.context.frame) for value in self._values]
         except TaskFailed as error:
             raise DataRejected(f"{case.id}: {error}", code="data.target-missing", remedy=error.remedy) from error
-        each = zip(self._values, case.truth, factors, strict=True)
+        each = zip(self._values, case.truth.values, factors, strict=True)
         targets = [(true / factor - value.offset) / value.scale for value, true, factor in each]
         return {self._output.name: np.array(targets, np.float32)}
 
     def stratum(self, case: Case) -> Hashable:
         """Between which of its sizes each value is; nothing where none has sizes."""
-        sizes = [self._size(value, true) for value, true in zip(self._values, case.truth, strict=True) if value.sizes]
+        each = zip(self._values, case.truth.values, strict=True)
+        sizes = [self._size(value, true) for value, true in each if value.sizes]
         return ", ".join(sizes) if sizes else 0
 
     def subgroups(self, case: Case) -> Mapping[str, str]:
         """By each value that has sizes."""
         names = ("size",) if len(self._values) == 1 else tuple(f"size of {name}" for name in self.labels)
-        each = zip(names, self._values, case.truth, strict=True)
+        each = zip(names, self._values, case.truth.values, strict=True)
         return {name: self._size(value, true) for name, value, true in each if value.sizes}
 
     @staticmethod
@@ -145,20 +152,14 @@ class RegressJudge(Judge):
     def assessed(self, case: Case, answer: Stated) -> Assessed:
         """Right where each value is as near as leads to the same decision; withheld where one is not plausible."""
         self._hold(answer)
-        each = zip(self._values, case.truth, answer.values, strict=True)
+        each = zip(self._values, case.truth.values, answer.values, strict=True)
         stated = all(answer.present)
         near = all(abs(number - true) <= value.same for value, true, number in each)
         return Assessed(right=stated and near, withheld=not stated)
 
-    def moved(self, truth: Truths, geometry: Geometry, extent: tuple[int, int]) -> Truths | None:
-        """What is measured in the world stays as it is, unless the picture was cut."""
-        if any(value.unit == PIXELS for value in self._values):
-            return None
-        rows, columns = extent
-        wide, high = geometry.source_columns, geometry.source_rows
-        corners = geometry.from_source([(0, 0), (wide, 0), (0, high), (wide, high)])
-        inside = (corners > -_CUT) & (corners < np.array((columns, rows)) + _CUT)
-        return truth if bool(inside.all()) else None
+    def moved(self, truth: TrueValues, geometry: Geometry, extent: tuple[int, int]) -> TrueValues | None:
+        """See ``truth``; nobody can say it of what is measured in pixels."""
+        return None if any(value.unit == PIXELS for value in self._values) else moved(truth, geometry, extent)
 
     def judged(self, cases: Sequence[Case], answers: Sequence[Stated]) -> Judged:
         """Figures of each value; of several by their names, and shares of all of them together."""
@@ -208,16 +209,12 @@ class RegressJudge(Judge):
             name=value.name,
             unit="px" if value.unit == PIXELS else value.unit,
             same=value.same,
-            truth=np.array([case.truth[number] for case in cases], np.float64),
+            truth=np.array([case.truth.values[number] for case in cases], np.float64),
             answers=np.array([answer.values[number] for answer in answers], np.float64),
             stated=np.array([answer.present[number] for answer in answers], bool),
             low=np.array([low for low, _ in bounds], np.float64),
             high=np.array([high for _, high in bounds], np.float64),
         )
-
-
-_CUT: Final = 1.0
-"""Pixels by which a picture that is turned or resized may lose its edge."""
 
 
 def _huber(ops: Any, truth: Any, answer: Any) -> Any:

@@ -6,16 +6,16 @@ the least and the greatest of the picture itself. Where white is low (MONOCHROME
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from edgeai.api import Array, Frame, Geometry, InstanceRef, UltrasoundRegion
+from edgeai.api import Array, Frame, Geometry, InstanceRef
+from edgeai_workbench.arriving import arrived
 from edgeai_workbench.robustness.kinds import KINDS
-from edgeai_workbench.robustness.planes import DONE, Affine, Random, Spoilt
+from edgeai_workbench.robustness.planes import DONE, Random, Spoilt
 
 _FULL_RANGE_BITS = 8
 
@@ -78,7 +78,7 @@ def done(frame: Frame, change: Callable[[Array], Spoilt]) -> Distorted:
     if affine is None:
         return Distorted(frame=replace(frame, pixels=pixels, instance=instance))
     moved = Geometry(source_rows=frame.rows, source_columns=frame.columns, affine=affine)
-    geometry = _arrived(frame.geometry, moved, rows, columns)
+    geometry = arrived(frame.geometry, moved, rows, columns)
     return Distorted(frame=replace(frame, pixels=pixels, instance=instance, geometry=geometry), moved=moved)
 
 
@@ -89,45 +89,3 @@ def _range(frame: Frame) -> tuple[float, float]:
         return 0.0, float(2**frame.bits_stored - 1)
     low, high = float(pixels.min()), float(pixels.max())
     return (low, high) if high > low else (low, low + 1.0)
-
-
-def _arrived(was: Geometry, moved: Geometry, rows: int, columns: int) -> Geometry:
-    """The geometry of a source image that is the old one, moved."""
-    spacing = None if was.pixel_spacing_mm is None else _spacing(was.pixel_spacing_mm, moved.affine)
-    regions = tuple(_region(region, moved, rows, columns) for region in was.regions)
-    return Geometry(
-        source_rows=rows,
-        source_columns=columns,
-        pixel_spacing_mm=spacing,
-        regions=tuple(region for region in regions if region is not None),
-        spacing_from=was.spacing_from,
-    )
-
-
-def _spacing(was: tuple[float, float], affine: Affine) -> tuple[float, float]:
-    """(between rows, between columns): how far a step down, and one to the right, is in the old picture."""
-    a, b, _, d, e, _ = affine
-    down, across = was
-    return math.hypot(b * across, e * down), math.hypot(a * across, d * down)
-
-
-def _region(region: UltrasoundRegion, moved: Geometry, rows: int, columns: int) -> UltrasoundRegion | None:
-    """The least box around what the region became; ``None`` where nothing of it is left."""
-    x0, y0, x1, y1 = region.min_x0, region.min_y0, region.max_x1 + 1, region.max_y1 + 1
-    corners = moved.from_source([(x0, y0), (x1, y0), (x0, y1), (x1, y1)])
-    low = np.maximum(0, np.round(corners.min(axis=0))).astype(int)
-    high = np.minimum((columns, rows), np.round(corners.max(axis=0))).astype(int)
-    if (high <= low).any():
-        return None
-    across, down = region.delta_x_mm, region.delta_y_mm
-    if across is not None and down is not None:
-        down, across = _spacing((abs(down), abs(across)), moved.affine)
-    return replace(
-        region,
-        min_x0=int(low[0]),
-        min_y0=int(low[1]),
-        max_x1=int(high[0]) - 1,
-        max_y1=int(high[1]) - 1,
-        delta_x_mm=across,
-        delta_y_mm=down,
-    )
