@@ -2,9 +2,9 @@
 
 What it reads never depends on what else is installed. A frame that it refuses goes to the others that are, and is
 taken, aloud, where they read it and agree (ADR 0028).
-JPEG of 8 bits goes to libjpeg-turbo through Pillow; lossless JPEG and JPEG of 12 bits to GDCM, in a process of
-its own because it ends the one that feeds it damage; everything else through pydicom's decoder plugins: OpenJPEG,
-CharLS and pylibjpeg-rle.
+JPEG of 8 bits goes to libjpeg-turbo through Pillow (scaled: ``fastpath``); lossless JPEG and JPEG of 12 bits to
+GDCM, in a process of its own because it ends the one that feeds it damage; everything else through pydicom's decoder
+plugins: OpenJPEG, CharLS and pylibjpeg-rle.
 """
 
 from __future__ import annotations

@@ -19,8 +19,6 @@ _SOC_SIZ: Final = b"\xff\x4f\xff\x51"
 _JP2: Final = b"\x00\x00\x00\x0cjP  "
 _JP2_HEADER_BYTES: Final = 4096
 _NOT_FRAMES: Final = frozenset({0xC4, 0xC8, 0xCC})  # DHT, reserved, DAC
-_SEGMENTS: Final = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE})
-"""JPEG markers with a length behind them, for every reader: DHT, DAC, DQT, DRI, APPn, COM."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +31,6 @@ class Codestream:
         levels: JPEG 2000: decomposition levels, so how often it can be halved.
         at_origin: JPEG 2000: image and tile grid begin at (0, 0).
         process: JPEG: the SOF marker (0xC0 baseline, 0xC1 extended, 0xC2 progressive, 0xC3 lossless).
-        is_plain: JPEG: nothing stands before the frame header that another reader might walk over in another way, and
-            so come to another frame header.
     """
 
     rows: int
@@ -48,7 +44,6 @@ class Codestream:
     at_origin: bool = True
     subsampled: bool = False
     process: int = 0
-    is_plain: bool = False
 
 
 def bare_codestream(data: bytes, layout: PixelLayout) -> bytes:
@@ -126,7 +121,7 @@ def _jpeg(data: bytes) -> Codestream:
     """Walk marker segments up to the frame header (SOFn)."""
     if data[:2] != b"\xff\xd8":
         raise PixelsRejected("a JPEG frame that does not begin as one", code="pixels.codestream")
-    position, jfif, adobe, is_plain = 2, False, None, True
+    position, jfif, adobe = 2, False, None
     while True:
         (marker,) = unpack_from(">H", data, position)
         if marker == 0xFFFF:  # fill byte (B.1.1.2)
@@ -138,16 +133,15 @@ def _jpeg(data: bytes) -> Codestream:
         body = data[position + 4 : position + 2 + length]
         code = marker & 0xFF
         if (0xC0 <= code <= 0xCF and code not in _NOT_FRAMES) or code == 0xF7:
-            return _jpeg_frame(body, code, jfif=jfif, adobe=adobe, is_plain=is_plain)
+            return _jpeg_frame(body, code, jfif=jfif, adobe=adobe)
         if code == 0xE0 and body.startswith(b"JFIF"):
             jfif = True
         elif code == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
             adobe = body[11]
-        is_plain = is_plain and code in _SEGMENTS and length >= 2
         position += 2 + max(length, 2)
 
 
-def _jpeg_frame(body: bytes, process: int, *, jfif: bool, adobe: int | None, is_plain: bool) -> Codestream:
+def _jpeg_frame(body: bytes, process: int, *, jfif: bool, adobe: int | None) -> Codestream:
     bits, rows, columns, components = unpack_from(">BHHB", body, 0)
     ids = bytes(body[6 + 3 * number] for number in range(components))
     ybr: bool | None = None
@@ -165,7 +159,6 @@ def _jpeg_frame(body: bytes, process: int, *, jfif: bool, adobe: int | None, is_
         ybr=ybr,
         libjpeg_ybr=jfif or (adobe != 0 if adobe is not None else ids != b"RGB"),
         process=process,
-        is_plain=is_plain,
     )
 
 

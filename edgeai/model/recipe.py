@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgeai.hosting import PluginInfo
 
 _DECIDING: Final = (
-    *("pydicom", "pillow", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "python-gdcm"),
+    *("pydicom", "pillow", "simplejpeg", "pylibjpeg", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "python-gdcm"),
     *("numpy", "opencv-python-headless"),
 )
 """Distributions whose version decides about pixels: decoders, and what transforms are made of."""
