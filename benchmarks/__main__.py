@@ -19,6 +19,7 @@ from benchmarks.cine import cine
 from benchmarks.conducting import conduct
 from benchmarks.digest import digest
 from benchmarks.fleet import fleet
+from benchmarks.guard import guard
 from benchmarks.machine import machine
 from benchmarks.networks import built
 from benchmarks.pruning import pruning
@@ -30,6 +31,7 @@ CASES: dict[str, Callable[[Path, Path, int], Iterator[Row]]] = {
     "xray": images.uncompressed,
     "jpeg2000": images.jpeg2000,
     "jpeg": images.jpeg,
+    "guard": guard,
     "segment": segment,
     "cine": cine,
     "folder": throughput.in_a_row,

@@ -24,22 +24,28 @@ XRAY_ROWS, XRAY_COLUMNS = 3000, 2500
 CINE_FRAMES, CINE_ROWS, CINE_COLUMNS = 60, 600, 800
 
 
-def xray_pixels() -> npt.NDArray[np.uint16]:
-    """3000x2500, 12 bits in 16: smooth shadows, edges and detector noise."""
+def xray_pixels(*, textured: bool = False) -> npt.NDArray[np.uint16]:
+    """3000x2500, 12 bits in 16: smooth shadows, edges and detector noise; ``textured``: some that outlives a resize.
+
+    Without it the model's input is as smooth as a test pattern, which the look at the content withholds.
+    """
     rng = np.random.default_rng(1)
     y, x = np.mgrid[0:XRAY_ROWS, 0:XRAY_COLUMNS].astype(np.float32)
     body = 2000 + 1200 * np.sin(x / 400) * np.cos(y / 500) + 300 * (np.sin(y / 40) > 0.6)
     noisy = body + rng.normal(0, 12, body.shape).astype(np.float32)
+    if textured:
+        coarse = rng.normal(0, 80, (-(-XRAY_ROWS // 16), -(-XRAY_COLUMNS // 16))).astype(np.float32)
+        noisy += coarse.repeat(16, 0).repeat(16, 1)[:XRAY_ROWS, :XRAY_COLUMNS]
     return np.clip(noisy, 0, 4095).astype(np.uint16)
 
 
-def write_xray(path: Path, *, compressed: bool = False) -> Path:
+def write_xray(path: Path, *, compressed: bool = False, textured: bool = False) -> Path:
     """A DX instance, uncompressed or JPEG 2000 lossless."""
-    dataset = _dataset("DX", DigitalXRayImageStorageForPresentation, xray_pixels().shape)
+    dataset = _dataset("DX", DigitalXRayImageStorageForPresentation, (XRAY_ROWS, XRAY_COLUMNS))
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
     dataset.WindowCenter, dataset.WindowWidth = 2048, 4096
-    dataset.PixelData = xray_pixels().tobytes()
+    dataset.PixelData = xray_pixels(textured=textured).tobytes()
     dataset["PixelData"].VR = "OW"
     if compressed:
         dataset.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg")
@@ -82,15 +88,15 @@ def write_cine(path: Path) -> Path:
     return path
 
 
-def write_xray_jpeg(path: Path) -> Path:
+def write_xray_jpeg(path: Path, *, textured: bool = False) -> Path:
     """The radiograph's upper 8 bits as a baseline JPEG, as exports and film scanners write it."""
-    dataset = _dataset("DX", DigitalXRayImageStorageForPresentation, xray_pixels().shape)
+    dataset = _dataset("DX", DigitalXRayImageStorageForPresentation, (XRAY_ROWS, XRAY_COLUMNS))
     dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
     dataset.LossyImageCompression, dataset.LossyImageCompressionMethod = "01", "ISO_10918_1"
     buffer = io.BytesIO()
-    Image.fromarray((xray_pixels() >> 4).astype(np.uint8)).save(buffer, "JPEG", quality=90)
+    Image.fromarray((xray_pixels(textured=textured) >> 4).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     dataset.PixelData = encapsulate([buffer.getvalue()])
     dataset["PixelData"].VR = "OB"
     dataset.save_as(path, enforce_file_format=True)

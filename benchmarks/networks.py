@@ -1,7 +1,8 @@
 """Networks that are measured, as bundles with untrained weights: speed does not depend on what the weights are.
 
 ``small`` has three convolutions, as the small X-ray models have; ``mobilenet`` is MobileNetV2, the usual size for
-ultrasound; ``unet`` is a U-Net of 256 pixels a side. ``-int8`` behind a name: quantised, for OpenVINO alone.
+ultrasound; ``unet`` is a U-Net of 256 pixels a side. ``-int8`` behind a name: quantised, for OpenVINO alone;
+``-guarded``: with the look at the content in front.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SIDE = 224
 UNET_SIDE = 256
 LABELS = ["a", "b", "c"]
 INT8 = "-int8"
+GUARDED = "-guarded"
 _CALIBRATING = 8
 _CLASSIFY = {"mode": "multi-class", "activation": "softmax", "labels": LABELS, "per_frame": True}
 _SEGMENT = {"labels": ["bright"], "activation": "sigmoid"}
@@ -53,9 +55,18 @@ def write_bundle(folder: Path, name: str) -> Path:
     import keras
 
     from edgeai.bundle.archive import pack
-    from edgeai.bundle.manifest import FrameUse, Manifest, PixelUse, TaskUse, TensorDecl, TransformStep
+    from edgeai.bundle.manifest import (
+        FrameUse,
+        Manifest,
+        PixelUse,
+        TaskUse,
+        TensorDecl,
+        TransformStep,
+        at_lowest_schema,
+    )
+    from edgeai.bundle.uses import GuardUse
 
-    network = NETWORKS[name.removesuffix(INT8)]
+    network = NETWORKS[name.removesuffix(INT8).removesuffix(GUARDED)]
     keras.utils.set_random_seed(0)
     image = keras.Input((network.side, network.side, 1), batch_size=1, name="image")
     model = keras.Model(image, network.layers(image))
@@ -82,10 +93,11 @@ def write_bundle(folder: Path, name: str) -> Path:
         task=TaskUse(name=network.task, options=network.options),
         inputs=(inputs,),
         outputs=(outputs,),
+        guard=GuardUse() if name.endswith(GUARDED) else None,
         artifacts=tuple(_artifacts(folder, name, inputs, outputs)),
     )
     path = folder / f"{name}-1.0.0.edgeai"
-    pack(folder / name, manifest, path)
+    pack(folder / name, at_lowest_schema(manifest), path)
     return path
 
 
