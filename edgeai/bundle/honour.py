@@ -9,8 +9,10 @@ from edgeai.api.errors import BundleRejected
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.uses import ImageFeed, source_of
 
-_HONOURED: Final = ("content",)
-"""Stages of a guard that stand before the model here."""
+_HONOURED: Final = ("content", "distance")
+"""Stages of a guard that this edgeai asks."""
+_DISTANCES: Final = ("mahalanobis",)
+"""Methods of ``guard.distance``."""
 
 
 def not_honoured(manifest: Manifest) -> tuple[str, ...]:
@@ -28,7 +30,11 @@ def not_honoured(manifest: Manifest) -> tuple[str, ...]:
         if len(manifest.feeds) > 1 or feed != ImageFeed()
     ]
     stages = manifest.guard.stages if manifest.guard is not None else ()
-    if unknown := [stage for stage in stages if stage not in _HONOURED]:
+    unknown = [stage for stage in stages if stage not in _HONOURED]
+    distance = manifest.guard.distance if manifest.guard is not None else None
+    if distance is not None and distance.method not in _DISTANCES:
+        unknown.append(f"distance by {distance.method}")
+    if unknown:
         lacking.append(f"guard ({', '.join(unknown)})")
     if manifest.explanations:
         lacking.append("explanations")

@@ -39,7 +39,7 @@ from edgeai.bundle.parts import (
 )
 from edgeai.bundle.paths import check_path, check_paths
 from edgeai.bundle.strict_json import read_object
-from edgeai.bundle.use_mistakes import members, use_mistake
+from edgeai.bundle.use_mistakes import members, taken_outputs, use_mistake
 from edgeai.bundle.uses import ExplanationUse, Feed, GuardModel, GuardUse, UnitUse
 
 __all__ = [
@@ -131,6 +131,11 @@ class Manifest(Manifest1, frozen=True, kw_only=True):
     def output_specs(self) -> tuple[TensorSpec, ...]:
         """The outputs, in order, as the header's type."""
         return tuple(tensor.spec() for tensor in self.outputs)
+
+    def task_outputs(self) -> tuple[TensorSpec, ...]:
+        """Those that the task reads: all but what a feed, the guard or an explanation takes."""
+        taken = taken_outputs(self)
+        return tuple(spec for spec in self.output_specs() if spec.name not in taken)
 
 
 _Model: TypeAlias = Manifest1 | GuardModel

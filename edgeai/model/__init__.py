@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeai.api.options import Options
 from edgeai.bundle.reader import Bundle, default_cache_dir, open_bundle
+from edgeai.model.distance import distances_of
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
 from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
@@ -67,7 +69,7 @@ def open_model(
     loader = Loader(breadcrumb)
     needed = registry if registry is not None else loader.registry(opened.manifest.plugins)
     more = loader if registry is None else None
-    pipeline, task = build_pipeline(opened, needed), build_task(opened, needed)
+    pipeline, task, distances = build_pipeline(opened, needed), build_task(opened, needed), distances_of(opened)
     keep_threads = trials.parent / "threads" if trials is not None else (cache_dir or default_cache_dir()) / ".threads"
     use = EngineUse(threads=threads, settings=settings or {}, keep_threads=keep_threads)
     backends = more.backends_meant(backends) if more is not None else backends
@@ -81,4 +83,5 @@ def open_model(
     formats = tuple(artifact.format for artifact in opened.artifacts)
     offers = Offers(wishes, registry=needed, loader=more, excluded=excluded, formats=formats, breadcrumb=breadcrumb)
     engine = Opening(opened, offers, excluded, use, breadcrumb).open()
+    engine = replace(engine, distance=distances.get(engine.engine.artifact))
     return Model(opened, engine, pipeline, task, breadcrumb=breadcrumb)

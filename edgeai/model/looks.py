@@ -1,4 +1,4 @@
-"""What stands before the model, in one run: which frames it let pass, what it measured, and what of it is told."""
+"""What keeps a model from speaking, in one run: of which frames, what was measured, and what of it is told."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgeai.api.imaging import Frame
 from edgeai.api.results import Note
-from edgeai.api.tensors import Array
+from edgeai.api.tensors import Array, Tensors
 from edgeai.counted import counted
 from edgeai.model.content import ContentLook, Figures
 from edgeai.model.withheld import Withheld
 
 if TYPE_CHECKING:
     from edgeai.bundle.uses import GuardUse
+    from edgeai.model.distance import Distance
     from edgeai.pipeline import Pipeline, Shared
 
 Ready: TypeAlias = tuple[Array, Frame]
@@ -27,10 +28,12 @@ class Looks:
 
     Args:
         guard: what the manifest puts before the model.
+        distance: what the model's answers are held to.
     """
 
-    def __init__(self, guard: GuardUse | None) -> None:
+    def __init__(self, guard: GuardUse | None, distance: Distance | None = None) -> None:
         self._looks = guard is not None and guard.content
+        self._distance = distance
         self._figures: dict[int, Figures] = {}
         self._withheld: dict[int, Withheld] = {}
 
@@ -52,6 +55,24 @@ class Looks:
             raise
         self._figures[frame.number] = look.figures
         return ready
+
+    def pass_answer(self, number: int, outputs: Tensors) -> bool:
+        """Whether the model may speak of a frame, by how far its own answer is from those to what it learnt from.
+
+        Args:
+            number: of the frame.
+            outputs: what the engine answered.
+        """
+        if self._distance is None:
+            return True
+        before = self._figures.get(number, ())
+        try:
+            self._figures[number] = (*before, self._distance.hold(outputs))
+        except Withheld as error:
+            error.figures = (*before, *error.figures)
+            self._withheld[number] = error
+            return False
+        return True
 
     @property
     def figures(self) -> Figures:

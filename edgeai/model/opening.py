@@ -15,6 +15,7 @@ from edgeai.api.specs import BackendSpec, OpenRequest, Session, Task, TaskReques
 from edgeai.api.tensors import TensorSpec
 from edgeai.bundle.reader import Bundle, verify_again
 from edgeai.hosting import PluginInfo
+from edgeai.model.distance import Distance
 from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
 from edgeai.model.steps import Breadcrumb, RiskyStep
@@ -33,6 +34,8 @@ class OpenEngine:
     engine: EngineRef
     provider: PluginInfo
     choice: Choice
+    distance: Distance | None = None
+    """What its answers are held to."""
 
     @property
     def degraded(self) -> Degradation | None:
@@ -79,15 +82,15 @@ def build_pipeline(bundle: Bundle, registry: Registry) -> Pipeline:
 
 
 def build_task(bundle: Bundle, registry: Registry) -> Task:
-    """The manifest's task, over its outputs.
+    """The manifest's task, over the outputs that are its own.
 
     Raises:
         PluginNotFound: no loaded plugin has it.
         TaskFailed: its options make no sense.
     """
-    use = bundle.manifest.task
+    use, outputs = bundle.manifest.task, bundle.manifest.task_outputs()
     registry.spec("task", use.name)  # says which plugins did not load, when it is missing
-    return registry.tasks[use.name].build(TaskRequest(options=use.options, outputs=bundle.manifest.output_specs()))
+    return registry.tasks[use.name].build(TaskRequest(options=use.options, outputs=outputs))
 
 
 class Opening:

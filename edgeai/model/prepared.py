@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,10 +75,14 @@ class Prepared:
         self.run.watch.add("wait", time.perf_counter() - self._since)
 
 
-def unreadable(error: OSError) -> InputRejected:
-    """Why a file cannot be read, as its result says it."""
-    return InputRejected(
-        f"the file cannot be read: {error.strerror or type(error).__name__}",
-        code="input.unreadable",
-        remedy="check that the file exists and may be read",
-    )
+@contextmanager
+def readable() -> Iterator[None]:
+    """Where a file is read: what the system says of it becomes ``InputRejected``, ``input.unreadable``."""
+    try:
+        yield
+    except OSError as error:
+        raise InputRejected(
+            f"the file cannot be read: {error.strerror or type(error).__name__}",
+            code="input.unreadable",
+            remedy="check that the file exists and may be read",
+        ) from error

@@ -66,7 +66,7 @@ class Run:
         self.instance: InstanceRef | None = None
         self.engine: EngineRef | None = None
         self.frames_run = 0
-        self.looks = Looks(model.bundle.manifest.guard)
+        self.looks = Looks(model.bundle.manifest.guard, model.distance)
         self.shared: SharedFrames | None = None
         self.failed_step: RunStep | None = None
 
@@ -123,7 +123,8 @@ class Run:
         try:
             return self._result(Outcome.COMPLETED, findings=work())
         except NotApplicable as error:
-            self.engine = None
+            if not self.frames_run:
+                self.engine = None
             return self._result(Outcome.NOT_APPLICABLE, reason=Failure.of(error))
         except EdgeaiError as error:
             return self._failed(error, error)
@@ -156,7 +157,7 @@ class Run:
             edgeai_version=edgeai.__version__,
             findings=findings,
             reason=reason,
-            notes=(*self._notes, *self._sampled(outcome, total)),
+            notes=(*self._notes, *self._unspoken(outcome, total)),
             frames_total=total,
             frames_run=None if total is None else self.frames_run,
             guard=self.looks.figures,
@@ -171,12 +172,13 @@ class Run:
             return None
         return max(0, self.instance.number_of_frames, self.frames_run)
 
-    def _sampled(self, outcome: Outcome, total: int | None) -> tuple[Note, ...]:
+    def _unspoken(self, outcome: Outcome, total: int | None) -> tuple[Note, ...]:
         """That the findings do not speak of every frame."""
-        if outcome is not Outcome.COMPLETED or total is None or self.frames_run >= total:
+        if outcome is not Outcome.COMPLETED:
             return ()
-        note = Note(code="input.frames-sampled", text=f"{self.frames_run} of {total} frames were run")
-        return (note, *self.looks.notes)
+        sampled = total is not None and self.frames_run < total
+        text = f"{self.frames_run} of {total} frames were run"
+        return (*((Note(code="input.frames-sampled", text=text),) if sampled else ()), *self.looks.notes)
 
 
 class At:

@@ -25,7 +25,7 @@ from edgeai.model.golden import GoldenAnswer, blank, load_inputs, rehearse
 from edgeai.model.kept_threads import Threads
 from edgeai.model.looks import Ready, each_ready, shown
 from edgeai.model.opening import OpenEngine
-from edgeai.model.prepared import Prepared, unreadable
+from edgeai.model.prepared import Prepared, readable
 from edgeai.model.progress import Run
 from edgeai.model.results import Identity, Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RiskyStep, RunStep
@@ -52,6 +52,7 @@ class Model:
         degraded: what was wished for and not taken, with the reasons; ``None`` when the wish was met.
         choice: every candidate, and why not.
         failed_step: where the last run failed, known for certain; ``None`` when it did not.
+        distance: what its answers are held to before they are taken for what they say; ``None`` for nothing.
         is_stream_proven: whether the engine's stream was seen to give each of several images its own answer.
     """
 
@@ -64,6 +65,7 @@ class Model:
         self.choice: Choice = opened.choice
         self.failed_step: RunStep | None = None
         self.is_stream_proven = False
+        self.distance = opened.distance
         self._session: Session = opened.session
         self._run_step = RiskyStep("run", opened.provider)
         self._pipeline = pipeline
@@ -121,8 +123,8 @@ class Model:
         run = Run(self, deployment, breadcrumb=crumb, fallback=fallback, identity=identity)
         prepared = Prepared(path, run)
         try:
-            with run.at("header"):
-                prepared.header = _header_of(path)
+            with run.at("header"), readable():
+                prepared.header = read_header(path)
             run.admit(prepared.header.instance, prepared.header)
             run.shared = shared.frames(prepared.header) if shared else None
             prepared.numbers = self.bundle.manifest.frames.numbers(prepared.header.instance.number_of_frames)
@@ -303,6 +305,10 @@ class Model:
                 raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
         return outputs
 
+    def own(self, outputs: Tensors) -> Tensors:
+        """Those of an answer that the task reads."""
+        return {spec.name: outputs[spec.name] for spec in self.bundle.manifest.task_outputs()}
+
     def _one_by_one(self, frames: Iterator[Frame], run: Run, *, settles: bool = False) -> Findings:
         """Decode, transform and run in turn, on this thread."""
 
@@ -313,7 +319,7 @@ class Model:
         ready = shown(each_ready(following))
         return self._summary([self._answered(each, run, settles=settles) for each in ready], run)
 
-    def _answered(self, ready: Ready, run: Run, *, settles: bool = False) -> Findings:
+    def _answered(self, ready: Ready, run: Run, *, settles: bool = False) -> Findings | None:
         """Run the engine on one frame, and see what its answer means.
 
         With ``settles`` it also tells on how many threads the next run (``edgeai.model.threads``).
@@ -336,7 +342,7 @@ class Model:
         """
         idle, watches = Stopwatch(), [Stopwatch() for _ in shares]
         prepared = [self._prepared(share, run, watch) for share, watch in zip(shares, watches, strict=True)]
-        each: list[Findings] = []
+        each: list[Findings | None] = []
         with (
             in_turn(prepared, depth=_DEPTH) as ahead,
             run.crumb(self._run_step),
@@ -370,31 +376,25 @@ class Model:
         run.note(*ready[1].notes)
         return ready
 
-    def _interpret(self, outputs: Tensors, seen: Frame, run: Run) -> Findings:
+    def _interpret(self, outputs: Tensors, seen: Frame, run: Run) -> Findings | None:
+        """What an answer to a frame means; ``None`` where the model must not speak of it."""
+        if not run.looks.pass_answer(seen.number, outputs):
+            return None
         with run.crumb(_INTERPRET), run.at("interpret"):
-            findings = self._task.interpret(outputs, FrameContext(frame=seen, instance=run.known))
+            findings = self._task.interpret(self.own(outputs), FrameContext(frame=seen, instance=run.known))
         run.place(findings, seen.geometry)
         return findings
 
-    def _summary(self, each: Sequence[Findings], run: Run) -> Findings:
-        if not each:
+    def _summary(self, answered: Sequence[Findings | None], run: Run) -> Findings:
+        if not (each := [findings for findings in answered if findings is not None]):
             run.looks.hold()
             raise InputRejected("the instance has no frames", code="input.no-frames")
         with run.crumb(_INTERPRET), run.at("summarise"):
             return self._task.summarise(each, run.known)
 
 
-def _header_of(path: Path) -> Header:
-    try:
-        return read_header(path)
-    except OSError as error:
-        raise unreadable(error) from error
-
-
 def _frames_of(
     path: Path, header: Header, options: DecodeOptions, shared: SharedFrames | None
 ) -> Generator[Frame, None, None]:
-    try:
+    with readable():
         yield from read_frames(path, options, header=header, known=shared.known if shared else None)
-    except OSError as error:
-        raise unreadable(error) from error

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -196,7 +197,10 @@ def write_tiny(tmp_path: Path) -> Callable[[bytes], Path]:
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
-    """Pack a bundle for the fake backends; keywords change the manifest, the others go to the artifact."""
+    """Pack a bundle for the fake backends; keywords change the manifest, the others go to the artifact.
+
+    ``files`` are more files of it, by path; with other ``outputs`` it has no golden case.
+    """
     made = 0
 
     def make(
@@ -205,6 +209,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         golden: bool = True,
         golden_bias: float = 0.0,
         takes: TensorDecl = INPUT,
+        files: Mapping[str, bytes] = MappingProxyType({}),
         **changes: Any,
     ) -> Path:
         nonlocal made
@@ -212,9 +217,12 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / f"bundle-{made}"
         (folder / "golden").mkdir(parents=True)
         artifact = folder / "model.json"
-        write_fake_artifact(artifact, (takes.spec(),), (OUTPUT.spec(),), misbehave=misbehave)
+        outputs = tuple(output.spec() for output in changes.get("outputs", (OUTPUT,)))
+        write_fake_artifact(artifact, (takes.spec(),), outputs, misbehave=misbehave)
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
         manifest = msgspec.structs.replace(MANIFEST, **changes)
-        if golden:
+        if golden and "outputs" not in changes:
             np.save(folder / "golden" / "input.npy", np.full((1, 8, 8, 1), 0.75, np.float32))
             np.save(
                 folder / "golden" / "output.npy", answer_of(artifact, 0.75, OUTPUT.spec()) + np.float32(golden_bias)

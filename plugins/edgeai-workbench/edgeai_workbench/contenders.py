@@ -202,12 +202,12 @@ def _contender(model: Model, digest: str) -> Contender:
         pipeline=model.pipeline,
         task=model.task,
         judge=_judge(manifest),
-        infer=model.infer,
+        infer=lambda inputs: model.own(model.infer(inputs)),
     )
 
 
 def _judge(manifest: Manifest) -> Judge:
-    return judge_by_plugins(manifest.plugins, manifest.task, manifest.output_specs())
+    return judge_by_plugins(manifest.plugins, manifest.task, manifest.task_outputs())
 
 
 def _only(bundle: Bundle, artifact: str) -> Bundle:

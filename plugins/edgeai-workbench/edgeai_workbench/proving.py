@@ -67,7 +67,7 @@ def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> tuple[str, ...]:
         )
         tensors, frame = _seen(model)
         outputs = model.infer(tensors)
-        model.task.interpret(outputs, FrameContext(frame=frame, instance=frame.instance))
+        model.task.interpret(model.own(outputs), FrameContext(frame=frame, instance=frame.instance))
         golden = (case[model.pipeline.input.name] for case in load_inputs(bundle))
         return () if has_bright(golden, brightest(model.pipeline)) else (NO_BRIGHT,)
 
