@@ -125,6 +125,11 @@ def _deployments(health: Health) -> Iterator[Metric]:
     lately = [((item.name,), item.lately.withheld / item.lately.of) for item in health.deployments if item.lately.of]
     text = "Part of the last 50 results that were withheld by what stands before the model"
     yield _gauge("edgeai_withheld_ratio", text, ("deployment",), lately)
+    unasked = [
+        ((item.name,), item.lately.unasked / (item.lately.ended or 1)) for item in health.deployments if item.requires
+    ]
+    text = "Part of the last 50 images of which another deployment did not say what this one requires"
+    yield _gauge("edgeai_unasked_ratio", text, ("deployment",), unasked)
     in_slots = [(item.name, item.slots) for item in health.deployments if item.slots]
     there = [
         ((name, slot, told[slot]["stage"], told[slot]["digest"]), float(told["active"] == slot))
@@ -147,6 +152,9 @@ def _ledger_jobs(health: Health) -> Iterator[Metric]:
     yield _single("edgeai_jobs_waiting", "Unfinished jobs that are not held", health.ledger.jobs_waiting)
     held = [((entry.deployment,), float(entry.held)) for entry in jobs]
     yield _gauge("edgeai_jobs_held", "Jobs that wait for a deployment that cannot run", ("deployment",), held)
+    awaiting = [((entry.deployment,), float(entry.awaiting)) for entry in jobs]
+    what = "Jobs that wait for another deployment to end for the same image"
+    yield _gauge("edgeai_jobs_awaiting", what, ("deployment",), awaiting)
     oldest = [
         ((entry.deployment, state), max(0.0, now - at))
         for entry in jobs

@@ -21,6 +21,7 @@ AREAS: Final[Mapping[str, Owner]] = {
     "dicom": "image",
     "pixels": "image",
     "guard": "image",
+    "requires": "image",
     "tensor": "bundle",
     "transform": "image",
     "task": "bundle",
@@ -59,6 +60,8 @@ AREAS: Final[Mapping[str, Owner]] = {
 """Area -> whose its codes are, but for those in ``CODES``. Those of the build host speak of a bundle in the making."""
 
 _DEVICE: Final = (
+    "requires.failed",
+    "requires.no-answer",
     "input.unreadable",
     "transform.memory",
     "task.extra-missing",

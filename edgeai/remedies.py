@@ -46,6 +46,10 @@ _CODES: Final[Mapping[str, str]] = {
     "backend.artifact-damaged": _REFETCH,
     "backend.inference-failed": "read the engine's own words in the message; let the deployment use another backend",
     "transform.memory": "give the service more memory, or let the bundle shrink images before the costly step",
+    "requires.not-met": "nothing is wrong: the profile's `requires` keeps such images from this deployment",
+    "requires.no-statement": "read the other deployment's own result; the profile's `requires` asks for a statement",
+    "requires.failed": "see why the other deployment failed; `edgeai rerun` does both again",
+    "requires.no-answer": "`edgeai status PROFILE` says what the other deployment lacks; then `edgeai rerun`",
     "config.no-deployment": "put the deployment back into the profile",
     "config.hmac-key": "make the key that privacy.hmac_key_file names: `openssl rand -hex 32 > FILE`",
 }

@@ -167,7 +167,8 @@ class GuardFigure:
     """What a check in front of the model measured, whether it let the image pass or not.
 
     Attributes:
-        check: which check (``content``, ``guard-model``, ``distance``, ``abstention``).
+        check: which check (``content``, ``guard-model``, ``distance``, ``abstention``; ``requires`` of what the profile
+            wants another deployment to have said first).
         name: the figure's name.
         value: the figure.
         threshold: the bound that it was held to, or ``None``.

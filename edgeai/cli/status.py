@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgeai.cli import output
+from edgeai.counted import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from edgeai.config import DeviceConfig
     from edgeai.health import Health, Problem
+    from edgeai.health.account import DeploymentHealth
     from edgeai.spool import Finished, Spool
 
 NOT_SERVING = 1
@@ -201,10 +203,21 @@ def _reasons(health: Health) -> Iterator[RenderableType]:
     for item in health.deployments:
         for line in sentences(item.slots) if item.slots else ():
             yield Padding(Text(f"{item.name}: {line}"), (0, 0, 0, 2))
+        if item.requires:
+            yield Padding(Text(f"{item.name}: {_required(health, item)}"), (0, 0, 0, 2))
         if item.lately.withheld:
             yield Padding(Text(f"{item.name}: {item.lately}", style="yellow"), (0, 0, 0, 2))
         for why in item.others or ((item.why,) if item.why else ()):
             yield Padding(Text(f"{item.name}: {why}", style="dim"), (0, 0, 0, 2))
+
+
+def _required(health: Health, item: DeploymentHealth) -> str:
+    """``requires class:frontal of view; 2 jobs await it; not said of 7 of the last 50``."""
+    awaiting = next((entry.awaiting for entry in health.ledger.jobs if entry.deployment == item.name), 0)
+    words = [f"requires {' and '.join(item.requires)}"]
+    words += [f"{counted(awaiting, 'job')} waiting for that"] if awaiting else []
+    words += [f"not said of {item.lately.unasked} of the last {item.lately.ended}"] if item.lately.unasked else []
+    return "; ".join(words)
 
 
 def _sinks(health: Health) -> Table:

@@ -89,6 +89,7 @@ def _links(
         return [
             first,
             trace_links.bundle_link(result, verified, path if path != Path(workplace) else None),
+            *trace_links.requires_links(result),
             trace_links.engine_link(result, verified, documents.evidence),
             trace_links.findings_link(result, verified.manifest),
             trace_links.signers_link(result, verified, keys),

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _AGREEMENT: Final = "agreement"
 """The kind of a finding whose label is an attribute of the header, and none of the model's."""
+_REQUIRES: Final = "requires"
+"""The check whose figures come from other deployments (``edgeai.roles.requirements``)."""
 _Declared: TypeAlias = Mapping[str, Mapping[str, Any]]
 """What a manifest says of each of its labels."""
 _IDENTITY: Final = ("deployment", "model.digest", "instance.sop_instance_uid")
@@ -103,6 +105,19 @@ def _reads(engine: EngineRef, artifact: ArtifactDecl, evidence: Evidence | None)
     except EdgeaiError:
         return None
     return next((spec.artifact_format == artifact.format for spec in specs if spec.name == engine.backend), None)
+
+
+def requires_links(result: Result) -> Iterator[Link]:
+    """What other deployments said of the image where the cart's profile required it: their results say it again."""
+    for figure in result.guard:
+        if figure.check != _REQUIRES:
+            continue
+        deployment, _, finding = figure.name.partition(" ")
+        bound = "" if figure.threshold is None else f", {figure.threshold:g} or more is required"
+        kept = "so that the model was not asked" if figure.withheld else "as the cart's profile requires"
+        says = f"{deployment} said {figure.value:.3g} of {finding}{bound}: {kept}"
+        facts = {"deployment": deployment, "finding": finding, "value": figure.value, "threshold": figure.threshold}
+        yield Link(name="requires", says=says, lacks=(f"the result of {deployment}",), facts=facts)
 
 
 def findings_link(result: Result, manifest: Manifest) -> Link:

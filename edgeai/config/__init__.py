@@ -13,6 +13,7 @@ from edgeai.config.base import Table
 from edgeai.config.doubts import InstalledBackends, Remark, doubts
 from edgeai.config.files import allowing, looks_for_updates
 from edgeai.config.reading import Profile, load_config, read_profile
+from edgeai.config.requirements import Requirement, asked_of
 from edgeai.config.tables import (
     Deployment,
     Device,
@@ -55,6 +56,7 @@ __all__ = [
     "Profile",
     "Remark",
     "Repository",
+    "Requirement",
     "Results",
     "Scp",
     "Sink",
@@ -65,6 +67,7 @@ __all__ = [
     "Trust",
     "Updates",
     "allowing",
+    "asked_of",
     "doubts",
     "json_schema",
     "load_config",

@@ -79,6 +79,8 @@ def _without_effect(config: DeviceConfig) -> Found:
         if folder.done_dir is not None and folder.after != "move":
             yield (*where, "done_dir"), f'it has no effect with after = "{folder.after}": write after = "move"'
     for index, deployment in enumerate(config.deployments):
+        if "requires_within_s" in deployment.model_fields_set and not deployment.requires:
+            yield ("deployments", index, "requires_within_s"), "it has no effect: this deployment requires nothing"
         wished = deployment.backends
         if not wished or {"auto", "fastest"} & set(wished):
             continue

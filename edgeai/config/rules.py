@@ -10,6 +10,7 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from edgeai.config.files import carried_away
+from edgeai.config.requirements import mistaken_requirements
 from edgeai.config.tables import DeviceConfig, Tls
 from edgeai.config.words import Where
 from edgeai.ports import LOCAL_NAMES
@@ -22,6 +23,7 @@ _ANY = ("0.0.0.0", "::", "")  # noqa: S104  # compared with, not listened on
 def contradictions(config: DeviceConfig) -> Found:
     """Key and sentence of each."""
     yield from _names(config)
+    yield from mistaken_requirements(config.deployments)
     yield from _ports(config)
     yield from _hosts(config)
     yield from _tls(config)

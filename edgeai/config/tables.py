@@ -12,6 +12,7 @@ from pydantic import (
 
 from edgeai import defaults
 from edgeai.config.base import AeTitle, Bytes, FilePath, Number, PlainPath, Port, Seconds, Slug, Table
+from edgeai.config.requirements import Requirement, Wanted, requirements_of
 from edgeai.config.trust import Trust
 from edgeai.config.updates import Updates
 
@@ -166,12 +167,25 @@ class Deployment(Table):
     allow_release: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = Field(
         None, description="digest of the one bundle that may run here though a later release of its model already has"
     )
+    requires: dict[Slug, Wanted] = Field(
+        default_factory=dict,
+        description="what other deployments must state of an image before this one is asked, `kind:label` each, with a"
+        ' least probability where wished: `{ guard = "agreement:modality", view = "class:frontal >= 0.9" }`',
+    )
+    requires_within_s: Seconds = Field(
+        120.0, description="so long an image waits for those; then it fails here with `requires.no-answer`"
+    )
     updates: bool = Field(
         False,
         description="take updates: `bundle` is copied into a slot at the first start and not looked at again, and what"
         " follows it is rehearsed, switched to between studies, watched ([updates]) and undone by itself",
     )
     _standing: frozenset[str] = PrivateAttr(frozenset())
+
+    @property
+    def requirements(self) -> tuple[Requirement, ...]:
+        """What must be said of an image before this one is asked; none where ``requires`` is empty."""
+        return requirements_of(self.requires)
 
     @property
     def exceptions(self) -> frozenset[str]:

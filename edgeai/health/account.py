@@ -39,6 +39,7 @@ class DeploymentHealth:
         slots: of one that takes updates: what is in each, how probation stands, the last that did not stay.
         update: what its last look at the repository came to, where the update role runs and has looked.
         lately: how many of its last results were withheld by what stands before the model.
+        requires: what others must say of an image before this one is asked, each in words.
     """
 
     name: str
@@ -57,6 +58,7 @@ class DeploymentHealth:
     slots: Mapping[str, Any] | None = None
     update: Mapping[str, Any] | None = None
     lately: Lately = field(default_factory=Lately)
+    requires: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON, here and in the retained status: without what changes with each image."""
@@ -190,6 +192,7 @@ def ledger_dict(ledger: Ledger, now: float) -> dict[str, Any]:
                 "deployment": entry.deployment,
                 "acknowledged": entry.acknowledged,
                 "waiting": entry.waiting,
+                "awaiting": entry.awaiting,
                 "held": entry.held,
                 "finished": entry.finished,
                 "missing": entry.missing,

@@ -107,6 +107,7 @@ def gather(spool: Spool, config: DeviceConfig) -> Facts:
                 _deployment(item.name, living.get(f"infer:{item.name}"), held.get(item.name)),
                 slots=_slots(config, item),
                 lately=books.lately.get(item.name, Lately()),
+                requires=tuple(map(str, item.requirements)),
                 update=_update(item, living.get("update")),
             )
             for item in config.deployments
@@ -215,8 +216,8 @@ def _idle(spool: Spool, ledger: Ledger, notes: Mapping[str, Note], now: float) -
         entry.deployment
         for entry in ledger.jobs
         if entry.claimed == 0
-        and entry.oldest_waiting_at is not None
-        and now - entry.oldest_waiting_at > STALLED_S
+        and entry.oldest_due_at is not None
+        and now - entry.oldest_due_at > STALLED_S
         and (note := notes.get(f"infer:{entry.deployment}")) is not None
         and not note.steps
         and not has_finished_since(spool.db, entry.deployment, now - STALLED_S)

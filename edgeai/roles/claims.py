@@ -126,7 +126,7 @@ class Claims:
         """Have so many claimed, or all that wait; how many there are."""
         self._give_back()
         while len(self._claimed) < count:
-            job = self._spool.claim(self._deployment.name, self.owner)
+            job = self._spool.claim(self._deployment.name, self.owner, requires=bool(self._deployment.requires))
             if job is None:
                 break
             self._claimed.append(job)

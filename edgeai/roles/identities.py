@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from edgeai.model.results import Identity, result_id
+import edgeai
+from edgeai.api.results import Result
+from edgeai.model.results import Identity, now, result_id
 
 if TYPE_CHECKING:
-    from edgeai.api.results import Result
+    from edgeai.api.results import Failure, GuardFigure, ModelRef, Outcome
     from edgeai.privacy import UidMask
     from edgeai.spool import Job
 
@@ -37,6 +39,24 @@ class Identities:
     def _new(self, job: Job, uid: str, content: str, digest: str) -> str:
         covered = content if job.identity == job.content else self._mask.uid(job.identity)
         return result_id(uid, digest, self._deployment, covered)
+
+    def unmodelled(
+        self, job: Job, model: ModelRef, outcome: Outcome, reason: Failure, guard: tuple[GuardFigure, ...] = ()
+    ) -> Result:
+        """The end of a job that the model was not asked about."""
+        identity = self.of(job, model.digest)
+        return Result(
+            result_id=identity.result_id,
+            attempt=identity.attempt,
+            deployment=self._deployment,
+            outcome=outcome,
+            model=model,
+            instance=identity.instance,
+            created_at=now(),
+            edgeai_version=edgeai.__version__,
+            reason=reason,
+            guard=guard,
+        )
 
     def masked(self, job: Job, result: Result) -> Result:
         """The result with no UID in its sentences but as they may leave, and with the time that its job waited."""

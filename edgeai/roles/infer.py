@@ -14,16 +14,15 @@ import signal
 import time
 from collections.abc import Generator
 from contextlib import closing
+from dataclasses import replace
 
-import edgeai
 from edgeai import selftest
 from edgeai.api.errors import ConfigError, EdgeaiError, JobFailed, SpoolError
 from edgeai.api.results import Failure, ModelRef, Outcome, Result
 from edgeai.bundle.stamps import Stamps
-from edgeai.config import Deployment, DeviceConfig
+from edgeai.config import Deployment, DeviceConfig, asked_of
 from edgeai.logs import Log
 from edgeai.model import Model
-from edgeai.model.results import now as timestamp
 from edgeai.model.results import ref_of
 from edgeai.model.schema1 import as_schema_1
 from edgeai.owners import owner_of
@@ -37,6 +36,7 @@ from edgeai.roles.identities import Identities
 from edgeai.roles.in_slots import InSlots
 from edgeai.roles.on_disk import OnDisk
 from edgeai.roles.release import Release
+from edgeai.roles.requirements import Requirements, is_unasked, stated_by
 from edgeai.roles.shared import Shared
 from edgeai.roles.strikes import Strikes
 from edgeai.spool import Job, Note, Spool, read_note
@@ -110,6 +110,8 @@ class Worker:
             last=last,
             is_stopping=lambda: self._stopping,
         )
+        self._requirements = Requirements(spool, deployment, self._claims.owner, self._station.beat, self._event)
+        self._asked = asked_of(deployment.name, config.deployments)
         self._model: Model | None = None
         self._reference = UNKNOWN_MODEL
         self._trouble: EdgeaiError | None = None
@@ -134,6 +136,7 @@ class Worker:
         """Until asked to stop."""
         self._spool.wait(self.role, 0.0)  # hangs up the bell before the first look
         self._spool.release(self._deployment.name)  # this process is the only one: whoever held them is gone
+        self._requirements.begin()
         while not self._stopping:
             try:
                 self._ends.make_durable_when_due()
@@ -242,6 +245,10 @@ class Worker:
         if job is not None:
             self._finish(job, self._failed(job, JobFailed(job.reason, code=job.code or None)))
             return True
+        if (kept := self._requirements.look()) is not None:
+            job, end = kept  # what others said keeps it from the model, or nobody knows what they say
+            self._finish(job, self._identities.unmodelled(job, self._reference, *end))
+            return True
         if self._model is not None and (row := self._claims.row(self._model)) is not None:
             self._do_row(self._model, row)
             return True
@@ -310,18 +317,7 @@ class Worker:
         )
 
     def _failed(self, job: Job, error: EdgeaiError) -> Result:
-        identity = self._identities.of(job, self._reference.digest)
-        return Result(
-            result_id=identity.result_id,
-            attempt=identity.attempt,
-            deployment=self._deployment.name,
-            outcome=Outcome.FAILED,
-            model=self._reference,
-            instance=identity.instance,
-            created_at=timestamp(),
-            edgeai_version=edgeai.__version__,
-            reason=Failure.of(error),
-        )
+        return self._identities.unmodelled(job, self._reference, Outcome.FAILED, Failure.of(error))
 
     def _finish(self, job: Job, result: Result) -> None:
         # Noted, so that a mistake of ours in here uses up the job's attempts and does not go round for ever.
@@ -330,12 +326,14 @@ class Worker:
 
     def _keep(self, job: Job, result: Result) -> None:
         """Write job and message, as long as it takes: a full disk must not cost a result."""
-        final = self._identities.masked(job, result)
+        figures = (*self._requirements.ended(job), *result.guard)
+        final = replace(self._identities.masked(job, result), guard=figures)
         channel, body = self._message(job, final)
-        is_lent = not selftest.is_selftest(job.instance) and self._disk.lends(job, final)
+        stated = stated_by(final, self._asked)
+        is_lent = not selftest.is_selftest(job.instance) and not is_unasked(final) and self._disk.lends(job, final)
         while True:
             try:
-                kept = self._spool.finish(job, final, body, channel=channel, durable=False)
+                kept = self._spool.finish(job, final, body, channel=channel, durable=False, stated=stated)
                 break
             except SpoolError as error:
                 log.error("spool.trouble", code=error.code, message=str(error))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from edgeai.api.results import Outcome
 from edgeai.owners import owner_of
+from edgeai.roles.requirements import is_unasked
 from edgeai.roles.stated import shift
 
 if TYPE_CHECKING:
@@ -50,9 +51,11 @@ def kind_of(result: Result, is_usual: Callable[[str], bool]) -> Kind:
 
     Returns:
         ``withheld``: nothing was to be said, or the image could not be used; ``failed``: it should have answered;
-        nothing of these where somebody stopped it or took its file away.
+        nothing of these where somebody stopped it or took its file away, or it was not asked.
     """
     code = result.reason.code if result.reason is not None else ""
+    if is_unasked(result):
+        return ""
     if result.outcome is not Outcome.FAILED:
         return "completed" if result.outcome is Outcome.COMPLETED else "withheld"
     if code == "job.interrupted" or code.startswith("spool."):

@@ -3,21 +3,22 @@
 The database is the truth; a datagram is only a doorbell; a note (see ``station``) is only what a role was doing.
 What each part promises stands in its own module:
 
-========== ==================================================================================================
-`Intake`   ``check_room`` ``admit`` ``knows`` ``event`` ``backlog``            ingest
-`Refusing` ``say_full`` ``owes_room`` ``check_takes`` ``say_room``             ingest
-`Work`     ``claim`` ``condemned`` ``finish`` ``give_back`` ``release`` ``blame``  infer, supervise
-`Holding`  ``hold`` ``lift`` ``holds``                                         infer, ``edgeai status``
-`Again`    ``failed`` ``do_again`` ``unfinished_of``                           ``edgeai rerun``
-`Outbox`   ``enable_sinks`` ``pending`` ``published``                          publish
-`Metrics`  ``histograms`` ``counters`` ``count``                               publish, ``edgeai status``
-`Faults`   ``fault`` ``faults`` ``quarantined`` ``pardon``                     supervise, infer
-`Trials`   ``trial_due`` ``trial_failed`` ``release_plugin``                   supervise, trial
-`Updating` ``is_mid_series`` ``own_deaths`` ``forgive_since`` ``say_moves``   infer
-`Upkeep`   ``recover`` ``sweep``                                               supervise
-`History`  ``recent`` ``withheld_lately``                                      publish, ``edgeai status``
-`Spool`    all of them, and ``station`` / ``beat`` / ``notes``, ``bells``      every role
-========== ==================================================================================================
+=========== ==================================================================================================
+`Intake`    ``check_room`` ``admit`` ``knows`` ``event`` ``backlog``            ingest
+`Refusing`  ``say_full`` ``owes_room`` ``check_takes`` ``say_room``             ingest
+`Work`      ``claim`` ``condemned`` ``finish`` ``give_back`` ``release`` ``blame``  infer, supervise
+`Requiring` ``unseen`` ``ends_of`` ``await_end`` ``clear`` ``take``            infer
+`Holding`   ``hold`` ``lift`` ``holds``                                         infer, ``edgeai status``
+`Again`     ``failed`` ``do_again`` ``unfinished_of``                           ``edgeai rerun``
+`Outbox`    ``enable_sinks`` ``pending`` ``published``                          publish
+`Metrics`   ``histograms`` ``counters`` ``count``                               publish, ``edgeai status``
+`Faults`    ``fault`` ``faults`` ``quarantined`` ``pardon``                     supervise, infer
+`Trials`    ``trial_due`` ``trial_failed`` ``release_plugin``                   supervise, trial
+`Updating`  ``is_mid_series`` ``own_deaths`` ``forgive_since`` ``say_moves``   infer
+`Upkeep`    ``recover`` ``sweep``                                               supervise
+`History`   ``recent`` ``withheld_lately``                                      publish, ``edgeai status``
+`Spool`     all of them, and ``station`` / ``beat`` / ``notes``, ``bells``      every role
+=========== ==================================================================================================
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ from edgeai.spool.history import Finished, History, Lately
 from edgeai.spool.holding import NOT_DEPLOYED, Hold, Holding
 from edgeai.spool.outbox import EVENT_SCHEMA, Outbox
 from edgeai.spool.refusing import Refusing
+from edgeai.spool.requiring import End, Requiring
 from edgeai.spool.station import FAILED, Note, Station, Underway, is_held, read_note
 from edgeai.spool.store import DefaultLimits, Limits, Store
 from edgeai.spool.trials import Trials
 from edgeai.spool.updating import Saying, Updating
 from edgeai.spool.upkeep import SWEEP_ROWS, Upkeep
-from edgeai.spool.work import Cause, Job, Work
+from edgeai.spool.work import Cause, Job
 
 if TYPE_CHECKING:
     from edgeai.config import DeviceConfig
@@ -57,6 +59,7 @@ __all__ = [
     "Cause",
     "Counter",
     "DefaultLimits",
+    "End",
     "FailedJobs",
     "Finished",
     "Histogram",
@@ -80,7 +83,7 @@ __all__ = [
 ]
 
 
-class Spool(Refusing, Work, Holding, Again, Outbox, Updating, Metrics, Faults, Trials, Upkeep, History):
+class Spool(Refusing, Requiring, Holding, Again, Outbox, Updating, Metrics, Faults, Trials, Upkeep, History):
     """The store of one device. Safe in several threads and processes at once.
 
     Args:

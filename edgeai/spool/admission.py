@@ -159,7 +159,8 @@ def do_again(db: sqlite3.Connection, job: int, now: float) -> str:
     """Put a job that has ended back to waiting, as its next attempt; its deployment."""
     row = db.execute(
         "UPDATE jobs SET state = 'waiting', attempt = attempt + 1, deaths = 0, interruptions = 0, owner = NULL,"
-        " code = NULL, reason = NULL, outcome = NULL, finished_at = NULL, created_at = ? WHERE id = ?"
+        " code = NULL, reason = NULL, outcome = NULL, finished_at = NULL, required = 0, stated = NULL, created_at = ?"
+        " WHERE id = ?"
         " RETURNING deployment",
         (now, job),
     ).fetchone()

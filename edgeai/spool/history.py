@@ -27,12 +27,16 @@ class Finished:
 class Lately:
     """How many of a deployment's last results were withheld by what stands before its model, and mostly by which code.
 
-    ``of`` is at most 50, and 0 where none of the device's last 400 results is this deployment's.
+    ``of`` is at most 50, and 0 where none of the device's last 400 results is this deployment's. Images about which its
+    model was not asked, since another deployment had not said what this one requires, are no results of it: ``unasked``
+    counts them among the last ``ended``, 50 at most.
     """
 
     withheld: int = 0
     of: int = 0
     code: str = ""
+    unasked: int = 0
+    ended: int = 0
 
     def __str__(self) -> str:
         """``withheld 7 of the last 50, mostly guard.blank``; empty where nothing was."""
@@ -43,6 +47,7 @@ _LAST: Final = 50
 _LOOKED_AT: Final = 400
 """Of all deployments together: what a look costs does not grow with what the spool remembers."""
 _GUARD: Final = "guard."
+_REQUIRES: Final = "requires."
 _NO_STATEMENT: Final = ("not-applicable", "indeterminate")
 
 
@@ -78,8 +83,14 @@ class History(Store):
                 (_LOOKED_AT,),
             ).fetchall()
         of: Counter[str] = Counter()
+        ended: Counter[str] = Counter()
+        unasked: Counter[str] = Counter()
         codes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for deployment, outcome, code in rows:
+            ended[deployment] += 1
+            if (code or "").startswith(_REQUIRES):
+                unasked[deployment] += ended[deployment] <= _LAST
+                continue
             of[deployment] += 1
             is_withheld = outcome in _NO_STATEMENT and (code or "").startswith(_GUARD)
             if of[deployment] <= _LAST and is_withheld:
@@ -87,8 +98,10 @@ class History(Store):
         return {
             name: Lately(
                 withheld=codes[name].total(),
-                of=min(count, _LAST),
+                of=min(of[name], _LAST),
                 code=max(codes[name], key=codes[name].__getitem__, default=""),
+                unasked=unasked[name],
+                ended=min(count, _LAST),
             )
-            for name, count in of.items()
+            for name, count in ended.items()
         }

@@ -9,6 +9,7 @@ hold unfinished rows alone. So a read costs the same however much was done in th
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,17 +26,21 @@ class JobsEntry:
     Attributes:
         waiting: acknowledged and neither held nor finished, those that are being run included.
         claimed: how many of those are being run.
+        awaiting: how many of those wait for another deployment to end for the same instance.
         held: wait until the deployment can run.
         oldest_waiting_at, oldest_held_at: when the oldest was asked for, seconds since the epoch; None with none.
+        oldest_due_at: the same of those that wait for nothing but their turn.
     """
 
     deployment: str
     acknowledged: int = 0
     waiting: int = 0
     claimed: int = 0
+    awaiting: int = 0
     held: int = 0
     finished: int = 0
     oldest_waiting_at: float | None = None
+    oldest_due_at: float | None = None
     oldest_held_at: float | None = None
 
     @property
@@ -169,22 +174,27 @@ def _counters(db: sqlite3.Connection) -> _Counted:
 
 def _jobs(db: sqlite3.Connection, counters: _Counted, held: set[str]) -> Iterator[JobsEntry]:
     open_jobs: dict[str, dict[str, tuple[int, float]]] = {}
-    for deployment, state, count, oldest in db.execute(
-        "SELECT deployment, state, COUNT(*), MIN(created_at) FROM jobs WHERE state <> 'done' GROUP BY deployment, state"
+    for deployment, state, awaits, count, oldest in db.execute(
+        "SELECT deployment, state, state = 'waiting' AND required = 1, COUNT(*), MIN(created_at) FROM jobs"
+        " WHERE state <> 'done' GROUP BY 1, 2, 3"
     ):
-        open_jobs.setdefault(str(deployment), {})[str(state)] = (int(count), float(oldest))
+        place = "awaiting" if awaits else str(state)
+        open_jobs.setdefault(str(deployment), {})[place] = (int(count), float(oldest))
     for deployment in sorted({*open_jobs, *(key[1] for key in counters if key[0] in _JOB_COUNTERS)}):
-        states = open_jobs.get(deployment, {})
-        on_hold = states.pop("waiting", None) if deployment in held else None
+        places = open_jobs.get(deployment, {})
+        on_hold = [places.pop(name, (0, math.inf)) for name in ("waiting", "awaiting")] if deployment in held else []
+        due = [oldest for name, (_, oldest) in places.items() if name != "awaiting"]
         yield JobsEntry(
             deployment=deployment,
             acknowledged=counters.get(("jobs_acknowledged", deployment), 0),
-            waiting=sum(count for count, _ in states.values()),
-            claimed=states.get("claimed", (0, 0.0))[0],
-            held=on_hold[0] if on_hold else 0,
+            waiting=sum(count for count, _ in places.values()),
+            claimed=places.get("claimed", (0, 0.0))[0],
+            awaiting=places.get("awaiting", (0, 0.0))[0],
+            held=sum(count for count, _ in on_hold),
             finished=counters.get(("jobs_finished", deployment), 0),
-            oldest_waiting_at=min((oldest for _, oldest in states.values()), default=None),
-            oldest_held_at=on_hold[1] if on_hold else None,
+            oldest_waiting_at=min((oldest for _, oldest in places.values()), default=None),
+            oldest_due_at=min(due, default=None),
+            oldest_held_at=min((oldest for count, oldest in on_hold if count), default=None),
         )
 
 

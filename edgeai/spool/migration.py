@@ -175,6 +175,9 @@ def obstacles(db: sqlite3.Connection) -> list[str]:
     ).fetchone()[0]
     if twins:
         sentences.append(f"{twins} instances are waiting with two contents under one UID: edgeai 0.1 would keep one")
+    awaiting = db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'waiting' AND required = 1").fetchone()[0]
+    if awaiting:
+        sentences.append(f"{awaiting} jobs wait for what another deployment says: edgeai 0.1 would run them without")
     aside = db.execute("SELECT COUNT(*) FROM set_aside").fetchone()[0]
     if aside:
         sentences.append(f"{aside} messages are set aside: edgeai 0.1 would take them for delivered")

@@ -10,14 +10,22 @@ from __future__ import annotations
 from typing import Final
 
 MAJOR: Final = 2
-MINOR: Final = 1
+MINOR: Final = 2
 SCHEMA_VERSION: Final = MAJOR * 1000 + MINOR
 LEGACY_VERSION: Final = 1
 """What edgeai 0.1 wrote."""
 
 _SPENT: Final = "CREATE INDEX instances_spent ON instances (id) WHERE kept = 2;"
 
-MINOR_STEPS: Final[dict[int, str]] = {1: _SPENT}
+_REQUIRED: Final = "CREATE INDEX jobs_required ON jobs (deployment, required, id) WHERE state = 'waiting';"
+
+MINOR_STEPS: Final[dict[int, str]] = {
+    1: _SPENT,
+    2: f"""
+ALTER TABLE jobs ADD COLUMN required INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN stated TEXT;
+{_REQUIRED}""",
+}
 """Minor -> the statements that lead to it from the one before."""
 
 TABLES: Final = f"""
@@ -55,11 +63,15 @@ CREATE TABLE jobs (
     outcome TEXT,
     created_at REAL NOT NULL DEFAULT 0, -- when this attempt was asked for
     finished_at REAL,
+    required INTEGER NOT NULL DEFAULT 0,        -- of a deployment that requires another's finding: 0 not looked at yet,
+                                        -- 1 until another job of the instance ends, 2 it may run
+    stated TEXT,                        -- what it said of findings that others require, as JSON, once done
     UNIQUE (instance, deployment)
 );
 CREATE INDEX jobs_unfinished ON jobs (deployment, state, id) WHERE state <> 'done';
 CREATE INDEX jobs_failed ON jobs (deployment, code, finished_at) WHERE state = 'done' AND outcome = 'failed';
 CREATE INDEX jobs_finished ON jobs (finished_at) WHERE state = 'done';
+{_REQUIRED}
 
 CREATE TABLE holds (                    -- deployments that cannot run: their waiting jobs are held, not failed
     deployment TEXT PRIMARY KEY,

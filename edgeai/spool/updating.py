@@ -47,7 +47,7 @@ class Updating(Metrics):
         return row is not None
 
     def share_withheld(self, deployment: str, *, since: float = 0.0) -> tuple[float, int]:
-        """Which part of the last results made no statement, failures included; and of how many.
+        """Which part of the last results made no statement, failures included; and of how many, unasked ones left out.
 
         Args:
             deployment: whose.
@@ -56,7 +56,7 @@ class Updating(Metrics):
         with self.db.read() as db:
             rows = db.execute(
                 "SELECT outcome FROM jobs WHERE state = 'done' AND finished_at > ? AND deployment = ?"
-                " ORDER BY finished_at DESC LIMIT ?",
+                " AND (code IS NULL OR code NOT GLOB 'requires.*') ORDER BY finished_at DESC LIMIT ?",
                 (since + 1 if since else 0.0, deployment, _LATELY),
             ).fetchall()
         without = sum(1 for (outcome,) in rows if outcome != "completed")

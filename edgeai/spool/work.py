@@ -88,15 +88,30 @@ _SELECT = (
 )
 # The state stands in the statement and not among its parameters, so that the partial index is used.
 _WAITING = _SELECT.format(state="= 'waiting' AND j.state <> 'done'")
+_CLEARED = _SELECT.format(state="= 'waiting' AND j.required = 2")
+UNSEEN = _SELECT.format(state="= 'waiting' AND j.required = 0")
 _CONDEMNED = _SELECT.format(state="= 'condemned' AND j.state <> 'done'")
+
+
+# Whoever waits for this end, or for another's of the same instance, looks again.
+_END = (
+    "UPDATE jobs SET required = 0 WHERE instance = (SELECT instance FROM jobs WHERE id = ?)"
+    " AND state = 'waiting' AND required = 1 RETURNING deployment"
+)
 
 
 class Work(Sharing):
     """What infer calls."""
 
-    def claim(self, deployment: str, owner: str) -> Job | None:
-        """Take the oldest waiting job, or None. ``owner`` must be unique to this process's life."""
-        return self._take(_WAITING, deployment, "claimed", owner)
+    def claim(self, deployment: str, owner: str, *, requires: bool = False) -> Job | None:
+        """Take the oldest waiting job, or None.
+
+        Args:
+            deployment: whose.
+            owner: unique to this process's life.
+            requires: only one that may run as far as others are asked first (see ``Requiring``).
+        """
+        return self._take(_CLEARED if requires else _WAITING, deployment, "claimed", owner)
 
     def condemned(self, deployment: str, owner: str) -> Job | None:
         """Take the oldest job that was given up, to write its failed result; None when there is none."""
@@ -138,7 +153,16 @@ class Work(Sharing):
             reason=str(reason or ""),
         )
 
-    def finish(self, job: Job, result: Result, body: bytes, *, channel: str = "", durable: bool = True) -> bool:
+    def finish(
+        self,
+        job: Job,
+        result: Result,
+        body: bytes,
+        *,
+        channel: str = "",
+        durable: bool = True,
+        stated: str | None = None,
+    ) -> bool:
         """Job done and message queued, in one transaction; then the DICOM file goes, when nothing needs it.
 
         Args:
@@ -148,6 +172,7 @@ class Work(Sharing):
             channel: where to; ``result/<deployment>`` when empty.
             durable: on disk when this returns, and the file gone; else with the next durable write of anybody, at the
                 latest with ``make_ends_durable``. Until then a power cut has the job done again, under the same id.
+            stated: what it says of findings that other deployments require, as JSON.
 
         Returns:
             False when the job was taken away meanwhile (its claim released): nothing was written, and whoever
@@ -156,9 +181,9 @@ class Work(Sharing):
         code = result.reason.code if result.reason else ""
         with self.db.write(durable=durable) as db:
             done = db.execute(
-                "UPDATE jobs SET state = 'done', owner = NULL, outcome = ?, code = ?, finished_at = ?, result_id = ?"
-                " WHERE id = ? AND owner = ? AND state IN ('claimed', 'condemned')",
-                (str(result.outcome), code, time.time(), result.result_id, job.id, job.owner),
+                "UPDATE jobs SET state = 'done', owner = NULL, outcome = ?, code = ?, finished_at = ?, result_id = ?,"
+                " stated = ? WHERE id = ? AND owner = ? AND state IN ('claimed', 'condemned')",
+                (str(result.outcome), code, time.time(), result.result_id, stated, job.id, job.owner),
             )
             if done.rowcount != 1:
                 return False
@@ -167,7 +192,9 @@ class Work(Sharing):
             add_count(db, "jobs_finished", deployment=job.deployment)
             spend_file(db, self.limits, job.id)
             names = take_spent(db, self.limits, spent(db)) if durable else []
-        self.bells.ring("publish")
+            awaited_by = db.execute(_END, (job.id,)).fetchall()
+        for role in ("publish", *(f"infer:{name}" for (name,) in awaited_by)):
+            self.bells.ring(role)
         self.remove_files(names)
         self.drop_planes(job.path.name)
         return True
@@ -268,4 +295,4 @@ def _count_end(db: sqlite3.Connection, deployment: str, result: Result, code: st
         add_duration(db, deployment, stage, duration_ms)
 
 
-__all__ = ["GIVEN_UP", "MAX_INTERRUPTIONS", "UNREADABLE", "Cause", "Job", "Work"]
+__all__ = ["GIVEN_UP", "MAX_INTERRUPTIONS", "UNREADABLE", "UNSEEN", "Cause", "Job", "Work"]

@@ -200,6 +200,17 @@ def test_what_0_1_cannot_hold_keeps_the_spool_from_going_back(folder: Path) -> N
     spool.close()
 
 
+def test_what_waits_for_another_deployment_keeps_the_spool_from_going_back(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    arrive_anew(spool, 1, deployments=("guard", "lung"))
+    job = spool.unseen("lung")
+    assert job is not None
+    spool.await_end(job, ["guard"])
+    with pytest.raises(SpoolError, match="1 jobs wait for what another deployment says"):
+        spool.db.take_back()
+    spool.close()
+
+
 # --- newer and broken ---------------------------------------------------------------------------
 
 
@@ -207,12 +218,17 @@ def test_a_spool_of_an_older_minor_gets_what_it_lacks(tmp_path: Path) -> None:
     folder = tmp_path / "spool"
     Spool(folder).close()
     with closing(sqlite3.connect(folder / "spool.sqlite")) as db:
-        db.execute("DROP INDEX instances_spent")
+        db.executescript(
+            "DROP INDEX instances_spent; DROP INDEX jobs_required;"
+            "ALTER TABLE jobs DROP COLUMN required; ALTER TABLE jobs DROP COLUMN stated"
+        )
         db.execute(f"PRAGMA user_version = {MAJOR * 1000}")
         db.commit()
     Spool(folder).close()
     assert ask(folder, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
-    assert ask(folder, "SELECT name FROM sqlite_master WHERE name = 'instances_spent'") == [("instances_spent",)]
+    made = "SELECT name FROM sqlite_master WHERE name IN ('instances_spent', 'jobs_required') ORDER BY name"
+    assert ask(folder, made) == [("instances_spent",), ("jobs_required",)]
+    assert ask(folder, "SELECT required, stated FROM jobs") == []
 
 
 def test_a_newer_minor_opens_and_works_and_keeps_its_number(tmp_path: Path) -> None:

@@ -21,7 +21,14 @@ from edgeai.testing.spools import arrive, end
 
 WALKS = re.compile(r"^SCAN (?P<table>\w+)(?P<how>.*)$")
 GROWING = {"instances", "jobs", "messages", "pending", "set_aside", "i", "j", "m", "p", "s"}
-BOUNDED_INDEXES = ("jobs_unfinished", "jobs_failed", "instances_kept", "instances_spent", "instances_by_file")
+BOUNDED_INDEXES = (
+    "jobs_unfinished",
+    "jobs_required",
+    "jobs_failed",
+    "instances_kept",
+    "instances_spent",
+    "instances_by_file",
+)
 """Partial indexes over what is bounded: unfinished jobs, failures that can be redone, files that are kept or spent."""
 
 COUNTED = ("messages", "pending", "set_aside")
@@ -101,6 +108,28 @@ def infer(spool: Spool) -> None:
     spool.pardon("acme", "guard")
 
 
+def requiring(spool: Spool) -> None:
+    """A deployment that waits for another: looks, waits, is let run by the other's end, runs, takes one to end it."""
+    for number in range(40, 43):
+        arrive(spool, number, deployments=("guard", "lung"))
+    spool.look_anew("lung")
+    job = spool.unseen("lung")
+    assert job is not None
+    spool.ends_of(job, ["guard"])
+    spool.await_end(job, ["guard"])
+    end(spool)
+    job = spool.unseen("lung")
+    assert job is not None
+    spool.clear(job)
+    assert spool.claim("lung", "me", requires=True) is not None
+    other = spool.unseen("lung")
+    assert other is not None
+    assert spool.take(other, "me") is not None
+    read_ledger(spool.db)
+    spool.withheld_lately()
+    spool.share_withheld("lung", since=1.0)
+
+
 def publish(spool: Spool) -> None:
     """Reads, delivers, sets aside, retries and drops."""
     for number in range(20, 24):
@@ -134,7 +163,7 @@ def watch(spool: Spool) -> None:
     spool.do_again([group for each in spool.failed(Selection(codes=("pixels.short",))) for group in each.numbers])
 
 
-@pytest.mark.parametrize("role", [ingest, infer, publish, watch], ids=lambda role: role.__name__)
+@pytest.mark.parametrize("role", [ingest, infer, requiring, publish, watch], ids=lambda role: role.__name__)
 def test_no_statement_walks_what_grows(spool: Spool, asked: Asked, role: Callable[[Spool], None]) -> None:
     role(spool)
     statements = dict(asked)
@@ -169,5 +198,5 @@ def test_a_walk_would_be_seen(spool: Spool) -> None:
         assert walks(spool, sql, ())
     # The state as a parameter: the planner cannot know that the partial index serves.
     assert walks(
-        spool, "SELECT id FROM jobs WHERE deployment = ? AND state = ? ORDER BY id LIMIT 1", ("guard", "waiting")
+        spool, "SELECT id FROM jobs WHERE deployment = ? AND state = ? ORDER BY id LIMIT 1", ("guard", "claimed")
     )

@@ -120,6 +120,22 @@ def test_every_link_of_a_reference_model_holds(trace: Any, signed: tuple[Path, K
     assert links["build"]["facts"]["training"]
 
 
+def test_what_another_deployment_was_required_to_say_is_told_with_its_result_missing(
+    trace: Any, signed: tuple[Path, KeyPair]
+) -> None:
+    bundle, pair = signed
+    figures = [
+        GuardFigure(check="requires", name="view class:frontal", value=value, threshold=0.9, withheld=value < 0.9)
+        for value in (0.97, 0.25)
+    ]
+    for figure, words in zip(figures, ("as the cart's profile requires", "the model was not asked"), strict=True):
+        status, links = trace(result_of(bundle, pair, guard=(figure,)), "--bundle", bundle)
+        link = links["requires"]
+        assert (status, link["state"], link["missing"]) == (0, "missing", ["the result of view"])
+        assert f"view said {figure.value:g} of class:frontal, 0.9 or more is required" in link["says"]
+        assert words in link["says"]
+
+
 def test_what_is_missing_is_named_and_breaks_nothing(trace: Any, signed: tuple[Path, KeyPair]) -> None:
     bundle, pair = signed
     status, links = trace(result_of(bundle, pair), "--bundle", bundle)  # nobody gave a key

@@ -48,9 +48,19 @@ def test_the_last_fifty_are_counted_and_only_what_a_guard_withheld(spool: Spool)
     finish(spool, Outcome.FAILED, "guard.never-a-failure")
     finish(spool, Outcome.INDETERMINATE, "guard.unsure")
     [lately] = spool.withheld_lately().values()
-    assert lately == Lately(withheld=4, of=50, code=GUARD)
+    assert lately == Lately(withheld=4, of=50, code=GUARD, ended=50)
     assert str(lately) == "withheld 4 of the last 50, mostly guard.blank"
     assert str(Lately(of=50)) == ""
+
+
+def test_images_that_another_deployment_kept_from_the_model_are_counted_by_themselves(spool: Spool) -> None:
+    finish(spool, Outcome.COMPLETED, times=10)
+    finish(spool, Outcome.NOT_APPLICABLE, GUARD, 2)
+    finish(spool, Outcome.NOT_APPLICABLE, "requires.not-met", 40)
+    finish(spool, Outcome.FAILED, "requires.no-answer", 5)
+    [lately] = spool.withheld_lately().values()
+    assert lately == Lately(withheld=2, of=12, code=GUARD, unasked=45, ended=50)
+    assert spool.share_withheld("guard") == (2 / 12, 12)  # nor do they count for or against what is on probation
 
 
 def test_it_is_said_once_until_it_was_little_meanwhile(spool: Spool) -> None:
@@ -93,7 +103,13 @@ def test_health_status_and_metrics_say_it_and_the_retained_status_is_not_new_wit
         health = read_health(spool, config)
         [warning] = [item for item in health.warnings if item.code == "deployment.withholding"]
         assert (warning.about, warning.facts) == ("guard", {"withheld": 4, "of": 16})
-        assert health.as_dict()["lately"]["guard"] == {"withheld": 4, "of": 16, "code": GUARD}
+        assert health.as_dict()["lately"]["guard"] == {
+            "withheld": 4,
+            "of": 16,
+            "code": GUARD,
+            "unasked": 0,
+            "ended": 16,
+        }
         finish(spool, Outcome.NOT_APPLICABLE, GUARD)
         bodies = [status_body(config, each, "then")["deployments"] for each in (health, read_health(spool, config))]
         assert bodies[0] == bodies[1] == health.as_dict()["deployments"]
