@@ -139,6 +139,13 @@ def test_what_made_no_statement_or_one() -> None:
         assert kind == wanted
 
 
+@pytest.mark.parametrize("outcome", [Outcome.NOT_APPLICABLE, Outcome.FAILED])
+@pytest.mark.parametrize("code", ["requires.not-met", "requires.no-statement", "requires.failed", "requires.no-answer"])
+def test_an_image_that_another_deployment_kept_from_it_says_nothing_of_a_bundle(outcome: Outcome, code: str) -> None:
+    result = SimpleNamespace(outcome=outcome, reason=Failure(code=code, message="so it is"))
+    assert kind_of(result, lambda code: False) == ""  # type: ignore[arg-type]
+
+
 def test_since_when_what_runs_stands_and_what_ran_before_it() -> None:
     kinds = ("adopted", "installed", "activated", "rolled-back", "abandoned")
     history = tuple(Move(sequence=n, at=f"2026-01-01T00:00:0{n}Z", move=kind) for n, kind in enumerate(kinds))

@@ -85,7 +85,9 @@ ACTIVE = {"active": "b", "b": slot(NEW)}
         ({"b": slot(NEW, "good", stood=False)}, 0, "waiting", "rehearsed"),
         ({**ACTIVE, "probation": probation()}, 0, "undecided", "active, no image yet"),
         ({**ACTIVE, "probation": probation(2)}, 2, "waiting", "probation 2 of 3"),
-        ({**ACTIVE, "probation": probation(0, 1)}, 0, "waiting", "probation 0 of 3"),
+        ({**ACTIVE, "probation": probation(0, 1)}, 0, "waiting", "probation 0 of 3, 1 failed"),
+        ({**ACTIVE, "probation": probation(2, 1, 7)}, 2, "waiting", "probation 2 of 3, 1 failed, 7 withheld"),
+        ({**ACTIVE, "probation": probation(withheld=40)}, 0, "waiting", "probation 0 of 3, 40 withheld"),
         (ACTIVE, 0, "waiting", "proven, 0 of 3 results heard"),
         (ACTIVE, 2, "waiting", "proven, 2 of 3 results heard"),
         (ACTIVE, 3, "succeeded", "proven"),
@@ -107,6 +109,14 @@ def test_what_did_not_stay_has_failed_with_its_code_and_sentence(move: str) -> N
     assert (seen.word, seen.code, seen.why) == ("failed", "slots.slow", "3.1 times as slow")
     assert verdict(cart({"last_end": {**ended, "digest": OLD}})).word == "waiting", "another bundle's end"
     assert verdict(cart({**ACTIVE, "last_end": ended}), published=3).word == "succeeded", "it was pardoned, and came"
+
+
+def test_one_that_withholds_too_much_has_failed_as_others_and_halts_the_rollout() -> None:
+    why = "it made no statement on 20 of 20 images"
+    ended = {"move": "rolled-back", "digest": NEW, "at": AT, "code": "slots.withheld", "why": why, "stands": True}
+    seen = verdict(cart({"last_end": ended}))
+    assert (seen.word, seen.code, seen.why) == ("failed", "slots.withheld", why)
+    assert decide(rollout(), [count([seen.word] * 3)], NOW, NOW).step == "halt"
 
 
 @pytest.mark.parametrize("needed", [0, -5])

@@ -60,6 +60,11 @@ class OnProbation(msgspec.Struct, frozen=True, omit_defaults=True):
     failed: int = 0
     withheld: int = 0
 
+    def __str__(self) -> str:
+        """``3 of 20``, and where there are some ``3 of 20, 1 failed, 7 withheld``."""
+        more = [f"{count} {what}" for count, what in ((self.failed, "failed"), (self.withheld, "withheld")) if count]
+        return ", ".join([f"{self.completed} of {self.needed}", *more])
+
 
 class Ended(msgspec.Struct, frozen=True, omit_defaults=True):
     """The last bundle that did not stay."""

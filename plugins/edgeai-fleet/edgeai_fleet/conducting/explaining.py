@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from edgeai.counted import counted
 from edgeai.rollouts import Facts, Phase, Select, phase_of, place
 from edgeai.rollouts.turns import not_selected
 from edgeai_fleet.conducting.carts import Cart, Status
@@ -75,8 +74,7 @@ def _cart(status: Status | None, *, is_unreadable: bool) -> Iterator[str]:
             continue
         yield f"{each.name}: runs {running.model} release {running.release} ({running.digest[:19]}...)"
         if slots.probation is not None:
-            of_needed = f"{slots.probation.completed} of {counted(slots.probation.needed, 'result')}"
-            yield f"{each.name}: on probation, {of_needed}"
+            yield f"{each.name}: on probation, results: {slots.probation}"
         if slots.last_end is not None:
             ended = slots.last_end
             yield f"{each.name}: {(ended.digest or '')[:19]}... {ended.move}: {ended.why or 'no word why'}"

@@ -220,7 +220,7 @@ def _running(slots: InSlots, published: int) -> Verdict:
         return Verdict(word="waiting", stage=f"proven, {published} of {counted(needed, 'result')} heard")
     if probation.completed + probation.failed + probation.withheld == 0:
         return Verdict(word="undecided", stage="active, no image yet")
-    return Verdict(word="waiting", stage=f"probation {probation.completed} of {probation.needed}")
+    return Verdict(word="waiting", stage=f"probation {probation}")
 
 
 def _not_here(look: Looked | None, rollout: Rollout) -> Verdict:
