@@ -123,7 +123,7 @@ def _deployments(health: Health) -> Iterator[Metric]:
     yield _gauge("edgeai_deployment_ready", "1 while it can run", ("deployment", "backend"), ready)
     yield _gauge("edgeai_deployment_degraded", "1 on its second choice", ("deployment",), degraded)
     lately = [((item.name,), item.lately.withheld / item.lately.of) for item in health.deployments if item.lately.of]
-    text = "Part of the last 50 results that were withheld by what stands before the model"
+    text = "Part of the last 50 results without a statement: withheld before the model, or ended by its task"
     yield _gauge("edgeai_withheld_ratio", text, ("deployment",), lately)
     unasked = [
         ((item.name,), item.lately.unasked / (item.lately.ended or 1)) for item in health.deployments if item.requires

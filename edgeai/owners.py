@@ -135,7 +135,14 @@ _BUNDLE: Final = (
     "config.golden-invalid",
     "config.augment",
 )
-_IMAGE: Final = ("task.no-frames", "task.no-spacing", "task.unequal-spacing", "task.out-of-range")
+_IMAGE: Final = (
+    "task.no-frames",
+    "task.no-spacing",
+    "task.unequal-spacing",
+    "task.out-of-range",
+    "task.indeterminate",
+    "task.not-applicable",
+)
 _PLUGIN: Final = ("convert.outside", "convert.nothing")
 
 CODES: Final[Mapping[str, Owner]] = {

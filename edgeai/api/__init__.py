@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Objective,
     )
     from edgeai.api.drawing import Curve, Drawing, Grid, Mark, Outline, Panel, Plane, Polyline
+    from edgeai.api.endings import Indeterminate, NoStatement, NotApplicable
     from edgeai.api.errors import (
         BackendError,
         BackendUnavailable,
@@ -240,6 +241,7 @@ __all__ = [
     "GuardFigure",
     "Guess",
     "GuessRequest",
+    "Indeterminate",
     "Infer",
     "InferenceFailed",
     "InputRejected",
@@ -260,6 +262,8 @@ __all__ = [
     "ModelRejected",
     "MovableTargets",
     "MqttError",
+    "NoStatement",
+    "NotApplicable",
     "Note",
     "Objective",
     "OpenRequest",
@@ -329,7 +333,18 @@ __all__ = [
     "window_curve",
 ]
 
-_WITHOUT_NUMPY = ("errors", "results", "version", "hooks", "options", "sinks", "instances", "imports", "assessing")
+_WITHOUT_NUMPY = (
+    "errors",
+    "results",
+    "version",
+    "hooks",
+    "options",
+    "sinks",
+    "instances",
+    "imports",
+    "assessing",
+    "endings",
+)
 _OF_A_BUILD_HOST = ("building", "reliability", "drawing", "judging", "guessing")
 _CHEAPEST_FIRST = (*_WITHOUT_NUMPY, "tensors", "imaging", "levels", "specs", *_OF_A_BUILD_HOST)
 

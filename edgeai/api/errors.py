@@ -9,6 +9,9 @@
     │   └── PixelsRejected          pixels.rejected       (pixel data: length, dimensions, codec, ...)
     ├── TensorMismatch              tensor.mismatch
     ├── TransformFailed             transform.failed
+    ├── NoStatement                 task.indeterminate    (``edgeai.api.endings``: on purpose, no failure)
+    │   ├── NotApplicable           task.not-applicable
+    │   └── Indeterminate           task.indeterminate
     ├── TaskFailed                  task.failed
     │   └── TaskMisfit              task.misfit           (an output of another kind of task)
     ├── BackendError                backend.error

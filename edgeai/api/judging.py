@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgeai.api.assessing import Assessed
 from edgeai.api.building import Objective
 from edgeai.api.drawing import Drawing
+from edgeai.api.endings import NoStatement
 from edgeai.api.errors import DataRejected
 from edgeai.api.imaging import Geometry
 from edgeai.api.reliability import Reliability
@@ -318,6 +319,13 @@ class Judge(Protocol):
 
     def assessed(self, case: Case, answer: Answer) -> Assessed | None:
         """One answer by itself; ``None``: this task knows figures of many alone. Raises as ``judged``. Since 1.3."""
+        return None
+
+    def unanswered(self, ending: NoStatement, outputs: Tensors, context: FrameContext) -> Answer | None:
+        """What to keep of a frame that the task ended without a statement; it is judged as any other answer. Since 1.4.
+
+        ``None``: nobody can say, and models of which a sample ends so are not judged.
+        """
         return None
 
     def moved(self, truth: Truth, geometry: Geometry, extent: tuple[int, int]) -> Truth | None:

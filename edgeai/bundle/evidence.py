@@ -108,7 +108,8 @@ class Candidate(Record, frozen=True, kw_only=True):
     ``decisions`` the parent's minus its own where only decisions that differ count.
     ``parts`` are its figures by subgroup and label. ``agreement`` is the share of samples decided as the parent does,
     ``otherwise`` names some of the others. ``worst`` is the greatest difference from its own Keras model on the golden
-    cases. ``undefined`` says why a figure is not there.
+    cases. ``undefined`` says why a figure is not there. ``ended`` counts, by code, the samples of which its task makes
+    no statement; absent where it makes one of all.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Candidate(Record, frozen=True, kw_only=True):
     facts: dict[str, float | None] = {}
     layers: dict[str, float | None] = {}
     otherwise: tuple[str, ...] = ()
+    ended: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     time: Time | None = None
 
 

@@ -19,6 +19,7 @@ _CLOSE_ODDS: Final = 1.5
 """A score is close to a bound when their odds are less than so many times apart: 40 to 60 % for a bound of 50 %."""
 _MOST_NAMED: Final = 3
 _LEAST: Final = 1e-9
+_GUARD: Final = "guard."
 _NOTHING_SHOWN: Final = "This image was kept from the model"
 _WITHHELD: Final = {
     Outcome.NOT_APPLICABLE: "This image is not for this model",
@@ -54,7 +55,8 @@ class Statement:
 def statement(result: Result, instance: InstanceRef | None = None) -> Statement:
     """What the result says of the whole instance; of what its header says more than the result where that is given."""
     if result.outcome is not Outcome.COMPLETED:
-        is_guarded = result.outcome is Outcome.NOT_APPLICABLE and any(figure.withheld for figure in result.guard)
+        is_guarded = result.reason is not None and result.reason.code.startswith(_GUARD)
+        is_guarded = is_guarded and result.outcome is Outcome.NOT_APPLICABLE
         return Statement(headline=_NOTHING_SHOWN if is_guarded else _WITHHELD[result.outcome])
     stated = classes(result)
     close = close_calls(stated)

@@ -38,7 +38,7 @@ class DeploymentHealth:
         others: every other backend, device and artifact, each with why it is not taken.
         slots: of one that takes updates: what is in each, how probation stands, the last that did not stay.
         update: what its last look at the repository came to, where the update role runs and has looked.
-        lately: how many of its last results were withheld by what stands before the model.
+        lately: how many of its last results make no statement: withheld before the model, or ended by its task.
         requires: what others must say of an image before this one is asked, each in words.
     """
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from edgeai.api.errors import TaskFailed, TransformFailed, is_code
+from edgeai.api.endings import NoStatement
+from edgeai.api.errors import EdgeaiError, TaskFailed, TransformFailed, is_code
 from edgeai.api.imaging import Frame
 from edgeai.api.options import Options
-from edgeai.api.results import Finding, Findings
+from edgeai.api.results import Finding, Findings, GuardFigure
 from edgeai.api.specs import ComparingTask, MaskTask, Source, SourceRequest, Task, TaskRequest, Transform
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
@@ -64,7 +66,10 @@ def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Call
     call = hosted_call(info, step, function)
 
     def checked(*args: Any) -> tuple[Finding, ...]:
-        answer = call(*args)
+        try:
+            answer = call(*args)
+        except NoStatement as ending:
+            raise _sound(info, step, ending) from None
         # An empty tuple would read as "nothing found"; a task that cannot say raises TaskFailed.
         if not isinstance(answer, tuple) or not answer or not all(isinstance(f, Finding) for f in answer):
             raise broken(info, step, "returned no findings; TaskFailed says why there are none")
@@ -73,6 +78,16 @@ def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Call
         return answer
 
     return checked
+
+
+def _sound(info: PluginInfo, step: str, ending: NoStatement) -> EdgeaiError:
+    """The ending, where what it says can leave the device as it is."""
+    if not is_code(ending.code):
+        return broken(info, step, f"ended with the code {ending.code!r}, which is not <area>.<what>")
+    for figure in ending.figures:
+        if not isinstance(figure, GuardFigure) or not all(map(isfinite, (figure.value, figure.threshold or 0.0))):
+            return broken(info, step, f"ended with {figure!r}, which is no figure, or not finite")
+    return ending
 
 
 class HostedSource:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from edgeai.api.imaging import Frame
 from edgeai.api.results import Note
 from edgeai.api.tensors import Array, Tensors
-from edgeai.counted import counted
 from edgeai.model.content import ContentLook, Figures
+from edgeai.model.endings import named
 from edgeai.model.withheld import Withheld
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Ready: TypeAlias = tuple[Array, Frame]
 """The tensor, and the frame as the model sees it."""
 FRAMES_WITHHELD: Final = "guard.frames-withheld"
-_MOST_NAMED: Final = 8
 
 
 class Looks:
@@ -86,12 +85,7 @@ class Looks:
         """That the findings do not speak of frames that were withheld, and which those are."""
         if not self._withheld:
             return ()
-        numbers = sorted(self._withheld)
-        named = ", ".join(map(str, numbers[:_MOST_NAMED])) + ", ..." * (len(numbers) > _MOST_NAMED)
-        codes = ", ".join(sorted({error.code for error in self._withheld.values()}))
-        frames = counted(len(numbers), "frame")
-        text = f"{frames} not judged, and no finding speaks of what is there: {named} ({codes})"
-        return (Note(code=FRAMES_WITHHELD, text=text),)
+        return (Note(code=FRAMES_WITHHELD, text=named("not judged", self._withheld)),)
 
     def hold(self) -> None:
         """Nothing, unless frames were withheld: for when no other is left.

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from edgeai.api.endings import NotApplicable
 from edgeai.api.errors import BackendError, BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
 from edgeai.api.options import Options
 from edgeai.api.results import Degradation, EngineRef
@@ -20,7 +21,6 @@ from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
 from edgeai.model.steps import Breadcrumb, RiskyStep
 from edgeai.model.threads import SingleFrames
-from edgeai.model.withheld import NotApplicable
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.selection import Candidate, Choice, Offer, Wish, choose

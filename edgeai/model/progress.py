@@ -8,26 +8,32 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 import edgeai
+from edgeai.api.endings import NoStatement, NotApplicable
 from edgeai.api.errors import EdgeaiError
 from edgeai.api.imaging import IMAGER_PIXEL_SPACING, NOMINAL_SCANNED_PIXEL_SPACING
-from edgeai.api.results import EngineRef, Failure, Findings, Note, Outcome, Result
+from edgeai.api.results import EngineRef, Failure, Findings, GuardFigure, Note, Outcome, Result
+from edgeai.api.specs import FrameContext
 from edgeai.dicom.layout import check_extent
 from edgeai.dicom.notes import DETECTOR_PLANE
+from edgeai.model.endings import Endings
 from edgeai.model.looks import Looks
 from edgeai.model.results import Stopwatch, identity_of, now
-from edgeai.model.withheld import NotApplicable
+from edgeai.model.steps import RiskyStep
 
 if TYPE_CHECKING:
-    from edgeai.api.imaging import Geometry
+    from edgeai.api.imaging import Frame, Geometry
     from edgeai.api.instances import InstanceRef
+    from edgeai.api.tensors import Tensors
     from edgeai.dicom.header import Header
     from edgeai.model.results import Identity
     from edgeai.model.running import Model
     from edgeai.model.sharing import SharedFrames
     from edgeai.model.steps import Breadcrumb, RunStep
 
+INTERPRET: Final = RiskyStep("interpret")
 _STAGES: Final[dict[RunStep, str]] = {"summarise": "interpret"}
 """Steps that are timed under another's name."""
+_OF_THE_TASK: Final = ("interpret", "summarise")
 _PLANES: Final = {
     IMAGER_PIXEL_SPACING: "Imager Pixel Spacing (0018,1164) is that of the detector's plane",
     NOMINAL_SCANNED_PIXEL_SPACING: "Nominal Scanned Pixel Spacing (0018,2010) is that of the film",
@@ -42,6 +48,7 @@ class Run:
         frames_run: how many frames the engine has answered.
         crumb: the breadcrumb to leave for this very run.
         looks: what stands before the model, and what it saw.
+        endings: frames that the model was shown, and that got no statement.
         shared: what other deployments have prepared of it, or want to have; ``None`` where there is nothing to gain.
         failed_step: where it failed; ``None`` when it did not, or when no step was at fault.
     """
@@ -67,6 +74,7 @@ class Run:
         self.engine: EngineRef | None = None
         self.frames_run = 0
         self.looks = Looks(model.bundle.manifest.guard, model.distance)
+        self.endings = Endings()
         self.shared: SharedFrames | None = None
         self.failed_step: RunStep | None = None
 
@@ -109,6 +117,38 @@ class Run:
         if notes:
             self._notes.update(dict.fromkeys(notes))
 
+    def stated(self, outputs: Tensors, seen: Frame) -> tuple[Findings, ...]:
+        """The findings of a frame that the model has seen; none where it gets no statement.
+
+        Raises:
+            EdgeaiError: as ``Task.interpret``.
+        """
+        model = self._model
+        if not self.looks.pass_answer(seen.number, outputs):
+            return ()
+        try:
+            with self.crumb(INTERPRET), self.at("interpret"):
+                findings = model.task.interpret(model.own(outputs), FrameContext(frame=seen, instance=self.known))
+        except NoStatement as ending:
+            self.endings.add(seen.number, ending)
+            return ()
+        self.place(findings, seen.geometry)
+        return (findings,)
+
+    def hold(self, stated: int) -> None:
+        """Nothing, where so many frames with findings are enough for the instance.
+
+        Raises:
+            NoStatement: they are not, or none was shown to the model.
+        """
+        try:
+            self.endings.hold(stated)
+        except NoStatement as ending:
+            self.lay("summarise", ending)
+            raise
+        if not stated:
+            self.looks.hold()
+
     def place(self, findings: Findings, geometry: Geometry) -> None:
         """Say why regions have no millimetres, where there are some that are not those of the anatomy."""
         plane = _PLANES.get(geometry.spacing_from)
@@ -122,10 +162,11 @@ class Run:
         """Do the work and say how it ended."""
         try:
             return self._result(Outcome.COMPLETED, findings=work())
-        except NotApplicable as error:
+        except NoStatement as error:
             if not self.frames_run:
                 self.engine = None
-            return self._result(Outcome.NOT_APPLICABLE, reason=Failure.of(error))
+            is_answer = self._step_of(error) in _OF_THE_TASK
+            return self._result(error.outcome, reason=Failure.of(error), figures=error.figures if is_answer else ())
         except EdgeaiError as error:
             return self._failed(error, error)
         except Exception as error:  # noqa: BLE001 - a mistake of ours must not pass for "nothing found", nor stop the rest
@@ -133,13 +174,23 @@ class Run:
             failure = EdgeaiError(message, code="edgeai.internal", remedy="report this with the file's attributes")
             return self._failed(error, failure)
 
+    def _step_of(self, error: BaseException) -> RunStep | None:
+        return next((step for known, step in self._raised if known is error), None)
+
     def _failed(self, error: BaseException, told: EdgeaiError) -> Result:
-        self.failed_step = next((step for known, step in self._raised if known is error), None)
+        self.failed_step = self._step_of(error)
         if self.failed_step == "run":
             self.engine = self._model.engine  # it may have failed before it took anything
         return self._result(Outcome.FAILED, reason=Failure.of(told))
 
-    def _result(self, outcome: Outcome, *, findings: Findings = (), reason: Failure | None = None) -> Result:
+    def _result(
+        self,
+        outcome: Outcome,
+        *,
+        findings: Findings = (),
+        reason: Failure | None = None,
+        figures: tuple[GuardFigure, ...] | None = None,
+    ) -> Result:
         model = self._model
         digest, deployment = model.bundle.digest, self._deployment
         identity = self._identity or identity_of(
@@ -160,7 +211,7 @@ class Run:
             notes=(*self._notes, *self._unspoken(outcome, total)),
             frames_total=total,
             frames_run=None if total is None else self.frames_run,
-            guard=self.looks.figures,
+            guard=(*self.looks.figures, *(self.endings.figures if figures is None else figures)),
             engine=self.engine,
             degraded=model.degraded,
             timings_ms=self.watch.total(),
@@ -178,7 +229,8 @@ class Run:
             return ()
         sampled = total is not None and self.frames_run < total
         text = f"{self.frames_run} of {total} frames were run"
-        return (*((Note(code="input.frames-sampled", text=text),) if sampled else ()), *self.looks.notes)
+        note = (Note(code="input.frames-sampled", text=text),) if sampled else ()
+        return (*note, *self.looks.notes, *self.endings.notes)
 
 
 class At:

@@ -14,7 +14,7 @@ import numpy as np
 from edgeai.api import Frame, Geometry, InstanceRef
 from edgeai.api.errors import EdgeaiError, InputRejected, TensorMismatch
 from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
-from edgeai.api.specs import FrameContext, Session, Task
+from edgeai.api.specs import Session, Task
 from edgeai.api.tensors import Tensors, check_tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
@@ -26,7 +26,7 @@ from edgeai.model.kept_threads import Threads
 from edgeai.model.looks import Ready, each_ready, shown
 from edgeai.model.opening import OpenEngine
 from edgeai.model.prepared import Prepared, readable
-from edgeai.model.progress import Run
+from edgeai.model.progress import INTERPRET, Run
 from edgeai.model.results import Identity, Stopwatch, ref_of
 from edgeai.model.steps import Breadcrumb, RiskyStep, RunStep
 from edgeai.model.streams import answers, decoders, ended, miscounted
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _DEPTH: Final = 8  # frames prepared ahead of the engine: to ride out one slow frame, and hold little in memory
 _DECODE: Final = RiskyStep("decode")
-_INTERPRET: Final = RiskyStep("interpret")
 
 
 class Model:
@@ -162,7 +161,7 @@ class Model:
             if not prepared.is_decoded:
                 self._decode(prepared)
             ready = prepared.ready
-            return self._summary([self._answered(ready, run, settles=settles)] if ready else [], run)
+            return self._summary(self._answered(ready, run, settles=settles) if ready else (), run)
         if not overlap:
             with closing(_frames_of(prepared.path, header, self.decode_options(numbers), run.shared)) as frames:
                 return self._one_by_one(islice(frames, len(numbers)), run)
@@ -176,7 +175,7 @@ class Model:
 
         def work() -> Findings:
             assert prepared.ready is not None
-            return self._summary([self._interpret(outputs, prepared.ready[1], run)], run)
+            return self._summary(run.stated(outputs, prepared.ready[1]), run)
 
         run.engine = self.engine
         run.frames_run += 1
@@ -317,9 +316,9 @@ class Model:
                 return self._next(frames, run, run.watch)
 
         ready = shown(each_ready(following))
-        return self._summary([self._answered(each, run, settles=settles) for each in ready], run)
+        return self._summary([one for each in ready for one in self._answered(each, run, settles=settles)], run)
 
-    def _answered(self, ready: Ready, run: Run, *, settles: bool = False) -> Findings | None:
+    def _answered(self, ready: Ready, run: Run, *, settles: bool = False) -> tuple[Findings, ...]:
         """Run the engine on one frame, and see what its answer means.
 
         With ``settles`` it also tells on how many threads the next run (``edgeai.model.threads``).
@@ -332,7 +331,7 @@ class Model:
         if settles and isinstance(self._session, SingleFrames):
             with run.crumb(self._run_step):
                 self._session.settle(inputs, outputs)
-        return self._interpret(outputs, ready[1], run)
+        return run.stated(outputs, ready[1])
 
     def _stream(self, shares: Sequence[Iterable[Frame]], run: Run) -> Findings:
         """Many frames, prepared on threads that take them in turn, and fed to the engine as fast as it takes them.
@@ -342,7 +341,7 @@ class Model:
         """
         idle, watches = Stopwatch(), [Stopwatch() for _ in shares]
         prepared = [self._prepared(share, run, watch) for share, watch in zip(shares, watches, strict=True)]
-        each: list[Findings | None] = []
+        each: list[Findings] = []
         with (
             in_turn(prepared, depth=_DEPTH) as ahead,
             run.crumb(self._run_step),
@@ -350,7 +349,7 @@ class Model:
         ):
             for outputs, seen in answered:
                 with idle.stage("findings"):
-                    each.append(self._interpret(outputs, seen, run))
+                    each.extend(run.stated(outputs, seen))
         for watch in watches:
             run.watch.include(watch)
         spent = idle.total()
@@ -376,20 +375,11 @@ class Model:
         run.note(*ready[1].notes)
         return ready
 
-    def _interpret(self, outputs: Tensors, seen: Frame, run: Run) -> Findings | None:
-        """What an answer to a frame means; ``None`` where the model must not speak of it."""
-        if not run.looks.pass_answer(seen.number, outputs):
-            return None
-        with run.crumb(_INTERPRET), run.at("interpret"):
-            findings = self._task.interpret(self.own(outputs), FrameContext(frame=seen, instance=run.known))
-        run.place(findings, seen.geometry)
-        return findings
-
-    def _summary(self, answered: Sequence[Findings | None], run: Run) -> Findings:
-        if not (each := [findings for findings in answered if findings is not None]):
-            run.looks.hold()
+    def _summary(self, each: Sequence[Findings], run: Run) -> Findings:
+        run.hold(len(each))
+        if not each:
             raise InputRejected("the instance has no frames", code="input.no-frames")
-        with run.crumb(_INTERPRET), run.at("summarise"):
+        with run.crumb(INTERPRET), run.at("summarise"):
             return self._task.summarise(each, run.known)
 
 

@@ -25,8 +25,9 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Lately:
-    """How many of a deployment's last results were withheld by what stands before its model, and mostly by which code.
+    """How many of a deployment's last results make no statement of what is sound, and mostly by which code.
 
+    That is what stands before its model withheld, and what its task or an abstention ended *indeterminate*.
     ``of`` is at most 50, and 0 where none of the device's last 400 results is this deployment's. Images about which its
     model was not asked, since another deployment had not said what this one requires, are no results of it: ``unasked``
     counts them among the last ``ended``, 50 at most.
@@ -46,7 +47,7 @@ class Lately:
 _LAST: Final = 50
 _LOOKED_AT: Final = 400
 """Of all deployments together: what a look costs does not grow with what the spool remembers."""
-_GUARD: Final = "guard."
+_OF_THE_HEADER: Final = "input."
 _REQUIRES: Final = "requires."
 _NO_STATEMENT: Final = ("not-applicable", "indeterminate")
 
@@ -92,7 +93,7 @@ class History(Store):
                 unasked[deployment] += ended[deployment] <= _LAST
                 continue
             of[deployment] += 1
-            is_withheld = outcome in _NO_STATEMENT and (code or "").startswith(_GUARD)
+            is_withheld = outcome in _NO_STATEMENT and not (code or "").startswith(_OF_THE_HEADER)
             if of[deployment] <= _LAST and is_withheld:
                 codes[deployment][code] += 1
         return {

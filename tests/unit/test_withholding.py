@@ -40,6 +40,15 @@ def finish(spool: Spool, outcome: Outcome, code: str = "", times: int = 1) -> No
         end(spool, outcome, code)
 
 
+def test_whatever_makes_no_statement_of_a_sound_image_counts(spool: Spool) -> None:
+    finish(spool, Outcome.INDETERMINATE, "task.out-of-range", 3)
+    finish(spool, Outcome.NOT_APPLICABLE, "acme.other-organ", 2)
+    finish(spool, Outcome.NOT_APPLICABLE, "input.not-eligible", 4)
+    finish(spool, Outcome.FAILED, "task.not-finite", 1)
+    [lately] = spool.withheld_lately().values()
+    assert str(lately) == "withheld 5 of the last 10, mostly task.out-of-range"
+
+
 def test_the_last_fifty_are_counted_and_only_what_a_guard_withheld(spool: Spool) -> None:
     assert spool.withheld_lately() == {}
     finish(spool, Outcome.NOT_APPLICABLE, GUARD, 5)

@@ -92,7 +92,7 @@ def write_statement(column: Column, result: Result, shown: Shown) -> None:
         _withheld(column, result)
     if result.guard:
         column.gap(8)
-        column.text("Checks before the model", SMALL, DIM, "heading")
+        column.text("Checks", SMALL, DIM, "heading")
     for figure in result.guard:
         column.text(figure_says(figure), SMALL, AMBER if figure.withheld else DIM, "guard")
     notes = [note for note in result.notes if note.code != _SAID_BY_FRAMES]

@@ -29,9 +29,12 @@ from edgeai.api import (
     Grid,
     Judge,
     Judged,
+    NoStatement,
     Options,
+    Task,
     TaskRequest,
     TaskSpec,
+    Tensors,
     TensorSpec,
 )
 from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
@@ -171,7 +174,7 @@ class JudgeConformance(Suite):
         """What a model that answers at random says of them."""
         task, context = self.spec.build(TaskRequest(options=self.options, outputs=self.outputs)), self.context()
         every = [self.example_outputs(seed * _CASES + n) for n in range(_CASES)]
-        return [judge.answer(task.interpret(outputs, context), outputs, context) for outputs in every]
+        return [_answer(judge, task, outputs, context) for outputs in every]
 
     def judged(self, judge: Judge) -> Judged:
         """Both side by side."""
@@ -380,3 +383,13 @@ def _assert_drawable(mark: Any) -> None:
     if isinstance(mark, Grid):
         assert np.shape(mark.shades) == (len(mark.rows), len(mark.columns))
         assert [len(row) for row in mark.texts] == [len(mark.columns)] * len(mark.rows)
+
+
+def _answer(judge: Judge, task: Task, outputs: Tensors, context: FrameContext) -> Answer:
+    """What is kept of a frame, be it of one without a statement."""
+    try:
+        return judge.answer(task.interpret(outputs, context), outputs, context)
+    except NoStatement as ending:
+        kept = judge.unanswered(ending, outputs, context)
+        assert kept is not None, "its task ends frames without a statement, and `unanswered` keeps nothing of them"
+        return kept

@@ -17,7 +17,11 @@ from edgeai.api import (
     Finding,
     Findings,
     FrameContext,
+    GuardFigure,
     GuessRequest,
+    Indeterminate,
+    NoStatement,
+    NotApplicable,
     Options,
     Task,
     TaskFailed,
@@ -63,6 +67,10 @@ class TaskConformance(Suite):
         By default ``example_outputs``, with a blob in each plane of those that are planes (``layout`` NHWC, NCHW).
         """
         return blobs(self.outputs, self.example_outputs(0))
+
+    def unstated_outputs(self) -> dict[str, Array] | None:
+        """Outputs of a frame, or of an instance of one, of which the task makes no statement; ``None``: it has none."""
+        return None
 
     def context(self, number: int = 1) -> FrameContext:
         """The frame that the outputs are of."""
@@ -177,6 +185,30 @@ class TaskConformance(Suite):
         """Without frames there is no summary: TaskFailed, not silence."""
         with pytest.raises(TaskFailed):
             built.summarise([], instance_ref())
+
+    @since(1, 4)
+    def test_ends_without_a_statement(self, built: Task) -> None:
+        """What it makes no statement of ends so each time alike, with a code and figures, and not the next frame."""
+        outputs = self.unstated_outputs()
+        if outputs is None:
+            pytest.skip("it makes a statement of all outputs that it can read")
+        endings = [self._ending(built, outputs) for _ in range(2)]
+        assert str(endings[0]) == str(endings[1])
+        for ending in endings:
+            assert type(ending) in (NotApplicable, Indeterminate), f"{type(ending).__name__} says not which of the two"
+            assert is_code(ending.code), f"{ending.code!r} is no <area>.<what>"
+            assert ending.figures == endings[0].figures
+            for figure in ending.figures:
+                assert isinstance(figure, GuardFigure)
+                assert np.isfinite([figure.value, figure.threshold or 0.0]).all()
+        _assert_findings(built.interpret(self.example_outputs(0), self.context()))
+
+    def _ending(self, built: Task, outputs: dict[str, Array]) -> NoStatement:
+        try:
+            built.summarise([built.interpret(outputs, self.context())], instance_ref())
+        except NoStatement as ending:
+            return ending
+        pytest.fail("it makes a statement of unstated_outputs()", pytrace=False)
 
     @since(1, 0)
     def test_threads_may_share_it(self, built: Task) -> None:

@@ -10,10 +10,13 @@ import pytest
 
 from edgeai.api import (
     ComparingTask,
+    EdgeaiError,
     Finding,
     Findings,
     FrameContext,
     Geometry,
+    Indeterminate,
+    NotApplicable,
     TaskFailed,
     TaskRequest,
     TensorSpec,
@@ -126,10 +129,24 @@ def test_what_is_not_plausible_is_denied_with_its_number_and_never_clamped(outpu
     assert not finding.present
     assert finding.measurements[0].value == output / 2
     assert finding.measurements[0].interval is None
-    with pytest.raises(TaskFailed, match=r"head would be .* mm, and is plausible from 40 to 400") as caught:
+    with pytest.raises(Indeterminate, match=r"head would be .* mm, and is plausible from 40 to 400") as caught:
         task.summarise([(finding,)], instance_ref())
     assert caught.value.code == "task.out-of-range"
     assert caught.value.remedy
+    [figure] = caught.value.figures
+    assert (figure.check, figure.name, figure.value, figure.withheld) == ("range", "head", output / 2, True)
+    assert figure.threshold == (400 if output > 800 else 40)
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind"), [("indeterminate", Indeterminate), ("not-applicable", NotApplicable), ("failed", TaskFailed)]
+)
+def test_the_options_say_how_an_image_ends_whose_value_is_not_plausible(ends: str, kind: type[EdgeaiError]) -> None:
+    task = SPEC.build(TaskRequest(options={"values": [HEAD], "out_of_range": ends}, outputs=(OUTPUT,)))
+    findings = task.interpret({OUTPUT.name: np.array([[2.0]], np.float32)}, _seen())
+    with pytest.raises(EdgeaiError) as caught:
+        task.summarise([findings], instance_ref())
+    assert (type(caught.value), caught.value.code) == (kind, "task.out-of-range")
 
 
 def test_an_interval_is_about_the_value_and_by_its_size() -> None:
@@ -156,7 +173,7 @@ def test_of_several_frames_the_one_in_the_middle_speaks_of_those_that_are_plausi
 def test_where_most_frames_are_not_plausible_none_speaks() -> None:
     task = _task()
     assert task.summarise(_frames(task, 500, 2), instance_ref())[0].measurements[0].value == 250.0
-    with pytest.raises(TaskFailed, match=r"head would be 2 mm in 2 of 3 frames, and is plausible from 40") as caught:
+    with pytest.raises(Indeterminate, match=r"head would be 2 mm in 2 of 3 frames, and is plausible from 40") as caught:
         task.summarise(_frames(task, 500, 4, 6), instance_ref())
     assert caught.value.code == "task.out-of-range"
 
@@ -215,5 +232,5 @@ def test_several_values_fail_together_where_one_is_not_plausible() -> None:
     task = SPEC.build(TaskRequest(options={"values": values}, outputs=(output,)))
     findings = task.interpret({"y": np.array([[400.0, 2.0]], np.float32)}, _seen())
     assert [finding.present for finding in findings] == [True, False]
-    with pytest.raises(TaskFailed, match="abdomen would be 1 mm"):
+    with pytest.raises(Indeterminate, match="abdomen would be 1 mm"):
         task.summarise([findings], instance_ref())

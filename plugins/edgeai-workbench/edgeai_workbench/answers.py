@@ -5,13 +5,25 @@ What an answer is, the task's judge alone knows (``edgeai.api.judging``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 import numpy as np
 
-from edgeai.api import Answer, Array, EdgeaiError, EvaluationFailed, Infer, Judge, Task
+from edgeai.api import (
+    Answer,
+    Array,
+    EdgeaiError,
+    EvaluationFailed,
+    FrameContext,
+    Infer,
+    Judge,
+    NoStatement,
+    Task,
+    Tensors,
+)
 from edgeai_workbench.prepared import Prepared
 
 _SAID_EVERY = 100
@@ -19,10 +31,14 @@ _SAID_EVERY = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Answers:
-    """What one model says of n samples: their ids, and an answer for each."""
+    """What one model says of n samples: their ids, an answer for each, and of how many it makes no statement, by code.
+
+    The last are those that its task ended so: answers as all others to its judge.
+    """
 
     ids: tuple[str, ...]
     each: tuple[Answer, ...]
+    ended: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,16 +65,40 @@ def answer(
         EdgeaiError: the model or the task failed on a sample; the message begins with it.
     """
     kept = []
+    ended: Counter[str] = Counter()
     for place, context in enumerate(prepared.contexts):
         name = prepared.samples[place].id
         try:
             outputs = infer({name: values[place : place + 1] for name, values in prepared.inputs.items()})
-            kept.append(prepared.judge.answer(task.interpret(outputs, context), outputs, context))
+            kept.append(answer_of(prepared.judge, task, outputs, context, ended))
         except EdgeaiError as error:
             raise type(error)(f"{name}: {error}", code=error.code, remedy=error.remedy) from error
         if (place + 1) % _SAID_EVERY == 0:
             progress(f"asked {place + 1} of {len(prepared)} samples")
-    return Answers(ids=tuple(sample.id for sample in prepared.samples), each=tuple(kept))
+    return Answers(
+        ids=tuple(sample.id for sample in prepared.samples), each=tuple(kept), ended=dict(sorted(ended.items()))
+    )
+
+
+def answer_of(judge: Judge, task: Task, outputs: Tensors, context: FrameContext, ended: Counter[str]) -> Answer:
+    """What the judge keeps of one frame; ``ended`` counts it where the task makes no statement of it.
+
+    Raises:
+        EvaluationFailed: ``evaluate.no-findings``: the judge has no answer for that.
+        EdgeaiError: the task failed.
+    """
+    try:
+        return judge.answer(task.interpret(outputs, context), outputs, context)
+    except NoStatement as ending:
+        kept = judge.unanswered(ending, outputs, context)
+        if kept is None:
+            raise EvaluationFailed(
+                f"the task makes no statement of it ({ending.code}: {ending}), and its judge knows no such answers",
+                code="evaluate.no-findings",
+                remedy="Judge.unanswered says what is kept of them",
+            ) from ending
+        ended[ending.code] += 1
+        return kept
 
 
 def agreement(one: Answers, other: Answers, judge: Judge) -> float:

@@ -1,7 +1,6 @@
 """Every variant and artifact of a card beside its Keras parent: metrics, agreement, size, time and the gates.
 
-Everything runs through the card's own transforms and task on the same validation samples; times are taken in turn in
-one process, with one thread each.
+Everything runs through the card's own transforms and task on the same samples; times are taken in turn, by one thread.
 """
 
 from __future__ import annotations
@@ -78,6 +77,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         reliability: what its probabilities were worth.
         otherwise: some of the samples that it decides otherwise than the parent.
         ms_low, ms_high: of its turns, the 5th and the 95th of a hundred.
+        ended: code -> how many of the samples its task ended so, without a statement.
     """
 
     id: str
@@ -109,6 +109,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     otherwise: tuple[str, ...] = ()
     ms_low: float = math.nan
     ms_high: float = math.nan
+    ended: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,8 +117,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     ``constant``: the parent gave all samples the same answer. ``units`` are what resamples draw, 0 where they are the
     samples. ``load``: of the machine while times were taken. ``split``: of which the samples are. ``near``: a line for
-    each of them that is nearly an image of train. ``withheld``: code -> how many would be kept from the model; ``None``
-    where nothing looks at them.
+    each of them that is nearly an image of train. ``withheld``: as of a ``Trial``.
     """
 
     rows: tuple[Row, ...]
@@ -295,6 +295,7 @@ class _Table:
             "agreement": agreement(parent, own, validation.judge),
             "undefined": dict(scores.undefined) if scores else {},
             "reliability": tuple(reliability_of(each) for each in scores.reliability) if scores else (),
+            "ended": dict(own.ended) or msgspec.UNSET,
             "otherwise": otherwise(parent, own, validation.judge, _NAMED),
             "ms": self._times[name].median_ms,
             "ms_low": self._times[name].p5_ms,

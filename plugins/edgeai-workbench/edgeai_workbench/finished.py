@@ -24,8 +24,10 @@ def split_of(asked: str, source: str) -> str:
     return asked if source.startswith(f"{asked} (") else FOLDER
 
 
-def evidence_of_scores(contender: Contender, scores: Scores, prepared: Prepared, *, split: str) -> Evidence:
-    """One model on one split."""
+def evidence_of_scores(
+    contender: Contender, scores: Scores, prepared: Prepared, *, split: str, ended: Mapping[str, int]
+) -> Evidence:
+    """One model on one split; ``ended`` counts, by code, of how many samples its task makes no statement."""
     by_label = {
         f"label {name}": {m: Estimate(value=v) for m, v in each.items()} for name, each in scores.by_label.items()
     }
@@ -35,6 +37,7 @@ def evidence_of_scores(contender: Contender, scores: Scores, prepared: Prepared,
         undefined=dict(scores.undefined),
         parts={**{name: _estimates(part) for name, part in scores.subgroups.items()}, **by_label},
         reliability=tuple(_plain(reliability_of(each)) for each in scores.reliability),
+        ended=dict(ended) or msgspec.UNSET,
     )
     trial = Trial(
         split=split,

@@ -6,7 +6,7 @@ from edgeai.api import Judge, Task, TaskRequest, TaskSpec, hookimpl
 from edgeai_tasks.regress.options import OPTIONS, RegressOptions
 from edgeai_tasks.regress.task import Regress
 
-EDGEAI_API = (1, 3)
+EDGEAI_API = (1, 4)
 
 
 def _build(request: TaskRequest) -> Task:

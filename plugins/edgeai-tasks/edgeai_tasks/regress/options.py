@@ -12,6 +12,7 @@ from edgeai_tasks.reading import Reader
 from edgeai_tasks.regress.scale import AS_IT_IS, MODEL, SOURCE, UNITS
 from edgeai_tasks.sizes import place_of
 
+ENDS: Final = ("indeterminate", "not-applicable", "failed")
 LOSSES: Final = ("huber", "mean-absolute-error", "mean-squared-error")
 _KEYS: Final = frozenset({"name", "unit", "low", "high", "same", "per", "scale", "offset", "sizes", "concept"})
 _NEEDED: Final = frozenset({"name", "unit", "low", "high", "same"})
@@ -38,6 +39,13 @@ OPTIONS: tuple[OptionSpec, ...] = (
         default=LOSSES[0],
         choices=LOSSES,
         help="what training minimises, of outputs; huber is quadratic up to an error of 1, and linear beyond",
+    ),
+    OptionSpec(
+        name="out_of_range",
+        default=ENDS[0],
+        choices=ENDS,
+        help="how an image ends whose value is not plausible: without a statement, as none of the model's, or as a "
+        "failure",
     ),
     OptionSpec(name="per_frame", default=False, help="whether the result lists the values of each frame too"),
     OptionSpec(name="output", help="which output of the model; needed where it has several"),
@@ -93,6 +101,7 @@ class RegressOptions:
 
     values: tuple[Value, ...]
     loss: str
+    out_of_range: str
     per_frame: bool
     output: str | None
 
@@ -107,6 +116,7 @@ class RegressOptions:
         return cls(
             values=_values(values["values"], values["intervals"]),
             loss=_READ.choice("loss", values["loss"], LOSSES),
+            out_of_range=_READ.choice("out_of_range", values["out_of_range"], ENDS),
             per_frame=_READ.flag("per_frame", values["per_frame"]),
             output=None if values["output"] is None else _READ.text("output", values["output"]),
         )

@@ -9,12 +9,16 @@ from dataclasses import replace
 import numpy as np
 
 from edgeai.api import (
+    EdgeaiError,
     Finding,
     Findings,
     Frame,
     FrameContext,
+    GuardFigure,
+    Indeterminate,
     InstanceRef,
     Measurement,
+    NotApplicable,
     TaskFailed,
     Tensors,
     TensorSpec,
@@ -24,6 +28,7 @@ from edgeai_tasks.regress.options import RegressOptions, Value, refused
 from edgeai_tasks.regress.scale import factor_of
 
 KIND = "value"
+OUT_OF_RANGE = "task.out-of-range"
 
 
 class Regress:
@@ -52,7 +57,8 @@ class Regress:
         """Each value from the frame in the middle of those where it is plausible, the lower of two.
 
         Raises:
-            TaskFailed: ``task.no-frames``; ``task.out-of-range``: a value is plausible in fewer than half of them.
+            TaskFailed: ``task.no-frames``.
+            NoStatement, TaskFailed: ``task.out-of-range``, as the options say: a value is plausible in fewer than half.
         """
         if not frames:
             raise TaskFailed("regress: no frame was interpreted", code="task.no-frames")
@@ -121,18 +127,25 @@ class Regress:
         stated = {finding.measurements[0].value: finding for finding in each if finding.present}
         numbers = [finding.measurements[0].value for finding in each if finding.present]
         if 2 * len(numbers) < len(each):
-            raise _strange(value, [finding.measurements[0].value for finding in each if not finding.present], len(each))
+            strange = [finding.measurements[0].value for finding in each if not finding.present]
+            raise _strange(value, strange, len(each), self._options.out_of_range)
         return replace(stated[statistics.median_low(numbers)], frame_number=None)
 
 
-def _strange(value: Value, numbers: Sequence[float], frames: int) -> TaskFailed:
+def _strange(value: Value, numbers: Sequence[float], frames: int, ends: str) -> EdgeaiError:
     often = f" in {len(numbers)} of {frames} frames" if frames > 1 else ""
-    return TaskFailed(
-        f"regress: {value.name} would be {statistics.median_low(numbers):.4g} {value.unit}{often}, and is plausible "
-        f"from {value.low:g} to {value.high:g}",
-        code="task.out-of-range",
-        remedy="see whether the image shows what the model measures; if it does, judge it without the model",
+    number = statistics.median_low(numbers)
+    told = (
+        f"regress: {value.name} would be {number:.4g} {value.unit}{often}, and is plausible from {value.low:g} to "
+        f"{value.high:g}"
     )
+    remedy = "see whether the image shows what the model measures; if it does, judge it without the model"
+    if ends == "failed":
+        return TaskFailed(told, code=OUT_OF_RANGE, remedy=remedy)
+    bound = value.low if number < value.low else value.high
+    figure = GuardFigure(check="range", name=value.name, value=number, threshold=bound, withheld=True)
+    kind = NotApplicable if ends == "not-applicable" else Indeterminate
+    return kind(told, code=OUT_OF_RANGE, remedy=remedy, figures=(figure,))
 
 
 def output_of(options: RegressOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:

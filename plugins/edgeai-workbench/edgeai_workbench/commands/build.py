@@ -161,6 +161,9 @@ def _print(comparison: Comparison) -> None:
     what = f"figures and agreement on {samples}"
     if comparison.withheld:
         typer.echo(f"withheld before the model are {kept_back(comparison.withheld, samples)}")
+    for one in comparison.rows:
+        if one.ended:
+            typer.echo(f"{one.id} makes no statement of {kept_back(one.ended, samples)}")
     if near := comparison.near:
         named = "; ".join(near[:3]) + (f"; and {len(near) - 3} more" if len(near) > 3 else "")
         count = f"{len(near)} of the {samples}"

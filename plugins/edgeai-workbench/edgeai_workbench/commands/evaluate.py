@@ -162,7 +162,7 @@ def _judged(
         odd=odd,
         looks=[told(look, opening) for look, opening in zip(looks, openings, strict=True)],
         evidence=msgspec.structs.replace(
-            evidence_of_scores(contender, scores, prepared, split=read),
+            evidence_of_scores(contender, scores, prepared, split=read, ended=answers.ended),
             robustness=None if odd is None else odd.as_dict(),
             openings=tuple(look_of(opening) for opening in openings),
         ),
@@ -271,13 +271,15 @@ def interval_says(score: Score) -> str:
 
 
 def _print(judged: _Judged, *, intervals: bool) -> None:
-    from edgeai_workbench.report.words import kept_back
+    from edgeai_workbench.report.words import ended_says, kept_back
     from edgeai_workbench.robustness.words import lines_of
 
     scores = judged.scores
     told = counted(scores.n, scores.drawn, judged.source, judged.refused)
     if withheld := judged.evidence.trials[0].withheld:
         told += [f"a cart withholds {kept_back(withheld, f'{scores.n} samples')}; figures are of all of them"]
+    if ended := ended_says(judged.evidence.trials[0]):
+        told += [ended.removesuffix(".")]
     for line in (ran_on(judged.contender), *told, *judged.looks, ""):
         typer.echo(line)
     rows = [("metric", "value", "95 % interval", "method"), *_rows(scores)]

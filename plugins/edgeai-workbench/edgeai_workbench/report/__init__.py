@@ -24,6 +24,7 @@ from edgeai_workbench.report.sections import Code, sections
 from edgeai_workbench.report.words import (
     chunks,
     decimals,
+    ended_says,
     estimate,
     failed,
     faster,
@@ -132,7 +133,7 @@ def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
             (opened(one) for one in reversed(evidence.openings) if confirmed and one.data == confirmed.data), ""
         ),
         "headline": headline(evidence),
-        "guard": guard_says(card.guard, evidence.trials),
+        "guard": " ".join(filter(None, [guard_says(card.guard, evidence.trials), *map(ended_says, evidence.trials)])),
         "judged_on": judged_on(evidence),
         "near": near(first),
         "methods": methods(evidence.trials),

@@ -45,6 +45,13 @@ def guard_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
     )
 
 
+def ended_says(trial: Trial) -> str:
+    """Of how many samples the models make no statement, those that ship where any does; empty where of none."""
+    rows = [row for row in trial.models if row.ship] or trial.models
+    ended = [f"{row.id} makes no statement of {kept_back(row.ended, samples_of(trial))}" for row in rows if row.ended]
+    return f"{'; '.join(ended)}." if ended else ""
+
+
 def kept_back(withheld: Mapping[str, int], samples: str) -> str:
     """``none of the 40 samples of test``, ``2 of the 40 samples of test (guard.blank 2)``."""
     codes = ", ".join(f"{code} {count}" for code, count in withheld.items())

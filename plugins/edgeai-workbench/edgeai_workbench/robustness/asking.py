@@ -27,6 +27,7 @@ from edgeai.model.looks import Looks
 from edgeai.model.withheld import Withheld
 from edgeai.owners import owner_of
 from edgeai.pipeline import Pipeline
+from edgeai_workbench.answers import answer_of
 from edgeai_workbench.dataset import Sample
 from edgeai_workbench.prepared import case_of
 from edgeai_workbench.robustness.frames import Distorted
@@ -181,7 +182,7 @@ def _prepared(asker: Asker, arrived: Distorted, *, plain: bool) -> tuple[Array, 
 
 def _one(asker: Asker, infer: Infer, array: Array, context: FrameContext) -> Answer:
     outputs = infer({asker.input: array})
-    return asker.judge.answer(asker.task.interpret(outputs, context), outputs, context)
+    return answer_of(asker.judge, asker.task, outputs, context, Counter())
 
 
 def _refused(sample: Sample, error: EdgeaiError, replies: Replies, *, plain: bool) -> None:
