@@ -40,5 +40,5 @@ def edgeai_backends() -> tuple[BackendSpec, ...]:
 
 @hookimpl
 def edgeai_compressors() -> tuple[CompressorSpec, ...]:
-    """``prune-channels``, ``prune-magnitude``, ``distil``, ``cluster`` and ``views``."""
+    """``prune-channels``, ``prune-magnitude``, ``distil``, ``cluster``, ``views`` and ``watch``."""
     return COMPRESSORS

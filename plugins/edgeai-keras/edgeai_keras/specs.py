@@ -64,6 +64,11 @@ VIEWS_OPTIONS = (
         choices=("horizontal", "vertical", "both"),
     ),
 )
+WATCH_OPTIONS = (
+    OptionSpec(
+        name="layers", help="names of layers; empty: every activation of the network that has a plane", default=[]
+    ),
+)
 
 
 def _lazily(module: str) -> Callable[[CompressRequest], Compressed]:
@@ -111,5 +116,12 @@ COMPRESSORS = (
         options=VIEWS_OPTIONS,
         help="The model answers with the mean of what it says of a picture and of the picture mirrored: better where"
         " one view goes wrong, and as many times slower as there are views.",
+    ),
+    CompressorSpec(
+        name="watch",
+        compress=_lazily("watch"),
+        options=WATCH_OPTIONS,
+        help="Gives the model one more output, features of what it sees, which guard.distance of a card is about."
+        " Nothing is trained, and no other output changes.",
     ),
 )

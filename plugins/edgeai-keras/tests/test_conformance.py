@@ -93,6 +93,26 @@ class TestCluster(Compressor):
     nonsense = ({"clusters": 1}, {"init": "none"}, {"keep": ["none"]}, {"epochs": 0.5})
 
 
+class TestWatch(Compressor):
+    __test__ = True
+    compressor = "watch"
+    nonsense = ({"layers": "conv"}, {"layers": ["none"]}, {"epochs": 1})
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def example(cls, trained, samples, batches):
+        return CompressionExample(
+            path=trained("classifier"),
+            inputs=(replace(IMAGE, shape=(None, 16, 16, 1)),),
+            outputs=(
+                replace(PROBABILITIES, shape=(None, 3)),
+                TensorSpec(name="features", dtype="float32", shape=(None, 48)),
+            ),
+            objective=Objective(loss="categorical-crossentropy"),
+            train=tuple(batches(*samples("classifier", 48, 1))()),
+        )
+
+
 class TestViews(Compressor):
     __test__ = True
     compressor = "views"
