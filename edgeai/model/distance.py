@@ -27,8 +27,8 @@ NAME: Final = "from what was learnt"
 CODE: Final = "guard.distance"
 MAX_BYTES: Final = 1024 * 1024
 """Of the file, and of what is packed in it."""
-PARTS: Final = ("centre", "axes", "spread", "bound")
-"""Arrays of an artifact, as ``ID/centre``: d features have shapes (d,), (d, r), (r + 1,) and (1,), all float32."""
+PARTS: Final = {"centre": np.float32, "axes": np.float16, "spread": np.float32, "bound": np.float32}
+"""Arrays of an artifact, as ``ID/centre``, and their dtypes: d features have shapes (d,), (d, r), (r + 1,) and (1,)."""
 _REMEDY: Final = "look at what was sent: another organ, another device, an image that is turned or inverted"
 
 
@@ -117,17 +117,17 @@ def read_fit(path: Path, artifact: str) -> Fit:
     fits = centre.shape == (d,) and axes.shape == (d, r) and spread.shape == (r + 1,) and bound.shape == (1,)
     if not fits or not 0 < r <= d:
         raise _invalid(f"{path.name}: shapes {[array.shape for array in arrays.values()]} do not go together")
-    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in arrays.values()):
-        raise _invalid(f"{path.name}: not all are finite float32")
+    if any(array.dtype != PARTS[name] or not np.isfinite(array).all() for name, array in arrays.items()):
+        raise _invalid(f"{path.name}: not all are finite, or of their dtypes")
     if not (spread > 0).all() or not bound[0] > 0:
         raise _invalid(f"{path.name}: a spread or a bound that is not above 0")
-    return Fit(centre=centre, axes=axes, spread=spread, bound=float(bound[0]))
+    return Fit(centre=centre, axes=axes.astype(np.float64), spread=spread, bound=float(bound[0]))
 
 
 def fit_arrays(artifact: str, fit: Fit) -> dict[str, Array]:
     """As a file has them, by name."""
     values: dict[str, Any] = {"centre": fit.centre, "axes": fit.axes, "spread": fit.spread, "bound": [fit.bound]}
-    return {f"{artifact}/{part}": np.asarray(values[part], np.float32) for part in PARTS}
+    return {f"{artifact}/{part}": np.asarray(values[part], dtype) for part, dtype in PARTS.items()}
 
 
 def _read(path: Path, artifact: str) -> dict[str, Array]:

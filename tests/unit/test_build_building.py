@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgeai.api import Frame, Geometry, InstanceRef, Outcome
 from edgeai.bundle.evidence import decode_evidence
 from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
@@ -276,6 +277,73 @@ def test_a_variant_is_smaller_is_kept_and_packs_to_the_same_bytes_without_data(
     for more in ((), ("--rebuild",)):  # with what is there, and with everything made anew
         assert build(folder, *more) == 0
         assert (tmp_path / "dist" / "stripes-0.1.0.edgeai").read_bytes() == first
+
+
+WATCHED = """
+[[recipes]]
+converter = "tflite"
+precision = "int8"
+variant = "watched"
+
+[[variants]]
+name = "watched"
+steps = [{ compressor = "watch" }]
+
+[guard]
+content = false
+distance = { true_accept = 0.9 }
+"""
+
+
+def test_a_card_with_a_distance_ships_what_withholds_what_is_unlike_its_training(
+    folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "model.toml"
+    text = path.read_text()
+    before, rest = text.split("[[recipes]]", 1)
+    path.write_text(before + WATCHED + "\n[[data]]" + rest.split("[[data]]", 1)[1] + "\n[gates]\nmax_withheld = 0.9\n")
+    assert build(folder) == 0
+    bundle = tmp_path / "dist" / "stripes-0.1.0.edgeai"
+    with open_model(bundle, cache_dir=tmp_path / "cache", backends=["tflite"]) as model:
+        assert [spec.name for spec in model.bundle.manifest.output_specs()] == ["logits", "features"]
+        assert [spec.name for spec in model.bundle.manifest.task_outputs()] == ["logits"]
+        assert model.rehearse()
+        proper = [model.run(*_framed(image)) for image in _pictures(tmp_path / "more")[0]]
+        noise = np.random.default_rng(2).integers(0, 256, (8, SIDE, SIDE)).astype(np.uint8)
+        wrong = [model.run(*_framed(image)) for image in noise]
+    passed = [sum(result.outcome is Outcome.COMPLETED for result in each) / len(each) for each in (proper, wrong)]
+    assert passed[0] > 0.7
+    assert passed[1] < passed[0]
+    assert {result.reason.code for result in wrong if result.reason} == {"guard.distance"}
+    report = (folder / "REPORT.md").read_text()
+    assert "by a bound that lets 90% of proper ones pass" in report
+    assert "max_withheld" in report
+    # The same without data; and nothing that was fitted to something else.
+    first = bundle.read_bytes()
+    assert run(["pack", str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert (tmp_path / "again" / "stripes-0.1.0.edgeai").read_bytes() == first
+    (folder / "distance.npz").write_bytes(b"")
+    assert run(["pack", str(folder), "--out", str(tmp_path / "again")]) == 2
+    assert "build.distance-missing" in capfd.readouterr().err
+    path.write_text(path.read_text().replace("max_withheld = 0.9", "max_withheld = 0.001"))
+    assert build(folder) == 3
+    assert "max_withheld" in capfd.readouterr().err
+    path.write_text(path.read_text().replace("distance = { true_accept = 0.9 }", ""))
+    assert build(folder) == 2
+    assert "build.outputs" in capfd.readouterr().err
+
+
+def _framed(pixels: Any) -> Any:
+    instance = InstanceRef(
+        sop_class_uid="1.2",
+        sop_instance_uid="2.25.1",
+        rows=SIDE,
+        columns=SIDE,
+        photometric_interpretation="MONOCHROME2",
+        bits_stored=8,
+    )
+    geometry = Geometry(source_rows=SIDE, source_columns=SIDE)
+    return [Frame(pixels=pixels, number=1, geometry=geometry, instance=instance)], instance
 
 
 @pytest.mark.usefixtures("small")

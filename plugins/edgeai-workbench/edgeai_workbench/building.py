@@ -17,6 +17,7 @@ from edgeai_workbench.chosen import Chosen, hold_choice
 from edgeai_workbench.comparison import Comparison, compare
 from edgeai_workbench.confirming import confirm
 from edgeai_workbench.first_card import leave_out
+from edgeai_workbench.fitting import with_distances
 from edgeai_workbench.gate_names import check_metrics
 from edgeai_workbench.gates import Verdict, hold
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
@@ -82,6 +83,7 @@ def build_card(
         shop, choice = choose_by_variant(shop, models.get(card.chooser))
         card = shop.card
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
+    made = with_distances(shop, made, progress)
     measured = compare(shop, _wanted(card, models), made, progress=progress)
     measured = replace(measured, comparison=msgspec.structs.replace(measured.comparison, near=_near(shop, progress)))
     left = failed | (_left_out(measured.comparison.verdicts()) if first else {})

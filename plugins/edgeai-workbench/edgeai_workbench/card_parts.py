@@ -13,11 +13,11 @@ from typing import Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import NODEFAULT
 from msgspec import inspect as types
-from pydantic import Field, GetCoreSchemaHandler, create_model
+from pydantic import Field, GetCoreSchemaHandler, computed_field, create_model
 from pydantic_core import CoreSchema, core_schema
 
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TransformStep
-from edgeai_workbench.tables import Table
+from edgeai_workbench.tables import Slug, Table
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,33 @@ def _annotation(kind: types.Type) -> Any:
     raise TypeError(f"no field of a card is {kind}")
 
 
+class DistanceTable(Table):
+    """``[guard.distance]``: what is unlike training is withheld, by features that the last step of a variant adds."""
+
+    output: Slug = Field("features", description="the output that holds them, as the step names it")
+    method: Literal["mahalanobis"] = Field("mahalanobis", description="`mahalanobis`")
+    true_accept: float = Field(
+        0.98, ge=0.5, lt=1.0, description="the share of proper images that is to pass; the bound is chosen out of fold"
+    )
+
+    @computed_field
+    def parameters(self) -> str:
+        """Where a bundle has what was learnt."""
+        return "guard/distance.npz"
+
+    @computed_field
+    def threshold(self) -> float:
+        """Distances are parts of the bound, which each artifact has for itself."""
+        return 1.0
+
+
 class GuardTable(Table):
     """``[guard]``: what stands before the model; what is absent is as the defaults say, without the table too."""
 
     content: bool = Field(
         True, description="whether images that show nothing are withheld (docs/guides/guards.md); `false` leaves it out"
     )
+    distance: DistanceTable | None = None
 
 
 ELIGIBILITY: Final = table_of(

@@ -27,6 +27,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[frames]`", card_parts.FRAMES),
     ("`[[transforms]]`", card_parts.TRANSFORM),
     ("`[guard]`", card_parts.GuardTable),
+    ("`[guard.distance]`", card_parts.DistanceTable),
     ("`[task]`", card_parts.TASK),
     ("`[[inputs]]` and `[[outputs]]`", card.Tensor),
     ("`[[variants]]`", card.Variant),

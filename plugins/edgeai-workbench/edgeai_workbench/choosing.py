@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from edgeai.api import ConfigError, EdgeaiError, Judge, OpenRequest, TaskRequest, Tensors
+from edgeai.api import ConfigError, EdgeaiError, Judge, OpenRequest, TaskRequest, Tensors, TensorSpec
 from edgeai_workbench.card import CARD_NAME, Card, check_model, file_digest, read_card
 from edgeai_workbench.choice_keys import FOLDS
 from edgeai_workbench.chosen import CHOICE, Chosen, hold_choice, stale_choice, wanted_of
@@ -86,7 +86,7 @@ def choose_by_variant(shop: Workshop, model: ModelFile) -> tuple[Workshop, Chose
     Raises:
         ConfigError, DataRejected: as ``Chooser.finish``.
     """
-    chosen = _chosen(shop, model.path, _answers(shop, model.path))
+    chosen = _chosen(shop, model.path, _answers(shop, model.path, model.added))
     return shop.with_card(read_card(shop.folder)), chosen
 
 
@@ -152,16 +152,15 @@ def _options(shop: Workshop, outputs: Sequence[Tensors]) -> dict[str, Any]:
     return chosen
 
 
-def _answers(shop: Workshop, model: Path) -> list[Tensors]:
-    """What a ``.keras`` file says of each sample that chooses."""
+def _answers(shop: Workshop, model: Path, added: Sequence[TensorSpec] = ()) -> list[Tensors]:
+    """What a ``.keras`` file says of each sample that chooses; not in outputs that were ``added`` to the card's."""
     samples = _choosing(shop)
-    request = OpenRequest(artifact=model, device="CPU", inputs=shop.inputs, outputs=shop.outputs)
+    request = OpenRequest(artifact=model, device="CPU", inputs=shop.inputs, outputs=(*shop.outputs, *added))
+    own = [spec.name for spec in shop.outputs]
     with closing(shop.registry.backends["keras"].open(request)) as session:
         inputs = samples.inputs
-        return [
-            session.run({name: values[place : place + 1] for name, values in inputs.items()})
-            for place in range(len(samples))
-        ]
+        asked = ({name: values[place : place + 1] for name, values in inputs.items()} for place in range(len(samples)))
+        return [{name: given[name] for name in own} for given in map(session.run, asked)]
 
 
 def hold_choice_of(shop: Workshop) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from edgeai import api
-from edgeai.api import BackendSpec, OpenRequest, Options, Session
+from edgeai.api import BackendSpec, OpenRequest, Options, Session, TensorSpec
 from edgeai.api.judging import HIGHER
 from edgeai.bundle.evidence import Bin, Load, Reliability, Step
 from edgeai.model.measuring import Timing, interleaved
@@ -24,14 +24,15 @@ from edgeai.resolving import rank_of
 from edgeai_workbench.answers import otherwise
 from edgeai_workbench.card import FLOAT, PARENT
 from edgeai_workbench.convert import ARTIFACTS, backend_of, bytes_of
-from edgeai_workbench.defaults import Watched, constant, default_verdicts
+from edgeai_workbench.defaults import Watched, constant
 from edgeai_workbench.deviation import device_of
+from edgeai_workbench.distances import Held, kept_back, most_kept, upper_share
 from edgeai_workbench.evaluation import Answers, Score, Scores, agreement, drop, score
 from edgeai_workbench.gate_keys import Gates
-from edgeai_workbench.gates import Measured, Verdict, digest_of_folder, judge, margins_of, metrics_of
+from edgeai_workbench.gates import Verdict, digest_of_folder, judge, margins_of, metrics_of
+from edgeai_workbench.judged_rows import by_default, measured_of
 from edgeai_workbench.load import watching
 from edgeai_workbench.pack import Made
-from edgeai_workbench.spread import flat
 from edgeai_workbench.statistics import Gap, decided_of, difference_of
 from edgeai_workbench.variants import ModelFile, step_of
 from edgeai_workbench.workshop import Workshop
@@ -78,6 +79,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         otherwise: some of the samples that it decides otherwise than the parent.
         ms_low, ms_high: of its turns, the 5th and the 95th of a hundred.
         ended: code -> how many of the samples its task ended so, without a statement.
+        withheld: the most that what stands before it may withhold of proper images, by these samples.
     """
 
     id: str
@@ -110,6 +112,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     ms_low: float = math.nan
     ms_high: float = math.nan
     ended: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    withheld: float = math.nan
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,13 +165,16 @@ def compare(
     with ExitStack() as stack:
         sessions: dict[str, Session] = {}
         for model in models:
-            sessions[model.variant] = opened(stack, shop, shop.registry.backends[KERAS], model.path, {})
+            sessions[model.variant] = opened(stack, shop, shop.registry.backends[KERAS], model.path, {}, model.added)
         for one in made:
             path = shop.folder / ARTIFACTS / one.artifact.id / one.artifact.path
             backend = backend_of(shop.registry, one.artifact.format)
-            sessions[one.artifact.id] = opened(stack, shop, backend, path, one.artifact.options)
+            sessions[one.artifact.id] = opened(stack, shop, backend, path, one.artifact.options, one.model.added)
         answers = {}
-        watched = {name: Watched(session.run) for name, session in sessions.items()}
+        distances = {one.artifact.id: one.distance for one in made}
+        own = [spec.name for spec in shop.outputs]
+        held = {name: Held(session.run, own, distances.get(name)) for name, session in sessions.items()}
+        watched = {name: Watched(held[name]) for name in sessions}
         for number, name in enumerate(sessions, 1):
             progress(f"asking {name} ({number} of {len(sessions)}) of {_count(shop)} samples")
             answers[name] = shop.answers(watched[name])
@@ -179,11 +185,13 @@ def compare(
     progress("intervals")
     scores = {name: _scores(shop, one) for name, one in answers.items()} if _judged(shop) else {}
     reference = _reference(made, shop.registry)
-    table = _Table(shop, models[0], answers, scores, times, reference)
+    assert shop.validation is not None
+    kept = kept_back(shop.validation, {name: one.far for name, one in held.items()})
+    table = _Table(shop, models[0], answers, scores, times, reference, kept)
     rows = [*(table.of_model(model) for model in models), *(table.of_artifact(one) for one in made)]
     main = scores[PARENT].main if scores else ""
     if shop.card.gates == Gates():
-        rows = [_by_default(row, watched, main) for row in rows]
+        rows = [by_default(row, watched, main) for row in rows]
     comparison = Comparison(
         rows=tuple(rows),
         samples=_count(shop),
@@ -192,20 +200,9 @@ def compare(
         constant=constant(watched[PARENT]),
         units=scores[PARENT].drawn if scores else 0,
         load=machine.load,
-        withheld=None if shop.validation is None else shop.validation.withheld,
+        withheld=shop.validation.withheld if not kept else most_kept(kept),
     )
     return Compared(comparison=comparison, answers=answers, scores=scores)
-
-
-def _by_default(row: Row, watched: Mapping[str, Watched], main: str) -> Row:
-    """The row with the verdicts of a card that names no gate."""
-    if row.id == row.variant:
-        return row
-    share = main if main in row.figures and not row.figures[main].unit else ""  # a default bound fits shares alone
-    verdicts = default_verdicts(
-        _measured(row), watched[row.id], watched[row.variant], of_parent=row.variant == PARENT, main=share
-    )
-    return msgspec.structs.replace(row, verdicts=verdicts)
 
 
 class _Table:
@@ -219,8 +216,10 @@ class _Table:
         scores: Mapping[str, Scores],
         times: Mapping[str, Timing],
         reference: str,
+        kept: Mapping[str, Sequence[str]],
     ) -> None:
         self._shop = shop
+        self._kept = kept
         self._parent = step_of(PARENT, parent.path, shop.registry.backends[KERAS])
         self._answers = answers
         self._scores = scores
@@ -254,8 +253,9 @@ class _Table:
             layers=artifact.layers,
             digest=digest_of_folder(self._shop.folder / ARTIFACTS / artifact.id),
             steps=self._converted(made),
+            withheld=upper_share(self._shop.validation, self._kept.get(artifact.id)),
         )
-        return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, _measured(row)))
+        return msgspec.structs.replace(row, verdicts=judge(self._shop.card.gates, measured_of(row)))
 
     def _converted(self, made: Made) -> tuple[Step, ...]:
         steps = (self._parent, *made.model.steps)
@@ -322,38 +322,20 @@ def _parts(scores: Scores) -> dict[str, dict[str, Figure]]:
     return parts
 
 
-def _measured(row: Row) -> Measured:
-    return Measured(
-        own_drops={metric: figure.high for metric, figure in row.own_drops.items()},
-        decisions={metric: figure.high for metric, figure in row.decisions.items()},
-        counted={metric: figure.counted for metric, figure in row.decisions.items()},
-        undefined=row.undefined,
-        flat={
-            gate: [metric for metric, figure in figures.items() if flat(figure.low, figure.high)]
-            for gate, figures in (
-                *(("figure", row.figures), ("max_drop", row.drops)),
-                *(("max_drop_own", row.own_drops), ("decision", row.decisions)),
-            )
-        },
-        parts={name: {m: figure.value for m, figure in part.items()} for name, part in row.parts.items()},
-        members=row.members,
-        ends={metric: (figure.low, figure.high) for metric, figure in row.figures.items()},
-        values={metric: figure.value for metric, figure in row.figures.items()},
-        better={metric: figure.better for metric, figure in row.figures.items()},
-        drops={metric: figure.high for metric, figure in row.drops.items()},
-        agreement=row.agreement,
-        size_ratio=1.0 / row.size_ratio,
-        latency_ratio=1.0 / row.speed_ratio,
-    )
-
-
-def opened(stack: ExitStack, shop: Workshop, backend: BackendSpec, path: Path, options: Options) -> Session:
+def opened(
+    stack: ExitStack,
+    shop: Workshop,
+    backend: BackendSpec,
+    path: Path,
+    options: Options,
+    added: Sequence[TensorSpec] = (),
+) -> Session:
     """A model open on one thread of its engine, until ``stack`` ends. Raises as ``BackendSpec.open``."""
     request = OpenRequest(
         artifact=path,
         device=device_of(backend),
         inputs=shop.inputs,
-        outputs=shop.outputs,
+        outputs=(*shop.outputs, *added),
         threads=1,
         options=options,
     )

@@ -132,7 +132,7 @@ def open_keras(path: Path, beside: Contender) -> Iterator[Contender]:
         raise BackendUnavailable(f"a .keras file cannot be run here: {backend.explain()}")
     device = backend.probe()[0].name
     manifest = beside.manifest
-    outputs = manifest.output_specs()
+    outputs = manifest.task_outputs()
     session = backend.open(
         OpenRequest(artifact=path, device=device, inputs=manifest.input_specs(), outputs=outputs, threads=0)
     )

@@ -68,3 +68,9 @@ class Gates(Table):
     max_latency_ratio: Real | None = Field(
         None, description="median time / that of the parent in fp32 on LiteRT (else on the same backend), one thread"
     )
+    max_withheld: Real | None = Field(
+        None,
+        le=1,
+        description="most of the samples that content and `[guard.distance]` may withhold: the upper end of the 95 % "
+        "interval counts",
+    )

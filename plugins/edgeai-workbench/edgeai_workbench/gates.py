@@ -68,6 +68,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         agreement: share of samples that it decides as the parent does.
         size_ratio: its bytes / those of the ``.keras`` file.
         latency_ratio: its median time / the reference's.
+        withheld: upper end of the 95 % interval of the share of proper images that is withheld.
     """
 
     values: Mapping[str, float]
@@ -84,6 +85,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     counted: Mapping[str, int] = {}
     undefined: Mapping[str, str] = {}
     flat: Mapping[str, Collection[str]] = {}
+    withheld: float = math.nan
 
 
 def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
@@ -113,6 +115,8 @@ def judge(gates: Gates, measured: Measured) -> tuple[Verdict, ...]:
         verdicts.append(_most("max_size_ratio", gates.max_size_ratio, measured.size_ratio))
     if gates.max_latency_ratio is not None:
         verdicts.append(_most("max_latency_ratio", gates.max_latency_ratio, measured.latency_ratio))
+    if gates.max_withheld is not None:
+        verdicts.append(_most("max_withheld", gates.max_withheld, measured.withheld))
     return tuple(_without_spread(_explained(verdict, measured), measured) for verdict in verdicts)
 
 
@@ -170,7 +174,7 @@ def metrics_of(gates: Gates) -> list[str]:
 
 def asks_for_samples(gates: Gates) -> bool:
     """Whether any bound can be judged only with data."""
-    ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio)
+    ratios = (gates.min_agreement, gates.max_size_ratio, gates.max_latency_ratio, gates.max_withheld)
     return bool(metrics_of(gates)) or any(bound is not None for bound in ratios)
 
 

@@ -130,8 +130,8 @@ def write_answers(folder: Path, cases: Sequence[Golden]) -> None:
             np.save(root / f"{name}.npy", array, allow_pickle=False)
 
 
-def read_answers(folder: Path, cases: Sequence[Golden]) -> tuple[Golden, ...]:
-    """The same cases with the outputs that ``write_answers`` kept.
+def read_answers(folder: Path, cases: Sequence[Golden], added: Sequence[TensorSpec] = ()) -> tuple[Golden, ...]:
+    """The same cases with the outputs that ``write_answers`` kept, and with those that were ``added``.
 
     Raises:
         ConfigError: ``config.golden-invalid``.
@@ -139,7 +139,8 @@ def read_answers(folder: Path, cases: Sequence[Golden]) -> tuple[Golden, ...]:
     answered = []
     for case in cases:
         specs = tuple(TensorSpec(name=name, dtype=str(a.dtype), shape=a.shape) for name, a in case.outputs.items())
-        answered.append(Golden(id=case.id, inputs=case.inputs, outputs=_read(folder / ANSWERS / case.id, specs)))
+        outputs = _read(folder / ANSWERS / case.id, (*specs, *added))
+        answered.append(Golden(id=case.id, inputs=case.inputs, outputs=outputs))
     return tuple(answered)
 
 

@@ -14,12 +14,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeai.api import BackendSpec, ConversionFailed, EdgeaiError, GateFailed
+from edgeai.api import BackendSpec, ConfigError, ConversionFailed, EdgeaiError, GateFailed, TensorSpec
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.archive import pack as pack_archive
 from edgeai.bundle.change_control import CHANGE_CONTROL_NAME, encode_change_control
 from edgeai.bundle.evidence import EVIDENCE_NAME, Evidence, decode_evidence
-from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, Tolerance, at_lowest_schema
+from edgeai.bundle.manifest import ArtifactDecl, GoldenCase, Manifest, TensorDecl, Tolerance, at_lowest_schema
+from edgeai.model.distance import Distance
 from edgeai.plugins import Registry
 from edgeai.resolving import Installed
 from edgeai_workbench.apart import opened_apart
@@ -29,6 +30,7 @@ from edgeai_workbench.card import AS_IS, CARD_NAME, Card, Recipe, check_model, r
 from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai_workbench.deviation import Deviation, measure
+from edgeai_workbench.distances import kept, packed
 from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_size
 from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
 from edgeai_workbench.judgement import BUNDLED_EVIDENCE, BUNDLED_REPORT, hold_judgement, is_as_told
@@ -71,6 +73,8 @@ class Made:
     deviation: Deviation
     tolerance: Tolerance
     fresh: bool
+    distance: Distance | None = None
+    """What its answers are held to, where the card asks for that."""
 
 
 def pack_card(
@@ -101,6 +105,10 @@ def pack_card(
         make(recipe, models, card=card, folder=folder, registry=registry, rebuild=rebuild, progress=progress)
         for recipe in card.shipped
     ]
+    if card.guard.distance is not None:
+        paths = {one.artifact.id: folder / ARTIFACTS / one.artifact.id for one in made}
+        distances = kept(folder, card.guard.distance, paths)
+        made = [replace(one, distance=distances[one.artifact.id]) for one in made]
     return write_bundle(card, folder, out, made, progress=progress)
 
 
@@ -144,6 +152,8 @@ def make(
     shared = card.for_manifest()
     inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
     model = models.get(recipe.variant)
+    outputs = (*outputs, *model.added)
+    hold_added(card, recipe, model)
     progress(f"{recipe.id}: artifact")
     artifact, fresh = artifact_of(
         recipe,
@@ -184,6 +194,23 @@ def _opener(recipe: Recipe, path: Path, backend: BackendSpec) -> AbstractContext
     return opened_apart(backend, plugin, files_of(path))
 
 
+def hold_added(card: Card, recipe: Recipe, model: ModelFile) -> None:
+    """Nothing, where what ships has the output that the card's guard takes, and no other beside the task's.
+
+    Raises:
+        ConfigError: ``build.outputs``.
+    """
+    wanted = [card.guard.distance.output] if card.guard.distance is not None else []
+    added = [spec.name for spec in model.added]
+    if recipe.ship and wanted != added:
+        raise ConfigError(
+            f"variant {model.variant} has {', '.join(added) or 'no output'} beside the card's outputs, and its guard "
+            f"takes {', '.join(wanted) or 'none'}",
+            code="build.outputs",
+            remedy="let the last step of the variant that ships add the output of [guard.distance], and no other",
+        )
+
+
 def write_bundle(
     card: Card, folder: Path, out: Path, made: Sequence[Made], *, progress: Callable[[str], None] = lambda step: None
 ) -> Packed:
@@ -199,7 +226,9 @@ def write_bundle(
     progress("packing")
     golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
     artifacts = [one.artifact for one in made]
-    bundle, digest = _write(card, folder, out, manifest_of(card, artifacts, golden, tolerances), golden, artifacts)
+    bundle, digest = _write(
+        card, folder, out, manifest_of(card, artifacts, golden, tolerances, made[0].model.added), golden, made
+    )
     progress("opening it as a device does")
     try:
         notes = prove(card, bundle)
@@ -217,9 +246,15 @@ def write_bundle(
 
 
 def manifest_of(
-    card: Card, artifacts: Sequence[Artifact], golden: Sequence[Golden], tolerances: Mapping[str, Tolerance]
+    card: Card,
+    artifacts: Sequence[Artifact],
+    golden: Sequence[Golden],
+    tolerances: Mapping[str, Tolerance],
+    added: Sequence[TensorSpec] = (),
 ) -> Manifest:
     """What the bundle says of itself; its list of files is filled in by the archive."""
+    shared = card.for_manifest()
+    shared["outputs"] += tuple(TensorDecl(name=s.name, dtype=s.dtype, shape=tuple(s.shape)) for s in added)
     manifest = Manifest(
         name=card.name,
         version=card.version,
@@ -245,20 +280,25 @@ def manifest_of(
             for case in golden
         ),
         change_control=CHANGE_CONTROL_NAME if card.change_control is not None else None,
-        **card.for_manifest(),
+        **shared,
     )
     return at_lowest_schema(manifest)
 
 
 def _write(
-    card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden], artifacts: Sequence[Artifact]
+    card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden], made: Sequence[Made]
 ) -> tuple[Path, str]:
+    artifacts = [one.artifact for one in made]
     out.mkdir(parents=True, exist_ok=True)
     bundle = out / f"{card.name}-{card.version}{SUFFIX}"
     with tempfile.TemporaryDirectory(prefix="edgeai-pack-") as staging:
         for artifact in manifest.artifacts:
             shutil.copytree(folder / ARTIFACTS / artifact.id, Path(staging) / ARTIFACTS / artifact.id)
         write_golden(Path(staging), golden)
+        if card.guard.distance is not None:
+            target = Path(staging) / card.guard.distance.parameters
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(packed({one.artifact.id: one.distance.fit for one in made if one.distance is not None}))
         for name in (CARD_NAME, *card.attachments):
             attach(folder / name, Path(staging) / name)
         evidence = evidence_for(card, folder, [artifact.id for artifact in artifacts])

@@ -50,6 +50,8 @@ class VariantNote(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     facts: dict[str, float] = msgspec.field(default_factory=dict)
     made: tuple[Step, ...] = ()
     """What the model was after each step."""
+    added: dict[str, tuple[int, ...]] = msgspec.field(default_factory=dict)
+    """Outputs that its steps gave it beside the card's, by name, with their shapes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +65,7 @@ class ModelFile:
             recorded are not there.
         golden: the golden cases with this model's own answers.
         made: whether it was made now.
+        added: outputs that it has beside the card's, which are not the task's.
     """
 
     variant: str
@@ -73,6 +76,7 @@ class ModelFile:
     facts: Mapping[str, float] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     made: bool = False
+    added: tuple[TensorSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +139,10 @@ class ModelFiles:
         folder = self._folder / VARIANTS / variant.name
         wanted = self._note(variant, start)
         kept = None if self._rebuild else _read_note(folder)
-        if kept is not None and msgspec.structs.replace(kept, keras="", notes=(), facts={}, made=()) == wanted:
+        if (
+            kept is not None
+            and msgspec.structs.replace(kept, keras="", notes=(), facts={}, made=(), added={}) == wanted
+        ):
             return self._file(kept, folder, start, made=False)
         if self._tuning is None:
             raise ConfigError(
@@ -147,9 +154,10 @@ class ModelFiles:
         with tempfile.TemporaryDirectory(prefix=".variant-", dir=folder.parent) as name:
             fresh = Path(name)
             notes, facts, steps = self._compress(variant, start, fresh)
-            write_answers(fresh, self._answered(fresh / MODEL, self._known[PARENT].golden))
+            added = self._added(fresh / MODEL)
+            write_answers(fresh, self._answered(fresh / MODEL, self._known[PARENT].golden, specs_of(added)))
             digest = file_digest(fresh / MODEL)
-            note = msgspec.structs.replace(wanted, keras=digest, notes=notes, facts=facts, made=steps)
+            note = msgspec.structs.replace(wanted, keras=digest, notes=notes, facts=facts, made=steps, added=added)
             (fresh / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=2) + b"\n")
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(fresh, folder)
@@ -192,13 +200,21 @@ class ModelFiles:
         # As they are read again: a report of a kept one is the same.
         return tuple(notes), dict(sorted(facts.items())), tuple(steps)
 
-    def _answered(self, model: Path, cases: Sequence[Golden]) -> tuple[Golden, ...]:
+    def _added(self, model: Path) -> dict[str, tuple[int, ...]]:
+        """What it answers beside the card's outputs."""
+        describe, known = self._registry.backends["keras"].describe, {tensor.name for tensor in self._card.outputs}
+        outputs = describe(model).outputs if describe is not None else ()
+        if len(outputs) <= len(known):
+            return {}
+        return {spec.name: (1, *(n or 0 for n in spec.shape[1:])) for spec in outputs if spec.name not in known}
+
+    def _answered(self, model: Path, cases: Sequence[Golden], added: tuple[TensorSpec, ...]) -> tuple[Golden, ...]:
         """These golden cases with the answers of this model."""
         shared = self._card.for_manifest()
         inputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["inputs"])
         outputs: tuple[TensorSpec, ...] = tuple(tensor.spec() for tensor in shared["outputs"])
         session = self._registry.backends["keras"].open(
-            OpenRequest(artifact=model, device="CPU", inputs=inputs, outputs=outputs)
+            OpenRequest(artifact=model, device="CPU", inputs=inputs, outputs=(*outputs, *added))
         )
         try:
             return tuple(Golden(id=c.id, inputs=c.inputs, outputs=session.run(c.inputs)) for c in cases)
@@ -226,17 +242,23 @@ class ModelFiles:
         cases = self._known[PARENT].golden
         added = [case for case in cases if not (folder / ANSWERS / case.id).is_dir()]
         if added and self._tuning is not None:
-            write_answers(folder, self._answered(folder / MODEL, added))
+            write_answers(folder, self._answered(folder / MODEL, added, specs_of(note.added)))
         return ModelFile(
             variant=note.name,
             path=folder / MODEL,
             digest=note.keras,
-            golden=read_answers(folder, cases),
+            golden=read_answers(folder, cases, specs_of(note.added)),
             notes=note.notes,
             facts=note.facts,
             steps=(*start.steps, *note.made),
             made=made,
+            added=specs_of(note.added),
         )
+
+
+def specs_of(added: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
+    """Outputs as a note has them."""
+    return tuple(TensorSpec(name=name, dtype="float32", shape=tuple(shape)) for name, shape in added.items())
 
 
 def step_of(name: str, model: Path, keras: BackendSpec) -> Step:

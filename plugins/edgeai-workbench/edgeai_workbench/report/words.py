@@ -35,14 +35,23 @@ def failed(evidence: Evidence) -> list[tuple[Candidate, Gate]]:
 
 def guard_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
     """What stands before the model, and what it withholds of the samples."""
-    if "content" not in guard.stages:
-        return "Nothing looks at an image before the model: the card says `content = false`."
+    told = []
+    if guard.content:
+        told.append(
+            "An image that shows nothing (constant, blank, clipped, noise, without texture) is withheld before the "
+            "model"
+        )
+    else:
+        told.append("Nothing looks at an image before the model: the card says `content = false`")
+    if guard.distance is not None:
+        told.append(
+            f"what is unlike the training images, by a bound that lets {guard.distance.true_accept:.0%} of proper "
+            "ones pass, is withheld after it"
+        )
     counts = [kept_back(trial.withheld, samples_of(trial)) for trial in trials if trial.withheld is not None]
     of_samples = f": {listed(counts)}" if counts else ""
-    return (
-        "An image that shows nothing (constant, blank, clipped, noise, without texture) is withheld before the "
-        f"model{of_samples}. Figures are of the model alone."
-    )
+    alone = " Figures are of the model alone." if guard.content or guard.distance is not None else ""
+    return f"{'; '.join(told)}{of_samples}.{alone}"
 
 
 def ended_says(trial: Trial) -> str:

@@ -15,6 +15,7 @@ from edgeai_workbench.card import PARENT
 from edgeai_workbench.comparison import KERAS, Comparison, opened
 from edgeai_workbench.contenders import Contender, card_of
 from edgeai_workbench.convert import ARTIFACTS, backend_of
+from edgeai_workbench.distances import Held
 from edgeai_workbench.pack import Made
 from edgeai_workbench.prepared import Prepared
 from edgeai_workbench.robustness.asking import Asker
@@ -50,10 +51,12 @@ def of_build(
     with ExitStack() as stack:
         backend = shop.registry.backends[KERAS]
         models: dict[str, Infer] = {PARENT: opened(stack, shop, backend, parent.path, {}).run}
+        own = [spec.name for spec in shop.outputs]
         for one in made:
             path = shop.folder / ARTIFACTS / one.artifact.id / one.artifact.path
             engine = backend_of(shop.registry, one.artifact.format)
-            models[one.artifact.id] = opened(stack, shop, engine, path, one.artifact.options).run
+            session = opened(stack, shop, engine, path, one.artifact.options, one.model.added)
+            models[one.artifact.id] = Held(session.run, own, one.distance, withholds=True)
         asker = Asker(
             samples=shop.tested if tested else shop.validation.samples,
             models=models,
