@@ -37,11 +37,12 @@ class Saved:
 
 def uncompared(saved: Saved, version: str) -> list[str]:
     """The fields of a result to which a replay by this version of edgeai holds nothing."""
-    from edgeai.model.again import SENTENCES, UNCOMPARED, has_sentences
+    from edgeai.model.again import OF_OTHERS, SENTENCES, UNCOMPARED, has_sentences
 
     left_out = (*UNCOMPARED, *(() if has_sentences(saved.result, version) else SENTENCES))
     known = set(saved.without(left_out)) & set(fields_of(saved.result.as_dict()))
-    return [name for name in saved.fields if name not in known]
+    of_others = [f"guard ({OF_OTHERS})"] if any(each.check == OF_OTHERS for each in saved.result.guard) else []
+    return [*(name for name in saved.fields if name not in known), *of_others]
 
 
 def _shortest(name: str, others: Sequence[str]) -> str:

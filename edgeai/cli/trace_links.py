@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 _AGREEMENT: Final = "agreement"
 """The kind of a finding whose label is an attribute of the header, and none of the model's."""
-_REQUIRES: Final = "requires"
-"""The check whose figures come from other deployments (``edgeai.roles.requirements``)."""
 _Declared: TypeAlias = Mapping[str, Mapping[str, Any]]
 """What a manifest says of each of its labels."""
 _IDENTITY: Final = ("deployment", "model.digest", "instance.sop_instance_uid")
@@ -109,8 +107,10 @@ def _reads(engine: EngineRef, artifact: ArtifactDecl, evidence: Evidence | None)
 
 def requires_links(result: Result) -> Iterator[Link]:
     """What other deployments said of the image where the cart's profile required it: their results say it again."""
+    from edgeai.model.again import OF_OTHERS
+
     for figure in result.guard:
-        if figure.check != _REQUIRES:
+        if figure.check != OF_OTHERS:
             continue
         deployment, _, finding = figure.name.partition(" ")
         bound = "" if figure.threshold is None else f", {figure.threshold:g} or more is required"

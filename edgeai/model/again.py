@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
 
-from edgeai.api.results import Concept, Finding, Result
+from edgeai.api.results import Concept, Finding, GuardFigure, Result
 from edgeai.bundle.manifest import Manifest, Tolerance
 from edgeai.model.outlines import apart
 
@@ -22,6 +22,8 @@ UNCOMPARED: Final = (
     "model.signers.name",
 )
 """Fields of a result to which another run has no word."""
+OF_OTHERS: Final = "requires"
+"""A check whose figures other deployments gave (``edgeai.roles.requirements``): no run of this model has them."""
 SENTENCES: Final = ("reason.message", "reason.remedy", "notes.text", "findings.notes.text")
 """Fields that are compared where one version of edgeai wrote both, and no UID in them was replaced."""
 
@@ -134,7 +136,7 @@ def _words(result: Result) -> Named:
         yield f"note {note.code}", True
     for file in result.attachments:
         yield f"attachment {file.name}", f"{file.digest}, {file.media_type}, {file.size_bytes} bytes"
-    for figure in result.guard:
+    for figure in _own_figures(result):
         yield f"guard {figure.check}, {figure.name}, threshold", figure.threshold
         yield f"guard {figure.check}, {figure.name}, withheld", figure.withheld
     for name, finding in _findings(result):
@@ -152,6 +154,10 @@ def _words(result: Result) -> Named:
                 yield f"{name}, {what}", getattr(finding.region, what)
 
 
+def _own_figures(result: Result) -> tuple[GuardFigure, ...]:
+    return tuple(figure for figure in result.guard if figure.check != OF_OTHERS)
+
+
 def _sentences(result: Result) -> Named:
     if result.reason is not None:
         yield "reason in words", result.reason.message
@@ -164,7 +170,7 @@ def _sentences(result: Result) -> Named:
 
 def _numbers(result: Result) -> Named:
     """What an engine may give otherwise at the end of its digits; ``None`` is left out."""
-    for figure in result.guard:
+    for figure in _own_figures(result):
         yield f"guard {figure.check}, {figure.name}", figure.value
     for name, finding in _findings(result):
         yield from ((f"{name}, {what}", value) for what, value in _of(finding) if value is not None)

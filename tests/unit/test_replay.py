@@ -59,6 +59,14 @@ def test_the_same_image_gives_the_same_answer(case: Case, replay: Replay) -> Non
     assert told["numbers"] >= 2
 
 
+def test_what_other_deployments_said_is_not_asked_of_this_model(case: Case, replay: Replay) -> None:
+    bundle, image, body = case
+    figure = {"check": "requires", "name": "view class:frontal", "value": 0.97, "threshold": 0.9, "withheld": False}
+    body["guard"] = [figure, *body["guard"]]
+    status, printed, _ = replay(body, "--file", image, "--bundle", bundle)
+    assert (status, "the same to the digit" in printed, "guard (requires)" in printed) == (0, True, True)
+
+
 EDITS: tuple[tuple[tuple[Any, ...], Any, str], ...] = (
     (("result_id",), "4f8828ee-fb0d-8b9d-90d2-a572f4f1f362", "result id: was 4f8828ee"),
     (("model", "name"), "us-tail", "model name: was us-tail, is tiny"),
