@@ -101,8 +101,7 @@ class Watched:
     def _part(self, plane: Any, name: str) -> Any:
         """Standardised means of a layer's channels over the upper and the lower half.
 
-        By cuts and a mean: a pooling layer that engines compute in int8 has the scale of its input, by which most means
-        are nothing.
+        By cuts and a mean: a pooling layer in int8 has the scale of its input, and a mean may have a finer one.
         """
         rows = plane.shape[_ROWS]
         rest = rows - max(1, rows // 2)
