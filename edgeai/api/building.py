@@ -126,11 +126,15 @@ class Objective:
         formula: ``(ops, truth, answer)`` -> the loss of each sample, (batch,), for a loss that has no name above.
             ``truth`` and ``answer`` are the training framework's tensors, batch first; ``ops`` is its namespace of
             functions called as numpy calls them (``keras.ops``, or numpy itself): use functions that both have.
+        together: ``(ops, truths, answers)`` -> the loss of each sample, (batch,), of all outputs together, each by its
+            name; in place of ``loss`` and ``formula``, for a model whose outputs are to be judged by one another, as of
+            two stages the second by what the first proposed. Training alone knows it. Since 1.4.
     """
 
     loss: str
     from_logits: bool = False
     formula: Callable[[Any, Any, Any], Any] | None = None
+    together: Callable[[Any, Mapping[str, Any], Mapping[str, Any]], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from edgeai.api import BackendSpec, CompressorSpec, ModelFiles, hookimpl, late
 from edgeai_keras.specs import COMPRESSORS
 
-EDGEAI_API = (1, 3)
+EDGEAI_API = (1, 4)
 
 BACKEND = BackendSpec(
     name="keras",

@@ -14,6 +14,9 @@ from typing import Any
 import keras
 from keras import layers
 
+from edgeai_keras.blocks import convolved, doubled
+from edgeai_keras.detectors import centre_head, rcnn
+
 HEADS = ("logits", "sigmoid", "softmax")
 
 
@@ -52,7 +55,7 @@ def cnn(
     image = keras.Input((size, size, channels), name="image")
     x: Any = image
     for number, count in enumerate(filters, start=1):
-        x = _convolved(x, count, f"conv_{number}", kernel=kernel, padding=padding, batch_norm=batch_norm)
+        x = convolved(x, count, f"conv_{number}", kernel=kernel, padding=padding, batch_norm=batch_norm)
         x = layers.MaxPooling2D(2, name=f"pool_{number}")(x)
     x = layers.Flatten(name="flatten")(x)
     x = layers.Dense(units, activation="relu", name="dense")(_dropped(x, dropout))
@@ -109,7 +112,7 @@ def unet(
     scores at the end: the weights are those of the network on the smaller plane. Source: Ronneberger, Fischer and
     Brox, MICCAI 2015; padded, with batch norm.
     """
-    counts = _doubled(filters, depth + 1, most)
+    counts = doubled(filters, depth + 1, most)
     image = keras.Input((size, size, channels), name="image")
     x: Any = image if shrink == 1 else layers.AveragePooling2D(shrink, name="shrink")(image)
     skips = []
@@ -136,7 +139,7 @@ def fcn(
     x: Any = image
     levels = []
     for number, count in enumerate(filters, start=1):
-        x = layers.MaxPooling2D(2, name=f"pool_{number}")(_convolved(x, count, f"conv_{number}"))
+        x = layers.MaxPooling2D(2, name=f"pool_{number}")(convolved(x, count, f"conv_{number}"))
         levels.append(x)
     x = layers.Conv2D(labels, 1, name="score_deep")(x)
     x = layers.Conv2DTranspose(labels, 4, strides=2, padding="same", name="grow")(x)
@@ -167,7 +170,7 @@ def small_cnn(
     x: Any = image if pool == 1 else layers.AveragePooling2D(pool, name="shrink")(image)
     for number, count in enumerate(filters, start=1):
         split = separable and number > 1
-        x = _convolved(x, count, f"conv_{number}", strides=2, padding="same", batch_norm=True, separable=split)
+        x = convolved(x, count, f"conv_{number}", strides=2, padding="same", batch_norm=True, separable=split)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return keras.Model(image, _labelled(_dropped(x, dropout), labels, head), name="small_cnn")
 
@@ -188,66 +191,22 @@ def small_unet(
 
     The levels work on a plane ``shrink`` times smaller than the image; the scores are enlarged to its size at the end.
     """
-    counts = _doubled(filters, depth + 1, most)
+    counts = doubled(filters, depth + 1, most)
     image = keras.Input((size, size, channels), name="image")
     wide = 2 * shrink - 1
-    x: Any = _convolved(image, counts[0], "stem", kernel=wide, strides=shrink, padding="same", batch_norm=True)
+    x: Any = convolved(image, counts[0], "stem", kernel=wide, strides=shrink, padding="same", batch_norm=True)
     skips = [x]
     for number, count in enumerate(counts[1:], start=1):
-        x = _convolved(x, count, f"down_{number}", strides=2, padding="same", batch_norm=True)
-        x = _convolved(x, count, f"deep_{number}", padding="same", batch_norm=True, separable=separable)
+        x = convolved(x, count, f"down_{number}", strides=2, padding="same", batch_norm=True)
+        x = convolved(x, count, f"deep_{number}", padding="same", batch_norm=True, separable=separable)
         skips.append(x)
     skips.pop()
     for number in reversed(range(depth)):
         x = layers.Conv2D(counts[number], 1, name=f"narrow_{number}")(x)
         x = layers.UpSampling2D(2, interpolation="bilinear", name=f"grow_{number}")(x)
         x = layers.Add(name=f"join_{number}")([skips.pop(), x])
-        x = _convolved(x, counts[number], f"up_{number}", padding="same", batch_norm=True, separable=separable)
+        x = convolved(x, counts[number], f"up_{number}", padding="same", batch_norm=True, separable=separable)
     return keras.Model(image, _enlarged(x, labels, head, shrink), name="small_unet")
-
-
-def centre_head(
-    *,
-    size: int = 256,
-    channels: int = 1,
-    filters: int = 16,
-    depth: int = 4,
-    up: int = 1,
-    most: int = 64,
-    labels: int = 1,
-    separable: bool = False,
-) -> keras.Model:
-    """A detector of one stage, without anchors: at each place of a grid a score a label, and four distances.
-
-    ``depth`` halvings and ``up`` doublings back, with what was seen on the way down: the grid has a place for each
-    2 ** (depth - up) pixels a side. The one output, ``boxes``, has ``labels`` logits and then the distances to left,
-    top, right and bottom, in places of the grid. Source: Zhou, Wang and Krähenbühl, *Objects as Points*, 2019.
-    """
-    if not 0 <= up < depth:
-        raise ValueError(f"up is {up}, not from 0 to below depth, {depth}")
-    image = keras.Input((size, size, channels), name="image")
-    x: Any = image
-    levels = []
-    for number, count in enumerate(_doubled(filters, depth, most), start=1):
-        x = _convolved(x, count, f"down_{number}", strides=2, batch_norm=True)
-        x = _convolved(x, count, f"deep_{number}", batch_norm=True, separable=separable)
-        levels.append(x)
-    levels.pop()
-    for number in range(1, up + 1):
-        skip = levels.pop()
-        x = layers.Conv2D(skip.shape[-1], 1, name=f"narrow_{number}")(x)
-        x = layers.UpSampling2D(2, interpolation="nearest", name=f"grow_{number}")(x)
-        x = layers.Add(name=f"join_{number}")([skip, x])
-        x = _convolved(x, skip.shape[-1], f"up_{number}", batch_norm=True, separable=separable)
-    x = _convolved(x, int(x.shape[-1]), "head", batch_norm=True)
-    rare, side = (keras.initializers.Constant(value) for value in (_RARE, _SIDE))
-    scores = layers.Conv2D(labels, 1, bias_initializer=rare, name="scores")(x)
-    distances = layers.Conv2D(4, 1, bias_initializer=side, name="distances")(x)
-    return keras.Model(image, layers.Concatenate(name="boxes")([scores, distances]), name="centre_head")
-
-
-_RARE, _SIDE = -2.19, 4.0
-"""What an untrained head answers: that hardly anything is there (Lin et al., ICCV 2017), and boxes of eight places."""
 
 
 _MAKERS: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
@@ -260,37 +219,16 @@ _MAKERS: Mapping[str, Callable[..., keras.Model]] = MappingProxyType(
         "small-cnn": small_cnn,
         "small-unet": small_unet,
         "centre-head": centre_head,
+        "rcnn": rcnn,
     }
 )
 NAMES = tuple(_MAKERS)
 """What ``build`` knows."""
 
 
-def _convolved(
-    x: Any,
-    count: int,
-    name: str,
-    *,
-    kernel: int = 3,
-    strides: int = 1,
-    padding: str = "same",
-    batch_norm: bool = False,
-    separable: bool = False,
-) -> Any:
-    """Convolution, batch norm where wanted, ReLU."""
-    if separable:
-        x = layers.DepthwiseConv2D(kernel, strides=strides, padding=padding, use_bias=False, name=f"{name}_depth")(x)
-        x = layers.BatchNormalization(name=f"{name}_depth_norm")(x)
-        x = layers.ReLU(name=f"{name}_depth_relu")(x)
-        kernel, strides = 1, 1
-    x = layers.Conv2D(count, kernel, strides=strides, padding=padding, use_bias=not batch_norm, name=name)(x)
-    x = layers.BatchNormalization(name=f"{name}_norm")(x) if batch_norm else x
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
 def _twice(x: Any, count: int, name: str, batch_norm: bool) -> Any:
     for part in ("a", "b"):
-        x = _convolved(x, count, f"{name}{part}", batch_norm=batch_norm)
+        x = convolved(x, count, f"{name}{part}", batch_norm=batch_norm)
     return x
 
 
@@ -306,11 +244,6 @@ def _grown(x: Any, count: int, name: str, up: str) -> Any:
 
 def _dropped(x: Any, share: float) -> Any:
     return layers.Dropout(share, name="dropout")(x) if share else x
-
-
-def _doubled(first: int, levels: int, most: int) -> list[int]:
-    counts = [first * 2**level for level in range(levels)]
-    return [min(count, most) for count in counts] if most else counts
 
 
 def _labelled(x: Any, labels: int, head: str) -> Any:

@@ -16,6 +16,12 @@ def loss_of(objective: Objective) -> Any:
         CompressionFailed: ``compress.loss-unknown``.
     """
     logits = objective.from_logits
+    if objective.together is not None:
+        raise CompressionFailed(
+            f"loss {objective.loss!r} is of all outputs together, and no output has one of its own",
+            code="compress.loss-unknown",
+            remedy="leave out distil and importance by gradients, which look at outputs one by one",
+        )
     if objective.formula is not None:
         return _of_formula(objective.formula)
     if objective.loss == "categorical-crossentropy":

@@ -20,6 +20,7 @@ from edgeai_keras.losses import loss_of
 from edgeai_keras.model_file import structure_of
 from edgeai_keras.resuming import Kept, State, arrays_of, kept, restore, skip
 from edgeai_keras.saving import save
+from edgeai_keras.together import Together
 
 __all__ = ["Batches", "Fold", "History", "cross_validate", "fit", "loss_of", "predict", "save", "set_seed"]
 
@@ -76,7 +77,7 @@ def fit(
 
     Args:
         model: a Keras model whose inputs and outputs have the names of the batches' tensors, or as many of them.
-        objective: the loss, of every output.
+        objective: the loss, of every output, or of all together.
         train: called once an epoch (and once before, to count, where it gives no length).
         validation: ``None``: no early stopping, and the last epoch's weights are kept.
         epochs: at most so many.
@@ -100,7 +101,10 @@ def fit(
     if trainer is None and not callbacks:  # whatever else takes part keeps a state of its own
         rest = {"epochs": epochs, "patience": patience, "rate": learning_rate, "schedule": schedule, "seed": seed}
         keeps = kept(model, objective=objective, augment=augment, first=first_epoch, **rest)
-    if trainer is None:
+    if trainer is None and objective.together is not None:
+        trainer = Together(model, objective.together)
+        trainer.compile(keras.optimizers.Adam(learning_rate), jit_compile=False)
+    elif trainer is None:
         trainer = model
         losses = [loss_of(objective) for _ in model.outputs]
         loss = keras.tree.pack_sequence_as(structure_of(model, "output"), losses)

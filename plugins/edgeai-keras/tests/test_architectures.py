@@ -22,7 +22,7 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "centre-head"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("centre-head", "rcnn")])
 @pytest.mark.parametrize("head", ["logits", "sigmoid", "softmax"])
 def test_every_network_takes_image_and_gives_one_named_output(name: str, head: str) -> None:
     keras.utils.set_random_seed(1)

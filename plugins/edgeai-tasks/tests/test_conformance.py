@@ -472,7 +472,11 @@ class TestDetectTwoStage(TaskConformance):
         {**options, "coordinates": "metres"},
         {**options, "labels": ["a"]},
     )
-    wrong_outputs = (_rows(proposals=4, scores=3, deltas=16), _rows(proposals=4, scores=2, deltas=8))
+    wrong_outputs = (
+        _rows(proposals=4, scores=3, deltas=16),
+        _rows(proposals=4, scores=2, deltas=8),
+        (*outputs, _grid(2)),
+    )
 
     def example_outputs(self, seed: int) -> dict[str, Array]:
         deltas = np.random.default_rng(seed).normal(size=(1, 6, 8)).astype(np.float32)
@@ -504,6 +508,19 @@ class TestJudgeOfBoxes(JudgeConformance):
         {"x0": "10", "y0": "20", "x1": "40", "y1": "", "label": "a"},
         {"x0": "10", "y0": "20", "x1": "40", "y1": "60"},
     )
+
+
+class TestJudgeOfTwoStages(JudgeConformance):
+    plugin = "detect"
+    task = "detect"
+    options = TestDetectTwoStage.options
+    outputs = (*TestDetectTwoStage.outputs, _grid(1, name="grid", rows=3))
+    rows = TestJudgeOfBoxes.rows
+    nonsense_rows = TestJudgeOfBoxes.nonsense_rows[:2]
+
+    def example_outputs(self, seed: int) -> dict[str, Array]:
+        grid = np.random.default_rng(seed).normal(size=self.outputs[-1].shape).astype(np.float32)
+        return {**TestDetectTwoStage().example_outputs(seed), "grid": grid}
 
 
 class TestJudgeOfBoxesOfMasks(JudgeConformance):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgeai_tasks.detect.forms import Form
     from edgeai_tasks.detect.task import Detect
 
-EDGEAI_API = (1, 3)
+EDGEAI_API = (1, 4)
 
 
 def _build(request: TaskRequest) -> Detect:
@@ -34,7 +34,8 @@ def _form(options: DetectOptions, outputs: Sequence[TensorSpec]) -> Form:
         TWO_STAGE: (two_stage.TwoStage.of, two_stage.ROLES),
     }
     make, roles = makers[options.form]
-    if not outputs or (roles and len(outputs) != len(roles)):
+    also = two_stage.FIRST_STAGE if options.form == TWO_STAGE else ()
+    if not outputs or (roles and len(outputs) not in (len(roles), len(roles) + len(also))):
         names = ", ".join(spec.name for spec in outputs) or "none"
         raise refused("outputs", f"are {names}, and {options.form} reads {', '.join(roles) or 'one a level'}")
     return make(options, outputs)

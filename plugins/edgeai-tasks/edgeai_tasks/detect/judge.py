@@ -25,17 +25,19 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
+from edgeai_tasks.detect import stages
 from edgeai_tasks.detect.agreeing import KIND
 from edgeai_tasks.detect.boxes import SAME, Boxes, Numbers, paired
 from edgeai_tasks.detect.choosing import chosen, wished
 from edgeai_tasks.detect.dense import layout_of
 from edgeai_tasks.detect.figures import LOCALISED, MAP50, Measured
 from edgeai_tasks.detect.matching import Boxed, right_ones
-from edgeai_tasks.detect.options import DENSE, DetectOptions
+from edgeai_tasks.detect.options import DENSE, TWO_STAGE, DetectOptions
 from edgeai_tasks.detect.pictures import froc, worst_cases
 from edgeai_tasks.detect.places import sides_of, spacing_of
 from edgeai_tasks.detect.targets import loss_of, targets_of
 from edgeai_tasks.detect.truth import Truth, digest_of, moved, one_label, read, true_boxes
+from edgeai_tasks.detect.two_stage import FIRST_STAGE, ROLES
 from edgeai_tasks.sizes import size_of
 
 if TYPE_CHECKING:
@@ -86,6 +88,8 @@ class DetectJudge(Judge):
         self.labels = options.names
         if options.form == DENSE:
             self.objective = self._dense()
+        elif options.form == TWO_STAGE and len(self._outputs) > len(ROLES):
+            self.objective = self._staged()
 
     def read(self, cells: Cells) -> Truth | None:
         """See ``truth``."""
@@ -96,19 +100,23 @@ class DetectJudge(Judge):
         return digest_of(truth)
 
     def targets(self, case: Case) -> Tensors:
-        """Of a dense head, see ``targets``.
+        """Of a dense head, see ``targets``; of two stages, see ``stages``.
 
         Raises:
-            ConfigError: ``build.no-target``: another form; or an extent that is open.
+            ConfigError: ``build.no-target``: another form; an extent that is open; more boxes than proposals.
             DataRejected: a box outside of the image.
         """
-        if self._options.form != DENSE:
+        if self.objective is None:
             raise ConfigError(
-                f"detect has targets for form {DENSE}, not for {self._options.form}",
+                f"detect has targets for form {DENSE}, and for {TWO_STAGE} with a first stage's {FIRST_STAGE[0]} as a "
+                f"fourth output; not for {self._options.form} of {len(self._outputs)}",
                 code="build.no-target",
                 remedy="train it where it comes from, and pack what it became",
             )
         one_label(case.truth, self.labels)
+        if self._options.form == TWO_STAGE:
+            *outputs, grid = self._outputs
+            return stages.targets_of(case, outputs, (grid, layout_of(grid, 1)), self._options)
         return targets_of(case, self._outputs, self._layouts(), len(self.labels))
 
     def stratum(self, case: Case) -> Hashable:
@@ -195,6 +203,11 @@ class DetectJudge(Judge):
         last = self._layouts()[0] == "NHWC"
         formula = loss_of(len(self.labels), logits=logits, channels_last=last)
         return Objective(loss="centre-heat-and-boxes", from_logits=logits, formula=formula)
+
+    def _staged(self) -> Objective:
+        names = [spec.name for spec in self._outputs]
+        together = stages.loss_of(names, self._options, channels_last=layout_of(self._outputs[-1], 1) == "NHWC")
+        return Objective(loss="two-stage", from_logits=self._options.activation != "none", together=together)
 
     def _layouts(self) -> list[str]:
         return [layout_of(spec, len(self.labels)) for spec in self._outputs]

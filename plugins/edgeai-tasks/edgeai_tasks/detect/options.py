@@ -47,7 +47,7 @@ OPTIONS: tuple[OptionSpec, ...] = (
         name="outputs",
         help="names of the model's outputs in the order in which the form reads them; by default the model's own: "
         "dense: the levels; ssd: boxes, scores; tflite-postprocessed: boxes, classes, scores, count; two-stage: "
-        "proposals, scores, deltas",
+        "proposals, scores, deltas, and where it is trained here its first stage's grid",
     ),
     OptionSpec(
         name="activation",

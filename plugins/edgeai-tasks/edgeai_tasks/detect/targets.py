@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import Array, Case, ConfigError, TensorSpec
-from edgeai_tasks.detect.boxes import Boxes, carried
+from edgeai_tasks.detect.boxes import Boxes, Numbers, carried
 from edgeai_tasks.detect.truth import true_boxes
 
 _SPREAD: Final = 0.54 / 6
@@ -38,11 +38,24 @@ def targets_of(case: Case, outputs: Sequence[TensorSpec], layouts: Sequence[str]
         ConfigError: ``build.no-target``: an extent that is open.
         DataRejected: as ``true_boxes``.
     """
-    frame = case.context.frame
     boxes, places = true_boxes(case)
+    frame = case.context.frame
     boxes = carried(boxes, frame.geometry.from_source) if len(boxes) else boxes
+    return grids_of(boxes, places, (frame.rows, frame.columns), outputs, layouts, labels)
+
+
+def grids_of(
+    boxes: Boxes,
+    places: Numbers,
+    plane: tuple[int, int],
+    outputs: Sequence[TensorSpec],
+    layouts: Sequence[str],
+    labels: int,
+) -> dict[str, Array]:
+    """As ``targets_of``, of boxes in pixels of a plane of so many (rows, columns)."""
+    rows, columns = plane
     grids = [_extent(spec, layout) for spec, layout in zip(outputs, layouts, strict=True)]
-    strides = np.array([(frame.columns / columns, frame.rows / rows) for rows, columns in grids])
+    strides = np.array([(columns / across, rows / down) for down, across in grids])
     level = _levels(boxes, strides)
     targets = {}
     for number, (spec, layout) in enumerate(zip(outputs, layouts, strict=True)):

@@ -2,7 +2,8 @@
 
 Outputs: proposals (1, n, 4) as corners; scores (1, n, labels + 1), with the background; and deltas (1, n, 4) for
 all labels alike, (1, n, 4 * labels), or that with the background's too (Girshick, *Fast R-CNN*, ICCV 2015;
-Detectron2's order).
+Detectron2's order). A model that is trained here has one more, which says nothing of where things are: the grid of its
+first stage, as ``dense`` has it of one label.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 from edgeai.api import Array, TensorSpec
 from edgeai_tasks.detect.candidates import Candidates, candidates, scores_of
 from edgeai_tasks.detect.coding import about, turned
+from edgeai_tasks.detect.dense import layout_of
 from edgeai_tasks.detect.forms import failed, is_rows, rows_of, same_length, sized
 from edgeai_tasks.detect.options import DetectOptions, refused
 
 ROLES = ("proposals", "scores", "deltas")
+FIRST_STAGE = ("grid",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,9 @@ class TwoStage:
     @classmethod
     def of(cls, options: DetectOptions, outputs: Sequence[TensorSpec]) -> TwoStage:
         """Raises ``TaskFailed``, ``task.options``: the outputs do not fit."""
-        proposals, scores, deltas = outputs
+        proposals, scores, deltas = outputs[: len(ROLES)]
+        for grid in outputs[len(ROLES) :]:
+            layout_of(grid, 1)
         fit = is_rows(proposals, [4]) and is_rows(scores, [options.width]) and is_rows(deltas, _widths(options))
         if not fit:
             shapes = ", ".join(str(spec.shape) for spec in outputs)
