@@ -134,6 +134,11 @@ _BUNDLE: Final = (
     "config.golden-stale",
     "config.golden-invalid",
     "config.augment",
+    "config.guard-missing",
+    "config.guard-changed",
+    "config.guard-label",
+    "config.guard-unfit",
+    "config.guard-engines",
 )
 _IMAGE: Final = (
     "task.no-frames",

@@ -9,7 +9,7 @@ from edgeai.api.errors import BundleRejected
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.uses import ImageFeed, source_of
 
-_HONOURED: Final = ("content", "distance")
+_HONOURED: Final = ("content", "model", "distance")
 """Stages of a guard that this edgeai asks."""
 _DISTANCES: Final = ("mahalanobis",)
 """Methods of ``guard.distance``."""

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
 from edgeai.api.errors import BundleRejected
 from edgeai.bundle.manifest import Manifest
-from edgeai.bundle.parts import ArtifactDecl, Record, Slug
+from edgeai.bundle.parts import ArtifactDecl, Eligibility, Record, Slug
 from edgeai.bundle.strict_json import read_object
 from edgeai.bundle.use_mistakes import members
+from edgeai.bundle.uses import UnitUse
 
 HELD_NAME: Final = ".held.json"
 MAX_HELD_BYTES: Final = 1 << 20
 _SCHEMA: Final = 1
+
+_OWN: Final = ("task", "inputs", "outputs", "artifacts", "transforms", "golden")
+_NOT_ITS: Final[dict[str, Any]] = {
+    "eligibility": Eligibility(),
+    "guard": None,
+    "feeds": {},
+    "explanations": (),
+    "unit": UnitUse(),
+}
+"""What a model that stands before another has of its own, and what of a manifest is the other's alone."""
 
 _Some: TypeAlias = Annotated[tuple[Slug, ...], msgspec.Meta(min_length=1)]
 
@@ -68,6 +79,15 @@ def guard_artifacts(manifest: Manifest) -> tuple[ArtifactDecl, ...]:
     """Those of the model that stands before the model; none where there is none."""
     model = manifest.guard.model if manifest.guard is not None else None
     return model.artifacts if model is not None else ()
+
+
+def guard_manifest(manifest: Manifest) -> Manifest | None:
+    """The model that stands before the model, as if a manifest were about it alone; ``None`` where there is none."""
+    model = manifest.guard.model if manifest.guard is not None else None
+    if model is None:
+        return None
+    own = {name: getattr(model, name) for name in _OWN}
+    return msgspec.structs.replace(manifest, **own, **_NOT_ITS)
 
 
 def absent_files(manifest: Manifest, held: Held | None) -> frozenset[str]:

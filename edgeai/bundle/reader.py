@@ -37,7 +37,7 @@ from edgeai.bundle.manifest import (
     decode_manifest,
     digest_of,
 )
-from edgeai.bundle.partial import HELD_NAME, Held, absent_files, read_held
+from edgeai.bundle.partial import HELD_NAME, Held, absent_files, guard_manifest, read_held
 from edgeai.bundle.strangers import REMEDY, other_folder
 from edgeai.bundle.zip_form import LIMITS, BundleLimits
 from edgeai.durable import locked
@@ -56,7 +56,7 @@ class Bundle:
     """A verified bundle: every file below ``root`` is what ``manifest`` says, as of when it was opened.
 
     ``signers`` are the trusted keys that signed it; none when nobody asked. ``held`` says which artifacts are there,
-    where not all are.
+    where not all are. ``is_guard``: it is what ``guard`` gave.
     """
 
     manifest: Manifest
@@ -64,12 +64,21 @@ class Bundle:
     root: Path
     signers: tuple[SignerRef, ...] = ()
     held: Held | None = None
+    is_guard: bool = False
 
     @property
     def artifacts(self) -> tuple[ArtifactDecl, ...]:
         """Those that are there, in the manifest's order."""
-        held = self.held
-        return tuple(item for item in self.manifest.artifacts if held is None or item.id in held.artifacts)
+        if self.held is None:
+            return self.manifest.artifacts
+        held = self.held.guard if self.is_guard else self.held.artifacts
+        return tuple(item for item in self.manifest.artifacts if item.id in held)
+
+    @property
+    def guard(self) -> Bundle | None:
+        """The model that stands before the model, as if the bundle were of it; ``None`` where there is none."""
+        manifest = guard_manifest(self.manifest)
+        return None if manifest is None else replace(self, manifest=manifest, is_guard=True)
 
     @property
     def absent(self) -> tuple[str, ...]:

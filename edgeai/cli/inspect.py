@@ -196,6 +196,14 @@ def _second(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 def _stages(guard: GuardUse) -> list[str]:
     told = guard.told()
+    if guard.model is not None:
+        model = guard.model
+        options = {
+            "artifacts": [item.id for item in model.artifacts],
+            "admit": model.admit,
+            "min_score": model.min_score,
+        }
+        told["model"] = {"task": model.task.name, **options, "golden": [case.id for case in model.golden]}
     return [_with(stage, told.get(stage, {})) for stage in guard.stages] or ["nothing, on purpose"]
 
 

@@ -114,7 +114,7 @@ def _again(
     from edgeai.bundle.reader import open_bundle
     from edgeai.cli.whereabouts import bundle_of, places_of
     from edgeai.model import open_model
-    from edgeai.model.again import Difference, compare, tolerance_of
+    from edgeai.model.again import Difference, compare, tolerance_of, tolerance_of_guard
 
     (file, ids), (named, look, config) = image, where
     places = [*look, *(places_of(config) if config else [])]
@@ -135,7 +135,12 @@ def _again(
                     f"here it would be {_named(model.engine)}, it was {_named(engine)}", "trace.other-engine", _WHERE
                 )
             after = model.run_file(file, deployment=before.deployment, identity=_identity(before, ids))
-        compared = compare(before, after, tolerance_of(bundle.manifest, engine.artifact))
+        compared = compare(
+            before,
+            after,
+            tolerance_of(bundle.manifest, engine.artifact),
+            guard=tolerance_of_guard(bundle.manifest),
+        )
         if signers.code:
             other = Difference(
                 what="signers", was=", ".join(item.name for item in before.model.signers), now=signers.says

@@ -124,8 +124,7 @@ def _deployment(config: DeviceConfig, name: str, station: Station, folder: Path)
             with station.step("prove", deadline_s=deadline_s, plugin=model.engine.backend):
                 model.prove()
             engine, degraded = model.engine, model.degraded
-            assert note.last_run is not None
-            plugin = note.last_run.plugin or ""
+            plugin = model.run_step.plugin or ""
             with station.step("open", deadline_s=limit_s, plugin=plugin):
                 caution = _caution(bundle, engine, load(plugin))
             yield {

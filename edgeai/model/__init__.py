@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeai.api.options import Options
 from edgeai.bundle.reader import Bundle, default_cache_dir, open_bundle
-from edgeai.model.distance import distances_of
+from edgeai.model.distance import Distance, distances_of
 from edgeai.model.golden import GoldenAnswer
 from edgeai.model.loading import Loader, Offers, wishes_of
-from edgeai.model.opening import EngineUse, Opening, build_pipeline, build_task
+from edgeai.model.opening import EngineUse, OpenEngine, Opening, build_pipeline, build_task
 from edgeai.model.results import result_id
 from edgeai.model.running import Model
 from edgeai.model.steps import Breadcrumb, RiskyStep, no_breadcrumb
@@ -83,5 +83,17 @@ def open_model(
     formats = tuple(artifact.format for artifact in opened.artifacts)
     offers = Offers(wishes, registry=needed, loader=more, excluded=excluded, formats=formats, breadcrumb=breadcrumb)
     engine = Opening(opened, offers, excluded, use, breadcrumb).open()
-    engine = replace(engine, distance=distances.get(engine.engine.artifact))
+    engine = _guarded(opened, engine, distances, wishes, needed, more, excluded, use=use, breadcrumb=breadcrumb)
     return Model(opened, engine, pipeline, task, breadcrumb=breadcrumb)
+
+
+def _guarded(
+    opened: Bundle, engine: OpenEngine, distances: Mapping[str, Distance], *given: Any, **more: Any
+) -> OpenEngine:
+    """With what its answers are held to, and the model that stands before it, where one does: see ``with_sentry``."""
+    engine = replace(engine, distance=distances.get(engine.engine.artifact))
+    if opened.guard is None:
+        return engine
+    from edgeai.model.sentry import with_sentry  # few bundles have one
+
+    return with_sentry(opened, engine, *given, **more)

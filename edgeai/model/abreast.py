@@ -62,6 +62,19 @@ class _Turn(Generic[K]):
             self.prepared.waited()
             self.under_way.enter_context(at_engine)
 
+    def is_admitted(self) -> bool:
+        """Whether the guard lets the model be asked; else it ends without, or with what was wrong."""
+        prepared = self.prepared
+        assert prepared.ready is not None
+        try:
+            prepared.is_admitted = prepared.run.admits(prepared.ready[1])
+            if not prepared.is_admitted:
+                prepared.ready = None
+        except Exception as error:  # noqa: BLE001 - it is raised again where its own result is made
+            prepared.error = error
+        self._began = time.perf_counter()
+        return prepared.is_ready
+
     def answered(self) -> None:
         """The engine has run it, among others."""
         self.prepared.run.watch.add("run", time.perf_counter() - (self._began or 0.0))
@@ -224,8 +237,9 @@ class Row(Generic[K]):
             self._turns.append(turn)
             if turn.prepared.ready is not None:
                 turn.begin(self._at_engine(turn.key, turn.prepared))
-                turn.prepared.run.engine = self._model.engine
-                yield {name: turn.prepared.ready[0]}
+                if turn.is_admitted():
+                    turn.prepared.run.engine = self._model.engine
+                    yield {name: turn.prepared.ready[0]}
             fed += 1
             goes_on = not self._is_stopping() and fed < most
             turn = self._next(_LINGER_S) if goes_on else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +26,9 @@ OF_OTHERS: Final = "requires"
 """A check whose figures other deployments gave (``edgeai.roles.requirements``): no run of this model has them."""
 SENTENCES: Final = ("reason.message", "reason.remedy", "notes.text", "findings.notes.text")
 """Fields that are compared where one version of edgeai wrote both, and no UID in them was replaced."""
+
+_OF_MODEL: Final = "guard-model"
+"""Figures of this check are an engine's."""
 
 Named: TypeAlias = Iterator[tuple[str, Any]]
 
@@ -64,19 +67,30 @@ class Comparison:
 
 def tolerance_of(manifest: Manifest, artifact_id: str) -> Tolerance:
     """The widest that a golden case of the bundle allows this artifact; the usual one where there is no case."""
-    allowed = [case.tolerance_for(artifact_id) for case in manifest.golden]
+    return _widest([case.tolerance_for(artifact_id) for case in manifest.golden])
+
+
+def tolerance_of_guard(manifest: Manifest) -> Tolerance:
+    """The widest that a golden case allows any artifact of the guard's model: no result says which of them ran."""
+    model = manifest.guard.model if manifest.guard is not None else None
+    cases = model.golden if model is not None else ()
+    return _widest([each for case in cases for each in (case.tolerance, *case.artifacts.values())])
+
+
+def _widest(allowed: Sequence[Tolerance]) -> Tolerance:
     return Tolerance(
         absolute=max((each.absolute for each in allowed), default=Tolerance().absolute),
         relative=max((each.relative for each in allowed), default=Tolerance().relative),
     )
 
 
-def compare(before: Result, after: Result, tolerance: Tolerance) -> Comparison:
+def compare(before: Result, after: Result, tolerance: Tolerance, *, guard: Tolerance | None = None) -> Comparison:
     """Hold a result to an earlier one of the same image, model and engine.
 
     Words must be the same: id, model, image, engine, outcome, labels, codes, notes, thresholds, what is stated. Numbers
     may be ``absolute + relative * |was|`` apart, and outlines ``OUTLINES_PX``. ``UNCOMPARED`` is not compared (nor who
-    signed, which no run says), and ``SENTENCES`` only where ``has_sentences``.
+    signed, which no run says), and ``SENTENCES`` only where ``has_sentences``. ``guard`` is what figures of the guard's
+    model are allowed, where it is more.
     """
     words = list(_pairs(_words(before), _words(after)))
     if has_sentences(before, after.edgeai_version):
@@ -88,7 +102,8 @@ def compare(before: Result, after: Result, tolerance: Tolerance) -> Comparison:
             differences.append(Difference(what=what, was=old, now=new))
             continue
         numbers, largest = numbers + 1, max(largest, abs(new - old))
-        allowed = tolerance.absolute + tolerance.relative * abs(old)
+        wider = guard if guard is not None and what.startswith(f"guard {_OF_MODEL}") else tolerance
+        allowed = max(each.absolute + each.relative * abs(old) for each in (tolerance, wider))
         if not abs(new - old) <= allowed:
             differences.append(Difference(what=what, was=old, now=new, allowed=allowed))
     for what, old, new in _pairs(_outlines(before), _outlines(after)):

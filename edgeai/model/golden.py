@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from edgeai.api import Frame, Geometry, InstanceRef
 from edgeai.api.errors import BundleRejected, InferenceFailed
 from edgeai.api.tensors import Array, Tensors, TensorSpec, check_tensors
 from edgeai.bundle.manifest import GoldenCase, Tolerance
@@ -159,3 +160,10 @@ def blank(spec: TensorSpec) -> Tensors:
         for axis, extent in zip(spec.layout, spec.shape, strict=True)
     ]
     return {spec.name: np.zeros(shape, spec.dtype)}
+
+
+def blank_frame() -> Frame:
+    """A plane of zeros, as a decoder gives one."""
+    instance = InstanceRef(sop_class_uid="", sop_instance_uid="", rows=64, columns=64)
+    geometry = Geometry(source_rows=64, source_columns=64)
+    return Frame(pixels=np.zeros((64, 64), np.uint8), number=1, geometry=geometry, instance=instance)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from edgeai.api.imaging import Frame
-from edgeai.api.results import Note
+from edgeai.api.results import GuardFigure, Note
 from edgeai.api.tensors import Array, Tensors
 from edgeai.model.content import ContentLook, Figures
 from edgeai.model.endings import named
@@ -15,6 +15,7 @@ from edgeai.model.withheld import Withheld
 if TYPE_CHECKING:
     from edgeai.bundle.uses import GuardUse
     from edgeai.model.distance import Distance
+    from edgeai.model.sentry import Sentry
     from edgeai.pipeline import Pipeline, Shared
 
 Ready: TypeAlias = tuple[Array, Frame]
@@ -28,21 +29,32 @@ class Looks:
     Args:
         guard: what the manifest puts before the model.
         distance: what the model's answers are held to.
+        sentry: the model that stands before it, where one does and is to be asked.
     """
 
-    def __init__(self, guard: GuardUse | None, distance: Distance | None = None) -> None:
+    def __init__(
+        self, guard: GuardUse | None, distance: Distance | None = None, *, sentry: Sentry | None = None
+    ) -> None:
         self._looks = guard is not None and guard.content
         self._distance = distance
+        self._sentry = sentry
+        self._to_ask: dict[int, Ready] = {}
         self._figures: dict[int, Figures] = {}
         self._withheld: dict[int, Withheld] = {}
 
     def prepare(self, pipeline: Pipeline, frame: Frame, shared: Shared | None) -> Ready:
-        """The frame through the transforms, and past what stands before the model.
+        """The frame through the transforms, and past the look at its content; ``take`` has it for the guard's model.
 
         Raises:
             Withheld: the model is not to be asked about it.
             EdgeaiError: as ``Pipeline.prepare``.
         """
+        ready = self._past_content(pipeline, frame, shared)
+        if self._sentry is not None:
+            self._to_ask[frame.number] = self._sentry.prepare(frame)
+        return ready
+
+    def _past_content(self, pipeline: Pipeline, frame: Frame, shared: Shared | None) -> Ready:
         if not self._looks:
             return pipeline.prepare(frame, shared)
         look = ContentLook()
@@ -54,6 +66,26 @@ class Looks:
             raise
         self._figures[frame.number] = look.figures
         return ready
+
+    def prepare_asked(self, pipeline: Pipeline, frame: Frame) -> Ready:
+        """The same, and the guard's model asked at once, for who has no run; raises as ``prepare``, ``Sentry.ask``."""
+        ready = self.prepare(pipeline, frame, None)
+        if self._sentry is not None:
+            self._sentry.ask(self.take(frame.number), frame.instance)
+        return ready
+
+    def take(self, number: int) -> Ready:
+        """A frame as the guard's model takes it, once."""
+        return self._to_ask.pop(number)
+
+    def told(self, number: int, figure: GuardFigure) -> None:
+        """The guard's model admits a frame, with this figure."""
+        self._figures[number] = (*self._figures.get(number, ()), figure)
+
+    def refused(self, number: int, error: Withheld) -> None:
+        """It does not."""
+        error.figures = (*self._figures.pop(number, ()), *error.figures)
+        self._withheld[number] = error
 
     def pass_answer(self, number: int, outputs: Tensors) -> bool:
         """Whether the model may speak of a frame, by how far its own answer is from those to what it learnt from.

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from edgeai.api.endings import NotApplicable
 from edgeai.api.errors import BackendError, BackendUnavailable, BundleRejected, ConfigError, EdgeaiError
@@ -25,6 +25,9 @@ from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai.selection import Candidate, Choice, Offer, Wish, choose
 
+if TYPE_CHECKING:
+    from edgeai.model.sentry import Sentry
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenEngine:
@@ -36,6 +39,8 @@ class OpenEngine:
     choice: Choice
     distance: Distance | None = None
     """What its answers are held to."""
+    sentry: Sentry | None = None
+    """The model that stands before it."""
 
     @property
     def degraded(self) -> Degradation | None:
@@ -191,7 +196,13 @@ class Opening:
     def _facts(self, taken: Candidate, request: OpenRequest) -> dict[str, Any]:
         """Whatever makes a measurement of threads stale, but for the machine."""
         engine = {"backend": taken.backend, "engine": self._usual(taken), "device": taken.device}
-        return {"bundle": self._bundle.digest, "artifact": taken.artifact, **engine, "settings": dict(request.settings)}
+        facts = {
+            "bundle": self._bundle.digest,
+            "artifact": taken.artifact,
+            **engine,
+            "settings": dict(request.settings),
+        }
+        return {**facts, "part": "guard"} if self._bundle.is_guard else facts
 
     def _request(self, taken: Candidate) -> OpenRequest:
         manifest = self._bundle.manifest

@@ -27,11 +27,12 @@ class Prepared:
         numbers: the frames that the model wants.
         ready: the tensor and what the model sees; for a single frame that was decoded.
         is_decoded: whether the single frame was asked for; there may have been none.
+        is_admitted: whether the model that stands before the model has let it pass already.
         error: why it goes no further.
         spent_s: how long preparing took.
     """
 
-    __slots__ = ("_since", "error", "header", "is_decoded", "numbers", "path", "ready", "run", "spent_s")
+    __slots__ = ("_since", "error", "header", "is_admitted", "is_decoded", "numbers", "path", "ready", "run", "spent_s")
 
     def __init__(self, path: Path, run: Run) -> None:
         self.path = path
@@ -40,6 +41,7 @@ class Prepared:
         self.numbers: Sequence[int] = ()
         self.ready: tuple[Array, Frame] | None = None
         self.is_decoded = False
+        self.is_admitted = False
         self.error: Exception | None = None
         self.spent_s = 0.0
         self._since = time.perf_counter()

@@ -18,7 +18,8 @@ from edgeai.dicom.notes import DETECTOR_PLANE
 from edgeai.model.endings import Endings
 from edgeai.model.looks import Looks
 from edgeai.model.results import Stopwatch, identity_of, now
-from edgeai.model.steps import RiskyStep
+from edgeai.model.steps import INTERPRET
+from edgeai.model.withheld import Withheld
 
 if TYPE_CHECKING:
     from edgeai.api.imaging import Frame, Geometry
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from edgeai.model.sharing import SharedFrames
     from edgeai.model.steps import Breadcrumb, RunStep
 
-INTERPRET: Final = RiskyStep("interpret")
 _STAGES: Final[dict[RunStep, str]] = {"summarise": "interpret"}
 """Steps that are timed under another's name."""
 _OF_THE_TASK: Final = ("interpret", "summarise")
@@ -73,7 +73,7 @@ class Run:
         self.instance: InstanceRef | None = None
         self.engine: EngineRef | None = None
         self.frames_run = 0
-        self.looks = Looks(model.bundle.manifest.guard, model.distance)
+        self.looks = Looks(model.bundle.manifest.guard, model.distance, sentry=model.sentry)
         self.endings = Endings()
         self.shared: SharedFrames | None = None
         self.failed_step: RunStep | None = None
@@ -111,6 +111,37 @@ class Run:
         why = self._model.bundle.manifest.eligibility.why_not(instance)
         if why is not None:
             raise NotApplicable(why, code="input.not-eligible")
+
+    def admits(self, seen: Frame, *, settles: bool = False) -> bool:
+        """Ask the model that stands before the model about a frame: on the engine's turn, and before it.
+
+        What it keeps from the model is in ``looks``.
+
+        Args:
+            seen: the frame as the model is to see it.
+            settles: see ``Model.complete``.
+
+        Raises:
+            EdgeaiError: it could not be asked, which admits nothing.
+        """
+        sentry = self._model.sentry
+        if sentry is None:
+            return True
+        tensor, frame = self.looks.take(seen.number)
+        inputs = {sentry.input.name: tensor}
+        with self.crumb(sentry.run_step), self.at("guard"):
+            outputs = sentry.infer(inputs)
+        if settles:
+            with self.crumb(sentry.run_step):
+                sentry.settle(inputs, outputs)
+        with self.crumb(INTERPRET), self.at("interpret"):
+            try:
+                figure = sentry.judged(outputs, frame, self.known)
+            except Withheld as error:  # in here, since it is no answer of the model's
+                self.looks.refused(seen.number, error)
+                return False
+        self.looks.told(seen.number, figure)
+        return True
 
     def note(self, *notes: Note) -> None:
         """Keep what a reader of the result should know, each once, from any thread."""

@@ -63,10 +63,13 @@ class Recipe:
     ) -> Recipe:
         """Of a model that is open: what it is decoded by, its steps, the plugin of each, and who looks before it.
 
-        Planes that nobody has looked at serve nobody who looks, but for those that are only decoded.
+        Planes that nobody has looked at serve nobody who looks, but for those that are only decoded. These alone are
+        shared by a model with another before it, which takes a frame as it was decoded.
         """
         looked = guard is not None and guard.content
         digests = [_digest(_VERSIONS)]
+        if guard is not None and guard.model is not None:
+            steps, plugins = (), ()
         for step, plugin in zip(steps, plugins, strict=True):
             told = [step.transform, step.options, plugin.name, plugin.distribution, plugin.version, looked]
             digests.append(_digest(digests[-1] + json.dumps(told, sort_keys=True)))

@@ -9,27 +9,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from edgeai.api import Frame, Geometry, InstanceRef
-from edgeai.api.errors import EdgeaiError, InputRejected, TensorMismatch
+from edgeai.api import Frame, InstanceRef
+from edgeai.api.errors import EdgeaiError, InputRejected
 from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
 from edgeai.api.specs import Session, Task
-from edgeai.api.tensors import Tensors, check_tensors
+from edgeai.api.tensors import Tensors
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.looking import among_others
 from edgeai.dicom.pixels import DecodeOptions, read_frames
 from edgeai.model.ahead import in_turn
-from edgeai.model.golden import GoldenAnswer, blank, load_inputs, rehearse
+from edgeai.model.golden import GoldenAnswer, blank_frame, rehearse
 from edgeai.model.kept_threads import Threads
 from edgeai.model.looks import Ready, each_ready, shown
 from edgeai.model.opening import OpenEngine
 from edgeai.model.prepared import Prepared, readable
-from edgeai.model.progress import INTERPRET, Run
+from edgeai.model.progress import Run
 from edgeai.model.results import Identity, Stopwatch, ref_of
-from edgeai.model.steps import Breadcrumb, RiskyStep, RunStep
-from edgeai.model.streams import answers, decoders, ended, miscounted
+from edgeai.model.steps import INTERPRET, Breadcrumb, RiskyStep, RunStep
+from edgeai.model.streams import answers, check_outputs, decoders, prove_streams
 from edgeai.model.threads import SingleFrames
 from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
@@ -53,6 +51,8 @@ class Model:
         failed_step: where the last run failed, known for certain; ``None`` when it did not.
         distance: what its answers are held to before they are taken for what they say; ``None`` for nothing.
         is_stream_proven: whether the engine's stream was seen to give each of several images its own answer.
+        run_step: the engine's own step, laid on the engine's plugin.
+        sentry: the model that stands before it; ``None`` where none does.
     """
 
     def __init__(
@@ -66,7 +66,8 @@ class Model:
         self.is_stream_proven = False
         self.distance = opened.distance
         self._session: Session = opened.session
-        self._run_step = RiskyStep("run", opened.provider)
+        self.run_step = RiskyStep("run", opened.provider)
+        self.sentry = opened.sentry
         self._pipeline = pipeline
         self._task = task
         self._breadcrumb = breadcrumb
@@ -161,7 +162,9 @@ class Model:
             if not prepared.is_decoded:
                 self._decode(prepared)
             ready = prepared.ready
-            return self._summary(self._answered(ready, run, settles=settles) if ready else (), run)
+            if ready is None or not (prepared.is_admitted or run.admits(ready[1], settles=settles)):
+                return self._summary((), run)
+            return self._summary(self._answered(ready, run, settles=settles), run)
         if not overlap:
             with closing(_frames_of(prepared.path, header, self.decode_options(numbers), run.shared)) as frames:
                 return self._one_by_one(islice(frames, len(numbers)), run)
@@ -199,7 +202,7 @@ class Model:
         return result
 
     def rehearse(self) -> tuple[GoldenAnswer, ...]:
-        """Run the bundle's golden cases here, on this engine; ``()`` when it has none.
+        """Run the bundle's golden cases here, on this engine, and those of its guard's model; ``()`` when it has none.
 
         Raises:
             InferenceFailed: ``backend.golden-mismatch``, an answer outside its tolerance; ``backend.stateful``, two
@@ -207,8 +210,9 @@ class Model:
             BackendError: the engine failed.
             TensorMismatch: outputs that are not those declared.
         """
-        with self._breadcrumb(self._run_step):
-            return rehearse(self.bundle, self.engine.artifact, self.infer)
+        guards = self.sentry.rehearse() if self.sentry is not None else ()
+        with self._breadcrumb(self.run_step):
+            return (*guards, *rehearse(self.bundle, self.engine.artifact, self.infer))
 
     def prove(self) -> None:
         """Answer as an engine must that is to be trusted again: the golden cases, or a blank plane where there is none.
@@ -219,29 +223,24 @@ class Model:
             EdgeaiError: what went wrong, as ``rehearse``.
         """
         self.rehearse()
-        asked = load_inputs(self.bundle) if self.bundle.manifest.golden else (blank(self._pipeline.input),)
-        with self._breadcrumb(self._run_step):
-            for inputs in asked:
-                self.infer(inputs)
-            with ended(self.stream([*asked, *asked])) as given:
-                answered = sum(1 for outputs in given if self.checked(outputs))
-        if answered != 2 * len(asked):
-            raise miscounted("more" if answered > 2 * len(asked) else "fewer")
+        with self._breadcrumb(self.run_step):
+            prove_streams(self)
 
     def warm_up(self) -> None:
         """Send a blank plane through the transforms, so that the first image does not wait for their libraries.
 
         What a transform says of a blank plane does not matter here: it will say it of a real one.
         """
-        blank = np.zeros((64, 64), np.uint8)
-        instance = InstanceRef(sop_class_uid="", sop_instance_uid="", rows=64, columns=64)
-        frame = Frame(pixels=blank, number=1, geometry=Geometry(source_rows=64, source_columns=64), instance=instance)
-        with suppress(EdgeaiError):
-            self._pipeline.prepare(frame)
+        for each in (self._pipeline, self.sentry):
+            with suppress(EdgeaiError):
+                if each is not None:
+                    each.prepare(blank_frame())
 
     def close(self) -> None:
-        """Free the engine. Twice is fine."""
+        """Free the engine, and that of its guard's model. Twice is fine."""
         self._session.close()
+        if self.sentry is not None:
+            self.sentry.close()
 
     def __enter__(self) -> Model:
         return self
@@ -257,8 +256,10 @@ class Model:
     def decode_options(self, numbers: Sequence[int]) -> DecodeOptions:
         """What the decoder may do: the fast paths that the manifest signs, for the input that the model has."""
         fast = frozenset(self.bundle.manifest.pixels.fast)
-        sides = dict(zip(self._pipeline.input.layout, self._pipeline.input.shape, strict=True))
-        return DecodeOptions(fast=fast, min_rows=sides.get("H") or 0, min_columns=sides.get("W") or 0, frames=numbers)
+        taken = (self._pipeline.input, *((self.sentry.input,) if self.sentry is not None else ()))
+        sides = [dict(zip(spec.layout, spec.shape, strict=True)) for spec in taken]
+        rows, columns = (max(each.get(axis) or 0 for each in sides) for axis in "HW")
+        return DecodeOptions(fast=fast, min_rows=rows, min_columns=columns, frames=numbers)
 
     @property
     def threads(self) -> Threads | None:
@@ -286,7 +287,7 @@ class Model:
 
     def at_run(self) -> AbstractContextManager[None]:
         """The breadcrumb of the engine's own step, for whoever feeds its ``stream``."""
-        return self._breadcrumb(self._run_step)
+        return self._breadcrumb(self.run_step)
 
     def stream(self, inputs: Iterable[Tensors]) -> Iterator[Tensors]:
         """Many inferences, in order, as many at a time as the engine likes. Its answers are not ``checked`` yet."""
@@ -298,10 +299,7 @@ class Model:
         Raises:
             TensorMismatch: ``tensor.mismatch``, or ``tensor.not-finite`` for NaN and infinity.
         """
-        check_tensors(self._outputs, outputs, what="output")
-        for name, array in outputs.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise TensorMismatch(f"output {name!r} holds values that are not finite", code="tensor.not-finite")
+        check_outputs(self._outputs, outputs)
         return outputs
 
     def own(self, outputs: Tensors) -> Tensors:
@@ -316,7 +314,8 @@ class Model:
                 return self._next(frames, run, run.watch)
 
         ready = shown(each_ready(following))
-        return self._summary([one for each in ready for one in self._answered(each, run, settles=settles)], run)
+        admitted = (each for each in ready if run.admits(each[1], settles=settles))
+        return self._summary([one for each in admitted for one in self._answered(each, run, settles=settles)], run)
 
     def _answered(self, ready: Ready, run: Run, *, settles: bool = False) -> tuple[Findings, ...]:
         """Run the engine on one frame, and see what its answer means.
@@ -325,11 +324,11 @@ class Model:
         """
         run.engine = self.engine
         inputs = {self._pipeline.input.name: ready[0]}
-        with run.crumb(self._run_step), run.at("run"):
+        with run.crumb(self.run_step), run.at("run"):
             outputs = self.infer(inputs)
         run.frames_run += 1
         if settles and isinstance(self._session, SingleFrames):
-            with run.crumb(self._run_step):
+            with run.crumb(self.run_step):
                 self._session.settle(inputs, outputs)
         return run.stated(outputs, ready[1])
 
@@ -337,14 +336,14 @@ class Model:
         """Many frames, prepared on threads that take them in turn, and fed to the engine as fast as it takes them.
 
         ``decode`` and ``transform`` are then the sum over the threads, and ``run`` the time that was neither
-        spent waiting for frames nor on findings.
+        spent waiting for frames, nor on the guard's model, nor on findings.
         """
         idle, watches = Stopwatch(), [Stopwatch() for _ in shares]
         prepared = [self._prepared(share, run, watch) for share, watch in zip(shares, watches, strict=True)]
         each: list[Findings] = []
         with (
             in_turn(prepared, depth=_DEPTH) as ahead,
-            run.crumb(self._run_step),
+            run.crumb(self.run_step),
             closing(answers(self, shown(ahead), run, idle)) as answered,
         ):
             for outputs, seen in answered:
@@ -352,8 +351,8 @@ class Model:
                     each.extend(run.stated(outputs, seen))
         for watch in watches:
             run.watch.include(watch)
-        spent = idle.total()
-        run.watch.add("run", max(0.0, spent["total"] - spent.get("frames", 0.0) - spent.get("findings", 0.0)) / 1e3)
+        others = sum(idle.ms.values())
+        run.watch.add("run", max(0.0, idle.total()["total"] - others) / 1e3)
         return self._summary(each, run)
 
     def _prepared(self, frames: Iterable[Frame], run: Run, watch: Stopwatch) -> Iterator[Ready | Withheld]:

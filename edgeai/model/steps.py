@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from edgeai.hosting import PluginInfo
 
-RunStep: TypeAlias = Literal["header", "decode", "transform", "run", "interpret", "summarise"]
-"""Where a run can fail. Only ``run`` is the engine's own; what its feed raises while it pulls frames is not."""
+RunStep: TypeAlias = Literal["header", "decode", "transform", "guard", "run", "interpret", "summarise"]
+"""Where a run can fail. Only ``run`` is the engine's own, and ``guard`` that of the model's before it; what an engine's
+feed raises while it pulls frames is not."""
 
 
 class RiskyStep(str):
@@ -31,6 +32,7 @@ class RiskyStep(str):
         return step
 
 
+INTERPRET: Final = RiskyStep("interpret")
 Breadcrumb: TypeAlias = Callable[[RiskyStep], AbstractContextManager[None]]
 """Entered before a step and left after it, on the thread that does it. When the frames of one instance are worked on
 ahead of the engine, ``decode`` runs beside ``run``, and ``interpret`` lies inside it: the innermost is under way."""

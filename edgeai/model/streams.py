@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from edgeai.api.errors import InferenceFailed
+import numpy as np
+
+from edgeai.api.errors import InferenceFailed, TensorMismatch
+from edgeai.api.tensors import check_tensors
 from edgeai.hosting.faults import Feed
+from edgeai.model.golden import blank, load_inputs
 
 if TYPE_CHECKING:
     from edgeai.api.imaging import Frame
-    from edgeai.api.tensors import Array, Tensors
+    from edgeai.api.tensors import Array, Tensors, TensorSpec
     from edgeai.dicom.header import Header
     from edgeai.model.progress import Run
     from edgeai.model.results import Stopwatch
@@ -53,6 +57,33 @@ def decoders(header: Header, frames: int) -> int:
     if header.pixels is None or header.pixels.syntax.deflated:
         return 1
     return max(1, min(lanes(), frames))
+
+
+def check_outputs(specs: Sequence[TensorSpec], outputs: Tensors, *, what: str = "output") -> None:
+    """Hold a backend to what the manifest declares, so that one that lies ends as a failure with a code.
+
+    Raises:
+        TensorMismatch: ``tensor.mismatch``, or ``tensor.not-finite`` for NaN and infinity.
+    """
+    check_tensors(specs, outputs, what=what)
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise TensorMismatch(f"{what} {name!r} holds values that are not finite", code="tensor.not-finite")
+
+
+def prove_streams(model: Model) -> None:
+    """Ask the golden cases, or a blank plane where there is none, one by one and then as a stream of several.
+
+    Raises:
+        EdgeaiError: what went wrong.
+    """
+    asked = load_inputs(model.bundle) if model.bundle.manifest.golden else (blank(model.pipeline.input),)
+    for inputs in asked:
+        model.infer(inputs)
+    with ended(model.stream([*asked, *asked])) as given:
+        answered = sum(1 for outputs in given if model.checked(outputs))
+    if answered != 2 * len(asked):
+        raise miscounted("more" if answered > 2 * len(asked) else "fewer")
 
 
 def miscounted(which: str) -> InferenceFailed:
@@ -102,6 +133,10 @@ def _feed(
         idle.add("frames", time.perf_counter() - began)
         if ready is None:
             return
+        with idle.stage("guard"):
+            is_admitted = run.admits(ready[1])
+        if not is_admitted:
+            continue
         run.engine = model.engine
         waiting.append(ready[1])
         yield {name: ready[0]}

@@ -36,7 +36,7 @@ OF_DEADLINE: Final = 0.125
 MOST_IN_A_ROW: Final = 64
 """Then the role looks at what else there is to do."""
 
-_WORK: Final = ("header", "decode", "transform", "run", "interpret")
+_WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
 
 log = Log("edgeai.roles.infer")
 

@@ -29,14 +29,9 @@ _LIFT: Final = (
 
 
 class Noter:
-    """A breadcrumb that writes the role's note; opening has a deadline a step, running the deadline of its job.
-
-    Attributes:
-        last_run: the last ``run``, which names the plugin whose engine it is.
-    """
+    """A breadcrumb that writes the role's note; opening has a deadline a step, running the deadline of its job."""
 
     def __init__(self, station: Station, deployment: Deployment) -> None:
-        self.last_run: RiskyStep | None = None
         self._station = station
         self._open_deadline_s = deployment.open_deadline_s
 
@@ -46,8 +41,6 @@ class Noter:
 
     def __call__(self, step: RiskyStep, job_id: int | None = None) -> AbstractContextManager[None]:
         """Note the step until the context ends."""
-        if step == "run":
-            self.last_run = step
         deadline_s = self._open_deadline_s if step in ("load", "probe", "open") else 0.0
         if step == "measure":
             deadline_s = MEASURE_DEADLINE_S

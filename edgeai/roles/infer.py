@@ -299,7 +299,7 @@ class Worker:
             return False  # memory, or a device of the engine's that is gone: opening anew tells
         self._finish(job, result)
         self._claims.timed(result)
-        return not self._strikes.judge(job, model, result, self._note.last_run) and not self._disk.is_due(True)
+        return not self._strikes.judge(job, model, result) and not self._disk.is_due(True)
 
     def _run(self, model: Model, job: Job) -> Result:
         step = self._station.step("job", deadline_s=self._deployment.deadline_s, job_id=job.id)

@@ -29,7 +29,7 @@ MOST_KNOWN: Final = 0.99
 TOO_RARE: Final = 0.01
 """None was completed, and before that would have happened so rarely: it is the bundle's doing."""
 
-_WORK: Final = ("header", "decode", "transform", "run", "interpret")
+_WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
 
 TAKES_PLACE: Final = ("adopted", "activated", "rolled-back", "superseded", "ordered-back", "damaged")
 """Moves by which another bundle runs than before."""

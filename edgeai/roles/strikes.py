@@ -23,6 +23,16 @@ TELL_EVERY_S: Final = 10.0
 log = Log("edgeai.roles.infer")
 
 
+def engine_at_fault(model: Model) -> RiskyStep | None:
+    """The ``run`` step, with its plugin, of the engine at which the last run failed; ``None`` where it is no engine's.
+
+    It is the model's, or that of the model before it.
+    """
+    if model.failed_step == "guard" and model.sentry is not None:
+        return model.sentry.run_step
+    return model.run_step if model.failed_step == "run" else None
+
+
 class Strikes:
     """Of one deployment."""
 
@@ -56,19 +66,19 @@ class Strikes:
         present = {(held.plugin, held.version) for held in self._spool.quarantined(self._deployment)}
         return any((held.plugin, held.version) not in present for held in self._quarantined)
 
-    def judge(self, job: Job, model: Model, result: Result, engine: RiskyStep | None) -> bool:
+    def judge(self, job: Job, model: Model, result: Result) -> bool:
         """Lay a failed run on the engine if it failed at the engine's own step; whether that was once too often.
 
         Args:
             job: that was run, and is finished.
             model: that ran it, just now.
             result: what came of it.
-            engine: its ``run`` step, which names the plugin.
 
         Raises:
             SpoolError: it could not be written.
         """
-        if model.failed_step != "run" or engine is None or result.reason is None:
+        engine = engine_at_fault(model)
+        if engine is None or result.reason is None:
             return False  # decoding, transforms and tasks are not the engine's, whatever the code
         plugin, version, code = engine.plugin or "", engine.version or "", result.reason.code
         convicted = self._spool.fault(

@@ -16,7 +16,7 @@ OWN_DEATHS: Final = ("crashed", "deadline", "memory", "silent")
 """Causes of deaths that were a process's own doing (``edgeai.roles.deaths``)."""
 
 _TOLD: Final = "moves_told"
-_WORK: Final = ("header", "decode", "transform", "run", "interpret")
+_WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
 _LATELY: Final = 100
 _SERIES: Final = "CASE WHEN json_valid(i.ref) THEN json_extract(i.ref, '$.series_instance_uid') END"
 

@@ -206,6 +206,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     def make(
         *,
         misbehave: Any = None,
+        guard_misbehaves: Any = None,
         golden: bool = True,
         golden_bias: float = 0.0,
         takes: TensorDecl = INPUT,
@@ -221,6 +222,8 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
         write_fake_artifact(artifact, (takes.spec(),), outputs, misbehave=misbehave)
         for name, data in files.items():
             (folder / name).write_bytes(data)
+        if getattr(changes.get("guard"), "model", None) is not None:
+            write_fake_artifact(folder / "guard.json", (INPUT.spec(),), (OUTPUT.spec(),), misbehave=guard_misbehaves)
         manifest = msgspec.structs.replace(MANIFEST, **changes)
         if golden and "outputs" not in changes:
             np.save(folder / "golden" / "input.npy", np.full((1, 8, 8, 1), 0.75, np.float32))

@@ -226,7 +226,7 @@ def test_content_is_looked_at_unless_the_card_says_that_it_is_not(folder: Path) 
     """Manifests of either are of schema 2: a cart that cannot honour the one refuses it, the other is told."""
     assert read_card(folder).for_manifest()["guard"] == GuardUse()
     _edit(folder, "[training]", "[guard]\ncontent = false\n[training]")
-    assert read_card(folder).guard == GuardUse(content=False)
+    assert read_card(folder).for_manifest()["guard"] == GuardUse(content=False)
     _edit(folder, "content = false", "contents = false")
     with pytest.raises(ConfigError, match='did you mean "content"'):
         read_card(folder)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jsonschema
+import msgspec
 import numpy as np
 import pytest
 
@@ -28,10 +29,10 @@ from edgeai.api import (
     Tensors,
     TensorSpec,
 )
-from edgeai.bundle.archive import Archive
+from edgeai.bundle.archive import Archive, pack
 from edgeai.bundle.change_control import Range, change_control_schema, decode_change_control
 from edgeai.bundle.floors import Floors
-from edgeai.bundle.manifest import Tolerance
+from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, Tolerance
 from edgeai.bundle.probation import bounds_of
 from edgeai.bundle.reader import open_bundle
 from edgeai.bundle.releases import Numbered
@@ -310,6 +311,72 @@ def test_bounds_of_probation_are_read_before_anything_is_converted(
     assert caught.value.code == "bundle.invalid-probation"
     assert why in str(caught.value)
     assert engine.conversions == []
+
+
+# --- the model of another bundle before this one ----------------------------------------------------------
+
+STANDING = """
+[guard.model]
+bundle = "../before.edgeai"
+digest = "{digest}"
+admit = ["b"]
+min_score = 0.5
+"""
+
+
+def before(folder: Path, *, form: str) -> str:
+    """A bundle beside the card's folder, whose one artifact is of a format; its digest."""
+    content = folder.parent / "before"
+    (content / "artifacts" / "one").mkdir(parents=True)
+    (content / "artifacts" / "one" / "scale.txt").write_text("3.0")
+    tensor = TensorDecl(name="x", dtype="float32", shape=(1, 3))
+    manifest = Manifest(
+        name="before",
+        version="1.0.0",
+        release=1,
+        min_edgeai="0.1",
+        intended_use="a test",
+        licence="Apache-2.0",
+        plugins=("classify",),
+        task=TaskUse(name="classify", options={"mode": "multi-class", "labels": [{"label": each} for each in "abc"]}),
+        inputs=(tensor,),
+        outputs=(msgspec.structs.replace(tensor, name="y"),),
+        artifacts=(ArtifactDecl(id="one", format=form, precision="fp32", path="artifacts/one/scale.txt"),),
+    )
+    return pack(content, manifest, folder.parent / "before.edgeai")
+
+
+def test_a_guards_model_ships_below_its_own_folder_and_counts_in_the_size(
+    folder: Path, engine: Engine, tmp_path: Path
+) -> None:
+    plain = pack_card(folder, out=tmp_path / "plain").bundle.stat().st_size
+    (folder / "model.toml").write_text(CARD + STANDING.format(digest=before(folder, form="scale")), encoding="utf-8")
+    packed = pack_card(folder, out=tmp_path / "dist")
+    bundle = open_bundle(packed.bundle, cache_dir=tmp_path / "cache")
+    assert bundle.guard is not None
+    [artifact] = bundle.guard.artifacts
+    assert bundle.path(artifact.path).read_text() == "3.0"
+    assert artifact.path == "guard/artifacts/one/scale.txt"
+    guard = bundle.manifest.guard
+    assert guard is not None
+    assert guard.model is not None
+    assert (guard.content, guard.model.admit, guard.model.min_score) == (True, ("b",), 0.5)
+    assert pack_card(folder, out=tmp_path / "again").bundle.read_bytes() == packed.bundle.read_bytes()
+    text = (folder / "model.toml").read_text(encoding="utf-8")
+    text = text.replace("max_bundle_bytes = 100000", f"max_bundle_bytes = {plain + 10}")
+    (folder / "model.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(GateFailed, match=f"the card allows {plain + 10}"):
+        pack_card(folder, out=tmp_path / "dist")
+
+
+def test_a_guards_model_without_an_artifact_for_the_models_engine_makes_no_bundle(
+    folder: Path, engine: Engine, tmp_path: Path
+) -> None:
+    (folder / "model.toml").write_text(CARD + STANDING.format(digest=before(folder, form="other")), encoding="utf-8")
+    with pytest.raises(ConfigError, match="no artifact of the format scale, which the model has") as caught:
+        pack_card(folder, out=tmp_path / "dist")
+    assert caught.value.code == "config.guard-engines"
+    assert not list(tmp_path.glob("dist/*"))
 
 
 # --- change control, from the card to the cart --------------------------------------------------------

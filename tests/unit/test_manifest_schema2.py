@@ -301,7 +301,7 @@ def test_what_cannot_be_honoured_is_read_and_never_run(tmp_path: Path, unpacked:
         with pytest.raises(BundleRejected) as caught:
             act()
         assert caught.value.code == "bundle.not-honoured"
-        for word in ("unit study", "input state from state", "guard (model, abstention)"):
+        for word in ("unit study", "input state from state", "guard (abstention)"):
             assert word in str(caught.value)
     assert not (tmp_path / "cache").exists(), "it is not unpacked"
 

@@ -16,8 +16,8 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLEL
 
 from edgeai.api import Frame, Grayscale, Note, PixelsRejected, Result
 from edgeai.api.imaging import Lut, UltrasoundRegion, Window
-from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, TransformStep
-from edgeai.bundle.uses import GuardUse
+from edgeai.bundle.manifest import ArtifactDecl, Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, TransformStep
+from edgeai.bundle.uses import GuardModel, GuardUse
 from edgeai.dicom import pixels as decoding
 from edgeai.dicom.header import read_header
 from edgeai.model import Model, open_model
@@ -388,6 +388,31 @@ def test_notes_come_with_the_frame(opening: Open, tmp_path: Path) -> None:
     alone = cart.run("d1", file)
     cart.run("d0", file, cart.of("d0", file, ["d1"]))
     assert cart.run("d1", file, cart.of("d1", file, [])) == alone
+
+
+def test_a_model_before_the_model_has_its_frame_as_it_was_decoded(opening: Open, tmp_path: Path) -> None:
+    """And so shares what is decoded, and nothing that steps have made of it."""
+    file = tmp_path / "image.dcm"
+    KINDS["jpeg2000"](file)
+    image = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
+    model = GuardModel(
+        task=TaskUse(name="fake-classify", options={"labels": ["bright", "dark"]}),
+        admit=("dark", "bright"),
+        min_score=0.5,
+        inputs=(image,),
+        outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
+        transforms=(TransformStep(transform="fake-subsample", options={"rows": 8, "columns": 8}),),
+        artifacts=(ArtifactDecl(id="fake-fp32", format="fake", precision="fp32", path="guard.json"),),
+    )
+    guarded = {"schema": 2, "guard": GuardUse(content=False, model=model)}
+    cart = Cart(tmp_path, [opening(*USUAL, **guarded), opening(*USUAL)])
+    assert len(recipe_of(cart.models["d0"]).steps) == 1
+    alone = {name: cart.run(name, file) for name in cart.names}
+    assert len(alone["d0"][0]["guard"]) == 1
+    for order in permutations(cart.names):
+        copy = tmp_path / f"{order[0]}.dcm"
+        for index, name in enumerate(order):
+            assert cart.run(name, file, cart.of(name, copy, order[index + 1 :])) == alone[name]
 
 
 # --- nothing in vain ----------------------------------------------------------------------------

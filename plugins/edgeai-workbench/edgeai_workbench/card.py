@@ -17,10 +17,9 @@ from pydantic import Field, ValidationError, model_validator
 from edgeai.api.errors import ConfigError
 from edgeai.api.tensors import DTYPES
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TensorDecl, Tolerance, TransformStep
-from edgeai.bundle.uses import GuardUse
 from edgeai.config.words import not_toml
 from edgeai_workbench.balance import Balanced
-from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As, GuardTable
+from edgeai_workbench.card_parts import ELIGIBILITY, FRAMES, PIXELS, TASK, TRANSFORM, As, CardGuard, GuardTable
 from edgeai_workbench.card_words import mistakes
 from edgeai_workbench.choice_keys import VALIDATION, Choice
 from edgeai_workbench.control_keys import Control
@@ -169,7 +168,7 @@ class Card(Table):
     pixels: Annotated[PixelUse, As(PIXELS, PixelUse)] = Field(default_factory=PixelUse)
     frames: Annotated[FrameUse, As(FRAMES, FrameUse)] = Field(default_factory=FrameUse)
     transforms: tuple[Annotated[TransformStep, As(TRANSFORM, TransformStep)], ...] = Field((), strict=False)
-    guard: Annotated[GuardUse, As(GuardTable, GuardUse)] = Field(default_factory=GuardUse)
+    guard: Annotated[CardGuard, As(GuardTable, CardGuard)] = Field(default_factory=CardGuard)
     task: Annotated[TaskUse, As(TASK, TaskUse)]
     inputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
     outputs: tuple[Tensor, ...] = Field(strict=False, min_length=1)
@@ -232,12 +231,12 @@ class Card(Table):
         return self.shipped[0].variant if on_validation else PARENT
 
     def for_manifest(self) -> dict[str, Any]:
-        """The parts that card and manifest share, as the manifest's types."""
+        """The parts that card and manifest share, as the manifest's types; of the guard what needs no other bundle."""
         return {
             "eligibility": self.eligibility,
             "pixels": self.pixels,
             "frames": self.frames,
-            "guard": self.guard,
+            "guard": self.guard.for_manifest(),
             "task": self.task,
             "transforms": self.transforms,
             "inputs": tuple(_tensor(tensor) for tensor in self.inputs),

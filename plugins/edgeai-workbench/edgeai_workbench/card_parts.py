@@ -17,7 +17,9 @@ from pydantic import Field, GetCoreSchemaHandler, computed_field, create_model
 from pydantic_core import CoreSchema, core_schema
 
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TransformStep
-from edgeai_workbench.tables import Slug, Table
+from edgeai.bundle.parts import Record
+from edgeai.bundle.uses import GuardModel, GuardUse
+from edgeai_workbench.tables import Digest, Real, Slug, Table
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,47 @@ class DistanceTable(Table):
         return 1.0
 
 
+class Standing(Table):
+    """``[guard.model]``: the model of another bundle, put before this one (docs/guides/guards.md)."""
+
+    bundle: str = Field(
+        min_length=1,
+        max_length=400,
+        description="where it lies, from the card's folder: a bundle, or the folder of a card with its bundle in it",
+    )
+    digest: Digest = Field(description="of that bundle; one with another is refused")
+    admit: tuple[str, ...] = Field(
+        strict=False, min_length=1, description="labels of its findings that are let through"
+    )
+    min_score: Real = Field(le=1.0, description="one of them must have at least this score")
+    artifacts: tuple[Slug, ...] = Field(
+        (),
+        strict=False,
+        description="which of its artifacts ship; by default those of the formats that the model ships",
+    )
+
+
+class StandingUse(Record, frozen=True, kw_only=True):
+    """What a card asks for in ``[guard.model]``."""
+
+    bundle: str
+    digest: str
+    admit: tuple[str, ...]
+    min_score: float
+    artifacts: tuple[str, ...] = ()
+
+
+class CardGuard(GuardUse, frozen=True, kw_only=True):
+    """``guard`` of a manifest as far as a card alone says it; ``standing`` is what its ``model`` is made of."""
+
+    standing: StandingUse | None = None
+
+    def for_manifest(self, model: GuardModel | None = None) -> GuardUse:
+        """As a manifest has it, with the model that stands before the model."""
+        known = {name: getattr(self, name) for name in GuardUse.__struct_fields__}
+        return GuardUse(**{**known, "model": model})
+
+
 class GuardTable(Table):
     """``[guard]``: what stands before the model; what is absent is as the defaults say, without the table too."""
 
@@ -101,6 +144,7 @@ class GuardTable(Table):
         True, description="whether images that show nothing are withheld (docs/guides/guards.md); `false` leaves it out"
     )
     distance: DistanceTable | None = None
+    standing: Standing | None = Field(None, alias="model")
 
 
 ELIGIBILITY: Final = table_of(

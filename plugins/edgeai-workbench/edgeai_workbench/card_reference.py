@@ -28,6 +28,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[[transforms]]`", card_parts.TRANSFORM),
     ("`[guard]`", card_parts.GuardTable),
     ("`[guard.distance]`", card_parts.DistanceTable),
+    ("`[guard.model]`", card_parts.Standing),
     ("`[task]`", card_parts.TASK),
     ("`[[inputs]]` and `[[outputs]]`", card.Tensor),
     ("`[[variants]]`", card.Variant),

@@ -25,6 +25,7 @@ from edgeai.api import (
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.model import Model, open_model
+from edgeai.model.sentry import Sentry
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_workbench.card import CARD_NAME, Card, read_card
@@ -59,6 +60,7 @@ class Contender:
     task: Task
     judge: Judge
     infer: Infer
+    sentry: Sentry | None = None
 
     def prepared(self, samples: Sequence[Sample], progress: Progress, *, sieve: Sieve | None = None) -> Prepared:
         """The samples through its own transforms; with a sieve, those that it lets pass.
@@ -69,7 +71,14 @@ class Contender:
         source = self.manifest.input_specs()[0]
         guard = self.manifest.guard
         return prepare(
-            samples, self.pipeline, input=source, judge=self.judge, guard=guard, sieve=sieve, progress=progress
+            samples,
+            self.pipeline,
+            input=source,
+            judge=self.judge,
+            guard=guard,
+            sentry=self.sentry,
+            sieve=sieve,
+            progress=progress,
         )
 
     def answers(self, prepared: Prepared, progress: Progress) -> Answers:
@@ -154,6 +163,7 @@ def open_keras(path: Path, beside: Contender) -> Iterator[Contender]:
             task=beside.task,
             judge=beside.judge,
             infer=infer,
+            sentry=beside.sentry,
         )
     finally:
         session.close()
@@ -203,6 +213,7 @@ def _contender(model: Model, digest: str) -> Contender:
         task=model.task,
         judge=_judge(manifest),
         infer=lambda inputs: model.own(model.infer(inputs)),
+        sentry=model.sentry,
     )
 
 

@@ -121,6 +121,8 @@ def _changed(card: Card, folder: Path, judged: Judgement) -> list[str]:
 def _sections(card: Card) -> dict[str, str]:
     """Digests of what decides the answers, and of which samples they are held to."""
     parts: dict[str, Any] = card.for_manifest()
+    if card.guard.standing is not None:
+        parts["guard.model"] = card.guard.standing
     if card.dataset is not None:
         parts["dataset"] = card.dataset.model_dump(mode="json", exclude={"credit"}, exclude_defaults=True)
     return {name: _digest(msgspec.json.encode(part, order="sorted")) for name, part in parts.items()}

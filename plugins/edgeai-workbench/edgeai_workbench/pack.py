@@ -38,6 +38,7 @@ from edgeai_workbench.licences import licence_notes
 from edgeai_workbench.openings import OPENINGS
 from edgeai_workbench.proving import prove
 from edgeai_workbench.sbom import LICENCE_NAME, SBOM_NAME, licence_text, sbom_of
+from edgeai_workbench.standing import Standing, standing_of
 from edgeai_workbench.variants import ModelFile, ModelFiles
 
 REPORT = "REPORT.md"
@@ -99,6 +100,7 @@ def pack_card(
     check_model(card, folder)
     hold_probation(card, folder)
     hold_choice(card, folder)
+    standing_of(card, folder)  # said before anything is converted
     registry = registry_of(card)
     models = models_of(card, folder, registry, progress=progress)
     made = [
@@ -226,9 +228,9 @@ def write_bundle(
     progress("packing")
     golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
     artifacts = [one.artifact for one in made]
-    bundle, digest = _write(
-        card, folder, out, manifest_of(card, artifacts, golden, tolerances, made[0].model.added), golden, made
-    )
+    standing = standing_of(card, folder)
+    manifest = manifest_of(card, artifacts, golden, tolerances, made[0].model.added, standing)
+    bundle, digest = _write(card, folder, out, manifest, golden, made, standing)
     progress("opening it as a device does")
     try:
         notes = prove(card, bundle)
@@ -251,10 +253,14 @@ def manifest_of(
     golden: Sequence[Golden],
     tolerances: Mapping[str, Tolerance],
     added: Sequence[TensorSpec] = (),
+    standing: Standing | None = None,
 ) -> Manifest:
     """What the bundle says of itself; its list of files is filled in by the archive."""
-    shared = card.for_manifest()
+    shared, plugins = card.for_manifest(), card.plugins
     shared["outputs"] += tuple(TensorDecl(name=s.name, dtype=s.dtype, shape=tuple(s.shape)) for s in added)
+    if standing is not None:
+        shared["guard"] = card.guard.for_manifest(standing.use({artifact.format for artifact in artifacts}))
+        plugins = tuple(dict.fromkeys((*plugins, *standing.plugins)))
     manifest = Manifest(
         name=card.name,
         version=card.version,
@@ -262,7 +268,7 @@ def manifest_of(
         min_edgeai=card.min_edgeai,
         intended_use=card.intended_use,
         licence=card.licence,
-        plugins=card.plugins,
+        plugins=plugins,
         artifacts=tuple(
             ArtifactDecl(
                 id=artifact.id,
@@ -286,7 +292,13 @@ def manifest_of(
 
 
 def _write(
-    card: Card, folder: Path, out: Path, manifest: Manifest, golden: Sequence[Golden], made: Sequence[Made]
+    card: Card,
+    folder: Path,
+    out: Path,
+    manifest: Manifest,
+    golden: Sequence[Golden],
+    made: Sequence[Made],
+    standing: Standing | None,
 ) -> tuple[Path, str]:
     artifacts = [one.artifact for one in made]
     out.mkdir(parents=True, exist_ok=True)
@@ -299,6 +311,8 @@ def _write(
             target = Path(staging) / card.guard.distance.parameters
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(packed({one.artifact.id: one.distance.fit for one in made if one.distance is not None}))
+        if standing is not None and manifest.guard is not None and manifest.guard.model is not None:
+            standing.copy(manifest.guard.model, Path(staging))
         for name in (CARD_NAME, *card.attachments):
             attach(folder / name, Path(staging) / name)
         evidence = evidence_for(card, folder, [artifact.id for artifact in artifacts])
@@ -314,7 +328,7 @@ def _write(
             attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
         if card.change_control is not None:
             (Path(staging) / CHANGE_CONTROL_NAME).write_bytes(encode_change_control(card.change_control.plan()))
-        (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts, evidence))
+        (Path(staging) / SBOM_NAME).write_bytes(sbom_of(card, artifacts, evidence, standing))
         if (text := licence_text(card, folder)) is not None:
             (Path(staging) / LICENCE_NAME).write_bytes(text)
         digest = pack_archive(Path(staging), manifest, bundle)

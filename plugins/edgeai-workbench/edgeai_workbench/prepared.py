@@ -26,6 +26,7 @@ from edgeai.api import (
 from edgeai.bundle.manifest import Eligibility
 from edgeai.bundle.uses import GuardUse
 from edgeai.model.looks import Looks
+from edgeai.model.sentry import Sentry
 from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai_workbench.balance import Balance, Balanced
@@ -136,6 +137,7 @@ def prepare(
     judge: Judge,
     targets: bool = False,
     guard: GuardUse | None = None,
+    sentry: Sentry | None = None,
     sieve: Sieve | None = None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Prepared:
@@ -148,17 +150,16 @@ def prepare(
         judge: of the task.
         targets: whether to encode what training compares outputs with.
         guard: what stands before the model, asked which of them it withholds; they are prepared all the same.
+        sentry: the guard's model, where it has one and is to be asked too.
         sieve: asked of each sample; those that it does not let pass are left out.
         progress: told how far it is, now and then.
 
     Raises:
-        DataRejected: a file or a mask that cannot be used; ``data.not-transformed`` names the sample that the
-            transforms refuse; ``data.empty`` without samples.
+        DataRejected: a file or a mask that cannot be used, or that the transforms refuse; ``data.empty``.
         ConfigError: ``build.no-target``, when no target has the shape of the model's output.
         EvaluationFailed: ``evaluate.none-eligible``: the sieve lets none pass.
     """
-    if not samples:
-        raise DataRejected("there are no samples", code="data.empty")
+    _hold_some(samples)
     encoded = targets and judge.objective is not None and any(sample.truth is not None for sample in samples)
     arrays: list[Array] = []
     contexts: list[FrameContext] = []
@@ -168,7 +169,7 @@ def prepare(
     for number, sample in enumerate(samples, start=1):
         frame, instance = sample.load()
         if sieve is None or sieve.passes(instance):
-            array, context, code = _seen(sample, frame, instance, pipeline, guard)
+            array, context, code = _seen(sample, frame, instance, pipeline, Looks(guard, sentry=sentry))
             looked.append(code)
             arrays.append(array[0])
             contexts.append(context)
@@ -186,8 +187,13 @@ def prepare(
         inputs={input.name: stacked},
         contexts=tuple(_sharing(context, array) for context, array in zip(contexts, stacked, strict=True)),
         targets={name: np.stack([each[name] for each in wanted]) for name in wanted[0]} if encoded else None,
-        looked=tuple(looked) if guard is not None and guard.content else (),
+        looked=tuple(looked) if sentry is not None or (guard is not None and guard.content) else (),
     )
+
+
+def _hold_some(samples: Sequence[Sample]) -> None:
+    if not samples:
+        raise DataRejected("there are no samples", code="data.empty")
 
 
 def _none_eligible(count: int, refused: Mapping[str, int]) -> EvaluationFailed:
@@ -267,13 +273,13 @@ def _part(tensors: Tensors, places: Array) -> Tensors:
 
 
 def _seen(
-    sample: Sample, frame: Frame, instance: InstanceRef, pipeline: Pipeline, guard: GuardUse | None
+    sample: Sample, frame: Frame, instance: InstanceRef, pipeline: Pipeline, looks: Looks
 ) -> tuple[Array, FrameContext, str]:
     """The tensor, the frame as the model sees it, and by which code it is withheld; empty where it is not."""
     code = ""
     try:
         try:
-            array, seen = Looks(guard).prepare(pipeline, frame, None)
+            array, seen = looks.prepare_asked(pipeline, frame)
         except Withheld as error:
             code = error.code
             array, seen = pipeline.prepare(frame)

@@ -46,15 +46,15 @@ def prove(card: Card, path: Path) -> tuple[str, ...]:
         recipes = {recipe.id: recipe for recipe in card.shipped}
         for artifact in bundle.manifest.artifacts:
             alone = msgspec.structs.replace(bundle.manifest, artifacts=(artifact,))
-            notes = _prove(Bundle(manifest=alone, digest=bundle.digest, root=bundle.root), recipes[artifact.id], card)
+            notes = _prove(Bundle(manifest=alone, digest=bundle.digest, root=bundle.root), recipes[artifact.id])
     return notes
 
 
-def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> tuple[str, ...]:
+def _prove(bundle: Bundle, recipe: Recipe) -> tuple[str, ...]:
     artifact = bundle.manifest.artifacts[0]
     as_is = recipe.converter == AS_IS
     plugin = plugin_for(artifact.format) if as_is and not recipe.plugin else plugin_of(recipe, Installed())
-    registry = loaded([*card.plugins, plugin])
+    registry = loaded([*bundle.manifest.plugins, plugin])
     backend = backend_of(registry, artifact.format)
     with ExitStack() as stack:
         if as_is:  # what somebody else's file makes an engine do is not known
@@ -69,6 +69,8 @@ def _prove(bundle: Bundle, recipe: Recipe, card: Card) -> tuple[str, ...]:
         outputs = model.infer(tensors)
         with suppress(NoStatement):  # of a drawn ramp none is as good an end as any
             model.task.interpret(model.own(outputs), FrameContext(frame=frame, instance=frame.instance))
+        if model.sentry is not None:
+            model.sentry.rehearse()
         golden = (case[model.pipeline.input.name] for case in load_inputs(bundle))
         return () if has_bright(golden, brightest(model.pipeline)) else (NO_BRIGHT,)
 

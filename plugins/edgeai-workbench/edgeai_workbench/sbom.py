@@ -20,6 +20,7 @@ from edgeai_workbench.card import Card, Data
 from edgeai_workbench.convert import Artifact
 from edgeai_workbench.libraries import needed
 from edgeai_workbench.model_card import artifact_ref, data_ref, model_cards, model_ref
+from edgeai_workbench.standing import PREFIX, Standing
 from edgeai_workbench.tools import UNKNOWN, Tool
 
 SBOM_NAME = "sbom.cdx.json"
@@ -28,8 +29,12 @@ _OURS = "Apache-2.0"
 """The licence whose text is at hand wherever edgeai is installed, because it is edgeai's own."""
 
 
-def sbom_of(card: Card, artifacts: Sequence[Artifact], evidence: Evidence | None = None) -> bytes:
+def sbom_of(
+    card: Card, artifacts: Sequence[Artifact], evidence: Evidence | None = None, standing: Standing | None = None
+) -> bytes:
     """The bill of materials of a bundle of these artifacts, with a model card for the model and each of them.
+
+    ``standing`` is the model that stands before it.
 
     Raises:
         ConfigError: ``build.extra-missing``.
@@ -48,7 +53,8 @@ def sbom_of(card: Card, artifacts: Sequence[Artifact], evidence: Evidence | None
         bom.register_dependency(component, [model, *tools])
         made.append(component)
     bom.register_dependency(model, [*data, *trained])
-    for component in [*made, *data, *parts.libraries()]:
+    others = [parts.standing(standing)] if standing is not None else []
+    for component in [*made, *others, *data, *parts.libraries()]:
         bom.components.add(component)
     # Without evidence there is none: what was packed before there was any keeps its bytes, and so its digest.
     cards = model_cards(card, [artifact.id for artifact in artifacts], evidence) if evidence is not None else {}
@@ -106,6 +112,19 @@ class _Parts:
                     "edgeai:converter": artifact.converter,
                 }
             ),
+        )
+
+    def standing(self, standing: Standing) -> Any:
+        manifest = standing.bundle.manifest
+        properties = {"edgeai:guard": standing.bundle.digest, "edgeai:path": PREFIX.rstrip("/")}
+        return self._component.Component(
+            type=self._component.ComponentType.MACHINE_LEARNING_MODEL,
+            name=manifest.name,
+            version=manifest.version,
+            description=manifest.intended_use,
+            licenses=[self._licence(manifest.licence)],
+            bom_ref=f"guard:{manifest.name}",
+            properties=self._properties(properties),
         )
 
     def data(self, item: Data) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from edgeai_workbench.dataset import Sample, read_folder, read_splits
 from edgeai_workbench.evaluation import Answers, answer, score
 from edgeai_workbench.judges import judge_of
 from edgeai_workbench.prepared import Prepared, batches, prepare
+from edgeai_workbench.standing import sentry_of
 from edgeai_workbench.variants import FineTuning
 
 _BATCH = 16
@@ -59,7 +61,9 @@ class Workshop:
 
     def prepared_test(self, progress: Callable[[str], None]) -> Prepared:
         """The test as the model sees it."""
-        return _prepared(self.card, {"test": self.tested}, self.registry, self.inputs[0], self.judge, progress)["test"]
+        return _prepared(
+            self.card, self.folder, {"test": self.tested}, self.registry, self.inputs[0], self.judge, progress
+        )["test"]
 
     def tuning(self) -> FineTuning | None:
         """What compressors learn from."""
@@ -134,7 +138,7 @@ def open_workshop(
     judge = judge_of(registry, card.task, outputs)
     samples = dict(samples_of(card, data, judge)) if data is not None else {}
     tested = samples.pop("test", ())
-    prepared = _prepared(card, samples, registry, inputs[0], judge, progress)
+    prepared = _prepared(card, folder, samples, registry, inputs[0], judge, progress)
     return Workshop(
         card=card,
         folder=folder,
@@ -151,6 +155,7 @@ def open_workshop(
 
 def _prepared(
     card: Card,
+    folder: Path,
     splits: Mapping[str, Sequence[Sample]],
     registry: Registry,
     source: TensorSpec,
@@ -158,18 +163,20 @@ def _prepared(
     progress: Callable[[str], None],
 ) -> Mapping[str, Prepared]:
     pipeline = Pipeline(card.transforms, registry.transforms, source)
-    return {
-        name: prepare(
-            samples,
-            pipeline,
-            input=source,
-            judge=judge,
-            targets=True,
-            guard=card.guard if name in _JUDGES else None,
-            progress=lambda words, name=name: progress(f"{name}: {words}"),  # type: ignore[misc]
-        )
-        for name, samples in splits.items()
-    }
+    with sentry_of(card, folder) if set(splits) & set(_JUDGES) else nullcontext() as sentry:
+        return {
+            name: prepare(
+                samples,
+                pipeline,
+                input=source,
+                judge=judge,
+                targets=True,
+                guard=card.guard if name in _JUDGES else None,
+                sentry=sentry if name in _JUDGES else None,
+                progress=lambda words, name=name: progress(f"{name}: {words}"),  # type: ignore[misc]
+            )
+            for name, samples in splits.items()
+        }
 
 
 def samples_of(card: Card, data: Path, judge: Judge) -> Mapping[str, tuple[Sample, ...]]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Gate, Load, Look, Trial
-from edgeai.bundle.uses import GuardUse
+from edgeai_workbench.card_parts import CardGuard
 from edgeai_workbench.load import disturbed
 from edgeai_workbench.spread import UNKNOWN, in_words
 
@@ -33,7 +33,7 @@ def failed(evidence: Evidence) -> list[tuple[Candidate, Gate]]:
     return [(row, verdict) for row in shipped for verdict in row.verdicts if not verdict.holds]
 
 
-def guard_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
+def guard_says(guard: CardGuard, trials: Sequence[Trial]) -> str:
     """What stands before the model, and what it withholds of the samples."""
     told = []
     if guard.content:
@@ -43,6 +43,9 @@ def guard_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
         )
     else:
         told.append("Nothing looks at an image before the model: the card says `content = false`")
+    if guard.standing is not None:
+        labels, least = " or ".join(guard.standing.admit), guard.standing.min_score
+        told.append(f"another model is asked first, and what it does not call {labels} with {least:g} is withheld")
     if guard.distance is not None:
         told.append(
             f"what is unlike the training images, by a bound that lets {guard.distance.true_accept:.0%} of proper "
@@ -50,7 +53,7 @@ def guard_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
         )
     counts = [kept_back(trial.withheld, samples_of(trial)) for trial in trials if trial.withheld is not None]
     of_samples = f": {listed(counts)}" if counts else ""
-    alone = " Figures are of the model alone." if guard.content or guard.distance is not None else ""
+    alone = " Figures are of the model alone." if guard.content or guard.standing or guard.distance else ""
     return f"{'; '.join(told)}{of_samples}.{alone}"
 
 

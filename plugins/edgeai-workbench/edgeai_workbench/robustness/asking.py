@@ -24,6 +24,7 @@ from edgeai.api import (
 )
 from edgeai.bundle.uses import GuardUse
 from edgeai.model.looks import Looks
+from edgeai.model.sentry import Sentry
 from edgeai.model.withheld import Withheld
 from edgeai.owners import owner_of
 from edgeai.pipeline import Pipeline
@@ -58,6 +59,7 @@ class Asker:
         models: name -> inference, the one first that others are held against.
         input: name of the image input.
         guard: what stands before the models; what it withholds of odd images, and of plain ones, is withheld.
+        sentry: the guard's model, where it has one.
     """
 
     samples: tuple[Sample, ...]
@@ -68,6 +70,7 @@ class Asker:
     input: str
     eligibility: Eligible | None = None
     guard: GuardUse | None = None
+    sentry: Sentry | None = None
 
     @property
     def known(self) -> bool:
@@ -177,7 +180,7 @@ def _prepared(asker: Asker, arrived: Distorted, *, plain: bool) -> tuple[Array, 
         why = asker.eligibility.too_small(*arrived.extent)
         if why is not None:
             raise InputRejected(why, code="input.not-eligible")
-    return Looks(asker.guard).prepare(asker.pipeline, arrived.frame, None)
+    return Looks(asker.guard, sentry=asker.sentry).prepare_asked(asker.pipeline, arrived.frame)
 
 
 def _one(asker: Asker, infer: Infer, array: Array, context: FrameContext) -> Answer:

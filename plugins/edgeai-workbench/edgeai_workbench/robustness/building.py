@@ -22,6 +22,7 @@ from edgeai_workbench.robustness.asking import Asker
 from edgeai_workbench.robustness.measuring import measure, verdicts_of
 from edgeai_workbench.robustness.results import Robustness
 from edgeai_workbench.robustness.settings import RobustnessUse
+from edgeai_workbench.standing import sentry_of
 from edgeai_workbench.variants import ModelFile
 from edgeai_workbench.workshop import Workshop
 
@@ -66,6 +67,7 @@ def of_build(
             input=shop.inputs[0].name,
             eligibility=card.for_manifest()["eligibility"],
             guard=card.guard,
+            sentry=stack.enter_context(sentry_of(card, shop.folder)),
         )
         return measure(
             asker,
@@ -96,6 +98,7 @@ def of_contender(
         input=contender.manifest.input_specs()[0].name,
         eligibility=contender.manifest.eligibility,
         guard=contender.manifest.guard,
+        sentry=contender.sentry,
     )
     return measure(asker, use, split=split, seed=0, progress=progress)
 
