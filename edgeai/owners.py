@@ -128,6 +128,7 @@ _BUNDLE: Final = (
     "config.card-metric-unknown",
     "config.card-column-unknown",
     "config.card-gate-direction",
+    "config.card-abstention",
     "config.card-choice",
     "config.card-robustness",
     "config.golden-missing",

@@ -321,6 +321,10 @@ class Judge(Protocol):
         """One answer by itself; ``None``: this task knows figures of many alone. Raises as ``judged``. Since 1.3."""
         return None
 
+    def true_answer(self, case: Case) -> str | None:
+        """The one of ``AbstainingTask.alternatives`` that is true; ``None``: not one alone, or not known. Since 1.4."""
+        return None
+
     def unanswered(self, ending: NoStatement, outputs: Tensors, context: FrameContext) -> Answer | None:
         """What to keep of a frame that the task ended without a statement; it is judged as any other answer. Since 1.4.
 

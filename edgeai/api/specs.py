@@ -280,6 +280,35 @@ class ComparingTask(Task, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Alternatives:
+    """The answers that exclude one another, of which a task states one (since 1.4).
+
+    Attributes:
+        strangeness: each answer, and how strange it would be: from 0, finite; the less, the likelier.
+        stated: the one that the findings state, or empty.
+    """
+
+    strangeness: Mapping[str, float]
+    stated: str = ""
+
+
+@runtime_checkable
+class AbstainingTask(Task, Protocol):
+    """A task of whose statements a bundle may be told to make none, where more than one or none is left at a risk.
+
+    Since 1.4. How strange an answer is must depend on the findings alone, and be the same on build host and device.
+    """
+
+    def alternatives(self, findings: Findings) -> Alternatives:
+        """What else could have been answered of one frame, whose findings ``interpret`` gave.
+
+        Raises:
+            TaskFailed: ``task.options``, whatever the findings are: its answers do not exclude one another.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRequest:
     """Build a task from the manifest's options and output tensors."""
 

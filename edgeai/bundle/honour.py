@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Final, get_args
 
 import edgeai
 from edgeai.api.errors import BundleRejected
+from edgeai.api.instances import InstanceRef
 from edgeai.bundle.manifest import Manifest
-from edgeai.bundle.uses import ImageFeed, source_of
+from edgeai.bundle.uses import Attribute, GuardUse, ImageFeed, source_of
 
-_HONOURED: Final = ("content", "model", "distance")
+SPLIT_CONFORMAL: Final = "split-conformal"
+"""The method of an abstention that is held here (``edgeai.model.abstaining``)."""
+ABSTENTION_GROUPS: Final = tuple(
+    name for name in get_args(Attribute) if name in {field.name for field in fields(InstanceRef)}
+)
+"""Attributes by whose values its quantile may differ: those that are known of every instance."""
+_HONOURED: Final = ("content", "model", "distance", "abstention")
 """Stages of a guard that this edgeai asks."""
 _DISTANCES: Final = ("mahalanobis",)
 """Methods of ``guard.distance``."""
@@ -29,16 +38,24 @@ def not_honoured(manifest: Manifest) -> tuple[str, ...]:
         for name, feed in manifest.feeds.items()
         if len(manifest.feeds) > 1 or feed != ImageFeed()
     ]
-    stages = manifest.guard.stages if manifest.guard is not None else ()
-    unknown = [stage for stage in stages if stage not in _HONOURED]
-    distance = manifest.guard.distance if manifest.guard is not None else None
-    if distance is not None and distance.method not in _DISTANCES:
-        unknown.append(f"distance by {distance.method}")
-    if unknown:
+    if unknown := list(_of_guard(manifest.guard)):
         lacking.append(f"guard ({', '.join(unknown)})")
     if manifest.explanations:
         lacking.append("explanations")
     return tuple(lacking)
+
+
+def _of_guard(guard: GuardUse | None) -> Iterator[str]:
+    if guard is None:
+        return
+    yield from (stage for stage in guard.stages if stage not in _HONOURED)
+    if guard.distance is not None and guard.distance.method not in _DISTANCES:
+        yield f"distance by {guard.distance.method}"
+    use = guard.abstention
+    if use is not None and use.method != SPLIT_CONFORMAL:
+        yield f"abstention by {use.method}"
+    if use is not None and use.by is not None and use.by not in ABSTENTION_GROUPS:
+        yield f"abstention by the values of {use.by}"
 
 
 def hold_to_honoured(manifest: Manifest) -> None:

@@ -1,7 +1,7 @@
 """What schema 2 of a manifest adds: what an answer is about, several inputs, what stands in front, and why.
 
-Of it this edgeai runs the guard's look at the content (``edgeai.model.content``) and the guard's model
-(``edgeai.model.sentry``); ``honour`` refuses to run a bundle that asks for more, and says for what.
+Of it this edgeai runs the guard: the look at the content (``edgeai.model.content``), its model
+(``edgeai.model.sentry``), distance and abstention; ``honour`` refuses to run what asks for more, and says for what.
 """
 
 from __future__ import annotations

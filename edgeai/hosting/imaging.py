@@ -11,7 +11,17 @@ from edgeai.api.errors import EdgeaiError, TaskFailed, TransformFailed, is_code
 from edgeai.api.imaging import Frame
 from edgeai.api.options import Options
 from edgeai.api.results import Finding, Findings, GuardFigure
-from edgeai.api.specs import ComparingTask, MaskTask, Source, SourceRequest, Task, TaskRequest, Transform
+from edgeai.api.specs import (
+    AbstainingTask,
+    Alternatives,
+    ComparingTask,
+    MaskTask,
+    Source,
+    SourceRequest,
+    Task,
+    TaskRequest,
+    Transform,
+)
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
 from edgeai.hosting.statements import difference_of_statements
@@ -41,13 +51,17 @@ class HostedTransform:
 class HostedTask:
     """See ``Task``."""
 
-    __slots__ = ("difference", "interpret", "summarise")
+    __slots__ = ("alternatives", "difference", "interpret", "summarise")
 
     def __init__(self, info: PluginInfo, step: str, task: Task) -> None:
         self.difference: Callable[[Findings, Findings], str] = difference_of_statements
         """See ``ComparingTask``; of a task that says none, whether both state the same."""
         if isinstance(task, ComparingTask):
             self.difference = hosted_call(info, f"{step}: difference", task.difference)
+        self.alternatives: Callable[[Findings], Alternatives] | None = None
+        """See ``AbstainingTask``; ``None`` of a task that is none."""
+        if isinstance(task, AbstainingTask):
+            self.alternatives = _alternatives(info, f"{step}: alternatives", task.alternatives)
         self.interpret = _findings(info, f"{step}: interpret", task.interpret)
         self.summarise = _findings(info, f"{step}: summarise", task.summarise)
 
@@ -76,6 +90,20 @@ def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Call
         if strange := next((note for f in answer for note in f.notes if not is_code(note.code)), None):
             raise broken(info, step, f"returned a note of the code {strange.code!r}, which is not <area>.<what>")
         return answer
+
+    return checked
+
+
+def _alternatives(info: PluginInfo, step: str, function: Callable[..., Any]) -> Callable[[Findings], Alternatives]:
+    call = hosted_call(info, step, function)
+
+    def checked(findings: Findings) -> Alternatives:
+        given = call(findings)
+        if not isinstance(given, Alternatives) or len(given.strangeness) < 2:
+            raise broken(info, step, "returned no Alternatives of two answers at least")
+        if not all(isfinite(strange) and strange >= 0 for strange in given.strangeness.values()):
+            raise broken(info, step, "returned strangeness that is not finite, or below 0")
+        return given
 
     return checked
 

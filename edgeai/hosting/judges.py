@@ -35,6 +35,7 @@ class HostedJudge:
         # One of before 1.3 says nothing of single answers, nor of what moves; one of before 1.4 moves no truth, and
         # keeps nothing of frames without a statement.
         self.assessed = _assessed(info, f"{step}: assessed", getattr(judge, "assessed", _says_nothing))
+        self.true_answer = hosted_call(info, f"{step}: true_answer", getattr(judge, "true_answer", _says_nothing))
         self.unanswered = hosted_call(info, f"{step}: unanswered", getattr(judge, "unanswered", _says_nothing))
         self.moved = hosted_call(info, f"{step}: moved", getattr(judge, "moved", _says_nothing))
         self.moves_by_truth = bool(getattr(judge, "moves_by_truth", False))

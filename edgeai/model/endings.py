@@ -19,15 +19,22 @@ class Endings:
 
     def __init__(self) -> None:
         self._ended: dict[int, NoStatement] = {}
+        self._stated: dict[int, tuple[GuardFigure, ...]] = {}
 
     def add(self, number: int, ending: NoStatement) -> None:
         """The frame of this number, from 1, ended so."""
         self._ended[number] = ending
 
+    def keep(self, number: int, figures: tuple[GuardFigure, ...]) -> None:
+        """The frame of this number got a statement, with these figures."""
+        self._stated[number] = figures
+
     @property
     def figures(self) -> tuple[GuardFigure, ...]:
-        """For the result: of the first frame that ended so."""
-        return self._ended[min(self._ended)].figures if self._ended else ()
+        """For the result: of the first frame that ended so, or else of the first."""
+        if self._ended:
+            return self._ended[min(self._ended)].figures
+        return self._stated[min(self._stated)] if self._stated else ()
 
     @property
     def notes(self) -> tuple[Note, ...]:

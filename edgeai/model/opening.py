@@ -16,6 +16,7 @@ from edgeai.api.specs import BackendSpec, OpenRequest, Session, Task, TaskReques
 from edgeai.api.tensors import TensorSpec
 from edgeai.bundle.reader import Bundle, verify_again
 from edgeai.hosting import PluginInfo
+from edgeai.model.abstaining import Abstention
 from edgeai.model.distance import Distance
 from edgeai.model.kept_threads import KeptThreads, cores
 from edgeai.model.loading import Offers
@@ -92,10 +93,13 @@ def build_task(bundle: Bundle, registry: Registry) -> Task:
     Raises:
         PluginNotFound: no loaded plugin has it.
         TaskFailed: its options make no sense.
+        BundleRejected: ``bundle.not-honoured``: the bundle abstains, and this task leaves nothing open.
     """
     use, outputs = bundle.manifest.task, bundle.manifest.task_outputs()
     registry.spec("task", use.name)  # says which plugins did not load, when it is missing
-    return registry.tasks[use.name].build(TaskRequest(options=use.options, outputs=outputs))
+    task = registry.tasks[use.name].build(TaskRequest(options=use.options, outputs=outputs))
+    Abstention.of(bundle.manifest.guard, task)  # refused before an engine is opened
+    return task
 
 
 class Opening:

@@ -160,6 +160,8 @@ class Run:
         try:
             with self.crumb(INTERPRET), self.at("interpret"):
                 findings = model.task.interpret(model.own(outputs), FrameContext(frame=seen, instance=self.known))
+                if model.abstention is not None:
+                    self.endings.keep(seen.number, model.abstention.hold(findings, self.known))
         except NoStatement as ending:
             self.endings.add(seen.number, ending)
             return ()

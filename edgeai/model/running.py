@@ -18,6 +18,7 @@ from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.looking import among_others
 from edgeai.dicom.pixels import DecodeOptions, read_frames
+from edgeai.model.abstaining import Abstention
 from edgeai.model.ahead import in_turn
 from edgeai.model.golden import GoldenAnswer, blank_frame, rehearse
 from edgeai.model.kept_threads import Threads
@@ -50,6 +51,7 @@ class Model:
         choice: every candidate, and why not.
         failed_step: where the last run failed, known for certain; ``None`` when it did not.
         distance: what its answers are held to before they are taken for what they say; ``None`` for nothing.
+        abstention: what keeps it from stating what is left open at a risk; ``None`` where nothing does.
         is_stream_proven: whether the engine's stream was seen to give each of several images its own answer.
         run_step: the engine's own step, laid on the engine's plugin.
         sentry: the model that stands before it; ``None`` where none does.
@@ -73,6 +75,7 @@ class Model:
         self._breadcrumb = breadcrumb
         self._outputs = bundle.manifest.output_specs()
         self._model = ref_of(bundle)
+        self.abstention = Abstention.of(bundle.manifest.guard, task)
 
     def run_file(
         self,

@@ -210,6 +210,60 @@ def test_a_first_try_ends_with_a_bundle_that_runs_and_a_card_to_go_on_from(made:
     assert (made / "dist" / "stripes" / "report.html").stat().st_size > 50_000
 
 
+def _abstaining(folder: Path, risk: float) -> None:
+    path = folder / "model.toml"
+    bounds = "\n[gates]\nceilings = { abstained = 1.0 }\n"
+    path.write_text(path.read_text() + f"\n[guard.abstention]\nrisk = {risk}\n{bounds}")
+
+
+def test_a_build_fits_by_what_it_abstains_and_holds_and_tells_it(
+    folder: Path, build: Callable[..., int], made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of sixteen pictures of validation, each a unit: the quantile is the 16th of 17 parts."""
+    _abstaining(folder, 0.1)
+    assert build(folder) == 0
+    fitted = json.loads((folder / "abstention.json").read_text())
+    assert (fitted["risk"], fitted["samples"], fitted["units"]) == (0.1, 16, 16)
+    assert set(fitted["artifacts"]) == {recipe.id for recipe in read_card(folder).shipped}
+    bundle = next((tmp_path / "dist").glob("*.edgeai"))
+    with open_model(bundle, cache_dir=tmp_path / "cache", backends=["tflite"]) as model:
+        guard = model.bundle.manifest.guard
+        assert guard is not None
+        assert guard.abstention is not None
+        assert (guard.abstention.quantile, guard.abstention.method) == (fitted["quantile"], "split-conformal")
+        assert "abstention.json" in model.bundle.manifest.files
+    text = (folder / "REPORT.md").read_text()
+    assert "only where one answer alone is left at a risk of 0.1" in text
+    assert "among the answers that are left of" in text
+    assert "ceilings.abstained" in text
+    evidence = decode_evidence((folder / "evidence.json").read_bytes())
+    shipped = [row for row in evidence.trials[0].models if row.ship]
+    assert {"abstained", "set_coverage"} <= set(shipped[0].figures)
+    assert shipped[0].figures["set_coverage"].value >= 0.875  # 15 of 16, but for another artifact's larger quantile
+    assert "the quantiles by which what ships abstains" in evidence.trials[0].chosen
+    capfd.readouterr()
+    assert run(["evaluate", str(bundle), "--data", str(made / "pictures"), "--resamples", "100"]) == 0
+    assert "abstained" in capfd.readouterr().out
+    body = (folder / "abstention.json").read_bytes()
+    (folder / "abstention.json").unlink()
+    assert run(["pack", str(folder), "--out", str(tmp_path / "again")]) == 2
+    assert "build.abstention" in capfd.readouterr().err
+    (folder / "abstention.json").write_bytes(body)
+    assert run(["pack", str(folder), "--out", str(tmp_path / "again")]) == 0
+    assert next((tmp_path / "again").glob("*.edgeai")).read_bytes() == bundle.read_bytes()
+
+
+def test_a_risk_that_takes_more_units_than_there_are_is_refused_with_how_many(
+    folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _abstaining(folder, 0.05)
+    assert build(folder) == 2
+    told = capfd.readouterr().err
+    assert "error[data.abstention-few]" in told
+    assert "validation has 16 units, and a risk of 0.05 takes 19 at least" in told
+    assert not list(tmp_path.glob("dist/*.edgeai"))
+
+
 def test_the_report_holds_every_artifact_with_its_interval(made: Path) -> None:
     text = (made / "dist" / "stripes" / "REPORT.md").read_text()
     for name in ("parent", "tflite-fp32", "tflite-dynamic", "tflite-int8", "openvino-fp16", "openvino-int8"):

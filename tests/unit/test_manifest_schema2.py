@@ -21,6 +21,8 @@ from edgeai.bundle.uses import AbstentionUse, ClipUse, GatheringUse, GuardUse, I
 from edgeai.cli.inspect import rows
 
 ABSTENTION = AbstentionUse(method="lac", risk=0.05, quantile=0.9)
+SPLIT = AbstentionUse(method="split-conformal", risk=0.05, quantile=0.9, by="manufacturer", quantiles={"ACME": 0.8})
+BY_KVP = "guard (abstention by the values of kvp)"
 FILE = {"sha256": "0" * 64, "bytes": 3}
 STATE = {"name": "state", "dtype": "float32", "shape": [1, 16]}
 IMAGE = {"dtype": "float32", "shape": [1, 8, 8, 1], "layout": "NHWC"}
@@ -256,8 +258,9 @@ def test_a_manifest_of_schema_1_has_no_word_for_it() -> None:
         ({"feeds": {"image": ImageFeed()}}, ()),
         ({"guard": GuardUse(content=False)}, ()),
         ({"guard": GuardUse()}, ()),
-        ({"guard": GuardUse(content=False, abstention=ABSTENTION)}, ("guard (abstention)",)),
-        ({"guard": GuardUse(abstention=ABSTENTION)}, ("guard (abstention)",)),
+        ({"guard": GuardUse(content=False, abstention=ABSTENTION)}, ("guard (abstention by lac)",)),
+        ({"guard": GuardUse(abstention=SPLIT)}, ()),
+        ({"guard": GuardUse(abstention=msgspec.structs.replace(SPLIT, by="kvp"))}, (BY_KVP,)),
         (
             {"feeds": {"image": ImageFeed(transforms=read(BODY).feeds["lateral"].transforms)}},
             ("input image from image",),
@@ -301,7 +304,7 @@ def test_what_cannot_be_honoured_is_read_and_never_run(tmp_path: Path, unpacked:
         with pytest.raises(BundleRejected) as caught:
             act()
         assert caught.value.code == "bundle.not-honoured"
-        for word in ("unit study", "input state from state", "guard (abstention)"):
+        for word in ("unit study", "input state from state", "guard (abstention by lac)"):
             assert word in str(caught.value)
     assert not (tmp_path / "cache").exists(), "it is not unpacked"
 

@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pytest
 
 from edgeai.api import (
+    AbstainingTask,
     Array,
     Finding,
     Findings,
@@ -209,6 +210,25 @@ class TaskConformance(Suite):
         except NoStatement as ending:
             return ending
         pytest.fail("it makes a statement of unstated_outputs()", pytrace=False)
+
+    @since(1, 4)
+    def test_says_what_else_it_could_have_answered(self, built: Task) -> None:
+        """Answers that exclude one another are two at least, as strange each time, and one of them is stated."""
+        if getattr(built, "alternatives", None) is None:
+            pytest.skip("it does not say what else it could have answered")
+        asking = cast("AbstainingTask", built)
+        for seed in range(5):
+            findings = built.interpret(self.example_outputs(seed), self.context())
+            try:
+                given = asking.alternatives(findings)
+            except TaskFailed as error:
+                if error.code != "task.options":
+                    raise
+                pytest.skip("its answers do not exclude one another")
+            assert asking.alternatives(findings) == given
+            assert len(given.strangeness) > 1
+            assert given.stated in ("", *given.strangeness)
+            assert all(np.isfinite(strange) and strange >= 0 for strange in given.strangeness.values())
 
     @since(1, 0)
     def test_threads_may_share_it(self, built: Task) -> None:

@@ -21,6 +21,7 @@ from edgeai_workbench.fitting import with_distances
 from edgeai_workbench.gate_names import check_metrics
 from edgeai_workbench.gates import Verdict, hold
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle
+from edgeai_workbench.quantile_fitting import fit
 from edgeai_workbench.report import PAGE
 from edgeai_workbench.robustness import Robustness
 from edgeai_workbench.robustness.building import of_build, with_verdicts
@@ -83,7 +84,7 @@ def build_card(
         shop, choice = choose_by_variant(shop, models.get(card.chooser))
         card = shop.card
     made, failed = _made(shop, models, rebuild=rebuild, first=first, progress=progress)
-    made = with_distances(shop, made, progress)
+    shop, made = fit(shop, made, progress=progress), with_distances(shop, made, progress)
     measured = compare(shop, _wanted(card, models), made, progress=progress)
     measured = replace(measured, comparison=msgspec.structs.replace(measured.comparison, near=_near(shop, progress)))
     left = failed | (_left_out(measured.comparison.verdicts()) if first else {})

@@ -13,13 +13,17 @@ from typing import Annotated, Any, Final, Literal, cast
 import msgspec
 from msgspec import NODEFAULT
 from msgspec import inspect as types
-from pydantic import Field, GetCoreSchemaHandler, computed_field, create_model
+from pydantic import Field, GetCoreSchemaHandler, computed_field, create_model, model_serializer
 from pydantic_core import CoreSchema, core_schema
 
+from edgeai.bundle.honour import ABSTENTION_GROUPS, SPLIT_CONFORMAL
 from edgeai.bundle.manifest import Eligibility, FrameUse, PixelUse, TaskUse, TransformStep
 from edgeai.bundle.parts import Record
 from edgeai.bundle.uses import GuardModel, GuardUse
 from edgeai_workbench.tables import Digest, Real, Slug, Table
+
+UNFITTED: Final = 1e9
+"""No answer is so strange, so that all are left."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,22 @@ class CardGuard(GuardUse, frozen=True, kw_only=True):
         return GuardUse(**{**known, "model": model})
 
 
+class AbstentionTable(Table):
+    """``[guard.abstention]``: a statement is made only where one answer is left; `build` fits the quantiles."""
+
+    risk: Annotated[float, Field(gt=0.0, le=0.5)] = Field(
+        description="share of images of which the answers that are left may lack the true one"
+    )
+    by: Literal[ABSTENTION_GROUPS] | None = Field(  # type: ignore[valid-type]
+        None, description="attribute of the header by whose values the risk is held in each group by itself"
+    )
+
+    @model_serializer
+    def _as_used(self) -> dict[str, Any]:
+        """As the manifest has it, before it is fitted: at this quantile no image gets a statement."""
+        return {"method": SPLIT_CONFORMAL, "risk": self.risk, "quantile": UNFITTED, "by": self.by}
+
+
 class GuardTable(Table):
     """``[guard]``: what stands before the model; what is absent is as the defaults say, without the table too."""
 
@@ -145,6 +165,7 @@ class GuardTable(Table):
     )
     distance: DistanceTable | None = None
     standing: Standing | None = Field(None, alias="model")
+    abstention: AbstentionTable | None = None
 
 
 ELIGIBILITY: Final = table_of(

@@ -29,6 +29,7 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[guard]`", card_parts.GuardTable),
     ("`[guard.distance]`", card_parts.DistanceTable),
     ("`[guard.model]`", card_parts.Standing),
+    ("`[guard.abstention]`", card_parts.AbstentionTable),
     ("`[task]`", card_parts.TASK),
     ("`[[inputs]]` and `[[outputs]]`", card.Tensor),
     ("`[[variants]]`", card.Variant),

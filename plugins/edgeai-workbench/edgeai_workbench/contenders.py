@@ -28,6 +28,7 @@ from edgeai.model import Model, open_model
 from edgeai.model.sentry import Sentry
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
+from edgeai_workbench.abstaining import AbstainingJudge, judge_behind
 from edgeai_workbench.card import CARD_NAME, Card, read_card
 from edgeai_workbench.dataset import Sample, read_folder, read_split
 from edgeai_workbench.evaluation import Answers, answer
@@ -98,6 +99,12 @@ class Contender:
                 code="evaluate.other-labels",
                 remedy="compare models of one task with the same labels",
             )
+
+    def judged_as(self, other: Contender) -> Contender:
+        """The same, as if it did not abstain where the other does not: their answers are then of one kind."""
+        if isinstance(self.judge, AbstainingJudge) and not isinstance(other.judge, AbstainingJudge):
+            return replace(self, judge=self.judge.plain)
+        return self
 
     def same_transforms(self, other: Contender) -> bool:
         """Whether samples that are prepared for one are prepared for the other."""
@@ -211,7 +218,7 @@ def _contender(model: Model, digest: str) -> Contender:
         manifest=manifest,
         pipeline=model.pipeline,
         task=model.task,
-        judge=_judge(manifest),
+        judge=judge_behind(_judge(manifest), model.task, manifest.guard),
         infer=lambda inputs: model.own(model.infer(inputs)),
         sentry=model.sentry,
     )

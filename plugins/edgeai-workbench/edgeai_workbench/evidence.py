@@ -135,6 +135,7 @@ def chosen_by(
         *(f"{name} ({value})" for name, value in options.items()),
         *(tuned for row in rows if row.id == row.variant != PARENT for tuned in _tuned(row)),
         *(f"which layers of {name} stay in float{_named_layers(notes.get(name, ()))}" for name in searched),
+        *(["the quantiles by which what ships abstains"] if card.guard.abstention is not None else []),
         *(f"that {name} does not ship" for name in left_out),
     )
 

@@ -31,6 +31,7 @@ from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai_workbench.deviation import Deviation, measure
 from edgeai_workbench.distances import kept, packed
+from edgeai_workbench.fitted import ABSTENTION, with_fitted
 from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_size
 from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
 from edgeai_workbench.judgement import BUNDLED_EVIDENCE, BUNDLED_REPORT, hold_judgement, is_as_told
@@ -222,14 +223,14 @@ def write_bundle(
         GateFailed: the bundle is too large, or gates that ask for data were not held against these artifacts.
         EdgeaiError: a device could not open it, or its task cannot read what it answers: then there is no bundle.
     """
-    hold_judgement(
-        card, folder, {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
-    )
+    digests = {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
+    hold_judgement(card, folder, digests)
+    guarded = with_fitted(card, folder, digests)
     progress("packing")
     golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
     artifacts = [one.artifact for one in made]
     standing = standing_of(card, folder)
-    manifest = manifest_of(card, artifacts, golden, tolerances, made[0].model.added, standing)
+    manifest = manifest_of(guarded, artifacts, golden, tolerances, made[0].model.added, standing)
     bundle, digest = _write(card, folder, out, manifest, golden, made, standing)
     progress("opening it as a device does")
     try:
@@ -324,6 +325,8 @@ def _write(
             attach(folder / OPENINGS, Path(staging) / OPENINGS)
         if CHOICE not in card.attachments and card.choice is not None:
             attach(folder / CHOICE, Path(staging) / CHOICE)
+        if ABSTENTION not in card.attachments and card.guard.abstention is not None:
+            attach(folder / ABSTENTION, Path(staging) / ABSTENTION)
         if evidence is not None and EVIDENCE_NAME not in card.attachments:
             attach(folder / BUNDLED_EVIDENCE, Path(staging) / EVIDENCE_NAME)
         if card.change_control is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from edgeai.api import HIGHER, ConfigError, Infer, Judge, Objective, Task, TaskRequest, Tensors, TensorSpec
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
+from edgeai_workbench.abstaining import judge_behind
 from edgeai_workbench.balance import check_balanced
 from edgeai_workbench.card import Card
 from edgeai_workbench.convert import Samples, loaded, plugins_of
@@ -53,11 +54,15 @@ class Workshop:
     def with_card(self, card: Card) -> Workshop:
         """The same samples, judged as a card says whose task has other options."""
         task = self.registry.tasks[card.task.name].build(TaskRequest(options=card.task.options, outputs=self.outputs))
-        judge = judge_of(self.registry, card.task, self.outputs)
+        judge = judge_behind(judge_of(self.registry, card.task, self.outputs), task, card.guard)
+        return replace(self.with_judge(judge), card=card, task=task)
+
+    def with_judge(self, judge: Judge) -> Workshop:
+        """The same samples, judged by another."""
         train, validation = (
             None if one is None else replace(one, judge=judge) for one in (self.train, self.validation)
         )
-        return replace(self, card=card, task=task, judge=judge, train=train, validation=validation)
+        return replace(self, judge=judge, train=train, validation=validation)
 
     def prepared_test(self, progress: Callable[[str], None]) -> Prepared:
         """The test as the model sees it."""
@@ -135,7 +140,7 @@ def open_workshop(
     inputs, outputs = (tuple(tensor.spec() for tensor in shared[what]) for what in ("inputs", "outputs"))
     registry.spec("task", card.task.name)  # says which plugins did not load, when it is missing
     task = registry.tasks[card.task.name].build(TaskRequest(options=card.task.options, outputs=outputs))
-    judge = judge_of(registry, card.task, outputs)
+    judge = judge_behind(judge_of(registry, card.task, outputs), task, card.guard)
     samples = dict(samples_of(card, data, judge)) if data is not None else {}
     tested = samples.pop("test", ())
     prepared = _prepared(card, folder, samples, registry, inputs[0], judge, progress)

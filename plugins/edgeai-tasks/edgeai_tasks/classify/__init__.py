@@ -11,7 +11,7 @@ from edgeai_tasks.classify.task import Classify, output_of
 if TYPE_CHECKING:
     from edgeai.api import Guess, GuessRequest
 
-EDGEAI_API = (1, 3)
+EDGEAI_API = (1, 4)
 
 
 def _build(request: TaskRequest) -> Task:

@@ -34,6 +34,7 @@ from edgeai_tasks.classify.figures import Classified, operating_point
 from edgeai_tasks.classify.options import ClassifyOptions
 from edgeai_tasks.classify.pictures import Named, drawings, worst_cases
 from edgeai_tasks.classify.reliability import reliability
+from edgeai_tasks.classify.task import absent
 
 UNDECIDED = "undecided"
 _BY_LABEL = ("auc_roc", "auc_pr", "sensitivity", "specificity", "precision", "f1")
@@ -160,6 +161,13 @@ class ClassifyJudge(Judge):
             return Assessed(right=False, withheld=True)
         return Assessed(right=stated.present == true, confidence=max(sure))
 
+    def true_answer(self, case: Case) -> str | None:
+        """The label, or that the only one is not true."""
+        names: tuple[str, ...] = case.truth.names
+        if len(self.labels) == 1:
+            return self.labels[0] if names else absent(self.labels[0])
+        return names[0] if len(names) == 1 and self._mode != "multi-label" else None
+
     def moved(self, truth: Labels, geometry: Geometry, extent: tuple[int, int]) -> Labels:
         """A label is of the picture, however it lies."""
         return truth
@@ -252,7 +260,7 @@ def _confusion(classified: Classified, names: tuple[str, ...]) -> CrossTable:
     truth, stated = classified.truth, classified.stated
     if truth.shape[1] == 1:
         truth, stated = (np.hstack((~flags, flags)) for flags in (truth, stated))
-        names = names if len(names) == 2 else (f"not {names[0]}", names[0])
+        names = names if len(names) == 2 else (absent(names[0]), names[0])
     undecided = ~stated.any(axis=1, keepdims=True)
     columns = np.hstack((stated, undecided)) if undecided.any() else stated
     counts = truth.astype(int).T @ columns.astype(int)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeai.api import (
+    Alternatives,
     Array,
     Finding,
     Findings,
@@ -67,6 +68,25 @@ class Classify:
                 summary += self._most_probable(tuple(f for f in each if f.kind == "class"))
                 summary += tuple(f for f in each if f.kind != "class")
         return summary
+
+    def alternatives(self, findings: Findings) -> Alternatives:
+        """See ``AbstainingTask``: each label, as strange as it is improbable; of one label also that it is not.
+
+        The classifier of the least ambiguous sets (Sadinle, Lei and Wasserman 2019).
+
+        Raises:
+            TaskFailed: ``task.options``: several labels may be true; ``task.no-frames``: a label is missing.
+        """
+        if self._options.mode == "multi-label":
+            raise refused("mode", "is multi-label, where several labels may be true, so that none alone is left")
+        by_label = self._of_frame(findings)
+        strangeness = {label: 1.0 - (by_label[label].probability or 0.0) for label in self._options.names}
+        stated = [label for label in self._options.names if by_label[label].present]
+        if len(strangeness) == 1:
+            [(label, strange)] = strangeness.items()
+            strangeness[absent(label)] = 1.0 - strange
+            stated = stated or [absent(label)]
+        return Alternatives(strangeness=strangeness, stated=stated[0] if stated else "")
 
     def _values(self, outputs: Tensors) -> Array:
         check_tensors(self._outputs, outputs, what="output")
@@ -167,6 +187,11 @@ class Classify:
 
 def _ordered(findings: Sequence[Finding]) -> Findings:
     return tuple(sorted(findings, key=lambda finding: -(finding.probability or 0.0)))
+
+
+def absent(label: str) -> str:
+    """What is answered where the only label is not true."""
+    return f"not {label}"
 
 
 def output_of(options: ClassifyOptions, outputs: Sequence[TensorSpec]) -> TensorSpec:

@@ -125,6 +125,7 @@ def _compared(
         read = split_of(split, source)
         with _opened(sides, EngineWish(backend=backend, device=device, threads=threads)) as (one, other):
             one.check_same_task(other)
+            one, other = one.judged_as(other), other.judged_as(one)
             looks = held_looks(((sides[0][0], one), (sides[1][0], other)), cards, samples, split=read)
             progress(f"reading {len(samples)} samples")
             sieve = Sieve(one.manifest.eligibility, other.manifest.eligibility)

@@ -22,6 +22,7 @@ from edgeai_workbench.libraries import needed
 from edgeai_workbench.pack import REPORT
 from edgeai_workbench.report.sections import Code, sections
 from edgeai_workbench.report.words import (
+    abstention_says,
     chunks,
     decimals,
     ended_says,
@@ -120,6 +121,13 @@ def _templates(autoescape: bool) -> Any:
     return environment
 
 
+def _guard(card: Card, evidence: Evidence) -> str:
+    """All that is said of what gets no statement."""
+    trials = evidence.trials
+    told = [guard_says(card.guard, trials), abstention_says(card.guard, trials), *map(ended_says, trials)]
+    return " ".join(filter(None, told))
+
+
 def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
     """What both templates are given."""
     first, confirmed = evidence.trials[0], evidence.of("test")
@@ -133,7 +141,7 @@ def _said(card: Card, evidence: Evidence) -> dict[str, Any]:
             (opened(one) for one in reversed(evidence.openings) if confirmed and one.data == confirmed.data), ""
         ),
         "headline": headline(evidence),
-        "guard": " ".join(filter(None, [guard_says(card.guard, evidence.trials), *map(ended_says, evidence.trials)])),
+        "guard": _guard(card, evidence),
         "judged_on": judged_on(evidence),
         "near": near(first),
         "methods": methods(evidence.trials),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Trial
+from edgeai_workbench.abstaining import OF_ABSTENTION
 from edgeai_workbench.card import PARENT
 from edgeai_workbench.openings import MOST
 from edgeai_workbench.report.words import change, chunks, decimals, estimate, listed, samples_of, size
@@ -86,7 +87,7 @@ def _shown(figures: dict[str, Estimate], main: str, asked: set[str]) -> list[str
     """The main figure, and those that a gate asks for; of a part without intervals (a label) all there are."""
     if all(figure.low is None for figure in figures.values()):
         return list(figures)
-    return [name for name in figures if name == main or name in asked] or list(figures)[:1]
+    return [name for name in figures if name == main or name in asked or name in OF_ABSTENTION] or list(figures)[:1]
 
 
 def _metric(gate: str) -> str:

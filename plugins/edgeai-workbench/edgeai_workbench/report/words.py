@@ -7,6 +7,8 @@ from itertools import pairwise
 from typing import TypeVar
 
 from edgeai.bundle.evidence import Candidate, Estimate, Evidence, Gate, Load, Look, Trial
+from edgeai.bundle.uses import GuardUse
+from edgeai_workbench.abstaining import ABSTAINED, COVERED
 from edgeai_workbench.card_parts import CardGuard
 from edgeai_workbench.load import disturbed
 from edgeai_workbench.spread import UNKNOWN, in_words
@@ -55,6 +57,27 @@ def guard_says(guard: CardGuard, trials: Sequence[Trial]) -> str:
     of_samples = f": {listed(counts)}" if counts else ""
     alone = " Figures are of the model alone." if guard.content or guard.standing or guard.distance else ""
     return f"{'; '.join(told)}{of_samples}.{alone}"
+
+
+def abstention_says(guard: GuardUse, trials: Sequence[Trial]) -> str:
+    """At which risk it abstains, and what came of that on the last samples; empty where it does not."""
+    use = guard.abstention
+    if use is None:
+        return ""
+    by = f", in each group of {use.by}" if use.by is not None else ""
+    text = (
+        f"A statement is made only where one answer alone is left at a risk of {use.risk:g}{by} (quantiles of "
+        "validation, in `abstention.json`)"
+    )
+    last = trials[-1]
+    rows = [row for row in last.models if row.ship] or last.models
+    told = [
+        f"{row.id} makes none of {estimate(row.figures[ABSTAINED])} of the {samples_of(last)}, and what is true is "
+        f"among the answers that are left of {estimate(row.figures.get(COVERED)) or UNKNOWN}"
+        for row in rows
+        if ABSTAINED in row.figures
+    ]
+    return f"{'; '.join([text, *told])}."
 
 
 def ended_says(trial: Trial) -> str:
