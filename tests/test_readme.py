@@ -58,7 +58,7 @@ def test_the_first_fifteen_lines_say_what_it_is_why_for_whom_and_how() -> None:
 FIGURES = {
     "models/xray-pneumonia/REPORT.md": ["28 x smaller", "-0.0012 (-0.0027 to 0.0003)", "516", "2.3 x", "0.9945"],
     "models/us-head/REPORT.md": ["0.0019 (-0.0007 to 0.0084)", "9.3 x", "15 x", "0.9749"],
-    "models/xray-view/REPORT.md": ["7.4 x", "30 x", "42", "(0.5747 to 1.0000)"],
+    "models/xray-view/REPORT.md": ["12 x", "20 x", "42", "(0.5747 to 1.0000)"],
     "models/modality-guard/REPORT.md": ["97.6 %", "6,992"],
     "docs/benchmarks.md": ["115 ms"],
 }
