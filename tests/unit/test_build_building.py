@@ -23,6 +23,7 @@ from edgeai_workbench.bright import NO_BRIGHT
 from edgeai_workbench.card import file_digest, read_card
 from edgeai_workbench.convert import ARTIFACTS
 from edgeai_workbench.variants import VARIANTS
+from edgeai_workbench.workshop import open_workshop
 
 pytestmark = pytest.mark.slow
 
@@ -350,7 +351,7 @@ distance = { true_accept = 0.9 }
 
 
 def test_a_card_with_a_distance_ships_what_withholds_what_is_unlike_its_training(
-    folder: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    folder: Path, made: Path, build: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = folder / "model.toml"
     text = path.read_text()
@@ -372,6 +373,12 @@ def test_a_card_with_a_distance_ships_what_withholds_what_is_unlike_its_training
     report = (folder / "REPORT.md").read_text()
     assert "by a bound that lets 90% of proper ones pass" in report
     assert "max_withheld" in report
+    # A converter that asks for the main metric, since it keeps layers in float (`max_drop`), has the features too.
+    samples = open_workshop(read_card(folder), folder, made / "pictures").samples()
+    assert samples is not None
+    assert samples.score is not None
+    features = np.zeros((1, 4), np.float32)
+    assert samples.score(lambda _: {"logits": np.zeros((1, 2), np.float32), "features": features}) == pytest.approx(0.5)
     # The same without data; and nothing that was fitted to something else.
     first = bundle.read_bytes()
     assert run(["pack", str(folder), "--out", str(tmp_path / "again")]) == 0

@@ -112,11 +112,21 @@ class Workshop:
         judged = self.validation.take(_SCORED)
 
         def main_metric(infer: Infer) -> float:
-            scores = score(judged, answer(judged, infer, self.task), metrics=(), resamples=0)
+            scores = score(judged, answer(judged, self._own(infer), self.task), metrics=(), resamples=0)
             main = scores[scores.main]
             return main.value if main.better == HIGHER else -main.value
 
         return main_metric
+
+    def _own(self, infer: Infer) -> Infer:
+        """The same, giving the task its own outputs alone: a variant that is watched has one more."""
+        names = [spec.name for spec in self.outputs]
+
+        def own(inputs: Tensors) -> Tensors:
+            given = infer(inputs)
+            return {name: given[name] for name in names if name in given}
+
+        return own
 
     def answers(self, infer: Infer) -> Answers:
         """What an inference function says of every validation sample."""
