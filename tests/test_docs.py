@@ -190,6 +190,23 @@ def test_the_bundles_page_has_every_refusal_and_every_bound_and_every_field() ->
         assert bound in page, bound
 
 
+def test_the_guide_to_guards_has_every_bound_of_the_content_and_every_check() -> None:
+    from edgeai.model import abstaining, content, distance, sentry
+    from edgeai.roles import requirements
+
+    page = _text("guides/guards.md")
+    bounds = [
+        each for each in vars(content).values() if isinstance(each, content.Bound) and each is not content.CONSTANT
+    ]
+    assert len(bounds) == 9
+    for bound in bounds:
+        rows = re.findall(rf"^\| {re.escape(bound.name)}.*\| `{bound.code}` \|$", page, re.MULTILINE)
+        assert any(re.search(rf"(?<![\d.]){bound.bound:g}(?![\d.])", row) for row in rows), bound
+    for check in (content.CHECK, sentry.CHECK, distance.CHECK, abstaining.CHECK, requirements.CHECK):
+        assert f"\n| `{check}` | " in page
+    assert distance.NAME in page
+
+
 def test_every_decision_is_in_the_index_and_has_a_number_of_its_own() -> None:
     index = _text("adr/README.md")
     files = [path.name for path in (DOCS / "adr").glob("[0-9]*.md")]

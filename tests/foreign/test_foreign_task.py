@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from edgeai.bundle.reader import open_bundle
 from edgeai.cli.main import run
@@ -21,7 +20,6 @@ from edgeai.testing.require import require
 from edgeai_workbench.card import read_card
 
 HERE = Path(__file__).resolve().parent
-SIDE = 24
 pytestmark = pytest.mark.slow
 PLUGIN = "acme-gauge"
 MUTE = """
@@ -55,21 +53,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Discs of known radius, and tables of them."""
+    """Discs of known radius, and tables of them, as the guide's script draws them."""
     folder = tmp_path_factory.mktemp("discs")
-    random = np.random.default_rng(8)
-    y, x = np.mgrid[0:SIDE, 0:SIDE]
-    for split, count in (("train", 48), ("validation", 24)):
-        lines = ["file,radius_px,side"]
-        for number in range(count):
-            radius, centre = random.uniform(2, 9), random.uniform(10, 14, 2)
-            disc = np.hypot(y - centre[0], x - centre[1]) < radius
-            picture = np.clip(40 + 150 * disc + random.normal(0, 6, disc.shape), 0, 255).astype(np.uint8)
-            name = f"{split}-{number:02}.png"
-            Image.fromarray(picture).save(folder / name)
-            lines.append(f"{name},{radius:.3f},{'left' if centre[1] < 12 else 'right'}")
-        (folder / f"{split}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
+    shutil.copyfile(HERE / "draw.py.txt", folder / "draw.py")
+    subprocess.run([sys.executable, str(folder / "draw.py")], check=True, timeout=600)
+    return folder / "data"
 
 
 @pytest.fixture(scope="module")
