@@ -41,6 +41,10 @@ class Looks:
         self._to_ask: dict[int, Ready] = {}
         self._figures: dict[int, Figures] = {}
         self._withheld: dict[int, Withheld] = {}
+        self._unlike: set[int] = set()
+        """Those of them that show something, and not what the model is for."""
+        self._decided: int | None = None
+        """The one as which the instance is withheld."""
 
     def prepare(self, pipeline: Pipeline, frame: Frame, shared: Shared | None) -> Ready:
         """The frame through the transforms, and past the look at its content; ``take`` has it for the guard's model.
@@ -84,8 +88,12 @@ class Looks:
 
     def refused(self, number: int, error: Withheld) -> None:
         """It does not."""
-        error.figures = (*self._figures.pop(number, ()), *error.figures)
+        self._keep_back(number, error, self._figures.pop(number, ()))
+
+    def _keep_back(self, number: int, error: Withheld, before: Figures) -> None:
+        error.figures = (*before, *error.figures)
         self._withheld[number] = error
+        self._unlike.add(number)
 
     def pass_answer(self, number: int, outputs: Tensors) -> bool:
         """Whether the model may speak of a frame, by how far its own answer is from those to what it learnt from.
@@ -100,8 +108,7 @@ class Looks:
         try:
             self._figures[number] = (*before, self._distance.hold(outputs))
         except Withheld as error:
-            error.figures = (*before, *error.figures)
-            self._withheld[number] = error
+            self._keep_back(number, error, before)
             return False
         return True
 
@@ -109,7 +116,7 @@ class Looks:
     def figures(self) -> Figures:
         """For the result: of the first frame that was withheld, or else of the first."""
         if self._withheld:
-            return self._withheld[min(self._withheld)].figures
+            return self._withheld[self._decided or min(self._withheld)].figures
         return self._figures[min(self._figures)] if self._figures else ()
 
     @property
@@ -119,18 +126,24 @@ class Looks:
             return ()
         return (Note(code=FRAMES_WITHHELD, text=named("not judged", self._withheld)),)
 
-    def hold(self) -> None:
-        """Nothing, unless frames were withheld: for when no other is left.
+    def hold(self, stated: int) -> None:
+        """Nothing, where others are left, and as many got a statement as show what the model is not for.
+
+        Args:
+            stated: frames of which there are findings.
 
         Raises:
-            Withheld: as the first of them.
+            Withheld: as the first of those that do; where none is left, of all that were withheld.
         """
-        if not self._withheld:
+        against = self._unlike if stated else set(self._withheld)
+        if stated >= len(against):
             return
-        first = self._withheld[min(self._withheld)]
-        if len(self._withheld) == 1:
+        self._decided = min(against)
+        first = self._withheld[self._decided]
+        if stated + len(against) == 1:
             raise first
-        told = f"none of {len(self._withheld)} frames may be judged; of the first, {first}"
+        many = f"{len(against)} of {stated + len(against)} frames show what the model is not for"
+        told = f"{many if stated else f'none of {len(against)} frames may be judged'}; of the first, {first}"
         raise Withheld(told, code=first.code, figures=first.figures, remedy=first.remedy)
 
 

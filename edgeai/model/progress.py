@@ -172,15 +172,14 @@ class Run:
         """Nothing, where so many frames with findings are enough for the instance.
 
         Raises:
-            NoStatement: they are not, or none was shown to the model.
+            NoStatement: they are not: too many others got no statement, or show what the model is not for.
         """
         try:
             self.endings.hold(stated)
         except NoStatement as ending:
             self.lay("summarise", ending)
             raise
-        if not stated:
-            self.looks.hold()
+        self.looks.hold(stated)
 
     def place(self, findings: Findings, geometry: Geometry) -> None:
         """Say why regions have no millimetres, where there are some that are not those of the anatomy."""

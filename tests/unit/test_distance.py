@@ -125,6 +125,35 @@ def test_frames_of_a_cine_that_are_far_are_left_out_and_named(model: Any, tmp_pa
 
 
 @pytest.mark.parametrize("overlap", [True, False])
+def test_a_cine_of_which_most_is_far_gets_no_statement_though_some_frames_pass(
+    model: Any, tmp_path: Path, overlap: bool
+) -> None:
+    """What passes one in a hundred images of another organ by mistake would else speak for each cine of it."""
+    result = held(model, tmp_path, np.stack([NEAR, FAR, NEAR, FAR, FAR]), overlap=overlap)
+    assert (result.outcome, result.frames_run, result.findings) == (Outcome.NOT_APPLICABLE, 5, ())
+    assert result.reason is not None
+    assert result.reason.code == "guard.distance"
+    assert "3 of 5 frames show what the model is not for; of the first, the image is unlike" in result.reason.message
+    assert [figure.withheld for figure in result.guard] == [True]
+    half = held(model, tmp_path, np.stack([NEAR, FAR]), overlap=overlap)
+    assert half.outcome is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("overlap", [True, False])
+def test_frames_without_content_do_not_outvote_others(opened: Any, tmp_path: Path, overlap: bool) -> None:
+    guard = GuardUse(distance=USE)
+    model = opened(files={"distance.npz": packed(arrays())}, **{**GUARD, "guard": guard})
+    black = np.zeros((64, 80), np.uint8)
+    cine = held(model, tmp_path, np.stack([black, black, NEAR, black]), overlap=overlap)
+    assert cine.outcome is Outcome.COMPLETED
+    cine = held(model, tmp_path, np.stack([black, NEAR, FAR, FAR]), overlap=overlap)
+    assert cine.reason is not None
+    assert (cine.outcome, cine.reason.code) == (Outcome.NOT_APPLICABLE, "guard.distance")
+    assert "2 of 3 frames" in cine.reason.message
+    assert cine.guard[-1].check == "distance", "figures of the frame that decided"
+
+
+@pytest.mark.parametrize("overlap", [True, False])
 def test_a_cine_that_is_far_altogether_gets_no_statement(model: Any, tmp_path: Path, overlap: bool) -> None:
     result = held(model, tmp_path, np.stack([FAR] * 4), overlap=overlap)
     assert (result.outcome, result.frames_run) == (Outcome.NOT_APPLICABLE, 4)

@@ -203,6 +203,12 @@ def test_of_a_cine_each_frame_is_asked_about(opened: Opened, tmp_path: Path, ove
     text = "3 frames not judged, and no finding speaks of what is there: 2, 5, 9 (guard.not-admitted)"
     assert Note(code="guard.frames-withheld", text=text) in result.notes
     assert [figure.withheld for figure in result.guard] == [True]
+    pixels[[0, 2]] = 7
+    path = write_instance(tmp_path / "cine.dcm", pixels, modality="CR", frames=True).path
+    result = model.run_file(path, overlap=overlap)
+    assert (result.outcome, code_of(result)) == (Outcome.NOT_APPLICABLE, "guard.not-admitted")
+    assert result.reason is not None
+    assert "5 of 9 frames show what the model is not for" in result.reason.message
     pixels[:] = 7
     path = write_instance(tmp_path / "cine.dcm", pixels, modality="CR", frames=True).path
     result = model.run_file(path, overlap=overlap)
