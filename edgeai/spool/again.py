@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from edgeai.spool.admission import do_again
@@ -13,7 +16,7 @@ from edgeai.spool.outbox import queue_event
 from edgeai.spool.store import Store
 
 _BATCH = 200
-"""Jobs put back in one transaction, so that no C-STORE waits long for it."""
+"""Jobs put back in one transaction, so that no C-STORE waits long for it; those of an instance go together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,14 +103,32 @@ class Again(Store):
         return [str(row[0]) for row in rows]
 
     def do_again(self, numbers: Sequence[int]) -> int:
-        """Put failed jobs back to waiting, as their next attempts; how many still were failed and had their file."""
+        """Put failed jobs back to waiting, as their next attempts; how many still were failed and had their file.
+
+        All of an instance in one transaction: a job that requires another's finding would else see that one's failure.
+        """
         put_back: list[str] = []
-        for start in range(0, len(numbers), _BATCH):
+        for batch in self._batches(numbers):
             with self.db.write() as db:
-                put_back += [name for number in numbers[start : start + _BATCH] for name in _put_back(db, number)]
+                put_back += [name for number in batch for name in _put_back(db, number)]
         if put_back:
             self._say_rerun(put_back)
         return len(put_back)
+
+    def _batches(self, numbers: Sequence[int]) -> Iterator[list[int]]:
+        with self.db.read() as db:
+            rows = db.execute(
+                "SELECT j.id, j.instance FROM json_each(?) AS n JOIN jobs AS j ON j.id = n.value ORDER BY 2, 1",
+                (json.dumps(list(numbers)),),
+            ).fetchall()
+        batch: list[int] = []
+        for _, jobs in groupby(rows, key=itemgetter(1)):
+            batch += [number for number, _ in jobs]
+            if len(batch) >= _BATCH:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
 
     def _say_rerun(self, deployments: Sequence[str]) -> None:
         with self.db.write() as db:

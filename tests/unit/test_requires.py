@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from edgeai.api import ConfigError, Finding, Outcome
 from edgeai.config import Deployment, asked_of, load_config
 from edgeai.roles.requirements import Ends, Requirements, Runs, is_unasked, judge, stated_by
 from edgeai.spool import End, Job, Spool
+from edgeai.spool.again import Selection
 from edgeai.spool.ledger import read_ledger
 from edgeai.testing.examples import instance_ref
 from edgeai.testing.spools import arrive, result_of
@@ -290,6 +292,35 @@ def test_both_are_done_again_when_what_failed_is_sent_again(cart: Cart) -> None:
     assert cart.work() == []
     assert cart.view()
     assert cart.work() == [("2.25.1", "")]
+
+
+def test_jobs_of_an_instance_are_put_back_in_one_transaction(cart: Cart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a deployment named before the one that it requires: else its role would look in between, and fail again."""
+    monkeypatch.setattr("edgeai.spool.again._BATCH", 2)
+    for number in range(1, 6):
+        arrive(cart.spool, number, deployments=BOTH)
+        assert cart.view(Outcome.FAILED)
+    assert {code for _, code in cart.work()} == {"requires.failed"}
+    numbers = [number for group in cart.spool.failed(Selection()) for number in group.numbers]
+    write, ends, is_at_it = cart.spool.db.write, [], False
+
+    @contextmanager
+    def with_a_busy_role(**more: Any) -> Iterator[Any]:
+        nonlocal is_at_it
+        with write(**more) as db:
+            yield db
+        if not is_at_it:
+            is_at_it = True
+            ends.extend(cart.work())
+            is_at_it = False
+
+    monkeypatch.setattr(cart.spool.db, "write", with_a_busy_role)
+    assert cart.spool.do_again(numbers) == 10
+    assert ends == []
+    monkeypatch.undo()
+    while cart.view():
+        pass
+    assert {code for _, code in cart.work()} == {""}
 
 
 def test_the_end_that_never_comes_is_not_waited_for(open_spool: Callable[..., Spool]) -> None:
