@@ -173,7 +173,8 @@ class Deployment(Table):
         ' least probability where wished: `{ guard = "agreement:modality", view = "class:frontal >= 0.9" }`',
     )
     requires_within_s: Seconds = Field(
-        120.0, description="so long an image waits for those; then it fails here with `requires.no-answer`"
+        120.0,
+        description="so long an image waits while one of those ends none; then it fails here with `requires.no-answer`",
     )
     updates: bool = Field(
         False,

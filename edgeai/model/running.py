@@ -74,6 +74,7 @@ class Model:
         self._task = task
         self._breadcrumb = breadcrumb
         self._outputs = bundle.manifest.output_specs()
+        self._own = tuple(spec.name for spec in bundle.manifest.task_outputs())
         self._model = ref_of(bundle)
         self.abstention = Abstention.of(bundle.manifest.guard, task)
 
@@ -307,7 +308,7 @@ class Model:
 
     def own(self, outputs: Tensors) -> Tensors:
         """Those of an answer that the task reads."""
-        return {spec.name: outputs[spec.name] for spec in self.bundle.manifest.task_outputs()}
+        return {name: outputs[name] for name in self._own}
 
     def _one_by_one(self, frames: Iterator[Frame], run: Run, *, settles: bool = False) -> Findings:
         """Decode, transform and run in turn, on this thread."""

@@ -56,7 +56,7 @@ def judge(
     Args:
         requirements: of the deployment.
         ends: what the others have come to, by name; who has no job of the image is not there.
-        waited_s: for so long.
+        waited_s: for so long, since the last sign of life.
         within_s: as long as it may.
 
     Returns:
@@ -78,7 +78,9 @@ def _answer(requirement: Requirement, end: End | None, within_s: float) -> Answe
     if end is None:
         return _silent(requirement, "requires.no-statement", "was not asked: it is not meant for this image")
     if not end.is_over:
-        return _silent(requirement, "requires.no-answer", f"has not ended within {within_s:g} s")
+        return _silent(
+            requirement, "requires.no-answer", f"has ended neither this image nor one before it within {within_s:g} s"
+        )
     if end.outcome != Outcome.COMPLETED:
         code = "requires.failed" if end.outcome == Outcome.FAILED else "requires.no-statement"
         return _silent(requirement, code, f"ended {end.outcome} ({end.code})")
@@ -136,6 +138,14 @@ def _weight(finding: Finding) -> tuple[bool, bool, float]:
     return finding.frame_number is None, finding.present, finding.probability or 0.0
 
 
+class _Waiting(NamedTuple):
+    """A job that waits: since when, monotonic seconds; and whose ends it waits for."""
+
+    since: float
+    job: Job
+    unfinished: frozenset[str]
+
+
 class Requirements:
     """Of one deployment, while its process lives.
 
@@ -155,8 +165,10 @@ class Requirements:
         self._all = deployment.requirements
         self._asked = tuple(each.deployment for each in self._all)
         self._within_s = deployment.requires_within_s
-        self._since: dict[int, tuple[float, Job]] = {}
-        """Jobs that wait, the one that waits longest first: since when, monotonic seconds."""
+        self._waiting: dict[int, _Waiting] = {}
+        """The one that waits longest first."""
+        self._moved: dict[str, float] = {}
+        """Others, and when the last of their ends came that a job waited for, monotonic seconds."""
         self._figures: dict[int, tuple[GuardFigure, ...]] = {}
         """Of jobs that may run."""
 
@@ -177,10 +189,9 @@ class Requirements:
             self._beat()  # thousands may have waited for this start
             verdict = self._verdict(job)
             if verdict is None:
-                self._since.setdefault(job.id, (time.monotonic(), job))
                 self._spool.await_end(job, self._asked)
                 continue
-            self._since.pop(job.id, None)
+            self._waiting.pop(job.id, None)
             if isinstance(verdict, Runs):
                 self._figures[job.id] = verdict.figures
                 self._spool.clear(job)
@@ -191,15 +202,27 @@ class Requirements:
         return None
 
     def _overdue(self) -> Job | None:
-        since, job = next(iter(self._since.values()), (0.0, None))
-        return job if job is not None and time.monotonic() - since >= self._within_s else None
+        first = next(iter(self._waiting.values()), None)
+        if first is None or time.monotonic() - self._silent_since(first.since, first.unfinished) < self._within_s:
+            return None
+        return first.job
+
+    def _silent_since(self, since: float, unfinished: Collection[str]) -> float:
+        """Who works through what was there before is not silent: one that is has ended nothing for so long."""
+        return max(since, min((self._moved.get(name, 0.0) for name in unfinished), default=0.0))
 
     def _verdict(self, job: Job) -> Runs | Ends | None:
         if job.code or is_selftest(job.instance):  # its row is damaged; or no patient's image, which the rule is for
             return Runs()
-        since, _ = self._since.get(job.id, (time.monotonic(), job))
-        ends = self._spool.ends_of(job, self._asked)
-        return judge(self._all, ends, waited_s=time.monotonic() - since, within_s=self._within_s)
+        ends, now = self._spool.ends_of(job, self._asked), time.monotonic()
+        unfinished = frozenset(name for name, end in ends.items() if not end.is_over)
+        was = self._waiting.get(job.id, _Waiting(now, job, unfinished))
+        self._moved.update(dict.fromkeys(was.unfinished - unfinished, now))
+        waited_s = now - self._silent_since(was.since, unfinished)
+        verdict = judge(self._all, ends, waited_s=waited_s, within_s=self._within_s)
+        if verdict is None:
+            self._waiting[job.id] = was._replace(unfinished=unfinished)
+        return verdict
 
     def _tell(self, end: Ends) -> None:
         """Once, until an image has its answer in time again."""
@@ -210,5 +233,5 @@ class Requirements:
 
     def ended(self, job: Job) -> tuple[GuardFigure, ...]:
         """A job comes to its end: what let it run, for its result."""
-        self._since.pop(job.id, None)
+        self._waiting.pop(job.id, None)
         return self._figures.pop(job.id, ())

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,9 +202,9 @@ def test_of_several_findings_of_a_label_the_one_about_the_image_counts() -> None
 class Cart:
     """Two deployments on one spool, worked by hand."""
 
-    def __init__(self, spool: Spool, within_s: float = 3600.0) -> None:
+    def __init__(self, spool: Spool, within_s: float = 3600.0, **changes: Any) -> None:
         self.spool = spool
-        self.deployment = deployment(requires_within_s=within_s)
+        self.deployment = deployment(requires_within_s=within_s, **changes)
         self.ends: list[tuple[str, str]] = []
         self.events: list[str] = []
         self.begin()
@@ -335,6 +336,41 @@ def test_the_end_that_never_comes_is_not_waited_for(open_spool: Callable[..., Sp
     assert cart.waiting() == (0, 0)
     entries = {item.deployment: item for item in read_ledger(cart.spool.db).jobs}
     assert (entries["lung"].finished, entries["view"].finished) == (2, 2)
+
+
+def test_an_image_behind_many_others_is_waited_for(cart: Cart, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other works through a study that came at once, each image in far less time than it may take."""
+    clock = [0.0]
+    monkeypatch.setattr("edgeai.roles.requirements.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    within_s = cart.deployment.requires_within_s
+    for number in range(1, 9):
+        arrive(cart.spool, number, deployments=BOTH)
+    assert cart.work() == []
+    for number in range(1, 7):
+        clock[0] += within_s * 0.6
+        assert cart.view()
+        assert cart.work() == [(f"2.25.{number}", "")]
+    clock[0] += within_s * 0.99
+    assert cart.work() == []
+    clock[0] += within_s * 0.02  # and now it has ended nothing for so long
+    assert cart.work() == [("2.25.7", "requires.no-answer"), ("2.25.8", "requires.no-answer")]
+
+
+def test_who_is_silent_is_not_waited_for_since_others_are_not(
+    open_spool: Callable[..., Spool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("edgeai.roles.requirements.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    cart = Cart(open_spool("a"), within_s=10.0, requires={"view": "class:frontal", "guard": "class:x"})
+    for number in range(1, 4):
+        arrive(cart.spool, number, deployments=(*BOTH, "guard"))
+    for _ in range(3):
+        assert cart.work() == []
+        clock[0] += 3.0
+        assert cart.view()
+    assert cart.work() == []
+    clock[0] += 1.1
+    assert [code for _, code in cart.work()] == ["requires.no-answer"] * 3
 
 
 def test_without_the_rule_what_waits_runs(cart: Cart) -> None:
