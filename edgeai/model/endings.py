@@ -23,7 +23,7 @@ class Endings:
 
     def add(self, number: int, ending: NoStatement) -> None:
         """The frame of this number, from 1, ended so."""
-        self._ended[number] = ending
+        self._ended[number] = ending.with_traceback(None)  # which would keep the frame in memory until the run is over
 
     def keep(self, number: int, figures: tuple[GuardFigure, ...]) -> None:
         """The frame of this number got a statement, with these figures."""

@@ -92,7 +92,7 @@ class Looks:
 
     def _keep_back(self, number: int, error: Withheld, before: Figures) -> None:
         error.figures = (*before, *error.figures)
-        self._withheld[number] = error
+        self._withheld[number] = error.with_traceback(None)
         self._unlike.add(number)
 
     def pass_answer(self, number: int, outputs: Tensors) -> bool:
@@ -157,7 +157,7 @@ def each_ready(following: Callable[[], Ready | None]) -> Iterator[Ready | Withhe
         try:
             ready = following()
         except Withheld as error:
-            yield error
+            yield error.with_traceback(None)  # which would keep the frame in memory until the run is over
             continue
         if ready is None:
             return

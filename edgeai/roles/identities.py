@@ -10,7 +10,7 @@ from edgeai.api.results import Result
 from edgeai.model.results import Identity, now, result_id
 
 if TYPE_CHECKING:
-    from edgeai.api.results import Failure, GuardFigure, ModelRef, Outcome
+    from edgeai.api.results import Failure, Finding, GuardFigure, ModelRef, Note, Outcome
     from edgeai.privacy import UidMask
     from edgeai.spool import Job
 
@@ -62,7 +62,14 @@ class Identities:
         """The result with no UID in its sentences but as they may leave, and with the time that its job waited."""
         reason = result.reason
         if reason is not None:
-            reason = replace(reason, message=self._mask.text(reason.message, job.instance))
-        notes = tuple(replace(note, text=self._mask.text(note.text, job.instance)) for note in result.notes)
+            message, remedy = (self._mask.text(text or "", job.instance) for text in (reason.message, reason.remedy))
+            reason = replace(reason, message=message, remedy=remedy or reason.remedy)
         timings = {"queue": job.queue_ms, **result.timings_ms}
-        return replace(result, reason=reason, notes=notes, timings_ms=timings)
+        notes, findings = self._notes(job, result.notes), tuple(self._said(job, each) for each in result.findings)
+        return replace(result, reason=reason, notes=notes, findings=findings, timings_ms=timings)
+
+    def _said(self, job: Job, finding: Finding) -> Finding:
+        return replace(finding, notes=self._notes(job, finding.notes)) if finding.notes else finding
+
+    def _notes(self, job: Job, notes: tuple[Note, ...]) -> tuple[Note, ...]:
+        return tuple(replace(note, text=self._mask.text(note.text, job.instance)) for note in notes)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from edgeai.api import ConfigError
+from edgeai.api import ConfigError, Failure, Finding, Note, Outcome
 from edgeai.config import Privacy
 from edgeai.privacy import UidMask
+from edgeai.roles.identities import Identities
+from edgeai.spool import Job
 from edgeai.testing.examples import instance_ref
+from edgeai.testing.spools import result_of
 
 
 def privacy(tmp_path: Path, key: bytes) -> Privacy:
@@ -33,6 +38,25 @@ def test_with_a_key_each_uid_is_its_hmac(tmp_path: Path) -> None:
     assert ids.study_instance_uid == mask.uid("2.25.1003") != ids.sop_instance_uid
     assert (ids.series_instance_uid, ids.modality, ids.hashed) == ("", "US", True)
     assert "2.25.1001" not in mask.text("file of 2.25.1001 is odd", instance_ref())
+
+
+def test_no_sentence_of_a_result_names_the_image(tmp_path: Path) -> None:
+    """Neither why it has none, nor a note of it or of a single finding: a task may write what it likes."""
+    told = "2.25.1001 of 2.25.1003 is odd"
+    note = Note(code="acme.odd", text=told)
+    finding = Finding(kind="class", label="head", present=True, notes=(note,))
+    job = Job(id=1, deployment="head", path=tmp_path, instance=instance_ref(), owner="", received_at=0, claimed_at=0)
+    failure = Failure(code="task.failed", message=told, remedy=told)
+    result = replace(result_of(job, findings=(finding,)), notes=(note,))
+    failed = replace(result, outcome=Outcome.FAILED, findings=(), engine=None, reason=failure)
+    identities = Identities("head", UidMask.of(privacy(tmp_path, b"k" * 32)))
+    for each in (result, failed):
+        body = identities.masked(job, each).as_dict()
+        masked = json.dumps([body[name] for name in ("reason", "notes", "findings")])
+        assert "is odd" in masked
+        assert "2.25." not in masked
+    plain = Identities("head", UidMask()).masked(job, result)
+    assert (plain.findings, plain.notes) == (result.findings, result.notes)
 
 
 @pytest.mark.parametrize("key", [b"", b"short", b"k" * 31, b"k" * 31 + b"\n"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from edgeai.cli.statement import statement
 from edgeai.model import Model, RiskyStep
 from edgeai.model.abreast import run_files
 from edgeai.model.again import compare, tolerance_of, tolerance_of_guard
+from edgeai.model.looks import Looks
 from edgeai.roles.strikes import engine_at_fault
 from edgeai.testing.fakes import Misbehaviour
 from edgeai.testing.gallery import frame as gallery_frame
@@ -214,6 +216,34 @@ def test_of_a_cine_each_frame_is_asked_about(opened: Opened, tmp_path: Path, ove
     result = model.run_file(path, overlap=overlap)
     assert (result.outcome, code_of(result), result.frames_run) == (Outcome.NOT_APPLICABLE, "guard.not-admitted", 0)
     assert result.engine is None
+
+
+@pytest.mark.parametrize("code", ["guard.not-admitted", "guard.constant", "task.indeterminate"])
+def test_frames_that_are_withheld_are_not_kept_in_memory(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """By the traceback of why they are, say."""
+    frames: list[weakref.ref[Any]] = []
+    kept: list[int] = []
+    prepare = Looks.prepare
+
+    def watching(looks: Looks, pipeline: Any, frame: Any, shared: Any) -> Any:
+        kept.append(sum(each() is not None for each in frames))
+        frames.append(weakref.ref(frame.pixels))
+        return prepare(looks, pipeline, frame, shared)
+
+    def unsure(outputs: Any, context: Any) -> Any:
+        raise Indeterminate("nothing is stated")
+
+    monkeypatch.setattr(Looks, "prepare", watching)
+    admit = ("bright",) if code == "guard.not-admitted" else ("dark",)
+    model = opened(**guarded(content=code == "guard.constant", admit=admit))
+    monkeypatch.setattr(model, "_task", SimpleNamespace(interpret=unsure, summarise=unsure))
+    cine = np.full((12, 64, 80), 7, np.uint8)
+    path = write_instance(tmp_path / "cine.dcm", cine, modality="CR", frames=True).path
+    result = model.run_file(path, overlap=False)
+    assert (code_of(result), len(kept)) == (code, 12)
+    assert max(kept) <= 2
 
 
 @pytest.mark.parametrize("overlap", [True, False])
