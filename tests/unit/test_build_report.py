@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from edgeai.bundle.evidence import Evidence
-from edgeai.bundle.uses import GuardUse
 from edgeai.testing.require import require
 from edgeai_workbench.card import Card, read_card
+from edgeai_workbench.card_parts import CardGuard
 from edgeai_workbench.comparison import Comparison, Figure, Row
 from edgeai_workbench.evidence import evidence_of, still
 from edgeai_workbench.gates import Verdict
@@ -99,7 +99,7 @@ def test_the_report_says_what_stands_before_the_model_and_how_much_it_withholds(
         comparison = _comparison(*rows, withheld=withheld)
         assert words in _text(card, comparison)
         assert words in _text(card, comparison, timed=False)
-    without = card.model_copy(update={"guard": GuardUse(content=False)})
+    without = card.model_copy(update={"guard": CardGuard(content=False)})
     assert "the card says `content = false`" in _text(without, comparison)
 
 

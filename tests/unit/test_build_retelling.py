@@ -79,7 +79,7 @@ def test_a_release_of_the_same_artifacts_is_told_under_its_number(folder: Path) 
     [
         lambda folder: _edit(folder / "model.toml", "low = 1.0", "low = 2.0"),
         lambda folder: _edit(folder / "model.toml", 'label = "ap", concept', 'label = "pa", concept'),
-        lambda folder: (folder / ARTIFACTS / "student-tflite-int8" / "model.tflite").write_bytes(b"other weights"),
+        lambda folder: (folder / ARTIFACTS / "watched-tflite-int8" / "model.tflite").write_bytes(b"other weights"),
         lambda folder: _edit(folder / EVIDENCE_NAME, '"agreement": 0.95', '"agreement": 0.99'),
         lambda folder: _edit(folder / BUNDLED_EVIDENCE, '"agreement": 0.95', '"agreement": 0.99'),
         lambda folder: _edit(folder / BUNDLED_REPORT, "95.24 %", "99.24 %"),

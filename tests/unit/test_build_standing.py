@@ -64,7 +64,7 @@ def test_what_ships_are_the_artifacts_that_the_models_engines_open(asked: Any, t
 
 
 def test_a_card_without_asks_for_none(repo_root: Path) -> None:
-    folder = repo_root / "models" / "xray-view"
+    folder = repo_root / "models" / "xray-pneumonia"
     card = read_card(folder)
     assert standing_of(card, folder) is None
     assert card.for_manifest()["guard"] == GuardUse()

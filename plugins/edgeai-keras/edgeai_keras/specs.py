@@ -66,7 +66,7 @@ VIEWS_OPTIONS = (
 )
 WATCH_OPTIONS = (
     OptionSpec(
-        name="layers", help="names of layers; empty: every activation of the network that has a plane", default=[]
+        name="layers", help="names of layers; empty: every activation of the network that has a plane", default=()
     ),
 )
 

@@ -79,7 +79,7 @@ def by_precision(keras_models, calibration, tmp_path_factory):
 
 @pytest.mark.parametrize(("lacks", "code"), [(X86, "backend.int8-overflows"), ((), "")])
 def test_doctor_tells_it_of_what_a_deployment_has_opened(tmp_path, monkeypatch, lacks, code):
-    bundle = next(MODELS.glob("xray-view/*.edgeai"))  # its weights have the whole range
+    bundle = next(MODELS.glob("xray-pneumonia/*.edgeai"))  # its weights have the whole range
     profile = tmp_path / "profile.toml"
     profile.write_text(
         f"""
