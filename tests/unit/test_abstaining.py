@@ -328,7 +328,7 @@ def test_a_task_that_leaves_nothing_open_is_said_before_anything_is_trained() ->
 
 def test_what_was_fitted_is_of_these_artifacts_and_of_what_the_card_asks(tmp_path: Path) -> None:
     from edgeai_workbench.card_parts import AbstentionTable
-    from edgeai_workbench.fitted import ABSTENTION, Fitted, with_fitted, write_fitted
+    from edgeai_workbench.fitted_quantiles import ABSTENTION, Fitted, with_fitted, write_fitted
 
     class Card:
         name = "tiny"

@@ -16,8 +16,8 @@ from edgeai_workbench.choosing import check_wish, choose_by_variant, hold_choice
 from edgeai_workbench.chosen import Chosen, hold_choice
 from edgeai_workbench.comparison import Comparison, compare
 from edgeai_workbench.confirming import confirm
+from edgeai_workbench.distance_fitting import with_distances
 from edgeai_workbench.first_card import leave_out
-from edgeai_workbench.fitting import with_distances
 from edgeai_workbench.gate_names import check_metrics
 from edgeai_workbench.gates import Verdict, hold
 from edgeai_workbench.pack import Made, Packed, golden_of, make, models_of, write_bundle

@@ -31,7 +31,7 @@ from edgeai_workbench.chosen import CHOICE, hold_choice
 from edgeai_workbench.convert import ARTIFACTS, Artifact, Samples, artifact_of, backend_of, registry_of
 from edgeai_workbench.deviation import Deviation, measure
 from edgeai_workbench.distances import kept, packed
-from edgeai_workbench.fitted import ABSTENTION, with_fitted
+from edgeai_workbench.fitted_quantiles import ABSTENTION, with_fitted
 from edgeai_workbench.gates import digest_of_folder, hold_bundle, hold_size
 from edgeai_workbench.golden import Golden, read_golden, rounded, write_golden
 from edgeai_workbench.judgement import BUNDLED_EVIDENCE, BUNDLED_REPORT, hold_judgement, is_as_told

@@ -19,7 +19,7 @@ from edgeai_workbench.comparison import judged_digests, opened
 from edgeai_workbench.convert import ARTIFACTS, backend_of
 from edgeai_workbench.dataset import digest
 from edgeai_workbench.distances import Held
-from edgeai_workbench.fitted import Fitted, write_fitted
+from edgeai_workbench.fitted_quantiles import Fitted, write_fitted
 from edgeai_workbench.pack import Made
 from edgeai_workbench.quantiles import quantile_of, units_for
 from edgeai_workbench.workshop import Workshop
