@@ -196,7 +196,8 @@ class Pipeline:
                 halfway.looked_at(look)  # an image without content is no image that a step cannot do
             raise _named(name, error) from error
         if after is before:
-            return replace(halfway, trail=(*halfway.trail, (name, halfway.trail[-1][1])))
+            trail = (*halfway.trail, (name, halfway.trail[-1][1]))
+            return Halfway(before, trail, halfway.cuts, halfway.plain, halfway.figures)
         if not isinstance(after, Frame):
             raise PluginFault(f"{name}: apply returned {type(after).__name__}, not a Frame", code="plugin.contract")
         cuts = halfway.cuts

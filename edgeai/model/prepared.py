@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
 
 from edgeai.api.errors import InputRejected
 
@@ -34,7 +34,7 @@ class Prepared:
 
     __slots__ = ("_since", "error", "header", "is_admitted", "is_decoded", "numbers", "path", "ready", "run", "spent_s")
 
-    def __init__(self, path: Path, run: Run) -> None:
+    def __init__(self, path: Path | str, run: Run) -> None:
         self.path = path
         self.run = run
         self.header: Header | None = None
@@ -77,14 +77,20 @@ class Prepared:
         self.run.watch.add("wait", time.perf_counter() - self._since)
 
 
-@contextmanager
-def readable() -> Iterator[None]:
-    """Where a file is read: what the system says of it becomes ``InputRejected``, ``input.unreadable``."""
-    try:
-        yield
-    except OSError as error:
-        raise InputRejected(
-            f"the file cannot be read: {error.strerror or type(error).__name__}",
-            code="input.unreadable",
-            remedy="check that the file exists and may be read",
-        ) from error
+class _Readable:
+    """No generator: it goes around one, and would have to be unwound with it when frames are closed."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if isinstance(error, OSError):
+            raise InputRejected(
+                f"the file cannot be read: {error.strerror or type(error).__name__}",
+                code="input.unreadable",
+                remedy="check that the file exists and may be read",
+            ) from error
+
+
+READABLE: Final = _Readable()
+"""Where a file is read: what the system says of it becomes ``InputRejected``, ``input.unreadable``."""

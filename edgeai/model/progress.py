@@ -22,6 +22,8 @@ from edgeai.model.steps import INTERPRET
 from edgeai.model.withheld import Withheld
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from edgeai.api.imaging import Frame, Geometry
     from edgeai.api.instances import InstanceRef
     from edgeai.api.tensors import Tensors
@@ -59,14 +61,14 @@ class Run:
         deployment: str,
         *,
         breadcrumb: Breadcrumb,
-        fallback: str = "",
+        file: Path | str | None = None,
         identity: Identity | None = None,
     ) -> None:
         self._model = model
         self._identity = identity
         self.crumb = breadcrumb
         self._deployment = deployment
-        self._fallback = fallback
+        self._file = file
         self._notes: dict[Note, None] = {}
         self._raised: list[tuple[BaseException, RunStep]] = []
         self.watch = Stopwatch()
@@ -225,9 +227,7 @@ class Run:
     ) -> Result:
         model = self._model
         digest, deployment = model.bundle.digest, self._deployment
-        identity = self._identity or identity_of(
-            self.instance, digest=digest, deployment=deployment, fallback=self._fallback
-        )
+        identity = self._identity or identity_of(self.instance, digest=digest, deployment=deployment, file=self._file)
         total = self._frames_total()
         return Result(
             result_id=identity.result_id,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from edgeai.api.instances import InstanceRef
@@ -50,10 +50,11 @@ def derived_ids(result: Result) -> tuple[str, ...]:
 
 def uuid_of(named: bytes) -> str:
     """A UUID of version 8 out of the first 16 bytes of a hash."""
-    bits = int.from_bytes(named[:16])
-    bits = bits & ~(0xF << 76) | (8 << 76)
-    bits = bits & ~(0x3 << 62) | (2 << 62)
-    return str(uuid.UUID(int=bits))
+    octets = bytearray(named[:16])
+    octets[6] = octets[6] & 0x0F | 0x80
+    octets[8] = octets[8] & 0x3F | 0x80
+    text = octets.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def now() -> str:
@@ -80,9 +81,9 @@ def ids_of(instance: InstanceRef | None) -> InstanceIds:
     )
 
 
-def identity_of(instance: InstanceRef | None, *, digest: str, deployment: str, fallback: str) -> Identity:
-    """Of an instance that nobody received: its own UIDs, and no content; ``fallback`` stands for one without."""
-    uid = instance.sop_instance_uid if instance else fallback
+def identity_of(instance: InstanceRef | None, *, digest: str, deployment: str, file: Path | str | None) -> Identity:
+    """Of an instance that nobody received: its own UIDs, and no content; where it came to none, its ``file``'s name."""
+    uid = instance.sop_instance_uid if instance else Path(file).absolute().as_uri() if file is not None else ""
     return Identity(result_id=result_id(uid, digest, deployment), instance=ids_of(instance))
 
 

@@ -13,7 +13,7 @@ from edgeai.api import Frame, InstanceRef
 from edgeai.api.errors import EdgeaiError, InputRejected
 from edgeai.api.results import Degradation, EngineRef, Findings, ModelRef, Result
 from edgeai.api.specs import Session, Task
-from edgeai.api.tensors import Tensors
+from edgeai.api.tensors import Tensors, TensorSpec
 from edgeai.bundle.reader import Bundle
 from edgeai.dicom.header import Header, read_header
 from edgeai.dicom.looking import among_others
@@ -24,7 +24,7 @@ from edgeai.model.golden import GoldenAnswer, blank_frame, rehearse
 from edgeai.model.kept_threads import Threads
 from edgeai.model.looks import Ready, each_ready, shown
 from edgeai.model.opening import OpenEngine
-from edgeai.model.prepared import Prepared, readable
+from edgeai.model.prepared import READABLE, Prepared
 from edgeai.model.progress import Run
 from edgeai.model.results import Identity, Stopwatch, ref_of
 from edgeai.model.steps import INTERPRET, Breadcrumb, RiskyStep, RunStep
@@ -77,6 +77,8 @@ class Model:
         self._own = tuple(spec.name for spec in bundle.manifest.task_outputs())
         self._model = ref_of(bundle)
         self.abstention = Abstention.of(bundle.manifest.guard, task)
+        self._fast = frozenset(bundle.manifest.pixels.fast)
+        self._least = _extent_of(pipeline.input, *((self.sentry.input,) if self.sentry is not None else ()))
 
     def run_file(
         self,
@@ -122,12 +124,10 @@ class Model:
             most_bytes: a frame that takes more is left to ``complete``; 0 for no bound.
             shared: see ``run_file``.
         """
-        path = Path(path)
-        crumb, fallback = breadcrumb or self._breadcrumb, path.absolute().as_uri()
-        run = Run(self, deployment, breadcrumb=crumb, fallback=fallback, identity=identity)
+        run = Run(self, deployment, breadcrumb=breadcrumb or self._breadcrumb, file=path, identity=identity)
         prepared = Prepared(path, run)
         try:
-            with run.at("header"), readable():
+            with run.at("header"), READABLE:
                 prepared.header = read_header(path)
             run.admit(prepared.header.instance, prepared.header)
             run.shared = shared.frames(prepared.header) if shared else None
@@ -259,11 +259,8 @@ class Model:
 
     def decode_options(self, numbers: Sequence[int]) -> DecodeOptions:
         """What the decoder may do: the fast paths that the manifest signs, for the input that the model has."""
-        fast = frozenset(self.bundle.manifest.pixels.fast)
-        taken = (self._pipeline.input, *((self.sentry.input,) if self.sentry is not None else ()))
-        sides = [dict(zip(spec.layout, spec.shape, strict=True)) for spec in taken]
-        rows, columns = (max(each.get(axis) or 0 for each in sides) for axis in "HW")
-        return DecodeOptions(fast=fast, min_rows=rows, min_columns=columns, frames=numbers)
+        rows, columns = self._least
+        return DecodeOptions(fast=self._fast, min_rows=rows, min_columns=columns, frames=numbers)
 
     @property
     def threads(self) -> Threads | None:
@@ -386,8 +383,15 @@ class Model:
             return self._task.summarise(each, run.known)
 
 
+def _extent_of(*inputs: TensorSpec) -> tuple[int, int]:
+    """Rows and columns that the largest of them takes; 0 where that is any number."""
+    sides = [dict(zip(spec.layout, spec.shape, strict=True)) for spec in inputs]
+    rows, columns = (max(each.get(axis) or 0 for each in sides) for axis in "HW")
+    return rows, columns
+
+
 def _frames_of(
-    path: Path, header: Header, options: DecodeOptions, shared: SharedFrames | None
+    path: Path | str, header: Header, options: DecodeOptions, shared: SharedFrames | None
 ) -> Generator[Frame, None, None]:
-    with readable():
+    with READABLE:
         yield from read_frames(path, options, header=header, known=shared.known if shared else None)

@@ -38,6 +38,9 @@ Breadcrumb: TypeAlias = Callable[[RiskyStep], AbstractContextManager[None]]
 ahead of the engine, ``decode`` runs beside ``run``, and ``interpret`` lies inside it: the innermost is under way."""
 
 
+_NOTHING: Final = nullcontext()
+
+
 def no_breadcrumb(step: RiskyStep) -> AbstractContextManager[None]:
     """Leave none."""
-    return nullcontext()
+    return _NOTHING

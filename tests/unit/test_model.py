@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from edgeai.api import (
 )
 from edgeai.bundle.manifest import ArtifactDecl, FrameUse, TaskUse, TensorDecl, TransformStep
 from edgeai.model import open_model, result_id
+from edgeai.model.results import uuid_of
 from edgeai.testing.fakes import WAYS, Misbehaviour
 
 Make = Callable[..., Path]
@@ -84,6 +86,25 @@ def test_the_identity_is_of_instance_bundle_and_deployment(opened: Any, make_dic
     assert len({first.result_id, *others}) == 4
     assert first.result_id == result_id(first.instance.sop_instance_uid, model.bundle.digest, "a")
     assert result_id("1.2", "d", "3") != result_id("1.23", "d", ""), "no way to shift a character across a border"
+
+
+def test_a_file_that_is_no_instance_has_the_identity_of_its_name(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = opened()
+    missing = tmp_path / "no such file.dcm"
+    expected = result_id(missing.as_uri(), model.bundle.digest, "a")
+    assert model.run_file(missing, deployment="a").result_id == expected
+    monkeypatch.chdir(tmp_path)
+    assert model.run_file(missing.name, deployment="a").result_id == expected, "however it is named"
+
+
+def test_an_identity_is_a_uuid_of_version_8() -> None:
+    for bits in (0, 1, 2**127, 2**128 - 1, 0x0123456789ABCDEF0F1E2D3C4B5A6978):
+        text = uuid_of(bits.to_bytes(16) + b"more of the hash")
+        identity = uuid.UUID(text)
+        assert (str(identity), identity.version, identity.variant) == (text, 8, uuid.RFC_4122)
+        assert (identity.int ^ bits) & ~(0xF << 76 | 0x3 << 62) == 0, "all other bits are those of the hash"
 
 
 @pytest.mark.parametrize("overlap", [True, False])

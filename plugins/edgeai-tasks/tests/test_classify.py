@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,14 @@ def test_mean_max_and_vote_over_frames() -> None:
         summary = task.summarise(frames, instance_ref())
         assert _by_label(summary) == wanted, summarise
         assert all(f.frame_number is None for f in summary)
+
+
+@pytest.mark.parametrize("summarise", ["mean", "max"])
+def test_one_frame_speaks_for_the_instance_to_the_last_bit(summarise: str) -> None:
+    task = _task(summarise=summarise, activation="softmax")
+    frame = _run(task, 0.3, -1.7, 2.1)
+    summary = task.summarise([frame], instance_ref())
+    assert summary == tuple(replace(finding, frame_number=None) for finding in frame)
 
 
 def test_a_tie_of_votes_is_undecided() -> None:

@@ -8,7 +8,8 @@ in its own dtype, where half a level is nothing.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from edgeai.api import Array, Frame
 
 FEW: Final = 64
 """So many levels are few: half of one is 0.8 % of what is seen, or more."""
+_WHOLE: Final = tuple(map(np.dtype, ("uint8", "uint16", "int16")))
 _SPARSE: Final = 64
 """Rows and columns between pixels that are looked at before all are."""
 
@@ -47,14 +49,16 @@ def rounded(frame: Frame) -> Frame:
     if frame.whole_range is None or not frame.stored_units or frame.pixels.dtype.kind != "f":
         return frame
     low, high = frame.whole_range
-    dtype = next(name for name in ("uint8", "uint16", "int16") if _holds(name, low, high))
+    dtype = next(each for each in _WHOLE if limits(each)[0] <= low and high <= limits(each)[1])
     pixels = np.rint(np.clip(frame.pixels, low, high)).astype(dtype)
     return replace(frame, pixels=pixels, whole_range=None)
 
 
-def _holds(dtype: str, low: int, high: int) -> bool:
-    limits = np.iinfo(dtype)
-    return int(limits.min) <= low and high <= int(limits.max)
+@cache
+def limits(dtype: np.dtype[Any]) -> tuple[int, int]:
+    """Least and greatest value of a dtype of whole numbers; numpy takes long to say so."""
+    known = np.iinfo(dtype)
+    return int(known.min), int(known.max)
 
 
 def _shows_few(frame: Frame) -> bool:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from edgeai.api import Array, Frame, Geometry, Transform
-from edgeai_transforms.few_levels import unrounded
+from edgeai_transforms.few_levels import limits, unrounded
 from edgeai_transforms.options import OptionReader, not_applicable
 
 _INTERPOLATION = {"linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC, "lanczos": cv2.INTER_LANCZOS4}
@@ -118,8 +118,8 @@ class Letterbox:
     def _check_pad(self, frame: Frame) -> None:
         dtype = _WIDER.get(frame.pixels.dtype, frame.pixels.dtype)
         if dtype.kind in "iu":
-            limits = np.iinfo(dtype)
-            if not (limits.min <= self.pad <= limits.max and self.pad == round(self.pad)):
+            least, most = limits(dtype)
+            if not (least <= self.pad <= most and self.pad == round(self.pad)):
                 raise not_applicable("letterbox", frame, f"{dtype} cannot hold pad {self.pad:g}")
 
 

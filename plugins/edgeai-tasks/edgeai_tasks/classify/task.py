@@ -31,6 +31,7 @@ class Classify:
 
     def __init__(self, options: ClassifyOptions, outputs: tuple[TensorSpec, ...]) -> None:
         self._options = options
+        self._names = options.names
         self._outputs = outputs
         self._output = output_of(options, outputs)
 
@@ -43,7 +44,7 @@ class Classify:
         """
         values = self._values(outputs)
         number = context.frame.number
-        findings = self._decided(self._per_label(probabilities(values, self._options)), number)
+        findings = self._decided(self._per_label(probabilities(values, self._options)).tolist(), number)
         return findings + self._agreement(findings, context.instance, number)
 
     def summarise(self, frames: Sequence[Findings], instance: InstanceRef) -> Findings:
@@ -58,9 +59,8 @@ class Classify:
         if self._options.summarise == "vote":
             findings = self._voted(by_label)
         else:
-            table = np.array([[each[label].probability for label in self._options.names] for each in by_label])
-            table = table.astype(np.float64)
-            findings = self._decided(table.mean(axis=0) if self._options.summarise == "mean" else table.max(axis=0))
+            table = [[each[label].probability or 0.0 for label in self._names] for each in by_label]
+            findings = self._decided(table[0] if len(table) == 1 else self._over_frames(table))
         agreement = self._agreement(findings, instance)
         summary = self._most_probable(findings) + agreement
         if self._options.per_frame:
@@ -80,8 +80,8 @@ class Classify:
         if self._options.mode == "multi-label":
             raise refused("mode", "is multi-label, where several labels may be true, so that none alone is left")
         by_label = self._of_frame(findings)
-        strangeness = {label: 1.0 - (by_label[label].probability or 0.0) for label in self._options.names}
-        stated = [label for label in self._options.names if by_label[label].present]
+        strangeness = {label: 1.0 - (by_label[label].probability or 0.0) for label in self._names}
+        stated = [label for label in self._names if by_label[label].present]
         if len(strangeness) == 1:
             [(label, strange)] = strangeness.items()
             strangeness[absent(label)] = 1.0 - strange
@@ -107,8 +107,13 @@ class Classify:
         # One output and two labels: the negative first.
         return np.array([1.0 - values[0], values[0]]) if len(self._options.labels) > len(values) else values
 
-    def _decided(self, table: Probabilities, frame_number: int | None = None) -> Findings:
-        values: list[float] = table.tolist()
+    def _over_frames(self, table: list[list[float]]) -> list[float]:
+        """Each label's probability in the whole instance, of those in its frames."""
+        each = np.array(table)
+        values: list[float] = (each.mean(axis=0) if self._options.summarise == "mean" else each.max(axis=0)).tolist()
+        return values
+
+    def _decided(self, values: list[float], frame_number: int | None = None) -> Findings:
         top = values.index(max(values))
         findings = []
         for index, (label, value) in enumerate(zip(self._options.labels, values, strict=True)):
@@ -125,7 +130,7 @@ class Classify:
 
     def _voted(self, by_label: Sequence[dict[str, Finding]]) -> Findings:
         findings = []
-        for index, label in enumerate(self._options.names):
+        for index, label in enumerate(self._names):
             share = sum(each[label].present for each in by_label) / len(by_label)
             findings.append(self._finding(index, share, 0.5, share > 0.5))
         return _ordered(findings)
@@ -175,7 +180,7 @@ class Classify:
 
     def _of_frame(self, findings: Findings) -> dict[str, Finding]:
         by_label = {finding.label: finding for finding in findings if finding.kind == "class"}
-        if set(by_label) != set(self._options.names) or any(f.probability is None for f in by_label.values()):
+        if by_label.keys() != set(self._names) or any(f.probability is None for f in by_label.values()):
             raise TaskFailed("classify: a frame's findings do not speak of every label", code="task.no-frames")
         return by_label
 
