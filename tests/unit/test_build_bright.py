@@ -58,6 +58,24 @@ def test_a_case_is_bright_where_a_quarter_is_near_the_top(registry: Registry) ->
     assert has_bright([dark, ramp], picture)
 
 
+STRUCTURE = TransformStep(transform="structure", options={"cell_px": 8})
+OF_EACH = TransformStep(transform="normalise", options={"mode": "mean_std", "mean": [0.5, 0.4, 0.3], "std": [0.2] * 3})
+
+
+@pytest.mark.parametrize(
+    ("steps", "source"),
+    [
+        ((RESIZE, GREY, FULL, STRUCTURE), spec(1, 4, 6, 7)),  # one of seven samples says how bright a cell is
+        ((RESIZE, FULL, OF_EACH), spec(1, 3, 32, 48, layout="NCHW")),  # one of three reaches the greatest value
+    ],
+)
+def test_of_several_samples_that_one_is_bright_is_enough(steps: Any, source: TensorSpec, registry: Registry) -> None:
+    picture = bright_input(steps, registry, source)
+    assert picture is not None
+    assert has_bright([picture], picture)
+    assert not has_bright([np.minimum(picture, 0.9 * picture.max())], picture)
+
+
 def test_what_is_no_picture_or_takes_no_drawing_has_none(registry: Registry) -> None:
     assert bright_input((), registry, TensorSpec(name="age", dtype="float32", shape=(1, 2))) is None
     assert bright_input((RESIZE,), registry, spec(1, 16, 16, 1)) is None  # the steps make another shape

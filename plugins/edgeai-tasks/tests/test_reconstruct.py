@@ -30,7 +30,7 @@ from edgeai_tasks.reconstruct import SPEC
 from edgeai_tasks.reconstruct.choosing import chosen
 from edgeai_tasks.reconstruct.errors import error_map, score_of
 from edgeai_tasks.reconstruct.judge import Answered
-from edgeai_tasks.reconstruct.pictures import heated
+from edgeai_tasks.reconstruct.pictures import heated, underneath
 
 ROWS, COLUMNS = 12, 16
 OUTPUT = TensorSpec(name="made", dtype="float32", shape=(1, ROWS, COLUMNS, 1), layout="NHWC")
@@ -233,6 +233,18 @@ def test_heat_lies_where_the_error_is() -> None:
     assert picture.shape == (6, 8, 3)
     assert picture[2:4, 4:6].tolist() == [[[255, 255, 0]] * 2] * 2
     assert (picture[0, 0] == picture[0, 0, 0]).all()
+
+
+def test_the_image_itself_lies_under_the_heat_where_the_model_saw_it() -> None:
+    image = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64)
+    seen = replace(example_frame("float32", rows=4, columns=8), pixels=np.zeros((4, 8, 7), np.float32))
+    # Cells of eight pixels, the first of which begin beyond the left border.
+    geometry = replace(seen.geometry, source_rows=40, source_columns=64).cropped(-8, 8).scaled(8, 8)
+    context = FrameContext(frame=replace(seen, geometry=geometry), instance=instance_ref())
+    drawn = underneath(Case(id="one", truth=False, context=context, image=lambda: image))
+    assert drawn.shape == (64, 128)  # each cell sixteen pixels
+    assert not drawn[:, :16].any()
+    np.testing.assert_array_equal(drawn[::2, 16::2], image[8:40, :56])
 
 
 def test_pictures_show_what_is_told_wrong() -> None:

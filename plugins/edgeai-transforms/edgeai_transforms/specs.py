@@ -239,6 +239,28 @@ SPECS: tuple[TransformSpec, ...] = (
         ),
     ),
     _spec(
+        "structure",
+        "structure.Structure",
+        "A grey plane to the structure of each cell of it: brightness, and how much it changes along x and y.",
+        "means of absolute differences over cells at octave scales, their logarithms; energies of bands as of "
+        "textures: Laws, SPIE 238 (1980)",
+        (
+            _option("cell_px", "side of a cell, pixels, 2 to 64; it has to divide the plane", 8),
+            _option(
+                "scales",
+                "1 to 6: neighbouring pixels differ by so much at the plane's own scale, at half of it, and so on; "
+                "each scale gives two samples, and 2^(scales - 1) has to divide cell_px",
+                3,
+            ),
+            _option(
+                "floor",
+                "added to a mean change before its logarithm, in the frame's units, above 0: changes far below it do "
+                "not count",
+                0.02,
+            ),
+        ),
+    ),
+    _spec(
         "grey",
         "photometric.Grey",
         "RGB to MONOCHROME2 by luma 0.299 R + 0.587 G + 0.114 B; grey frames stay as they are.",

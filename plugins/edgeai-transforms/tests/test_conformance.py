@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from edgeai.api import Frame
 from edgeai.testing.conformance import TransformConformance
+from edgeai.testing.examples import example_frame
 
 GREY = (("uint8", 1), ("uint16", 1), ("int16", 1), ("float32", 1))
 ALL = (*GREY, ("uint8", 3))
@@ -182,6 +184,26 @@ class TestNlMeans(Step):
     options = {"strength_grey": 8, "search_px": 11, "patch_px": 5}
     accepts = (("uint8", 1), ("uint16", 1), ("int16", 1))
     nonsense = ({}, {"strength_grey": -2}, {"strength_grey": 1, "patch_px": 6})
+
+
+class TestStructure(Step):
+    __test__ = True
+    transform = "structure"
+    more_options = ({"cell_px": 16, "scales": 1, "floor": 1}, {"cell_px": 4, "scales": 2})
+    accepts = GREY
+    landmark_tolerance_px = None  # of a spot a cell keeps that it is there
+    nonsense = (
+        {"cell_px": 1},
+        {"cell_px": 8.0},
+        {"scales": 0},
+        {"cell_px": 6, "scales": 3},
+        {"floor": 0},
+        {"floor": -0.1},
+        {"floor": float("nan")},
+    )
+
+    def frame(self, dtype: str, samples: int) -> Frame:
+        return example_frame(dtype, rows=64, columns=96, samples=samples)
 
 
 class TestGrey(Step):

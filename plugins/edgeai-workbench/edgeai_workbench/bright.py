@@ -46,12 +46,16 @@ def brightest(pipeline: Pipeline) -> Array | None:
 
 
 def has_bright(inputs: Iterable[Array], picture: Array | None) -> bool:
-    """Whether one of these inputs is as bright as ``brightest`` over a quarter; also where nothing can be brighter."""
+    """Whether one of these inputs is as bright as ``brightest`` over a quarter; also where nothing can be brighter.
+
+    Over as much as that picture is, where that is less: of several samples a pixel one alone may say how bright it is.
+    """
     if picture is None or picture.max() == picture.min():
         return True
     low, high = float(picture.min()), float(picture.max())
     least = high - _NEAR * (high - low)
-    return any(np.mean(array >= least) >= _WIDE for array in inputs)
+    wide = min(_WIDE, float(np.mean(picture >= least)))
+    return any(np.mean(array >= least) >= wide for array in inputs)
 
 
 def bright_input(steps: Sequence[TransformStep], registry: Registry, spec: TensorSpec) -> Array | None:

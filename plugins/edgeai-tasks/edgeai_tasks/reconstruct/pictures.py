@@ -12,6 +12,8 @@ from edgeai_tasks.libraries import needed
 
 _WORST = 6
 _NAME = 36
+_DRAWN = 128
+"""Pixels of a drawn picture's longer side at most, where the model saw fewer."""
 _HOTTEST = 99.5
 """Percentile of the errors of all that are drawn, which is drawn in full."""
 
@@ -69,7 +71,23 @@ def _panel(case: Case, one: Scored, labels: Sequence[str], top: float) -> Panel:
     name = case.id if len(case.id) <= _NAME else f"...{case.id[3 - _NAME :]}"
     told = "not decided" if one.unusual is None else f"called {labels[one.unusual]}"
     title = f"{name}\n{labels[bool(case.truth)]}, {told}, score {one.score:.3g}"
-    return Panel(marks=(Plane(pixels=heated(case.context.frame.pixels, one.errors / top)),), title=title, axes=False)
+    return Panel(marks=(Plane(pixels=heated(underneath(case), one.errors / top)),), title=title, axes=False)
+
+
+def underneath(case: Case) -> Array:
+    """(rows, columns) or (rows, columns, colours): the image where the model saw it, black beyond its border.
+
+    What the model saw may be no picture (its structure, say), or one of few pixels, each of which is drawn as several.
+    """
+    frame, image = case.context.frame, case.image()
+    times = max(1, _DRAWN // max(frame.rows, frame.columns))
+    rows, columns = np.indices((frame.rows * times, frame.columns * times)) + 0.5
+    points = frame.geometry.to_source(np.stack((columns.ravel(), rows.ravel()), axis=1) / times)
+    column, row = np.floor(points).astype(int).T
+    inside = (row >= 0) & (row < image.shape[0]) & (column >= 0) & (column < image.shape[1])
+    drawn = np.zeros((rows.size, *image.shape[2:]), image.dtype)
+    drawn[inside] = image[row[inside], column[inside]]
+    return drawn.reshape(*rows.shape, *image.shape[2:])
 
 
 def heated(picture: Array, heat: Array) -> Array:
