@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from edgeai.api import Array, ConversionFailed, ConvertRequest, Infer
 from edgeai_keras.scopes import Scopes
+from edgeai_tflite.inner import Tensors, interpreter
 from edgeai_tflite.quantise import SIGNATURE, FloatModel, Operation
 
 _SAME_VALUES = ("RESHAPE", "MAX_POOL_2D", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "SLICE", "STRIDED_SLICE")
@@ -70,7 +69,7 @@ def errors(
 
     What the layers before it lost is in it: read it from the first layer on.
     """
-    own, other = _Tensors(model.content), _Tensors(quantised)
+    own, other = Tensors(model.content), Tensors(quantised)
     squares: dict[str, float] = {}
     spread: dict[str, list[float]] = {}
     for sample in samples:
@@ -155,8 +154,7 @@ def hold(
 
 def as_infer(content: bytes, request: ConvertRequest) -> Infer:
     """One inference on LiteRT, in the request's names."""
-    interpreter = _interpreter(content)
-    runner = interpreter.get_signature_runner(SIGNATURE)
+    runner = interpreter(content).get_signature_runner(SIGNATURE)
     names = [spec.name for spec in request.outputs]
 
     def infer(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
@@ -166,49 +164,8 @@ def as_infer(content: bytes, request: ConvertRequest) -> Infer:
     return infer
 
 
-class _Tensors:
-    """A model that is asked for its inner tensors; without XNNPACK, which would keep them to itself."""
-
-    def __init__(self, content: bytes) -> None:
-        from ai_edge_litert.interpreter import OpResolverType
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that this is for debugging: it is
-            self._interpreter = _interpreter(
-                content,
-                experimental_preserve_all_tensors=True,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
-        self._runner = self._interpreter.get_signature_runner(SIGNATURE)
-        self._details = {detail["name"]: detail for detail in self._interpreter.get_tensor_details()}
-
-    def run(self, sample: Mapping[str, Array]) -> None:
-        self._runner(**sample)
-
-    def value(self, name: str) -> Array | None:
-        """A tensor in float64, whatever it is held in; ``None`` when there is none of this name with a value."""
-        detail = self._details.get(name)
-        if detail is None:
-            return None
-        try:
-            value = self._interpreter.get_tensor(detail["index"])
-        except ValueError:
-            return None
-        if value.dtype.kind not in "iuf":
-            return None
-        scale, zero = detail["quantization"]
-        wide: Array = value.astype(np.float64)
-        return (wide - zero) * scale if scale else wide
-
-
-def _interpreter(content: bytes, **more: Any) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
-
-    return Interpreter(model_content=content, num_threads=1, **more)
-
-
 def _outputs(content: bytes, samples: Sequence[Mapping[str, Array]]) -> list[dict[str, Array]]:
-    runner = _interpreter(content).get_signature_runner(SIGNATURE)
+    runner = interpreter(content).get_signature_runner(SIGNATURE)
     return [{name: np.array(value) for name, value in runner(**sample).items()} for sample in samples]
 
 
