@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from edgeai.api import Array
+from edgeai_tflite.biases import mend
 
 SIGNATURE: Final = "serving_default"
 _CONTROL_FLOW: Final = ("WHILE", "IF", "CALL_ONCE", "CALL")
@@ -100,7 +101,7 @@ class FloatModel:
         """
         # LiteRT fails to open a model with an integer operation of which an output is not read (measured: a split).
         idle = [one.scope for one in self.operations if one.idle]
-        return self._quantised(_static(activation_bits, only), {*keep, *idle})
+        return mend(self._quantised(_static(activation_bits, only), {*keep, *idle}), self.content)
 
     def _quantised(self, recipe: Any, keep: Collection[str]) -> bytes:
         from litert_quantizer import quantizer
