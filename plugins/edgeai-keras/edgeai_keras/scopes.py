@@ -105,3 +105,15 @@ def whole_number(options: Any, name: str, default: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise ConversionFailed(f"{name} = {value!r}", code="convert.options", remedy="give a whole number from 0")
     return value
+
+
+def true_or_false(options: Any, name: str) -> bool:
+    """An option that is off where it is absent.
+
+    Raises:
+        ConversionFailed: ``convert.options``: it is something else.
+    """
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise ConversionFailed(f"{name} = {value!r}", code="convert.options", remedy="give true or false")
+    return value

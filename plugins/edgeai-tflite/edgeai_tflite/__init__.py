@@ -62,6 +62,12 @@ CONVERTER = ConverterSpec(
             help="how many more layers int8 and int16x8 may leave in float so that the score's drop holds",
             default=8,
         ),
+        OptionSpec(
+            name="correct_bias",
+            help="int8 and int16x8 put the mean error of the last layers into their biases",
+            default=False,
+            choices=(True, False),
+        ),
     ),
     help="Keras to TensorFlow Lite; inputs and outputs are float32 in every precision.",
     first_try=("fp32", "fp16", "dynamic", "int8"),

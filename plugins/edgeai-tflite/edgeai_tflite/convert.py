@@ -9,10 +9,10 @@ from typing import Any, Final
 from edgeai.api import ConversionFailed, Converted, ConvertRequest
 from edgeai_keras.calibration import Samples, check_calibration
 from edgeai_keras.model_file import Source, check, failed, read
-from edgeai_keras.scopes import Scopes, layer_names, whole_number
+from edgeai_keras.scopes import Scopes, layer_names, true_or_false, whole_number
 
 CALIBRATED: Final = ("int8", "int16x8")
-OPTIONS: Final = ("keep_float", "max_float_layers")
+OPTIONS: Final = ("keep_float", "max_float_layers", "correct_bias")
 _MEASURED = 8
 """Samples that errors of layers are measured on: each holds the model's every tensor."""
 
@@ -102,11 +102,13 @@ def _flatbuffer(request: ConvertRequest, source: Source, *, half: bool = False) 
 
 def _static(request: ConvertRequest, source: Source, samples: Samples, activation_bits: int) -> _Made:
     """Integers inside, float32 at the border; as many layers in float as the recipe names and ``max_drop`` asks for."""
+    from edgeai_tflite.correction import correct
     from edgeai_tflite.layers import Layers, as_infer, errors, hold, worst_first
     from edgeai_tflite.quantise import FloatModel
 
     named = layer_names(request.options, "keep_float")
     most = whole_number(request.options, "max_float_layers", 8)
+    correcting = true_or_false(request.options, "correct_bias")
     model = FloatModel(_flatbuffer(request, source))
     scopes = Scopes(source)
     layers = Layers(scopes, model.operations, scopes.givers(request))
@@ -117,8 +119,17 @@ def _static(request: ConvertRequest, source: Source, samples: Samples, activatio
     try:
         model.calibrate(samples, activation_bits=activation_bits)
 
+        changes: dict[str, float] = {}  # of the biases of what was quantised last
+
         def quantised(kept: Any) -> bytes:
-            return model.static(activation_bits, layers.scopes_of((*named, *kept)))
+            made = model.static(activation_bits, layers.scopes_of((*named, *kept)))
+            if correcting:
+                request.progress("correcting biases")
+                made, corrected = correct(made, model.content, samples)
+                if not corrected:
+                    raise _no_bias(request)
+                changes.update(corrected)
+            return made
 
         left_in_float: tuple[str, ...] = ()
         if request.score is not None and request.max_drop is not None:
@@ -144,6 +155,7 @@ def _static(request: ConvertRequest, source: Source, samples: Samples, activatio
         samples.note,
         *_kept_note((*named, *left_in_float)),
         *_left_note(content, layers, (*named, *left_in_float)),
+        *_corrected_note(changes, layers),
     )
     return _Made(content, notes, measured)
 
@@ -171,6 +183,22 @@ def _refuse_floats(request: ConvertRequest, content: bytes, kept: tuple[str, ...
             code="convert.quantisation-drop",
             remedy="use fp16; or calibrate on more samples, or allow a greater drop",
         )
+
+
+def _no_bias(request: ConvertRequest) -> ConversionFailed:
+    return ConversionFailed(
+        f"{request.model.name}: correct_bias = true, and no layer before an output has a bias",
+        code="convert.options",
+        remedy="leave correct_bias out, or give the last layer a bias (use_bias=True)",
+    )
+
+
+def _corrected_note(changes: Mapping[str, float], layers: Any) -> tuple[str, ...]:
+    """Of which layers the biases were corrected, and how much that moves an answer before its activation."""
+    told = [
+        f"{layers.name(one)} by up to {changes[one.output]:.3g}" for one in layers.operations if one.output in changes
+    ]
+    return (f"biases corrected on the calibration samples: {', '.join(told)}",) if told else ()
 
 
 def _kept_note(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -181,6 +181,27 @@ def test_an_unrolled_recurrent_layer_can_be_integers(keras, request_for, tmp_pat
     np.testing.assert_allclose(answers["probabilities"], wanted, atol=0.1)
 
 
+def test_biases_are_corrected_where_the_recipe_asks_and_the_notes_say_which(made, request_for):
+    request = request_for(options={"correct_bias": True})
+    corrected = CONVERTER.convert(request)
+    (note,) = [note for note in corrected.notes if "corrected" in note]
+    assert note.startswith("biases corrected on the calibration samples: ")
+    assert "by up to" in note
+    assert corrected.artifact.read_bytes() != made["int8"].artifact.read_bytes()
+    assert not [note for note in made["int8"].notes if "corrected" in note]
+    again = CONVERTER.convert(request_for(options={"correct_bias": True}))
+    assert again.artifact.read_bytes() == corrected.artifact.read_bytes()
+
+
+def test_a_model_without_a_bias_to_correct_is_refused(keras, request_for, tmp_path):
+    image = keras.Input((16, 16, 1), name="image")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.AveragePooling2D(2)(image))
+    keras.Model(image, keras.layers.Dense(3, use_bias=False)(x)).save(tmp_path / "plain.keras")
+    with pytest.raises(ConversionFailed, match="no layer before an output has a bias") as caught:
+        CONVERTER.convert(request_for(model=tmp_path / "plain.keras", options={"correct_bias": True}))
+    assert caught.value.code == "convert.options"
+
+
 # --- layers in float ------------------------------------------------------------------------------
 
 
@@ -244,6 +265,7 @@ def test_layers_that_the_recipe_names_stay_in_float(wild, precision):
         ({"keep_float": "calm"}, "convert.options"),
         ({"max_float_layers": -1}, "convert.options"),
         ({"max_float_layers": 1.5}, "convert.options"),
+        ({"correct_bias": 1}, "convert.options"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(wild, options, code):
@@ -268,7 +290,8 @@ def test_two_views_are_int8_and_their_weights_are_there_once(
     sizes = {}
     for name, model in models.items():
         save(model, tmp_path / f"{name}.keras")
-        artifact = CONVERTER.convert(request_for(model=tmp_path / f"{name}.keras", outputs=logits)).artifact
+        changes = {"model": tmp_path / f"{name}.keras", "outputs": logits, "options": {"correct_bias": True}}
+        artifact = CONVERTER.convert(request_for(**changes)).artifact
         sizes[name] = artifact.stat().st_size
     assert sizes["two"] < 1.1 * sizes["one"]
     session = open_artifact(artifact, (specs.image,), logits)
