@@ -32,6 +32,7 @@ from edgeai.model.streams import answers, check_outputs, decoders, prove_streams
 from edgeai.model.threads import SingleFrames
 from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
+from edgeai.process import keep_freed_memory
 from edgeai.selection import Choice
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Model:
     def __init__(
         self, bundle: Bundle, opened: OpenEngine, pipeline: Pipeline, task: Task, *, breadcrumb: Breadcrumb
     ) -> None:
+        keep_freed_memory()
         self.bundle = bundle
         self.engine: EngineRef = opened.engine
         self.degraded: Degradation | None = opened.degraded
