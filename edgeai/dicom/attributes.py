@@ -283,6 +283,12 @@ class Attributes:
         Raises:
             DicomRejected: ``dicom.bad-value``.
         """
+        element = self.found.get(TAGS[keyword][0])
+        if element is None:
+            return default
+        if element.vr == "US" and element.length == _BYTES["H"]:  # as nearly all are
+            (whole,) = self._binary(keyword, "H")
+            return int(whole)
         value = self.number(keyword, default)
         if value != int(value):
             raise _bad(keyword, str(value), "a whole number")

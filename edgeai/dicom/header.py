@@ -25,7 +25,7 @@ from edgeai.dicom.layout import PixelLayout
 from edgeai.dicom.limits import HeaderLimits
 from edgeai.dicom.notes import REPAIRED, Notes
 from edgeai.dicom.pixel_module import instance_of, layout_of
-from edgeai.dicom.prefix import Inflater, Prefix, Reader
+from edgeai.dicom.prefix import Inflater, Prefix
 from edgeai.dicom.syntaxes import TransferSyntax, transfer_syntax
 from edgeai.dicom.walk import Walker
 from edgeai.dicom.walkstate import structure
@@ -74,10 +74,9 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
     notes = Notes()
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - making a path takes as long as walking a header
         size = os.fstat(file.fileno()).st_size
-        meta_end, syntax = _file_meta(file, size, limits, notes)
-        file.seek(meta_end)
-        reader: Reader = Inflater(file) if syntax.deflated else file
-        prefix = Prefix(reader, limits.max_header_bytes)
+        head = Prefix(file, limits.max_header_bytes)
+        meta_end, syntax = _file_meta(head, size, limits, notes)
+        prefix = _inflated(file, meta_end, limits) if syntax.deflated else head.behind(meta_end)
         length = None if syntax.deflated else size - meta_end
         walker = Walker(prefix, big_endian=syntax.big_endian, limits=limits, size=length)
         implicit = is_implicit(prefix, syntax)
@@ -97,13 +96,18 @@ def read_header(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT
 def data_set_start(path: str | os.PathLike[str], *, limits: HeaderLimits = _DEFAULT_LIMITS) -> tuple[int, str]:
     """Where the data set of a DICOM file begins, and its transfer syntax UID. Raises as ``read_header``."""
     with Path(path).open("rb") as file:
-        start, syntax = _file_meta(file, os.fstat(file.fileno()).st_size, limits, Notes())
+        prefix = Prefix(file, limits.max_header_bytes)
+        start, syntax = _file_meta(prefix, os.fstat(file.fileno()).st_size, limits, Notes())
     return start, syntax.uid
 
 
-def _file_meta(file: BinaryIO, size: int, limits: HeaderLimits, notes: Notes) -> tuple[int, TransferSyntax]:
+def _inflated(file: BinaryIO, start: int, limits: HeaderLimits) -> Prefix:
+    file.seek(start)
+    return Prefix(Inflater(file), limits.max_header_bytes)
+
+
+def _file_meta(prefix: Prefix, size: int, limits: HeaderLimits, notes: Notes) -> tuple[int, TransferSyntax]:
     """Where the data set begins, and how it is encoded (PS3.10 section 7.1)."""
-    prefix = Prefix(file, limits.max_header_bytes)
     start = bytes(prefix.data[:_PREAMBLE_BYTES])
     if start[128:] != b"DICM":
         raise _no_preamble(start)

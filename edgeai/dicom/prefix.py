@@ -64,6 +64,11 @@ class Prefix:
         self.data = bytearray()
         self._grow(_FIRST_READ_BYTES)
 
+    def behind(self, start: int) -> Prefix:
+        """This one cut at ``start``, which is its offset 0 from now on: what was read is not read again."""
+        del self.data[:start]
+        return self
+
     def _grow(self, end: int) -> None:
         # A little past the limit is needed to see the header of the element that follows it.
         wanted = min(max(end, 2 * len(self.data)), self._max_bytes + _FIRST_READ_BYTES) - len(self.data)

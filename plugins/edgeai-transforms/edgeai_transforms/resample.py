@@ -30,6 +30,7 @@ _WIDER = {
     }.items()
 }
 MOST_PIXELS_A_SIDE = 16384
+_MOST_SAMPLES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +112,10 @@ class Letterbox:
         rows, columns = _inside(frame, self.rows, self.columns)
         content, geometry = self.sampling.resample(pixels, frame.geometry, rows, columns)
         top, left = (self.rows - rows) // 2, (self.columns - columns) // 2
-        canvas = np.full((self.rows, self.columns, *content.shape[2:]), self.pad, content.dtype)
-        canvas[top : top + rows, left : left + columns] = content
+        bottom, right = self.rows - rows - top, self.columns - columns - left
+        canvas: Array = cv2.copyMakeBorder(
+            content, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(self.pad,) * _MOST_SAMPLES
+        ).reshape((self.rows, self.columns, *content.shape[2:]))
         return replace(frame, pixels=canvas, geometry=geometry.cropped(-left, -top))
 
     def _check_pad(self, frame: Frame) -> None:
@@ -130,7 +133,7 @@ def native(frame: Frame, step: str) -> Array:
         TransformFailed: ``transform.not-applicable``: an empty plane, over four samples, or an unusable dtype.
     """
     pixels = frame.pixels
-    if pixels.ndim not in (2, 3) or pixels.size == 0 or frame.samples > 4:
+    if pixels.ndim not in (2, 3) or pixels.size == 0 or frame.samples > _MOST_SAMPLES:
         raise not_applicable(step, frame, "needs one plane of one to four samples")
     if pixels.dtype in _NATIVE:
         return pixels

@@ -172,6 +172,19 @@ def test_letterbox_keeps_the_aspect_and_pads_evenly(step, frame_of):  # type: ig
     np.testing.assert_allclose(after.geometry.to_source([[25, 0], [75, 100]]), [[0, 0], [100, 200]])
 
 
+@pytest.mark.parametrize("samples", [(), (1,), (2,), (3,), (4,)])
+@pytest.mark.parametrize(
+    ("dtype", "pad"),
+    [("uint8", 255), ("uint16", 65535), ("int16", -32768), ("int8", -129), ("float32", 0.1), ("float64", 0.1)],
+)
+def test_letterbox_pads_every_sample_to_the_last_bit(step, frame_of, dtype, pad, samples):  # type: ignore[no-untyped-def]
+    pixels = np.full((12, 8, *samples), 3, dtype)
+    after = step("letterbox", rows=12, columns=19, pad=pad).apply(frame_of(pixels, stored_units=False)).pixels
+    around = np.full((12, 19, *samples), pad, "int16" if dtype == "int8" else dtype)
+    around[:, 5:13] = 3
+    np.testing.assert_array_equal(after, around, strict=True)
+
+
 @pytest.mark.parametrize("pad", [-1, 300, 0.5])
 def test_letterbox_refuses_a_pad_that_the_dtype_lacks(step, frame_of, pad):  # type: ignore[no-untyped-def]
     with pytest.raises(TransformFailed, match="cannot hold pad"):

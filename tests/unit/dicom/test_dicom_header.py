@@ -115,6 +115,18 @@ def test_no_patient_attribute_is_read(build: Build) -> None:
     assert "SECRET" not in repr(read_header(build(GREY)))
 
 
+@pytest.mark.parametrize("comment", [0, 16 * 1024, 100_000])
+def test_file_meta_may_end_wherever_a_read_does(tmp_path: Path, comment: int) -> None:
+    extent = pack("<HH2sHH", 0x28, 0x10, b"US", 2, 6) + pack("<HH2sHH", 0x28, 0x11, b"US", 2, 8)
+    body = UIDS + pack(f"<HH2sHL{comment}s", 0x18, 0x9999, b"UT", 0, comment, b"") + extent
+    for length in (*range(16 * 1024 - 260, 16 * 1024 + 40, 2), 40_000):
+        meta = META + pack(f"<HH2sHL{length}s", 2, 0x102, b"OB", 0, length, b"")
+        header = read_header(write(tmp_path / "a.dcm", body, meta))
+        instance = header.instance
+        assert (instance.sop_class_uid, instance.sop_instance_uid) == ("1.2", "1.3")
+        assert (instance.rows, instance.columns, header.notes) == (6, 8, ())
+
+
 def test_manufacturer_in_its_character_set(build: Build) -> None:
     path = build(GREY, SpecificCharacterSet="ISO_IR 192", Manufacturer="Gerät 日本")
     assert read_header(path).instance.manufacturer == "Gerät 日本"
