@@ -243,6 +243,28 @@ def test_what_is_no_operating_point_is_none(name: str) -> None:
     assert known.value() == 1.0
 
 
+def test_the_operating_point_of_one_label_of_several_takes_the_others_together() -> None:
+    spec = Registry.of(["classify"]).tasks["classify"]
+    assert spec.judge is not None
+    outputs = (replace(REQUEST.outputs[0], shape=(1, 3)),)
+    built = spec.judge(replace(REQUEST, options={"labels": ["a", "b c", "d"], "mode": "multi-class"}, outputs=outputs))
+    context = FrameContext(frame=example_frame(), instance=instance_ref())
+    truth, of_second = ("a", "a", "d", "d", "b c", "b c"), (0.1, 0.5, 0.2, 0.3, 0.4, 0.8)
+    cases = [
+        Case(id=str(n), truth=Labels((name,)), context=context, image=lambda: context.frame.pixels)
+        for n, name in enumerate(truth)
+    ]
+    answers = [Stated(("a", "b c", "d"), (p < 0.5, p >= 0.5, False), ((1 - p) / 2, p, (1 - p) / 2)) for p in of_second]
+    judged = built.judged(cases, answers)
+    at_all, at_most = (judged.point(f"b c sensitivity@specificity={bound}") for bound in (1.0, 0.75))
+    assert at_all is not None
+    assert at_most is not None
+    assert (at_all.value(), at_most.value()) == (0.5, 1.0)
+    assert at_all.name == "b c sensitivity@specificity=1.0"
+    assert judged.point("e sensitivity@specificity=1.0") is None
+    assert judged.point("sensitivity@specificity=1.0") is None
+
+
 def test_floors_and_ceilings_each_hold_what_they_can() -> None:
     measured = Measured(
         values={"auc": 0.9, "mae": 2.0}, drops={}, agreement=1.0, size_ratio=1.0, latency_ratio=1.0,

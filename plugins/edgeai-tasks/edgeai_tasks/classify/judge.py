@@ -183,7 +183,7 @@ class ClassifyJudge(Judge):
             figures=classified.figures(),
             by_part={name: _defined(classified.of_label(n)) for n, name in enumerate(labels)} if several else {},
             confusion=None if classified.mode == "multi-label" else _confusion(classified, labels),
-            point=lambda name: _point(classified, name),
+            point=lambda name: _point_of(classified, labels, name),
             reliability=lambda: reliability(classified, self._temperature) if self._all_listed else (),
         )
 
@@ -279,11 +279,18 @@ def _defined(classified: Classified) -> dict[str, float]:
     return values
 
 
-def _point(classified: Classified, name: str) -> Figure | None:
-    """``sensitivity@specificity=0.9`` and the reverse, of a question with one answer."""
-    wanted, at, condition = name.partition("@")
+def _point_of(classified: Classified, labels: tuple[str, ...], name: str) -> Figure | None:
+    """``sensitivity@specificity=0.9`` of two labels; of several ``LABEL sensitivity@specificity=0.9``."""
+    label, _, point = name.rpartition(" ")
+    if classified.mode == "binary":
+        return _point(classified, name, name)
+    return _point(classified.of_label(labels.index(label)), point, name) if label in labels else None
+
+
+def _point(classified: Classified, point: str, name: str) -> Figure | None:
+    wanted, at, condition = point.partition("@")
     given, equals, bound = condition.partition("=")
-    if not (at and equals) or {wanted, given} != {"sensitivity", "specificity"} or classified.mode != "binary":
+    if not (at and equals) or {wanted, given} != {"sensitivity", "specificity"}:
         return None
     try:
         least = float(bound)
