@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         TransformFailed,
     )
     from edgeai.api.guessing import Guess, GuessRequest
+    from edgeai.api.heat import Heat
     from edgeai.api.hooks import (
         BACKENDS_GROUP,
         ENTRY_POINT_GROUP,
@@ -245,6 +246,7 @@ __all__ = [
     "GuardFigure",
     "Guess",
     "GuessRequest",
+    "Heat",
     "Indeterminate",
     "Infer",
     "InferenceFailed",
@@ -340,6 +342,7 @@ __all__ = [
 _WITHOUT_NUMPY = (
     "errors",
     "results",
+    "heat",
     "version",
     "hooks",
     "options",

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from edgeai.api.errors import EdgeaiError
+from edgeai.api.heat import Heat
 
 RESULT_SCHEMA = 2
 """Number of the JSON form; ``edgeai/schemas/result-2.json`` describes it."""
@@ -118,6 +119,7 @@ class Finding:
         codes: what qualifies it beside the label's ``concept`` (a side, a severity, a site), as codes (since 1.4).
         notes: what a reader of this very statement should know (since 1.4). The JSON form leaves both out where there
             are none.
+        heat: what it was made of, place by place, of a kind that has it (since 1.4); likewise.
     """
 
     kind: str
@@ -131,6 +133,7 @@ class Finding:
     measurements: tuple[Measurement, ...] = ()
     codes: tuple[Concept, ...] = ()
     notes: tuple[Note, ...] = ()
+    heat: Heat | None = None
 
 
 Findings: TypeAlias = tuple[Finding, ...]
@@ -312,7 +315,7 @@ class Result:
         for finding in body["findings"]:
             if finding["region"] is None:  # so that kinds without a place look as they did before there were places
                 del finding["region"]
-            for name in ("measurements", "codes", "notes"):
+            for name in ("measurements", "codes", "notes", "heat"):
                 if not finding[name]:
                     del finding[name]
         for name in ("findings", "notes", "guard", "attachments"):
@@ -377,6 +380,7 @@ def _finding(body: Mapping[str, Any]) -> Finding:
     known["measurements"] = _each(_measurement)(known.get("measurements", ()))
     known["codes"] = _each(_reader(Concept))(known.get("codes", ()))
     known["notes"] = _each(_reader(Note))(known.get("notes", ()))
+    known["heat"] = _optional(Heat.read)(known.get("heat"))
     return Finding(**known)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from edgeai.api.errors import EdgeaiError
 from edgeai.api.imaging import Frame
@@ -87,7 +87,7 @@ def compose(frame: Frame | None, name: str, result: Result) -> Picture:
     scale = None if frame is None or rendered is None else scale_of(frame, rendered.size)
     shown = Shown(name=name)
     if frame is not None:
-        shown = Shown(name=name, number=frame.number, scale=caption(frame, scale), instance=frame.instance)
+        shown = Shown(name=name, frame=frame, rendered=rendered, scale=caption(frame, scale))
     margin = round(MARGIN * unit)
     columns = [Column(plate_width + margin, margin, round(PANEL * unit) - 2 * margin, unit) for _ in range(2)]
     write_statement(columns[0], result, shown)
@@ -97,9 +97,8 @@ def compose(frame: Frame | None, name: str, result: Result) -> Picture:
     plate = plate_of(rendered, frame, result, scale=scale, tall=tall, unit=unit)
     canvas = Image.new("RGB", (plate_width + round(PANEL * unit), tall), BACK)
     canvas.paste(plate.image, (0, 0))
-    draw = ImageDraw.Draw(canvas)
     for column in columns:
-        column.draw(draw)
+        column.draw(canvas)
     return Picture(image=canvas, texts=(*plate.texts, *columns[0].texts, *columns[1].texts))
 
 
@@ -110,7 +109,9 @@ def _frame(path: Path, result: Result, header: Header | None) -> Frame | None:
     try:
         header = header or read_header(path)
         middle = (max(1, header.instance.number_of_frames) + 1) // 2
-        places = [f.region.frame_number for f in shown_findings(result) if f.region and f.present]
+        listed = shown_findings(result)
+        places = [f.region.frame_number for f in listed if f.region and f.present]
+        places += [f.heat.frame_number for f in listed if f.heat]
         number = next((place for place in places if place is not None), middle)
         return next(iter(read_frames(path, DecodeOptions(frames=(number,)), header=header)), None)
     except (EdgeaiError, OSError, ValueError):

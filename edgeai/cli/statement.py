@@ -160,9 +160,10 @@ def _named(present: Sequence[Finding]) -> str:
 
 
 def _stated(finding: Finding) -> str:
-    """Its label; where its number is all that a finding says, with the number."""
-    is_number = finding.probability is None and finding.region is None
-    return f"{finding.label} {numbers_say(finding)}".rstrip() if is_number else finding.label
+    """Its label; where its number is all that a finding says, with the number: one, or one that bears its name."""
+    names = [one.name for one in finding.measurements]
+    is_number = finding.probability is None and finding.region is None and (len(names) == 1 or finding.label in names)
+    return f"{finding.label} {numbers_say(finding)}" if is_number else finding.label
 
 
 def _close(finding: Finding, among: Sequence[Finding]) -> tuple[str, str] | None:

@@ -86,11 +86,12 @@ def numbers_say(finding: Finding) -> str:
 
 def value_says(measurement: Measurement) -> str:
     """``41.3 mm (39.9 to 42.6)``: with its interval where the model states one."""
-    value = f"{rounded(measurement.value)} {_UNITS.get(measurement.unit, measurement.unit)}".strip()
+    digits = "{:.3g}".format if measurement.unit == "1" else rounded
+    value = f"{digits(measurement.value)} {_UNITS.get(measurement.unit, measurement.unit)}".strip()
     if measurement.interval is None:
         return value
     low, high = measurement.interval
-    return f"{value} ({rounded(low)} to {rounded(high)})"
+    return f"{value} ({digits(low)} to {digits(high)})"
 
 
 def rounded(value: float) -> str:

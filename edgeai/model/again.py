@@ -12,6 +12,8 @@ from edgeai.model.outlines import apart
 
 OUTLINES_PX: Final = 2.0
 """So far apart may outlines of one shape lie: they are simplified, and a pixel more or less moves their points."""
+HEAT_SHARE: Final = 0.02
+"""So far apart may the cells of a heat be, as a part of its largest: it is rounded, and to be looked at."""
 UNCOMPARED: Final = (
     "schema",
     "attempt",
@@ -31,6 +33,7 @@ _OF_MODEL: Final = "guard-model"
 """Figures of this check are an engine's."""
 
 Named: TypeAlias = Iterator[tuple[str, Any]]
+Cells: TypeAlias = Sequence[Sequence[float]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +91,9 @@ def compare(before: Result, after: Result, tolerance: Tolerance, *, guard: Toler
     """Hold a result to an earlier one of the same image, model and engine.
 
     Words must be the same: id, model, image, engine, outcome, labels, codes, notes, thresholds, what is stated. Numbers
-    may be ``absolute + relative * |was|`` apart, and outlines ``OUTLINES_PX``. ``UNCOMPARED`` is not compared (nor who
-    signed, which no run says), and ``SENTENCES`` only where ``has_sentences``. ``guard`` is what figures of the guard's
-    model are allowed, where it is more.
+    may be ``absolute + relative * |was|`` apart, outlines ``OUTLINES_PX``, heat ``HEAT_SHARE``. ``UNCOMPARED`` is not
+    compared (nor who signed, which no run says), and ``SENTENCES`` only where ``has_sentences``. ``guard`` is what
+    figures of the guard's model are allowed, where it is more.
     """
     words = list(_pairs(_words(before), _words(after)))
     if has_sentences(before, after.edgeai_version):
@@ -111,6 +114,10 @@ def compare(before: Result, after: Result, tolerance: Tolerance, *, guard: Toler
         largest = max(largest, away)
         if away > OUTLINES_PX:
             differences.append(Difference(what=what, was=0.0, now=away, allowed=OUTLINES_PX))
+    for what, old, new in _pairs(_heats(before), _heats(after)):
+        away = _heat_apart(old or (), new or ())
+        if away > HEAT_SHARE:
+            differences.append(Difference(what=what, was=0.0, now=away, allowed=HEAT_SHARE))
     return Comparison(differences=tuple(differences), largest=largest, numbers=numbers)
 
 
@@ -167,6 +174,9 @@ def _words(result: Result) -> Named:
         if finding.region is not None:
             for what in ("parts", "frame_number", "spacing_from"):
                 yield f"{name}, {what}", getattr(finding.region, what)
+        if finding.heat is not None:
+            for what in ("name", "box", "frame_number", "bound"):
+                yield f"{name}, heat, {what}", getattr(finding.heat, what)
 
 
 def _own_figures(result: Result) -> tuple[GuardFigure, ...]:
@@ -209,6 +219,20 @@ def _outlines(result: Result) -> Named:
     for name, finding in _findings(result):
         if finding.region is not None:
             yield f"{name}, outlines in pixels", finding.region.contours
+
+
+def _heats(result: Result) -> Named:
+    for name, finding in _findings(result):
+        if finding.heat is not None:
+            yield f"{name}, heat, values", finding.heat.values
+
+
+def _heat_apart(one: Cells, other: Cells) -> float:
+    """The largest difference of two cells, as a part of the largest that was; all of it where they are no pairs."""
+    if [len(row) for row in one] != [len(row) for row in other]:
+        return 1.0
+    differences = [abs(a - b) for before, now in zip(one, other, strict=True) for a, b in zip(before, now, strict=True)]
+    return max(differences, default=0.0) / (max((max(row) for row in one), default=0.0) or 1.0)
 
 
 def _findings(result: Result) -> Iterator[tuple[str, Finding]]:

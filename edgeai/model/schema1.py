@@ -10,7 +10,7 @@ from edgeai.api.results import Outcome, Result
 from edgeai.model.results import uuid_of
 
 _NEW_KEYS: Final = ("attempt", "notes", "frames_total", "frames_run", "guard", "attachments")
-_NEW_IN_A_FINDING: Final = ("measurements", "codes", "notes")
+_NEW_IN_A_FINDING: Final = ("measurements", "codes", "notes", "heat")
 _IDENTITY: Final = b"edgeai result 1 attempt"
 
 

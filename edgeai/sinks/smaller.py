@@ -1,4 +1,4 @@
-"""A message in fewer bytes, for a broker that takes only so many: without what nobody misses, then without contours.
+"""A message in fewer bytes, for a broker that takes only so many: without what nobody misses, then without drawings.
 
 The spool and every other sink keep the whole of it. Each form obeys the schema of the message.
 """
@@ -9,16 +9,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-_CONTOURS = {"code": "result.contours-omitted", "text": "contours left out: too long for the broker"}
+_DRAWN = {"code": "result.contours-omitted", "text": "contours and heat left out: too long for the broker"}
 _REGIONS = {
     "code": "result.contours-omitted",
-    "text": "regions and figures of checks left out: too long for the broker",
+    "text": "regions, heat and figures of checks left out: too long for the broker",
 }
 _FIGURES = {"code": "result.figures-omitted", "text": "figures of checks left out: too long for the broker"}
 
 
 def smaller(body: bytes) -> Iterator[bytes]:
-    """The same message, smaller each time: without blanks, timings, contours, and regions and figures of checks.
+    """The same message, smaller each time: without blanks, timings, contours and heat, regions and figures of checks.
 
     What is left out, but for timings, stands in the result's notes. Nothing for what is not a JSON object; of what is
     not a result only the blanks go.
@@ -37,16 +37,19 @@ def smaller(body: bytes) -> Iterator[bytes]:
         message["timings_ms"] = {}
         yield _compact(message)
     regions = [finding["region"] for finding in findings if isinstance(finding.get("region"), dict)]
-    if any(region.get("contours") for region in regions):
+    heated = any(finding.get("heat") for finding in findings)
+    if heated or any(region.get("contours") for region in regions):
         for region in regions:
             region["contours"] = []
-        yield _compact(_noted(message, _CONTOURS))
+        for finding in findings:
+            finding.pop("heat", None)
+        yield _compact(_noted(message, _DRAWN))
     if regions or message.get("guard"):
         for finding in findings:
             finding.pop("region", None)
         if message.get("guard"):
             message["guard"] = []
-        yield _compact(_noted(message, _REGIONS if regions else _FIGURES))
+        yield _compact(_noted(message, _REGIONS if regions or heated else _FIGURES))
 
 
 def smallest(body: bytes) -> bytes | None:

@@ -18,6 +18,7 @@ from edgeai.api import (
     Geometry,
     Grayscale,
     GuardFigure,
+    Heat,
     InstanceIds,
     InstanceRef,
     Measurement,
@@ -97,6 +98,15 @@ def segment(label: str, centre: tuple[float, float], radius: float, **more: Any)
         region=Region(**region),
         **{"probability": 0.94, **more},
     )
+
+
+def anomaly(score: float, bound: float = 0.9) -> tuple[Finding, Finding]:
+    """Usual and unusual by a score, of which a quarter of the image has most."""
+    cells = tuple(tuple(score * (2.8 if row < 4 and column < 4 else 0.4) for column in range(8)) for row in range(8))
+    heat = Heat(name="error", values=cells, box=(10.0, 0.0, 190.0, 150.0), frame_number=1, bound=bound)
+    measured = (Measurement(name="score", value=score, unit="1"), Measurement(name="threshold", value=bound, unit="1"))
+    usual = Finding(kind="anomaly", label="usual", present=score <= bound, measurements=measured)
+    return usual, replace(usual, label="unusual", present=score > bound, heat=heat)
 
 
 def withheld(outcome: Outcome, code: str, message: str, remedy: str | None = None, **more: Any) -> Result:
@@ -238,6 +248,8 @@ RESULTS: dict[str, Result] = {
             for label, present in (("left", True), ("right", True), ("middle", False))
         ),
     ),
+    "usual": replace(BASE, findings=anomaly(0.61)),
+    "unusual": replace(BASE, findings=anomaly(2.38)),
     "no number": replace(BASE, findings=(Finding(kind="gauge", label="radius", present=False),)),
     "signed": replace(
         BASE,

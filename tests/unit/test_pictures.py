@@ -28,7 +28,7 @@ from edgeai.testing.gallery import BASE, FRAMES, RESULTS, frame, scored, segment
 Make = Callable[..., Path]
 WITHHELD = [name for name, result in RESULTS.items() if result.outcome is not Outcome.COMPLETED]
 STATED = [name for name in RESULTS if name not in WITHHELD]
-EDGES = ["completed", "segments", "long words", "not applicable", "failed early"]
+EDGES = ["completed", "segments", "unusual", "long words", "not applicable", "failed early"]
 
 
 CASES = [
@@ -162,6 +162,8 @@ def test_what_was_found_comes_first(name: str) -> None:
         ("a number alone", "radius 5.3 mm (4.9 to 5.7), contrast 0.5"),
         ("numbers", "left area 2.0 mm², right area 2.0 mm²"),
         ("no number", "radius: not stated"),
+        ("usual", "usual"),
+        ("unusual", "unusual"),
     ],
 )
 def test_the_headline_is_neutral(name: str, headline: str) -> None:
@@ -417,6 +419,48 @@ def test_a_place_that_is_known_by_its_box_is_drawn_as_a_box() -> None:
     edge = drawn[round(99.5 * scale), round(45 * scale) : round(85 * scale)]
     assert np.abs(edge - np.array(style.AREAS[0])).max() < 60, "along its lower side"
     assert labels_say(RESULTS["boxes"]).startswith("lesion width 10.0 mm, height 8.0 mm (87.0 %), lesion")
+
+
+# --- heat -------------------------------------------------------------------------------------
+
+
+def test_heat_lies_beside_the_image_where_it_is_in_it_with_its_scale() -> None:
+    shown = frame(level=100)
+    picture = compose(shown, "a", RESULTS["unusual"])
+    (title,) = [line for line in picture.texts if line.text == "error by place"]
+    left, top, wide = title.box[0], title.box[3] + 3, style.PANEL - 2 * style.MARGIN
+    small = _pixels(picture, (left, top, left + wide, top + wide * 150 // 200))
+    redder = small[..., 0] - small[..., 2]
+    scale = wide / 200
+    hot = redder[: round(74 * scale), round(11 * scale) : round(99 * scale)]
+    cool = redder[round(76 * scale) :, round(11 * scale) : round(189 * scale)]
+    assert hot.min() > 150, "four of eight cells a side, from the left upper corner of what the model saw"
+    assert 10 < cool.min() <= cool.max() < 60, "a seventh of it"
+    assert redder[:, : round(9 * scale)].max() == 0, "what the model did not see"
+    assert _text(picture, "explained").endswith("0 the mark: 0.9, the threshold")
+    assert [line.text for line in picture.texts if line.role == "explained-value"] == ["6.66"]
+    assert [line.text for line in picture.texts if line.role == "size-value"] == ["2.38", "0.9"], "once for both labels"
+
+
+def test_what_stays_below_its_bound_does_not_look_hot() -> None:
+    def redness(name: str) -> float:
+        picture = _drawn(name)
+        (title,) = [line for line in picture.texts if line.text == "error by place"]
+        small = _pixels(picture, (title.box[0] + 20, title.box[3] + 3, title.box[0] + 170, title.box[3] + 130))
+        return float((small[..., 0] - small[..., 2]).mean())
+
+    assert redness("usual") < 0.6 * redness("unusual")
+    assert [line.text for line in _drawn("usual").texts if line.role == "explained-value"] == ["3.6"]
+
+
+def test_heat_of_another_frame_is_not_drawn_over_this_one() -> None:
+    usual, unusual = RESULTS["unusual"].findings
+    assert unusual.heat is not None
+    elsewhere = replace(unusual, heat=replace(unusual.heat, frame_number=7))
+    assert (
+        _text(_changed("unusual", findings=(usual, elsewhere)), "elsewhere") == "error by place: of frame 7, not shown"
+    )
+    assert "not shown" in _text(_drawn("unusual", "none"), "elsewhere")
 
 
 @pytest.mark.parametrize(

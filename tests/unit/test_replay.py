@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from edgeai.api.heat import Heat
 from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
 from edgeai.bundle.manifest import Tolerance
 from edgeai.cli.main import run
@@ -257,6 +258,18 @@ def test_regions_measurements_and_outcomes_are_compared(case: Case) -> None:
         compared = compare(replace(before, findings=(drawn,)), replace(before, findings=(other,)), tolerance)
         assert [each.what for each in compared.differences] == ["segment head, outlines in pixels"] * differs
         assert compared.largest > 0.0
+    heat = Heat(name="error", values=((1.0, 2.0),), box=(0.0, 0.0, 2.0, 1.0), frame_number=1, bound=0.5)
+    heated = replace(before, findings=(replace(finding, heat=heat),))
+    for change, differs in (
+        ({"values": ((1.05, 2.0),)}, ["values"]),
+        ({"values": ((1.0,), (2.0,))}, ["values"]),
+        ({"bound": 0.6}, ["bound"]),
+        ({"values": ((1.01, 1.99),)}, []),
+    ):
+        other = replace(before, findings=(replace(finding, heat=replace(heat, **change)),))
+        compared = compare(heated, other, tolerance)
+        assert [each.what for each in compared.differences] == [f"segment head, heat, {what}" for what in differs]
+    assert compare(heated, before, tolerance).differences
     twice = replace(finding, measurements=(Measurement(name="around", value=9.0, unit="mm"), *finding.measurements))
     assert compare(before, replace(before, findings=(twice,)), tolerance).differences
     far = replace(finding, region=replace(finding.region, area_px=1002.0, box=None), measurements=())

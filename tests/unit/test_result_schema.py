@@ -21,6 +21,7 @@ from edgeai.api import (
     Failure,
     Finding,
     GuardFigure,
+    Heat,
     InstanceIds,
     Measurement,
     ModelRef,
@@ -122,8 +123,29 @@ def test_a_region_fits_and_survives_the_round_trip() -> None:
     assert hash(Result.from_dict(body).findings) == hash(result.findings)
 
 
+HEAT = Heat(name="error", values=((0.0, 0.5), (1.0, 2.0)), box=(-1.0, 0.0, 5.0, 5.0), frame_number=4, bound=0.8)
+ANOMALY = Finding(kind="anomaly", label="unusual", present=True, heat=HEAT)
+
+
+def test_heat_fits_and_survives_the_round_trip_and_schema_1_has_none() -> None:
+    result = replace(FULL, findings=(ANOMALY, replace(ANOMALY, heat=replace(HEAT, bound=None))))
+    body = wire(result)
+    VALIDATOR.validate(body)
+    assert Result.from_dict(body).findings == result.findings
+    assert hash(Result.from_dict(body).findings) == hash(result.findings)
+    assert all("heat" not in finding for finding in as_schema_1(result)["findings"])
+
+
+@pytest.mark.parametrize("change", [{"values": []}, {"values": [[]]}, {"values": [[-1]]}, {"box": [1]}, {"name": ""}])
+def test_heat_that_cannot_be_does_not_fit(change: dict[str, Any]) -> None:
+    body = wire(replace(FULL, findings=(ANOMALY,)))
+    body["findings"][0]["heat"] |= change
+    with pytest.raises(jsonschema.ValidationError):
+        VALIDATOR.validate(body)
+
+
 def test_findings_without_a_region_look_as_they_always_did() -> None:
-    later = {"region", "measurements", "codes", "notes"}
+    later = {"region", "measurements", "codes", "notes", "heat"}
     assert all(later.isdisjoint(finding) for finding in wire(FULL)["findings"])
     assert Result.from_dict(wire(FULL)).findings == FULL.findings
 

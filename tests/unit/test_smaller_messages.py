@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any
 
 import jsonschema
 import pytest
 
+from edgeai.api.heat import Heat
 from edgeai.api.results import (
     Concept,
     EngineRef,
@@ -101,6 +103,17 @@ def test_what_is_left_out_is_said_in_the_notes_and_earlier_notes_stay() -> None:
 def test_figures_alone_have_a_note_of_their_own() -> None:
     *_, last = (json.loads(form) for form in smaller(wire(result(regions=False))))
     assert [note["code"] for note in last["notes"]] == ["header.ignored", "result.figures-omitted"]
+
+
+@pytest.mark.parametrize("guard", [True, False])
+def test_heat_goes_with_what_is_drawn_and_that_is_said(guard: bool) -> None:
+    whole = result(regions=False, guard=guard)
+    heat = Heat(name="error", values=((1.0, 2.0),), box=(0.0, 0.0, 4.0, 2.0), frame_number=1)
+    heated = replace(whole, findings=(replace(whole.findings[0], heat=heat),))
+    *_, drawn, last = (json.loads(form) for form in smaller(wire(heated)))
+    for form in (drawn, last) if guard else (last,):
+        assert "heat" not in form["findings"][0]
+        assert [note["code"] for note in form["notes"]] == ["header.ignored", "result.contours-omitted"]
 
 
 def test_where_there_is_nothing_to_leave_out_nothing_is_said() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
-from edgeai.cli.picture.style import AMBER, TRACK, Colour
+from edgeai.cli.picture.style import AMBER, TRACK, WHITE, Colour
 from edgeai.cli.picture.text import Placed, height, shortened, width, wrapped, write
 
 Box = tuple[int, int, int, int]
@@ -27,7 +27,7 @@ class Shape:
 
 
 class Column:
-    """Places line under line; ``texts`` and ``shapes`` are what it holds, ``top`` is where the next one goes.
+    """Places line under line; ``texts``, ``shapes`` and ``pictures`` are what it holds, ``top`` is where the next goes.
 
     Args:
         left, top, width: where, in pixels of the picture.
@@ -38,6 +38,7 @@ class Column:
         self.left, self.top, self.width, self.unit = left, top, width, unit
         self.texts: list[Placed] = []
         self.shapes: list[Shape] = []
+        self.pictures: list[tuple[Image.Image, int, int]] = []
 
     def size(self, nominal: int) -> int:
         """Pixels for a nominal size."""
@@ -94,6 +95,19 @@ class Column:
             self._fill((mark - 1, self.top - over, mark + 1, self.top + tall + over), AMBER)
         self.top += tall + self.size(10)
 
+    def picture(self, image: Image.Image) -> None:
+        """A small picture, amid the column where it is narrower."""
+        self.pictures.append((image, self.left + (self.width - image.width) // 2, self.top))
+        self.top += image.height + self.size(_GAP)
+
+    def scale(self, colours: Image.Image, mark: float | None) -> None:
+        """The colours of a scale, as wide as the column, with a mark at a share of it."""
+        self.pictures.append((colours, self.left, self.top))
+        if mark is not None and 0.0 < mark < 1.0:
+            at, over = self.left + round(self.width * mark), self.size(3)
+            self._fill((at - 1, self.top - over, at + 2, self.top + colours.height + over), WHITE)
+        self.top += colours.height + self.size(2 * _GAP)
+
     def swatch(self, letter: str, label: str, size: int, colours: tuple[Colour, Colour], role: str) -> None:
         """A letter on its colour, and what it stands for."""
         points = self.size(size)
@@ -119,10 +133,14 @@ class Column:
         """Move all that it holds."""
         self.texts = [replace(text, box=_lower(text.box, down)) for text in self.texts]
         self.shapes = [replace(shape, box=_lower(shape.box, down)) for shape in self.shapes]
+        self.pictures = [(image, left, top + down) for image, left, top in self.pictures]
         self.top += down
 
-    def draw(self, draw: ImageDraw.ImageDraw) -> None:
+    def draw(self, canvas: Image.Image) -> None:
         """Draw all that it holds."""
+        for image, left, top in self.pictures:
+            canvas.paste(image, (left, top))
+        draw = ImageDraw.Draw(canvas)
         for shape in self.shapes:
             _shape(draw, shape)
         for text in self.texts:

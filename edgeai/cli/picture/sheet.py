@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from PIL import Image
+
+from edgeai.api.imaging import Frame
 from edgeai.api.instances import InstanceRef
 from edgeai.api.results import Finding, Measurement, Outcome, Region, Result
 from edgeai.cli.picture.column import Column
+from edgeai.cli.picture.heat import write_heat
 from edgeai.cli.picture.style import (
     AMBER,
     AREAS,
@@ -62,15 +66,25 @@ class Shown:
 
     Attributes:
         name: of the file.
-        number: of the frame that is shown, from 1; ``None`` where the image cannot be shown.
+        frame: that is shown; ``None`` where the image cannot be shown.
+        rendered: it as a reader sees it.
         scale: who says how large things are in it.
-        instance: what its header says.
     """
 
     name: str
-    number: int | None = None
+    frame: Frame | None = None
+    rendered: Image.Image | None = None
     scale: str = ""
-    instance: InstanceRef | None = None
+
+    @property
+    def number(self) -> int | None:
+        """Of the frame, from 1."""
+        return None if self.frame is None else self.frame.number
+
+    @property
+    def instance(self) -> InstanceRef | None:
+        """What the header says."""
+        return None if self.frame is None else self.frame.instance
 
 
 def shown_findings(result: Result) -> Sequence[Finding]:
@@ -147,11 +161,15 @@ def _found(column: Column, result: Result, shown: Shown) -> None:
     every, listed = classes(result), shown_findings(result)
     close, letters = close_calls(every), lettered(result)
     decided = how_decided(every)
+    measured: Sequence[Measurement] = ()
     for finding in listed:
         if finding.region is not None:
             _area(column, finding, letters.get(finding), shown, doubtful=finding in close)
         else:
-            _score(column, finding, doubtful=finding in close, bound=not decided)
+            again = finding.measurements == measured  # of two labels of one number it is shown once
+            once = replace(finding, measurements=()) if again else finding
+            _score(column, once, shown, doubtful=finding in close, bound=not decided)
+        measured = finding.measurements
     if len(every) > len(listed):
         column.text(f"and {len(every) - len(listed)} more, less probable", SMALL, DIM, "explained")
     if any(finding.region is None and finding.probability is not None for finding in listed):
@@ -169,19 +187,19 @@ def _agreement(column: Column, result: Result, instance: InstanceRef | None) -> 
             column.text(f"fits the header: {header_says(result, finding, instance)}", BODY, STEEL, "agreement")
 
 
-def _score(column: Column, finding: Finding, *, doubtful: bool, bound: bool) -> None:
+def _score(column: Column, finding: Finding, shown: Shown, *, doubtful: bool, bound: bool) -> None:
     colour = WHITE if finding.present else DIM
     name = finding.label if finding.present else f"{finding.label} (not stated)"
     own = next((one for one in finding.measurements if one.name == finding.label), None)
-    shown = percent(finding.probability) if finding.probability is not None or own is None else value_says(own)
-    column.pair(name, shown, BODY, (colour, colour), "label")
+    score = percent(finding.probability) if finding.probability is not None or own is None else value_says(own)
+    column.pair(name, score, BODY, (colour, colour), "label")
     if finding.probability is not None:
         bar = AMBER if doubtful else STEEL if finding.present else DIM
         column.bar(finding.probability, finding.threshold, bar, doubtful=doubtful)
     if bound and finding.threshold is not None:
         column.text(f"stated from {percent_short(finding.threshold)} on", SMALL, DIM, "explained")
     _measured(column, [one for one in finding.measurements if one is not own or finding.probability is not None])
-    _remarks(column, finding)
+    _remarks(column, finding, shown)
 
 
 def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, shown: Shown, *, doubtful: bool) -> None:
@@ -203,7 +221,7 @@ def _area(column: Column, finding: Finding, letter: tuple[str, Colour] | None, s
     if finding.present and region.frame_number not in (None, shown.number):
         column.text(f"in frame {region.frame_number}, not shown", SMALL, AMBER, "elsewhere", indent=26)
     _measured(column, finding.measurements)
-    _remarks(column, finding)
+    _remarks(column, finding, shown)
     column.gap(6)
 
 
@@ -232,12 +250,15 @@ def _measured(column: Column, measurements: Sequence[Measurement]) -> None:
         column.pair(one.name, value_says(one), SMALL, (DIM, WHITE), "size", indent=26)
 
 
-def _remarks(column: Column, finding: Finding) -> None:
-    """What qualifies a finding, and what is to be known of it."""
+def _remarks(column: Column, finding: Finding, shown: Shown) -> None:
+    """What qualifies a finding, what is to be known of it, and what it was made of."""
     for concept in finding.codes:
         column.text(code_says(concept), SMALL, SOFT, "code", indent=26)
     for note in finding.notes:
         column.text(note.text, SMALL, AMBER, "note", indent=26)
+    if finding.heat is not None:
+        write_heat(column, finding.heat, shown.frame, shown.rendered)
+        column.gap(6)
 
 
 # --- no result --------------------------------------------------------------------------------

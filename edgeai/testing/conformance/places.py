@@ -56,6 +56,9 @@ def blobs(specs: Iterable[TensorSpec], outputs: dict[str, Array]) -> dict[str, A
 def assert_same_place(got: Finding, want: Finding, way: tuple[float, float, float, float]) -> None:
     """A finding on a plane that came ``way`` from its source lies where it lies on the plane itself."""
     assert (got.label, got.present, got.region is None) == (want.label, want.present, want.region is None)
+    if got.heat is not None and want.heat is not None:
+        (x0, y0, x1, y1), (u0, v0, u1, v1) = got.heat.box, want.heat.box
+        _assert_near(f"{got.label}, heat", [(x0, y0), (x1, y1)], [(u0, v0), (u1, v1)], way)
     if got.region is None or want.region is None:
         return
     for name, points in _points(got.region).items():

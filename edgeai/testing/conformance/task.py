@@ -20,6 +20,7 @@ from edgeai.api import (
     FrameContext,
     GuardFigure,
     GuessRequest,
+    Heat,
     Indeterminate,
     NoStatement,
     NotApplicable,
@@ -109,9 +110,10 @@ class TaskConformance(Suite):
         """The same outputs lie on the same pixels of the source, through any crop and scale."""
         outputs = self.placed_outputs()
         plain = built.interpret(outputs, seen())
-        if all(finding.region is None for finding in plain):
+        if all(finding.region is None and finding.heat is None for finding in plain):
             pytest.skip("its findings have no place in the image")
-        assert any(finding.region is not None and finding.region.box for finding in plain), (
+        regions = [finding.region for finding in plain if finding.region is not None]
+        assert not regions or any(region.box for region in regions), (
             "nothing was found in placed_outputs(): give outputs with something in the middle"
         )
         moved = built.interpret(self.placed_outputs(), seen(WAYS[way]))
@@ -334,3 +336,17 @@ def _assert_findings(findings: Findings) -> None:
         for note in finding.notes:
             assert is_code(note.code), f"{note.code!r} is no <area>.<what>"
             assert note.text
+        if finding.heat is not None:
+            _assert_heat(finding.heat)
+
+
+def _assert_heat(heat: Heat) -> None:
+    assert heat.name
+    cells = np.array(heat.values)  # rows of unequal length make none
+    assert cells.ndim == 2
+    assert cells.size, "heat without a cell"
+    assert np.isfinite(cells).all()
+    assert cells.min() >= 0.0
+    assert {type(value) for row in heat.values for value in row} == {float}, "a numpy number is not JSON"
+    assert heat.box[0] < heat.box[2], f"the box {heat.box} ends before it begins"
+    assert heat.box[1] < heat.box[3], f"the box {heat.box} ends before it begins"

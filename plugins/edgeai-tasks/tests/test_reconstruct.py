@@ -28,7 +28,7 @@ from edgeai.testing.conformance.judge import ExampleCells
 from edgeai.testing.examples import example_frame, instance_ref
 from edgeai_tasks.reconstruct import SPEC
 from edgeai_tasks.reconstruct.choosing import chosen
-from edgeai_tasks.reconstruct.errors import error_map, score_of
+from edgeai_tasks.reconstruct.errors import cells_of, error_map, score_of
 from edgeai_tasks.reconstruct.judge import Answered
 from edgeai_tasks.reconstruct.pictures import heated, underneath
 
@@ -118,6 +118,30 @@ def test_a_picture_of_another_size_is_no_reconstruction() -> None:
     assert refused.value.code == "build.no-target"
 
 
+def test_a_cell_is_the_mean_over_its_part_and_all_together_are_all() -> None:
+    errors = np.random.default_rng(2).random((40, 100))
+    cells = cells_of(errors, 16)
+    assert cells.shape == (6, 16)
+    np.testing.assert_allclose(cells[0, 0], errors[:7, :6].mean())
+    np.testing.assert_allclose(cells[-1, -1], errors[33:, 94:].mean())
+    np.testing.assert_array_equal(cells_of(errors[:3, :5], 16), errors[:3, :5])
+    assert cells_of(errors[:1], 16).shape == (1, 16)
+
+
+@pytest.mark.parametrize("threshold", [None, 0.3, 0.01])
+def test_what_is_unusual_bears_the_errors_where_the_source_has_them(threshold: float | None) -> None:
+    geometry = replace(FRAME.geometry, source_rows=50, source_columns=40).cropped(-4, 10).scaled(3, 2)
+    context = FrameContext(frame=replace(FRAME, geometry=geometry, number=7), instance=instance_ref())
+    off = np.zeros((ROWS, COLUMNS), np.float32)
+    off[2, 5] = 0.123456
+    usual, unusual = SPEC.build(_request(threshold=threshold)).interpret(_made(off), context)
+    assert usual.heat is None
+    assert unusual.heat is not None
+    assert (unusual.heat.box, unusual.heat.frame_number) == ((-4.0, 10.0, 44.0, 34.0), 7)
+    assert (unusual.heat.name, unusual.heat.bound) == ("error", threshold)
+    np.testing.assert_allclose(unusual.heat.values, off, atol=1e-4)
+
+
 def test_of_several_frames_the_one_in_the_middle_speaks_the_higher_of_two() -> None:
     task = SPEC.build(_request(threshold=0.25, per_frame=True))
     frames = [_says(task, off, number) for number, off in enumerate((0.1, 0.9, 0.2, 0.3), 1)]
@@ -125,6 +149,9 @@ def test_of_several_frames_the_one_in_the_middle_speaks_the_higher_of_two() -> N
     assert (usual.present, unusual.present, unusual.frame_number) == (False, True, None)
     assert unusual.measurements[0].value == pytest.approx(0.3, rel=1e-5)
     assert [finding.frame_number for finding in each] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert unusual.heat is not None
+    assert unusual.heat.frame_number == 4
+    assert {finding.heat for finding in (usual, *each)} == {None}, "one map is enough to draw"
     with pytest.raises(TaskFailed) as caught:
         task.summarise([(Finding(kind="class", label="usual", present=True),)], instance_ref())
     assert caught.value.code == "task.no-frames"

@@ -6,7 +6,7 @@ from edgeai.api import Judge, Task, TaskRequest, TaskSpec, hookimpl
 from edgeai_tasks.reconstruct.options import OPTIONS, ReconstructOptions
 from edgeai_tasks.reconstruct.task import Reconstruct
 
-EDGEAI_API = (1, 3)
+EDGEAI_API = (1, 4)
 
 
 def _build(request: TaskRequest) -> Task:

@@ -11,7 +11,9 @@ import numpy as np
 from edgeai.api import (
     Finding,
     Findings,
+    Frame,
     FrameContext,
+    Heat,
     InstanceRef,
     Measurement,
     TaskFailed,
@@ -19,17 +21,22 @@ from edgeai.api import (
     TensorSpec,
     check_tensors,
 )
-from edgeai_tasks.reconstruct.errors import Map, error_map, score_of
+from edgeai_tasks.reconstruct.errors import Map, cells_of, error_map, score_of
 from edgeai_tasks.reconstruct.options import ReconstructOptions, refused
 
 KIND: Final = "anomaly"
 SCORE: Final = "score"
 THRESHOLD: Final = "threshold"
 _RANKS: Final = (3, 4)
+_MOST_CELLS: Final = 16
+"""Of the heat, along its longer side: a result is to stay short."""
 
 
 class Reconstruct:
-    """See ``Task``. Two findings of kind ``anomaly``, of which one is present at most: usual, then unusual."""
+    """See ``Task``. Two findings of kind ``anomaly``, of which one is present at most: usual, then unusual.
+
+    The second bears the errors as heat, whether it is present or not.
+    """
 
     def __init__(self, options: ReconstructOptions, outputs: tuple[TensorSpec, ...]) -> None:
         self._options = options
@@ -43,7 +50,10 @@ class Reconstruct:
             TensorMismatch: the outputs are not those declared.
             TaskFailed: ``task.output``: no picture of the size of what the model saw; ``task.not-finite``.
         """
-        return self._decided(score_of(self.errors(outputs, context), self._options.part), context.frame.number)
+        errors = self.errors(outputs, context)
+        heat = self._heat(errors, context.frame)
+        usual, unusual = self._decided(score_of(errors, self._options.part), context.frame.number)
+        return usual, replace(unusual, heat=heat)
 
     def errors(self, outputs: Tensors, context: FrameContext) -> Map:
         """(rows, columns) of what the model saw: how far each pixel is off. Raises as ``interpret``."""
@@ -79,7 +89,19 @@ class Reconstruct:
         ranked = sorted(frames, key=_score)
         middle = ranked[len(ranked) // 2]
         summary = tuple(replace(finding, frame_number=None) for finding in middle)
-        return summary + tuple(f for findings in frames for f in findings) if self._options.per_frame else summary
+        each = (replace(finding, heat=None) for findings in frames for finding in findings)
+        return (*summary, *each) if self._options.per_frame else summary
+
+    def _heat(self, errors: Map, frame: Frame) -> Heat:
+        (x0, y0), (x1, y1) = frame.geometry.to_source([(0, 0), (frame.columns, frame.rows)]).round(2).tolist()
+        cells = cells_of(errors, _MOST_CELLS).tolist()
+        return Heat(
+            name="error",
+            values=tuple(tuple(float(f"{value:.4g}") for value in row) for row in cells),
+            box=(x0, y0, x1, y1),
+            frame_number=frame.number,
+            bound=self._options.threshold,
+        )
 
     def _decided(self, score: float, number: int) -> Findings:
         bound = self._options.threshold
