@@ -203,7 +203,8 @@ class Evidence(Record, frozen=True, kw_only=True):
 
     ``digest`` is of the Keras parent, or of the bundle where a finished one was judged. ``openings`` are all looks at a
     test, in order. ``robustness`` is what spoilt images did (a row a kind and model) and how far other data may differ,
-    where that was asked. ``machine`` is absent in a bundle's copy. ``options`` says what chose the options of its task
+    where that was asked. ``stress`` is what is withheld of wrong images (a row a kind and artifact); absent where
+    nobody asked. ``machine`` is absent in a bundle's copy. ``options`` says what chose the options of its task
     (temperature, thresholds). ``refused`` is why there is no bundle, where no gate of an artifact says so.
     """
 
@@ -215,6 +216,7 @@ class Evidence(Record, frozen=True, kw_only=True):
     trials: tuple[Trial, ...]
     openings: tuple[Look, ...] = ()
     robustness: dict[str, Any] | None = None
+    stress: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     command: str = ""
     machine: Machine | None = None
     options: str = ""

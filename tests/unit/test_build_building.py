@@ -796,6 +796,10 @@ samples = 8
 hospitals = 2
 min_right = { rotated-90 = 0.0 }
 
+[stress]
+samples = 3
+min_withheld = { drawn = 1.0 }
+
 [guard]
 content = false  # some of these stripes are noise to it
 """
@@ -808,17 +812,22 @@ def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
     """Stripes that are turned have another label: no model can be right, and what would ship does not."""
     command = _split(made, folder, tmp_path / "data", gates=PASSING + ODD.replace("= 0.0", "= 0.9"))
     assert run(command) == 3
-    assert "small-tflite-int8: min_right.rotated-90: " in capfd.readouterr().err
+    printed = capfd.readouterr().err
+    assert "small-tflite-int8: min_right.rotated-90: " in printed
+    assert "min_withheld.constant: 0, to be at least 1" in printed  # nothing looks at what reaches it
     assert not list((tmp_path / "dist").glob("*.edgeai"))
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3
     card = folder / "model.toml"
-    card.write_text(card.read_text().replace("rotated-90 = 0.9", "rotated-90 = 0.0"))
+    card.write_text(
+        card.read_text().replace("rotated-90 = 0.9", "rotated-90 = 0.0").replace("drawn = 1.0", "inverted = 0.0")
+    )
     capfd.readouterr()
     assert run(["pack", str(folder), "--out", str(tmp_path / "dist")]) == 3  # nobody judged by this bound
     assert "gate.not-judged" in capfd.readouterr().err
     assert run(command) == 0
     printed = capfd.readouterr().out
     assert "Odd images: 8 of 10 images of the test" in printed
+    assert "What is withheld of wrong images, up to 3 of a kind" in printed
     rows = [line.split() for line in printed.splitlines() if line.startswith(("rotated-90 ", "inverted "))]
     assert [row[1] for row in rows] == ["parent", "small-tflite-int8"] * 2
     assert "How far other data may differ" in printed
@@ -827,6 +836,9 @@ def test_a_bound_on_odd_images_is_a_gate_held_on_the_test(
     assert "## How far other data may differ" in report
     evidence = json.loads((folder / "evidence.json").read_text())
     assert [row["kind"] for row in evidence["robustness"]["rows"]][::2] == ["plain", "inverted", "rotated-90"]
+    assert {row["model"] for row in evidence["stress"]["rows"]} == {"small-tflite-int8"}
+    assert evidence["stress"] == json.loads((folder / "bundle-evidence.json").read_text())["stress"]
+    assert "## Wrong images" in report
     assert list((tmp_path / "dist").glob("*.edgeai"))
 
 

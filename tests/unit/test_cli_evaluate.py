@@ -108,6 +108,45 @@ def test_odd_images_and_other_hospitals_are_asked_about(run: Any, bundle: Make, 
     assert body["rows"][1]["fall"]["value"] == pytest.approx(0.8)
 
 
+def test_wrong_images_are_asked_about(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
+    """As a file with [stress] wants it; nothing looks at what reaches this bundle's model."""
+    (pictures / "dark" / "others.csv").write_text("file\n0.png\n1.png\n")
+    wanted, out, page = tmp_path / "stress.toml", tmp_path / "scores.json", tmp_path / "STRESS.md"
+    wanted.write_text(
+        "[stress]\nsamples = 2\n"
+        '[[stress.wrong]]\ntable = "dark/others.csv"\nname = "others"\nimage = "file"\nmin_withheld = 1\n'
+    )
+    command = ("evaluate", bundle(), "--data", pictures, "--backend", "fake-works", "--resamples", 0)
+    assert "wrong images" not in run(*command).stdout
+    done = run(*command, "--stress-set", wanted, "--json", out, "--stress-page", page)
+    assert done.returncode == 0, done.stderr
+    rows = _rows(done.stdout)
+    assert rows["images"] == ["count", "fake-fp32", "to be at least"]
+    assert rows["others"] == ["2", "0.0% (0% to 66%), FAILS", "1"]
+    # Of a bright one that was called dark, the inverted one is called bright: right by mistake.
+    assert rows["inverted"][1] == "0.0% (0% to 66%), with good statements 50.0% (9% to 91%)"
+    stress = json.loads(out.read_text())["stress"]
+    assert [row["model"] for row in stress["rows"] if row["kind"] == "others"] == ["fake-fp32"]
+    assert "# tiny 1.0.0: wrong images" in page.read_text()
+    own = bundle(files={"model.toml": (CARD + "\n[stress]\nsamples = 1\n").encode()})
+    alone = run("evaluate", own, *command[2:], "--stress", "--artifact", "fake-int8")
+    assert _rows(alone.stdout)["images"] == ["count", "fake-int8", "to be at least"]
+    assert _rows(alone.stdout)["text"][0] == "1"
+    assert "others" not in _rows(alone.stdout)
+    for text, word in (
+        ("[stress]\nsample = 2\n", "config.card-invalid"),
+        (wanted.read_text() + "x", "config.card-syntax"),
+    ):
+        wanted.write_text(text)
+        refused = run(*command, "--stress-set", wanted)
+        assert refused.returncode == 2
+        assert word in refused.stderr
+    wanted.write_text('[stress]\n[[stress.wrong]]\ntable = "none/t.csv"\nimage = "file"\n')
+    refused = run(*command, "--stress-set", wanted)
+    assert refused.returncode == 2
+    assert "data.file-missing" in refused.stderr
+
+
 def test_a_folder_of_folders_is_judged(run: Any, bundle: Make, pictures: Path, tmp_path: Path) -> None:
     out, evidence = tmp_path / "scores.json", tmp_path / "evidence.json"
     options = ("--json", out, "--evidence", evidence)

@@ -25,19 +25,19 @@ from edgeai.model.withheld import Withheld
 from edgeai.pipeline import Pipeline
 from edgeai.testing.gallery import frame as gallery_frame
 from edgeai.testing.phantoms import write_instance
-from edgeai.testing.wrong_images import (
+from edgeai_workbench.drawings import chest, head
+from edgeai_workbench.wrong_images import (
     Draw,
     blobs,
     checkers,
     constant,
     discs,
-    normal,
+    grey_noise,
+    noise,
     radial,
     ramp,
     text,
-    uniform,
 )
-from edgeai_workbench.drawings import chest, head
 
 GUARDED: dict[str, Any] = {"schema": 2, "guard": GuardUse()}
 SIZES = [(28, 28), (270, 400), (256, 256), (900, 700)]
@@ -88,8 +88,8 @@ WRONG: list[tuple[Draw, set[str]]] = [
     (ramp, {"guard.smooth"}),
     (radial, {"guard.smooth", "guard.clipped"}),
     (blobs, {"guard.smooth", "guard.blank"}),
-    (uniform, {"guard.noise"}),
-    (normal, {"guard.noise"}),
+    (noise, {"guard.noise"}),
+    (grey_noise, {"guard.noise"}),
     (saturated, {"guard.clipped", "guard.blank", "guard.few-levels"}),
 ]
 
@@ -102,7 +102,7 @@ def test_what_shows_nothing_is_withheld(draw: Draw, codes: set[str], size: tuple
     assert set(told) <= codes, told
 
 
-@pytest.mark.parametrize("draw", [discs, text, ramp, blobs, uniform], ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize("draw", [discs, text, ramp, blobs, noise], ids=lambda draw: draw.__name__)
 def test_so_it_is_after_a_lossy_codec(draw: Draw) -> None:
     random = np.random.default_rng(3)
     told = []
@@ -131,7 +131,7 @@ def test_padding_is_no_part_of_the_image() -> None:
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGBaseline8Bit])
-@pytest.mark.parametrize("draw", [chest, head, text, ramp, blobs, discs, uniform], ids=lambda draw: draw.__name__)
+@pytest.mark.parametrize("draw", [chest, head, text, ramp, blobs, discs, noise], ids=lambda draw: draw.__name__)
 def test_a_scaled_decoding_changes_no_verdict(tmp_path: Path, draw: Any, syntax: str) -> None:
     """What the fast paths leave of an image is what the model sees, and so what is judged."""
     seed: Any = 3 if draw in (chest, head) else np.random.default_rng(3)

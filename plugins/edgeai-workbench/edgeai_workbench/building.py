@@ -26,6 +26,8 @@ from edgeai_workbench.report import PAGE
 from edgeai_workbench.robustness import Robustness
 from edgeai_workbench.robustness.building import of_build, with_verdicts
 from edgeai_workbench.separate import nearly_in
+from edgeai_workbench.stress import building as stress
+from edgeai_workbench.stress.results import Stress
 from edgeai_workbench.telling import Telling, forget
 from edgeai_workbench.variants import ModelFile, ModelFiles
 from edgeai_workbench.workshop import Workshop, open_workshop
@@ -43,6 +45,7 @@ class Built:
     left_out: tuple[str, ...] = ()
     """Artifacts of a first try that do not ship, each with why."""
     robustness: Robustness | None = None
+    stress: Stress | None = None
 
 
 def build_card(
@@ -88,12 +91,11 @@ def build_card(
     measured = compare(shop, _wanted(card, models), made, progress=progress)
     measured = replace(measured, comparison=msgspec.structs.replace(measured.comparison, near=_near(shop, progress)))
     left = failed | (_left_out(measured.comparison.verdicts()) if first else {})
-    told = Telling(
-        shop=shop, found=measured, comparison=_without(measured.comparison, left), made=made, left=left, choice=choice
-    )
-    compared(told.comparison)
+    kept = _without(measured.comparison, left)
+    told = Telling(shop=shop, found=measured, comparison=kept, made=made, left=left, choice=choice)
+    compared(kept)
     try:
-        _hold_all(told, models, progress, compared, first=first, robustness=robustness or card.robustness is not None)
+        _hold_all(told, models, data, progress, compared, first=first, robustness=robustness)
         packed = _packed(card, folder, out, made, left, progress)
     except EdgeaiError as error:
         told.refuse(error)
@@ -104,19 +106,21 @@ def build_card(
         folder / PAGE,
         left_out=tuple(f"{name}: {why}" for name, why in left.items()),
         robustness=told.robustness,
+        stress=told.stress.stress if told.stress is not None else None,
     )
 
 
 def _hold_all(
     told: Telling,
     models: ModelFiles,
+    data: Path,
     progress: Progress,
     compared: Callable[[Comparison], None],
     *,
     first: bool,
     robustness: bool,
 ) -> None:
-    """Confirm on the test, ask about odd images, write it all down, and hold every gate."""
+    """Confirm on the test, ask about odd images and wrong ones, write it all down, and hold every gate."""
     told.confirmed = confirm(
         told.shop,
         _wanted(told.shop.card, models),
@@ -128,6 +132,7 @@ def _hold_all(
     if told.confirmed is not None:
         compared(told.confirmed.comparison)
     _add_robustness(told, models, progress, asked=robustness)
+    _add_stress(told, data, progress)
     progress("report")
     told.write()
     _hold_varying(told.comparison, first=first)
@@ -148,16 +153,19 @@ def _packed(
 
 def _add_robustness(told: Telling, models: ModelFiles, progress: Progress, *, asked: bool) -> None:
     """The parent and what ships, asked of odd images: of the test once that is open; gates on it join the others."""
-    if not asked:
+    tested, use = told.confirmed is not None, told.shop.card.robustness
+    if not asked and use is None:
         return
-    ships = {row.id for row in told.comparison.rows if row.ship}
-    kept = [one for one in told.made if one.artifact.id in ships]
-    tested, use = told.confirmed, told.shop.card.robustness
-    told.robustness = of_build(told.shop, models.get(PARENT), kept, tested=tested is not None, progress=progress)
-    if tested is None:
-        told.comparison = with_verdicts(told.comparison, use, told.robustness)
-    else:
-        told.confirmed = replace(tested, comparison=with_verdicts(tested.comparison, use, told.robustness))
+    measured = of_build(told.shop, models.get(PARENT), told.ships, tested=tested, progress=progress)
+    told.robustness = measured
+    told.judge(lambda comparison: with_verdicts(comparison, use, measured))
+
+
+def _add_stress(told: Telling, data: Path, progress: Progress) -> None:
+    """What ships, packed, asked of wrong images, where the card wants it; gates on it join the others."""
+    told.stress = measured = stress.of_build(told.shop, told.ships, data, progress=progress)
+    if measured is not None:
+        told.judge(lambda comparison: stress.with_verdicts(comparison, measured.stress))
 
 
 def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[Workshop, Chosen | None]:
@@ -167,6 +175,7 @@ def _opened(card: Card, folder: Path, data: Path, progress: Progress) -> tuple[W
     choice = None if by_build else hold_choice(card, folder)
     golden_of(card, folder)
     hold_probation(card, folder)
+    stress.hold_tables(card, data)
     shop = open_workshop(card, folder, data, progress=progress)
     if by_build:
         check_wish(card, shop.judge)  # before the variant is made that chooses

@@ -27,6 +27,7 @@ from edgeai_workbench.control_keys import mistakes as control_mistakes
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.robustness.settings import RobustnessUse
 from edgeai_workbench.splits import Dataset
+from edgeai_workbench.stress.settings import StressUse, own_tables
 from edgeai_workbench.tables import NUMBERS, RELEASE, Digest, Real, Relative, Sentence, Slug, Table
 
 CARD_NAME = "model.toml"
@@ -181,6 +182,7 @@ class Card(Table):
     training: Training
     gates: Gates = Gates()
     robustness: RobustnessUse | None = None
+    stress: StressUse | None = None
     change_control: Control | None = None
 
     @model_validator(mode="after")
@@ -210,6 +212,12 @@ class Card(Table):
         shipped = sorted({recipe.variant for recipe in self.recipes if recipe.ship})
         if len(shipped) != 1:
             raise ValueError(f"artifacts that ship must be of one variant, here: {', '.join(shipped) or 'none ships'}")
+        return self
+
+    @model_validator(mode="after")
+    def _wrong_are_others(self) -> Card:
+        if self.stress is not None and (mistake := own_tables(self.stress, self.dataset)):
+            raise ValueError(mistake)
         return self
 
     @model_validator(mode="after")

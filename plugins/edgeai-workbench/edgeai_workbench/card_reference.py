@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 from edgeai.bundle.parts import Record
 from edgeai_workbench import card, card_parts, choice_keys, control_keys, gate_keys, splits
 from edgeai_workbench.robustness.settings import RobustnessUse
+from edgeai_workbench.stress.settings import StressUse, Wrong
 from edgeai_workbench.tables import Table
 
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
@@ -44,6 +45,8 @@ SECTIONS: tuple[tuple[str, type[Table]], ...] = (
     ("`[gates]`", gate_keys.Gates),
     ("`[gates.decision]`", gate_keys.Decision),
     ("`[robustness]`", RobustnessUse),
+    ("`[stress]`", StressUse),
+    ("`[[stress.wrong]]`", Wrong),
     ("`[change_control]`", control_keys.Control),
 )
 

@@ -126,7 +126,7 @@ def open_contender(path: Path, wish: EngineWish, *, artifact: str | None = None)
         EdgeaiError: as ``open_model``.
     """
     bundle = open_bundle(path)
-    chosen = _only(bundle, artifact) if artifact else bundle
+    chosen = with_only(bundle, artifact) if artifact else bundle
     backends = (wish.backend,) if wish.backend else ()
     with open_model(chosen, backends=backends, device=wish.device, threads=wish.threads) as model:
         yield _contender(model, bundle.digest)
@@ -228,8 +228,12 @@ def _judge(manifest: Manifest) -> Judge:
     return judge_by_plugins(manifest.plugins, manifest.task, manifest.task_outputs())
 
 
-def _only(bundle: Bundle, artifact: str) -> Bundle:
-    """The bundle as if it had this artifact alone."""
+def with_only(bundle: Bundle, artifact: str) -> Bundle:
+    """The bundle as if it had this artifact alone.
+
+    Raises:
+        ConfigError: ``evaluate.no-artifact``.
+    """
     named = tuple(item for item in bundle.manifest.artifacts if item.id == artifact)
     if not named:
         known = ", ".join(item.id for item in bundle.manifest.artifacts)

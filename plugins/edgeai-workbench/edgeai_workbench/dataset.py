@@ -114,6 +114,17 @@ def read_split(split: Split, root: Path, judge: Judge) -> tuple[Sample, ...]:
     return dealt(split, tuple(samples), judge, values)
 
 
+def read_images(split: Split, root: Path) -> tuple[Sample, ...]:
+    """The images of one table, of which nobody asks what is true. Raises ``DataRejected`` as ``read_split``."""
+    rows = read_table(root, split.table, _columns(split, ()))
+    source = _array_source(split, root) if split.array else None
+    each = (_pixels(split, row, source, number) for number, row in enumerate(rows))
+    places = (f"{split.table}:{row.line}" for row in rows)
+    return tuple(
+        Sample(id=name, group=name, frame=frame, row=place) for (frame, name), place in zip(each, places, strict=True)
+    )
+
+
 def read_folder(root: Path, folders: Mapping[str, Truth] = _NO_FOLDERS, *, modality: str = "") -> tuple[Sample, ...]:
     """Pictures and DICOM files in one sub-folder for each truth, or, without ``folders``, anywhere below ``root``.
 

@@ -58,6 +58,7 @@ def evidence_of(
     openings: Sequence[Opening] = (),
     data: str = "",
     robustness: dict[str, Any] | None = None,
+    stress: dict[str, Any] | None = None,
     choice: Chosen | None = None,
     script: str = "",
     left_out: Collection[str] = (),
@@ -73,6 +74,7 @@ def evidence_of(
         openings: all looks at a test.
         data: digest of the validation's pixels and truth.
         robustness: what spoilt images did, in plain values.
+        stress: what is withheld of wrong images, likewise.
         choice: what chose the options of the card's task.
         script: the training script, which was given validation too.
         left_out: artifacts that do not ship, since validation says so.
@@ -91,6 +93,7 @@ def evidence_of(
         trials=tuple(trials),
         openings=tuple(look_of(one) for one in openings),
         robustness=robustness,
+        stress=msgspec.UNSET if stress is None else stress,
         machine=machine(comparison.load),
         options=_options(card, choice),
         refused=refused,

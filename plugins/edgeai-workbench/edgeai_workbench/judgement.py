@@ -77,7 +77,7 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
         GateFailed: ``gate.not-judged``, or ``gate.failed``.
     """
     judged = _read(folder)
-    if not asks_for_samples(card.gates) and not (card.robustness and card.robustness.bounded):
+    if not asks_for_samples(card.gates) and not any(use and use.bounded for use in (card.robustness, card.stress)):
         # Nobody asks for a judgement; where there is one of these very artifacts, what failed does not ship.
         known = judged.artifacts if judged is not None else {}
         hold({name: judged.verdicts.get(name, ()) for name, d in digests.items() if judged and known.get(name) == d})
@@ -139,9 +139,9 @@ def _digest(content: bytes) -> str:
 
 def _asked(card: Card) -> dict[str, object]:
     """All that the card bounds, as ``verdicts.json`` has it."""
-    if card.robustness is None or not card.robustness.bounded:
-        return _plain(card.gates)
-    return {**_plain(card.gates), "robustness": card.robustness.model_dump(mode="json")}
+    tables = {"robustness": card.robustness, "stress": card.stress}
+    bounded = {name: use.model_dump(mode="json") for name, use in tables.items() if use is not None and use.bounded}
+    return {**_plain(card.gates), **bounded}
 
 
 def _plain(gates: Gates) -> dict[str, object]:

@@ -225,13 +225,8 @@ def write_bundle(
     """
     digests = {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
     hold_judgement(card, folder, digests)
-    guarded = with_fitted(card, folder, digests)
     progress("packing")
-    golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
-    artifacts = [one.artifact for one in made]
-    standing = standing_of(card, folder)
-    manifest = manifest_of(guarded, artifacts, golden, tolerances, made[0].model.added, standing)
-    bundle, digest = _write(card, folder, out, manifest, golden, made, standing)
+    bundle, digest = _put_together(card, folder, out, made)
     progress("opening it as a device does")
     try:
         notes = prove(card, bundle)
@@ -246,6 +241,25 @@ def write_bundle(
         parent=folder / card.model,
         notes=(*notes, *licence_notes(card.licence)),
     )
+
+
+def write_trial(card: Card, folder: Path, out: Path, made: Sequence[Made]) -> Path:
+    """The bundle of these artifacts before they are judged, to be asked and thrown away: it has no report yet.
+
+    Raises:
+        GateFailed: the bundle is too large.
+        ConfigError: what the card's guard needs was not fitted to these artifacts.
+    """
+    return _put_together(card, folder, out, made)[0]
+
+
+def _put_together(card: Card, folder: Path, out: Path, made: Sequence[Made]) -> tuple[Path, str]:
+    digests = {one.artifact.id: digest_of_folder(folder / ARTIFACTS / one.artifact.id) for one in made}
+    guarded = with_fitted(card, folder, digests)
+    golden, tolerances = rounded(made[0].model.golden, {one.artifact.id: one.tolerance for one in made})
+    standing = standing_of(card, folder)
+    manifest = manifest_of(guarded, [one.artifact for one in made], golden, tolerances, made[0].model.added, standing)
+    return _write(card, folder, out, manifest, golden, made, standing)
 
 
 def manifest_of(

@@ -98,3 +98,9 @@ class Dataset(Table):
         None, description="another hospital's or device's samples, for `edgeai evaluate --split external` alone"
     )
     credit: Sentence | None = Field(None, description="how to name the data's makers")
+
+    @property
+    def tables(self) -> frozenset[str]:
+        """Every table that it names."""
+        splits = (self.train, self.validation, self.test, self.external)
+        return frozenset(split.table for split in splits if split is not None)

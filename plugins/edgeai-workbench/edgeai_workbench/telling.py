@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgeai.api import EdgeaiError
@@ -19,9 +19,12 @@ from edgeai_workbench.judgement import BUNDLED_EVIDENCE, BUNDLED_REPORT, keep_ju
 from edgeai_workbench.openings import read_openings
 from edgeai_workbench.pack import REPORT, Made
 from edgeai_workbench.report import PAGE, write_report
+from edgeai_workbench.report.drawing import drawn_of
 from edgeai_workbench.report.pictures import pictures_of
 from edgeai_workbench.report.words import failed
 from edgeai_workbench.robustness import Robustness
+from edgeai_workbench.stress.measuring import Measured
+from edgeai_workbench.stress.pictures import drawings
 from edgeai_workbench.workshop import Workshop
 
 TOLD = (EVIDENCE_NAME, REPORT, PAGE, BUNDLED_REPORT, BUNDLED_EVIDENCE)
@@ -55,7 +58,21 @@ class Telling:
     choice: Chosen | None = None
     confirmed: Confirmed | None = None
     robustness: Robustness | None = None
+    stress: Measured | None = None
     _told: Evidence | None = None
+
+    @property
+    def ships(self) -> list[Made]:
+        """Of what was made, what goes into the bundle."""
+        ids = {row.id for row in self.comparison.rows if row.ship}
+        return [one for one in self.made if one.artifact.id in ids]
+
+    def judge(self, with_verdicts: Callable[[Comparison], Comparison]) -> None:
+        """Add verdicts to what was confirmed on the test, or else to what was found on validation."""
+        if self.confirmed is None:
+            self.comparison = with_verdicts(self.comparison)
+        else:
+            self.confirmed = replace(self.confirmed, comparison=with_verdicts(self.confirmed.comparison))
 
     def write(self, refused: str = "") -> None:
         """Report, evidence, and the verdicts that packing asks for.
@@ -74,12 +91,14 @@ class Telling:
             openings=read_openings(folder),
             data=digest(shop.validation.samples, shop.judge),
             robustness=None if self.robustness is None else self.robustness.as_dict(),
+            stress=None if self.stress is None else self.stress.stress.as_dict(),
             choice=self.choice,
             script=script,
             left_out=self.left,
             refused=refused,
         )
-        write_report(folder, shop.card, evidence, pictures_of(shop, self.found, evidence))
+        strips = [drawn_of(one) for one in drawings(self.stress)] if self.stress is not None else []
+        write_report(folder, shop.card, evidence, [*pictures_of(shop, self.found, evidence), *strips])
         verdicts = self.found.comparison.verdicts() | self.comparison.verdicts()
         verdicts |= {} if self.confirmed is None else self.confirmed.comparison.verdicts()
         if refused and shop.tested and self.confirmed is None:

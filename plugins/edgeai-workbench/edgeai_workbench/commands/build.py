@@ -113,11 +113,14 @@ def command(
 
 def _tell(built: Built) -> None:
     from edgeai_workbench.robustness.words import lines_of
+    from edgeai_workbench.stress.words import lines_of as wrong_images
 
     for left in built.left_out:
         typer.echo(f"left out of the bundle: {left}", err=True)
     if built.robustness is not None:
         typer.echo("\n".join(lines_of(built.robustness)) + "\n")
+    if built.stress is not None:
+        typer.echo("\n".join(wrong_images(built.stress)) + "\n")
     typer.echo(str(built.packed))
     typer.echo(f"report: {built.report}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgeai_workbench.contenders import Contender
     from edgeai_workbench.evaluation import Score, Scores
     from edgeai_workbench.robustness import Robustness
+    from edgeai_workbench.stress.results import Stress as WrongImages
 
 
 Data = Annotated[
@@ -49,6 +50,13 @@ Resamples = Annotated[int, typer.Option("--resamples", min=0, max=100_000, help=
 Robust = Annotated[
     bool, typer.Option("--robustness", help="Ask about odd images too, and as another hospital would send them.")
 ]
+Stress = Annotated[
+    bool, typer.Option("--stress", help="Ask every artifact of wrong images too: drawings, its own changed, [stress].")
+]
+StressSet = Annotated[
+    Path | None, typer.Option("--stress-set", help="A file with [stress], in place of the card's; asks too.")
+]
+StressPage = Annotated[Path | None, typer.Option("--stress-page", help="Write that table as Markdown; asks too.")]
 WANTS_DATA = "say where the samples are"
 
 
@@ -63,6 +71,9 @@ def command(
     card: Cards = None,
     resamples: Resamples = 1000,
     robustness: Robust = False,
+    stress: Stress = False,
+    stress_set: StressSet = None,
+    stress_page: StressPage = None,
     out: Annotated[Path | None, typer.Option("--json", help="Write everything to this file, too.")] = None,
     evidence: EvidenceFile = None,
 ) -> None:
@@ -73,6 +84,10 @@ def command(
     interval with DeLong's variance for the area under the ROC curve, else the bootstrap (BCa). Samples of one patient
     count together. A metric that these samples do not determine is listed with the reason. Subgroups are the columns
     that the card names.
+
+    With --stress every artifact of the bundle is asked, as a cart asks it, of images that the model is not for:
+    drawings that show nothing, tables that [stress] of its card (or --stress-set) names, and its own of validation
+    inverted, upside down and too bright. No test is opened for it.
 
     A look at the test counts: --split test wants to know by --card where the bundle's card lies, writes each look down
     beside it (openings.json) before it shows a figure, and takes three for a model, those of builds included.
@@ -88,13 +103,18 @@ def command(
     check_bundle(bundle, whole=data is None)
     asked = _Asked(bundle=bundle, root=given(data, "--data", WANTS_DATA), split=split, cards=tuple(card or ()))
     wish = (check_words(split, backend), device, threads)
-    check_writable(out, evidence)
+    check_writable(out, evidence, stress_page)
     judged = _judged(asked, wish, artifact, resamples, robustness=robustness)
     _print(judged, intervals=resamples > 0)
+    if stress or stress_set is not None or stress_page is not None:
+        judged = _stressed(judged, asked, wish, artifact, stress_set)
+        if stress_page is not None:
+            _write_page(stress_page, judged, asked)
     if out is not None:
         body = described(judged.contender) | {"source": judged.source, "not_eligible": judged.refused}
         body |= judged.scores.as_dict()
-        write_json(out, body | ({} if judged.odd is None else {"robustness": judged.odd.as_dict()}))
+        body |= {} if judged.odd is None else {"robustness": judged.odd.as_dict()}
+        write_json(out, body | ({} if judged.wrong is None else {"stress": judged.wrong.as_dict()}))
     if evidence is not None:
         write_evidence(evidence, judged.evidence)
 
@@ -120,6 +140,34 @@ class _Judged:
     odd: Robustness | None
     looks: list[str]
     evidence: Evidence
+    wrong: WrongImages | None = None
+
+
+def _stressed(
+    judged: _Judged, asked: _Asked, wish: tuple[str, str | None, int], artifact: str | None, wanted: Path | None
+) -> _Judged:
+    """Ask of wrong images as well: every artifact, where neither one nor an engine is named."""
+    from edgeai.cli.progress import progress_line
+    from edgeai_workbench.contenders import EngineWish
+    from edgeai_workbench.stress.building import of_bundle
+    from edgeai_workbench.stress.words import lines_of
+
+    backend, device, threads = wish
+    one = (judged.contender.engine.artifact,) if artifact or backend else ()
+    engine = EngineWish(backend=backend, device=device, threads=threads or 1)
+    with progress_line() as progress:
+        wrong = of_bundle(asked.bundle, asked.root, wanted=wanted, artifacts=one, wish=engine, progress=progress)
+    typer.echo("\n".join(lines_of(wrong)))
+    evidence = msgspec.structs.replace(judged.evidence, stress=wrong.as_dict())
+    return replace(judged, wrong=wrong, evidence=evidence)
+
+
+def _write_page(path: Path, judged: _Judged, asked: _Asked) -> None:
+    from edgeai_workbench.stress.words import markdown
+
+    assert judged.wrong is not None
+    command = f"edgeai evaluate {asked.bundle.name} --data DIR --stress"
+    write_text(path, markdown(judged.contender.name, judged.contender.digest, command, judged.wrong))
 
 
 def _judged(
@@ -209,8 +257,17 @@ def write_json(path: Path, body: dict[str, Any]) -> None:
     Raises:
         ConfigError: ``config.unwritable``.
     """
+    write_text(path, json.dumps(body, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file of text.
+
+    Raises:
+        ConfigError: ``config.unwritable``.
+    """
     try:
-        path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise _unwritable(path, error) from error
 

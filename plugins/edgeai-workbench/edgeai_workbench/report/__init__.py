@@ -43,6 +43,7 @@ from edgeai_workbench.report.words import (
     size,
     smaller,
 )
+from edgeai_workbench.stress.words import NOT_ASKED
 
 PAGE = "report.html"
 _METRICS = 6
@@ -124,7 +125,8 @@ def _templates(autoescape: bool) -> Any:
 def _guard(card: Card, evidence: Evidence) -> str:
     """All that is said of what gets no statement."""
     trials = evidence.trials
-    told = [guard_says(card.guard, trials), abstention_says(card.guard, trials), *map(ended_says, trials)]
+    asked = "" if evidence.stress else NOT_ASKED
+    told = [guard_says(card.guard, trials), abstention_says(card.guard, trials), *map(ended_says, trials), asked]
     return " ".join(filter(None, told))
 
 

@@ -12,6 +12,8 @@ from edgeai_workbench.openings import MOST
 from edgeai_workbench.report.words import change, chunks, decimals, estimate, listed, samples_of, size
 from edgeai_workbench.robustness import words as odd
 from edgeai_workbench.robustness.results import from_plain
+from edgeai_workbench.stress import words as wrong
+from edgeai_workbench.stress.results import from_plain as wrong_from_plain
 
 _COLUMNS = 3
 """Models beside the parent in one table of parts."""
@@ -47,6 +49,7 @@ def sections(evidence: Evidence) -> list[Section]:
         *_steps(evidence.trials[0]),
         *_fronts(evidence.trials[0]),
         *_robustness(evidence),
+        *_stress(evidence),
         *_openings(evidence),
         *_otherwise(evidence.trials[-1]),
     ]
@@ -191,6 +194,16 @@ def _robustness(evidence: Evidence) -> Iterator[Section]:
     )
     if measured.shift is not None:
         yield Section(title="How far other data may differ", lines=tuple(odd.shift_lines(measured.shift)))
+
+
+def _stress(evidence: Evidence) -> Iterator[Section]:
+    measured = wrong_from_plain(evidence.stress or None)
+    if measured is None:
+        return
+    head, *rows = wrong.table(measured)
+    table = Table(head=(*head[:2], *map(Code, head[2:-1]), head[-1]), rows=tuple(rows))
+    says = f"{wrong.headline(measured)}."
+    yield Section(title=wrong.TITLE, says=says, tables=(table,), lines=tuple(wrong.legend(measured)))
 
 
 def _openings(evidence: Evidence) -> Iterator[Section]:

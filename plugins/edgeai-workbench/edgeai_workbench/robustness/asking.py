@@ -121,7 +121,7 @@ def ask(asker: Asker, change: Change | None, *, told: Callable[[int], None] = la
     for number, sample in enumerate(asker.samples, 1):
         frame = sample.load()[0]
         arrived = Distorted(frame=frame) if change is None else change(frame, sample.id)
-        sample = _with_truth(asker.judge, sample, arrived)
+        sample = with_truth(asker.judge, sample, arrived)
         context = FrameContext(frame=arrived.frame, instance=arrived.instance)
         try:
             array, seen = _prepared(asker, arrived, plain=change is None)
@@ -138,6 +138,11 @@ def ask(asker: Asker, change: Change | None, *, told: Callable[[int], None] = la
         cases.append(None if sample.truth is None else case_of(sample, context, asker.judge))
         told(number)
     return Asked(cases=tuple(cases), replies=replies)
+
+
+def is_of_image(code: str) -> bool:
+    """Whether an image gets this code for being as it is, and not for what is wrong with machine, engine or plugin."""
+    return code.partition(".")[0] in _ITS_OWN and owner_of(code) != "device"
 
 
 def design_of(asker: Asker, cases: Sequence[Case | None], places: Iterable[int]) -> Design | None:
@@ -190,14 +195,13 @@ def _one(asker: Asker, infer: Infer, array: Array, context: FrameContext) -> Ans
 
 def _refused(sample: Sample, error: EdgeaiError, replies: Replies, *, plain: bool) -> None:
     """Count it; what is not for being an odd image is raised, but for what a guard is there for."""
-    is_odd = error.code.partition(".")[0] in _ITS_OWN and owner_of(error.code) != "device"
-    if not is_odd or (plain and not isinstance(error, Withheld)):
+    if not is_of_image(error.code) or (plain and not isinstance(error, Withheld)):
         raise type(error)(f"{sample.id}: {error}", code=error.code, remedy=error.remedy) from error
     replies.answers.append(REFUSED)
     replies.refusals[error.code] += 1
 
 
-def _with_truth(judge: Judge, sample: Sample, arrived: Distorted) -> Sample:
+def with_truth(judge: Judge, sample: Sample, arrived: Distorted) -> Sample:
     """The sample with what is true of what arrived; without truth where nobody can say."""
     if arrived.moved is None or sample.truth is None:
         return sample

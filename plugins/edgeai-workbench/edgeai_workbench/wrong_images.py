@@ -65,12 +65,12 @@ def discs(random: np.random.Generator, rows: int, columns: int) -> Array:
     return _byte(whole.astype(float))
 
 
-def uniform(random: np.random.Generator, rows: int, columns: int) -> Array:
+def noise(random: np.random.Generator, rows: int, columns: int) -> Array:
     """Noise, all levels alike."""
     return random.integers(0, 256, (rows, columns)).astype(np.uint8)
 
 
-def normal(random: np.random.Generator, rows: int, columns: int) -> Array:
+def grey_noise(random: np.random.Generator, rows: int, columns: int) -> Array:
     """Noise around grey."""
     return np.clip(random.normal(128, random.uniform(10, 60), (rows, columns)), 0, 255).astype(np.uint8)
 
@@ -94,5 +94,6 @@ def constant(random: np.random.Generator, rows: int, columns: int) -> Array:
 
 
 WRONG: Final[dict[str, Draw]] = {
-    draw.__name__: draw for draw in (constant, ramp, radial, checkers, blobs, discs, uniform, normal, text)
+    draw.__name__.replace("_", "-"): draw
+    for draw in (constant, ramp, radial, checkers, blobs, discs, noise, grey_noise, text)
 }
