@@ -189,10 +189,11 @@ def percentiles(pixels: Array, low: float, high: float) -> Levels:
     """
     if pixels.dtype.kind not in "iu" or pixels.dtype.itemsize > 2 or pixels.size < _WORTH_COUNTING:
         return np.asarray(np.percentile(pixels, (low, high)), dtype=np.float64)
-    least, last = int(pixels.min()), pixels.size - 1
+    least, most = _ends(pixels)
+    last = pixels.size - 1
     places = [quantile / 100.0 * last for quantile in (low, high)]
     ranks = [rank for place in places for rank in (math.floor(place), min(math.floor(place) + 1, last))]
-    a, b, c, d = _counts(pixels, least).cumsum().searchsorted(ranks, side="right").tolist()
+    a, b, c, d = _counts(pixels, least, most).cumsum().searchsorted(ranks, side="right").tolist()
     return np.array((_between(a + least, b + least, places[0]), _between(c + least, d + least, places[1])))
 
 
@@ -202,11 +203,16 @@ def _between(a: int, b: int, place: float) -> float:
     return a + (b - a) * part if part < 0.5 else b - (b - a) * (1.0 - part)
 
 
-def _counts(pixels: Array, least: int) -> Array:
-    """How many pixels have each value from ``least`` on."""
+def _ends(pixels: Array) -> tuple[int, int]:
+    """Least and greatest of whole numbers; of bytes those that there can be, which takes less than to look for them."""
+    return (0, 255) if pixels.dtype == np.uint8 else (int(pixels.min()), int(pixels.max()))
+
+
+def _counts(pixels: Array, least: int, most: int) -> Array:
+    """How many pixels have each value from ``least`` to ``most``."""
     if pixels.dtype.kind == "u" and pixels.size <= _MOST_IN_FLOAT32:
         plane = pixels.reshape(len(pixels), -1)
-        return _byte_counts(plane)[least:] if pixels.dtype.itemsize == 1 else _word_counts(plane, least)
+        return _byte_counts(plane) if pixels.dtype.itemsize == 1 else _word_counts(plane, least, most)
     shifted = pixels if least == 0 else np.subtract(pixels, least, dtype=np.intp)
     return np.bincount(shifted.ravel())
 
@@ -221,9 +227,8 @@ def _byte_counts(plane: Array) -> Array:
     return out
 
 
-def _word_counts(plane: Array, least: int) -> Array:
-    above = int(plane.max()) + 1
-    counts = np.asarray(cv2.calcHist([plane], [0], None, [above - least], [least, above]))
+def _word_counts(plane: Array, least: int, most: int) -> Array:
+    counts = np.asarray(cv2.calcHist([plane], [0], None, [most + 1 - least], [least, most + 1]))
     out: Array = counts.ravel().astype(np.intp)
     return out
 
@@ -231,7 +236,7 @@ def _word_counts(plane: Array, least: int) -> Array:
 def mapped(pixels: Array, curve: LevelCurve, dtype: str) -> Array:
     """``curve`` of every pixel as ``dtype``: through a table where there are more pixels than values."""
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize <= 2 and pixels.size:
-        least, most = int(pixels.min()), int(pixels.max())
+        least, most = _ends(pixels)
         if pixels.size > most - least:
             return _through_table(pixels, curve, dtype, least, most)
     return _as(curve(pixels.astype(np.float64)), dtype)
@@ -239,7 +244,7 @@ def mapped(pixels: Array, curve: LevelCurve, dtype: str) -> Array:
 
 def _through_table(pixels: Array, curve: LevelCurve, dtype: str, least: int, most: int) -> Array:
     bits = 8 * pixels.dtype.itemsize
-    # Only the values that occur are computed, and no other is looked up; a signed one by its bits.
+    # Only values from the least to the greatest are computed, and no other is looked up; a signed one by its bits.
     values = np.arange(least, most + 1, dtype=np.float64)
     table = np.empty(2**bits, dtype)
     if least >= 0:
