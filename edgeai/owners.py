@@ -160,6 +160,18 @@ CODES: Final[Mapping[str, Owner]] = {
 """Codes that belong to another than their area does."""
 
 
+_OF_TASKS: Final = "task"
+
+
+def is_tasks_own(code: str) -> bool:
+    """Whether a task may end an image by this code: of the area ``task``, or of one that edgeai itself does not use.
+
+    Of the others probation, status and robustness know who ended the image, and why.
+    """
+    area = code.partition(".")[0]
+    return area == _OF_TASKS or area not in AREAS
+
+
 def owner_of(code: str) -> Owner:
     """Whose this code is; ``device`` for an area that nobody knows, so that no image is blamed for it."""
     return CODES.get(code) or AREAS.get(code.partition(".")[0], "device")

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 class NoStatement(EdgeaiError):
     """Raise one of the two below from ``Task.interpret``, of a frame, or from ``Task.summarise``, of the instance.
 
+    A narrower code is of the area ``task``, or of one of the plugin's own: ``acme.no-length``. Areas that edgeai uses
+    for something else (``docs/reference/errors.md``) are refused, as ``plugin.contract``.
+
     Attributes:
         figures: what was measured, finite, with its bounds; ``withheld`` is set in those that decided.
     """

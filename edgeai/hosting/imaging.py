@@ -25,6 +25,7 @@ from edgeai.api.specs import (
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
 from edgeai.hosting.statements import difference_of_statements
+from edgeai.owners import is_tasks_own
 
 if TYPE_CHECKING:
     from edgeai.api.guessing import Guess, GuessRequest
@@ -112,6 +113,8 @@ def _sound(info: PluginInfo, step: str, ending: NoStatement) -> EdgeaiError:
     """The ending, where what it says can leave the device as it is."""
     if not is_code(ending.code):
         return broken(info, step, f"ended with the code {ending.code!r}, which is not <area>.<what>")
+    if not is_tasks_own(ending.code):
+        return broken(info, step, f"ended with the code {ending.code!r}, whose area is edgeai's own and not task")
     for figure in ending.figures:
         if not isinstance(figure, GuardFigure) or not all(map(isfinite, (figure.value, figure.threshold or 0.0))):
             return broken(info, step, f"ended with {figure!r}, which is no figure, or not finite")

@@ -147,6 +147,10 @@ def test_one_frame_says_its_own_words_and_none_holds_nothing() -> None:
     ("ending", "why"),
     [
         (Indeterminate("x", code="No Code"), "code 'No Code'"),
+        (NotApplicable("x", code="requires.not-met"), "edgeai's own"),
+        (NotApplicable("x", code="input.not-eligible"), "edgeai's own"),
+        (Indeterminate("x", code="guard.abstained"), "edgeai's own"),
+        (Indeterminate("x", code="spool.full"), "edgeai's own"),
         (Indeterminate("x", code="acme.x", figures=("x",)), "no figure"),  # type: ignore[arg-type]
         (Indeterminate("x", code="acme.x", figures=(replace(FIGURE, value=float("nan")),)), "not finite"),
         (Indeterminate("x", code="acme.x", figures=(replace(FIGURE, threshold=float("inf")),)), "not finite"),

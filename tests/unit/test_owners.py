@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from edgeai.api import errors
-from edgeai.owners import AREAS, CODES, Owner, owner_of
+from edgeai.owners import AREAS, CODES, Owner, is_tasks_own, owner_of
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
@@ -69,6 +69,15 @@ def test_an_exception_is_one_and_is_a_code_that_there_is() -> None:
 )
 def test_whose(code: str, who: Owner) -> None:
     assert owner_of(code) == who
+
+
+@pytest.mark.parametrize("code", ["task.out-of-range", "task.of-a-plugin", "acme.contrast", "requirements.x"])
+def test_a_task_ends_images_by_codes_of_tasks_or_of_its_own(code: str) -> None:
+    assert is_tasks_own(code)
+
+
+def test_no_other_area_of_edgeai_is_a_tasks_to_end_by() -> None:
+    assert [area for area in AREAS if is_tasks_own(f"{area}.x")] == ["task"]
 
 
 def test_what_only_the_device_can_cure_is_never_the_images() -> None:
