@@ -302,6 +302,8 @@ class AbstainingTask(Task, Protocol):
     def alternatives(self, findings: Findings) -> Alternatives:
         """What else could have been answered of one frame, whose findings ``interpret`` gave.
 
+        Also of the instance: then these are the findings of ``summarise`` that name no frame.
+
         Raises:
             TaskFailed: ``task.options``, whatever the findings are: its answers do not exclude one another.
         """

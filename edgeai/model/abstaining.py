@@ -37,7 +37,7 @@ def left_of(alternatives: Alternatives, quantile: float) -> tuple[str, ...]:
 
 
 class Abstention:
-    """Holds the findings of single frames.
+    """Holds the findings of single frames, and what is stated of all of them together.
 
     Args:
         use: as the manifest has it.
@@ -69,6 +69,10 @@ class Abstention:
     def hold(self, findings: Findings, instance: InstanceRef) -> tuple[GuardFigure, ...]:
         """The figures of a frame that gets a statement.
 
+        Args:
+            findings: as ``interpret`` gave them.
+            instance: whose.
+
         Raises:
             Indeterminate: ``guard.abstained``, with the figures: it gets none.
             TaskFailed: as ``AbstainingTask.alternatives``.
@@ -89,6 +93,20 @@ class Abstention:
             figures=tuple(figures),
             remedy=_REMEDY,
         )
+
+    def hold_all(self, findings: Findings, instance: InstanceRef) -> None:
+        """What is stated of the whole instance: frames that are each one answer alone may contradict one another.
+
+        Args:
+            findings: as ``summarise`` gave them; those of single frames among them were held.
+            instance: whose.
+
+        Raises:
+            Indeterminate, TaskFailed: as ``hold``.
+        """
+        whole = tuple(finding for finding in findings if finding.frame_number is None)
+        if whole:
+            self.hold(whole, instance)
 
 
 def _figure(name: str, value: float, bound: float, withheld: bool) -> GuardFigure:

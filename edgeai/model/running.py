@@ -382,7 +382,10 @@ class Model:
         if not each:
             raise InputRejected("the instance has no frames", code="input.no-frames")
         with run.crumb(INTERPRET), run.at("summarise"):
-            return self._task.summarise(each, run.known)
+            findings = self._task.summarise(each, run.known)
+            if self.abstention is not None and len(each) > 1:
+                self.abstention.hold_all(findings, run.known)
+            return findings
 
 
 def _extent_of(*inputs: TensorSpec) -> tuple[int, int]:

@@ -188,6 +188,37 @@ def test_frames_that_are_left_open_are_named_and_half_of_all_speak(opened: Any, 
     assert (result.outcome, result.reason.code) == (Outcome.INDETERMINATE, "guard.abstained")
 
 
+@pytest.mark.parametrize("overlap", [True, False])
+def test_frames_that_contradict_one_another_make_no_statement_together(
+    opened: Any, make_dicom: Any, overlap: bool
+) -> None:
+    """Each is one answer alone; of all together none is likely enough."""
+    model = opened(use(0.2), [0.9, 0.05, 0.05], [0.05, 0.9, 0.05], [0.9, 0.05, 0.05], [0.05, 0.9, 0.05])
+    result = model.run_file(make_dicom(frames=4), overlap=overlap)
+    assert (result.outcome, result.findings, result.frames_run) == (Outcome.INDETERMINATE, (), 4)
+    assert result.reason.code == "guard.abstained"
+    assert "no answer is likely enough" in result.reason.message
+    assert withheld(result) == {"answers left": True, "strangeness of what is stated": True}
+    assert result.notes == (), "it is not this frame or that one that got no statement"
+
+
+@pytest.mark.parametrize("per_frame", [False, True])
+def test_frames_that_say_the_same_make_it_together(opened: Any, make_dicom: Any, per_frame: bool) -> None:
+    """What the summary says of single frames beside is theirs: of those nothing is held once more."""
+    task = Told(classify(per_frame=per_frame), {1: [0.9, 0.05, 0.05], 2: [0.85, 0.1, 0.05]})
+    result = opened(use(0.2), task=task).run_file(make_dicom(frames=2))
+    assert result.outcome is Outcome.COMPLETED
+    stated = [finding.label for finding in result.findings if finding.present and finding.frame_number is None]
+    assert stated == ["a"]
+
+
+@pytest.mark.parametrize("summarise", ["mean", "max", "vote"])
+def test_however_frames_are_put_together_it_is_held(opened: Any, make_dicom: Any, summarise: str) -> None:
+    rows = {1: [0.9, 0.05, 0.05], 2: [0.05, 0.9, 0.05]}
+    result = opened(use(0.2), task=Told(classify(summarise=summarise), rows)).run_file(make_dicom(frames=2))
+    assert (result.outcome, result.findings) == (Outcome.INDETERMINATE, ())
+
+
 def test_a_task_that_leaves_nothing_open_cannot_be_run_so(opened: Any) -> None:
     class Plain:
         def interpret(self, outputs: Tensors, context: FrameContext) -> Findings:

@@ -233,6 +233,9 @@ class TaskConformance(Suite):
             assert len(given.strangeness) > 1
             assert given.stated in ("", *given.strangeness)
             assert all(np.isfinite(strange) and strange >= 0 for strange in given.strangeness.values())
+            whole = tuple(each for each in built.summarise([findings], instance_ref()) if each.frame_number is None)
+            if whole:
+                assert asking.alternatives(whole).strangeness.keys() == given.strangeness.keys(), "other answers of all"
 
     @since(1, 0)
     def test_threads_may_share_it(self, built: Task) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgeai.api import Concept, Findings, FrameContext, Task, TaskFailed, TaskRequest, TensorMismatch, TensorSpec
+from edgeai.api.specs import AbstainingTask
 from edgeai.testing.examples import example_frame, instance_ref
 from edgeai_tasks.classify import SPEC
 
@@ -154,6 +155,27 @@ def test_per_frame_findings_follow_the_instances() -> None:
     frames = [_run(task, 0.9, 0.1, 0, number=4), _run(task, 0.2, 0.8, 0, number=5)]
     summary = task.summarise(frames, instance_ref())
     assert [(f.frame_number, f.label) for f in summary] == [(None, "a"), (4, "a"), (5, "b")]
+
+
+@pytest.mark.parametrize(
+    ("options", "strange"),
+    [
+        ({}, {"a": 0.2, "b": 0.85, "c": 0.95}),
+        ({"top_k": 1}, {"a": 0.2, "b": 0.8, "c": 0.8}),
+        ({"top_k": 2}, {"a": 0.2, "b": 0.85, "c": 0.95}),
+        ({"top_k": 1, "summarise": "vote"}, {"a": 0.0, "b": 1.0, "c": 1.0}),
+        ({"top_k": 1, "summarise": "max"}, {"a": 0.1, "b": 0.1, "c": 0.1}),
+    ],
+)
+def test_what_a_short_list_leaves_out_is_as_likely_as_it_can_be(
+    options: dict[str, Any], strange: dict[str, float]
+) -> None:
+    task = _task(activation="none", **options)
+    frames = [_run(task, 0.9, 0.05, 0.05), _run(task, 0.7, 0.25, 0.05, number=2)]
+    assert isinstance(task, AbstainingTask)
+    given = task.alternatives(task.summarise(frames, instance_ref()))
+    assert given.strangeness == pytest.approx(strange)
+    assert given.stated == "a"
 
 
 def test_a_short_list_keeps_what_is_present() -> None:

@@ -79,9 +79,9 @@ class Classify:
         """
         if self._options.mode == "multi-label":
             raise refused("mode", "is multi-label, where several labels may be true, so that none alone is left")
-        by_label = self._of_frame(findings)
-        strangeness = {label: 1.0 - (by_label[label].probability or 0.0) for label in self._names}
-        stated = [label for label in self._names if by_label[label].present]
+        strangeness = {label: 1.0 - probability for label, probability in self._of_each(findings).items()}
+        present = {finding.label for finding in findings if finding.kind == "class" and finding.present}
+        stated = [label for label in self._names if label in present]
         if len(strangeness) == 1:
             [(label, strange)] = strangeness.items()
             strangeness[absent(label)] = 1.0 - strange
@@ -183,6 +183,16 @@ class Classify:
         if by_label.keys() != set(self._names) or any(f.probability is None for f in by_label.values()):
             raise TaskFailed("classify: a frame's findings do not speak of every label", code="task.no-frames")
         return by_label
+
+    def _of_each(self, findings: Findings) -> dict[str, float]:
+        """Each label's probability; of one that ``top_k`` cut off a summary the most that it can be."""
+        listed = {finding.label: finding.probability or 0.0 for finding in findings if finding.kind == "class"}
+        if not self._options.top_k or not listed:
+            return {label: finding.probability or 0.0 for label, finding in self._of_frame(findings).items()}
+        most = min(listed.values())
+        if self._options.summarise != "max":  # means and shares of votes are 1 together, at most
+            most = min(most, max(0.0, 1.0 - sum(listed.values())))
+        return {label: listed.get(label, most) for label in self._names}
 
     def _most_probable(self, findings: Findings) -> Findings:
         # What is present is never cut off: a short list must not read as a negative.
