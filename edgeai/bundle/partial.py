@@ -32,7 +32,10 @@ _NOT_ITS: Final[dict[str, Any]] = {
     "explanations": (),
     "unit": UnitUse(),
 }
-"""What a model that stands before another has of its own, and what of a manifest is the other's alone."""
+"""What a model that stands before another has of its own, and what of a manifest is the other's alone.
+
+What the other's eligibility lets in, the build held to be within that of the bundle that the guard comes from.
+"""
 
 _Some: TypeAlias = Annotated[tuple[Slug, ...], msgspec.Meta(min_length=1)]
 

@@ -14,14 +14,14 @@ import pytest
 
 from edgeai.api import ConfigError, Frame, Geometry, InstanceRef
 from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import PixelUse
+from edgeai.bundle.manifest import Eligibility, PixelUse
 from edgeai.bundle.reader import open_bundle, read_manifest
 from edgeai.bundle.uses import GuardUse
 from edgeai.model.withheld import Withheld
 from edgeai_workbench.card import Card, read_card
 from edgeai_workbench.drawings import chest, head
 from edgeai_workbench.sbom import sbom_of
-from edgeai_workbench.standing import standing_of
+from edgeai_workbench.standing import _beyond, standing_of
 
 MODALITY = "modality-guard-1.0.1.edgeai"
 
@@ -119,6 +119,37 @@ def test_it_must_have_been_judged_on_what_the_cards_fast_paths_decode(asked: Any
         code_of(card.model_copy(update={"pixels": PixelUse(fast=("smallest",))}), tmp_path / "own")
         == "config.guard-unfit"
     )
+
+
+def test_it_must_have_been_judged_on_all_sizes_that_the_card_lets_in(asked: Any, tmp_path: Path) -> None:
+    """A cart asks the bundle's own eligibility alone: the guard would answer of an image that is too small for it."""
+    card = asked()
+    for rows, columns, is_fit in ((32, 32, True), (31, 32, False), (32, 31, False), (0, 0, False)):
+        of_size = Eligibility(modality=("CR",), min_rows=rows, min_columns=columns)
+        changed = card.model_copy(update={"eligibility": of_size})
+        if is_fit:
+            assert standing_of(changed, tmp_path / "own") is not None
+        else:
+            assert code_of(changed, tmp_path / "own") == "config.guard-unfit"
+
+
+@pytest.mark.parametrize(
+    ("admits", "judged", "beyond"),
+    [
+        ({"modality": ("CR",)}, {"modality": ("CR", "DX")}, ""),
+        ({"modality": (" cr",)}, {"modality": ("CR",)}, ""),
+        ({"modality": ("CR",)}, {}, ""),
+        ({"modality": ("CR", "US")}, {"modality": ("CR", "DX")}, "modality is CR or US and must be of CR, DX"),
+        ({}, {"modality": ("CR", "DX")}, "modality is any and must be of CR, DX"),
+        ({"min_rows": 32}, {"min_rows": 33}, "min_rows is 32 and must be 33 at least"),
+        ({"min_columns": 33}, {"min_columns": 33}, ""),
+        ({"view_position": ("PA",)}, {"view_position": ("AP",)}, "view_position is PA and must be of AP"),
+    ],
+)
+def test_what_a_card_lets_in_is_held_to_what_the_guard_is_for(
+    admits: dict[str, Any], judged: dict[str, Any], beyond: str
+) -> None:
+    assert _beyond(Eligibility(**admits), Eligibility(**judged)) == beyond
 
 
 def test_it_has_no_model_before_itself(asked: Any, tmp_path: Path) -> None:

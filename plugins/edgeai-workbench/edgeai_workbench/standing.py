@@ -19,6 +19,7 @@ from edgeai.api import ConfigError
 from edgeai.bundle.archive import SUFFIX
 from edgeai.bundle.manifest import MANIFEST_NAME, ArtifactDecl, GoldenCase, Manifest
 from edgeai.bundle.partial import own_files
+from edgeai.bundle.parts import Eligibility
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.bundle.uses import GuardModel, GuardUse
 from edgeai.model.loading import Loader, wishes_of
@@ -176,6 +177,27 @@ def _hold_fit(card: Card, manifest: Manifest) -> None:
         raise _unfit(f"{manifest.name} has a guard of its own ({', '.join(stages)}), which would be left out")
     if fast := sorted(set(card.pixels.fast) - set(manifest.pixels.fast)):
         raise _unfit(f"{manifest.name} was not judged on what the card's [pixels] {', '.join(fast)} decodes")
+    if beyond := _beyond(card.eligibility, manifest.eligibility):
+        raise _unfit(f"{manifest.name} was not judged on all that the card's [eligibility] lets in: {beyond}")
+
+
+def _beyond(admits: Eligibility, judged: Eligibility) -> str:
+    """What the first lets in and the second does not, in words; empty where that is nothing.
+
+    A bundle's own eligibility is the only one that a cart asks: the guard's would not be.
+    """
+    for key in (each.name for each in msgspec.structs.fields(Eligibility)):
+        wide, narrow = getattr(admits, key), getattr(judged, key)
+        if isinstance(narrow, int):
+            if wide < narrow:
+                return f"{key} is {wide} and must be {narrow} at least"
+        elif narrow and (not wide or {_plain(each) for each in wide} - {_plain(each) for each in narrow}):
+            return f"{key} is {' or '.join(wide) or 'any'} and must be of {', '.join(narrow)}"
+    return ""
+
+
+def _plain(value: str) -> str:
+    return value.strip().upper()
 
 
 def _hold_labels(asked: StandingUse, manifest: Manifest) -> None:
