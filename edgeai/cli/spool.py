@@ -22,9 +22,9 @@ def downgrade(
     """Take the spool back to what edgeai 0.1 reads, so that the older version can be installed again.
 
     Stop the device first. It is refused while the spool holds what 0.1 cannot: held jobs, messages set aside, two
-    contents under one UID that both wait. Let those end first. Nothing is lost either way; the older version only
-    forgets which content an instance had, and attempts. Every row is written anew: that takes about twice
-    the room of the database, for a moment.
+    contents under one UID that both wait, jobs that wait for what another deployment says. Let those end first.
+    Nothing is lost either way; the older version only forgets which content an instance had, and attempts. Every row
+    is written anew: that takes about twice the room of the database, for a moment.
     """
     from edgeai.api.errors import SpoolError
     from edgeai.cli.device import existing_spool
@@ -41,7 +41,7 @@ def downgrade(
         raise SpoolError(
             f"the device runs: {', '.join(running)}", code="spool.in-use", remedy="stop it first, then call this again"
         )
-    store.db.take_back()
+    store.db.take_back(requiring=[each.name for each in config.deployments if each.requirements])
     remove_tree(store.planes)  # edgeai 0.1 knows nothing of it, and pixels lie there
     store.close()
     typer.echo("the spool has the schema of edgeai 0.1 again; do not start this version, or it moves forward")

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
@@ -119,8 +119,11 @@ class Database:
             return
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION:d}")
 
-    def take_back(self) -> None:
+    def take_back(self, *, requiring: Collection[str] = ()) -> None:
         """Rewrite the spool in the schema of edgeai 0.1. This object is of no use afterwards.
+
+        Args:
+            requiring: deployments that require another's finding.
 
         Raises:
             SpoolError: ``spool.cannot-downgrade`` when it holds what that schema cannot.
@@ -132,7 +135,7 @@ class Database:
             self._without_foreign_keys(),
             self.write() as db,
         ):
-            reasons = obstacles(db)
+            reasons = obstacles(db, requiring)
             if reasons:
                 raise SpoolError(
                     "the spool cannot go back: " + "; ".join(reasons),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -161,8 +163,13 @@ INSERT INTO quarantine (plugin, version, deployment, step, cause, since)
 """  # noqa: S608  # no value in it comes from outside
 
 
-def obstacles(db: sqlite3.Connection) -> list[str]:
-    """What schema 1 cannot hold, a sentence each; a spool is taken back only when there is nothing of that."""
+def obstacles(db: sqlite3.Connection, requiring: Collection[str] = ()) -> list[str]:
+    """What schema 1 cannot hold, a sentence each; a spool is taken back only when there is nothing of that.
+
+    Args:
+        db: the spool.
+        requiring: deployments that require another's finding: of theirs a job that nobody looked at yet waits too.
+    """
     sentences = []
     held = db.execute(
         "SELECT COUNT(*) FROM jobs WHERE state <> 'done' AND deployment IN (SELECT deployment FROM holds)"
@@ -175,7 +182,11 @@ def obstacles(db: sqlite3.Connection) -> list[str]:
     ).fetchone()[0]
     if twins:
         sentences.append(f"{twins} instances are waiting with two contents under one UID: edgeai 0.1 would keep one")
-    awaiting = db.execute("SELECT COUNT(*) FROM jobs WHERE state = 'waiting' AND required = 1").fetchone()[0]
+    awaiting = db.execute(
+        "SELECT COUNT(*) FROM jobs WHERE state = 'waiting' AND (required = 1 OR required = 0 AND deployment IN"
+        " (SELECT value FROM json_each(?)))",
+        (json.dumps(sorted(requiring)),),
+    ).fetchone()[0]
     if awaiting:
         sentences.append(f"{awaiting} jobs wait for what another deployment says: edgeai 0.1 would run them without")
     aside = db.execute("SELECT COUNT(*) FROM set_aside").fetchone()[0]

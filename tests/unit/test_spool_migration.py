@@ -211,6 +211,43 @@ def test_what_waits_for_another_deployment_keeps_the_spool_from_going_back(tmp_p
     spool.close()
 
 
+def test_nor_does_one_go_back_whose_jobs_nobody_looked_at_yet(tmp_path: Path) -> None:
+    """Whether they may run nobody knows yet; one that may is no obstacle, nor those of who requires nothing."""
+    spool = Spool(tmp_path / "spool")
+    arrive_anew(spool, 1, deployments=("guard", "lung"))
+    arrive_anew(spool, 2, deployments=("guard", "lung"))
+    first = spool.unseen("lung")
+    assert first is not None
+    spool.clear(first)
+    with pytest.raises(SpoolError, match="1 jobs wait for what another deployment says") as refused:
+        spool.db.take_back(requiring=["lung"])
+    assert refused.value.code == "spool.cannot-downgrade"
+    second = spool.unseen("lung")
+    assert second is not None
+    spool.clear(second)
+    spool.db.take_back(requiring=["lung"])
+    spool.close()
+
+
+def test_the_command_knows_by_the_profile_who_requires_what(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("guard", "lung"):
+        (tmp_path / f"{name}.edgeai").touch()
+    profile = tmp_path / "cart.toml"
+    text = (
+        '[device]\nid = "cart-1"\nsite = "trial"\ndata_dir = "."\n'
+        '[[deployments]]\nname = "guard"\nbundle = "guard.edgeai"\n'
+        '[[deployments]]\nname = "lung"\nbundle = "lung.edgeai"\n'
+    )
+    profile.write_text(text + 'requires = { guard = "class:frontal" }\n')
+    spool = Spool(tmp_path / "spool")
+    arrive_anew(spool, 1, deployments=("guard", "lung"))
+    spool.close()
+    assert run(["spool", "downgrade", str(profile)]) != 0
+    assert "1 jobs wait for what another deployment says" in capsys.readouterr().err
+    profile.write_text(text)
+    assert run(["spool", "downgrade", str(profile)]) == 0
+
+
 # --- newer and broken ---------------------------------------------------------------------------
 
 
