@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from edgeai.spool.rows import json_object
 from edgeai.spool.store import Store
@@ -29,8 +29,8 @@ class Lately:
 
     That is what stands before its model withheld, and what its task or an abstention ended *indeterminate*.
     ``of`` is at most 50, and 0 where none of the device's last 400 results is this deployment's. Images about which its
-    model was not asked, since another deployment had not said what this one requires, are no results of it: ``unasked``
-    counts them among the last ``ended``, 50 at most.
+    model was not asked, since another deployment had not said what this one requires, are no results of any: of the
+    device's last 4000 ends they hide none. ``unasked`` counts them among the last ``ended``, 50 at most.
     """
 
     withheld: int = 0
@@ -46,10 +46,15 @@ class Lately:
 
 _LAST: Final = 50
 _LOOKED_AT: Final = 400
-"""Of all deployments together: what a look costs does not grow with what the spool remembers."""
+"""Results, of all deployments together: what a look costs does not grow with what the spool remembers."""
+_WALKED: Final = 10 * _LOOKED_AT
+"""Ends, with those of images about which no model was asked: they are no results, and hide none."""
 _OF_THE_HEADER: Final = "input."
 _REQUIRES: Final = "requires."
 _NO_STATEMENT: Final = ("not-applicable", "indeterminate")
+
+_End: TypeAlias = tuple[str, str, str]
+"""Deployment, outcome, and code or nothing."""
 
 
 class History(Store):
@@ -79,21 +84,23 @@ class History(Store):
     def withheld_lately(self) -> Mapping[str, Lately]:
         """By deployment, where it has given a result lately."""
         with self.db.read() as db:
-            rows = db.execute(
-                "SELECT deployment, outcome, code FROM jobs WHERE state = 'done' ORDER BY finished_at DESC LIMIT ?",
-                (_LOOKED_AT,),
-            ).fetchall()
+            ends = db.execute(
+                "SELECT deployment, outcome, COALESCE(code, '') FROM jobs WHERE state = 'done'"
+                " ORDER BY finished_at DESC LIMIT ?",
+                (_WALKED,),
+            )
+            rows = list(_until_enough(ends))
         of: Counter[str] = Counter()
         ended: Counter[str] = Counter()
         unasked: Counter[str] = Counter()
         codes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         for deployment, outcome, code in rows:
             ended[deployment] += 1
-            if (code or "").startswith(_REQUIRES):
+            if _is_unasked(code):
                 unasked[deployment] += ended[deployment] <= _LAST
                 continue
             of[deployment] += 1
-            is_withheld = outcome in _NO_STATEMENT and not (code or "").startswith(_OF_THE_HEADER)
+            is_withheld = outcome in _NO_STATEMENT and not code.startswith(_OF_THE_HEADER)
             if of[deployment] <= _LAST and is_withheld:
                 codes[deployment][code] += 1
         return {
@@ -106,3 +113,17 @@ class History(Store):
             )
             for name, count in ended.items()
         }
+
+
+def _is_unasked(code: str) -> bool:
+    return code.startswith(_REQUIRES)
+
+
+def _until_enough(ends: Iterable[_End]) -> Iterator[_End]:
+    """Ends up to the one with which so many are results as are looked at."""
+    results = 0
+    for end in ends:
+        yield end
+        results += not _is_unasked(end[2])
+        if results == _LOOKED_AT:
+            return

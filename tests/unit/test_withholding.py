@@ -20,7 +20,7 @@ from edgeai.health.withholding import Withholding
 from edgeai.metrics import metrics_text
 from edgeai.roles.probation import judge, kind_of
 from edgeai.slots import Probation
-from edgeai.spool import Lately, Spool
+from edgeai.spool import Lately, Spool, history
 from edgeai.testing.gallery import withheld as refused
 from edgeai.testing.spools import arrive, end
 
@@ -70,6 +70,21 @@ def test_images_that_another_deployment_kept_from_the_model_are_counted_by_thems
     [lately] = spool.withheld_lately().values()
     assert lately == Lately(withheld=2, of=12, code=GUARD, unasked=45, ended=50)
     assert spool.share_withheld("guard") == (2 / 12, 12)  # nor do they count for or against what is on probation
+
+
+def test_no_flood_of_those_elsewhere_hides_what_is_withheld_here(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 400 images, and more, that another deployment was not asked about would have."""
+    monkeypatch.setattr(history, "_LOOKED_AT", 20)
+    monkeypatch.setattr(history, "_WALKED", 50)
+    finish(spool, Outcome.NOT_APPLICABLE, GUARD, 12)
+    for _ in range(25):
+        arrive(spool, next(NUMBERS), deployments=("lung",))
+        end(spool, Outcome.NOT_APPLICABLE, "requires.not-met", "lung")
+    lately = spool.withheld_lately()
+    assert lately["guard"] == Lately(withheld=12, of=12, code=GUARD, ended=12)
+    assert (lately["lung"].of, lately["lung"].unasked, lately["lung"].ended) == (0, 25, 25)
+    finish(spool, Outcome.COMPLETED, times=15)
+    assert str(spool.withheld_lately()["guard"]) == "withheld 5 of the last 20, mostly guard.blank", "still bounded"
 
 
 def test_it_is_said_once_until_it_was_little_meanwhile(spool: Spool) -> None:
