@@ -138,7 +138,7 @@ class DemoTable:
         for result in results:
             name = escape(self._path(result).name)
             if result["outcome"] != "completed":
-                kept = "; it was kept from the model" if _is_withheld(result) else ""
+                kept = _kept(result) if _is_withheld(result) else ""
                 why = escape(result["reason"]["message"])
                 yield f"  [yellow]{name}: {NO_RESULT}, which is no negative{kept}: {why}[/]"
             elif result["frames_run"] != result["frames_total"]:
@@ -215,6 +215,10 @@ def _fits(result: Mapping[str, Any]) -> bool | None:
 
 def _is_withheld(result: Mapping[str, Any]) -> bool:
     return any(figure["withheld"] for figure in result["guard"]) and result["outcome"] == "not-applicable"
+
+
+def _kept(result: Mapping[str, Any]) -> str:
+    return "; the model does not speak of it" if result["engine"] else "; it was kept from the model"
 
 
 def _is_side_by_side(result: Mapping[str, Any]) -> bool:

@@ -21,6 +21,8 @@ _MOST_NAMED: Final = 3
 _LEAST: Final = 1e-9
 _GUARD: Final = "guard."
 _NOTHING_SHOWN: Final = "This image was kept from the model"
+_NOT_SPOKEN_OF: Final = "The model does not speak of this image"
+"""Of what a guard withheld by what the model's own engine gave."""
 _WITHHELD: Final = {
     Outcome.NOT_APPLICABLE: "This image is not for this model",
     Outcome.INDETERMINATE: "The model makes no statement",
@@ -55,9 +57,7 @@ class Statement:
 def statement(result: Result, instance: InstanceRef | None = None) -> Statement:
     """What the result says of the whole instance; of what its header says more than the result where that is given."""
     if result.outcome is not Outcome.COMPLETED:
-        is_guarded = result.reason is not None and result.reason.code.startswith(_GUARD)
-        is_guarded = is_guarded and result.outcome is Outcome.NOT_APPLICABLE
-        return Statement(headline=_NOTHING_SHOWN if is_guarded else _WITHHELD[result.outcome])
+        return Statement(headline=_no_statement(result))
     stated = classes(result)
     close = close_calls(stated)
     differs = [
@@ -70,6 +70,13 @@ def statement(result: Result, instance: InstanceRef | None = None) -> Statement:
         doubtful=bool(differs) or (bool(close) if first is None else first in close),
         doubts=(*differs, *(doubt for _, doubt in close.values())),
     )
+
+
+def _no_statement(result: Result) -> str:
+    is_guarded = result.reason is not None and result.reason.code.startswith(_GUARD)
+    if not is_guarded or result.outcome is not Outcome.NOT_APPLICABLE:
+        return _WITHHELD[result.outcome]
+    return _NOTHING_SHOWN if result.engine is None else _NOT_SPOKEN_OF
 
 
 def close_calls(stated: Sequence[Finding]) -> dict[Finding, tuple[str, str]]:

@@ -135,13 +135,23 @@ def test_what_was_kept_from_the_model_is_counted_and_is_no_failure(make_dicom: M
     figure = GuardFigure(check="content", name="grey levels", value=1.0, threshold=2.0, withheld=True)
     why = withheld(Outcome.NOT_APPLICABLE, "guard.constant", "all of the image is one grey level")
     shown = Shown([path, make_dicom("a.dcm")])
-    shown.table.received(_result(path, base=replace(why, guard=(figure,))))
+    shown.table.received(_result(path, base=replace(why, guard=(figure,), engine=None, frames_run=0)))
     assert not shown.table.all_well
     shown.table.received(_result(tmp_path / "a.dcm"))
     text = " ".join(" ".join(line.split()) for line in shown.lines())
     assert "2 instances acknowledged, 2 results received, 1 agree, 1 withheld" in text
     assert "no-probe.dcm: no result, which is no negative; it was kept from the model: all of the image is one" in text
     assert shown.table.all_well
+
+
+def test_of_what_an_engine_was_asked_it_is_not_said_that_it_was_kept_away(make_dicom: Make) -> None:
+    path = make_dicom("far.dcm")
+    figure = GuardFigure(check="distance", name="from what was learnt", value=2.0, threshold=1.0, withheld=True)
+    why = withheld(Outcome.NOT_APPLICABLE, "guard.distance", "it is unlike those that the model learnt from")
+    shown = Shown([path])
+    shown.table.received(_result(path, base=replace(why, guard=(figure,))))
+    text = " ".join(" ".join(line.split()) for line in shown.lines())
+    assert "far.dcm: no result, which is no negative; the model does not speak of it: it is unlike" in text
 
 
 def test_one_instance_sent_twice_has_one_result_and_other_content_has_its_own(make_dicom: Make) -> None:
