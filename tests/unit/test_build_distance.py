@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,9 @@ from edgeai.api import Array, ConfigError
 from edgeai.bundle.uses import DistanceUse
 from edgeai.model.distance import Distance, read_fit
 from edgeai.model.withheld import Withheld
-from edgeai_workbench.distances import FEWEST, Held, fitted, keep, kept, learn, packed, quantile
+from edgeai_workbench.distances import FEWEST, Held, fitted, keep, kept, kept_back, learn, packed, quantile, upper_share
+from edgeai_workbench.prepared import Prepared
+from edgeai_workbench.statistics.shares import wilson
 
 RANDOM = np.random.default_rng(12)
 MIX = RANDOM.normal(size=(6, 40))
@@ -81,6 +85,23 @@ def test_what_is_kept_is_read_again_and_is_of_these_artifacts_alone(tmp_path: Pa
     with pytest.raises(ConfigError) as caught:
         kept(tmp_path, USE, artifacts)
     assert caught.value.code == "build.distance-missing"
+
+
+def test_what_a_guards_model_withholds_counts_in_the_share_that_a_gate_bounds() -> None:
+    """Beside what the content and the distance do, each sample once; groups are what resamples draw."""
+    prepared = of_samples(["", "guard.blank", "guard.not-admitted", "guard.not-admitted", *[""] * 16])
+    codes = kept_back(prepared, {"a": [True, True, *[False] * 18]})
+    assert codes["a"][:5] == ["guard.distance", "guard.blank", "guard.not-admitted", "guard.not-admitted", ""]
+    alone, both = upper_share(prepared, None), upper_share(prepared, codes["a"])
+    assert 3 / 20 < alone < both
+    assert both == pytest.approx(wilson(4 / 20, 20, 1.959964)[1])
+
+
+def of_samples(looked: list[str]) -> Prepared:
+    """Samples by what stands before the model alone, none of a group."""
+    samples: Any = tuple(SimpleNamespace(id=str(number), group="") for number in range(len(looked)))
+    judge: Any = None
+    return Prepared(samples=samples, judge=judge, inputs={}, contexts=(), looked=tuple(looked))
 
 
 def test_an_inference_function_is_held_and_tells_the_task_its_own(tmp_path: Path) -> None:

@@ -71,6 +71,6 @@ class Gates(Table):
     max_withheld: Real | None = Field(
         None,
         le=1,
-        description="most of the samples that content and `[guard.distance]` may withhold: the upper end of the 95 % "
-        "interval counts",
+        description="most of the samples that content, `[guard.model]` and `[guard.distance]` may withhold: the upper "
+        "end of the 95 % interval counts",
     )
