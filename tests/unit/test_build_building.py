@@ -373,6 +373,12 @@ def test_a_card_with_a_distance_ships_what_withholds_what_is_unlike_its_training
     report = (folder / "REPORT.md").read_text()
     assert "by a bound that lets 90% of proper ones pass" in report
     assert "max_withheld" in report
+    evidence = tmp_path / "evidence.json"
+    words = ["evaluate", str(bundle), "--data", str(made / "pictures"), "-b", "tflite", "--resamples", "0"]
+    assert run([*words, "--evidence", str(evidence)]) == 0
+    withheld = json.loads(evidence.read_text())["trials"][0]["withheld"]
+    assert withheld is not None, "evaluate asks the bundle's distance"
+    assert set(withheld) <= {"guard.distance"}
     # A converter that asks for the main metric, since it keeps layers in float (`max_drop`), has the features too.
     samples = open_workshop(read_card(folder), folder, made / "pictures").samples()
     assert samples is not None

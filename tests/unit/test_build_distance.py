@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgeai.api import Array, ConfigError
+from edgeai.api import Array, ConfigError, TensorSpec
 from edgeai.bundle.uses import DistanceUse
 from edgeai.model.distance import Distance, read_fit
 from edgeai.model.withheld import Withheld
+from edgeai_workbench.contenders import Contender
 from edgeai_workbench.distances import FEWEST, Held, fitted, keep, kept, kept_back, learn, packed, quantile, upper_share
 from edgeai_workbench.prepared import Prepared
 from edgeai_workbench.statistics.shares import wilson
@@ -95,6 +97,38 @@ def test_what_a_guards_model_withholds_counts_in_the_share_that_a_gate_bounds() 
     alone, both = upper_share(prepared, None), upper_share(prepared, codes["a"])
     assert 3 / 20 < alone < both
     assert both == pytest.approx(wilson(4 / 20, 20, 1.959964)[1])
+
+
+def test_a_bundle_that_is_judged_counts_what_its_distance_withholds_and_robustness_withholds_it(tmp_path: Path) -> None:
+    fit = fitted(proper(50), alone(50), proper(9), 9, 0.9)
+    (tmp_path / "p.npz").write_bytes(packed({"a": fit}))
+    near, far = (each.astype(np.float32)[None] for each in (fit.centre, fit.centre + 100))
+    judge: Any = SimpleNamespace(answer=lambda findings, outputs, context: sorted(outputs))
+    bare: Any = None
+    contender = Contender(
+        name="tiny 1",
+        digest="",
+        engine=bare,
+        manifest=SimpleNamespace(task_outputs=lambda: (TensorSpec(name="logits", dtype="float32", shape=(1, 1)),)),  # type: ignore[arg-type]
+        pipeline=bare,
+        task=SimpleNamespace(interpret=lambda outputs, context: ()),  # type: ignore[arg-type]
+        judge=judge,
+        infer=lambda inputs: {"logits": np.zeros((1, 1), np.float32), "features": far if inputs["x"][0] else near},
+        distance=Distance(output="features", threshold=1.0, fit=read_fit(tmp_path / "p.npz", "a")),
+    )
+    prepared = of_samples(["", "", "guard.blank", ""])
+    prepared = replace(prepared, inputs={"x": np.array([0, 1, 1, 0])}, contexts=(bare,) * 4)
+    asked, answers = contender.asked(prepared, print)
+    assert asked.looked == ("", "guard.distance", "guard.blank", "")
+    assert asked.withheld == {"guard.blank": 1, "guard.distance": 1}
+    assert answers.each == (["logits"],) * 4, "figures are of all samples, and the task reads its own outputs"
+    withholding = contender.held(withholds=True)
+    assert set(withholding({"x": np.array([0])})) == {"logits"}
+    with pytest.raises(Withheld):
+        withholding({"x": np.array([1])})
+    plain = replace(contender, distance=None)
+    assert plain.asked(prepared, print)[0] is prepared
+    assert set(plain.held(withholds=True)({"x": np.array([1])})) == {"logits"}
 
 
 def of_samples(looked: list[str]) -> Prepared:

@@ -25,12 +25,14 @@ from edgeai.api import (
 from edgeai.bundle.manifest import Manifest
 from edgeai.bundle.reader import Bundle, open_bundle
 from edgeai.model import Model, open_model
+from edgeai.model.distance import Distance
 from edgeai.model.sentry import Sentry
 from edgeai.pipeline import Pipeline
 from edgeai.plugins import Registry
 from edgeai_workbench.abstaining import AbstainingJudge, judge_behind
 from edgeai_workbench.card import CARD_NAME, Card, read_card
 from edgeai_workbench.dataset import Sample, read_folder, read_split
+from edgeai_workbench.distances import Held, kept_back
 from edgeai_workbench.evaluation import Answers, answer
 from edgeai_workbench.judges import judge_by_plugins
 from edgeai_workbench.prepared import Prepared, Sieve, prepare
@@ -51,7 +53,10 @@ class EngineWish:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contender:
-    """A model that is open: ``infer`` behind ``pipeline``, in front of ``task``."""
+    """A model that is open: ``infer`` behind ``pipeline``, in front of ``task``.
+
+    ``infer`` gives all outputs; what a cart holds to ``distance`` and what the task reads of them, ``held`` says.
+    """
 
     name: str
     digest: str
@@ -62,6 +67,7 @@ class Contender:
     judge: Judge
     infer: Infer
     sentry: Sentry | None = None
+    distance: Distance | None = None
 
     def prepared(self, samples: Sequence[Sample], progress: Progress, *, sieve: Sieve | None = None) -> Prepared:
         """The samples through its own transforms; with a sieve, those that it lets pass.
@@ -82,9 +88,21 @@ class Contender:
             progress=progress,
         )
 
+    def held(self, *, withholds: bool = False) -> Held:
+        """Inference of the task's own outputs, which measures how far images are, or withholds those that are far."""
+        own = [spec.name for spec in self.manifest.task_outputs()]
+        return Held(self.infer, own, self.distance, withholds=withholds)
+
     def answers(self, prepared: Prepared, progress: Progress) -> Answers:
         """What it says of them. Raises as ``answer``."""
-        return answer(replace(prepared, judge=self.judge), self.infer, self.task, progress=progress)
+        return self.asked(prepared, progress)[1]
+
+    def asked(self, prepared: Prepared, progress: Progress) -> tuple[Prepared, Answers]:
+        """The same, and the samples with those that its distance withholds. Raises as ``answer``."""
+        held = self.held()
+        answers = answer(replace(prepared, judge=self.judge), held, self.task, progress=progress)
+        codes = kept_back(prepared, {self.name: held.far}).get(self.name)
+        return (prepared if codes is None else replace(prepared, looked=tuple(codes))), answers
 
     def check_same_task(self, other: Contender) -> None:
         """Nothing, where both answer a question of the same kind.
@@ -219,8 +237,9 @@ def _contender(model: Model, digest: str) -> Contender:
         pipeline=model.pipeline,
         task=model.task,
         judge=judge_behind(_judge(manifest), model.task, manifest.guard),
-        infer=lambda inputs: model.own(model.infer(inputs)),
+        infer=model.infer,
         sentry=model.sentry,
+        distance=model.distance,
     )
 
 

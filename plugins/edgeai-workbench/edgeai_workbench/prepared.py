@@ -48,8 +48,8 @@ class Prepared:
         inputs: input name -> (n, ...), stacked.
         contexts: for each, the frame as the model saw it, and its instance.
         targets: output name -> (n, ...) float32, as ``Judge.targets`` says; ``None`` where nobody says, or asked.
-        looked: for each, the code by which it is withheld before the model, empty where it passes; empty altogether
-            where nothing looks at it.
+        looked: for each, the code by which a guard withholds it, empty where it passes; empty altogether where nothing
+            looks at it. Of what ``prepare`` gives, that is before the model; a distance is asked with the model.
     """
 
     samples: tuple[Sample, ...]
@@ -69,7 +69,7 @@ class Prepared:
 
     @property
     def withheld(self) -> dict[str, int] | None:
-        """Code -> how many of them are withheld before the model; ``None`` where nothing looks at them."""
+        """Code -> how many of them are withheld, as ``looked``; ``None`` where nothing looks at them."""
         return dict(sorted(Counter(filter(None, self.looked)).items())) if self.looked else None
 
     def cases(self) -> tuple[Case, ...]:

@@ -197,7 +197,7 @@ def _judged(
             progress(f"reading {len(samples)} samples")
             sieve = Sieve(contender.manifest.eligibility)
             prepared = contender.prepared(samples, progress, sieve=sieve)
-            answers = contender.answers(prepared, progress)
+            prepared, answers = contender.asked(prepared, progress)
             progress("computing the metrics")
             scores = score(prepared, answers, resamples=resamples)
             odd = of_contender(contender, prepared, bundle, split=split, progress=progress) if robustness else None

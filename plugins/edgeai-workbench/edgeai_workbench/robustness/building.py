@@ -91,7 +91,7 @@ def of_contender(
     use = (card.robustness if card else None) or RobustnessUse()
     asker = Asker(
         samples=prepared.samples,
-        models={contender.engine.artifact: contender.infer},
+        models={contender.engine.artifact: contender.held(withholds=True)},
         pipeline=contender.pipeline,
         task=contender.task,
         judge=contender.judge,
