@@ -8,7 +8,7 @@ A plugin from elsewhere may use narrower codes of its own; they belong to whom t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 Owner = Literal["image", "device", "bundle", "plugin"]
@@ -160,16 +160,20 @@ CODES: Final[Mapping[str, Owner]] = {
 """Codes that belong to another than their area does."""
 
 
-_OF_TASKS: Final = "task"
+ENDS_BY: Final = ("task",)
+"""Areas of edgeai's own of which a task may end an image without a statement."""
+
+FAILS_BY: Final = ("task", "transform", "tensor", "backend", "plugin", "dicom")
+"""Those of which a transform, a task or an engine may fail; ``dicom`` is what ``Geometry.trusted`` raises."""
 
 
-def is_tasks_own(code: str) -> bool:
-    """Whether a task may end an image by this code: of the area ``task``, or of one that edgeai itself does not use.
+def is_of_plugins(code: str, areas: Collection[str]) -> bool:
+    """Whether a plugin may end an image by this code: of one of the areas, or of one that edgeai itself does not use.
 
-    Of the others probation, status and robustness know who ended the image, and why.
+    By the others probation, status and robustness know who ended the image, and why.
     """
     area = code.partition(".")[0]
-    return area == _OF_TASKS or area not in AREAS
+    return area in areas or area not in AREAS
 
 
 def owner_of(code: str) -> Owner:

@@ -8,8 +8,9 @@ from typing import Any
 from edgeai.api.errors import ModelRejected
 from edgeai.api.specs import Device, OpenRequest, Session
 from edgeai.api.tensors import Tensors
-from edgeai.hosting.faults import HOSTS_OWN, Feed, PluginInfo, broken, fault, hosted_call, laid_on
+from edgeai.hosting.faults import HOSTS_OWN, Feed, PluginInfo, broken, fault, hold_sound, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
+from edgeai.hosting.raised import unsound_failure
 
 
 class HostedSession:
@@ -19,7 +20,7 @@ class HostedSession:
 
     def __init__(self, info: PluginInfo, step: str, session: Session) -> None:
         self._info, self._step, self._session = info, step, session
-        self.run: Callable[[Tensors], Tensors] = hosted_call(info, f"{step}: run", session.run)
+        self.run: Callable[[Tensors], Tensors] = hosted_call(info, f"{step}: run", session.run, unsound=unsound_failure)
         self.close: Callable[[], None] = hosted_call(info, f"{step}: close", session.close)
 
     @property
@@ -39,7 +40,9 @@ class HostedSession:
         feed = Feed(inputs)
         try:
             yield from self._session.stream(feed)
-        except HOSTS_OWN:
+        except HOSTS_OWN as error:
+            if error is not feed.error:
+                hold_sound(self._info, f"{self._step}: stream", error, unsound_failure)
             raise
         except BaseException as error:
             if feed.error is not None and not isinstance(feed.error, StopIteration):

@@ -92,13 +92,30 @@ def broken(info: PluginInfo, step: str, what: str) -> PluginFault:
     return PluginFault(f"{info}, {step}: {what}", code="plugin.contract")
 
 
-def hosted_call(info: PluginInfo, step: str, function: Callable[..., _S]) -> Callable[..., _S]:
-    """``function``, its faults laid on the plugin. Only for calls that answer with a value, not with an iterator."""
+def hold_sound(info: PluginInfo, step: str, error: BaseException, unsound: Callable[[EdgeaiError], str]) -> None:
+    """Nothing, where an error of our own tree may be raised there (``edgeai.hosting.raised``).
+
+    Raises:
+        PluginFault: ``plugin.contract``: it may not.
+    """
+    if isinstance(error, EdgeaiError) and (why := unsound(error)):
+        raise broken(info, step, why) from error
+
+
+def hosted_call(
+    info: PluginInfo, step: str, function: Callable[..., _S], *, unsound: Callable[[EdgeaiError], str] | None = None
+) -> Callable[..., _S]:
+    """``function``, its faults laid on the plugin. Only for calls that answer with a value, not with an iterator.
+
+    Its own errors are held by ``unsound``, where that is given (``hold_sound``).
+    """
 
     def called(*args: Any) -> _S:
         try:
             return function(*args)
-        except HOSTS_OWN:
+        except HOSTS_OWN as error:
+            if unsound is not None:
+                hold_sound(info, step, error, unsound)
             raise
         except BaseException as error:
             raise fault(info, step, error) from error

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from edgeai.api.endings import NoStatement
-from edgeai.api.errors import EdgeaiError, TaskFailed, TransformFailed, is_code
+from edgeai.api.errors import TaskFailed, TransformFailed, is_code
 from edgeai.api.imaging import Frame
 from edgeai.api.options import Options
-from edgeai.api.results import Finding, Findings, GuardFigure
+from edgeai.api.results import Finding, Findings
 from edgeai.api.specs import (
     AbstainingTask,
     Alternatives,
@@ -24,8 +23,8 @@ from edgeai.api.specs import (
 )
 from edgeai.hosting.faults import PluginInfo, broken, hosted_call, laid_on
 from edgeai.hosting.kinds import Kind, Maker, options, require_methods, settings
+from edgeai.hosting.raised import unsound_answer, unsound_failure
 from edgeai.hosting.statements import difference_of_statements
-from edgeai.owners import is_tasks_own
 
 if TYPE_CHECKING:
     from edgeai.api.guessing import Guess, GuessRequest
@@ -38,7 +37,7 @@ class HostedTransform:
     __slots__ = ("apply",)
 
     def __init__(self, info: PluginInfo, step: str, transform: Transform) -> None:
-        apply = hosted_call(info, f"{step}: apply", transform.apply)
+        apply = hosted_call(info, f"{step}: apply", transform.apply, unsound=unsound_failure)
 
         def checked(frame: Frame) -> Frame:
             answer: object = apply(frame)
@@ -74,17 +73,14 @@ class HostedMaskTask(HostedTask):
 
     def __init__(self, info: PluginInfo, step: str, task: MaskTask) -> None:
         super().__init__(info, step, task)
-        self.masks = hosted_call(info, f"{step}: masks", task.masks)
+        self.masks = hosted_call(info, f"{step}: masks", task.masks, unsound=unsound_failure)
 
 
 def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Callable[..., tuple[Finding, ...]]:
-    call = hosted_call(info, step, function)
+    call = hosted_call(info, step, function, unsound=unsound_answer)
 
     def checked(*args: Any) -> tuple[Finding, ...]:
-        try:
-            answer = call(*args)
-        except NoStatement as ending:
-            raise _sound(info, step, ending) from None
+        answer = call(*args)
         # An empty tuple would read as "nothing found"; a task that cannot say raises TaskFailed.
         if not isinstance(answer, tuple) or not answer or not all(isinstance(f, Finding) for f in answer):
             raise broken(info, step, "returned no findings; TaskFailed says why there are none")
@@ -96,7 +92,7 @@ def _findings(info: PluginInfo, step: str, function: Callable[..., Any]) -> Call
 
 
 def _alternatives(info: PluginInfo, step: str, function: Callable[..., Any]) -> Callable[[Findings], Alternatives]:
-    call = hosted_call(info, step, function)
+    call = hosted_call(info, step, function, unsound=unsound_failure)
 
     def checked(findings: Findings) -> Alternatives:
         given = call(findings)
@@ -107,18 +103,6 @@ def _alternatives(info: PluginInfo, step: str, function: Callable[..., Any]) -> 
         return given
 
     return checked
-
-
-def _sound(info: PluginInfo, step: str, ending: NoStatement) -> EdgeaiError:
-    """The ending, where what it says can leave the device as it is."""
-    if not is_code(ending.code):
-        return broken(info, step, f"ended with the code {ending.code!r}, which is not <area>.<what>")
-    if not is_tasks_own(ending.code):
-        return broken(info, step, f"ended with the code {ending.code!r}, whose area is edgeai's own and not task")
-    for figure in ending.figures:
-        if not isinstance(figure, GuardFigure) or not all(map(isfinite, (figure.value, figure.threshold or 0.0))):
-            return broken(info, step, f"ended with {figure!r}, which is no figure, or not finite")
-    return ending
 
 
 class HostedSource:

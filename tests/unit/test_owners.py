@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 
 from edgeai.api import errors
-from edgeai.owners import AREAS, CODES, Owner, is_tasks_own, owner_of
+from edgeai.owners import AREAS, CODES, ENDS_BY, FAILS_BY, Owner, is_of_plugins, owner_of
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = (ROOT / "docs/reference/errors.md").read_text(encoding="utf-8")
@@ -73,11 +73,12 @@ def test_whose(code: str, who: Owner) -> None:
 
 @pytest.mark.parametrize("code", ["task.out-of-range", "task.of-a-plugin", "acme.contrast", "requirements.x"])
 def test_a_task_ends_images_by_codes_of_tasks_or_of_its_own(code: str) -> None:
-    assert is_tasks_own(code)
+    assert is_of_plugins(code, ENDS_BY)
 
 
 def test_no_other_area_of_edgeai_is_a_tasks_to_end_by() -> None:
-    assert [area for area in AREAS if is_tasks_own(f"{area}.x")] == ["task"]
+    assert [area for area in AREAS if is_of_plugins(f"{area}.x", ENDS_BY)] == ["task"]
+    assert {area for area in AREAS if is_of_plugins(f"{area}.x", FAILS_BY)} == set(FAILS_BY)
 
 
 def test_what_only_the_device_can_cure_is_never_the_images() -> None:

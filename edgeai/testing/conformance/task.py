@@ -33,7 +33,7 @@ from edgeai.api import (
     TensorSpec,
 )
 from edgeai.api.errors import is_code
-from edgeai.owners import is_tasks_own
+from edgeai.owners import ENDS_BY, is_of_plugins
 from edgeai.testing.conformance.places import WAYS, assert_same_place, blobs, seen
 from edgeai.testing.conformance.suite import Suite, assert_refused, needs, since
 from edgeai.testing.examples import example_frame, instance_ref, sample_tensors
@@ -201,7 +201,7 @@ class TaskConformance(Suite):
         for ending in endings:
             assert type(ending) in (NotApplicable, Indeterminate), f"{type(ending).__name__} says not which of the two"
             assert is_code(ending.code), f"{ending.code!r} is no <area>.<what>"
-            assert is_tasks_own(ending.code), f"{ending.code!r} is of an area that is edgeai's own"
+            assert is_of_plugins(ending.code, ENDS_BY), f"{ending.code!r} is of an area that is edgeai's own"
             assert ending.figures == endings[0].figures
             for figure in ending.figures:
                 assert isinstance(figure, GuardFigure)
