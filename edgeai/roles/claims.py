@@ -24,6 +24,7 @@ from edgeai.model.streams import lanes
 from edgeai.roles import native
 from edgeai.roles.engine import Noter
 from edgeai.roles.identities import Identities
+from edgeai.roles.probation import spent_ms_of
 from edgeai.roles.shared import Shared
 from edgeai.spool import Job, Note, Spool, Station, owner_name
 
@@ -35,8 +36,6 @@ OF_DEADLINE: Final = 0.125
 
 MOST_IN_A_ROW: Final = 64
 """Then the role looks at what else there is to do."""
-
-_WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
 
 log = Log("edgeai.roles.infer")
 
@@ -105,8 +104,7 @@ class Claims:
 
     def timed(self, result: Result) -> None:
         """How long a job took decides whether the next go in a row."""
-        spent_s = sum(result.timings_ms.get(stage, 0.0) for stage in _WORK) / 1e3
-        self._is_quick = spent_s <= self._deployment.deadline_s * OF_DEADLINE
+        self._is_quick = spent_ms_of(result) / 1e3 <= self._deployment.deadline_s * OF_DEADLINE
 
     def drop(self) -> None:
         """Give back what was claimed and has no result, and wait until nothing is at work on it."""

@@ -11,6 +11,7 @@ from edgeai.api.results import Outcome
 from edgeai.owners import owner_of
 from edgeai.roles.requirements import is_unasked
 from edgeai.roles.stated import shift
+from edgeai.spool.updating import WORK
 
 if TYPE_CHECKING:
     from edgeai.api.results import Result
@@ -28,8 +29,6 @@ MOST_KNOWN: Final = 0.99
 
 TOO_RARE: Final = 0.01
 """None was completed, and before that would have happened so rarely: it is the bundle's doing."""
-
-_WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
 
 TAKES_PLACE: Final = ("adopted", "activated", "rolled-back", "superseded", "ordered-back", "damaged")
 """Moves by which another bundle runs than before."""
@@ -68,7 +67,7 @@ def kind_of(result: Result, is_usual: Callable[[str], bool]) -> Kind:
 
 def spent_ms_of(result: Result) -> float:
     """What an image took of work, without its waiting."""
-    return sum(result.timings_ms.get(stage, 0.0) for stage in _WORK)
+    return sum(result.timings_ms.get(stage, 0.0) for stage in WORK)
 
 
 def stands_since(slots: Slots, *, back: int = 1) -> float:

@@ -15,8 +15,10 @@ from edgeai.spool.rows import whole
 OWN_DEATHS: Final = ("crashed", "deadline", "memory", "silent")
 """Causes of deaths that were a process's own doing (``edgeai.roles.deaths``)."""
 
+WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
+"""Stages of ``Result.timings_ms`` that are work on an image, and no waiting."""
+
 _TOLD: Final = "moves_told"
-_WORK: Final = ("header", "decode", "transform", "guard", "run", "interpret")
 _LATELY: Final = 100
 _SERIES: Final = "CASE WHEN json_valid(i.ref) THEN json_extract(i.ref, '$.series_instance_uid') END"
 
@@ -74,7 +76,7 @@ class Updating(Metrics):
 
     def usual_ms(self, deployment: str) -> float:
         """What an image has taken on the average since the spool was made; 0 where there was none."""
-        own = {item.stage: item for item in self.histograms() if item.deployment == deployment and item.stage in _WORK}
+        own = {item.stage: item for item in self.histograms() if item.deployment == deployment and item.stage in WORK}
         count = sum(own["run"].counts) if "run" in own else 0
         return sum(item.sum_ms for item in own.values()) / count if count else 0.0
 
@@ -141,4 +143,4 @@ class Updating(Metrics):
         self.bells.ring("publish")
 
 
-__all__ = ["OWN_DEATHS", "Saying", "Updating"]
+__all__ = ["OWN_DEATHS", "WORK", "Saying", "Updating"]
