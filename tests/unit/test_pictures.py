@@ -437,7 +437,7 @@ def test_heat_lies_beside_the_image_where_it_is_in_it_with_its_scale() -> None:
     assert hot.min() > 150, "four of eight cells a side, from the left upper corner of what the model saw"
     assert 10 < cool.min() <= cool.max() < 60, "a seventh of it"
     assert redder[:, : round(9 * scale)].max() == 0, "what the model did not see"
-    assert _text(picture, "explained").endswith("0 the mark: 0.9, the threshold")
+    assert _text(picture, "explained").endswith("0 the mark: 0.9, the threshold of the whole")
     assert [line.text for line in picture.texts if line.role == "explained-value"] == ["6.66"]
     assert [line.text for line in picture.texts if line.role == "size-value"] == ["2.38", "0.9"], "once for both labels"
 

@@ -35,7 +35,7 @@ def write_heat(column: Column, heat: Heat, frame: Frame | None, rendered: Image.
     column.scale(heat_scale(column.width, column.size(_BAR)), None if heat.bound is None else heat.bound / top)
     column.pair("0", f"{top:.3g}", SMALL, (DIM, DIM), "explained")
     if heat.bound is not None:
-        column.text(f"the mark: {heat.bound:.3g}, the threshold", SMALL, DIM, "explained")
+        column.text(f"the mark: {heat.bound:.3g}, the threshold of the whole", SMALL, DIM, "explained")
 
 
 def top_of(heat: Heat) -> float:
