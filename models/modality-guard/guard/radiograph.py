@@ -31,7 +31,7 @@ def _tube(
     return ((outer - rng.uniform(0.3, 0.6) * marrow) * ends * flare / width).astype(np.float32)
 
 
-def _limb(rng: np.random.Generator, size: int) -> Plane:
+def limb(rng: np.random.Generator, size: int) -> Plane:
     """One to five bones side by side or end to end, in soft tissue."""
     total = np.zeros((size, size), np.float32)
     angle = rng.uniform(-0.5, 0.5)
@@ -70,7 +70,7 @@ def _trunk(rng: np.random.Generator, size: int) -> Plane:
 
 def phantom(rng: np.random.Generator, size: int = 256) -> Plane:
     """A synthetic radiograph: bright where the beam is stopped."""
-    thickness = _limb(rng, size) if rng.random() < 0.5 else _trunk(rng, size)
+    thickness = limb(rng, size) if rng.random() < 0.5 else _trunk(rng, size)
     thickness = warp(rng, rescale(thickness), rng.uniform(0, 0.08), 3)
     thickness += rng.uniform(0, 0.15) * fractal(rng, size, 4, 5) * (thickness > 0.02)
     image = 1 - np.exp(-rng.uniform(0.8, 3) * thickness)

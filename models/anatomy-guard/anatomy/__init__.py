@@ -1,0 +1,1 @@
+"""What the anatomy guard learns from, and its network."""
