@@ -29,7 +29,7 @@ def main() -> None:
     model = network()
     fit(model, **reference.batches(BATCH), **settings)
     save(model, reference.model)
-    reference.finish(lambda inputs: predict(model, inputs), [chest(number) for number in range(3)])
+    reference.finish(lambda inputs: predict(model, inputs), [chest(number) for number in range(2)])
 
 
 if __name__ == "__main__":
