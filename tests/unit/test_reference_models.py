@@ -90,7 +90,8 @@ def test_the_committed_bundle_is_what_the_card_packs_to_and_an_eighth_of_its_par
     assert 8 * committed.stat().st_size <= (folder / card.model).stat().st_size
     for backend in ("tflite", "openvino"):
         with open_model(committed, backends=[backend]) as model:
-            assert len(model.rehearse()) == CASES[folder.name]
+            own = [answer for answer in model.rehearse() if not answer.case.startswith("guard, ")]
+            assert len(own) == CASES[folder.name]
 
 
 def test_the_card_names_the_very_samples_of_the_data_kit(folder: Path, data_kit: Path) -> None:
