@@ -8,7 +8,7 @@ import numpy as np
 from guard import natural, ordinary, pictures, radiograph, slices, ultrasound
 from guard.fields import Plane, fractal, radius, rescale, warp
 
-from edgeai.testing.wrong_images import WRONG
+from edgeai_workbench.wrong_images import WRONG
 
 Draw = Callable[[np.random.Generator], Plane]
 SIZE = 256
