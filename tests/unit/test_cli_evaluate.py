@@ -128,6 +128,7 @@ def test_wrong_images_are_asked_about(run: Any, bundle: Make, pictures: Path, tm
     stress = json.loads(out.read_text())["stress"]
     assert [row["model"] for row in stress["rows"] if row["kind"] == "others"] == ["fake-fp32"]
     assert "# tiny 1.0.0: wrong images" in page.read_text()
+    assert "--data DIR --stress-set stress.toml`" in page.read_text()
     own = bundle(files={"model.toml": (CARD + "\n[stress]\nsamples = 1\n").encode()})
     alone = run("evaluate", own, *command[2:], "--stress", "--artifact", "fake-int8")
     assert _rows(alone.stdout)["images"] == ["count", "fake-int8", "to be at least"]

@@ -109,7 +109,7 @@ def command(
     if stress or stress_set is not None or stress_page is not None:
         judged = _stressed(judged, asked, wish, artifact, stress_set)
         if stress_page is not None:
-            _write_page(stress_page, judged, asked)
+            _write_page(stress_page, judged, asked, stress_set)
     if out is not None:
         body = described(judged.contender) | {"source": judged.source, "not_eligible": judged.refused}
         body |= judged.scores.as_dict()
@@ -162,11 +162,12 @@ def _stressed(
     return replace(judged, wrong=wrong, evidence=evidence)
 
 
-def _write_page(path: Path, judged: _Judged, asked: _Asked) -> None:
+def _write_page(path: Path, judged: _Judged, asked: _Asked, wanted: Path | None) -> None:
     from edgeai_workbench.stress.words import markdown
 
     assert judged.wrong is not None
-    command = f"edgeai evaluate {asked.bundle.name} --data DIR --stress"
+    by = "--stress" if wanted is None else f"--stress-set {wanted.name}"
+    command = f"edgeai evaluate {asked.bundle.name} --data DIR {by}"
     write_text(path, markdown(judged.contender.name, judged.contender.digest, command, judged.wrong))
 
 
