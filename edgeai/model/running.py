@@ -221,9 +221,7 @@ class Model:
             return (*guards, *rehearse(self.bundle, self.engine.artifact, self.infer))
 
     def prove(self) -> None:
-        """Answer as an engine must that is to be trusted again: the golden cases, or a blank plane where there is none.
-
-        One by one, and then as a stream of several.
+        """Answer golden cases, or a blank plane, one by one and as a stream: what an engine must to be trusted again.
 
         Raises:
             EdgeaiError: what went wrong, as ``rehearse``.
