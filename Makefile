@@ -56,6 +56,7 @@ mutants: $(VENV)/.dev ## Do the tests notice mistakes? A sample of mutants, by a
 
 torture: $(VENV)/.dev ## All that `make test` tries a part of; the ledger after 200 kills, each bit of a bundle, an update cut off and a conductor killed at every point twenty times, rollouts to simulated carts, and the long soak; its curves in var/torture/soak.csv
 	$(PARALLEL) -m torture $(ARGS)
+	! python3.12 -c '' 2>/dev/null || $(MAKE) cart-tests PYTHON=python3.12 VENV=.venv-3.12
 	EDGEAI_TORTURE_KILLS=200 $(PY) -m pytest tests/system/test_ledger.py -s $(ARGS)
 	EDGEAI_TORTURE_EXAMPLES=1000 $(PARALLEL) tests/fuzz --timeout 14400 $(ARGS)
 	EDGEAI_TORTURE_BITS=1 $(PY) -m pytest tests/unit/test_bundle_bits.py -s $(ARGS)
@@ -77,9 +78,11 @@ unit: $(VENV)/.dev
 	$(PARALLEL) -m "not system and not slow and not torture" tests/unit tests/test_house.py $(ARGS)
 
 # What a cart runs and another Python might do otherwise: TLS, MQTT, SQLite, TOML, logs, bundles, an engine. Without the
-# build host's packages (TensorFlow and others), so that each Python takes minutes.
+# build host's packages (TensorFlow and others), so that each Python takes minutes. MORE= leaves out the files beside the
+# first of each kind, as with test_spool_faults.py beside test_spool.py.
+MORE = *
 CART_TESTS = $(foreach name,bundle_keys bundle_signing certificates cli_infer config jsonl logs mqtt outbox privacy spool tls,\
-	$(wildcard tests/unit/test_$(name)*.py))
+	$(wildcard tests/unit/test_$(name)$(MORE).py))
 cart-tests: $(VENV)/.cart-tests
 	$(PARALLEL) -m "not system and not torture" $(CART_TESTS) $(ARGS)
 

@@ -148,6 +148,7 @@ def test_the_newest_python_may_be_the_one_that_make_takes(tmp_path: Path) -> Non
     status, calls, output = ci(tmp_path, "3.13", "3.11", "3.12")
     assert status == 0
     assert [call.split()[-1] for call in calls[1:-1]] == ["VENV=.venv-3.11", "VENV=.venv-3.12"]
+    assert ["MORE=" in call.split() for call in calls[1:-1]] == [True, False], "all of it with the newest of the others"
     assert "no such Python" not in output
 
 
@@ -167,6 +168,18 @@ def test_a_python_of_pyenv_is_taken(tmp_path: Path) -> None:
     status, calls, _ = ci(tmp_path, "3.11")
     assert status == 0
     assert calls[1:-1] == [f"cart-tests WORKERS=2 PYTHON={tmp_path}/.pyenv/versions/3.12.9/bin/python VENV=.venv-3.12"]
+
+
+def cart_tests(*given: str) -> set[str]:
+    """What ``make cart-tests`` would try: names of test files, without ``test_``."""
+    done = subprocess.run(["make", "-n", "cart-tests", *given], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(re.findall(r"tests/unit/test_(\w+)\.py", done.stdout))
+
+
+def test_a_python_between_tries_a_file_of_each_kind() -> None:
+    few, every = cart_tests("MORE="), cart_tests()
+    assert few < every
+    assert all(any(name.startswith(kind) for kind in few) for name in every)
 
 
 def test_what_ci_asks_of_make_there_is() -> None:
