@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,6 +70,25 @@ LONGEST_FIRST = (
     "tests/unit/test_build_foreign_pictures.py",
     "tests/unit/test_build_coverage.py",
     "tests/roles/test_shadow.py",
+    "tests/unit/test_backend_twice.py",
+    "plugins/edgeai-keras/tests/test_resuming.py",
+    "plugins/edgeai-gpu/tests/test_backend.py",
+    "tests/unit/test_build_first.py",
+    "tests/foreign/test_foreign_first_try.py",
+    "tests/unit/test_bundle_bits.py",
+    "tests/roles/test_publish.py",
+    "plugins/edgeai-tflite/tests/test_state.py",
+    "plugins/edgeai-openvino/tests/test_conformance.py",
+    "tests/unit/test_cli_infer.py",
+    "plugins/edgeai-gpu/tests/test_safety.py",
+    "tests/unit/test_build_choice.py",
+    "plugins/edgeai-keras/tests/test_cluster.py",
+    "tests/unit/test_reference_models.py",
+    "tests/unit/test_cli_commands.py",
+    "tests/test_house.py",
+    "tests/unit/test_plugins_guide.py",
+    "tests/foreign/test_new_task.py",
+    "plugins/edgeai-openvino/tests/test_state.py",
 )
 """Files that take half a minute or more: with several workers they begin, so that none is left alone with one."""
 
@@ -87,11 +107,17 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
-    """What is collected stays to the end: to look again and again for what may be let go takes a seventh of it."""
+    """What is collected stays to the end: to look again and again for what may be let go takes a seventh of it.
+
+    Whatever the environment says of bytecode, what pytest makes of a test file's asserts is kept, since a third of what
+    is left goes into making it; that of files which tests write is not, where nothing else is asked for.
+    """
     gc.disable()
+    writes_none, sys.dont_write_bytecode = sys.dont_write_bytecode, False
     try:
         return (yield)
     finally:
+        sys.dont_write_bytecode = writes_none
         gc.freeze()
         gc.enable()
 
