@@ -246,6 +246,21 @@ def test_several_sources_keep_their_own_digests(card: Path) -> None:
     assert [source.digest for source in read_card(card).data] == [None, None]
 
 
+def test_what_is_recorded_stands_behind_the_keys_and_comments_stay_before_their_table(card: Path) -> None:
+    path = card / "model.toml"
+    command = "command = " + CARD.partition("[training]")[2].partition("command = ")[2].partition("\n")[0]
+    commented = "# Moved as a hand would.\n[training.augment]"
+    path.write_text(CARD.replace("[training.augment]", commented) + "\n# As good as the old one.\n[gates]\n")
+    record(path, model=f"sha256:{'1' * 64}", data=None, environment={"python": "3"}, processor="a processor")
+    text = path.read_text()
+    order = [command, 'processor = "a processor"', "[training.environment]", 'python = "3"', "# Moved as a hand would."]
+    places = [text.index(line) for line in (*order, "[training.augment]", "# As good as the old one.", "[gates]")]
+    assert places == sorted(places)
+    once = text
+    record(path, model=f"sha256:{'1' * 64}", data=None, environment={"python": "3"}, processor="a processor")
+    assert path.read_text() == once
+
+
 def test_the_command_prints_what_the_model_is_worth(card: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", str(card), "--data", str(data)]) == 0
     out = capsys.readouterr().out

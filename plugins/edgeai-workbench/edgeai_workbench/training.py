@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from edgeai.api import ConfigError, DataRejected, EdgeaiError
 from edgeai.process import for_a_child
@@ -260,17 +261,36 @@ def record(
     sources = [item for item in document["data"] if item["use"] != INITIAL_WEIGHTS]
     if data is not None and len(sources) == 1:
         sources[0]["digest"] = data
-    if processor is not None:
-        document["training"]["processor"] = processor
-    table = tomlkit.table()
-    table.update(dict(environment))
-    if "environment" in document["training"]:
-        document["training"]["environment"].clear()
-        document["training"]["environment"].update(dict(environment))
+    training = document["training"]
+    if "environment" in training:
+        for gone in set(training["environment"]) - set(environment):
+            del training["environment"][gone]
+        training["environment"] = _updated(training["environment"], environment)
+        document["training"] = _updated(training, {} if processor is None else {"processor": processor})
     else:
-        table.add(tomlkit.nl())
-        document["training"].append("environment", table)
+        versions = tomlkit.item(dict(environment))
+        added = {"environment": versions} if processor is None else {"processor": processor, "environment": versions}
+        document["training"] = _updated(training, added)
     card.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def _updated(table: Any, given: Mapping[str, Any]) -> Any:
+    """The table with these values; new ones stand behind its last one: what follows are the next table's comments."""
+    tomlkit = needed("tomlkit")
+    for name in [name for name in given if name in table]:
+        table[name] = given[name]
+    body = table.value.body
+    own = (n for n, (key, item) in enumerate(body) if key is not None and not isinstance(item, type(table)))
+    last = max(own, default=-1)
+    renewed = tomlkit.table()
+    for n, (key, item) in enumerate(body):
+        if key is None:
+            renewed.add(item)
+        else:
+            renewed.append(key, item)
+        if n == last:
+            renewed.update({name: value for name, value in given.items() if name not in table})
+    return renewed
 
 
 def _data_digest(card: Card, data: Path, folds: int, progress: Callable[[str], None]) -> str | None:
