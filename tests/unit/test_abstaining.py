@@ -359,7 +359,8 @@ def test_a_task_that_leaves_nothing_open_is_said_before_anything_is_trained() ->
 
 def test_what_was_fitted_is_of_these_artifacts_and_of_what_the_card_asks(tmp_path: Path) -> None:
     from edgeai_workbench.card_parts import AbstentionTable
-    from edgeai_workbench.fitted_quantiles import ABSTENTION, Fitted, with_fitted, write_fitted
+    from edgeai_workbench.fitted_quantiles import ABSTENTION, Fitted, with_fitted
+    from edgeai_workbench.notes import write_note
 
     class Card:
         name = "tiny"
@@ -383,10 +384,10 @@ def test_what_was_fitted_is_of_these_artifacts_and_of_what_the_card_asks(tmp_pat
         assert "edgeai build" in (caught.value.remedy or "")
 
     refused("nothing was fitted yet")
-    write_fitted(tmp_path, fitted)
+    write_note(tmp_path / ABSTENTION, fitted)
     assert with_fitted(card, tmp_path, digests).guard.abstention.quantile == 0.4  # type: ignore[union-attr]
     refused("is of other artifacts", {"tflite-int8": "sha256:3"})
-    write_fitted(tmp_path, msgspec.structs.replace(fitted, risk=0.05))
+    write_note(tmp_path / ABSTENTION, msgspec.structs.replace(fitted, risk=0.05))
     refused("asks for something else")
     (tmp_path / ABSTENTION).write_text("{}")
     refused("cannot be read")

@@ -24,6 +24,7 @@ from edgeai_workbench.dataset import digest
 from edgeai_workbench.folds import check_strata, gathered, named_strata
 from edgeai_workbench.judges import judge_of
 from edgeai_workbench.libraries import needed
+from edgeai_workbench.notes import write_note
 from edgeai_workbench.prepared import Prepared
 from edgeai_workbench.variants import ModelFile
 from edgeai_workbench.workshop import Workshop, open_workshop
@@ -130,8 +131,7 @@ def _chosen(shop: Workshop, model: Path, outputs: Sequence[Tensors]) -> Chosen:
         chosen=_options(shop, outputs),
     )
     _record(shop.folder / CARD_NAME, chosen.chosen)
-    body = msgspec.json.format(msgspec.json.encode(chosen, order="sorted"), indent=2)
-    (shop.folder / CHOICE).write_bytes(body + b"\n")
+    write_note(shop.folder / CHOICE, chosen)
     return chosen
 
 

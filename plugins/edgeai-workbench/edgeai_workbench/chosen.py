@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import msgspec
 from edgeai.api import ConfigError
 from edgeai_workbench.card import PARENT, Card
 from edgeai_workbench.choice_keys import FOLDS, Choice
+from edgeai_workbench.notes import hold_note
 from edgeai_workbench.variants import digest_of_variant
 
 CHOICE: Final = "choice.json"
@@ -74,12 +76,8 @@ def hold_choice(card: Card, folder: Path) -> Chosen | None:
     """
     if card.choice is None:
         return None
-    try:
-        chosen = msgspec.json.decode((folder / CHOICE).read_bytes(), type=Chosen)
-    except FileNotFoundError:
-        raise stale_choice(card, f"{card.name}: nothing was chosen yet of what [choice] asks for") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise stale_choice(card, f"{folder / CHOICE}: cannot be read: {error}") from error
+    missing = f"{card.name}: nothing was chosen yet of what [choice] asks for"
+    chosen = hold_note(folder / CHOICE, Chosen, partial(stale_choice, card), missing=missing)
     asked = (card.choice.on, card.choice.folds if card.choice.on == FOLDS else 0, card.choice.options)
     if (chosen.on, chosen.folds, chosen.asked) != asked:
         raise stale_choice(card, f"{card.name}: [choice] asks for something else than {CHOICE} has")

@@ -30,6 +30,7 @@ from edgeai.plugins import Registry
 from edgeai.resolving import Installed, rank_of
 from edgeai_workbench.as_is import copied, format_of
 from edgeai_workbench.card import AS_IS, Card, Recipe
+from edgeai_workbench.notes import read_note, write_note
 from edgeai_workbench.tools import Tool, tools_of
 from edgeai_workbench.variants import ModelFile
 
@@ -247,9 +248,8 @@ def bytes_of(artifact: Artifact, folder: Path) -> int:
 
 
 def _kept(recipe: Recipe, model: ModelFile, folder: Path, samples: Samples | None) -> Artifact | None:
-    try:
-        artifact = msgspec.json.decode((folder / ARTIFACTS / f"{recipe.id}.json").read_bytes(), type=Artifact)
-    except (OSError, msgspec.MsgspecError):
+    artifact = read_note(folder / ARTIFACTS / f"{recipe.id}.json", Artifact)
+    if artifact is None:
         return None
     same = artifact.parent == model.digest and artifact.recipe == _recipe(recipe)
     same = same and (samples is None or artifact.calibration == samples.digest)
@@ -263,7 +263,7 @@ def _keep(artifact: Artifact, fresh: Path, folder: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(fresh, target)
     # The note last: without it the artifact does not count.
-    note.write_bytes(msgspec.json.format(msgspec.json.encode(artifact, order="sorted"), indent=2) + b"\n")
+    write_note(note, artifact)
 
 
 def _recipe(recipe: Recipe) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from edgeai.bundle.uses import DistanceUse
 from edgeai.bundle.zip_form import new_member
 from edgeai.model.distance import CODE, PARTS, Distance, Fit, fit_arrays, read_fit
 from edgeai_workbench.gates import digest_of_folder
+from edgeai_workbench.notes import read_note, write_note
 from edgeai_workbench.prepared import Prepared
 from edgeai_workbench.statistics.shares import wilson
 
@@ -174,7 +175,7 @@ def keep(folder: Path, use: DistanceUse, artifacts: Mapping[str, Path], fits: Ma
         true_accept=use.true_accept,
         file=_digest(data),
     )
-    (folder / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=2) + b"\n")
+    write_note(folder / NOTE, note)
     return _read(folder, use, fits)
 
 
@@ -184,13 +185,11 @@ def kept(folder: Path, use: DistanceUse, artifacts: Mapping[str, Path]) -> dict[
     Raises:
         ConfigError: ``build.distance-missing``.
     """
-    try:
-        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=Note)
-        data = (folder / FILE).read_bytes()
-    except (OSError, msgspec.MsgspecError) as error:
-        raise _missing("guard.distance was not fitted") from error
+    note, file = read_note(folder / NOTE, Note), folder / FILE
+    if note is None or not file.is_file():
+        raise _missing("guard.distance was not fitted")
     wanted = {name: digest_of_folder(path) for name, path in artifacts.items()}
-    if (note.artifacts, note.true_accept, note.file) != (wanted, use.true_accept, _digest(data)):
+    if (note.artifacts, note.true_accept, note.file) != (wanted, use.true_accept, _digest(file.read_bytes())):
         raise _missing("guard.distance was fitted to other artifacts, or for another true_accept")
     return _read(folder, use, artifacts)
 

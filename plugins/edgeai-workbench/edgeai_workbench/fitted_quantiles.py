@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +11,7 @@ import msgspec
 
 from edgeai.api import ConfigError
 from edgeai_workbench.card import Card
+from edgeai_workbench.notes import hold_note
 
 ABSTENTION: Final = "abstention.json"
 
@@ -39,13 +41,6 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     artifacts: dict[str, str]
 
 
-def write_fitted(folder: Path, fitted: Fitted) -> None:
-    """Write it down beside the card."""
-    (folder / ABSTENTION).write_bytes(
-        msgspec.json.format(msgspec.json.encode(fitted, order="sorted"), indent=2) + b"\n"
-    )
-
-
 def with_fitted(card: Card, folder: Path, artifacts: Mapping[str, str]) -> Card:
     """The card with the quantiles in its guard; the same where it does not abstain.
 
@@ -60,12 +55,8 @@ def with_fitted(card: Card, folder: Path, artifacts: Mapping[str, str]) -> Card:
     use = card.guard.abstention
     if use is None:
         return card
-    try:
-        fitted = msgspec.json.decode((folder / ABSTENTION).read_bytes(), type=Fitted)
-    except FileNotFoundError:
-        raise _stale(card, f"nothing was fitted yet for its [guard.abstention] ({ABSTENTION})") from None
-    except (OSError, msgspec.MsgspecError) as error:
-        raise _stale(card, f"{ABSTENTION} cannot be read: {error}") from error
+    missing = f"nothing was fitted yet for its [guard.abstention] ({ABSTENTION})"
+    fitted = hold_note(folder / ABSTENTION, Fitted, partial(_stale, card), missing=missing)
     if (fitted.risk, fitted.by) != (use.risk, use.by):
         raise _stale(card, f"[guard.abstention] asks for something else than {ABSTENTION} has")
     if any(fitted.artifacts.get(name) != value for name, value in artifacts.items()):

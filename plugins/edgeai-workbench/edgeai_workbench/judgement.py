@@ -17,6 +17,7 @@ from edgeai.api import GateFailed
 from edgeai_workbench.card import Card
 from edgeai_workbench.gate_keys import Gates
 from edgeai_workbench.gates import Verdict, asks_for_samples, hold
+from edgeai_workbench.notes import read_note, write_note
 
 JUDGEMENT: Final = "verdicts.json"
 BUNDLED_REPORT: Final = "bundle-report.md"
@@ -60,14 +61,14 @@ def keep_judgement(
         card=_sections(card),
         told=_told(folder),
     )
-    _write(folder, body)
+    write_note(folder / JUDGEMENT, body)
 
 
 def judge_as_told(folder: Path) -> None:
     """The same verdicts, of the same card, of what stands in ``folder`` by now; nothing where nothing was judged."""
-    judged = _read(folder)
+    judged = read_note(folder / JUDGEMENT, Judgement)
     if judged is not None and judged.told:
-        _write(folder, msgspec.structs.replace(judged, told=_told(folder)))
+        write_note(folder / JUDGEMENT, msgspec.structs.replace(judged, told=_told(folder)))
 
 
 def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None:
@@ -76,7 +77,7 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
     Raises:
         GateFailed: ``gate.not-judged``, or ``gate.failed``.
     """
-    judged = _read(folder)
+    judged = read_note(folder / JUDGEMENT, Judgement)
     if not asks_for_samples(card.gates) and not any(use and use.bounded for use in (card.robustness, card.stress)):
         # Nobody asks for a judgement; where there is one of these very artifacts, what failed does not ship.
         known = judged.artifacts if judged is not None else {}
@@ -92,20 +93,8 @@ def hold_judgement(card: Card, folder: Path, digests: Mapping[str, str]) -> None
 
 def is_as_told(card: Card, folder: Path) -> bool:
     """Whether report and evidence are those that the build wrote, of the card as it is."""
-    judged = _read(folder)
+    judged = read_note(folder / JUDGEMENT, Judgement)
     return judged is None or not _changed(card, folder, judged)
-
-
-def _read(folder: Path) -> Judgement | None:
-    try:
-        return msgspec.json.decode((folder / JUDGEMENT).read_bytes(), type=Judgement)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def _write(folder: Path, judged: Judgement) -> None:
-    body = msgspec.json.format(msgspec.json.encode(judged, order="sorted"), indent=2)
-    (folder / JUDGEMENT).write_bytes(body + b"\n")
 
 
 def _not_judged(why: str) -> GateFailed:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from edgeai.api import ConfigError, GateFailed
+from edgeai_workbench.notes import write_note
 
 OPENINGS = "openings.json"
 MOST = 3
@@ -89,8 +90,7 @@ def open_test(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         before=sum(one.data == data for one in earlier),
     )
-    body = msgspec.json.encode(Openings(openings=(*earlier, fresh)), order="sorted")
-    (folder / OPENINGS).write_bytes(msgspec.json.format(body, indent=2) + b"\n")
+    write_note(folder / OPENINGS, Openings(openings=(*earlier, fresh)))
     return fresh
 
 

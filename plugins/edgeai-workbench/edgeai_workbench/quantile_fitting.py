@@ -19,7 +19,8 @@ from edgeai_workbench.comparison import judged_digests, opened
 from edgeai_workbench.convert import ARTIFACTS, backend_of
 from edgeai_workbench.dataset import digest
 from edgeai_workbench.distances import Held
-from edgeai_workbench.fitted_quantiles import Fitted, write_fitted
+from edgeai_workbench.fitted_quantiles import ABSTENTION, Fitted
+from edgeai_workbench.notes import write_note
 from edgeai_workbench.pack import Made
 from edgeai_workbench.quantiles import quantile_of, units_for
 from edgeai_workbench.workshop import Workshop
@@ -56,8 +57,8 @@ def fit(shop: Workshop, made: Sequence[Made], *, progress: Callable[[str], None]
         each.append(strangeness_of(cases, answers.each, units, judge))
     use = largest([fitted(judge.use, strangeness) for strangeness in each])
     groups = {group: len(of) for group, of in each[0].items()}
-    write_fitted(
-        shop.folder,
+    write_note(
+        shop.folder / ABSTENTION,
         Fitted(
             risk=use.risk,
             by=use.by,

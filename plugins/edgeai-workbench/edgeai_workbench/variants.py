@@ -30,6 +30,7 @@ from edgeai.bundle.evidence import Step
 from edgeai.plugins import Registry
 from edgeai_workbench.card import PARENT, Card, CompressStep, Variant, check_model, file_digest
 from edgeai_workbench.golden import ANSWERS, Golden, read_answers, write_answers
+from edgeai_workbench.notes import read_note, write_note
 
 VARIANTS = "variants"
 MODEL = "model.keras"
@@ -158,7 +159,7 @@ class ModelFiles:
             write_answers(fresh, self._answered(fresh / MODEL, self._known[PARENT].golden, specs_of(added)))
             digest = file_digest(fresh / MODEL)
             note = msgspec.structs.replace(wanted, keras=digest, notes=notes, facts=facts, made=steps, added=added)
-            (fresh / NOTE).write_bytes(msgspec.json.format(msgspec.json.encode(note, order="sorted"), indent=2) + b"\n")
+            write_note(fresh / NOTE, note)
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(fresh, folder)
         return self._file(note, folder, start, made=True)
@@ -287,8 +288,4 @@ def digest_of_variant(folder: Path, name: str) -> str:
 
 
 def _read_note(folder: Path) -> VariantNote | None:
-    try:
-        note = msgspec.json.decode((folder / NOTE).read_bytes(), type=VariantNote)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    return note if (folder / MODEL).is_file() else None
+    return read_note(folder / NOTE, VariantNote) if (folder / MODEL).is_file() else None
