@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from edgeai.bundle.archive import pack
 from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, TransformStep
@@ -13,6 +14,16 @@ from edgeai.testing.fakes import Misbehaviour, write_fake_artifact
 
 _IMAGE = TensorDecl(name="image", dtype="float32", shape=(1, 8, 8, 1), layout="NHWC")
 _SCORES = TensorDecl(name="scores", dtype="float32", shape=(1, 2))
+
+
+def small_manifest(**fields: Any) -> Manifest:
+    """The manifest of a bundle that a test makes: what any has to say and no test is about; ``fields`` say the rest.
+
+    Args:
+        fields: of ``Manifest``: ``task``, ``inputs``, ``outputs`` and ``artifacts``, and whatever is to be otherwise.
+    """
+    usual = {"name": "tiny", "version": "1.0.0", "release": 1, "min_edgeai": "0.1"}
+    return Manifest(**{**usual, "intended_use": "Tests.", "licence": "Apache-2.0", "plugins": (), **fields})
 
 
 def pack_fake_bundle(
@@ -48,13 +59,9 @@ def pack_fake_bundle(
     """
     folder.mkdir(exist_ok=True)
     write_fake_artifact(folder / "model.fake", [_IMAGE.spec()], [_SCORES.spec()], misbehave=misbehave)
-    manifest = Manifest(
+    manifest = small_manifest(
         name=name,
-        version="1.0.0",
         release=release,
-        min_edgeai="0.1.0",
-        intended_use="Tests.",
-        licence="Apache-2.0",
         plugins=plugins,
         task=TaskUse(name=task, options={"labels": ["dull", "bright"]}),
         transforms=(TransformStep(transform=transform, options={"rows": 8, "columns": 8}),),

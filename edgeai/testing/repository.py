@@ -11,9 +11,10 @@ from typing import Final
 
 from edgeai.bundle.archive import pack
 from edgeai.bundle.keys import make_keys
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, TransformStep
+from edgeai.bundle.manifest import ArtifactDecl, TaskUse, TensorDecl, TransformStep
 from edgeai.bundle.signing import sign_bundle, signer_of
 from edgeai.cli.main import run
+from edgeai.testing.bundles import small_manifest
 from edgeai.testing.fakes import write_fake_artifact
 
 ROLES: Final = ("root", "targets", "rollouts", "snapshot", "timestamp")
@@ -123,13 +124,11 @@ class OpsTeam:
                 id="strange-fp32", format="strange", precision="fp32", path="artifacts/strange-fp32/model.strange"
             ),
         ]
-        manifest = Manifest(
+        manifest = small_manifest(
             name=name,
             version=f"{release}.0.0",
             release=release,
             min_edgeai=min_edgeai,
-            intended_use="Tests.",
-            licence="Apache-2.0",
             plugins=("fakes",),
             task=TaskUse(name="fake-classify", options={"labels": ["dull", "bright"]}),
             transforms=(TransformStep(transform="fake-subsample", options={"rows": 8, "columns": 8}),),

@@ -17,19 +17,14 @@ from hypothesis import strategies as st
 from edgeai.api import BundleRejected
 from edgeai.bundle.archive import pack
 from edgeai.bundle.honour import not_honoured
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, decode_manifest, encode_manifest
+from edgeai.bundle.manifest import ArtifactDecl, TaskUse, TensorDecl, decode_manifest, encode_manifest
 from edgeai.bundle.reader import open_bundle
+from edgeai.testing.bundles import small_manifest
 
 T = TypeVar("T")
 GOLDEN = Path(__file__).resolve().parents[1] / "golden" / "bundles"
 
-MANIFEST = Manifest(
-    name="tiny",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1",
-    intended_use="Fuzzing.",
-    licence="Apache-2.0",
+MANIFEST = small_manifest(
     plugins=("transforms",),
     task=TaskUse(name="classify"),
     inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),

@@ -16,9 +16,10 @@ import psutil
 import pytest
 
 from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, TaskUse, TensorDecl
+from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse, TensorDecl
 from edgeai.spool import FAILED, Spool, read_note
 from edgeai.testing.broker import free_port
+from edgeai.testing.bundles import small_manifest
 from edgeai.testing.dicom_peers import SUCCESS, Wire, body_of, radiograph, save, send, store_pdus
 from edgeai.testing.waiting import until
 
@@ -96,13 +97,8 @@ def _bundle(path: Path, **eligibility: Any) -> Path:
     source = path.with_suffix("")
     source.mkdir()
     (source / "model.bin").write_bytes(b"model")
-    manifest = Manifest(
+    manifest = small_manifest(
         name=path.stem,
-        version="1.0.0",
-        release=1,
-        min_edgeai="0.1",
-        intended_use="tests",
-        licence="Apache-2.0",
         plugins=("classify",),
         eligibility=Eligibility(**eligibility),
         task=TaskUse(name="classify"),

@@ -31,6 +31,7 @@ from edgeai.hosting import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
 from edgeai.spool import Spool
+from edgeai.testing.bundles import small_manifest
 from edgeai.testing.distributions import write_fake_distribution
 from edgeai.testing.fakes import answer_of, write_fake_artifact
 
@@ -166,14 +167,7 @@ def station(tmp_path: Path) -> Iterator[Receiving]:
 @pytest.fixture(scope="session")
 def tiny() -> Manifest:
     """Of a bundle that is packed, signed and opened, and never run; its artifact is ``artifacts/m.tflite``."""
-    return Manifest(
-        name="tiny",
-        version="1.0.0",
-        release=1,
-        min_edgeai="0.1",
-        intended_use="Tests.",
-        licence="Apache-2.0",
-        plugins=(),
+    return small_manifest(
         task=TaskUse(name="classify"),
         inputs=(TensorDecl(name="image", dtype="float32", shape=(1, 2)),),
         outputs=(TensorDecl(name="scores", dtype="float32", shape=(1, 2)),),
@@ -259,13 +253,7 @@ def opened(fakes: Registry, make_bundle: Callable[..., Path], tmp_path: Path) ->
         model.close()
 
 
-MANIFEST = Manifest(
-    name="tiny",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1",
-    intended_use="Tests.",
-    licence="Apache-2.0",
+MANIFEST = small_manifest(
     plugins=("fakes",),
     task=TaskUse(name="fake-classify", options={"labels": ["bright", "dark"]}),
     transforms=(TransformStep(transform="fake-subsample", options={"rows": 8, "columns": 8}),),

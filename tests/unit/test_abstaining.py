@@ -34,12 +34,13 @@ from edgeai.api import (
 )
 from edgeai.bundle.archive import pack
 from edgeai.bundle.honour import SPLIT_CONFORMAL
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, TransformStep
+from edgeai.bundle.manifest import ArtifactDecl, TaskUse, TensorDecl, TransformStep
 from edgeai.bundle.uses import AbstentionUse, GuardUse
 from edgeai.cli.main import run
 from edgeai.hosting import PluginInfo, hosted_spec
 from edgeai.model import Model, open_model
 from edgeai.plugins import Registry, load_from
+from edgeai.testing.bundles import small_manifest
 from edgeai.testing.examples import example_frame, instance_ref
 from edgeai.testing.fakes import write_fake_artifact
 from edgeai_tasks.classify import SPEC
@@ -83,13 +84,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Model]]:
         folder = tmp_path / f"content-{next(numbers)}"
         folder.mkdir()
         write_fake_artifact(folder / "model.json", (INPUT.spec(),), (OUTPUT.spec(),))
-        manifest = Manifest(
-            name="tiny",
-            version="1.0.0",
-            release=1,
-            min_edgeai="0.1",
-            intended_use="Tests.",
-            licence="Apache-2.0",
+        manifest = small_manifest(
             plugins=("fakes",),
             task=TaskUse(name="told"),
             transforms=(TransformStep(transform="fake-subsample", options={"rows": 8, "columns": 8}),),

@@ -32,7 +32,7 @@ from edgeai.api import (
 from edgeai.bundle.archive import Archive, pack
 from edgeai.bundle.change_control import Range, change_control_schema, decode_change_control
 from edgeai.bundle.floors import Floors
-from edgeai.bundle.manifest import ArtifactDecl, Manifest, TaskUse, TensorDecl, Tolerance
+from edgeai.bundle.manifest import ArtifactDecl, TaskUse, TensorDecl, Tolerance
 from edgeai.bundle.probation import bounds_of
 from edgeai.bundle.reader import open_bundle
 from edgeai.bundle.releases import Numbered
@@ -40,6 +40,7 @@ from edgeai.cli.main import run
 from edgeai.plugins import Plugin, PluginInfo, Registry
 from edgeai.slots import SlotFolder
 from edgeai.slots.adopting import copy_of
+from edgeai.testing.bundles import small_manifest
 from edgeai_workbench import pack as pack_module
 from edgeai_workbench.commands.pack import _row
 from edgeai_workbench.deviation import Deviation, measure
@@ -330,13 +331,8 @@ def before(folder: Path, *, form: str) -> str:
     (content / "artifacts" / "one").mkdir(parents=True)
     (content / "artifacts" / "one" / "scale.txt").write_text("3.0")
     tensor = TensorDecl(name="x", dtype="float32", shape=(1, 3))
-    manifest = Manifest(
+    manifest = small_manifest(
         name="before",
-        version="1.0.0",
-        release=1,
-        min_edgeai="0.1",
-        intended_use="a test",
-        licence="Apache-2.0",
         plugins=("classify",),
         task=TaskUse(name="classify", options={"mode": "multi-class", "labels": [{"label": each} for each in "abc"]}),
         inputs=(tensor,),

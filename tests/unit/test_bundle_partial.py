@@ -18,7 +18,6 @@ from edgeai.bundle.manifest import (
     ArtifactDecl,
     FileDecl,
     GoldenCase,
-    Manifest,
     TaskUse,
     TensorDecl,
     digest_of,
@@ -27,6 +26,7 @@ from edgeai.bundle.manifest import (
 from edgeai.bundle.partial import HELD_NAME, Held, absent_files, encode_held, own_files
 from edgeai.bundle.reader import open_bundle, read_manifest, verify_again, verify_bundle
 from edgeai.selection import Offer, Wish, choose, to_hold
+from edgeai.testing.bundles import small_manifest
 
 FILES = {
     "artifacts/lite/model.tflite": b"lite",
@@ -52,14 +52,7 @@ ARTIFACTS = (
     ArtifactDecl(id="ir", format="openvino", precision="fp16", path="artifacts/ir/model.xml"),
     ArtifactDecl(id="saved", format="savedmodel", precision="fp32", path="artifacts/saved"),
 )
-MANIFEST = Manifest(
-    name="tiny",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1.0",
-    intended_use="Tests.",
-    licence="Apache-2.0",
-    plugins=(),
+MANIFEST = small_manifest(
     task=TaskUse(name="fake"),
     inputs=(TENSOR,),
     outputs=(msgspec.structs.replace(TENSOR, name="y"),),

@@ -12,11 +12,12 @@ import pytest
 
 from edgeai.api import Outcome, Result, UltrasoundRegion
 from edgeai.bundle.archive import pack
-from edgeai.bundle.manifest import ArtifactDecl, Eligibility, Manifest, TaskUse, TensorDecl, TransformStep
+from edgeai.bundle.manifest import ArtifactDecl, Eligibility, TaskUse, TensorDecl, TransformStep
 from edgeai.hosting import PluginInfo
 from edgeai.model import Model, open_model
 from edgeai.model.schema1 import as_schema_1
 from edgeai.plugins import Registry, load_from
+from edgeai.testing.bundles import small_manifest
 from edgeai.testing.fakes import write_fake_artifact
 from edgeai.testing.phantoms import write_instance
 
@@ -28,13 +29,8 @@ STEPS = (
     TransformStep(transform="letterbox", options={"rows": 16, "columns": 16, "two_pass": True, "margin": 1}),
     TransformStep(transform="normalise", options={"mode": "full_range"}),
 )
-MANIFEST = Manifest(
+MANIFEST = small_manifest(
     name="outline",
-    version="1.0.0",
-    release=1,
-    min_edgeai="0.1",
-    intended_use="Tests.",
-    licence="Apache-2.0",
     plugins=("fakes", "transforms", "segment"),
     task=TaskUse(name="segment", options={"labels": ["all"], "activation": "sigmoid"}),
     transforms=STEPS,

@@ -21,11 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from edgeai.api import EdgeaiError
 from edgeai.bundle.floors import FLOORS_NAME, Floors
-from edgeai.bundle.manifest import ArtifactDecl, FileDecl, Manifest, TaskUse, TensorDecl, digest_of, encode_manifest
+from edgeai.bundle.manifest import ArtifactDecl, FileDecl, TaskUse, TensorDecl, digest_of, encode_manifest
 from edgeai.bundle.reader import verify_folder
 from edgeai.bundle.releases import Floor, Numbered
 from edgeai.slots import SLOTS_NAME, Order, SlotFolder, Slots
 from edgeai.slots.record import OTHER
+from edgeai.testing.bundles import small_manifest
 from edgeai.testing.faulty_disk import Cut, Fault, FaultyDisk, Killed
 
 pytestmark = pytest.mark.slow
@@ -42,14 +43,9 @@ def manifest_of(number: int) -> bytes:
     weights = WEIGHTS[number]
     tensor = TensorDecl(name="x", dtype="float32", shape=(1, 2))
     return encode_manifest(
-        Manifest(
+        small_manifest(
             name=NAME,
-            version="1.0.0",
             release=RELEASES[number],
-            min_edgeai="0.1.0",
-            intended_use="Tests.",
-            licence="Apache-2.0",
-            plugins=(),
             task=TaskUse(name="fake"),
             inputs=(tensor,),
             outputs=(tensor,),
