@@ -15,9 +15,9 @@ from edgeai.api import (
     TransformSpec,
     hookimpl,
 )
-from edgeai.testing import fake_compressor, fake_detect, fake_parts, fakes
+from edgeai.testing import fake_compressor, fake_detect, fake_parts, fake_unsure, fakes
 
-EDGEAI_API = (1, 1)
+EDGEAI_API = (1, 4)
 
 
 @hookimpl
@@ -41,10 +41,12 @@ def edgeai_transforms() -> tuple[TransformSpec, ...]:
 
 @hookimpl
 def edgeai_tasks() -> tuple[TaskSpec, ...]:
-    """``fake-classify`` works, and so does ``fake-detect``."""
+    """``fake-classify`` works, and so do ``fake-detect`` and ``fake-unsure``."""
     return (
         fake_parts.task("fake-classify"),
         *(fake_parts.task(f"fake-{how}", how) for how in ("silent", "blind", "prints")),
+        fake_unsure.task("fake-unsure"),
+        *(fake_unsure.task(f"fake-{how}", how) for how in fake_unsure.WAYS),
         fake_detect.task("fake-detect"),
         *(fake_detect.task(f"fake-{how}", how) for how in fake_detect.WAYS),
     )

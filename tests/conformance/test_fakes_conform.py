@@ -73,6 +73,13 @@ class TestTask(TaskConformance):
     wrong_outputs = ((), (TensorSpec(name="probabilities", dtype="float32", shape=(1, 3)),))
 
 
+class TestUnsure(TestTask):
+    task = "fake-unsure"
+
+    def unstated_outputs(self):
+        return {"probabilities": np.zeros((1, 2), np.float32)}
+
+
 BOXES = (TensorSpec(name="boxes", dtype="float32", shape=(1, 3, 5)),)
 
 

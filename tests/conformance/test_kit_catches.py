@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeai.api import API_VERSION
+from edgeai.testing import fake_unsure
 from edgeai.testing.check import RuleOutcome, run_tests
 
 BACKENDS = {
@@ -51,6 +52,11 @@ OTHERS = {
     ("compressor", "round-prints"): "test_prints_nothing",
     ("task", "silent"): "test_finds_something_to_say",
     ("task", "blind"): "test_refuses_what_is_not_a_number[True-nan]",
+    ("task", "uncoded"): "test_ends_without_a_statement",
+    ("task", "others-code"): "test_ends_without_a_statement",
+    ("task", "drifts"): "test_says_what_else_it_could_have_answered",
+    ("task", "alone"): "test_says_what_else_it_could_have_answered",
+    ("task", "forgets-in-summary"): "test_says_what_else_it_could_have_answered",
     ("sink", "forgets"): "test_put_delivers",
     ("sink", "reorders"): "test_put_delivers",
     ("sink", "open-again"): "test_put_after_close_is_refused",
@@ -93,7 +99,8 @@ def run(folder: Path, wanted: list[tuple[str, str, str]], stall_s: float = 120) 
     shutil.copy(good, folder / "works.py")
     lines = ["import works"]
     for kind, how, _ in wanted:
-        lines += [f"class {title(kind, how)}(works.Test{kind.capitalize()}):", f"    {kind} = 'fake-{how}'", ""]
+        base = "Unsure" if kind == "task" and how in fake_unsure.WAYS else kind.capitalize()
+        lines += [f"class {title(kind, how)}(works.Test{base}):", f"    {kind} = 'fake-{how}'", ""]
     (folder / "test_bad.py").write_text("\n".join(lines))
     (folder / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     chosen = [f"test_bad.py::{title(kind, how)}::{rule}" for kind, how, rule in wanted]

@@ -281,6 +281,9 @@ class TestRegress(TaskConformance):
         (*_output(2), TensorSpec(name="more", dtype="float32", shape=(1, 2))),
     )
 
+    def unstated_outputs(self):
+        return {"scores": np.array([[0.5, 1.5]], np.float32)}  # a ratio is at most 1
+
 
 class TestJudgeOfAValue(JudgeConformance):
     plugin = "regress"
