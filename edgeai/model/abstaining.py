@@ -94,7 +94,7 @@ class Abstention:
             remedy=_REMEDY,
         )
 
-    def hold_all(self, findings: Findings, instance: InstanceRef) -> None:
+    def hold_all(self, findings: Findings, instance: InstanceRef) -> Findings:
         """What is stated of the whole instance: frames that are each one answer alone may contradict one another.
 
         Args:
@@ -107,6 +107,7 @@ class Abstention:
         whole = tuple(finding for finding in findings if finding.frame_number is None)
         if whole:
             self.hold(whole, instance)
+        return findings
 
 
 def _figure(name: str, value: float, bound: float, withheld: bool) -> GuardFigure:

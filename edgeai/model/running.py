@@ -381,16 +381,14 @@ class Model:
             raise InputRejected("the instance has no frames", code="input.no-frames")
         with run.crumb(INTERPRET), run.at("summarise"):
             findings = self._task.summarise(each, run.known)
-            if self.abstention is not None and len(each) > 1:
-                self.abstention.hold_all(findings, run.known)
-            return findings
+            held = self.abstention if len(each) > 1 else None
+            return held.hold_all(findings, run.known) if held else findings
 
 
 def _extent_of(*inputs: TensorSpec) -> tuple[int, int]:
     """Rows and columns that the largest of them takes; 0 where that is any number."""
     sides = [dict(zip(spec.layout, spec.shape, strict=True)) for spec in inputs]
-    rows, columns = (max(each.get(axis) or 0 for each in sides) for axis in "HW")
-    return rows, columns
+    return max(each.get("H") or 0 for each in sides), max(each.get("W") or 0 for each in sides)
 
 
 def _frames_of(
