@@ -123,7 +123,7 @@ def write(out: Path, name: str, images: Iterator[tuple[Array, Row]]) -> None:
         table = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         table.writeheader()
         for pixels, row in images:
-            Image.fromarray(np.ascontiguousarray(pixels)).save(folder / name / row["file"])
+            Image.fromarray(np.ascontiguousarray(pixels)).save(folder / name / row["file"], compress_level=1)
             table.writerow({**row, "file": f"{name}/{row['file']}"})
 
 
