@@ -60,6 +60,7 @@ FIGURES = {
     "models/us-head/REPORT.md": ["0.0019 (-0.0007 to 0.0084)", "9.3 x", "15 x", "0.9749"],
     "models/xray-view/REPORT.md": ["12 x", "20 x", "42", "(0.5747 to 1.0000)"],
     "models/us-head-rcnn/REPORT.md": ["0.9800 (0.8876 to 0.9967)", "50"],
+    "models/us-breast/REPORT.md": ["0.9012 (0.7775 to 0.9469)", "84"],
     "models/us-anomaly/REPORT.md": ["0.9974 (0.9784 to 0.9993)", "226"],
     "models/modality-guard/REPORT.md": ["97.6 %", "6,992"],
     "docs/benchmarks.md": ["120 ms"],

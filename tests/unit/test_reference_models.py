@@ -27,8 +27,8 @@ from edgeai_workbench.pack import pack_card
 
 pytestmark = pytest.mark.slow
 
-MODELS = ("xray-pneumonia", "xray-view", "us-head", "us-anomaly", "us-head-rcnn")
-CASES = {"xray-pneumonia": 4}
+MODELS = ("xray-pneumonia", "xray-view", "us-head", "us-anomaly", "us-head-rcnn", "us-breast")
+CASES = {"xray-pneumonia": 4, "us-breast": 4}
 USUAL_CASES = 3
 """A mask of 65,536 answers tells more than two scores."""
 LARGEST = 4_000_000
