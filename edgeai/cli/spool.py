@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -36,12 +37,14 @@ def downgrade(
     config = load_config(profile)
     with rewriting(config.device.data_dir / "spool" / "spool.sqlite"):  # a full disk keeps it even from being opened
         store = existing_spool(config)
-    running = sorted(note.stem for note in store.roles.glob("*.note") if is_held(note))
-    if running:
-        raise SpoolError(
-            f"the device runs: {', '.join(running)}", code="spool.in-use", remedy="stop it first, then call this again"
-        )
-    store.db.take_back(requiring=[each.name for each in config.deployments if each.requirements])
-    remove_tree(store.planes)  # edgeai 0.1 knows nothing of it, and pixels lie there
-    store.close()
+    with closing(store):
+        running = sorted(note.stem for note in store.roles.glob("*.note") if is_held(note))
+        if running:
+            raise SpoolError(
+                f"the device runs: {', '.join(running)}",
+                code="spool.in-use",
+                remedy="stop it first, then call this again",
+            )
+        store.db.take_back(requiring=[each.name for each in config.deployments if each.requirements])
+        remove_tree(store.planes)  # edgeai 0.1 knows nothing of it, and pixels lie there
     typer.echo("the spool has the schema of edgeai 0.1 again; do not start this version, or it moves forward")
