@@ -59,6 +59,8 @@ FIGURES = {
     "models/xray-pneumonia/REPORT.md": ["28 x smaller", "-0.0012 (-0.0027 to 0.0003)", "516", "2.3 x", "0.9945"],
     "models/us-head/REPORT.md": ["0.0019 (-0.0007 to 0.0084)", "9.3 x", "15 x", "0.9749"],
     "models/xray-view/REPORT.md": ["12 x", "20 x", "42", "(0.5747 to 1.0000)"],
+    "models/us-head-box/REPORT.md": ["1.0000 (0.9208 to 1.0000)", "50"],
+    "models/us-head-hc/REPORT.md": ["1.6886 (1.2697 to 2.1973)", "50"],
     "models/us-head-rcnn/REPORT.md": ["0.9800 (0.8876 to 0.9967)", "50"],
     "models/us-breast/REPORT.md": ["0.9012 (0.7775 to 0.9469)", "84"],
     "models/us-anomaly/REPORT.md": ["0.9974 (0.9784 to 0.9993)", "226"],

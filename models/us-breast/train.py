@@ -33,7 +33,7 @@ FLOOR = 0.02
 
 
 def network(data: Path) -> Any:
-    """583,000 weights that stay, and three sums of 576 numbers at each of 8 x 8 places, whose mean is answered.
+    """596,000 weights that stay, and three sums of 576 numbers at each of 8 x 8 places, whose mean is answered.
 
     The mean of the sums is the sum of the means, and differs in int8: there, 576 small means would be rounded alike.
     """

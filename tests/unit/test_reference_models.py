@@ -27,7 +27,16 @@ from edgeai_workbench.pack import pack_card
 
 pytestmark = pytest.mark.slow
 
-MODELS = ("xray-pneumonia", "xray-view", "us-head", "us-anomaly", "us-head-rcnn", "us-breast")
+MODELS = (
+    "xray-pneumonia",
+    "xray-view",
+    "us-head",
+    "us-anomaly",
+    "us-head-box",
+    "us-head-rcnn",
+    "us-head-hc",
+    "us-breast",
+)
 CASES = {"xray-pneumonia": 4, "us-breast": 4}
 USUAL_CASES = 3
 """A mask of 65,536 answers tells more than two scores."""
