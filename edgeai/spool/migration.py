@@ -183,7 +183,7 @@ def obstacles(db: sqlite3.Connection, requiring: Collection[str] = ()) -> list[s
     if twins:
         sentences.append(f"{twins} instances are waiting with two contents under one UID: edgeai 0.1 would keep one")
     awaiting = db.execute(
-        "SELECT COUNT(*) FROM jobs WHERE state = 'waiting' AND (required = 1 OR required = 0 AND deployment IN"
+        "SELECT COUNT(*) FROM jobs WHERE state <> 'done' AND (required = 1 OR required = 0 AND deployment IN"
         " (SELECT value FROM json_each(?)))",
         (json.dumps(sorted(requiring)),),
     ).fetchone()[0]

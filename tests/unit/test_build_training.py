@@ -259,6 +259,9 @@ def test_what_is_recorded_stands_behind_the_keys_and_comments_stay_before_their_
     once = text
     record(path, model=f"sha256:{'1' * 64}", data=None, environment={"python": "3"}, processor="a processor")
     assert path.read_text() == once
+    record(path, model=f"sha256:{'1' * 64}", data=None, environment={"numpy": "2"}, processor="a processor")
+    assert read_card(card).training.environment == {"numpy": "2"}
+    assert path.read_text().index("# Moved as a hand would.") > path.read_text().index("numpy")
 
 
 def test_the_command_prints_what_the_model_is_worth(card: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,6 +224,11 @@ def test_nor_does_one_go_back_whose_jobs_nobody_looked_at_yet(tmp_path: Path) ->
     assert refused.value.code == "spool.cannot-downgrade"
     second = spool.unseen("lung")
     assert second is not None
+    taken = spool.take(second, "a life that was cut off")
+    assert taken is not None
+    with pytest.raises(SpoolError, match="1 jobs wait for what another deployment says"):
+        spool.db.take_back(requiring=["lung"])
+    spool.db.connection().execute("UPDATE jobs SET state = 'waiting', owner = NULL WHERE id = ?", (second.id,))
     spool.clear(second)
     spool.db.take_back(requiring=["lung"])
     spool.close()

@@ -279,17 +279,16 @@ def _updated(table: Any, given: Mapping[str, Any]) -> Any:
     tomlkit = needed("tomlkit")
     for name in [name for name in given if name in table]:
         table[name] = given[name]
-    body = table.value.body
+    # A key that was removed leaves a nothing without a name.
+    body = [(key, item) for key, item in table.value.body if key is not None or item.as_string()]
     own = (n for n, (key, item) in enumerate(body) if key is not None and not isinstance(item, type(table)))
     last = max(own, default=-1)
     renewed = tomlkit.table()
-    for n, (key, item) in enumerate(body):
-        if key is None:
-            renewed.add(item)
-        else:
-            renewed.append(key, item)
-        if n == last:
-            renewed.update({name: value for name, value in given.items() if name not in table})
+    for key, item in body[: last + 1]:
+        renewed.add(item) if key is None else renewed.append(key, item)
+    renewed.update({name: value for name, value in given.items() if name not in table})
+    for key, item in body[last + 1 :]:
+        renewed.add(item) if key is None else renewed.append(key, item)
     return renewed
 
 
