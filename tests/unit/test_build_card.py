@@ -273,7 +273,9 @@ def test_another_keras_file_than_the_cards_is_refused(folder: Path) -> None:
 def test_the_reference_holds_every_table_and_key(repo_root: Path) -> None:
     text = (repo_root / "docs" / "reference" / "card.md").read_text(encoding="utf-8")
     assert text == written(text), "run: python -m edgeai_workbench.card_reference docs/reference/card.md"
-    assert {table for _, table in SECTIONS} == {Card, *Table.__subclasses__()}
+    # A private one is of another file.
+    of_cards = {table for table in Table.__subclasses__() if not table.__name__.startswith("_")}
+    assert {table for _, table in SECTIONS} == {Card, *of_cards}
 
 
 LINEAGE = """
