@@ -47,7 +47,7 @@ def give_weights(model: keras.Model, file: Path) -> None:
         scope = "MobilenetV2/expanded_conv" + (f"_{number}" if number else "")
         for part in ("expand", "depthwise", "project"):
             name = f"block_{number}_{part}"
-            if f"{scope}/{part}" in tensors and name in known:
+            if name in known:
                 model.get_layer(name).set_weights(list(tensors[f"{scope}/{part}"]))
 
 
