@@ -84,9 +84,13 @@ def numbers_say(finding: Finding) -> str:
     return ", ".join(named)
 
 
+_WHOLE = 1000.0
+"""From here on three digits would need an exponent."""
+
+
 def value_says(measurement: Measurement) -> str:
     """``41.3 mm (39.9 to 42.6)``: with its interval where the model states one."""
-    digits = "{:.3g}".format if measurement.unit == "1" else rounded
+    digits = "{:.3g}".format if measurement.unit == "1" and abs(measurement.value) < _WHOLE else rounded
     value = f"{digits(measurement.value)} {_UNITS.get(measurement.unit, measurement.unit)}".strip()
     if measurement.interval is None:
         return value

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from edgeai.api import Failure, Finding, InstanceRef, Outcome, Result
+from edgeai.api import Failure, Finding, InstanceRef, Measurement, Outcome, Result
 from edgeai.bundle.manifest import Eligibility
 from edgeai.cli.statement import close_calls, needs_and_has, statement, what_to_do
 from edgeai.cli.table import lines
-from edgeai.cli.wording import percent
+from edgeai.cli.wording import percent, value_says
 from edgeai.testing.gallery import BASE, RESULTS, scored, segment, withheld
 
 
@@ -151,3 +151,8 @@ def test_reasons_doubts_and_notes_stand_below_their_row_in_full() -> None:
 def test_a_finding_is_never_green_in_the_table() -> None:
     styles = {str(span.style) for line in lines(list(RESULTS), list(RESULTS.values()), 80) for span in line.spans}
     assert styles == {"dim", "yellow", "red"}
+
+
+@pytest.mark.parametrize(("value", "says"), [(0.0193, "0.0193"), (12.34, "12.3"), (999.0, "999"), (1234.0, "1234")])
+def test_a_number_without_a_unit_has_three_digits_and_never_an_exponent(value: float, says: str) -> None:
+    assert value_says(Measurement(name="score", value=value, unit="1")) == says
